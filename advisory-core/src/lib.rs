@@ -1,0 +1,1 @@
+//! PostgreSQL advisory locks for sqlx.

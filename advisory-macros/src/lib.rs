@@ -1,0 +1,1 @@
+//! The `#[advisory]` attribute; use it through `advisory_core::advisory`.

@@ -1,0 +1,1 @@
+//! The harness of the workspace: a private PostgreSQL server for tests and examples.
