@@ -1,0 +1,173 @@
+//! What the expansion of `#[advisory]` calls. Not part of the public API.
+#![expect(missing_docs, reason = "hidden")]
+
+use std::future::Future;
+
+use sqlx::PgTransaction;
+use sqlx::pool::PoolConnection;
+use sqlx::postgres::{PgConnection, PgPool, Postgres};
+
+pub use crate::connection::ConnectionScope;
+use crate::transaction::OwnTransaction;
+use crate::{AdvisoryLock, Error, LockExecutor as _, Skipped, xact};
+
+/// How an annotated function reports that the lock could not be taken.
+#[diagnostic::on_unimplemented(
+    message = "an `#[advisory]` function returns `Result<T, E>`, not `{Self}`",
+    label = "expected `Result<T, E>` with `E: From<advisory_core::Error>`",
+    note = "the lock can fail, and the function has to say so"
+)]
+pub trait Outcome {
+    fn raise(error: Error) -> Self;
+}
+
+impl<T, E: From<Error>> Outcome for Result<T, E> {
+    fn raise(error: Error) -> Self {
+        Err(error.into())
+    }
+}
+
+/// How an annotated function reports that it was skipped.
+#[diagnostic::on_unimplemented(
+    message = "an `#[advisory]` function returns `Result<T, E>`, not `{Self}`",
+    label = "expected `Result<T, E>` with `T: Skipped` and `E: From<advisory_core::Error>`"
+)]
+pub trait SkippedOutcome: Outcome {
+    fn skip() -> Self;
+}
+
+impl<T: Skipped, E: From<Error>> SkippedOutcome for Result<T, E> {
+    fn skip() -> Self {
+        Ok(T::skipped())
+    }
+}
+
+/// Where an annotated function takes its lock.
+#[diagnostic::on_unimplemented(
+    message = "`#[advisory]` cannot lock on `{Self}`",
+    label = "expected a pool, or `&mut` of a transaction or a connection"
+)]
+pub trait Target {
+    type Scope;
+
+    /// Waits for the lock; an error if it is not to be had.
+    fn enter(self, lock: &AdvisoryLock) -> impl Future<Output = Result<Self::Scope, Error>> + Send;
+
+    /// Waits for the lock just the same; `None` if it is not to be had.
+    fn try_enter(
+        self,
+        lock: &AdvisoryLock,
+    ) -> impl Future<Output = Result<Option<Self::Scope>, Error>> + Send;
+}
+
+impl Target for &PgPool {
+    type Scope = PoolScope;
+
+    async fn enter(self, lock: &AdvisoryLock) -> Result<PoolScope, Error> {
+        OwnTransaction::begin(lock, self).await.map(PoolScope)
+    }
+
+    async fn try_enter(self, lock: &AdvisoryLock) -> Result<Option<PoolScope>, Error> {
+        let transaction = OwnTransaction::try_begin(lock, self, lock.wait()).await?;
+        Ok(transaction.map(PoolScope))
+    }
+}
+
+impl Target for &mut PgTransaction<'_> {
+    type Scope = Joined;
+
+    async fn enter(self, lock: &AdvisoryLock) -> Result<Joined, Error> {
+        lock.acquire_xact(self).await.map(|()| Joined)
+    }
+
+    async fn try_enter(mut self, lock: &AdvisoryLock) -> Result<Option<Joined>, Error> {
+        let acquired = xact::try_join(lock, self.connection(), lock.wait()).await?;
+        Ok(acquired.then_some(Joined))
+    }
+}
+
+impl<'c> Target for &'c mut PgConnection {
+    type Scope = ConnectionScope<'c, PgConnection>;
+
+    async fn enter(self, lock: &AdvisoryLock) -> Result<Self::Scope, Error> {
+        ConnectionScope::enter(self, lock).await
+    }
+
+    async fn try_enter(self, lock: &AdvisoryLock) -> Result<Option<Self::Scope>, Error> {
+        ConnectionScope::try_enter(self, lock).await
+    }
+}
+
+impl<'c> Target for &'c mut PoolConnection<Postgres> {
+    type Scope = ConnectionScope<'c, PoolConnection<Postgres>>;
+
+    async fn enter(self, lock: &AdvisoryLock) -> Result<Self::Scope, Error> {
+        ConnectionScope::enter(self, lock).await
+    }
+
+    async fn try_enter(self, lock: &AdvisoryLock) -> Result<Option<Self::Scope>, Error> {
+        ConnectionScope::try_enter(self, lock).await
+    }
+}
+
+/// Finds out by method look-up what an expression is: a pool.
+pub trait OnPool {
+    fn pool_or_connection(&self) -> &PgPool;
+}
+
+impl OnPool for PgPool {
+    fn pool_or_connection(&self) -> &PgPool {
+        self
+    }
+}
+
+/// Finds out by method look-up what an expression is: a transaction or a connection.
+pub trait OnConnection {
+    fn pool_or_connection(&mut self) -> &mut Self;
+}
+
+impl OnConnection for PgTransaction<'_> {
+    fn pool_or_connection(&mut self) -> &mut Self {
+        self
+    }
+}
+
+impl OnConnection for PgConnection {
+    fn pool_or_connection(&mut self) -> &mut Self {
+        self
+    }
+}
+
+impl OnConnection for PoolConnection<Postgres> {
+    fn pool_or_connection(&mut self) -> &mut Self {
+        self
+    }
+}
+
+/// The body runs beside a transaction of our own.
+#[derive(Debug)]
+pub struct PoolScope(OwnTransaction);
+
+impl PoolScope {
+    pub fn transaction(&mut self) -> &mut PgTransaction<'static> {
+        self.0.get()
+    }
+
+    pub async fn finish<T, E: From<Error>>(self, result: Result<T, E>) -> Result<T, E> {
+        self.0.finish(result).await
+    }
+}
+
+/// The body runs in the caller's transaction.
+#[derive(Debug)]
+pub struct Joined;
+
+impl Joined {
+    #[expect(
+        clippy::unused_async,
+        reason = "every scope is finished in the same way"
+    )]
+    pub async fn finish<T, E>(self, result: Result<T, E>) -> Result<T, E> {
+        result
+    }
+}

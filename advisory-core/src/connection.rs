@@ -1,0 +1,168 @@
+//! A lock with a transaction on the caller's connection: joins the one it is in, or opens one.
+
+use std::future::Future;
+use std::mem;
+use std::pin::pin;
+use std::task::{Context, Waker};
+
+use sqlx::postgres::{PgConnection, PgTransactionManager};
+use sqlx::{AssertSqlSafe, Connection as _};
+use sqlx_core::transaction::TransactionManager as _;
+use tokio::task::coop::unconstrained;
+
+use crate::observe::observe;
+use crate::sql::{holder, message, state};
+use crate::wait::{Deadline, Wait};
+use crate::{AdvisoryLock, Error, xact};
+
+/// Gives the connection back, of the very type it came in, while the lock is held.
+///
+/// sqlx's own `Transaction` would hide the connection behind another type. It is used to begin, and then forgotten; from there
+/// on this does what it would do.
+#[derive(Debug)]
+pub struct ConnectionScope<'c, C: AsMut<PgConnection>> {
+    conn: &'c mut C,
+    state: State,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum State {
+    /// Nothing of ours is open: the transaction is the caller's, or has ended.
+    Nothing,
+    /// The message that opens a transaction has been sent, and not been answered.
+    Opening,
+    /// A transaction of ours is open, and sqlx counts it.
+    Open,
+}
+
+impl<'c, C: AsMut<PgConnection> + Send> ConnectionScope<'c, C> {
+    pub(crate) async fn enter(conn: &'c mut C, lock: &AdvisoryLock) -> Result<Self, Error> {
+        let mut scope = Self {
+            conn,
+            state: State::Nothing,
+        };
+        if scope.conn.as_mut().is_in_transaction() {
+            lock.acquire_xact(scope.conn.as_mut()).await?;
+            return Ok(scope);
+        }
+        let deadline = Deadline::start(lock.wait());
+        let opened = async {
+            match scope.open(lock, deadline).await? {
+                true => Ok(()),
+                false => Err(scope.refusal(lock, deadline).await),
+            }
+        };
+        observe(lock, "xact", opened, |()| true).await?;
+        Ok(scope)
+    }
+
+    pub(crate) async fn try_enter(
+        conn: &'c mut C,
+        lock: &AdvisoryLock,
+    ) -> Result<Option<Self>, Error> {
+        let mut scope = Self {
+            conn,
+            state: State::Nothing,
+        };
+        let acquired = if scope.conn.as_mut().is_in_transaction() {
+            xact::try_join(lock, scope.conn.as_mut(), lock.wait()).await?
+        } else {
+            let opened = scope.open(lock, Deadline::start(lock.wait()));
+            observe(lock, "xact", opened, |acquired| *acquired).await?
+        };
+        Ok(acquired.then_some(scope))
+    }
+
+    /// The connection, inside the transaction that holds the lock.
+    pub fn connection(&mut self) -> &mut C {
+        self.conn
+    }
+
+    /// Commits on `Ok` and rolls back on `Err`, if the transaction is ours.
+    pub async fn finish<T, E: From<Error>>(mut self, result: Result<T, E>) -> Result<T, E> {
+        if self.state == State::Open {
+            match &result {
+                Ok(_) => PgTransactionManager::commit(self.conn.as_mut())
+                    .await
+                    .map_err(Error::Database)?,
+                // The body's error is the one to tell; if this fails, so does the next statement on the connection.
+                Err(_) => drop(PgTransactionManager::rollback(self.conn.as_mut()).await),
+            }
+            self.state = State::Nothing;
+        }
+        Ok(result?)
+    }
+
+    /// Opens a transaction that holds the lock; `false`, and no transaction, if it was not to be had in time.
+    async fn open(&mut self, lock: &AdvisoryLock, deadline: Deadline) -> Result<bool, Error> {
+        if deadline.left() == Wait::No {
+            self.begin(message::begin())
+                .await
+                .map_err(|error| state::failure(error, lock))?;
+            let acquired = xact::try_lock(lock, self.conn.as_mut()).await?;
+            if !acquired {
+                PgTransactionManager::rollback(self.conn.as_mut()).await?;
+                self.state = State::Nothing;
+            }
+            return Ok(acquired);
+        }
+        match self
+            .begin(message::begin_and_lock(lock, deadline.left()))
+            .await
+        {
+            Ok(()) => Ok(true),
+            Err(error) if state::is_lock_timeout(&error) => Ok(false),
+            Err(error) => Err(state::failure(error, lock)),
+        }
+    }
+
+    async fn begin(&mut self, message: String) -> Result<(), sqlx::Error> {
+        self.state = State::Opening;
+        let begun = self.conn.as_mut().begin_with(AssertSqlSafe(message)).await;
+        // The message opens a transaction or leaves nothing behind: see `message::begin_and_lock`.
+        self.state = if begun.is_ok() {
+            State::Open
+        } else {
+            State::Nothing
+        };
+        begun.map(mem::forget)
+    }
+
+    async fn refusal(&mut self, lock: &AdvisoryLock, deadline: Deadline) -> Error {
+        let waited = lock.not_acquired(&deadline, Vec::new());
+        match (
+            holder::ask(self.conn.as_mut(), holder::message(lock)).await,
+            waited,
+        ) {
+            (Ok(holders), Error::NotAcquired { lock, waited, .. }) => Error::NotAcquired {
+                lock,
+                waited,
+                holders,
+            },
+            (_, error) => error,
+        }
+    }
+}
+
+impl<C: AsMut<PgConnection>> Drop for ConnectionScope<'_, C> {
+    /// Sends the rollback, where sqlx would leave it in the connection's buffer until the next statement.
+    fn drop(&mut self) {
+        let conn = self.conn.as_mut();
+        match self.state {
+            State::Nothing => {}
+            // sqlx counts no transaction yet and would not roll back. This message follows the first one at once, and is
+            // answered after it: behind a wait for the lock, too.
+            State::Opening => poll_once(conn.begin_with("ROLLBACK")),
+            State::Open => {
+                PgTransactionManager::start_rollback(conn);
+                poll_once(conn.ping());
+            }
+        }
+    }
+}
+
+/// Polls a future once, which puts its message on the wire.
+fn poll_once(future: impl Future) {
+    let future = pin!(unconstrained(future));
+    let _ = future.poll(&mut Context::from_waker(Waker::noop()));
+}

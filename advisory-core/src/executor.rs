@@ -1,0 +1,50 @@
+use sqlx::PgTransaction;
+use sqlx::pool::PoolConnection;
+use sqlx::postgres::{PgConnection, Postgres};
+
+/// An executor that is **one** connection: `&mut` of a transaction, of a pooled or of a plain connection.
+///
+/// An advisory lock belongs to a session. A pool runs each statement on whichever connection is free, so the compiler refuses it
+/// here: nobody could say where the lock has landed, nor release it. This trait is sealed.
+///
+/// ```no_run
+/// # async fn example(pool: &sqlx::PgPool) -> Result<(), advisory_core::Error> {
+/// let mut tx = pool.begin().await?;
+/// advisory_core::xact_lock(&mut tx, "sync(4)").await?;
+/// advisory_core::xact_lock(&mut *tx, "sync(5)").await?;
+///
+/// let mut conn = pool.acquire().await?;
+/// advisory_core::lock(&mut conn, (1, 7)).await?;
+/// # Ok(())
+/// # }
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "an advisory lock needs one connection, and `{Self}` is not one",
+    label = "expected `&mut` of a transaction or a connection",
+    note = "a pool runs each statement on any of its connections, so the lock would land on one that nobody can name",
+    note = "take `&mut pool.acquire().await?` or `&mut pool.begin().await?`, or use the verbs of `AdvisoryLock`, which take a pool"
+)]
+pub trait LockExecutor: sealed::Sealed + Send {
+    #[doc(hidden)]
+    fn connection(&mut self) -> &mut PgConnection;
+}
+
+mod sealed {
+    pub trait Sealed {}
+}
+
+macro_rules! one_connection {
+    ($($connection:ty),+) => {$(
+        impl sealed::Sealed for $connection {}
+        impl LockExecutor for $connection {
+            fn connection(&mut self) -> &mut PgConnection {
+                self
+            }
+        }
+    )+};
+}
+one_connection!(
+    &mut PgConnection,
+    &mut PoolConnection<Postgres>,
+    &mut PgTransaction<'_>
+);

@@ -1,0 +1,216 @@
+//! PostgreSQL's advisory lock functions: one statement each.
+
+use std::time::Instant;
+
+use sqlx::Connection as _;
+
+use crate::sql::{function, state};
+use crate::{AdvisoryLock, Error, Key, LockExecutor};
+
+/// Waits for an exclusive lock that the session holds until [`unlock`] or its end (`pg_advisory_lock`).
+///
+/// A session may take one lock several times; each needs its own [`unlock`]. Rolling back does not release it.
+///
+/// # Errors
+///
+/// A `lock_timeout` or a cancelled statement is [`Error::Database`], not "not acquired": the lock may have been granted all the
+/// same. Look in `pg_locks`, or close the connection.
+///
+/// # Cancel safety
+///
+/// Not cancel safe: the server goes on waiting, and the session then holds a lock that nobody knows of. Close the connection.
+pub async fn lock(mut executor: impl LockExecutor, key: impl Into<Key>) -> Result<(), Error> {
+    let key = key.into();
+    function::lock(executor.connection(), key)
+        .await
+        .map_err(|error| failure(error, key))
+}
+
+/// Waits for a shared lock that the session holds until [`unlock_shared`] or its end (`pg_advisory_lock_shared`).
+///
+/// # Errors
+///
+/// A `lock_timeout` or a cancelled statement is [`Error::Database`], not "not acquired": the lock may have been granted all the
+/// same. Look in `pg_locks`, or close the connection.
+///
+/// # Cancel safety
+///
+/// Not cancel safe: the server goes on waiting, and the session then holds a lock that nobody knows of. Close the connection.
+pub async fn lock_shared(
+    mut executor: impl LockExecutor,
+    key: impl Into<Key>,
+) -> Result<(), Error> {
+    let key = key.into();
+    function::lock_shared(executor.connection(), key)
+        .await
+        .map_err(|error| failure(error, key))
+}
+
+/// Takes an exclusive session lock if it is free (`pg_try_advisory_lock`); `false` if not.
+///
+/// # Cancel safety
+///
+/// Not cancel safe: the session may hold the lock or not. Close the connection, or look in `pg_locks`.
+pub async fn try_lock(mut executor: impl LockExecutor, key: impl Into<Key>) -> Result<bool, Error> {
+    let key = key.into();
+    function::try_lock(executor.connection(), key)
+        .await
+        .map_err(|error| failure(error, key))
+}
+
+/// Takes a shared session lock if no one holds or waits for the exclusive one (`pg_try_advisory_lock_shared`); `false` if not.
+///
+/// # Cancel safety
+///
+/// Not cancel safe: the session may hold the lock or not. Close the connection, or look in `pg_locks`.
+pub async fn try_lock_shared(
+    mut executor: impl LockExecutor,
+    key: impl Into<Key>,
+) -> Result<bool, Error> {
+    let key = key.into();
+    function::try_lock_shared(executor.connection(), key)
+        .await
+        .map_err(|error| failure(error, key))
+}
+
+/// Releases an exclusive session lock once (`pg_advisory_unlock`). Returns what the server said: `false` if this session did not hold it.
+///
+/// # Cancel safety
+///
+/// The lock may be held or not; asking once more tells, at the price of a warning in the server's log.
+pub async fn unlock(mut executor: impl LockExecutor, key: impl Into<Key>) -> Result<bool, Error> {
+    let key = key.into();
+    function::unlock(executor.connection(), key)
+        .await
+        .map_err(|error| failure(error, key))
+}
+
+/// Releases a shared session lock once (`pg_advisory_unlock_shared`). Returns what the server said: `false` if this session did not hold it.
+///
+/// # Cancel safety
+///
+/// The lock may be held or not; asking once more tells, at the price of a warning in the server's log.
+pub async fn unlock_shared(
+    mut executor: impl LockExecutor,
+    key: impl Into<Key>,
+) -> Result<bool, Error> {
+    let key = key.into();
+    function::unlock_shared(executor.connection(), key)
+        .await
+        .map_err(|error| failure(error, key))
+}
+
+/// Waits for an exclusive lock that is held until the transaction ends (`pg_advisory_xact_lock`).
+///
+/// If the wait fails, the transaction is aborted; [`AdvisoryLock::acquire_xact`] keeps it usable.
+///
+/// # Errors
+///
+/// [`Error::NotInTransaction`] outside a transaction, where nothing is sent; [`Error::NotAcquired`] if the server has a
+/// `lock_timeout` and it was over.
+///
+/// # Cancel safety
+///
+/// Dropping the future does not end the wait: the server stays in the queue, and once granted, holds the lock until the
+/// transaction ends. Bound the wait with [`AdvisoryLock::acquire_xact`], or end it by rolling back.
+pub async fn xact_lock(mut executor: impl LockExecutor, key: impl Into<Key>) -> Result<(), Error> {
+    let key = key.into();
+    in_transaction(&mut executor)?;
+    let started = Instant::now();
+    function::xact_lock(executor.connection(), key)
+        .await
+        .map_err(|error| not_in_time(error, key, started))
+}
+
+/// Waits for a shared lock that is held until the transaction ends (`pg_advisory_xact_lock_shared`).
+///
+/// Otherwise as [`xact_lock`].
+///
+/// # Cancel safety
+///
+/// Dropping the future does not end the wait: the server stays in the queue, and once granted, holds the lock until the
+/// transaction ends. Bound the wait with [`AdvisoryLock::acquire_xact`], or end it by rolling back.
+pub async fn xact_lock_shared(
+    mut executor: impl LockExecutor,
+    key: impl Into<Key>,
+) -> Result<(), Error> {
+    let key = key.into();
+    in_transaction(&mut executor)?;
+    let started = Instant::now();
+    function::xact_lock_shared(executor.connection(), key)
+        .await
+        .map_err(|error| not_in_time(error, key, started))
+}
+
+/// Takes an exclusive lock until the transaction ends if it is free (`pg_try_advisory_xact_lock`); `false` if not.
+///
+/// # Errors
+///
+/// [`Error::NotInTransaction`] outside a transaction, where nothing is sent.
+///
+/// # Cancel safety
+///
+/// The lock may be held or not; in either case it is free when the transaction ends.
+pub async fn try_xact_lock(
+    mut executor: impl LockExecutor,
+    key: impl Into<Key>,
+) -> Result<bool, Error> {
+    let key = key.into();
+    in_transaction(&mut executor)?;
+    function::try_xact_lock(executor.connection(), key)
+        .await
+        .map_err(|error| failure(error, key))
+}
+
+/// Takes a shared lock until the transaction ends if no one holds or waits for the exclusive one
+/// (`pg_try_advisory_xact_lock_shared`); `false` if not.
+///
+/// Otherwise as [`try_xact_lock`].
+///
+/// # Cancel safety
+///
+/// The lock may be held or not; in either case it is free when the transaction ends.
+pub async fn try_xact_lock_shared(
+    mut executor: impl LockExecutor,
+    key: impl Into<Key>,
+) -> Result<bool, Error> {
+    let key = key.into();
+    in_transaction(&mut executor)?;
+    function::try_xact_lock_shared(executor.connection(), key)
+        .await
+        .map_err(|error| failure(error, key))
+}
+
+/// Releases every advisory lock the session holds, exclusive and shared (`pg_advisory_unlock_all`).
+///
+/// Transaction locks stay: they end with their transaction.
+///
+/// # Cancel safety
+///
+/// The locks may be held or not; asking once more does no harm.
+pub async fn unlock_all(mut executor: impl LockExecutor) -> Result<(), Error> {
+    Ok(function::unlock_all(executor.connection()).await?)
+}
+
+fn in_transaction(executor: &mut impl LockExecutor) -> Result<(), Error> {
+    match executor.connection().is_in_transaction() {
+        true => Ok(()),
+        false => Err(Error::NotInTransaction),
+    }
+}
+
+/// A transaction lock that timed out was not granted, or is free again with the transaction that the timeout has aborted.
+fn not_in_time(error: sqlx::Error, key: Key, started: Instant) -> Error {
+    if state::is_lock_timeout(&error) {
+        return Error::NotAcquired {
+            lock: Box::new(key.into()),
+            waited: started.elapsed(),
+            holders: Vec::new(),
+        };
+    }
+    failure(error, key)
+}
+
+fn failure(error: sqlx::Error, key: Key) -> Error {
+    state::failure(error, &AdvisoryLock::from(key))
+}

@@ -1,0 +1,216 @@
+use std::fmt;
+
+use sqlx::postgres::PgAdvisoryLockKey;
+
+use crate::scheme::{KeyScheme, Sha1};
+
+/// What PostgreSQL locks: one number of 64 bits, or two of 32.
+///
+/// The two are separate key spaces: `Key::BigInt(7)` and `Key::IntPair(0, 7)` are different locks. Both live in one
+/// database; the same key in another database is another lock.
+///
+/// Text becomes a key by the default scheme, [`Sha1`]. That mapping is frozen: a name has the same key for ever, on every
+/// machine and compiler.
+///
+/// ```
+/// use advisory_core::Key;
+///
+/// assert_eq!(Key::from("foo"), Key::BigInt(-2661838577447997941));
+/// assert_eq!(Key::from((1, 7)), Key::IntPair(1, 7));
+/// ```
+///
+/// Keys are ordered (all of the first space, then all of the second), which is the order in which
+/// [`AdvisoryLock::all`](crate::AdvisoryLock::all) takes them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Key {
+    /// One `bigint`, as in `pg_advisory_lock(bigint)`.
+    BigInt(i64),
+    /// Two `integer`s, as in `pg_advisory_lock(integer, integer)`.
+    IntPair(i32, i32),
+}
+
+/// `pg_locks.objsubid` of a lock on one `bigint`.
+const BIGINT_OBJSUBID: i16 = 1;
+/// `pg_locks.objsubid` of a lock on two `integer`s.
+const INT_PAIR_OBJSUBID: i16 = 2;
+
+impl Key {
+    /// The columns `classid`, `objid` and `objsubid` under which [`pg_locks`] shows this key.
+    ///
+    /// The first two are unsigned there (they are of type `oid`), also for negative keys.
+    ///
+    /// ```
+    /// use advisory_core::Key;
+    ///
+    /// assert_eq!(Key::BigInt(-1).to_pg_locks(), (u32::MAX, u32::MAX, 1));
+    /// assert_eq!(Key::IntPair(1, 7).to_pg_locks(), (1, 7, 2));
+    /// ```
+    ///
+    /// [`pg_locks`]: https://www.postgresql.org/docs/current/view-pg-locks.html
+    pub fn to_pg_locks(self) -> (u32, u32, i16) {
+        match self {
+            Self::BigInt(key) => {
+                let [a, b, c, d, e, f, g, h] = key.to_be_bytes();
+                let (high, low) = ([a, b, c, d], [e, f, g, h]);
+                (
+                    u32::from_be_bytes(high),
+                    u32::from_be_bytes(low),
+                    BIGINT_OBJSUBID,
+                )
+            }
+            Self::IntPair(first, second) => (
+                first.cast_unsigned(),
+                second.cast_unsigned(),
+                INT_PAIR_OBJSUBID,
+            ),
+        }
+    }
+
+    /// The key that [`pg_locks`] shows in these columns, or `None` if `objsubid` is that of no advisory lock.
+    ///
+    /// ```
+    /// use advisory_core::Key;
+    ///
+    /// assert_eq!(Key::from_pg_locks(u32::MAX, u32::MAX, 1), Some(Key::BigInt(-1)));
+    /// assert_eq!(Key::from_pg_locks(1, 7, 2), Some(Key::IntPair(1, 7)));
+    /// assert_eq!(Key::from_pg_locks(1, 7, 0), None);
+    /// ```
+    ///
+    /// [`pg_locks`]: https://www.postgresql.org/docs/current/view-pg-locks.html
+    pub fn from_pg_locks(classid: u32, objid: u32, objsubid: i16) -> Option<Self> {
+        match objsubid {
+            BIGINT_OBJSUBID => {
+                let bits = u64::from(classid) << 32 | u64::from(objid);
+                Some(Self::BigInt(bits.cast_signed()))
+            }
+            INT_PAIR_OBJSUBID => Some(Self::IntPair(classid.cast_signed(), objid.cast_signed())),
+            _ => None,
+        }
+    }
+}
+
+/// Writes `42` or `(1, 7)`.
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::BigInt(key) => write!(f, "{key}"),
+            Self::IntPair(first, second) => write!(f, "({first}, {second})"),
+        }
+    }
+}
+
+impl From<i64> for Key {
+    fn from(key: i64) -> Self {
+        Self::BigInt(key)
+    }
+}
+
+impl From<i32> for Key {
+    fn from(key: i32) -> Self {
+        Self::BigInt(key.into())
+    }
+}
+
+impl From<u32> for Key {
+    fn from(key: u32) -> Self {
+        Self::BigInt(key.into())
+    }
+}
+
+impl From<(i32, i32)> for Key {
+    fn from((first, second): (i32, i32)) -> Self {
+        Self::IntPair(first, second)
+    }
+}
+
+/// Hashes the text with [`Sha1`].
+impl From<&str> for Key {
+    fn from(name: &str) -> Self {
+        Sha1.key(name)
+    }
+}
+
+/// Hashes the text with [`Sha1`].
+impl From<String> for Key {
+    fn from(name: String) -> Self {
+        Sha1.key(&name)
+    }
+}
+
+/// Hashes the text with [`Sha1`].
+impl From<&String> for Key {
+    fn from(name: &String) -> Self {
+        Sha1.key(name)
+    }
+}
+
+impl From<PgAdvisoryLockKey> for Key {
+    fn from(key: PgAdvisoryLockKey) -> Self {
+        match key {
+            PgAdvisoryLockKey::BigInt(key) => Self::BigInt(key),
+            PgAdvisoryLockKey::IntPair(first, second) => Self::IntPair(first, second),
+            // sqlx keeps room for more, but PostgreSQL has had these two key spaces since 8.2.
+            _ => unreachable!("BUG: a third key space"),
+        }
+    }
+}
+
+impl From<Key> for PgAdvisoryLockKey {
+    fn from(key: Key) -> Self {
+        match key {
+            Key::BigInt(key) => Self::BigInt(key),
+            Key::IntPair(first, second) => Self::IntPair(first, second),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_key_survives_the_way_through_pg_locks() {
+        let edges = [i64::MIN, -1, 0, 1, i64::MAX, -2_661_838_577_447_997_941];
+        let pairs = [i32::MIN, -1, 0, 1, i32::MAX];
+        let bigints = edges.into_iter().map(Key::BigInt);
+        let int_pairs = pairs
+            .into_iter()
+            .flat_map(|a| pairs.into_iter().map(move |b| Key::IntPair(a, b)));
+        for key in bigints.chain(int_pairs) {
+            let (classid, objid, objsubid) = key.to_pg_locks();
+            assert_eq!(Key::from_pg_locks(classid, objid, objsubid), Some(key));
+        }
+    }
+
+    #[test]
+    fn negative_keys_have_unsigned_columns() {
+        assert_eq!(Key::BigInt(-2).to_pg_locks(), (u32::MAX, u32::MAX - 1, 1));
+        assert_eq!(
+            Key::IntPair(-1, i32::MIN).to_pg_locks(),
+            (u32::MAX, 1 << 31, 2)
+        );
+    }
+
+    #[test]
+    fn the_spaces_of_one_and_of_two_numbers_never_meet() {
+        assert_ne!(
+            Key::BigInt(7).to_pg_locks(),
+            Key::IntPair(0, 7).to_pg_locks()
+        );
+        assert_eq!(Key::from_pg_locks(0, 7, 3), None);
+        assert_eq!(Key::from_pg_locks(0, 7, -1), None);
+    }
+
+    #[test]
+    fn an_unsigned_int_is_not_sign_extended() {
+        assert_eq!(Key::from(u32::MAX), Key::BigInt(4_294_967_295));
+        assert_eq!(Key::from(-1_i32), Key::BigInt(-1));
+    }
+
+    #[test]
+    fn sqlx_keys_convert_both_ways() {
+        for key in [Key::BigInt(-7), Key::IntPair(1, -2)] {
+            assert_eq!(Key::from(PgAdvisoryLockKey::from(key)), key);
+        }
+    }
+}

@@ -1,0 +1,384 @@
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::postgres::PgAdvisoryLockKey;
+
+use crate::Key;
+use crate::scheme::KeyScheme;
+use crate::wait::Wait;
+
+/// How many names the name of several locks lists before it counts the rest.
+const LISTED_NAMES: usize = 8;
+
+/// *What* to lock and *how long to wait*; the verbs say *where*.
+///
+/// It is a value: cheap to make and to clone, and nothing happens until a verb is awaited.
+///
+/// | scope | waits, error if not acquired | reports instead |
+/// |---|---|---|
+/// | the caller's transaction | [`acquire_xact`](Self::acquire_xact) | [`try_acquire_xact`](Self::try_acquire_xact) |
+/// | a new transaction | [`begin`](Self::begin) | [`try_begin`](Self::try_begin) |
+/// | a new transaction around a closure | [`transaction`](Self::transaction) | [`try_transaction`](Self::try_transaction) |
+///
+/// If no wait is set, the verbs on the left wait as the server's own `lock_timeout` says, and those on the right do not wait.
+///
+/// ```no_run
+/// use std::time::Duration;
+///
+/// use advisory_core::AdvisoryLock;
+///
+/// # async fn example(pool: &sqlx::PgPool) -> Result<(), advisory_core::Error> {
+/// let lock = AdvisoryLock::new("sync(4)").timeout(Duration::from_secs(2));
+/// let tx = lock.begin(pool).await?;
+/// // … the lock is held until the transaction ends …
+/// tx.commit().await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdvisoryLock {
+    keys: Keys,
+    name: Option<Arc<str>>,
+    mode: Mode,
+    wait: Option<Wait>,
+}
+
+/// Sorted, without duplicates.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Keys {
+    One(Key),
+    Several(Arc<[Key]>),
+}
+
+/// Whom a holder keeps out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    Exclusive,
+    Shared,
+}
+
+impl AdvisoryLock {
+    /// A lock on one key: a name, a number, a pair of numbers, or anything else a [`Key`] comes from.
+    ///
+    /// Text is hashed with the default scheme, [`Sha1`](crate::scheme::Sha1), and kept as the [`name`](Self::name).
+    ///
+    /// ```
+    /// use advisory_core::{AdvisoryLock, Key};
+    ///
+    /// assert_eq!(AdvisoryLock::new("foo").keys(), [Key::BigInt(-2661838577447997941)]);
+    /// assert_eq!(AdvisoryLock::new(42).keys(), [Key::BigInt(42)]);
+    /// assert_eq!(AdvisoryLock::new((1, 7)).keys(), [Key::IntPair(1, 7)]);
+    /// ```
+    pub fn new(lock: impl Into<Self>) -> Self {
+        lock.into()
+    }
+
+    /// A lock on a name whose key another scheme derives; see [`scheme`](crate::scheme).
+    ///
+    /// ```
+    /// use advisory_core::{AdvisoryLock, Key, scheme};
+    ///
+    /// let lock = AdvisoryLock::with_scheme("foo", scheme::Crc32);
+    /// assert_eq!(lock.keys(), [Key::BigInt(2356372769)]);
+    /// assert_eq!(lock.name(), Some("foo"));
+    /// ```
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "schemes are unit structs and closures: `scheme::Crc32` reads better"
+    )]
+    pub fn with_scheme(name: impl AsRef<str>, scheme: impl KeyScheme) -> Self {
+        Self::named(name.as_ref(), scheme.key(name.as_ref()))
+    }
+
+    /// A lock on several keys at once: all of them, or none.
+    ///
+    /// The keys are sorted and duplicates dropped, so two callers that name the same keys in a different order do not
+    /// deadlock, and they are taken in one round trip. Modes and waits set on the items are not taken over: set them on
+    /// the result. A lock on no keys at all is granted at once.
+    ///
+    /// ```
+    /// use advisory_core::AdvisoryLock;
+    ///
+    /// let there = AdvisoryLock::all(["account:1", "account:2"]);
+    /// let back = AdvisoryLock::all(["account:2", "account:1", "account:2"]);
+    /// assert_eq!(there.keys(), back.keys());
+    /// ```
+    pub fn all<T: Into<Self>>(locks: impl IntoIterator<Item = T>) -> Self {
+        let mut keys = Vec::new();
+        let mut names = Names::default();
+        for lock in locks {
+            let lock = lock.into();
+            names.push(&lock);
+            keys.extend_from_slice(lock.keys());
+        }
+        keys.sort_unstable();
+        keys.dedup();
+        let keys = match keys[..] {
+            [key] => Keys::One(key),
+            _ => Keys::Several(keys.into()),
+        };
+        Self {
+            keys,
+            name: names.finish(),
+            mode: Mode::Exclusive,
+            wait: None,
+        }
+    }
+
+    /// Shares the lock with other shared holders; only an exclusive holder keeps it out, and is kept out.
+    ///
+    /// If not set, the lock is exclusive. PostgreSQL's queue is fair: a shared lock waits behind an exclusive waiter that came
+    /// first.
+    #[must_use]
+    pub fn shared(mut self) -> Self {
+        self.mode = Mode::Shared;
+        self
+    }
+
+    /// Waits at most this long: one deadline for everything the call waits for, a pooled connection included.
+    ///
+    /// The server keeps the time, in whole milliseconds. `Duration::ZERO`, and anything below 1 ms, does not wait for the lock
+    /// at all; anything above `i32::MAX` milliseconds (24 days) is [`wait_forever`](Self::wait_forever). A wait of zero
+    /// bounds the lock alone: the pooled connection then takes as long as the pool's own `acquire_timeout` allows.
+    ///
+    /// If not set, see the table above.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.wait = Some(Wait::at_most(timeout));
+        self
+    }
+
+    /// Waits until the lock is granted, even if the server has a `lock_timeout`.
+    ///
+    /// If not set, see the table above.
+    #[must_use]
+    pub fn wait_forever(mut self) -> Self {
+        self.wait = Some(Wait::Forever);
+        self
+    }
+
+    /// The keys to lock, in the order in which they are taken: sorted, without duplicates.
+    pub fn keys(&self) -> &[Key] {
+        match &self.keys {
+            Keys::One(key) => std::slice::from_ref(key),
+            Keys::Several(keys) => keys,
+        }
+    }
+
+    /// The name the lock was made from; of several locks, their names, joined by commas.
+    ///
+    /// `None` if a key was given as a number. It says what the lock is for in errors, spans and monitoring; only the
+    /// [`keys`](Self::keys) reach the server.
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+
+    pub(crate) fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// The wait of a verb that waits.
+    pub(crate) fn wait(&self) -> Wait {
+        self.wait.unwrap_or(Wait::Server)
+    }
+
+    /// The wait of a verb that reports.
+    pub(crate) fn try_wait(&self) -> Wait {
+        self.wait.unwrap_or(Wait::No)
+    }
+
+    fn named(name: &str, key: Key) -> Self {
+        Self {
+            name: Some(name.into()),
+            ..Self::from(key)
+        }
+    }
+}
+
+/// Writes the name in backticks, or the keys where there is no name.
+impl fmt::Display for AdvisoryLock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.name, &self.keys) {
+            (Some(name), _) => write!(f, "`{name}`"),
+            (None, Keys::One(key)) => write!(f, "{key}"),
+            (None, Keys::Several(keys)) => {
+                write!(
+                    f,
+                    "{}",
+                    Listed {
+                        items: keys,
+                        total: keys.len()
+                    }
+                )
+            }
+        }
+    }
+}
+
+impl From<Key> for AdvisoryLock {
+    fn from(key: Key) -> Self {
+        Self {
+            keys: Keys::One(key),
+            name: None,
+            mode: Mode::Exclusive,
+            wait: None,
+        }
+    }
+}
+
+macro_rules! from_number {
+    ($($number:ty),+) => {$(
+        impl From<$number> for AdvisoryLock {
+            fn from(key: $number) -> Self {
+                Key::from(key).into()
+            }
+        }
+    )+};
+}
+from_number!(i64, i32, u32, (i32, i32), PgAdvisoryLockKey);
+
+macro_rules! from_text {
+    ($($text:ty),+) => {$(
+        impl From<$text> for AdvisoryLock {
+            fn from(name: $text) -> Self {
+                Self::named(&name, Key::from(&*name))
+            }
+        }
+    )+};
+}
+from_text!(&str, String, &String);
+
+impl From<&AdvisoryLock> for AdvisoryLock {
+    fn from(lock: &AdvisoryLock) -> Self {
+        lock.clone()
+    }
+}
+
+/// The names of several locks, as long as each has one.
+#[derive(Default)]
+struct Names {
+    listed: Vec<Arc<str>>,
+    total: usize,
+    unnamed: bool,
+}
+
+impl Names {
+    fn push(&mut self, lock: &AdvisoryLock) {
+        self.total += 1;
+        match &lock.name {
+            Some(name) if self.listed.len() < LISTED_NAMES => self.listed.push(name.clone()),
+            Some(_) => {}
+            None => self.unnamed = true,
+        }
+    }
+
+    fn finish(self) -> Option<Arc<str>> {
+        if self.unnamed || self.total == 0 {
+            return None;
+        }
+        Some(
+            Listed {
+                items: &self.listed,
+                total: self.total,
+            }
+            .to_string()
+            .into(),
+        )
+    }
+}
+
+/// Writes the first few items and counts the rest.
+struct Listed<'a, T> {
+    items: &'a [T],
+    total: usize,
+}
+
+impl<T: fmt::Display> fmt::Display for Listed<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = self.items.len().min(LISTED_NAMES);
+        for (index, item) in self.items[..shown].iter().enumerate() {
+            let comma = if index == 0 { "" } else { ", " };
+            write!(f, "{comma}{item}")?;
+        }
+        match self.total - shown {
+            0 => Ok(()),
+            rest => write!(f, " and {rest} more"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scheme;
+
+    #[test]
+    fn several_keys_are_sorted_and_unique() {
+        let lock = AdvisoryLock::all([
+            Key::IntPair(0, 0),
+            Key::BigInt(3),
+            Key::BigInt(-3),
+            Key::BigInt(3),
+        ]);
+        assert_eq!(
+            lock.keys(),
+            [Key::BigInt(-3), Key::BigInt(3), Key::IntPair(0, 0)]
+        );
+    }
+
+    #[test]
+    fn one_key_named_twice_is_one_key() {
+        let twice = AdvisoryLock::all([7, 7]);
+        assert_eq!(twice.keys(), AdvisoryLock::new(7).keys());
+    }
+
+    #[test]
+    fn names_are_kept_numbers_have_none() {
+        assert_eq!(AdvisoryLock::new("a").name(), Some("a"));
+        assert_eq!(AdvisoryLock::new("").name(), Some(""));
+        assert_eq!(AdvisoryLock::new(7).name(), None);
+        assert_eq!(AdvisoryLock::all(["a", "b"]).name(), Some("a, b"));
+        assert_eq!(
+            AdvisoryLock::all([AdvisoryLock::new("a"), 7.into()]).name(),
+            None
+        );
+        assert_eq!(AdvisoryLock::all([0_i32; 0]).name(), None);
+    }
+
+    #[test]
+    fn a_long_list_of_names_is_counted() {
+        let lock = AdvisoryLock::all((0..100).map(|n| n.to_string()));
+        assert_eq!(lock.name(), Some("0, 1, 2, 3, 4, 5, 6, 7 and 92 more"));
+        assert_eq!(lock.keys().len(), 100);
+    }
+
+    #[test]
+    fn it_is_shown_by_name_or_else_by_key() {
+        assert_eq!(AdvisoryLock::new("sync(4)").to_string(), "`sync(4)`");
+        assert_eq!(AdvisoryLock::new((1, 7)).to_string(), "(1, 7)");
+        assert_eq!(AdvisoryLock::all([1, 2]).to_string(), "1, 2");
+        assert_eq!(
+            AdvisoryLock::all(0..100).to_string(),
+            "0, 1, 2, 3, 4, 5, 6, 7 and 92 more"
+        );
+    }
+
+    #[test]
+    fn a_scheme_changes_the_key_and_keeps_the_name() {
+        let lock = AdvisoryLock::with_scheme(String::from("foo"), scheme::Md5);
+        assert_eq!(lock.keys(), [Key::BigInt(-5_999_611_798_422_882_212)]);
+        assert_eq!(lock.name(), Some("foo"));
+    }
+
+    #[test]
+    fn the_verbs_differ_in_the_wait_that_was_not_set() {
+        let lock = AdvisoryLock::new(1);
+        assert_eq!((lock.wait(), lock.try_wait()), (Wait::Server, Wait::No));
+        let lock = lock.wait_forever();
+        assert_eq!(
+            (lock.wait(), lock.try_wait()),
+            (Wait::Forever, Wait::Forever)
+        );
+    }
+}

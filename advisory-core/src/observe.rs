@@ -1,0 +1,52 @@
+//! Every acquire is a span.
+
+use std::future::Future;
+use std::time::Instant;
+
+use tracing::field::Empty;
+use tracing::{Instrument as _, Span, debug_span};
+
+use crate::lock::Mode;
+use crate::{AdvisoryLock, Error};
+
+/// Runs an acquire inside its span, and writes down how it ended.
+pub(crate) async fn observe<T>(
+    lock: &AdvisoryLock,
+    scope: &'static str,
+    acquire: impl Future<Output = Result<T, Error>>,
+    acquired: impl FnOnce(&T) -> bool,
+) -> Result<T, Error> {
+    let span = span(lock, scope);
+    let started = Instant::now();
+    let result = acquire.instrument(span.clone()).await;
+    span.record("lock.outcome", outcome(result.as_ref().map(acquired)));
+    span.record("lock.wait_ms", started.elapsed().as_secs_f64() * 1000.0);
+    result
+}
+
+fn span(lock: &AdvisoryLock, scope: &'static str) -> Span {
+    let mode = match lock.mode() {
+        Mode::Exclusive => "exclusive",
+        Mode::Shared => "shared",
+    };
+    let first = lock.keys().first().map(tracing::field::display);
+    debug_span!(
+        "advisory_lock",
+        lock.name = lock.name(),
+        lock.key = first,
+        lock.keys = lock.keys().len(),
+        lock.scope = scope,
+        lock.mode = mode,
+        lock.outcome = Empty,
+        lock.wait_ms = Empty,
+    )
+}
+
+fn outcome(result: Result<bool, &Error>) -> &'static str {
+    match result {
+        Ok(true) => "acquired",
+        Ok(false) | Err(Error::NotAcquired { .. }) => "not_acquired",
+        Err(Error::Deadlock { .. }) => "deadlock",
+        Err(_) => "error",
+    }
+}

@@ -1,0 +1,37 @@
+/// What a function under `#[advisory(side_effect = Skip)]` returns when it was skipped.
+///
+/// `()` says nothing and `Option<T>` says `None`; implement it for a type of your own that can say more:
+///
+/// ```
+/// use advisory_core::Skipped;
+///
+/// enum Report {
+///     Done { rows: u64 },
+///     AlreadyRunning,
+/// }
+///
+/// impl Skipped for Report {
+///     fn skipped() -> Self {
+///         Self::AlreadyRunning
+///     }
+/// }
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot say that the function was skipped",
+    label = "expected `Result<(), E>`, `Result<Option<T>, E>`, or a type that implements `Skipped`",
+    note = "with `side_effect = Skip` the function returns without running when the lock is not to be had"
+)]
+pub trait Skipped {
+    /// The value that says so.
+    fn skipped() -> Self;
+}
+
+impl Skipped for () {
+    fn skipped() -> Self {}
+}
+
+impl<T> Skipped for Option<T> {
+    fn skipped() -> Self {
+        None
+    }
+}

@@ -1,0 +1,41 @@
+//! What the server's errors mean to a lock.
+
+use crate::{AdvisoryLock, Error};
+
+/// `lock_not_available`: a `lock_timeout` has fired.
+const LOCK_NOT_AVAILABLE: &str = "55P03";
+/// `deadlock_detected`: the server chose this transaction to break a deadlock.
+const DEADLOCK_DETECTED: &str = "40P01";
+/// `out_of_memory`, which is how a full lock table is reported.
+const OUT_OF_MEMORY: &str = "53200";
+
+/// Whether the server ended the wait because `lock_timeout` was over.
+pub(crate) fn is_lock_timeout(error: &sqlx::Error) -> bool {
+    has_code(error, LOCK_NOT_AVAILABLE)
+}
+
+/// Whether the server answered: the connection is good, and its transaction, if it has one, is aborted.
+pub(crate) fn is_answer(error: &sqlx::Error) -> bool {
+    matches!(error, sqlx::Error::Database(_))
+}
+
+/// The error of a statement that locks, other than "not in time".
+pub(crate) fn failure(error: sqlx::Error, lock: &AdvisoryLock) -> Error {
+    if has_code(&error, DEADLOCK_DETECTED) {
+        tracing::debug!(%lock, error = &error as &dyn std::error::Error, "deadlock");
+        return Error::Deadlock {
+            lock: Box::new(lock.clone()),
+        };
+    }
+    if has_code(&error, OUT_OF_MEMORY) {
+        return Error::LockTableFull;
+    }
+    Error::Database(error)
+}
+
+fn has_code(error: &sqlx::Error, code: &str) -> bool {
+    error
+        .as_database_error()
+        .and_then(|e| e.code())
+        .is_some_and(|c| c == code)
+}

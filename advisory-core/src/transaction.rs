@@ -1,0 +1,274 @@
+//! A lock with a transaction of its own.
+
+use std::time::Duration;
+
+use sqlx::pool::PoolConnection;
+use sqlx::postgres::{PgPool, Postgres};
+use sqlx::{AssertSqlSafe, PgTransaction, SqlSafeStr as _, Transaction};
+use tokio::runtime::Handle;
+use tokio::time::timeout;
+
+use crate::abandon::{CloseOnDrop, SettleOnDrop, settle};
+use crate::error::Holder;
+use crate::observe::observe;
+use crate::sql::{holder, message, state};
+use crate::wait::{Deadline, Wait};
+use crate::{AdvisoryLock, Error, xact};
+
+/// How long an error may take to find out who holds the lock.
+const EXPLANATION: Duration = Duration::from_millis(100);
+
+impl AdvisoryLock {
+    /// Opens a transaction that holds the lock: begin, timeout and lock in one round trip.
+    ///
+    /// It is an ordinary transaction of sqlx: commit it or roll it back, and dropping it rolls back. The lock is free when it has
+    /// ended. Where a closure will do, [`transaction`](Self::transaction) is safer: it also ends a transaction whose owner was
+    /// dropped in the middle of a long statement.
+    ///
+    /// The transaction is of the server's default isolation. While a statement runs, the server looks every 500 ms whether
+    /// this client is still there (`client_connection_check_interval`, set until the transaction ends).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotAcquired`] when the wait is over. A pool that has no connection to give is [`Error::Database`] with
+    /// [`sqlx::Error::PoolTimedOut`], within the same deadline. Otherwise [`Error::Deadlock`], [`Error::LockTableFull`] and
+    /// [`Error::Database`]; [`Error::Unsupported`] outside a tokio runtime.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future closes the connection if it has begun to open the transaction: the pool has its place back at
+    /// once, nobody waits for the lock, and the server has dropped what it held or waited for within a second.
+    pub async fn begin(&self, pool: &PgPool) -> Result<PgTransaction<'static>, Error> {
+        begin(self, pool).await
+    }
+
+    /// Opens a transaction that holds the lock if it is to be had; `None` if not.
+    ///
+    /// If no wait is set, it does not wait; two round trips then. Otherwise as [`begin`](Self::begin).
+    ///
+    /// # Errors
+    ///
+    /// As [`begin`](Self::begin), but never [`Error::NotAcquired`].
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`begin`](Self::begin).
+    pub async fn try_begin(&self, pool: &PgPool) -> Result<Option<PgTransaction<'static>>, Error> {
+        try_begin(self, pool, self.try_wait()).await
+    }
+
+    /// Runs a closure in a transaction that holds the lock: commits on `Ok`, rolls back on `Err`, on a panic and when it is
+    /// dropped.
+    ///
+    /// Two round trips of its own, one before the closure and one after.
+    ///
+    /// ```no_run
+    /// use advisory_core::{AdvisoryLock, Error};
+    ///
+    /// # async fn example(pool: &sqlx::PgPool) -> Result<(), Error> {
+    /// let lock = AdvisoryLock::new("counter");
+    /// let count: i64 = lock
+    ///     .transaction(pool, async |tx| {
+    ///         let next = "UPDATE counter SET n = n + 1 RETURNING n";
+    ///         Ok::<_, Error>(sqlx::query_scalar(next).fetch_one(&mut **tx).await?)
+    ///     })
+    ///     .await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of the closure, and those of [`begin`](Self::begin) and of the commit, by `E: From<Error>`. A closure that returns
+    /// `Ok` although one of its statements has failed commits nothing: PostgreSQL answers the commit of an aborted transaction
+    /// with a rollback, silently.
+    ///
+    /// # Cancel safety
+    ///
+    /// Before the closure runs, as [`begin`](Self::begin). Dropped inside the closure, the transaction is rolled back in the
+    /// background; if the server is busy with a statement and has not answered after a second, its connection is closed.
+    /// Dropped during the commit, the transaction is committed, or not.
+    pub async fn transaction<T, E, F>(&self, pool: &PgPool, body: F) -> Result<T, E>
+    where
+        F: AsyncFnOnce(&mut PgTransaction<'_>) -> Result<T, E>,
+        E: From<Error>,
+    {
+        OwnTransaction::begin(self, pool).await?.run(body).await
+    }
+
+    /// Runs a closure in a transaction that holds the lock, or skips it: `None` if the lock is not to be had.
+    ///
+    /// If no wait is set, it does not wait; three round trips then. Otherwise as [`transaction`](Self::transaction).
+    ///
+    /// # Errors
+    ///
+    /// As [`transaction`](Self::transaction), but never [`Error::NotAcquired`] of this lock.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`transaction`](Self::transaction).
+    pub async fn try_transaction<T, E, F>(&self, pool: &PgPool, body: F) -> Result<Option<T>, E>
+    where
+        F: AsyncFnOnce(&mut PgTransaction<'_>) -> Result<T, E>,
+        E: From<Error>,
+    {
+        match OwnTransaction::try_begin(self, pool, self.try_wait()).await? {
+            Some(transaction) => transaction.run(body).await.map(Some),
+            None => Ok(None),
+        }
+    }
+}
+
+/// A transaction opened here. It is rolled back when it is dropped, whatever its connection is busy with.
+#[derive(Debug)]
+pub(crate) struct OwnTransaction(Option<PgTransaction<'static>>);
+
+impl OwnTransaction {
+    pub(crate) async fn begin(lock: &AdvisoryLock, pool: &PgPool) -> Result<Self, Error> {
+        Ok(Self::new(begin(lock, pool).await?))
+    }
+
+    pub(crate) async fn try_begin(
+        lock: &AdvisoryLock,
+        pool: &PgPool,
+        wait: Wait,
+    ) -> Result<Option<Self>, Error> {
+        Ok(try_begin(lock, pool, wait).await?.map(Self::new))
+    }
+
+    pub(crate) fn get(&mut self) -> &mut PgTransaction<'static> {
+        self.0.as_mut().expect(TAKEN)
+    }
+
+    /// Commits on `Ok`, rolls back on `Err`.
+    pub(crate) async fn finish<T, E: From<Error>>(mut self, result: Result<T, E>) -> Result<T, E> {
+        let transaction = self.0.take().expect(TAKEN);
+        match result {
+            Ok(value) => {
+                let commit = SettleOnDrop::new(Box::pin(transaction.commit()));
+                commit.await.map_err(Error::Database)?;
+                Ok(value)
+            }
+            Err(error) => {
+                // The body's error is the one to tell; a connection that cannot roll back is closed by its pool.
+                let _ = SettleOnDrop::new(Box::pin(transaction.rollback())).await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn run<T, E, F>(mut self, body: F) -> Result<T, E>
+    where
+        F: AsyncFnOnce(&mut PgTransaction<'_>) -> Result<T, E>,
+        E: From<Error>,
+    {
+        let result = body(self.get()).await;
+        self.finish(result).await
+    }
+
+    fn new(transaction: PgTransaction<'static>) -> Self {
+        Self(Some(transaction))
+    }
+}
+
+/// `finish` and `drop`, which take the transaction, are the last to see it.
+const TAKEN: &str = "BUG: the transaction was taken before its end";
+
+impl Drop for OwnTransaction {
+    fn drop(&mut self) {
+        if let Some(transaction) = self.0.take() {
+            settle(Box::pin(transaction.rollback()));
+        }
+    }
+}
+
+async fn begin(lock: &AdvisoryLock, pool: &PgPool) -> Result<PgTransaction<'static>, Error> {
+    let deadline = Deadline::start(lock.wait());
+    let opened = async {
+        match open(lock, pool, deadline).await? {
+            Some(transaction) => Ok(transaction),
+            None => Err(refusal(lock, pool, deadline).await),
+        }
+    };
+    observe(lock, "xact", opened, |_| true).await
+}
+
+async fn try_begin(
+    lock: &AdvisoryLock,
+    pool: &PgPool,
+    wait: Wait,
+) -> Result<Option<PgTransaction<'static>>, Error> {
+    observe(
+        lock,
+        "xact",
+        open(lock, pool, Deadline::start(wait)),
+        Option::is_some,
+    )
+    .await
+}
+
+/// Opens a transaction that holds the lock; `None` if it was not to be had in time.
+async fn open(
+    lock: &AdvisoryLock,
+    pool: &PgPool,
+    deadline: Deadline,
+) -> Result<Option<PgTransaction<'static>>, Error> {
+    let conn = connection(pool, deadline).await?;
+    if deadline.left() == Wait::No {
+        let begun = begin_with(conn, message::begin()).await;
+        let mut transaction =
+            OwnTransaction::new(begun.map_err(|error| state::failure(error, lock))?);
+        let acquired = xact::try_lock(lock, transaction.get()).await?;
+        return Ok(transaction.0.take().filter(|_| acquired));
+    }
+    match begin_with(conn, message::begin_and_lock(lock, deadline.left())).await {
+        Ok(transaction) => Ok(Some(transaction)),
+        Err(error) if state::is_lock_timeout(&error) => Ok(None),
+        Err(error) => Err(state::failure(error, lock)),
+    }
+}
+
+/// A connection of the pool, within the deadline if there is one.
+async fn connection(pool: &PgPool, deadline: Deadline) -> Result<PoolConnection<Postgres>, Error> {
+    if Handle::try_current().is_err() {
+        return Err(Error::Unsupported {
+            what: "locks need a tokio runtime; use sqlx with `runtime-tokio`".into(),
+        });
+    }
+    let acquired = match deadline.left() {
+        Wait::For(left) => timeout(left, pool.acquire())
+            .await
+            .unwrap_or(Err(sqlx::Error::PoolTimedOut)),
+        _ => pool.acquire().await,
+    };
+    Ok(acquired?)
+}
+
+async fn begin_with(
+    conn: PoolConnection<Postgres>,
+    message: String,
+) -> Result<PgTransaction<'static>, sqlx::Error> {
+    // Hidden, and the only way to a transaction on a connection that was acquired before: `Pool::begin_with` acquires its own,
+    // outside our deadline. sqlx's drivers call it from their own crates.
+    CloseOnDrop::new(Transaction::begin(
+        conn,
+        Some(AssertSqlSafe(message).into_sql_str()),
+    ))
+    .await
+}
+
+/// The error that says who holds the lock, if that is to be found out quickly.
+async fn refusal(lock: &AdvisoryLock, pool: &PgPool, deadline: Deadline) -> Error {
+    let mut error = lock.not_acquired(&deadline, Vec::new());
+    if let (Error::NotAcquired { holders, .. }, Ok(Ok(found))) =
+        (&mut error, timeout(EXPLANATION, ask(lock, pool)).await)
+    {
+        *holders = found;
+    }
+    error
+}
+
+async fn ask(lock: &AdvisoryLock, pool: &PgPool) -> Result<Vec<Holder>, sqlx::Error> {
+    let mut conn = pool.acquire().await?;
+    holder::ask(&mut conn, holder::message(lock)).await
+}

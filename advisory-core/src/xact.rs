@@ -1,0 +1,183 @@
+//! A lock that joins the caller's transaction.
+
+use sqlx::postgres::PgConnection;
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, Row as _};
+
+use crate::error::Holder;
+use crate::observe::observe;
+use crate::sql::{holder, message, state};
+use crate::wait::{Deadline, Wait};
+use crate::{AdvisoryLock, Error, LockExecutor};
+
+/// What became of a wait on the caller's transaction.
+enum Answer {
+    Acquired,
+    /// Not in time. The transaction is as it was.
+    Refused(Vec<Holder>),
+}
+
+/// Whether a refusal is worth a look at who holds the lock.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Refusal {
+    Reported,
+    Explained,
+}
+
+impl AdvisoryLock {
+    /// Waits for the lock in the caller's transaction, which holds it until it ends.
+    ///
+    /// Takes `&mut` of a transaction, or of a connection inside one. Rolling back to a savepoint that was made before frees the
+    /// lock, as PostgreSQL has it; releasing that savepoint keeps it. A nested `begin()` of sqlx is such a savepoint.
+    ///
+    /// One round trip if the lock is free, two if it was waited for, three if it was not to be had. While it waits, the server
+    /// looks every 500 ms whether this client is still there (`client_connection_check_interval`, set until the transaction
+    /// ends).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotAcquired`] when the wait is over: the transaction is usable, its `lock_timeout` is what it was, and of several
+    /// keys none is held. The same holds after [`Error::Deadlock`], though a deadlock is best answered by a new transaction.
+    /// [`Error::NotInTransaction`] outside a transaction, where nothing is sent. Otherwise [`Error::LockTableFull`] and
+    /// [`Error::Database`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future while it waits does not end the wait: the connection is the caller's, and cannot be taken away. The
+    /// server stays in the queue until the lock is granted or the timeout is over; whatever is done next with the transaction,
+    /// its rollback included, waits for that, and ending the transaction frees the lock. Set a [`timeout`](Self::timeout), or
+    /// use a verb that owns its connection: [`transaction`](Self::transaction), [`begin`](Self::begin).
+    pub async fn acquire_xact(&self, mut executor: impl LockExecutor) -> Result<(), Error> {
+        let deadline = Deadline::start(self.wait());
+        let joined = async {
+            match join(self, executor.connection(), deadline, Refusal::Explained).await? {
+                Answer::Acquired => Ok(()),
+                Answer::Refused(holders) => Err(self.not_acquired(&deadline, holders)),
+            }
+        };
+        observe(self, "xact", joined, |()| true).await
+    }
+
+    /// Takes the lock in the caller's transaction if it is to be had; `false` if not.
+    ///
+    /// If no wait is set, it does not wait. One round trip, or as [`acquire_xact`](Self::acquire_xact) with a wait. After `false`
+    /// the transaction is usable, its `lock_timeout` is what it was, and of several keys none is held.
+    ///
+    /// Several keys are taken in a `DO` block of PL/pgSQL, the language that every database has unless it was dropped.
+    ///
+    /// # Errors
+    ///
+    /// As [`acquire_xact`](Self::acquire_xact), but never [`Error::NotAcquired`].
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`acquire_xact`](Self::acquire_xact). Without a wait set there is no wait to drop; the lock may then be held until the
+    /// transaction ends.
+    pub async fn try_acquire_xact(&self, mut executor: impl LockExecutor) -> Result<bool, Error> {
+        try_join(self, executor.connection(), self.try_wait()).await
+    }
+
+    pub(crate) fn not_acquired(&self, deadline: &Deadline, holders: Vec<Holder>) -> Error {
+        Error::NotAcquired {
+            lock: Box::new(self.clone()),
+            waited: deadline.waited(),
+            holders,
+        }
+    }
+}
+
+/// Waits as it is told, and reports.
+pub(crate) async fn try_join(
+    lock: &AdvisoryLock,
+    conn: &mut PgConnection,
+    wait: Wait,
+) -> Result<bool, Error> {
+    let deadline = Deadline::start(wait);
+    let joined = async {
+        let answer = join(lock, conn, deadline, Refusal::Reported).await?;
+        Ok(matches!(answer, Answer::Acquired))
+    };
+    observe(lock, "xact", joined, |acquired| *acquired).await
+}
+
+async fn join(
+    lock: &AdvisoryLock,
+    conn: &mut PgConnection,
+    deadline: Deadline,
+    refusal: Refusal,
+) -> Result<Answer, Error> {
+    if !conn.is_in_transaction() {
+        return Err(Error::NotInTransaction);
+    }
+    if deadline.left() == Wait::No {
+        return match try_all_or_none(lock, conn).await? {
+            true => Ok(Answer::Acquired),
+            false => Ok(Answer::Refused(explain(lock, conn, refusal).await?)),
+        };
+    }
+    // Several keys go straight to the savepoint: those that were free would stay locked if the others never come.
+    if lock.keys().len() == 1 && try_lock(lock, conn).await? {
+        return Ok(Answer::Acquired);
+    }
+    let waited = send(conn, message::lock_after_savepoint(lock, deadline.left())).await;
+    match waited {
+        Ok(()) => Ok(Answer::Acquired),
+        Err(error) if state::is_answer(&error) => go_back(lock, conn, refusal, error).await,
+        Err(error) => Err(state::failure(error, lock)),
+    }
+}
+
+/// Asks without waiting, in a transaction that is rolled back if the answer is no.
+pub(crate) async fn try_lock(lock: &AdvisoryLock, conn: &mut PgConnection) -> Result<bool, Error> {
+    ask(lock, conn, message::try_lock(lock)).await
+}
+
+async fn try_all_or_none(lock: &AdvisoryLock, conn: &mut PgConnection) -> Result<bool, Error> {
+    match lock.keys() {
+        [] | [_] => try_lock(lock, conn).await,
+        _ => ask(lock, conn, message::try_lock_all_or_none(lock)).await,
+    }
+}
+
+async fn ask(lock: &AdvisoryLock, conn: &mut PgConnection, message: String) -> Result<bool, Error> {
+    let row = conn.fetch_one(sqlx::raw_sql(AssertSqlSafe(message))).await;
+    let acquired = row.and_then(|row| row.try_get(0));
+    acquired.map_err(|error| state::failure(error, lock))
+}
+
+async fn send(conn: &mut PgConnection, message: impl Into<String>) -> Result<(), sqlx::Error> {
+    conn.execute(sqlx::raw_sql(AssertSqlSafe(message.into())))
+        .await
+        .map(drop)
+}
+
+/// Makes the transaction usable again after a wait that the server has ended.
+async fn go_back(
+    lock: &AdvisoryLock,
+    conn: &mut PgConnection,
+    refusal: Refusal,
+    error: sqlx::Error,
+) -> Result<Answer, Error> {
+    let timed_out = state::is_lock_timeout(&error);
+    let back = message::BACK_TO_SAVEPOINT;
+    let holders = if timed_out && refusal == Refusal::Explained {
+        holder::ask(conn, format!("{back};{}", holder::message(lock))).await
+    } else {
+        send(conn, back).await.map(|()| Vec::new())
+    };
+    match holders {
+        Ok(holders) if timed_out => Ok(Answer::Refused(holders)),
+        // If there is no way back either, the first error is the one to tell: say, a transaction that was aborted before.
+        _ => Err(state::failure(error, lock)),
+    }
+}
+
+async fn explain(
+    lock: &AdvisoryLock,
+    conn: &mut PgConnection,
+    refusal: Refusal,
+) -> Result<Vec<Holder>, Error> {
+    match refusal {
+        Refusal::Reported => Ok(Vec::new()),
+        Refusal::Explained => Ok(holder::ask(conn, holder::message(lock)).await?),
+    }
+}
