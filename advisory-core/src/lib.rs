@@ -27,6 +27,9 @@ pub use lock::AdvisoryLock;
 pub use scheme::KeyScheme;
 pub use skipped::Skipped;
 
+#[cfg(feature = "macros")]
+pub use advisory_macros::advisory;
+
 #[doc(hidden)]
 pub mod __private {
     pub use crate::attribute::{

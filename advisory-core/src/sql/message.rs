@@ -12,9 +12,9 @@ use crate::wait::Wait;
 use crate::{AdvisoryLock, Key};
 
 /// Makes a backend look, while it waits, whether its client is still there: without it, a waiter outlives its client until the
-/// lock is granted. Lasts until the transaction ends. The setting exists everywhere from PostgreSQL 14 on, but is refused
-/// where the platform cannot tell: there it stays off.
-const NOTICE_CLOSED_CLIENT: &str = "pg_catalog.set_config('client_connection_check_interval',\
+/// lock is granted. Counts from the next statement on, until the transaction ends. The setting exists everywhere from
+/// PostgreSQL 14 on, but is refused where the platform cannot tell: there it stays off.
+const NOTICE_CLOSED_CLIENT: &str = "SELECT pg_catalog.set_config('client_connection_check_interval',\
     CASE WHEN pg_catalog.textregexeq(pg_catalog.version(),\
     '-linux|^PostgreSQL (1[5-9]|[2-9][0-9]).*-(darwin|freebsd|netbsd|openbsd)')\
     THEN '500' ELSE '0' END,true)";
@@ -22,11 +22,11 @@ const NOTICE_CLOSED_CLIENT: &str = "pg_catalog.set_config('client_connection_che
 /// The text of `lock_timeout` is carried over in a setting of our own: it prints as `1min`, which nobody should parse, and
 /// `RESET` would lose what the user has `SET`.
 const SAVE_TIMEOUT: &str = "pg_catalog.set_config('advisory.lock_timeout',pg_catalog.current_setting('lock_timeout'),true)";
-const RESTORE_TIMEOUT: &str = "pg_catalog.set_config('lock_timeout',pg_catalog.current_setting('advisory.lock_timeout'),true)";
+const RESTORE_TIMEOUT: &str = ",pg_catalog.set_config('lock_timeout',pg_catalog.current_setting('advisory.lock_timeout'),true)";
 
 /// Opens a transaction that notices when its client is gone.
 pub(crate) fn begin() -> String {
-    format!("SELECT {NOTICE_CLOSED_CLIENT};BEGIN")
+    format!("{NOTICE_CLOSED_CLIENT};BEGIN")
 }
 
 /// Opens a transaction that holds the lock.
@@ -76,33 +76,24 @@ fn wait_for(lock: &AdvisoryLock, wait: Wait) -> String {
         Wait::For(limit) => Some(limit),
         Wait::Forever => Some(Duration::ZERO),
     };
-    let before = match timeout {
-        None => format!("SELECT {NOTICE_CLOSED_CLIENT}"),
-        Some(limit) => format!(
-            "SELECT {NOTICE_CLOSED_CLIENT},{SAVE_TIMEOUT},{}",
-            set_timeout(limit)
-        ),
-    };
+    let set = timeout.map(set_timeout).unwrap_or_default();
+    let restore = timeout.map(|_| RESTORE_TIMEOUT).unwrap_or_default();
     let function = function(lock.mode(), "pg_catalog.pg_advisory_xact_lock");
-    let after = timeout.map(|_| RESTORE_TIMEOUT);
     if let [key] = lock.keys() {
-        let after = after
-            .map(|restore| format!(",{restore}"))
-            .unwrap_or_default();
-        return format!("{before},{function}({}){after}", literal(*key));
+        return format!(
+            "{NOTICE_CLOSED_CLIENT};SELECT {set}{function}({}){restore}",
+            literal(*key)
+        );
     }
-    let mut message = before;
-    for keys in Rows::of(lock.keys()) {
-        let left = timeout
-            .filter(|limit| !limit.is_zero())
-            .map(time_left)
-            .unwrap_or_default();
-        let Rows { columns, rows } = keys;
+    let left = timeout
+        .filter(|limit| !limit.is_zero())
+        .map(time_left)
+        .unwrap_or_default();
+    let mut message = format!("{NOTICE_CLOSED_CLIENT};SELECT {set}true");
+    for Rows { columns, rows } in Rows::of(lock.keys()) {
         let _ = write!(message, ";SELECT {left}{function}({columns}) FROM {rows}");
     }
-    if let Some(restore) = after {
-        let _ = write!(message, ";SELECT {restore}");
-    }
+    let _ = write!(message, ";SELECT true{restore}");
     message
 }
 
@@ -116,9 +107,10 @@ fn time_left(limit: Duration) -> String {
     )
 }
 
+/// Replaces `lock_timeout`, the first items of a target list; zero switches it off.
 fn set_timeout(limit: Duration) -> String {
     format!(
-        "pg_catalog.set_config('lock_timeout','{}',true)",
+        "{SAVE_TIMEOUT},pg_catalog.set_config('lock_timeout','{}',true),",
         limit.as_millis()
     )
 }

@@ -1,0 +1,297 @@
+//! Promise 1: whatever future is dropped at whatever await, nothing leaks.
+//!
+//! Each verb is polled n times and dropped, for every n until it completes: with the lock free, with the lock held, and with the
+//! lock held and released while the verb waits.
+
+use std::pin::{Pin, pin};
+use std::task::Poll;
+use std::time::Duration;
+
+use advisory_core::{AdvisoryLock, Error, Key, advisory};
+use advisory_tests::Database;
+use futures_util::future::{Either, select};
+use sqlx::{PgPool, PgTransaction};
+
+type Work<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
+
+/// Polls a future at most `polls` times, then drops it. `true` if it was done by then.
+async fn drop_after(polls: usize, future: impl Future<Output = ()>) -> bool {
+    let mut future = pin!(future);
+    let mut left = polls;
+    std::future::poll_fn(|cx| {
+        if left == 0 {
+            return Poll::Ready(false);
+        }
+        left -= 1;
+        let polled = future.as_mut().poll(cx).map(|()| true);
+        if polled.is_pending() && left == 0 { Poll::Ready(false) } else { polled }
+    })
+    .await
+}
+
+struct Case<'a> {
+    database: &'a Database,
+    pool: &'a PgPool,
+    /// Holds the locks while the case is contended.
+    rival: &'a PgPool,
+    lock: AdvisoryLock,
+}
+
+impl Case<'_> {
+    async fn drop_at_every_poll(&self, verb: &str, make: impl Fn() -> Work<'static>) {
+        let free = self.while_free(&make).await;
+        let held = self.while_held(&make).await;
+        let granted = self.while_released(&make).await;
+        println!("{verb:<40} dropped after 0..={free} polls free, 0..={held} held, 0..={granted} granted");
+        assert!(free > 1, "{verb} never waits for the server: the test sees nothing");
+    }
+
+    async fn while_free(&self, make: &impl Fn() -> Work<'static>) -> usize {
+        for polls in 0.. {
+            let done = drop_after(polls, make()).await;
+            self.database.assert_nothing_leaked(self.pool).await;
+            if done {
+                return polls;
+            }
+        }
+        unreachable!()
+    }
+
+    async fn while_held(&self, make: &impl Fn() -> Work<'static>) -> usize {
+        let held = self.lock.begin(self.rival).await.unwrap();
+        for polls in 0.. {
+            // Once it waits in the queue, no further poll comes by itself: it is dropped there, and that is the last.
+            let finished = {
+                let work = pin!(drop_after(polls, make()));
+                let waits = pin!(self.database.wait_until_waiting(1));
+                match select(work, waits).await {
+                    Either::Left((done, _)) => done,
+                    Either::Right(_) => true,
+                }
+            };
+            self.assert_only_the_rival_holds().await;
+            if finished {
+                held.rollback().await.unwrap();
+                self.database.assert_nothing_leaked(self.pool).await;
+                return polls;
+            }
+        }
+        unreachable!()
+    }
+
+    async fn while_released(&self, make: &impl Fn() -> Work<'static>) -> usize {
+        for polls in 0.. {
+            let held = self.lock.begin(self.rival).await.unwrap();
+            let release = async {
+                let expected = |locks: &[advisory_tests::LockRow]| locks.iter().any(|lock| !lock.granted);
+                let waiting = self.database.wait_until_locks("a waiter", expected);
+                // Not every verb waits, and one that was dropped early never does.
+                let _ = tokio::time::timeout(Duration::from_millis(300), waiting).await;
+                held.rollback().await.unwrap();
+            };
+            let (done, ()) = tokio::join!(drop_after(polls, make()), release);
+            self.database.assert_nothing_leaked(self.pool).await;
+            if done {
+                return polls;
+            }
+        }
+        unreachable!()
+    }
+
+    /// Within two seconds, although the lock is not free.
+    async fn assert_only_the_rival_holds(&self) {
+        let keys = self.lock.keys().len();
+        let only = self.database.wait_until_locks("the rival's locks alone", |locks| {
+            locks.len() == keys && locks.iter().all(|lock| lock.granted)
+        });
+        let settled = tokio::time::timeout(Duration::from_secs(2), async {
+            only.await;
+            let ours = |backends: &[advisory_tests::BackendRow]| {
+                backends.iter().filter(|backend| backend.in_transaction).count() == 1
+            };
+            self.database.wait_until_backends("the rival's transaction alone", ours).await;
+            let mut all = Vec::new();
+            for _ in 0..self.pool.options().get_max_connections() {
+                all.push(self.pool.acquire().await.unwrap());
+            }
+        });
+        if settled.await.is_err() {
+            panic!("leaked while the lock was held\n{}", self.database.dump().await);
+        }
+    }
+}
+
+/// Runs a case for one key and for several, without a timeout and with one.
+async fn for_every_lock(verb: &str, make: impl Fn(AdvisoryLock, PgPool) -> Work<'static>) {
+    let database = Database::new().await;
+    let pool = database.pool(2).await;
+    let rival = database.pool(1).await;
+    let several = AdvisoryLock::all([Key::from(1), Key::from(2), Key::from((1, 2))]);
+    let timeout = Duration::from_secs(60);
+    for (kind, lock) in [
+        ("", AdvisoryLock::new("one")),
+        (", timeout", AdvisoryLock::new("one").timeout(timeout)),
+        (", several", several.clone()),
+        (", several, timeout", several.timeout(timeout)),
+    ] {
+        let case = Case { database: &database, pool: &pool, rival: &rival, lock: lock.clone() };
+        case.drop_at_every_poll(&format!("{verb}{kind}"), || make(lock.clone(), pool.clone())).await;
+    }
+}
+
+#[tokio::test]
+async fn begin_leaks_nothing() {
+    for_every_lock("begin", |lock, pool| {
+        Box::pin(async move { lock.begin(&pool).await.unwrap().commit().await.unwrap() })
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn try_begin_leaks_nothing() {
+    for_every_lock("try_begin", |lock, pool| {
+        Box::pin(async move {
+            if let Some(tx) = lock.try_begin(&pool).await.unwrap() {
+                tx.commit().await.unwrap();
+            }
+        })
+    })
+    .await;
+}
+
+/// A body with an await of its own: dropped there, a statement is under way.
+async fn body(tx: &mut PgTransaction<'_>) -> Result<(), Error> {
+    sqlx::query("SELECT 1").execute(&mut **tx).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn transaction_leaks_nothing() {
+    for_every_lock("transaction", |lock, pool| {
+        Box::pin(async move { lock.transaction(&pool, body).await.unwrap() })
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn try_transaction_leaks_nothing() {
+    for_every_lock("try_transaction", |lock, pool| {
+        Box::pin(async move { lock.try_transaction(&pool, body).await.map(drop).unwrap() })
+    })
+    .await;
+}
+
+#[advisory(key = lock, tx)]
+async fn annotated(pool: &PgPool, lock: AdvisoryLock) -> Result<(), Error> {
+    body(tx).await
+}
+
+#[tokio::test]
+async fn the_attribute_on_a_pool_leaks_nothing() {
+    for_every_lock("#[advisory] on a pool", |lock, pool| {
+        Box::pin(async move { annotated(&pool, lock).await.unwrap() })
+    })
+    .await;
+}
+
+#[advisory(key = lock, side_effect = Skip)]
+async fn skipping(pool: &PgPool, lock: AdvisoryLock) -> Result<(), Error> {
+    sqlx::query("SELECT 1").execute(pool).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_attribute_that_skips_leaks_nothing() {
+    for_every_lock("#[advisory] that skips", |lock, pool| {
+        Box::pin(async move { skipping(&pool, lock).await.unwrap() })
+    })
+    .await;
+}
+
+#[advisory(key = lock)]
+async fn on_connection(conn: &mut sqlx::PgConnection, lock: AdvisoryLock) -> Result<(), Error> {
+    sqlx::query("SELECT 1").execute(conn).await?;
+    Ok(())
+}
+
+/// The one exception of the promise: the wait itself is on the caller's connection, and stays until it is granted or timed out.
+#[tokio::test]
+async fn the_attribute_on_a_connection_leaks_nothing() {
+    let database = Database::new().await;
+    let pool = database.pool(2).await;
+    let rival = database.pool(1).await;
+    let lock = AdvisoryLock::new("one");
+    let case = Case { database: &database, pool: &pool, rival: &rival, lock: lock.clone() };
+    let make = || -> Work<'static> {
+        let (pool, lock) = (pool.clone(), lock.clone());
+        Box::pin(async move {
+            let mut conn = pool.acquire().await.unwrap();
+            on_connection(&mut conn, lock).await.unwrap();
+        })
+    };
+    let (free, granted) = (case.while_free(&make).await, case.while_released(&make).await);
+    println!("#[advisory] on a connection: dropped after 0..={free} polls free, 0..={granted} granted");
+}
+
+/// A body that is dropped in the middle of a long statement does not hold its lock for as long as the statement runs.
+#[tokio::test]
+async fn a_body_dropped_in_a_long_statement_gives_up_its_lock() {
+    let database = Database::new().await;
+    let pool = database.pool(1).await;
+    let lock = AdvisoryLock::new("long");
+    let long = lock.transaction(&pool, async |tx| {
+        sqlx::query("SELECT pg_sleep(600)").execute(&mut **tx).await.map_err(Error::from)
+    });
+    let sleeps = database.wait_until_backends("a sleeping body", |backends| {
+        backends.iter().any(|backend| backend.wait_event.as_deref() == Some("PgSleep"))
+    });
+    assert!(matches!(select(pin!(long), pin!(sleeps)).await, Either::Right(_)));
+    database.assert_nothing_leaked(&pool).await;
+}
+
+/// The same outside a runtime, where nobody could wait for the server.
+#[test]
+fn a_runtime_that_ends_takes_its_locks_along() {
+    let watch = tokio::runtime::Runtime::new().unwrap();
+    let database = watch.block_on(Database::new());
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let pool = runtime.block_on(database.pool(2));
+    let lock = AdvisoryLock::new("runtime");
+
+    let (holder, waiter) = (lock.clone(), lock);
+    let (held, waiting) = (pool.clone(), pool.clone());
+    runtime.spawn(async move {
+        let body = async |_: &mut PgTransaction<'_>| {
+            std::future::pending::<()>().await;
+            Ok::<_, Error>(())
+        };
+        holder.transaction(&held, body).await
+    });
+    watch.block_on(database.wait_until_held(1));
+    runtime.spawn(async move { waiter.begin(&waiting).await.map(drop) });
+    watch.block_on(database.wait_until_waiting(1));
+
+    runtime.shutdown_background();
+    watch.block_on(database.wait_until_locks("no lock", <[_]>::is_empty));
+    drop(pool);
+}
+
+/// A future may be dropped where there is no runtime at all.
+#[test]
+fn a_wait_dropped_outside_a_runtime_leaves_the_queue() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let database = runtime.block_on(Database::new());
+    let pool = runtime.block_on(database.pool(2));
+    let lock = AdvisoryLock::new("outside");
+    let held = runtime.block_on(lock.begin(&pool)).unwrap();
+
+    let mut waiter = Box::pin(lock.begin(&pool));
+    runtime.block_on(async {
+        let waits = pin!(database.wait_until_waiting(1));
+        assert!(matches!(select(waiter.as_mut(), waits).await, Either::Right(_)));
+    });
+    drop(waiter);
+    runtime.block_on(database.wait_until_waiting(0));
+    runtime.block_on(held.rollback()).unwrap();
+    runtime.block_on(database.assert_nothing_leaked(&pool));
+}
