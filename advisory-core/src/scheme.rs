@@ -116,3 +116,61 @@ fn first_eight(digest: &[u8]) -> [u8; 8] {
         .first_chunk()
         .expect("BUG: a digest of fewer than 8 bytes")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Computed by Python's `hashlib` and `zlib`, by the server's own `md5`, and by django-pglock.
+    #[test]
+    fn keys_are_frozen() {
+        let golden: [(&dyn KeyScheme, [i64; 3]); 4] = [
+            (
+                &Sha1,
+                [
+                    -2_661_838_577_447_997_941,
+                    8_860_331_044_569_636_278,
+                    957_977_401_221_134_810,
+                ],
+            ),
+            (&Crc32, [2_356_372_769, 2_126_685_369, 0]),
+            (
+                &Md5,
+                [
+                    -5_999_611_798_422_882_212,
+                    4_312_917_370_057_361_399,
+                    -3_162_216_497_309_240_828,
+                ],
+            ),
+            (
+                &Sha256,
+                [
+                    -8_086_495_256_948_496_852,
+                    -6_931_717_201_624_439_796,
+                    1_449_310_910_991_872_227,
+                ],
+            ),
+        ];
+        for (scheme, keys) in golden {
+            for (name, key) in ["foo", "payment:order-123", ""].into_iter().zip(keys) {
+                assert_eq!(scheme.key(name), Key::BigInt(key), "{name:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn names_are_bytes() {
+        assert_ne!(Sha1.key("foo"), Sha1.key("Foo"));
+        assert_ne!(Sha1.key("foo"), Sha1.key("foo "));
+        // python3 -c 'import hashlib,struct; print(struct.unpack("<q", hashlib.sha1("ключ".encode()).digest()[:8]))'
+        assert_eq!(Sha1.key("ключ"), Key::BigInt(7_400_670_229_932_960_435));
+    }
+
+    #[test]
+    fn a_closure_is_a_scheme() {
+        let scheme = |name: &str| (1, i32::from(name.is_empty()));
+        assert_eq!(scheme.key(""), Key::IntPair(1, 1));
+        let through = |name: &str| Md5.key(name);
+        assert_eq!(through.key("foo"), Md5.key("foo"));
+    }
+}

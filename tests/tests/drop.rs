@@ -24,7 +24,11 @@ async fn drop_after(polls: usize, future: impl Future<Output = ()>) -> bool {
         }
         left -= 1;
         let polled = future.as_mut().poll(cx).map(|()| true);
-        if polled.is_pending() && left == 0 { Poll::Ready(false) } else { polled }
+        if polled.is_pending() && left == 0 {
+            Poll::Ready(false)
+        } else {
+            polled
+        }
     })
     .await
 }
@@ -42,8 +46,13 @@ impl Case<'_> {
         let free = self.while_free(&make).await;
         let held = self.while_held(&make).await;
         let granted = self.while_released(&make).await;
-        println!("{verb:<40} dropped after 0..={free} polls free, 0..={held} held, 0..={granted} granted");
-        assert!(free > 1, "{verb} never waits for the server: the test sees nothing");
+        println!(
+            "{verb:<40} dropped after 0..={free} polls free, 0..={held} held, 0..={granted} granted"
+        );
+        assert!(
+            free > 1,
+            "{verb} never waits for the server: the test sees nothing"
+        );
     }
 
     async fn while_free(&self, make: &impl Fn() -> Work<'static>) -> usize {
@@ -83,7 +92,8 @@ impl Case<'_> {
         for polls in 0.. {
             let held = self.lock.begin(self.rival).await.unwrap();
             let release = async {
-                let expected = |locks: &[advisory_tests::LockRow]| locks.iter().any(|lock| !lock.granted);
+                let expected =
+                    |locks: &[advisory_tests::LockRow]| locks.iter().any(|lock| !lock.granted);
                 let waiting = self.database.wait_until_locks("a waiter", expected);
                 // Not every verb waits, and one that was dropped early never does.
                 let _ = tokio::time::timeout(Duration::from_millis(300), waiting).await;
@@ -101,22 +111,33 @@ impl Case<'_> {
     /// Within two seconds, although the lock is not free.
     async fn assert_only_the_rival_holds(&self) {
         let keys = self.lock.keys().len();
-        let only = self.database.wait_until_locks("the rival's locks alone", |locks| {
-            locks.len() == keys && locks.iter().all(|lock| lock.granted)
-        });
+        let only = self
+            .database
+            .wait_until_locks("the rival's locks alone", |locks| {
+                locks.len() == keys && locks.iter().all(|lock| lock.granted)
+            });
         let settled = tokio::time::timeout(Duration::from_secs(2), async {
             only.await;
             let ours = |backends: &[advisory_tests::BackendRow]| {
-                backends.iter().filter(|backend| backend.in_transaction).count() == 1
+                backends
+                    .iter()
+                    .filter(|backend| backend.in_transaction)
+                    .count()
+                    == 1
             };
-            self.database.wait_until_backends("the rival's transaction alone", ours).await;
+            self.database
+                .wait_until_backends("the rival's transaction alone", ours)
+                .await;
             let mut all = Vec::new();
             for _ in 0..self.pool.options().get_max_connections() {
                 all.push(self.pool.acquire().await.unwrap());
             }
         });
         if settled.await.is_err() {
-            panic!("leaked while the lock was held\n{}", self.database.dump().await);
+            panic!(
+                "leaked while the lock was held\n{}",
+                self.database.dump().await
+            );
         }
     }
 }
@@ -134,8 +155,16 @@ async fn for_every_lock(verb: &str, make: impl Fn(AdvisoryLock, PgPool) -> Work<
         (", several", several.clone()),
         (", several, timeout", several.timeout(timeout)),
     ] {
-        let case = Case { database: &database, pool: &pool, rival: &rival, lock: lock.clone() };
-        case.drop_at_every_poll(&format!("{verb}{kind}"), || make(lock.clone(), pool.clone())).await;
+        let case = Case {
+            database: &database,
+            pool: &pool,
+            rival: &rival,
+            lock: lock.clone(),
+        };
+        case.drop_at_every_poll(&format!("{verb}{kind}"), || {
+            make(lock.clone(), pool.clone())
+        })
+        .await;
     }
 }
 
@@ -221,7 +250,12 @@ async fn the_attribute_on_a_connection_leaks_nothing() {
     let pool = database.pool(2).await;
     let rival = database.pool(1).await;
     let lock = AdvisoryLock::new("one");
-    let case = Case { database: &database, pool: &pool, rival: &rival, lock: lock.clone() };
+    let case = Case {
+        database: &database,
+        pool: &pool,
+        rival: &rival,
+        lock: lock.clone(),
+    };
     let make = || -> Work<'static> {
         let (pool, lock) = (pool.clone(), lock.clone());
         Box::pin(async move {
@@ -229,8 +263,13 @@ async fn the_attribute_on_a_connection_leaks_nothing() {
             on_connection(&mut conn, lock).await.unwrap();
         })
     };
-    let (free, granted) = (case.while_free(&make).await, case.while_released(&make).await);
-    println!("#[advisory] on a connection: dropped after 0..={free} polls free, 0..={granted} granted");
+    let (free, granted) = (
+        case.while_free(&make).await,
+        case.while_released(&make).await,
+    );
+    println!(
+        "#[advisory] on a connection: dropped after 0..={free} polls free, 0..={granted} granted"
+    );
 }
 
 /// A body that is dropped in the middle of a long statement does not hold its lock for as long as the statement runs.
@@ -240,12 +279,20 @@ async fn a_body_dropped_in_a_long_statement_gives_up_its_lock() {
     let pool = database.pool(1).await;
     let lock = AdvisoryLock::new("long");
     let long = lock.transaction(&pool, async |tx| {
-        sqlx::query("SELECT pg_sleep(600)").execute(&mut **tx).await.map_err(Error::from)
+        sqlx::query("SELECT pg_sleep(600)")
+            .execute(&mut **tx)
+            .await
+            .map_err(Error::from)
     });
     let sleeps = database.wait_until_backends("a sleeping body", |backends| {
-        backends.iter().any(|backend| backend.wait_event.as_deref() == Some("PgSleep"))
+        backends
+            .iter()
+            .any(|backend| backend.wait_event.as_deref() == Some("PgSleep"))
     });
-    assert!(matches!(select(pin!(long), pin!(sleeps)).await, Either::Right(_)));
+    assert!(matches!(
+        select(pin!(long), pin!(sleeps)).await,
+        Either::Right(_)
+    ));
     database.assert_nothing_leaked(&pool).await;
 }
 
@@ -288,7 +335,10 @@ fn a_wait_dropped_outside_a_runtime_leaves_the_queue() {
     let mut waiter = Box::pin(lock.begin(&pool));
     runtime.block_on(async {
         let waits = pin!(database.wait_until_waiting(1));
-        assert!(matches!(select(waiter.as_mut(), waits).await, Either::Right(_)));
+        assert!(matches!(
+            select(waiter.as_mut(), waits).await,
+            Either::Right(_)
+        ));
     });
     drop(waiter);
     runtime.block_on(database.wait_until_waiting(0));

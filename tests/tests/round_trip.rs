@@ -14,18 +14,30 @@ struct Table<'p> {
 
 impl Table<'_> {
     /// Runs a piece of work, and holds the round trips that it cost against the most that it may cost.
-    async fn row<T>(&mut self, work: impl Into<String>, most: u64, run: impl Future<Output = T>) -> T {
+    async fn row<T>(
+        &mut self,
+        work: impl Into<String>,
+        most: u64,
+        run: impl Future<Output = T>,
+    ) -> T {
         let work = work.into();
         self.proxy.reset();
         let output = run.await;
         let spent = self.proxy.round_trips();
-        assert!(spent <= most && spent > 0, "{work}: {spent} round trips, not {most}\n{}", self.proxy.dump());
+        assert!(
+            spent <= most && spent > 0,
+            "{work}: {spent} round trips, not {most}\n{}",
+            self.proxy.dump()
+        );
         self.rows.push((work, spent));
         output
     }
 
     fn print(&self) {
-        println!("\n{:<74} round trips", "work (warm statement cache, the pool's pings aside)");
+        println!(
+            "\n{:<74} round trips",
+            "work (warm statement cache, the pool's pings aside)"
+        );
         for (work, spent) in &self.rows {
             println!("{work:<74} {spent:>11}");
         }
@@ -54,14 +66,30 @@ async fn call_every_function(
             called(stringify!($function), key).await;
         )+};
     }
-    call!(lock, lock_shared, try_lock, try_lock_shared, unlock, unlock_shared);
-    call!(xact_lock, xact_lock_shared, try_xact_lock, try_xact_lock_shared);
+    call!(
+        lock,
+        lock_shared,
+        try_lock,
+        try_lock_shared,
+        unlock,
+        unlock_shared
+    );
+    call!(
+        xact_lock,
+        xact_lock_shared,
+        try_xact_lock,
+        try_xact_lock_shared
+    );
     advisory_core::unlock_all(tx).await.unwrap();
     called("unlock_all", key).await;
 }
 
 fn hundred() -> AdvisoryLock {
-    AdvisoryLock::all((0..50).map(Key::from).chain((0..50).map(|n| Key::IntPair(1, n))))
+    AdvisoryLock::all(
+        (0..50)
+            .map(Key::from)
+            .chain((0..50).map(|n| Key::IntPair(1, n))),
+    )
 }
 
 #[tokio::test]
@@ -69,7 +97,10 @@ async fn every_row_of_the_table_is_met() {
     let database = Database::new().await;
     let proxy = Proxy::start(&database).await;
     let pool = warm(&proxy).await;
-    let mut table = Table { proxy: &proxy, rows: Vec::new() };
+    let mut table = Table {
+        proxy: &proxy,
+        rows: Vec::new(),
+    };
 
     functions(&mut table, &pool).await;
     joining(&mut table, &pool).await;
@@ -88,10 +119,25 @@ async fn functions(table: &mut Table<'_>, pool: &PgPool) {
                 table.row(work, 1, advisory_core::$function(&mut tx, key)).await.unwrap();
             )+};
         }
-        rows!(lock, lock_shared, try_lock, try_lock_shared, unlock, unlock_shared);
-        rows!(xact_lock, xact_lock_shared, try_xact_lock, try_xact_lock_shared);
+        rows!(
+            lock,
+            lock_shared,
+            try_lock,
+            try_lock_shared,
+            unlock,
+            unlock_shared
+        );
+        rows!(
+            xact_lock,
+            xact_lock_shared,
+            try_xact_lock,
+            try_xact_lock_shared
+        );
     }
-    table.row("unlock_all()", 1, advisory_core::unlock_all(&mut tx)).await.unwrap();
+    table
+        .row("unlock_all()", 1, advisory_core::unlock_all(&mut tx))
+        .await
+        .unwrap();
     tx.rollback().await.unwrap();
 }
 
@@ -99,15 +145,26 @@ async fn joining(table: &mut Table<'_>, pool: &PgPool) {
     let timeout = Duration::from_secs(2);
     let locks = [("1 key", AdvisoryLock::new("one")), ("100 keys", hundred())];
     for (keys, lock) in locks {
-        for (wait, lock) in [("no timeout", lock.clone()), ("a timeout", lock.clone().timeout(timeout))] {
+        for (wait, lock) in [
+            ("no timeout", lock.clone()),
+            ("a timeout", lock.clone().timeout(timeout)),
+        ] {
             let mut tx = pool.begin().await.unwrap();
             let work = format!("acquire_xact, {keys}, {wait}");
-            table.row(work, 1, lock.acquire_xact(&mut tx)).await.unwrap();
+            table
+                .row(work, 1, lock.acquire_xact(&mut tx))
+                .await
+                .unwrap();
             tx.rollback().await.unwrap();
 
             let mut tx = pool.begin().await.unwrap();
             let work = format!("try_acquire_xact, {keys}, {wait}");
-            assert!(table.row(work, 1, lock.try_acquire_xact(&mut tx)).await.unwrap());
+            assert!(
+                table
+                    .row(work, 1, lock.try_acquire_xact(&mut tx))
+                    .await
+                    .unwrap()
+            );
             tx.rollback().await.unwrap();
         }
     }
@@ -119,13 +176,17 @@ async fn contended(table: &mut Table<'_>, pool: &PgPool, database: &Database) {
         let lock = lock.timeout(Duration::from_secs(30));
         let held = lock.begin(&elsewhere).await.unwrap();
         let mut tx = pool.begin().await.unwrap();
-        let granted = table.row(format!("acquire_xact, {keys}, waited and granted"), 2, async {
-            let release = async {
-                database.wait_until_waiting(1).await;
-                held.commit().await.unwrap();
-            };
-            tokio::join!(lock.acquire_xact(&mut tx), release).0
-        });
+        let granted = table.row(
+            format!("acquire_xact, {keys}, waited and granted"),
+            2,
+            async {
+                let release = async {
+                    database.wait_until_waiting(1).await;
+                    held.commit().await.unwrap();
+                };
+                tokio::join!(lock.acquire_xact(&mut tx), release).0
+            },
+        );
         granted.await.unwrap();
         tx.rollback().await.unwrap();
 
@@ -133,7 +194,10 @@ async fn contended(table: &mut Table<'_>, pool: &PgPool, database: &Database) {
         let held = lock.begin(&elsewhere).await.unwrap();
         let mut tx = pool.begin().await.unwrap();
         let work = format!("acquire_xact, {keys}, waited and timed out");
-        let error = table.row(work, 3, lock.acquire_xact(&mut tx)).await.unwrap_err();
+        let error = table
+            .row(work, 3, lock.acquire_xact(&mut tx))
+            .await
+            .unwrap_err();
         assert!(error.is_not_acquired(), "{error}");
         tx.rollback().await.unwrap();
         held.rollback().await.unwrap();
@@ -142,15 +206,38 @@ async fn contended(table: &mut Table<'_>, pool: &PgPool, database: &Database) {
 
 async fn opening(table: &mut Table<'_>, pool: &PgPool) {
     let lock = AdvisoryLock::new("begin");
-    for (wait, lock) in [("no timeout", lock.clone()), ("a timeout", lock.timeout(Duration::from_secs(2)))] {
-        let tx = table.row(format!("begin, {wait}"), 1, lock.begin(pool)).await.unwrap();
+    for (wait, lock) in [
+        ("no timeout", lock.clone()),
+        ("a timeout", lock.timeout(Duration::from_secs(2))),
+    ] {
+        let tx = table
+            .row(format!("begin, {wait}"), 1, lock.begin(pool))
+            .await
+            .unwrap();
         table.row("  its commit", 1, tx.commit()).await.unwrap();
 
         let transaction = lock.transaction(pool, async |_| Ok::<_, Error>(()));
-        table.row(format!("transaction, {wait}: begin + timeout + lock, commit"), 2, transaction).await.unwrap();
+        table
+            .row(
+                format!("transaction, {wait}: begin + timeout + lock, commit"),
+                2,
+                transaction,
+            )
+            .await
+            .unwrap();
     }
-    table.row("transaction, 100 keys", 2, hundred().transaction(pool, async |_| Ok::<_, Error>(()))).await.unwrap();
-    table.row("#[advisory(timeout = 2)] on a pool", 2, annotated(pool)).await.unwrap();
+    table
+        .row(
+            "transaction, 100 keys",
+            2,
+            hundred().transaction(pool, async |_| Ok::<_, Error>(())),
+        )
+        .await
+        .unwrap();
+    table
+        .row("#[advisory(timeout = 2)] on a pool", 2, annotated(pool))
+        .await
+        .unwrap();
 }
 
 #[advisory_core::advisory(key = "annotated", timeout = 2)]
@@ -160,8 +247,18 @@ async fn annotated(pool: &PgPool) -> Result<(), Error> {
 
 async fn trying(table: &mut Table<'_>, pool: &PgPool) {
     let lock = AdvisoryLock::new("try");
-    let tx = table.row("try_begin", 2, lock.try_begin(pool)).await.unwrap().unwrap();
+    let tx = table
+        .row("try_begin", 2, lock.try_begin(pool))
+        .await
+        .unwrap()
+        .unwrap();
     table.row("  its commit", 1, tx.commit()).await.unwrap();
     let transaction = lock.try_transaction(pool, async |_| Ok::<_, Error>(()));
-    assert!(table.row("try_transaction", 3, transaction).await.unwrap().is_some());
+    assert!(
+        table
+            .row("try_transaction", 3, transaction)
+            .await
+            .unwrap()
+            .is_some()
+    );
 }

@@ -103,7 +103,7 @@ fn time_left(limit: Duration) -> String {
         "pg_catalog.set_config('lock_timeout',GREATEST(1,{} OPERATOR(pg_catalog.-) \
          (1000 OPERATOR(pg_catalog.*) pg_catalog.date_part('epoch',pg_catalog.clock_timestamp() \
          OPERATOR(pg_catalog.-) pg_catalog.statement_timestamp()))::pg_catalog.int4)::pg_catalog.text,true),",
-        limit.as_millis()
+        milliseconds(limit)
     )
 }
 
@@ -111,8 +111,13 @@ fn time_left(limit: Duration) -> String {
 fn set_timeout(limit: Duration) -> String {
     format!(
         "{SAVE_TIMEOUT},pg_catalog.set_config('lock_timeout','{}',true),",
-        limit.as_millis()
+        milliseconds(limit)
     )
+}
+
+/// Rounded up, so that a wait is never shorter than was asked for.
+fn milliseconds(limit: Duration) -> u128 {
+    limit.as_micros().div_ceil(1000)
 }
 
 /// True if every key was granted; stops at the first that is not.

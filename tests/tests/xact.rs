@@ -1,0 +1,439 @@
+//! Locks that join the caller's transaction.
+
+use std::time::{Duration, Instant};
+
+use advisory_core::{AdvisoryLock, Error, Key};
+use advisory_tests::Database;
+use sqlx::{Connection as _, Executor as _, PgConnection, PgTransaction, Row as _};
+
+async fn lock_timeout(conn: &mut PgConnection) -> String {
+    conn.fetch_one("SHOW lock_timeout").await.unwrap().get(0)
+}
+
+/// One key alone, and three in both key spaces of which only the last is contended.
+fn locks() -> [AdvisoryLock; 2] {
+    [
+        AdvisoryLock::new((7, 7)),
+        AdvisoryLock::all([Key::from(1), (2, 2).into(), (7, 7).into()]),
+    ]
+}
+
+async fn hold(conn: &mut PgConnection) -> PgTransaction<'_> {
+    let mut held = conn.begin().await.unwrap();
+    AdvisoryLock::new((7, 7))
+        .acquire_xact(&mut held)
+        .await
+        .unwrap();
+    held
+}
+
+#[tokio::test]
+async fn it_is_held_until_the_transaction_ends() {
+    let database = Database::new().await;
+    let mut conn = database.connection().await;
+    for lock in locks() {
+        for lock in [
+            lock.clone(),
+            lock.clone().timeout(Duration::from_secs(5)),
+            lock.wait_forever(),
+        ] {
+            let mut tx = conn.begin().await.unwrap();
+            lock.acquire_xact(&mut tx).await.unwrap();
+            database.wait_until_held(lock.keys().len()).await;
+            tx.commit().await.unwrap();
+            database.wait_until_held(0).await;
+
+            let mut tx = conn.begin().await.unwrap();
+            assert!(lock.try_acquire_xact(&mut *tx).await.unwrap());
+            database.wait_until_held(lock.keys().len()).await;
+            tx.rollback().await.unwrap();
+            database.wait_until_held(0).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn after_a_refusal_the_transaction_is_as_it_was() {
+    let database = Database::new().await;
+    let (mut holder, mut conn) = (database.connection().await, database.connection().await);
+    let _held = hold(&mut holder).await;
+    sqlx::query("SET lock_timeout = '90s'")
+        .execute(&mut conn)
+        .await
+        .unwrap();
+    sqlx::query("CREATE TABLE written (n int)")
+        .execute(&mut conn)
+        .await
+        .unwrap();
+
+    for lock in locks() {
+        for wait in [
+            Duration::ZERO,
+            Duration::from_micros(999),
+            Duration::from_millis(20),
+        ] {
+            let lock = lock.clone().timeout(wait);
+            let mut tx = conn.begin().await.unwrap();
+            sqlx::query("INSERT INTO written VALUES (1)")
+                .execute(&mut *tx)
+                .await
+                .unwrap();
+            assert!(!lock.try_acquire_xact(&mut tx).await.unwrap());
+            assert_eq!(lock_timeout(&mut tx).await, "90s");
+            let error = lock.acquire_xact(&mut tx).await.unwrap_err();
+            assert!(error.is_not_acquired(), "{error:?}");
+            assert_eq!(lock_timeout(&mut tx).await, "90s");
+            // Of several keys none is held: only the rival's is.
+            assert_eq!(database.advisory_locks().await.len(), 1);
+            tx.commit().await.unwrap();
+        }
+    }
+    let written: i64 = sqlx::query_scalar("SELECT count(*) FROM written")
+        .fetch_one(&mut conn)
+        .await
+        .unwrap();
+    assert_eq!(written, 6);
+    assert_eq!(lock_timeout(&mut conn).await, "90s");
+}
+
+#[tokio::test]
+async fn lock_timeout_is_what_it_was_after_a_grant() {
+    let database = Database::new().await;
+    let mut conn = database.connection().await;
+    for lock in locks() {
+        for setting in ["0", "30s", "1min", "1500ms", "1d"] {
+            let mut tx = conn.begin().await.unwrap();
+            sqlx::query("SELECT set_config('lock_timeout', $1, true)")
+                .bind(setting)
+                .execute(&mut *tx)
+                .await
+                .unwrap();
+            // Held by somebody else at first, so that the wait with its settings is really sent.
+            let mut holder = database.connection().await;
+            let held = hold(&mut holder).await;
+            let lock = lock.clone().timeout(Duration::from_secs(20));
+            let release = async {
+                database.wait_until_waiting(1).await;
+                held.commit().await.unwrap();
+            };
+            let (acquired, ()) = tokio::join!(lock.acquire_xact(&mut tx), release);
+            acquired.unwrap();
+            assert_eq!(lock_timeout(&mut tx).await, setting);
+            tx.rollback().await.unwrap();
+            assert_eq!(lock_timeout(&mut conn).await, "0");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_timeout_is_one_deadline_for_all_keys() {
+    let database = Database::new().await;
+    let limit = Duration::from_millis(400);
+    let keys = 0..8;
+    let mut holders = Vec::new();
+    for key in keys.clone() {
+        let mut conn = database.connection().await;
+        advisory_core::lock(&mut conn, key).await.unwrap();
+        holders.push(conn);
+    }
+    let mut conn = database.connection().await;
+    let mut tx = conn.begin().await.unwrap();
+    let started = Instant::now();
+    let release = async {
+        // One after the other, each well within the timeout: only together do they take too long.
+        for (key, holder) in keys.clone().zip(&mut holders) {
+            tokio::time::sleep(limit / 4).await;
+            advisory_core::unlock(holder, key).await.unwrap();
+        }
+    };
+    let lock = AdvisoryLock::all(keys.clone()).timeout(limit);
+    let (acquired, ()) = tokio::join!(lock.try_acquire_xact(&mut tx), release);
+    assert!(!acquired.unwrap(), "granted after {:?}", started.elapsed());
+    database.wait_until_held(0).await;
+}
+
+#[tokio::test]
+async fn without_a_timeout_it_waits_as_the_server_says() {
+    let database = Database::new().await;
+    let (mut holder, mut conn) = (database.connection().await, database.connection().await);
+    let held = hold(&mut holder).await;
+    sqlx::query("SET lock_timeout = '20ms'")
+        .execute(&mut conn)
+        .await
+        .unwrap();
+    for lock in locks() {
+        let mut tx = conn.begin().await.unwrap();
+        let error = lock.acquire_xact(&mut tx).await.unwrap_err();
+        assert!(error.is_not_acquired(), "{error:?}");
+        assert_eq!(lock_timeout(&mut tx).await, "20ms");
+    }
+
+    let mut tx = conn.begin().await.unwrap();
+    let lock = AdvisoryLock::new((7, 7)).wait_forever();
+    let release = async {
+        database.wait_until_waiting(1).await;
+        tokio::time::sleep(Duration::from_millis(60)).await;
+        held.rollback().await.unwrap();
+    };
+    let (acquired, ()) = tokio::join!(lock.acquire_xact(&mut tx), release);
+    acquired.unwrap();
+    assert_eq!(lock_timeout(&mut tx).await, "20ms");
+}
+
+#[tokio::test]
+async fn a_refusal_names_the_holder() {
+    let database = Database::new().await;
+    let mut holder = PgConnection::connect_with(&database.options().application_name("nightly"))
+        .await
+        .unwrap();
+    let pid: i32 = sqlx::query_scalar("SELECT pg_backend_pid()")
+        .fetch_one(&mut holder)
+        .await
+        .unwrap();
+    let _held = hold(&mut holder).await;
+
+    let mut conn = database.connection().await;
+    for lock in locks() {
+        for wait in [Duration::ZERO, Duration::from_millis(20)] {
+            let mut tx = conn.begin().await.unwrap();
+            let error = lock
+                .clone()
+                .timeout(wait)
+                .acquire_xact(&mut tx)
+                .await
+                .unwrap_err();
+            let Error::NotAcquired {
+                lock: told,
+                waited,
+                holders,
+            } = &error
+            else {
+                panic!("{error:?}")
+            };
+            assert_eq!(told.keys(), lock.keys());
+            assert!(*waited >= wait, "{waited:?}");
+            let [holder] = &holders[..] else {
+                panic!("{holders:?}")
+            };
+            assert_eq!(
+                (holder.pid, holder.application.as_deref()),
+                (pid, Some("nightly"))
+            );
+            assert!(holder.since.is_some());
+            assert!(
+                error
+                    .to_string()
+                    .contains(&format!("held by pid {pid} (nightly)")),
+                "{error}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn shared_holders_share_and_keep_out_an_exclusive_one() {
+    let database = Database::new().await;
+    let (mut a, mut b, mut c) = (
+        database.connection().await,
+        database.connection().await,
+        database.connection().await,
+    );
+    for lock in locks() {
+        let (mut a, mut b, mut c) = (
+            a.begin().await.unwrap(),
+            b.begin().await.unwrap(),
+            c.begin().await.unwrap(),
+        );
+        lock.clone().shared().acquire_xact(&mut a).await.unwrap();
+        assert!(
+            lock.clone()
+                .shared()
+                .try_acquire_xact(&mut b)
+                .await
+                .unwrap()
+        );
+        assert!(!lock.try_acquire_xact(&mut c).await.unwrap());
+        drop(a.rollback().await);
+        drop(b.rollback().await);
+        assert!(lock.try_acquire_xact(&mut c).await.unwrap());
+    }
+}
+
+#[tokio::test]
+async fn rolling_back_to_a_savepoint_frees_what_came_after_it() {
+    let database = Database::new().await;
+    let mut conn = database.connection().await;
+    let mut tx = conn.begin().await.unwrap();
+    for lock in locks() {
+        let mut nested = tx.begin().await.unwrap();
+        lock.acquire_xact(&mut nested).await.unwrap();
+        nested.rollback().await.unwrap();
+        database.wait_until_held(0).await;
+    }
+    let mut nested = tx.begin().await.unwrap();
+    AdvisoryLock::new(1)
+        .acquire_xact(&mut nested)
+        .await
+        .unwrap();
+    nested.commit().await.unwrap();
+    database.wait_until_held(1).await;
+}
+
+#[tokio::test]
+async fn opposite_orders_do_not_deadlock_under_all() {
+    let database = Database::new().await;
+    let pool = database.pool(8).await;
+    let mut tasks = tokio::task::JoinSet::new();
+    for task in 0..8 {
+        let pool = pool.clone();
+        tasks.spawn(async move {
+            let mut names = vec!["a", "b", "c", "d"];
+            names.rotate_left(task % 4);
+            for _ in 0..25 {
+                let mut tx = pool.begin().await.unwrap();
+                AdvisoryLock::all(names.iter().copied())
+                    .acquire_xact(&mut tx)
+                    .await
+                    .unwrap();
+                tx.commit().await.unwrap();
+            }
+        });
+    }
+    tasks.join_all().await;
+}
+
+#[tokio::test]
+async fn a_deadlock_is_an_error_of_its_own() {
+    let database = Database::new().await;
+    let (mut one, mut two) = (database.connection().await, database.connection().await);
+    for conn in [&mut one, &mut two] {
+        sqlx::query("SET deadlock_timeout = '50ms'")
+            .execute(conn)
+            .await
+            .unwrap();
+    }
+    let (mut one, mut two) = (one.begin().await.unwrap(), two.begin().await.unwrap());
+    let (first, second) = (
+        AdvisoryLock::new(1).wait_forever(),
+        AdvisoryLock::new(2).wait_forever(),
+    );
+    first.acquire_xact(&mut one).await.unwrap();
+    second.acquire_xact(&mut two).await.unwrap();
+    // Whichever is chosen to give way ends its transaction, and the other one gets the lock.
+    let a = async {
+        let result = second.acquire_xact(&mut one).await;
+        if result.is_err() {
+            one.rollback().await.unwrap();
+        }
+        result
+    };
+    let b = async {
+        let result = first
+            .try_acquire_xact(&mut two)
+            .await
+            .map(|acquired| assert!(acquired));
+        if result.is_err() {
+            two.rollback().await.unwrap();
+        }
+        result
+    };
+    let (a, b) = tokio::join!(a, b);
+    assert_eq!(
+        [&a, &b].map(Result::is_ok).iter().filter(|ok| **ok).count(),
+        1,
+        "{a:?} {b:?}"
+    );
+    let loser = a.and(b).unwrap_err();
+    assert!(loser.is_deadlock() && !loser.is_not_acquired(), "{loser:?}");
+}
+
+#[tokio::test]
+async fn a_cancelled_statement_is_not_a_refusal() {
+    let database = Database::new().await;
+    let (mut holder, mut conn) = (database.connection().await, database.connection().await);
+    let _held = hold(&mut holder).await;
+    sqlx::query("SET statement_timeout = '30ms'")
+        .execute(&mut conn)
+        .await
+        .unwrap();
+    for lock in locks() {
+        let mut tx = conn.begin().await.unwrap();
+        let lock = lock.timeout(Duration::from_secs(20));
+        let error = lock.try_acquire_xact(&mut tx).await.unwrap_err();
+        assert!(matches!(error, Error::Database(_)), "{error:?}");
+        tx.execute("SELECT 1").await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn an_aborted_transaction_says_so() {
+    let database = Database::new().await;
+    let mut conn = database.connection().await;
+    for lock in locks() {
+        let mut tx = conn.begin().await.unwrap();
+        tx.execute("SELECT 1/0").await.unwrap_err();
+        let error = lock.acquire_xact(&mut tx).await.unwrap_err();
+        assert!(
+            error.to_string().contains("current transaction is aborted"),
+            "{error}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn no_keys_and_many_keys() {
+    let database = Database::new().await;
+    let mut conn = database.connection().await;
+    let mut tx = conn.begin().await.unwrap();
+    let none = AdvisoryLock::all([0_i32; 0]);
+    none.acquire_xact(&mut tx).await.unwrap();
+    none.timeout(Duration::from_secs(1))
+        .acquire_xact(&mut tx)
+        .await
+        .unwrap();
+    assert!(
+        AdvisoryLock::all([0_i32; 0])
+            .try_acquire_xact(&mut tx)
+            .await
+            .unwrap()
+    );
+
+    let many = AdvisoryLock::all(
+        (0..500)
+            .map(Key::from)
+            .chain((0..500).map(|n| Key::IntPair(n, -n))),
+    );
+    many.acquire_xact(&mut tx).await.unwrap();
+    database.wait_until_held(1000).await;
+    tx.rollback().await.unwrap();
+    let mut tx = conn.begin().await.unwrap();
+    assert!(many.try_acquire_xact(&mut tx).await.unwrap());
+    database.wait_until_held(1000).await;
+}
+
+#[tokio::test]
+async fn names_are_taken_as_they_are() {
+    let database = Database::new().await;
+    let mut conn = database.connection().await;
+    let long = "x".repeat(1 << 20);
+    let names = [
+        "",
+        "a",
+        "A",
+        " a",
+        "a\0b",
+        "sync('4'); DROP",
+        "ключ",
+        long.as_str(),
+    ];
+    let mut tx = conn.begin().await.unwrap();
+    for (n, name) in names.into_iter().enumerate() {
+        assert!(
+            AdvisoryLock::new(name)
+                .try_acquire_xact(&mut tx)
+                .await
+                .unwrap()
+        );
+        assert_eq!(database.advisory_locks().await.len(), n + 1);
+    }
+}
