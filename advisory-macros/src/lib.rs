@@ -1,1 +1,135 @@
 //! The `#[advisory]` attribute; use it through `advisory_core::advisory`.
+
+mod args;
+mod erase;
+mod expand;
+mod function;
+mod mistake;
+mod model;
+mod parameter;
+mod validate;
+
+use proc_macro2::TokenStream;
+use quote::quote;
+use syn::Error;
+
+use crate::args::Args;
+use crate::function::Function;
+use crate::mistake::Mistakes;
+
+/// Puts an `async fn` under a PostgreSQL advisory lock: the body runs while the lock is held.
+///
+/// ```
+/// use advisory_core::{Error, advisory};
+/// use sqlx::{PgPool, PgTransaction};
+///
+/// /// Waits two seconds for its turn, and is skipped if that was not enough.
+/// #[advisory(key = "sync({client_id})", timeout = 2, side_effect = Skip)]
+/// async fn sync_client(tx: &mut PgTransaction<'_>, client_id: i64) -> Result<Option<u64>, sqlx::Error> {
+///     let done = sqlx::query("DELETE FROM outbox WHERE client_id = $1").bind(client_id);
+///     Ok(Some(done.execute(&mut **tx).await?.rows_affected()))
+/// }
+///
+/// /// Takes both locks at once, always in the same order.
+/// #[advisory(keys = ["account:{from}", "account:{to}"], tx)]
+/// async fn transfer(pool: &PgPool, from: i64, to: i64, cents: i64) -> Result<(), sqlx::Error> {
+///     let update = "UPDATE account SET cents = cents + $2 WHERE id = $1";
+///     sqlx::query(update).bind(from).bind(-cents).execute(&mut **tx).await?;
+///     sqlx::query(update).bind(to).bind(cents).execute(&mut **tx).await?;
+///     Ok(())
+/// }
+/// ```
+///
+/// # Where
+///
+/// The lock is taken on the one parameter that is a transaction, a connection or a pool, or on what `on` says:
+///
+/// - `&mut PgTransaction<'_>`, or one by value: the lock joins the transaction, and is held until that ends.
+/// - `&mut PgConnection`, `&mut PoolConnection<Postgres>`: if the connection is in a transaction, the lock joins it. If it is
+///   not, a transaction is opened around the body, as on a pool.
+/// - `&PgPool`, and one by value or in an `Arc`: a transaction is opened on a connection of its own. It is committed when the
+///   body returns `Ok`, and rolled back when it returns `Err`, panics or is dropped. The lock is free when the transaction
+///   has ended. `tx` gives the body this transaction; without it the body runs beside it.
+///
+/// A parameter is known by its type's name: `PgTransaction`, `Transaction<'_, Postgres>`, `PgConnection`,
+/// `PoolConnection<Postgres>`, `PgPool`, `Pool<Postgres>`. Behind any other name, point to it: `on = database`.
+///
+/// # Arguments
+///
+/// | argument | value | if left out |
+/// |---|---|---|
+/// | `key` | text with inline `{argument}`s, or any expression that is `Into<AdvisoryLock>` | the function's path, `my_crate::jobs::daily_report`; a method must give one |
+/// | `keys` | a list of such, or an expression that yields `Into<AdvisoryLock>`s; all are locked at once | – |
+/// | `timeout` | seconds, as an integer or a float, an expression of type `Duration`, or `None` to wait for ever | the server's `lock_timeout`; `0` does not wait |
+/// | `side_effect` | `Raise`: a lock not to be had is an error; `Skip`: the function returns at once, without running | `Raise` |
+/// | `shared` | flag: shares the lock with other shared holders | the lock is exclusive |
+/// | `scope` | `xact`: the lock is held until the transaction ends | `xact` |
+/// | `on` | the expression to lock on, as in `on = self.pool` | the one parameter that is a transaction, a connection or a pool |
+/// | `tx` | flag, or `tx = name`: the transaction opened on a pool, for the body | the lock is held around the body |
+/// | `scheme` | how text becomes a key: `Sha1`, `Crc32`, `Md5`, `Sha256`, or the path of a `KeyScheme` | `Sha1` |
+/// | `crate` | the path of `advisory_core`, as text or bare | `::advisory_core` |
+///
+/// # The function
+///
+/// It is `async` and returns `Result<T, E>` with `E: From<advisory_core::Error>`, which `advisory_core::Error` and `sqlx::Error`
+/// have. With `side_effect = Skip`, `T` implements `Skipped`: `()`, `Option<_>`, or a type of your own.
+///
+/// Everything else is as you write it: arguments, generics, lifetimes, attributes, documentation. Its future is `Send` when
+/// that of the body is. The key is made before anything is locked, from the arguments as they were passed.
+///
+/// ```
+/// use advisory_core::{Error, advisory};
+/// use sqlx::PgPool;
+///
+/// struct Jobs {
+///     pool: PgPool,
+/// }
+///
+/// impl Jobs {
+///     /// One instance runs it, the others go on.
+///     #[advisory(key = "Jobs.nightly", timeout = 0, side_effect = Skip, on = self.pool)]
+///     async fn nightly(&self) -> Result<(), Error> {
+///         Ok(())
+///     }
+/// }
+/// ```
+///
+/// Attributes that make another function out of an `async fn` stand below this one. Of those that stand above, it knows
+/// `#[tokio::test]`; `#[async_trait]` is not supported, while the language's own `async fn` in traits is.
+///
+/// # Errors
+///
+/// Those of the body, and those of the lock: not acquired in time (unless skipped), a deadlock, a transaction that cannot be
+/// opened or committed.
+///
+/// # Cancel safety
+///
+/// On a pool or a connection, dropping the future rolls the transaction back and frees the lock. On the caller's transaction,
+/// a dropped *wait* stays in the server's queue until the lock is granted or the timeout fires; give it a `timeout`.
+#[proc_macro_attribute]
+pub fn advisory(
+    args: proc_macro::TokenStream,
+    item: proc_macro::TokenStream,
+) -> proc_macro::TokenStream {
+    locked(args.into(), item.into()).into()
+}
+
+fn locked(args: TokenStream, item: TokenStream) -> TokenStream {
+    let mut mistakes = Mistakes::default();
+    let args = Args::parse(args, &mut mistakes);
+    let function = mistakes.check(syn::parse2::<Function>(item.clone()));
+    let unlocked = function
+        .as_ref()
+        .map(|function| expand::unlocked(function, &args));
+    let model = validate::validate(&args, function, mistakes);
+    model.map_or_else(
+        |mistakes| beside(&unlocked.unwrap_or(item), &mistakes),
+        |model| expand::expand(&model),
+    )
+}
+
+/// The item stays, so that an editor still knows what is in it.
+fn beside(item: &TokenStream, mistakes: &Error) -> TokenStream {
+    let mistakes = mistakes.to_compile_error();
+    quote!(#item #mistakes)
+}

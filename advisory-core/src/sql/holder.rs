@@ -25,7 +25,7 @@ pub(crate) fn message(lock: &AdvisoryLock) -> String {
     };
     format!(
         "SELECT DISTINCT l.pid,NULLIF(a.application_name,'') AS application,\
-         pg_catalog.date_part('epoch',pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) a.xact_start) AS since \
+         pg_catalog.date_part('epoch',pg_catalog.statement_timestamp() OPERATOR(pg_catalog.-) a.xact_start) AS since \
          FROM ROWS FROM(pg_catalog.unnest({classid}::pg_catalog.oid[]),pg_catalog.unnest({objid}::pg_catalog.oid[]),\
          pg_catalog.unnest({objsubid}::pg_catalog.int2[])) AS k(classid,objid,objsubid) \
          JOIN pg_catalog.pg_locks AS l ON l.classid OPERATOR(pg_catalog.=) k.classid \
