@@ -47,10 +47,10 @@ impl<'c, C: AsMut<PgConnection> + Send> ConnectionScope<'c, C> {
         }
         let deadline = Deadline::start(lock.wait());
         let opened = async {
-            match scope.open(lock, deadline).await? {
-                true => Ok(()),
-                false => Err(scope.refusal(lock, deadline).await),
+            if scope.open(lock, deadline).await? {
+                return Ok(());
             }
+            Err(scope.refusal(lock, deadline).await)
         };
         observe(lock, "xact", opened, |()| true).await?;
         Ok(scope)
@@ -90,7 +90,7 @@ impl<'c, C: AsMut<PgConnection> + Send> ConnectionScope<'c, C> {
             }
             self.state = State::Nothing;
         }
-        Ok(result?)
+        result
     }
 
     /// Opens a transaction that holds the lock; `false`, and no transaction, if it was not to be had in time.

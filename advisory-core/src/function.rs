@@ -193,10 +193,8 @@ pub async fn unlock_all(mut executor: impl LockExecutor) -> Result<(), Error> {
 }
 
 fn in_transaction(executor: &mut impl LockExecutor) -> Result<(), Error> {
-    match executor.connection().is_in_transaction() {
-        true => Ok(()),
-        false => Err(Error::NotInTransaction),
-    }
+    let found = executor.connection().is_in_transaction();
+    found.then_some(()).ok_or(Error::NotInTransaction)
 }
 
 /// A transaction lock that timed out was not granted, or is free again with the transaction that the timeout has aborted.

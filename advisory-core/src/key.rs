@@ -50,13 +50,10 @@ impl Key {
     pub fn to_pg_locks(self) -> (u32, u32, i16) {
         match self {
             Self::BigInt(key) => {
-                let [a, b, c, d, e, f, g, h] = key.to_be_bytes();
-                let (high, low) = ([a, b, c, d], [e, f, g, h]);
-                (
-                    u32::from_be_bytes(high),
-                    u32::from_be_bytes(low),
-                    BIGINT_OBJSUBID,
-                )
+                let bits = key.cast_unsigned();
+                #[expect(clippy::cast_possible_truncation, reason = "each half on its own")]
+                let (high, low) = ((bits >> 32) as u32, bits as u32);
+                (high, low, BIGINT_OBJSUBID)
             }
             Self::IntPair(first, second) => (
                 first.cast_unsigned(),

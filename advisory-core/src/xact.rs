@@ -109,10 +109,10 @@ async fn join(
         return Err(Error::NotInTransaction);
     }
     if deadline.left() == Wait::No {
-        return match try_all_or_none(lock, conn).await? {
-            true => Ok(Answer::Acquired),
-            false => Ok(Answer::Refused(explain(lock, conn, refusal).await?)),
-        };
+        if try_all_or_none(lock, conn).await? {
+            return Ok(Answer::Acquired);
+        }
+        return Ok(Answer::Refused(explain(lock, conn, refusal).await?));
     }
     // Several keys go straight to the savepoint: those that were free would stay locked if the others never come.
     if lock.keys().len() == 1 && try_lock(lock, conn).await? {

@@ -133,12 +133,13 @@ impl Case<'_> {
                 all.push(self.pool.acquire().await.unwrap());
             }
         });
-        if settled.await.is_err() {
-            panic!(
-                "leaked while the lock was held\n{}",
-                self.database.dump().await
-            );
-        }
+        let leaked = settled.await.is_err();
+        assert!(
+            !leaked,
+            "leaked while the lock was held
+{}",
+            self.database.dump().await
+        );
     }
 }
 
@@ -148,7 +149,7 @@ async fn for_every_lock(verb: &str, make: impl Fn(AdvisoryLock, PgPool) -> Work<
     let pool = database.pool(2).await;
     let rival = database.pool(1).await;
     let several = AdvisoryLock::all([Key::from(1), Key::from(2), Key::from((1, 2))]);
-    let timeout = Duration::from_secs(60);
+    let timeout = Duration::from_mins(1);
     for (kind, lock) in [
         ("", AdvisoryLock::new("one")),
         (", timeout", AdvisoryLock::new("one").timeout(timeout)),

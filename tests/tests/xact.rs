@@ -287,7 +287,7 @@ async fn opposite_orders_do_not_deadlock_under_all() {
     for task in 0..8 {
         let pool = pool.clone();
         tasks.spawn(async move {
-            let mut names = vec!["a", "b", "c", "d"];
+            let mut names = ["a", "b", "c", "d"];
             names.rotate_left(task % 4);
             for _ in 0..25 {
                 let mut tx = pool.begin().await.unwrap();

@@ -1,5 +1,7 @@
 //! What the server's errors mean to a lock.
 
+use sqlx::error::DatabaseError;
+
 use crate::{AdvisoryLock, Error};
 
 /// `lock_not_available`: a `lock_timeout` has fired.
@@ -36,6 +38,6 @@ pub(crate) fn failure(error: sqlx::Error, lock: &AdvisoryLock) -> Error {
 fn has_code(error: &sqlx::Error, code: &str) -> bool {
     error
         .as_database_error()
-        .and_then(|e| e.code())
+        .and_then(DatabaseError::code)
         .is_some_and(|c| c == code)
 }
