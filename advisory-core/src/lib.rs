@@ -1,4 +1,56 @@
-//! PostgreSQL advisory locks for [sqlx].
+//! PostgreSQL advisory locks on [sqlx]: locks whose meaning the application decides, held in the database it has.
+//!
+//! Put a function under a lock:
+//!
+//! ```
+//! use advisory_core::{Error, advisory};
+//! use sqlx::{PgPool, PgTransaction};
+//!
+//! /// Joins the caller's transaction, which then holds the lock until it ends.
+//! #[advisory(key = "sync({client_id})", timeout = 2)]
+//! async fn sync_client(tx: &mut PgTransaction<'_>, client_id: i64) -> Result<(), Error> {
+//!     // …
+//!     Ok(())
+//! }
+//!
+//! /// Opens a transaction of its own, `tx`, and runs at most once at a time in the whole fleet.
+//! #[advisory(timeout = 0, side_effect = Skip, tx)]
+//! async fn nightly(pool: &PgPool) -> Result<Option<u64>, Error> {
+//!     let done = sqlx::query("DELETE FROM outbox WHERE sent").execute(&mut **tx).await?;
+//!     Ok(Some(done.rows_affected()))
+//! }
+//! ```
+//!
+//! or take it by hand, where it fits better: [`AdvisoryLock`] says *what* to lock and *how long to wait*, and its verbs say
+//! *where*. Below both are PostgreSQL's own functions, one statement each: [`xact_lock`], [`try_lock`], [`unlock`] and the rest.
+//!
+//! # What locks what
+//!
+//! A [`Key`] is one number of 64 bits or two of 32, in one database. Text is hashed by a [`scheme`]; the default is frozen, so a
+//! name means the same lock in every version of your service. An advisory lock binds only those who ask for it: no `SELECT`
+//! and no `UPDATE` waits for one.
+//!
+//! A *transaction* lock is free when its transaction has ended, so what was written under it is committed before anyone else
+//! gets it. A *session* lock is free when it is unlocked or its session ends, whatever became of the transactions in between.
+//!
+//! # When the lock is not to be had
+//!
+//! A verb that *acquires* waits, and then fails with [`Error::NotAcquired`], which says who holds the lock. A verb that *tries*
+//! reports it as `false` or `None`. Nothing else is ever reported so: a deadlock, a cancelled statement, a lost
+//! connection and an exhausted pool are errors of their own.
+//!
+//! # When a future is dropped
+//!
+//! Every item says what becomes of the lock, of the connection and of the place in the queue, under *Cancel safety*. In short:
+//! what owns its connection ([`begin`](AdvisoryLock::begin), [`transaction`](AdvisoryLock::transaction), the attribute on a pool)
+//! can be dropped anywhere, and within two seconds nothing is held or waited for; a wait on *your* connection cannot be
+//! taken back, so bound it with a timeout.
+//!
+//! # Features
+//!
+//! - `macros` (default): the attribute [`advisory`](macro@advisory).
+//!
+//! The runtime is tokio; TLS is chosen with sqlx's own features.
 
 mod abandon;
 mod attribute;
@@ -36,3 +88,7 @@ pub mod __private {
         ConnectionScope, Joined, OnConnection, OnPool, Outcome, PoolScope, SkippedOutcome, Target,
     };
 }
+
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

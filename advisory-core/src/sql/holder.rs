@@ -24,7 +24,7 @@ pub(crate) fn message(lock: &AdvisoryLock) -> String {
         )
     };
     format!(
-        "SELECT DISTINCT l.pid,NULLIF(a.application_name,'') AS application,\
+        "SELECT DISTINCT l.pid,CASE WHEN a.application_name OPERATOR(pg_catalog.<>) '' THEN a.application_name END AS application,\
          pg_catalog.date_part('epoch',pg_catalog.statement_timestamp() OPERATOR(pg_catalog.-) a.xact_start) AS since \
          FROM ROWS FROM(pg_catalog.unnest({classid}::pg_catalog.oid[]),pg_catalog.unnest({objid}::pg_catalog.oid[]),\
          pg_catalog.unnest({objsubid}::pg_catalog.int2[])) AS k(classid,objid,objsubid) \
