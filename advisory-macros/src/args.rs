@@ -1,0 +1,355 @@
+//! The syntax of the attribute's arguments.
+
+use proc_macro2::{Span, TokenStream, TokenTree};
+use quote::ToTokens as _;
+use syn::ext::IdentExt as _;
+use syn::parse::{ParseStream, Parser as _};
+use syn::{Error, Expr, Ident, Lit, LitStr, Path, Result, Token};
+
+use crate::mistake::Mistakes;
+
+const OPTIONS: &[&str] = &[
+    "key",
+    "keys",
+    "timeout",
+    "side_effect",
+    "shared",
+    "scope",
+    "on",
+    "tx",
+    "scheme",
+    "crate",
+];
+
+/// An option's value and where its name stands.
+pub(crate) struct Given<V> {
+    pub(crate) name: Span,
+    pub(crate) value: V,
+}
+
+#[derive(Default)]
+pub(crate) struct Args {
+    pub(crate) key: Option<Given<Expr>>,
+    pub(crate) keys: Option<Given<Expr>>,
+    pub(crate) timeout: Option<Given<Expr>>,
+    pub(crate) side_effect: Option<Given<SideEffect>>,
+    pub(crate) shared: Option<Given<()>>,
+    pub(crate) scope: Option<Given<Scope>>,
+    pub(crate) on: Option<Given<Expr>>,
+    pub(crate) tx: Option<Given<Ident>>,
+    pub(crate) scheme: Option<Given<Expr>>,
+    pub(crate) krate: Option<Given<Path>>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum SideEffect {
+    Raise,
+    Skip,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Scope {
+    Xact,
+}
+
+impl Args {
+    /// All that could be read; what could not is added to the mistakes.
+    pub(crate) fn parse(tokens: TokenStream, mistakes: &mut Mistakes) -> Self {
+        let mut args = Self::default();
+        let options = |input: ParseStream<'_>| args.options(input, mistakes);
+        let parsed = options.parse2(tokens);
+        mistakes.check(parsed);
+        args
+    }
+
+    fn options(&mut self, input: ParseStream<'_>, mistakes: &mut Mistakes) -> Result<()> {
+        while !input.is_empty() {
+            let read = mistakes.check(self.option(input));
+            let ended = read.and_then(|()| mistakes.check(end_of_option(input)));
+            if read.is_none() || (ended.is_none() && !at_option(input)) {
+                skip_to_comma(input)?;
+            }
+            input.parse::<Option<Token![,]>>()?;
+        }
+        Ok(())
+    }
+
+    fn option(&mut self, input: ParseStream<'_>) -> Result<()> {
+        let name = option_name(input)?;
+        match name.to_string().as_str() {
+            "key" => set(&mut self.key, &name, input, expression),
+            "keys" => set(&mut self.keys, &name, input, expression),
+            "timeout" => set(&mut self.timeout, &name, input, expression),
+            "side_effect" => set(&mut self.side_effect, &name, input, side_effect),
+            "shared" => set(&mut self.shared, &name, input, flag),
+            "scope" => set(&mut self.scope, &name, input, scope),
+            "on" => set(&mut self.on, &name, input, expression),
+            "tx" => set(&mut self.tx, &name, input, flag_or_name),
+            "scheme" => set(&mut self.scheme, &name, input, expression),
+            "crate" => set(&mut self.krate, &name, input, path),
+            _ => Err(unknown(&name, input)),
+        }
+    }
+}
+
+fn at_option(input: ParseStream<'_>) -> bool {
+    let next = input.fork().call(Ident::parse_any);
+    next.is_ok_and(|name| OPTIONS.iter().any(|option| name == option))
+}
+
+fn option_name(input: ParseStream<'_>) -> Result<Ident> {
+    if let Ok(text) = input.fork().parse::<Lit>() {
+        let fix = format!(
+            "options have names; write `key = {}`",
+            text.to_token_stream()
+        );
+        return Err(Error::new(text.span(), fix));
+    }
+    let name = input.call(Ident::parse_any);
+    name.map_err(|found| Error::new(found.span(), expected_options()))
+}
+
+fn expected_options() -> String {
+    format!("expected one of: `{}`", OPTIONS.join("`, `"))
+}
+
+/// Its value goes with it, so that a comma in there is not taken for the end of the option.
+fn unknown(name: &Ident, input: ParseStream<'_>) -> Error {
+    if input.peek(Token![=]) {
+        let _ = input
+            .parse::<Token![=]>()
+            .and_then(|_| input.parse::<Expr>());
+    }
+    Error::new(
+        name.span(),
+        format!("{}, found `{name}`", expected_options()),
+    )
+}
+
+fn set<V>(
+    slot: &mut Option<Given<V>>,
+    name: &Ident,
+    input: ParseStream<'_>,
+    value: fn(&Ident, ParseStream<'_>) -> Result<V>,
+) -> Result<()> {
+    let value = value(name, input)?;
+    if slot.is_some() {
+        let fix = format!("`{name}` is given twice; remove one of them");
+        return Err(Error::new(name.span(), fix));
+    }
+    *slot = Some(Given {
+        name: name.span(),
+        value,
+    });
+    Ok(())
+}
+
+fn end_of_option(input: ParseStream<'_>) -> Result<()> {
+    if input.is_empty() || input.peek(Token![,]) {
+        return Ok(());
+    }
+    let found = input.fork().parse::<TokenTree>()?;
+    let fix = format!("expected `,` before `{found}`; options are separated by commas");
+    Err(Error::new(found.span(), fix))
+}
+
+fn skip_to_comma(input: ParseStream<'_>) -> Result<()> {
+    while !input.is_empty() && !input.peek(Token![,]) {
+        input.parse::<TokenTree>()?;
+    }
+    Ok(())
+}
+
+fn equals(name: &Ident, input: ParseStream<'_>) -> Result<()> {
+    let equals = input.parse::<Option<Token![=]>>()?;
+    if equals.is_some() && !input.is_empty() && !input.peek(Token![,]) {
+        return Ok(());
+    }
+    let fix = format!("`{name}` needs a value; write `{}`", example(name));
+    Err(Error::new(name.span(), fix))
+}
+
+fn example(name: &Ident) -> String {
+    let value = match name.to_string().as_str() {
+        "key" => "\"sync({id})\"",
+        "keys" => "[\"account:{from}\", \"account:{to}\"]",
+        "timeout" => "2",
+        "side_effect" => "Skip",
+        "scope" => "xact",
+        "on" => "self.pool",
+        "scheme" => "Sha256",
+        "crate" => "\"advisory_core\"",
+        _ => "…",
+    };
+    format!("{name} = {value}")
+}
+
+fn expression(name: &Ident, input: ParseStream<'_>) -> Result<Expr> {
+    equals(name, input)?;
+    input.parse()
+}
+
+fn word(name: &Ident, input: ParseStream<'_>, expected: &str) -> Result<Ident> {
+    equals(name, input)?;
+    let word = input.parse::<Ident>();
+    word.map_err(|found| Error::new(found.span(), format!("expected {expected}")))
+}
+
+fn side_effect(name: &Ident, input: ParseStream<'_>) -> Result<SideEffect> {
+    const EXPECTED: &str = "`Raise` or `Skip`";
+    let word = word(name, input, EXPECTED)?;
+    let fix = match word.to_string().as_str() {
+        "Raise" => return Ok(SideEffect::Raise),
+        "Skip" => return Ok(SideEffect::Skip),
+        "Return" => {
+            "`side_effect = Return` has no place in an attribute, the function could not see \
+                     the answer; use `Skip`, or `AdvisoryLock::try_acquire_xact` in the body"
+                .to_owned()
+        }
+        _ => format!("expected {EXPECTED}, found `{word}`"),
+    };
+    Err(Error::new(word.span(), fix))
+}
+
+fn scope(name: &Ident, input: ParseStream<'_>) -> Result<Scope> {
+    const EXPECTED: &str = "`xact`";
+    let word = word(name, input, EXPECTED)?;
+    if word == "xact" {
+        return Ok(Scope::Xact);
+    }
+    let fix = format!("expected {EXPECTED}, found `{word}`");
+    Err(Error::new(word.span(), fix))
+}
+
+fn flag(name: &Ident, input: ParseStream<'_>) -> Result<()> {
+    if !input.peek(Token![=]) {
+        return Ok(());
+    }
+    let fix = format!("`{name}` takes no value; write `{name}` alone, or leave it out");
+    Err(Error::new(name.span(), fix))
+}
+
+fn flag_or_name(name: &Ident, input: ParseStream<'_>) -> Result<Ident> {
+    if !input.peek(Token![=]) {
+        return Ok(name.clone());
+    }
+    word(
+        name,
+        input,
+        "a name for the transaction, as in `tx = locked`",
+    )
+}
+
+fn path(name: &Ident, input: ParseStream<'_>) -> Result<Path> {
+    equals(name, input)?;
+    let path = match input.parse::<Option<LitStr>>()? {
+        Some(text) => text.parse_with(Path::parse_mod_style),
+        None => input.call(Path::parse_mod_style),
+    };
+    let expected = "expected the path of `advisory_core`, as in `crate = \"other::advisory_core\"`";
+    path.map_err(|found| Error::new(found.span(), expected))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> std::result::Result<Args, Vec<String>> {
+        let mut mistakes = Mistakes::default();
+        let args = Args::parse(text.parse().unwrap(), &mut mistakes);
+        mistakes.none_in(Some(args)).map_err(|mistakes| {
+            let messages = mistakes.into_iter().map(|mistake| mistake.to_string());
+            messages.collect()
+        })
+    }
+
+    #[track_caller]
+    fn messages(text: &str) -> Vec<String> {
+        parse(text).err().expect("the arguments are wrong")
+    }
+
+    #[test]
+    fn every_option_is_read() {
+        let args = parse(
+            "key = \"a\", keys = [\"b\"], timeout = 2, side_effect = Skip, shared, scope = xact, \
+             on = self.pool, tx = locked, scheme = Md5, crate = \"a::b\",",
+        );
+        let args = args.unwrap();
+        assert!(args.key.is_some() && args.keys.is_some() && args.timeout.is_some());
+        assert!(args.on.is_some() && args.shared.is_some() && args.scheme.is_some());
+        assert_eq!(args.side_effect.unwrap().value, SideEffect::Skip);
+        assert_eq!(args.scope.unwrap().value, Scope::Xact);
+        assert_eq!(args.tx.unwrap().value, "locked");
+        assert_eq!(args.krate.unwrap().value.segments.len(), 2);
+    }
+
+    #[test]
+    fn every_listed_option_is_known() {
+        for option in OPTIONS {
+            let messages = messages(&format!("{option} = !"));
+            assert!(!messages[0].contains("expected one of"), "{messages:?}");
+        }
+    }
+
+    #[test]
+    fn no_option_is_fine() {
+        assert!(parse("").is_ok());
+    }
+
+    #[test]
+    fn tx_alone_is_called_tx() {
+        assert_eq!(parse("tx").unwrap().tx.unwrap().value, "tx");
+    }
+
+    #[test]
+    fn the_crate_may_be_a_bare_path() {
+        let path = parse("crate = crate::locks").unwrap().krate.unwrap().value;
+        assert_eq!(path.segments[1].ident, "locks");
+    }
+
+    #[test]
+    fn independent_mistakes_are_reported_together() {
+        let messages =
+            messages("lock_id = f::<A, B>(1, 2), timeout, side_effect = Return, shared = true");
+        assert_eq!(messages.len(), 4, "{messages:?}");
+        assert!(messages[0].ends_with("found `lock_id`"), "{messages:?}");
+        assert!(
+            messages[1].starts_with("`timeout` needs a value"),
+            "{messages:?}"
+        );
+        assert!(messages[2].contains("could not see"), "{messages:?}");
+        assert!(
+            messages[3].starts_with("`shared` takes no value"),
+            "{messages:?}"
+        );
+    }
+
+    #[test]
+    fn a_missing_comma_is_one_mistake() {
+        for text in [
+            "key = \"a\" timeout = 2",
+            "key = \"a\" timeout = 2, shared",
+            "timeout = 2 seconds, shared",
+        ] {
+            let messages = messages(text);
+            assert_eq!(messages.len(), 1, "{messages:?}");
+            assert!(
+                messages[0].starts_with("expected `,` before"),
+                "{messages:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_second_of_two_is_refused() {
+        assert_eq!(
+            messages("shared, shared"),
+            ["`shared` is given twice; remove one of them"]
+        );
+    }
+
+    #[test]
+    fn a_text_without_a_name_is_told_its_name() {
+        assert!(messages("\"sync\"")[0].contains("`key = \"sync\"`"));
+    }
+}

@@ -1,0 +1,59 @@
+//! The expression that is the `AdvisoryLock`.
+
+use proc_macro2::{Span, TokenStream};
+use quote::{ToTokens as _, quote_spanned};
+
+use super::Krate;
+use crate::model::{Key, Keys, Lock, Scheme, Wait};
+
+pub(super) fn lock(lock: &Lock, krate: &Krate<'_>) -> TokenStream {
+    let keys = keys(lock, krate);
+    let shared = lock.shared.then(|| hygienic!(.shared()));
+    let wait = lock.wait.as_ref().map(|wait| match wait {
+        Wait::For(duration) => {
+            let (seconds, nanos) = (duration.as_secs(), duration.subsec_nanos());
+            hygienic!(.timeout(::core::time::Duration::new(#seconds, #nanos)))
+        }
+        Wait::Value(duration) => hygienic!(.timeout(#duration)),
+        Wait::Forever => hygienic!(.wait_forever()),
+    });
+    hygienic!(#keys #shared #wait)
+}
+
+fn keys(lock: &Lock, krate: &Krate<'_>) -> TokenStream {
+    let one = |key: &TokenStream| one(key, lock.scheme.as_ref(), krate);
+    match &lock.keys {
+        Keys::Path(name) => one(&hygienic!(
+            ::core::concat!(::core::module_path!(), "::", #name)
+        )),
+        Keys::One(key) => one(&value(key)),
+        Keys::List(keys) => {
+            let keys = keys.iter().map(|key| one(&value(key)));
+            hygienic!(#krate::AdvisoryLock::all([#(#keys),*]))
+        }
+        Keys::Each(keys) if lock.scheme.is_some() => {
+            let one = one(&hygienic!(name));
+            let keys = hygienic!(::core::iter::IntoIterator::into_iter(#keys));
+            hygienic!(#krate::AdvisoryLock::all(::core::iter::Iterator::map(#keys, |name| #one)))
+        }
+        Keys::Each(keys) => hygienic!(#krate::AdvisoryLock::all(#keys)),
+    }
+}
+
+fn one(key: &TokenStream, scheme: Option<&Scheme>, krate: &Krate<'_>) -> TokenStream {
+    match scheme {
+        None => hygienic!(#krate::AdvisoryLock::new(#key)),
+        Some(Scheme::Ours(scheme)) => {
+            hygienic!(#krate::AdvisoryLock::with_scheme(#key, #krate::scheme::#scheme))
+        }
+        Some(Scheme::Theirs(scheme)) => hygienic!(#krate::AdvisoryLock::with_scheme(#key, #scheme)),
+    }
+}
+
+fn value(key: &Key) -> TokenStream {
+    match key {
+        Key::Text(text) => text.to_token_stream(),
+        Key::Template(text) => hygienic!(::std::format!(#text)),
+        Key::Value(value) => value.to_token_stream(),
+    }
+}

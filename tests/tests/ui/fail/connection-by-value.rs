@@ -1,0 +1,20 @@
+use advisory_core::{Error, advisory};
+use sqlx::pool::PoolConnection;
+use sqlx::{PgConnection, Postgres};
+
+#[advisory]
+async fn plain(_conn: PgConnection) -> Result<(), Error> {
+    Ok(())
+}
+
+#[advisory]
+async fn pooled(_conn: PoolConnection<Postgres>) -> Result<(), Error> {
+    Ok(())
+}
+
+#[advisory(on = conn)]
+async fn shared(conn: &PgConnection) -> Result<(), Error> {
+    Ok(())
+}
+
+fn main() {}

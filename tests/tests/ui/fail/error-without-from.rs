@@ -1,0 +1,27 @@
+use advisory_core::advisory;
+use sqlx::{PgConnection, PgPool, PgTransaction};
+
+#[derive(Debug)]
+struct BankError;
+
+#[advisory]
+async fn on_pool(_pool: &PgPool) -> Result<(), BankError> {
+    Err(BankError)
+}
+
+#[advisory]
+async fn on_transaction(_tx: &mut PgTransaction<'_>) -> Result<(), BankError> {
+    Err(BankError)
+}
+
+#[advisory]
+async fn on_connection(_conn: &mut PgConnection) -> Result<(), BankError> {
+    Err(BankError)
+}
+
+#[advisory(side_effect = Skip, timeout = 0)]
+async fn skipping(_pool: &PgPool) -> Result<(), BankError> {
+    Err(BankError)
+}
+
+fn main() {}

@@ -1,0 +1,14 @@
+use advisory_core::{Error, advisory};
+use sqlx::PgPool;
+
+#[advisory(key = "")]
+async fn one(_pool: &PgPool) -> Result<(), Error> {
+    Ok(())
+}
+
+#[advisory(keys = ["a", ""])]
+async fn of_several(_pool: &PgPool) -> Result<(), Error> {
+    Ok(())
+}
+
+fn main() {}

@@ -1,0 +1,21 @@
+use advisory_core::{Error, advisory};
+use sqlx::PgPool;
+
+#[derive(Clone)]
+struct Jobs {
+    pool: PgPool,
+}
+
+impl Jobs {
+    #[advisory(on = self.pool)]
+    async fn method(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    #[advisory]
+    async fn associated(_pool: &PgPool, _jobs: &[Self]) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+fn main() {}

@@ -1,0 +1,14 @@
+use advisory_core::{Error, advisory};
+use sqlx::PgPool;
+
+#[advisory(key = 42, scheme = Crc32)]
+async fn number(_pool: &PgPool) -> Result<(), Error> {
+    Ok(())
+}
+
+#[advisory(keys = ["a", (1, -2)], scheme = Md5)]
+async fn pair(_pool: &PgPool) -> Result<(), Error> {
+    Ok(())
+}
+
+fn main() {}

@@ -1,0 +1,22 @@
+//! The library under another path.
+#![deny(warnings, clippy::all, clippy::pedantic)]
+#![allow(dead_code)]
+
+use sqlx::PgPool;
+
+mod locks {
+    pub(crate) use advisory_core::*;
+}
+
+#[locks::advisory(crate = "advisory_core")]
+async fn as_text(pool: &PgPool) -> Result<(), locks::Error> {
+    Ok(())
+}
+
+#[locks::advisory(key = "a", scheme = Md5, crate = self::locks, tx)]
+async fn as_a_path(pool: &PgPool) -> Result<(), locks::Error> {
+    let _: &mut sqlx::PgTransaction<'_> = tx;
+    Ok(())
+}
+
+fn main() {}
