@@ -19,11 +19,16 @@ use crate::{AdvisoryLock, Error, LockExecutor as _, Skipped, xact};
 )]
 pub trait Outcome {
     fn raise(error: Error) -> Self;
+    fn is_ok(&self) -> bool;
 }
 
 impl<T, E: From<Error>> Outcome for Result<T, E> {
     fn raise(error: Error) -> Self {
         Err(error.into())
+    }
+
+    fn is_ok(&self) -> bool {
+        self.is_ok()
     }
 }
 
@@ -153,8 +158,9 @@ impl PoolScope {
         self.0.get()
     }
 
-    pub async fn finish<T, E: From<Error>>(self, result: Result<T, E>) -> Result<T, E> {
-        self.0.finish(result).await
+    /// Commits, or rolls back.
+    pub async fn finish(self, commit: bool) -> Result<(), Error> {
+        self.0.finish(commit).await
     }
 }
 
@@ -167,7 +173,7 @@ impl Joined {
         clippy::unused_async,
         reason = "every scope is finished in the same way"
     )]
-    pub async fn finish<T, E>(self, result: Result<T, E>) -> Result<T, E> {
-        result
+    pub async fn finish(self, _commit: bool) -> Result<(), Error> {
+        Ok(())
     }
 }

@@ -78,19 +78,18 @@ impl<'c, C: AsMut<PgConnection> + Send> ConnectionScope<'c, C> {
         self.conn
     }
 
-    /// Commits on `Ok` and rolls back on `Err`, if the transaction is ours.
-    pub async fn finish<T, E: From<Error>>(mut self, result: Result<T, E>) -> Result<T, E> {
+    /// Commits or rolls back, if the transaction is ours.
+    pub async fn finish(mut self, commit: bool) -> Result<(), Error> {
         if self.state == State::Open {
-            match &result {
-                Ok(_) => PgTransactionManager::commit(self.conn.as_mut())
-                    .await
-                    .map_err(Error::Database)?,
+            if commit {
+                PgTransactionManager::commit(self.conn.as_mut()).await?;
+            } else {
                 // The body's error is the one to tell; if this fails, so does the next statement on the connection.
-                Err(_) => drop(PgTransactionManager::rollback(self.conn.as_mut()).await),
+                drop(PgTransactionManager::rollback(self.conn.as_mut()).await);
             }
             self.state = State::Nothing;
         }
-        result
+        Ok(())
     }
 
     /// Opens a transaction that holds the lock; `false`, and no transaction, if it was not to be had in time.

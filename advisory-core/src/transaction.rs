@@ -140,21 +140,16 @@ impl OwnTransaction {
         self.0.as_mut().expect(TAKEN)
     }
 
-    /// Commits on `Ok`, rolls back on `Err`.
-    pub(crate) async fn finish<T, E: From<Error>>(mut self, result: Result<T, E>) -> Result<T, E> {
+    /// Commits, or rolls back.
+    pub(crate) async fn finish(mut self, commit: bool) -> Result<(), Error> {
         let transaction = self.0.take().expect(TAKEN);
-        match result {
-            Ok(value) => {
-                let commit = SettleOnDrop::new(Box::pin(transaction.commit()));
-                commit.await.map_err(Error::Database)?;
-                Ok(value)
-            }
-            Err(error) => {
-                // The body's error is the one to tell; a connection that cannot roll back is closed by its pool.
-                let _ = SettleOnDrop::new(Box::pin(transaction.rollback())).await;
-                Err(error)
-            }
+        if commit {
+            SettleOnDrop::new(Box::pin(transaction.commit())).await?;
+        } else {
+            // The body's error is the one to tell; a connection that cannot roll back is closed by its pool.
+            let _ = SettleOnDrop::new(Box::pin(transaction.rollback())).await;
         }
+        Ok(())
     }
 
     async fn run<T, E, F>(mut self, body: F) -> Result<T, E>
@@ -163,7 +158,8 @@ impl OwnTransaction {
         E: From<Error>,
     {
         let result = body(self.get()).await;
-        self.finish(result).await
+        self.finish(result.is_ok()).await?;
+        result
     }
 
     fn new(transaction: PgTransaction<'static>) -> Self {

@@ -96,7 +96,7 @@ fn exclusive(parameter: &Parameter) -> TokenStream {
 /// ```text
 /// let mut scope = { let lock = …; match Target::enter(&mut *conn, &lock).await { … } };
 /// let result = { let conn = scope.connection(); async move { { body } }.await };
-/// scope.finish(result).await
+/// match scope.finish(result.is_ok()).await { … }
 /// ```
 fn on_connection(model: &Model, krate: &Krate<'_>, parameter: &Parameter) -> TokenStream {
     let (mutability, conn) = (&parameter.mutability, &parameter.name);
@@ -106,7 +106,7 @@ fn on_connection(model: &Model, krate: &Krate<'_>, parameter: &Parameter) -> Tok
         #[allow(unused_variables)]
         let #mutability #conn = scope.connection();
     };
-    in_scope(model, &entered, Some(&binding))
+    in_scope(model, krate, &entered, Some(&binding))
 }
 
 /// Input: `async fn f(pool: &PgPool) -> R { body }`
@@ -115,7 +115,7 @@ fn on_connection(model: &Model, krate: &Krate<'_>, parameter: &Parameter) -> Tok
 /// ```text
 /// let mut scope = { let lock = …; match Target::enter(pool.pool_or_connection(), &lock).await { … } };
 /// let result = { let tx = scope.transaction(); async move { { body } }.await };
-/// scope.finish(result).await
+/// match scope.finish(result.is_ok()).await { … }
 /// ```
 fn on_pool(
     model: &Model,
@@ -125,7 +125,7 @@ fn on_pool(
 ) -> TokenStream {
     let (lookup, lock) = (lookup(krate), lock::lock(&model.lock, krate));
     let entered = entered(model, krate, &lock, &found(&parameter.name));
-    let body = in_scope(model, &entered, tx.map(transaction).as_ref());
+    let body = in_scope(model, krate, &entered, tx.map(transaction).as_ref());
     hygienic!(#lookup #body)
 }
 
@@ -137,7 +137,7 @@ fn on_place(model: &Model, krate: &Krate<'_>, place: &Expr, tx: Option<&Ident>) 
     let (lookup, place) = (lookup(krate), found(place));
     let lock = lock::lock(&model.lock, krate);
     let entered = entered(model, krate, &hygienic!(lock), &hygienic!(target));
-    let body = in_scope(model, &entered, tx.map(transaction).as_ref());
+    let body = in_scope(model, krate, &entered, tx.map(transaction).as_ref());
     hygienic! {
         #lookup
         let lock = #lock;
@@ -167,9 +167,14 @@ fn transaction(tx: &Ident) -> TokenStream {
 }
 
 /// The body between entering a scope and finishing it, as a future that is `Send` when the body is.
-fn in_scope(model: &Model, entered: &TokenStream, binding: Option<&TokenStream>) -> TokenStream {
+fn in_scope(
+    model: &Model,
+    krate: &Krate<'_>,
+    entered: &TokenStream,
+    binding: Option<&TokenStream>,
+) -> TokenStream {
     let mutability = binding.map(|_| <Token![mut]>::default());
-    let (output, body) = (&model.output, body(model));
+    let (output, body, outcome) = (&model.output, body(model), outcome(model, krate));
     hygienic! {
         #[allow(clippy::used_underscore_binding)]
         let #mutability scope = #entered;
@@ -186,7 +191,10 @@ fn in_scope(model: &Model, entered: &TokenStream, binding: Option<&TokenStream>)
             }
             .await
         };
-        scope.finish(result).await
+        match scope.finish(#outcome::is_ok(&result)).await {
+            ::core::result::Result::Ok(()) => result,
+            ::core::result::Result::Err(error) => #outcome::raise(error),
+        }
     }
 }
 
@@ -226,21 +234,25 @@ fn entered(
 }
 
 fn granted(model: &Model, krate: &Krate<'_>) -> TokenStream {
-    let output = &model.output;
-    let raise = hygienic!(<#output as #krate::__private::Outcome>::raise);
+    let outcome = outcome(model, krate);
     hygienic! {
         ::core::result::Result::Ok(scope) => scope,
-        ::core::result::Result::Err(error) => return #raise(error),
+        ::core::result::Result::Err(error) => return #outcome::raise(error),
     }
 }
 
-fn granted_or_skipped(model: &Model, krate: &Krate<'_>) -> TokenStream {
+/// Always of the return type's own tokens: the compiler then tells once what it lacks.
+fn outcome(model: &Model, krate: &Krate<'_>) -> TokenStream {
     let output = &model.output;
-    let raise = hygienic!(<#output as #krate::__private::Outcome>::raise);
+    hygienic!(<#output as #krate::__private::Outcome>)
+}
+
+fn granted_or_skipped(model: &Model, krate: &Krate<'_>) -> TokenStream {
+    let (output, outcome) = (&model.output, outcome(model, krate));
     let skip = hygienic!(<#output as #krate::__private::SkippedOutcome>::skip);
     hygienic! {
         ::core::result::Result::Ok(::core::option::Option::Some(scope)) => scope,
         ::core::result::Result::Ok(::core::option::Option::None) => return #skip(),
-        ::core::result::Result::Err(error) => return #raise(error),
+        ::core::result::Result::Err(error) => return #outcome::raise(error),
     }
 }
