@@ -29,22 +29,30 @@ pub trait LockExecutor: sealed::Sealed + Send {
     fn connection(&mut self) -> &mut PgConnection;
 }
 
-mod sealed {
-    pub trait Sealed {}
+impl LockExecutor for &mut PgConnection {
+    fn connection(&mut self) -> &mut PgConnection {
+        self
+    }
 }
 
-macro_rules! one_connection {
-    ($($connection:ty),+) => {$(
-        impl sealed::Sealed for $connection {}
-        impl LockExecutor for $connection {
-            fn connection(&mut self) -> &mut PgConnection {
-                self
-            }
-        }
-    )+};
+impl LockExecutor for &mut PoolConnection<Postgres> {
+    fn connection(&mut self) -> &mut PgConnection {
+        self
+    }
 }
-one_connection!(
-    &mut PgConnection,
-    &mut PoolConnection<Postgres>,
-    &mut PgTransaction<'_>
-);
+
+impl LockExecutor for &mut PgTransaction<'_> {
+    fn connection(&mut self) -> &mut PgConnection {
+        self
+    }
+}
+
+mod sealed {
+    use super::{PgConnection, PgTransaction, PoolConnection, Postgres};
+
+    pub trait Sealed {}
+
+    impl Sealed for &mut PgConnection {}
+    impl Sealed for &mut PoolConnection<Postgres> {}
+    impl Sealed for &mut PgTransaction<'_> {}
+}
