@@ -94,7 +94,23 @@ impl<'c, C: AsMut<PgConnection> + Send> ConnectionScope<'c, C> {
 
     /// Opens a transaction that holds the lock; `false`, and no transaction, if it was not to be had in time.
     async fn open(&mut self, lock: &AdvisoryLock, deadline: Deadline) -> Result<bool, Error> {
-        if deadline.left() == Wait::No {
+        if lock.isolation_level().is_some() {
+            let what = "a connection of the caller's takes no isolation level with a lock; begin its transaction first, or give a pool";
+            return Err(Error::Unsupported { what: what.into() });
+        }
+        let Some(interval) = lock.polling_interval() else {
+            return self.attempt(lock, deadline.left()).await;
+        };
+        loop {
+            let acquired = self.attempt(lock, Wait::No).await?;
+            if acquired || !deadline.pause(interval).await {
+                return Ok(acquired);
+            }
+        }
+    }
+
+    async fn attempt(&mut self, lock: &AdvisoryLock, wait: Wait) -> Result<bool, Error> {
+        if wait == Wait::No {
             self.begin(message::begin())
                 .await
                 .map_err(|error| state::failure(error, lock))?;
@@ -105,10 +121,7 @@ impl<'c, C: AsMut<PgConnection> + Send> ConnectionScope<'c, C> {
             }
             return Ok(acquired);
         }
-        match self
-            .begin(message::begin_and_lock(lock, deadline.left()))
-            .await
-        {
+        match self.begin(message::begin_and_lock(lock, wait)).await {
             Ok(()) => Ok(true),
             Err(error) if state::is_lock_timeout(&error) => Ok(false),
             Err(error) => Err(state::failure(error, lock)),

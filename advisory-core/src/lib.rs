@@ -54,14 +54,20 @@
 
 mod abandon;
 mod attribute;
+mod cancel;
 mod connection;
 mod error;
 mod executor;
 mod function;
+mod guard;
+pub mod hygiene;
 mod key;
 mod lock;
 mod observe;
+mod open;
+mod pool;
 pub mod scheme;
+mod session;
 mod skipped;
 mod sql;
 mod transaction;
@@ -74,8 +80,9 @@ pub use function::{
     lock, lock_shared, try_lock, try_lock_shared, try_xact_lock, try_xact_lock_shared, unlock,
     unlock_all, unlock_shared, xact_lock, xact_lock_shared,
 };
+pub use guard::SessionGuard;
 pub use key::Key;
-pub use lock::AdvisoryLock;
+pub use lock::{AdvisoryLock, Isolation};
 pub use scheme::KeyScheme;
 pub use skipped::Skipped;
 

@@ -2,7 +2,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::postgres::PgAdvisoryLockKey;
+use sqlx::postgres::{PgAdvisoryLockKey, PgPool};
 
 use crate::Key;
 use crate::scheme::KeyScheme;
@@ -20,6 +20,7 @@ const LISTED_NAMES: usize = 8;
 /// | the caller's transaction | [`acquire_xact`](Self::acquire_xact) | [`try_acquire_xact`](Self::try_acquire_xact) |
 /// | a new transaction | [`begin`](Self::begin) | [`try_begin`](Self::try_begin) |
 /// | a new transaction around a closure | [`transaction`](Self::transaction) | [`try_transaction`](Self::try_transaction) |
+/// | a session | [`acquire`](Self::acquire) | [`try_acquire`](Self::try_acquire) |
 ///
 /// If no wait is set, the verbs on the left wait as the server's own `lock_timeout` says, and those on the right do not wait.
 ///
@@ -36,12 +37,30 @@ const LISTED_NAMES: usize = 8;
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct AdvisoryLock {
     keys: Keys,
     name: Option<Arc<str>>,
     mode: Mode,
     wait: Option<Wait>,
+    polling: Option<Duration>,
+    isolation: Option<Isolation>,
+    cancel_via: Option<PgPool>,
+    probing: Duration,
+}
+
+/// How often a session that holds a lock is asked whether it is still there.
+const PROBING: Duration = Duration::from_secs(5);
+
+/// The isolation level of a transaction that a verb opens; see [`AdvisoryLock::isolation`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Isolation {
+    /// Each statement sees what was committed before it began: PostgreSQL's default.
+    ReadCommitted,
+    /// The transaction sees what was committed before its first statement.
+    RepeatableRead,
+    /// As `RepeatableRead`, and as if transactions ran one after the other.
+    Serializable,
 }
 
 /// Sorted, without duplicates.
@@ -119,10 +138,8 @@ impl AdvisoryLock {
             _ => Keys::Several(keys.into()),
         };
         Self {
-            keys,
             name: names.finish(),
-            mode: Mode::Exclusive,
-            wait: None,
+            ..Self::on(keys)
         }
     }
 
@@ -158,6 +175,62 @@ impl AdvisoryLock {
         self
     }
 
+    /// Asks again and again instead of queueing, with a random pause of half to one and a half of this interval in between.
+    ///
+    /// A wait in the queue holds a snapshot, for which `CREATE INDEX CONCURRENTLY` and vacuum wait in turn; polling holds none, and
+    /// a verb on a pool gives its connection back between two polls. In return there is no queue: who comes first is chance, and a
+    /// lock that is hardly ever free may never be had. Without a timeout it polls for ever: the server's `lock_timeout` has no
+    /// wait to end.
+    ///
+    /// If not set, the server queues.
+    #[must_use]
+    pub fn polling(mut self, interval: Duration) -> Self {
+        self.polling = Some(interval);
+        self
+    }
+
+    /// The isolation level of the transaction that [`begin`](Self::begin), [`transaction`](Self::transaction) and their `try_`
+    /// forms open. Whatever the level, its first statement sees what the previous holder of the lock has committed.
+    ///
+    /// That is more than `BEGIN ISOLATION LEVEL REPEATABLE READ` followed by a lock: there the snapshot is taken first, then the
+    /// wait begins, and what is read after it is what was there before. Here the lock is granted first. It costs one more round
+    /// trip with `RepeatableRead` and `Serializable`.
+    ///
+    /// If not set, the level is the server's default, and the snapshot of a level other than `READ COMMITTED` is older than
+    /// the lock. The other verbs join a transaction or need none, and leave this aside.
+    #[must_use]
+    pub fn isolation(mut self, isolation: Isolation) -> Self {
+        self.isolation = Some(isolation);
+        self
+    }
+
+    /// If a wait on the caller's transaction is dropped, cancels it on the server, from a connection of its own beside this pool
+    /// (also when the pool is exhausted).
+    ///
+    /// The transaction is then aborted, as after any failed statement, and waits for a rollback. Needs a tokio runtime where
+    /// the wait is dropped, and the right to see and cancel the statements of the role that waits: the same role has it.
+    ///
+    /// If not set, such a wait stays in the queue until the lock is granted or its timeout is over. Counts for
+    /// [`acquire_xact`](Self::acquire_xact) and [`try_acquire_xact`](Self::try_acquire_xact); the other verbs own their connection
+    /// and close it.
+    #[must_use]
+    pub fn cancel_via(mut self, pool: &PgPool) -> Self {
+        self.cancel_via = Some(pool.clone());
+        self
+    }
+
+    /// How often a [`SessionGuard`](crate::SessionGuard) that is watched asks the server for a sign of life.
+    ///
+    /// A connection that is closed is noticed at once and without asking. The probe is for a network that goes silent: the loss is
+    /// told at most twice this interval after that. It is a bare `Sync` message, which is no query and not seen as one.
+    ///
+    /// If not set, 5 seconds.
+    #[must_use]
+    pub fn probing(mut self, interval: Duration) -> Self {
+        self.probing = interval;
+        self
+    }
+
     /// The keys to lock, in the order in which they are taken: sorted, without duplicates.
     pub fn keys(&self) -> &[Key] {
         match &self.keys {
@@ -186,6 +259,43 @@ impl AdvisoryLock {
     /// The wait of a verb that reports.
     pub(crate) fn try_wait(&self) -> Wait {
         self.wait.unwrap_or(Wait::No)
+    }
+
+    pub(crate) fn polling_interval(&self) -> Option<Duration> {
+        self.polling
+    }
+
+    pub(crate) fn isolation_level(&self) -> Option<Isolation> {
+        self.isolation
+    }
+
+    pub(crate) fn canceller(&self) -> Option<&PgPool> {
+        self.cancel_via.as_ref()
+    }
+
+    pub(crate) fn probe_interval(&self) -> Duration {
+        self.probing
+    }
+
+    /// The lock as an error keeps it: without a pool, which would live as long as the error.
+    pub(crate) fn for_error(&self) -> Self {
+        Self {
+            cancel_via: None,
+            ..self.clone()
+        }
+    }
+
+    fn on(keys: Keys) -> Self {
+        Self {
+            keys,
+            name: None,
+            mode: Mode::Exclusive,
+            wait: None,
+            polling: None,
+            isolation: None,
+            cancel_via: None,
+            probing: PROBING,
+        }
     }
 
     fn named(name: &str, key: Key) -> Self {
@@ -218,12 +328,7 @@ impl fmt::Display for AdvisoryLock {
 
 impl From<Key> for AdvisoryLock {
     fn from(key: Key) -> Self {
-        Self {
-            keys: Keys::One(key),
-            name: None,
-            mode: Mode::Exclusive,
-            wait: None,
-        }
+        Self::on(Keys::One(key))
     }
 }
 

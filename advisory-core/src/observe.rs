@@ -24,6 +24,18 @@ pub(crate) async fn observe<T>(
     result
 }
 
+/// Says that what is read under a lock may be older than the lock.
+pub(crate) fn warn_of_old_snapshot(lock: &AdvisoryLock, isolation: &str) {
+    if isolation != "read committed" {
+        tracing::warn!(
+            %lock,
+            isolation,
+            "the transaction's snapshot is older than its lock: it does not see what the last holder has committed; \
+             open it with `AdvisoryLock::isolation`"
+        );
+    }
+}
+
 fn span(lock: &AdvisoryLock, scope: &'static str) -> Span {
     let mode = match lock.mode() {
         Mode::Exclusive => "exclusive",

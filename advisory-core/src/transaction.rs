@@ -1,22 +1,14 @@
 //! A lock with a transaction of its own.
 
-use std::time::Duration;
+use sqlx::PgTransaction;
+use sqlx::postgres::PgPool;
 
-use sqlx::pool::PoolConnection;
-use sqlx::postgres::{PgPool, Postgres};
-use sqlx::{AssertSqlSafe, PgTransaction, SqlSafeStr as _, Transaction};
-use tokio::runtime::Handle;
-use tokio::time::timeout;
-
-use crate::abandon::{CloseOnDrop, SettleOnDrop, settle};
-use crate::error::Holder;
+use crate::abandon::{SettleOnDrop, settle};
 use crate::observe::observe;
-use crate::sql::{holder, message, state};
+use crate::open::open;
+use crate::pool::refusal;
 use crate::wait::{Deadline, Wait};
-use crate::{AdvisoryLock, Error, xact};
-
-/// How long an error may take to find out who holds the lock.
-const EXPLANATION: Duration = Duration::from_millis(100);
+use crate::{AdvisoryLock, Error};
 
 impl AdvisoryLock {
     /// Opens a transaction that holds the lock: begin, timeout and lock in one round trip.
@@ -162,8 +154,13 @@ impl OwnTransaction {
         result
     }
 
-    fn new(transaction: PgTransaction<'static>) -> Self {
+    pub(crate) fn new(transaction: PgTransaction<'static>) -> Self {
         Self(Some(transaction))
+    }
+
+    /// The transaction, in the hands of sqlx.
+    pub(crate) fn into_inner(mut self) -> PgTransaction<'static> {
+        self.0.take().expect(TAKEN)
     }
 }
 
@@ -201,70 +198,4 @@ async fn try_begin(
         Option::is_some,
     )
     .await
-}
-
-/// Opens a transaction that holds the lock; `None` if it was not to be had in time.
-async fn open(
-    lock: &AdvisoryLock,
-    pool: &PgPool,
-    deadline: Deadline,
-) -> Result<Option<PgTransaction<'static>>, Error> {
-    let conn = connection(pool, deadline).await?;
-    if deadline.left() == Wait::No {
-        let begun = begin_with(conn, message::begin()).await;
-        let mut transaction =
-            OwnTransaction::new(begun.map_err(|error| state::failure(error, lock))?);
-        let acquired = xact::try_lock(lock, transaction.get()).await?;
-        return Ok(transaction.0.take().filter(|_| acquired));
-    }
-    match begin_with(conn, message::begin_and_lock(lock, deadline.left())).await {
-        Ok(transaction) => Ok(Some(transaction)),
-        Err(error) if state::is_lock_timeout(&error) => Ok(None),
-        Err(error) => Err(state::failure(error, lock)),
-    }
-}
-
-/// A connection of the pool, within the deadline if there is one.
-async fn connection(pool: &PgPool, deadline: Deadline) -> Result<PoolConnection<Postgres>, Error> {
-    if Handle::try_current().is_err() {
-        return Err(Error::Unsupported {
-            what: "locks need a tokio runtime; use sqlx with `runtime-tokio`".into(),
-        });
-    }
-    let acquired = match deadline.left() {
-        Wait::For(left) => timeout(left, pool.acquire())
-            .await
-            .unwrap_or(Err(sqlx::Error::PoolTimedOut)),
-        _ => pool.acquire().await,
-    };
-    Ok(acquired?)
-}
-
-async fn begin_with(
-    conn: PoolConnection<Postgres>,
-    message: String,
-) -> Result<PgTransaction<'static>, sqlx::Error> {
-    // Hidden, and the only way to a transaction on a connection that was acquired before: `Pool::begin_with` acquires its own,
-    // outside our deadline. sqlx's drivers call it from their own crates.
-    CloseOnDrop::new(Transaction::begin(
-        conn,
-        Some(AssertSqlSafe(message).into_sql_str()),
-    ))
-    .await
-}
-
-/// The error that says who holds the lock, if that is to be found out quickly.
-async fn refusal(lock: &AdvisoryLock, pool: &PgPool, deadline: Deadline) -> Error {
-    let mut error = lock.not_acquired(&deadline, Vec::new());
-    if let (Error::NotAcquired { holders, .. }, Ok(Ok(found))) =
-        (&mut error, timeout(EXPLANATION, ask(lock, pool)).await)
-    {
-        *holders = found;
-    }
-    error
-}
-
-async fn ask(lock: &AdvisoryLock, pool: &PgPool) -> Result<Vec<Holder>, sqlx::Error> {
-    let mut conn = pool.acquire().await?;
-    holder::ask(&mut conn, holder::message(lock)).await
 }

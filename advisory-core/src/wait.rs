@@ -1,3 +1,4 @@
+use std::hash::{BuildHasher as _, RandomState};
 use std::time::{Duration, Instant};
 
 /// The longest `lock_timeout`: the setting is a count of milliseconds in an `int4`.
@@ -46,6 +47,23 @@ impl Deadline {
         }
     }
 
+    pub(crate) fn wait(&self) -> Wait {
+        self.wait
+    }
+
+    /// Sleeps for about this long, between two polls; `false` if the deadline came first.
+    pub(crate) async fn pause(&self, interval: Duration) -> bool {
+        let pause = jitter(interval);
+        let left = match self.wait {
+            Wait::No => return false,
+            Wait::For(limit) => limit.saturating_sub(self.waited()),
+            Wait::Server | Wait::Forever => pause,
+        };
+        tokio::time::sleep(pause.min(left)).await;
+        // At the deadline itself there is one last poll, unless it had come already.
+        !left.is_zero()
+    }
+
     pub(crate) fn waited(&self) -> Duration {
         self.started.elapsed()
     }
@@ -58,6 +76,14 @@ impl Deadline {
             other => other,
         }
     }
+}
+
+/// Between half and one and a half of the interval, so that those who poll do not do it all at once.
+fn jitter(interval: Duration) -> Duration {
+    // The hasher of the standard library is seeded at random, which is chance enough here.
+    let chance = RandomState::new().hash_one(()) % 1024;
+    let thousandths = 512 + u32::try_from(chance).expect("BUG: more than 1023");
+    interval.saturating_mul(thousandths) / 1024
 }
 
 #[cfg(test)]
@@ -76,6 +102,22 @@ mod tests {
         assert_eq!(Wait::at_most(LONGEST), Wait::For(LONGEST));
         assert_eq!(Wait::at_most(LONGEST + SHORTEST), Wait::Forever);
         assert_eq!(Wait::at_most(Duration::MAX), Wait::Forever);
+    }
+
+    #[test]
+    fn polls_are_spread_around_their_interval() {
+        let interval = Duration::from_millis(100);
+        let pauses: Vec<_> = (0..1000).map(|_| jitter(interval)).collect();
+        assert!(
+            pauses
+                .iter()
+                .all(|p| *p >= interval / 2 && *p < interval * 3 / 2)
+        );
+        assert!(
+            pauses.iter().any(|p| *p < interval * 3 / 4)
+                && pauses.iter().any(|p| *p > interval * 5 / 4)
+        );
+        assert_eq!(jitter(Duration::ZERO), Duration::ZERO);
     }
 
     #[test]

@@ -1,10 +1,13 @@
 //! A lock that joins the caller's transaction.
 
+use std::time::Duration;
+
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, Row as _};
 
+use crate::cancel::CancelOnDrop;
 use crate::error::Holder;
-use crate::observe::observe;
+use crate::observe::{observe, warn_of_old_snapshot};
 use crate::sql::{holder, message, state};
 use crate::wait::{Deadline, Wait};
 use crate::{AdvisoryLock, Error, LockExecutor};
@@ -44,8 +47,9 @@ impl AdvisoryLock {
     ///
     /// Dropping the future while it waits does not end the wait: the connection is the caller's, and cannot be taken away. The
     /// server stays in the queue until the lock is granted or the timeout is over; whatever is done next with the transaction,
-    /// its rollback included, waits for that, and ending the transaction frees the lock. Set a [`timeout`](Self::timeout), or
-    /// use a verb that owns its connection: [`transaction`](Self::transaction), [`begin`](Self::begin).
+    /// its rollback included, waits for that, and ending the transaction frees the lock. Set a [`timeout`](Self::timeout), have
+    /// the wait cancelled by [`cancel_via`](Self::cancel_via), or use a verb that owns its connection:
+    /// [`transaction`](Self::transaction), [`begin`](Self::begin).
     pub async fn acquire_xact(&self, mut executor: impl LockExecutor) -> Result<(), Error> {
         let deadline = Deadline::start(self.wait());
         let joined = async {
@@ -78,7 +82,7 @@ impl AdvisoryLock {
 
     pub(crate) fn not_acquired(&self, deadline: &Deadline, holders: Vec<Holder>) -> Error {
         Error::NotAcquired {
-            lock: Box::new(self.clone()),
+            lock: Box::new(self.for_error()),
             waited: deadline.waited(),
             holders,
         }
@@ -108,22 +112,47 @@ async fn join(
     if !conn.is_in_transaction() {
         return Err(Error::NotInTransaction);
     }
-    if deadline.left() == Wait::No {
-        if try_all_or_none(lock, conn).await? {
-            return Ok(Answer::Acquired);
-        }
-        return Ok(Answer::Refused(explain(lock, conn, refusal).await?));
+    if let Some(interval) = lock.polling_interval() {
+        return poll(lock, conn, deadline, interval, refusal).await;
+    }
+    if deadline.wait() == Wait::No {
+        return at_once(lock, conn, refusal).await;
     }
     // Several keys go straight to the savepoint: those that were free would stay locked if the others never come.
     if lock.keys().len() == 1 && try_lock(lock, conn).await? {
         return Ok(Answer::Acquired);
     }
-    let waited = send(conn, message::lock_after_savepoint(lock, deadline.left())).await;
-    match waited {
+    match wait(lock, conn, deadline).await {
         Ok(()) => Ok(Answer::Acquired),
         Err(error) if state::is_answer(&error) => go_back(lock, conn, refusal, error).await,
         Err(error) => Err(state::failure(error, lock)),
     }
+}
+
+async fn poll(
+    lock: &AdvisoryLock,
+    conn: &mut PgConnection,
+    deadline: Deadline,
+    interval: Duration,
+    refusal: Refusal,
+) -> Result<Answer, Error> {
+    while !try_all_or_none(lock, conn).await? {
+        if !deadline.pause(interval).await {
+            return Ok(Answer::Refused(explain(lock, conn, refusal).await?));
+        }
+    }
+    Ok(Answer::Acquired)
+}
+
+async fn at_once(
+    lock: &AdvisoryLock,
+    conn: &mut PgConnection,
+    refusal: Refusal,
+) -> Result<Answer, Error> {
+    if try_all_or_none(lock, conn).await? {
+        return Ok(Answer::Acquired);
+    }
+    Ok(Answer::Refused(explain(lock, conn, refusal).await?))
 }
 
 /// Asks without waiting, in a transaction that is rolled back if the answer is no.
@@ -140,14 +169,31 @@ async fn try_all_or_none(lock: &AdvisoryLock, conn: &mut PgConnection) -> Result
 
 async fn ask(lock: &AdvisoryLock, conn: &mut PgConnection, message: String) -> Result<bool, Error> {
     let row = conn.fetch_one(sqlx::raw_sql(AssertSqlSafe(message))).await;
-    let acquired = row.and_then(|row| row.try_get(0));
-    acquired.map_err(|error| state::failure(error, lock))
+    let row = row.map_err(|error| state::failure(error, lock))?;
+    let (acquired, isolation): (bool, &str) = (row.try_get(0)?, row.try_get(1)?);
+    if acquired {
+        warn_of_old_snapshot(lock, isolation);
+    }
+    Ok(acquired)
 }
 
-async fn send(conn: &mut PgConnection, message: impl Into<String>) -> Result<(), sqlx::Error> {
-    conn.execute(sqlx::raw_sql(AssertSqlSafe(message.into())))
-        .await
-        .map(drop)
+/// Waits behind a savepoint.
+async fn wait(
+    lock: &AdvisoryLock,
+    conn: &mut PgConnection,
+    deadline: Deadline,
+) -> Result<(), sqlx::Error> {
+    let cancel = CancelOnDrop::new(lock.canceller());
+    let message = cancel.tagged(message::lock_after_savepoint(lock, deadline.left()));
+    let rows = conn.fetch_all(sqlx::raw_sql(AssertSqlSafe(message))).await;
+    cancel.answered();
+    let last = rows?.pop().ok_or(sqlx::Error::RowNotFound)?;
+    warn_of_old_snapshot(lock, last.try_get(last.len() - 1)?);
+    Ok(())
+}
+
+async fn send(conn: &mut PgConnection, message: &'static str) -> Result<(), sqlx::Error> {
+    conn.execute(sqlx::raw_sql(message)).await.map(drop)
 }
 
 /// Makes the transaction usable again after a wait that the server has ended.

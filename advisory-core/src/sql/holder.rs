@@ -5,7 +5,7 @@ use std::time::Duration;
 use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{AssertSqlSafe, Executor as _, Row as _};
 
-use super::message::array;
+use super::literal::array;
 use crate::error::Holder;
 use crate::{AdvisoryLock, Key};
 

@@ -1,28 +1,27 @@
-//! The messages of the verbs: simple-protocol text with literals of our own making.
+//! The messages of the transaction verbs: simple-protocol text with literals of our own making.
 //!
 //! One such message reaches one backend whole, also through a transaction-mode pooler, where the statements of the extended
 //! protocol can be torn apart; and its statements cost one round trip together. Every name is qualified, operators included,
 //! so that no `search_path` can put another in its place.
 
 use std::fmt::Write as _;
-use std::time::Duration;
 
-use crate::lock::Mode;
+use super::literal::{Calls, Function};
+use super::timeout::Timeout;
 use crate::wait::Wait;
-use crate::{AdvisoryLock, Key};
+use crate::{AdvisoryLock, Isolation};
 
 /// Makes a backend look, while it waits, whether its client is still there: without it, a waiter outlives its client until the
 /// lock is granted. Counts from the next statement on, until the transaction ends. The setting exists everywhere from
 /// PostgreSQL 14 on, but is refused where the platform cannot tell: there it stays off.
-const NOTICE_CLOSED_CLIENT: &str = "SELECT pg_catalog.set_config('client_connection_check_interval',\
-    CASE WHEN pg_catalog.textregexeq(pg_catalog.version(),\
-    '-linux|^PostgreSQL (1[5-9]|[2-9][0-9]).*-(darwin|freebsd|netbsd|openbsd)')\
-    THEN '500' ELSE '0' END,true)";
+const NOTICE_CLOSED_CLIENT: &str = concat!(
+    "SELECT pg_catalog.set_config('client_connection_check_interval',",
+    check_interval!(),
+    ",true)"
+);
 
-/// The text of `lock_timeout` is carried over in a setting of our own: it prints as `1min`, which nobody should parse, and
-/// `RESET` would lose what the user has `SET`.
-const SAVE_TIMEOUT: &str = "pg_catalog.set_config('advisory.lock_timeout',pg_catalog.current_setting('lock_timeout'),true)";
-const RESTORE_TIMEOUT: &str = ",pg_catalog.set_config('lock_timeout',pg_catalog.current_setting('advisory.lock_timeout'),true)";
+/// The isolation level of the transaction, in words; a column of every message that joins one.
+const ISOLATION: &str = "pg_catalog.current_setting('transaction_isolation')";
 
 /// Opens a transaction that notices when its client is gone.
 pub(crate) fn begin() -> String {
@@ -37,6 +36,71 @@ pub(crate) fn begin_and_lock(lock: &AdvisoryLock, wait: Wait) -> String {
     format!("{};BEGIN", wait_for(lock, wait))
 }
 
+/// Opens a transaction that holds the lock and whose snapshot is younger than the grant. One row with one boolean is the
+/// answer; the transaction is open whatever it says.
+///
+/// A transaction of these levels takes its snapshot with its first statement: waiting in it would read what was before the
+/// wait. So an implicit transaction waits, hands the lock to the session, and ends; the transaction proper begins with the lock
+/// at hand, and takes it from the session.
+pub(crate) fn begin_isolated(lock: &AdvisoryLock, wait: Wait, isolation: Isolation) -> String {
+    let (mut message, tried) = match wait {
+        Wait::No => (
+            NOTICE_CLOSED_CLIENT.to_owned(),
+            Function::TryXactLock.all(lock),
+        ),
+        _ => (wait_for(lock, wait), "true".to_owned()),
+    };
+    let _ = write!(
+        message,
+        ";SELECT pg_catalog.set_config('advisory.acquired',({tried})::pg_catalog.text,false)"
+    );
+    if_acquired(&mut message, Function::Lock, lock);
+    let level = level(isolation);
+    let _ = write!(
+        message,
+        ";BEGIN;COMMIT;BEGIN ISOLATION LEVEL {level};{NOTICE_CLOSED_CLIENT}"
+    );
+    if_acquired(&mut message, Function::XactLock, lock);
+    if_acquired(&mut message, Function::Unlock, lock);
+    let _ = write!(message, ";SELECT {ACQUIRED}");
+    message
+}
+
+/// As [`begin_and_lock`], at `READ COMMITTED` whatever the server's default: there each statement sees what was committed
+/// before it, the wait included.
+pub(crate) fn begin_read_committed_and_lock(lock: &AdvisoryLock, wait: Wait) -> String {
+    format!("{READ_COMMITTED};{}", begin_and_lock(lock, wait))
+}
+
+/// As [`begin`], at `READ COMMITTED` whatever the server's default.
+pub(crate) fn begin_read_committed() -> String {
+    format!("{READ_COMMITTED};{}", begin())
+}
+
+const READ_COMMITTED: &str = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED";
+
+/// What an earlier statement of the message has found out.
+pub(super) const ACQUIRED: &str =
+    "pg_catalog.current_setting('advisory.acquired')::pg_catalog.bool";
+
+/// Calls a function for every key, if they have all been acquired.
+pub(super) fn if_acquired(message: &mut String, function: Function, lock: &AdvisoryLock) {
+    for Calls { call, rows } in function.calls(lock) {
+        let _ = write!(message, ";SELECT {call} FROM {rows} WHERE {ACQUIRED}");
+    }
+}
+
+fn level(isolation: Isolation) -> &'static str {
+    match isolation {
+        Isolation::ReadCommitted => "READ COMMITTED",
+        Isolation::RepeatableRead => "REPEATABLE READ",
+        Isolation::Serializable => "SERIALIZABLE",
+    }
+}
+
+/// Nothing: it is answered with the state of the session, which is all that is wanted.
+pub(crate) const ADOPT: &str = "";
+
 /// Waits for the lock inside a transaction, and leaves the way back open: see [`BACK_TO_SAVEPOINT`].
 pub(crate) fn lock_after_savepoint(lock: &AdvisoryLock, wait: Wait) -> String {
     format!(
@@ -49,16 +113,17 @@ pub(crate) fn lock_after_savepoint(lock: &AdvisoryLock, wait: Wait) -> String {
 pub(crate) const BACK_TO_SAVEPOINT: &str =
     "ROLLBACK TO SAVEPOINT advisory;RELEASE SAVEPOINT advisory";
 
-/// Asks for the lock without waiting; one row, one boolean. If it answers false, some of several keys may be held.
+/// Asks for the lock without waiting. One row: granted or not, and the isolation level. If it was not, some of several keys may
+/// be held.
 pub(crate) fn try_lock(lock: &AdvisoryLock) -> String {
-    format!("SELECT {}", try_expression(lock))
+    format!("SELECT {},{ISOLATION}", Function::TryXactLock.all(lock))
 }
 
-/// Asks for several keys without waiting: all, or none. One row, one boolean.
+/// Asks for several keys without waiting: all, or none. One row: granted or not, and the isolation level.
 ///
 /// The block's exception handler is a savepoint that costs no round trip and leaves no error in the server's log.
 pub(crate) fn try_lock_all_or_none(lock: &AdvisoryLock) -> String {
-    let acquired = try_expression(lock);
+    let acquired = Function::TryXactLock.all(lock);
     format!(
         "DO LANGUAGE plpgsql $advisory$BEGIN \
          IF NOT ({acquired}) THEN RAISE SQLSTATE 'AL000';END IF;\
@@ -66,136 +131,24 @@ pub(crate) fn try_lock_all_or_none(lock: &AdvisoryLock) -> String {
          EXCEPTION WHEN SQLSTATE 'AL000' THEN \
          PERFORM pg_catalog.set_config('advisory.acquired','false',true);\
          END$advisory$;\
-         SELECT pg_catalog.current_setting('advisory.acquired')::pg_catalog.bool"
+         SELECT pg_catalog.current_setting('advisory.acquired')::pg_catalog.bool,{ISOLATION}"
     )
 }
 
+/// The wait, by a backend that notices when its client is gone. Its last row ends with the isolation level.
 fn wait_for(lock: &AdvisoryLock, wait: Wait) -> String {
-    let timeout = match wait {
-        Wait::Server | Wait::No => None,
-        Wait::For(limit) => Some(limit),
-        Wait::Forever => Some(Duration::ZERO),
-    };
-    let set = timeout.map(set_timeout).unwrap_or_default();
-    let restore = timeout.map(|_| RESTORE_TIMEOUT).unwrap_or_default();
-    let function = function(lock.mode(), "pg_catalog.pg_advisory_xact_lock");
-    if let [key] = lock.keys() {
-        return format!(
-            "{NOTICE_CLOSED_CLIENT};SELECT {set}{function}({}){restore}",
-            literal(*key)
-        );
+    format!("{NOTICE_CLOSED_CLIENT};{}", wait_alone(lock, wait))
+}
+
+pub(super) fn wait_alone(lock: &AdvisoryLock, wait: Wait) -> String {
+    let Timeout { set, left, restore } = Timeout::of(wait);
+    if let Some(call) = Function::XactLock.call(lock) {
+        return format!("SELECT {set}{call}{restore},{ISOLATION}");
     }
-    let left = timeout
-        .filter(|limit| !limit.is_zero())
-        .map(time_left)
-        .unwrap_or_default();
-    let mut message = format!("{NOTICE_CLOSED_CLIENT};SELECT {set}true");
-    for Rows { columns, rows } in Rows::of(lock.keys()) {
-        let _ = write!(message, ";SELECT {left}{function}({columns}) FROM {rows}");
+    let mut message = format!("SELECT {set}true");
+    for Calls { call, rows } in Function::XactLock.calls(lock) {
+        let _ = write!(message, ";SELECT {left}{call} FROM {rows}");
     }
-    let _ = write!(message, ";SELECT true{restore}");
+    let _ = write!(message, ";SELECT true{restore},{ISOLATION}");
     message
-}
-
-/// `lock_timeout` counts anew for every key; this keeps them all to the one deadline.
-fn time_left(limit: Duration) -> String {
-    format!(
-        "pg_catalog.set_config('lock_timeout',GREATEST(1,{} OPERATOR(pg_catalog.-) \
-         (1000 OPERATOR(pg_catalog.*) pg_catalog.date_part('epoch',pg_catalog.clock_timestamp() \
-         OPERATOR(pg_catalog.-) pg_catalog.statement_timestamp()))::pg_catalog.int4)::pg_catalog.text,true),",
-        milliseconds(limit)
-    )
-}
-
-/// Replaces `lock_timeout`, the first items of a target list; zero switches it off.
-fn set_timeout(limit: Duration) -> String {
-    format!(
-        "{SAVE_TIMEOUT},pg_catalog.set_config('lock_timeout','{}',true),",
-        milliseconds(limit)
-    )
-}
-
-/// Rounded up, so that a wait is never shorter than was asked for.
-fn milliseconds(limit: Duration) -> u128 {
-    limit.as_micros().div_ceil(1000)
-}
-
-/// True if every key was granted; stops at the first that is not.
-fn try_expression(lock: &AdvisoryLock) -> String {
-    let function = function(lock.mode(), "pg_catalog.pg_try_advisory_xact_lock");
-    if let [key] = lock.keys() {
-        return format!("{function}({})", literal(*key));
-    }
-    let mut expression = String::from("true");
-    for Rows { columns, rows } in Rows::of(lock.keys()) {
-        let _ = write!(
-            expression,
-            " AND NOT EXISTS(SELECT FROM {rows} WHERE NOT {function}({columns}))"
-        );
-    }
-    expression
-}
-
-fn function(mode: Mode, exclusive: &str) -> String {
-    match mode {
-        Mode::Exclusive => exclusive.to_owned(),
-        Mode::Shared => format!("{exclusive}_shared"),
-    }
-}
-
-/// Quoted, because the smallest number is not a `bigint` when it is written bare.
-fn literal(key: Key) -> String {
-    match key {
-        Key::BigInt(key) => format!("'{key}'::pg_catalog.int8"),
-        Key::IntPair(a, b) => format!("'{a}'::pg_catalog.int4,'{b}'::pg_catalog.int4"),
-    }
-}
-
-/// Several keys of one space, in order, as rows.
-struct Rows {
-    columns: &'static str,
-    rows: String,
-}
-
-impl Rows {
-    fn of(keys: &[Key]) -> impl Iterator<Item = Self> {
-        let mut bigints = Vec::new();
-        let (mut first, mut second) = (Vec::new(), Vec::new());
-        for key in keys {
-            match *key {
-                Key::BigInt(key) => bigints.push(key),
-                Key::IntPair(a, b) => {
-                    first.push(a);
-                    second.push(b);
-                }
-            }
-        }
-        let bigints = (!bigints.is_empty()).then(|| Self {
-            columns: "k",
-            rows: format!(
-                "pg_catalog.unnest({}::pg_catalog.int8[]) AS k",
-                array(&bigints)
-            ),
-        });
-        let int_pairs = (!first.is_empty()).then(|| Self {
-            columns: "k.a,k.b",
-            rows: format!(
-                "ROWS FROM(pg_catalog.unnest({}::pg_catalog.int4[]),pg_catalog.unnest({}::pg_catalog.int4[])) AS k(a,b)",
-                array(&first),
-                array(&second)
-            ),
-        });
-        bigints.into_iter().chain(int_pairs)
-    }
-}
-
-/// `'{1,2}'`
-pub(super) fn array<T: std::fmt::Display>(items: &[T]) -> String {
-    let mut text = String::from("'{");
-    for (index, item) in items.iter().enumerate() {
-        let comma = if index == 0 { "" } else { "," };
-        let _ = write!(text, "{comma}{item}");
-    }
-    text.push_str("}'");
-    text
 }

@@ -1,6 +1,19 @@
 //! Everything that is said to the server, and nothing else says anything.
 
+/// How often, in milliseconds, a backend of ours looks whether its client is still there; an expression.
+macro_rules! check_interval {
+    () => {
+        "CASE WHEN pg_catalog.textregexeq(pg_catalog.version(),\
+         '-linux|^PostgreSQL (1[5-9]|[2-9][0-9]).*-(darwin|freebsd|netbsd|openbsd)') \
+         THEN '500' ELSE '0' END"
+    };
+}
+
+pub(crate) mod backend;
 pub(crate) mod function;
 pub(crate) mod holder;
+mod literal;
 pub(crate) mod message;
+pub(crate) mod session;
 pub(crate) mod state;
+mod timeout;

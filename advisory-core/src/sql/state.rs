@@ -11,9 +11,19 @@ const DEADLOCK_DETECTED: &str = "40P01";
 /// `out_of_memory`, which is how a full lock table is reported.
 const OUT_OF_MEMORY: &str = "53200";
 
+/// `idle_in_transaction_session_timeout`: the server has ended the session.
+const IDLE_IN_TRANSACTION_TIMEOUT: &str = "25P03";
+
 /// Whether the server ended the wait because `lock_timeout` was over.
 pub(crate) fn is_lock_timeout(error: &sqlx::Error) -> bool {
     has_code(error, LOCK_NOT_AVAILABLE)
+}
+
+/// Whether the server has ended the session: class 57P, operator intervention, except a cancelled statement, and the timeouts of
+/// idle sessions.
+pub(crate) fn is_end_of_session(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(DatabaseError::code);
+    code.is_some_and(|code| code.starts_with("57P") || code == IDLE_IN_TRANSACTION_TIMEOUT)
 }
 
 /// Whether the server answered: the connection is good, and its transaction, if it has one, is aborted.
@@ -26,7 +36,7 @@ pub(crate) fn failure(error: sqlx::Error, lock: &AdvisoryLock) -> Error {
     if has_code(&error, DEADLOCK_DETECTED) {
         tracing::debug!(%lock, error = &error as &dyn std::error::Error, "deadlock");
         return Error::Deadlock {
-            lock: Box::new(lock.clone()),
+            lock: Box::new(lock.for_error()),
         };
     }
     if has_code(&error, OUT_OF_MEMORY) {

@@ -1,0 +1,73 @@
+//! Takes a dropped wait on the caller's connection off the server's queue.
+
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnectOptions, PgPool};
+use sqlx::{ConnectOptions as _, Connection as _};
+use tokio::runtime::Handle;
+use tokio::time::{sleep, timeout};
+
+use crate::sql::backend;
+
+/// How long to look for the wait: its message may still be on its way when the cancel is.
+const PATIENCE: Duration = Duration::from_secs(1);
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Cancels the message with its tag if it is dropped before it is told that the message was answered.
+pub(crate) struct CancelOnDrop<'p> {
+    pool: Option<&'p PgPool>,
+    tag: String,
+}
+
+impl<'p> CancelOnDrop<'p> {
+    pub(crate) fn new(pool: Option<&'p PgPool>) -> Self {
+        Self { pool, tag: tag() }
+    }
+
+    /// The message, in which its backend can be recognised.
+    pub(crate) fn tagged(&self, message: String) -> String {
+        match self.pool {
+            Some(_) => backend::tagged(&self.tag, &message),
+            None => message,
+        }
+    }
+
+    pub(crate) fn answered(mut self) {
+        self.pool = None;
+    }
+}
+
+impl Drop for CancelOnDrop<'_> {
+    fn drop(&mut self) {
+        if let (Some(pool), Ok(runtime)) = (self.pool, Handle::try_current()) {
+            let (options, tag) = (pool.connect_options(), std::mem::take(&mut self.tag));
+            runtime.spawn(async move {
+                match timeout(PATIENCE, cancel(&options, &tag)).await {
+                    Ok(Ok(())) | Err(_) => {}
+                    Ok(Err(error)) => {
+                        tracing::warn!(%error, "a dropped wait for an advisory lock was not cancelled");
+                    }
+                }
+            });
+        }
+    }
+}
+
+/// Looks for the wait until it is found; it may also have ended by itself.
+async fn cancel(options: &PgConnectOptions, tag: &str) -> Result<(), sqlx::Error> {
+    let mut conn = options.connect().await?;
+    while !backend::cancel(&mut conn, tag).await? {
+        sleep(PAUSE).await;
+    }
+    conn.close().await
+}
+
+/// Unique among all messages that a server can see.
+fn tag() -> String {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let chance = RandomState::new().hash_one(count);
+    format!("advisory wait {}-{count}-{chance:x}", std::process::id())
+}

@@ -1,0 +1,112 @@
+//! Opens the transaction that holds a lock.
+
+use sqlx::pool::PoolConnection;
+use sqlx::postgres::{PgPool, Postgres};
+use sqlx::{AssertSqlSafe, Executor as _, PgTransaction, Row as _, SqlSafeStr as _, Transaction};
+
+use crate::abandon::{CloseOnDrop, close};
+use crate::pool::connection;
+use crate::sql::{message, state};
+use crate::transaction::OwnTransaction;
+use crate::wait::{Deadline, Wait};
+use crate::{AdvisoryLock, Error, Isolation, xact};
+
+/// Opens a transaction that holds the lock; `None` if it was not to be had in time.
+pub(crate) async fn open(
+    lock: &AdvisoryLock,
+    pool: &PgPool,
+    deadline: Deadline,
+) -> Result<Option<PgTransaction<'static>>, Error> {
+    let Some(interval) = lock.polling_interval() else {
+        let conn = connection(pool, deadline).await?;
+        return attempt(lock, conn, deadline.left()).await;
+    };
+    loop {
+        let conn = connection(pool, deadline).await?;
+        let transaction = attempt(lock, conn, Wait::No).await?;
+        if transaction.is_some() || !deadline.pause(interval).await {
+            return Ok(transaction);
+        }
+    }
+}
+
+async fn attempt(
+    lock: &AdvisoryLock,
+    conn: PoolConnection<Postgres>,
+    wait: Wait,
+) -> Result<Option<PgTransaction<'static>>, Error> {
+    let begun = match (lock.isolation_level(), wait) {
+        (Some(Isolation::ReadCommitted), Wait::No) => {
+            return try_open(lock, conn, message::begin_read_committed()).await;
+        }
+        (None, Wait::No) => return try_open(lock, conn, message::begin()).await,
+        (Some(Isolation::ReadCommitted), _) => {
+            begin_with(conn, message::begin_read_committed_and_lock(lock, wait)).await
+        }
+        (None, _) => begin_with(conn, message::begin_and_lock(lock, wait)).await,
+        (Some(level), _) => {
+            return open_isolated(lock, conn, message::begin_isolated(lock, wait, level)).await;
+        }
+    };
+    match begun {
+        Ok(transaction) => Ok(Some(transaction)),
+        Err(error) if state::is_lock_timeout(&error) => Ok(None),
+        Err(error) => Err(state::failure(error, lock)),
+    }
+}
+
+/// Asks for the lock in a transaction that was opened before.
+async fn try_open(
+    lock: &AdvisoryLock,
+    conn: PoolConnection<Postgres>,
+    message: String,
+) -> Result<Option<PgTransaction<'static>>, Error> {
+    let begun = begin_with(conn, message).await;
+    let mut transaction = OwnTransaction::new(begun.map_err(|error| state::failure(error, lock))?);
+    let acquired = xact::try_lock(lock, transaction.get()).await?;
+    Ok(Some(transaction.into_inner()).filter(|_| acquired))
+}
+
+/// Sends a message that opens a transaction by way of a session lock, and hands the transaction to sqlx.
+async fn open_isolated(
+    lock: &AdvisoryLock,
+    conn: PoolConnection<Postgres>,
+    message: String,
+) -> Result<Option<PgTransaction<'static>>, Error> {
+    let (conn, answer) = CloseOnDrop::new(Box::pin(ask(conn, message))).await;
+    match answer {
+        Ok(acquired) => {
+            let adopted = begin_with(conn, message::ADOPT.to_owned()).await;
+            let transaction = adopted.map_err(|error| state::failure(error, lock))?;
+            Ok(Some(transaction).filter(|_| acquired))
+        }
+        Err(error) if state::is_lock_timeout(&error) => Ok(None),
+        // The session may hold the lock now.
+        Err(error) => {
+            close(conn);
+            Err(state::failure(error, lock))
+        }
+    }
+}
+
+async fn ask(
+    mut conn: PoolConnection<Postgres>,
+    message: String,
+) -> (PoolConnection<Postgres>, Result<bool, sqlx::Error>) {
+    let rows = conn.fetch_all(sqlx::raw_sql(AssertSqlSafe(message))).await;
+    let answer = rows.and_then(|rows| rows.last().ok_or(sqlx::Error::RowNotFound)?.try_get(0));
+    (conn, answer)
+}
+
+async fn begin_with(
+    conn: PoolConnection<Postgres>,
+    message: String,
+) -> Result<PgTransaction<'static>, sqlx::Error> {
+    // Hidden, and the only way to a transaction on a connection that was acquired before: `Pool::begin_with` acquires its own,
+    // outside our deadline. sqlx's drivers call it from their own crates.
+    CloseOnDrop::new(Transaction::begin(
+        conn,
+        Some(AssertSqlSafe(message).into_sql_str()),
+    ))
+    .await
+}

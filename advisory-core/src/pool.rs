@@ -1,0 +1,66 @@
+//! Connections of the caller's pool, and what they cost of the deadline.
+
+use std::time::Duration;
+
+use sqlx::pool::PoolConnection;
+use sqlx::postgres::{PgListener, PgPool, Postgres};
+use tokio::runtime::Handle;
+use tokio::time::timeout;
+
+use crate::error::Holder;
+use crate::sql::holder;
+use crate::wait::{Deadline, Wait};
+use crate::{AdvisoryLock, Error};
+
+/// How long an error may take to find out who holds the lock.
+const EXPLANATION: Duration = Duration::from_millis(100);
+
+/// A connection of the pool, within the deadline if there is one.
+pub(crate) async fn connection(
+    pool: &PgPool,
+    deadline: Deadline,
+) -> Result<PoolConnection<Postgres>, Error> {
+    within(deadline, pool.acquire()).await
+}
+
+/// A connection of the pool that can be read without asking for anything, within the deadline if there is one.
+pub(crate) async fn listener(pool: &PgPool, deadline: Deadline) -> Result<PgListener, Error> {
+    let mut listener = within(deadline, PgListener::connect_with(pool)).await?;
+    // A session that is gone is gone: another one would not hold the lock. A pool that closes waits for its connections.
+    listener.eager_reconnect(false);
+    listener.ignore_pool_close_event(true);
+    Ok(listener)
+}
+
+async fn within<T>(
+    deadline: Deadline,
+    acquire: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, Error> {
+    if Handle::try_current().is_err() {
+        let what = "locks need a tokio runtime; use sqlx with `runtime-tokio`";
+        return Err(Error::Unsupported { what: what.into() });
+    }
+    let acquired = match deadline.left() {
+        Wait::For(left) => timeout(left, acquire).await,
+        _ => Ok(acquire.await),
+    };
+    Ok(acquired.unwrap_or(Err(sqlx::Error::PoolTimedOut))?)
+}
+
+/// The error that says who holds the lock, if that is to be found out quickly.
+pub(crate) async fn refusal(lock: &AdvisoryLock, pool: &PgPool, deadline: Deadline) -> Error {
+    let refused = lock.not_acquired(&deadline, Vec::new());
+    match (timeout(EXPLANATION, holders(lock, pool)).await, refused) {
+        (Ok(Ok(holders)), Error::NotAcquired { lock, waited, .. }) => Error::NotAcquired {
+            lock,
+            waited,
+            holders,
+        },
+        (_, refused) => refused,
+    }
+}
+
+async fn holders(lock: &AdvisoryLock, pool: &PgPool) -> Result<Vec<Holder>, sqlx::Error> {
+    let mut conn = pool.acquire().await?;
+    holder::ask(&mut conn, holder::message(lock)).await
+}

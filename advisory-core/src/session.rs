@@ -1,0 +1,132 @@
+//! A lock that a session holds.
+
+use sqlx::postgres::{PgListener, PgPool};
+use sqlx::{Acquire as _, AssertSqlSafe, Executor as _, Row as _};
+
+use crate::abandon::{CloseOnDrop, close};
+use crate::guard::SessionGuard;
+use crate::observe::observe;
+use crate::pool::{listener, refusal};
+use crate::sql::{session, state};
+use crate::wait::{Deadline, Wait};
+use crate::{AdvisoryLock, Error};
+
+impl AdvisoryLock {
+    /// Waits for the lock in a session of its own, a connection of the pool, which holds it until it is released.
+    ///
+    /// For work that is too long for a transaction, or that calls other systems: nothing is open on the server meanwhile but an
+    /// idle connection. One round trip. The connection counts against the pool all the time, and goes back to it when
+    /// the lock is released. While it holds the lock its `idle_session_timeout` is off, and the server looks every 500 ms whether
+    /// this client is still there, in the middle of a statement too.
+    ///
+    /// The session can end before the work does: see [`SessionGuard::until_lost`].
+    ///
+    /// ```no_run
+    /// use advisory_core::{AdvisoryLock, Error};
+    ///
+    /// # async fn sync() {}
+    /// # async fn example(pool: &sqlx::PgPool) -> Result<(), Error> {
+    /// let guard = AdvisoryLock::new("nightly").acquire(pool).await?;
+    /// guard.until_lost(sync()).await?;
+    /// guard.release().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`begin`](Self::begin). After [`Error::NotAcquired`] nothing is held: the wait is one for a transaction lock, which
+    /// is gone with its timeout, and only then becomes the session's. After any other error the connection is closed.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`begin`](Self::begin): dropping the future closes the connection. The pool has its place back at once, and within a
+    /// second nobody holds or waits for the lock.
+    pub async fn acquire(&self, pool: &PgPool) -> Result<SessionGuard, Error> {
+        let deadline = Deadline::start(self.wait());
+        let acquired = async {
+            match open(self, pool, deadline).await? {
+                Some(guard) => Ok(guard),
+                None => Err(refusal(self, pool, deadline).await),
+            }
+        };
+        observe(self, "session", acquired, |_| true).await
+    }
+
+    /// Takes the lock in a session of its own if it is to be had; `None` if not.
+    ///
+    /// If no wait is set, it does not wait. Otherwise as [`acquire`](Self::acquire).
+    ///
+    /// # Errors
+    ///
+    /// As [`acquire`](Self::acquire), but never [`Error::NotAcquired`].
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`acquire`](Self::acquire).
+    pub async fn try_acquire(&self, pool: &PgPool) -> Result<Option<SessionGuard>, Error> {
+        try_acquire(self, pool, self.try_wait()).await
+    }
+}
+
+/// Waits as it is told, and reports.
+pub(crate) async fn try_acquire(
+    lock: &AdvisoryLock,
+    pool: &PgPool,
+    wait: Wait,
+) -> Result<Option<SessionGuard>, Error> {
+    let acquired = open(lock, pool, Deadline::start(wait));
+    observe(lock, "session", acquired, Option::is_some).await
+}
+
+async fn open(
+    lock: &AdvisoryLock,
+    pool: &PgPool,
+    deadline: Deadline,
+) -> Result<Option<SessionGuard>, Error> {
+    let Some(interval) = lock.polling_interval() else {
+        let listener = listener(pool, deadline).await?;
+        return attempt(lock, listener, deadline.left()).await;
+    };
+    loop {
+        let listener = listener(pool, deadline).await?;
+        let guard = attempt(lock, listener, Wait::No).await?;
+        if guard.is_some() || !deadline.pause(interval).await {
+            return Ok(guard);
+        }
+    }
+}
+
+async fn attempt(
+    lock: &AdvisoryLock,
+    listener: PgListener,
+    wait: Wait,
+) -> Result<Option<SessionGuard>, Error> {
+    let message = match wait {
+        Wait::No => session::try_lock(lock),
+        _ => session::lock(lock, wait),
+    };
+    let (listener, answer) = CloseOnDrop::new(Box::pin(ask(listener, message))).await;
+    match answer {
+        Ok(true) => Ok(Some(SessionGuard::new(lock.clone(), listener))),
+        Ok(false) => Ok(None),
+        Err(error) if state::is_lock_timeout(&error) => Ok(None),
+        // Whatever it was, the session may hold the lock now, or not.
+        Err(error) => {
+            close(listener);
+            Err(state::failure(error, lock))
+        }
+    }
+}
+
+async fn ask(mut listener: PgListener, message: String) -> (PgListener, Result<bool, sqlx::Error>) {
+    let answer = async {
+        let conn = (&mut listener).acquire().await?;
+        let rows = conn
+            .fetch_all(sqlx::raw_sql(AssertSqlSafe(message)))
+            .await?;
+        rows.last().ok_or(sqlx::Error::RowNotFound)?.try_get(0)
+    };
+    let answer = answer.await;
+    (listener, answer)
+}

@@ -1,0 +1,84 @@
+//! The messages of the session verbs; see [`message`](super::message) on how they are written.
+
+use std::fmt::Write as _;
+
+use super::literal::{Calls, Function};
+use super::message::{ACQUIRED, if_acquired, wait_alone};
+use crate::AdvisoryLock;
+use crate::wait::Wait;
+
+/// Settings of a session that holds a lock. Each is kept in a setting of our own and put back when the lock is released.
+///
+/// A session that holds a lock is idle by design, so `idle_session_timeout` must not end it; and it looks whether its client is
+/// there, also in the middle of a statement.
+const SETTINGS: [(&str, &str); 2] = [
+    ("idle_session_timeout", "'0'"),
+    ("client_connection_check_interval", check_interval!()),
+];
+
+/// Waits for the lock and gives it to the session. One row whose first column is true.
+///
+/// The wait is one for a transaction lock, in the message's own implicit transaction, and the session's lock is asked for when
+/// there is nothing left to wait for. A session lock whose wait fails may have been granted all the same; a transaction lock
+/// is gone with its transaction. So a timeout leaves nothing behind.
+pub(crate) fn lock(lock: &AdvisoryLock, wait: Wait) -> String {
+    let mut message = format!("SELECT {};{}", settings(), wait_alone(lock, wait));
+    if let Some(call) = Function::Lock.call(lock) {
+        let _ = write!(message, ";SELECT true,{call}");
+        return message;
+    }
+    for Calls { call, rows } in Function::Lock.calls(lock) {
+        let _ = write!(message, ";SELECT {call} FROM {rows}");
+    }
+    message.push_str(";SELECT true");
+    message
+}
+
+/// Asks for the lock without waiting: all keys, or none. One row whose first column is the answer.
+pub(crate) fn try_lock(lock: &AdvisoryLock) -> String {
+    if let Some(call) = Function::TryLock.call(lock) {
+        return format!(
+            "SELECT CASE WHEN {call} THEN ({}) IS NOT NULL ELSE false END",
+            settings()
+        );
+    }
+    // Transaction locks first: if some key is not to be had, the others are gone with the implicit transaction.
+    let tried = Function::TryXactLock.all(lock);
+    let mut message = format!(
+        "SELECT pg_catalog.set_config('advisory.acquired',({tried})::pg_catalog.text,true)"
+    );
+    if_acquired(&mut message, Function::Lock, lock);
+    let settings = settings();
+    let _ = write!(
+        message,
+        ";SELECT CASE WHEN {ACQUIRED} THEN ({settings}) IS NOT NULL ELSE false END"
+    );
+    message
+}
+
+/// Releases the lock. One row: whether every key was held, and whether a transaction is open.
+pub(crate) fn unlock(lock: &AdvisoryLock) -> String {
+    let released = Function::Unlock.all(lock);
+    let restored = SETTINGS.map(|(name, _)| {
+        format!(
+            "pg_catalog.set_config('{name}',pg_catalog.current_setting('advisory.{name}'),false)"
+        )
+    });
+    // A message of its own begins its own transaction.
+    format!(
+        "SELECT {released},pg_catalog.transaction_timestamp() OPERATOR(pg_catalog.<>) \
+         pg_catalog.statement_timestamp(),{}",
+        restored.join(",")
+    )
+}
+
+fn settings() -> String {
+    SETTINGS
+        .map(|(name, value)| {
+            format!(
+                "pg_catalog.set_config('advisory.{name}',pg_catalog.current_setting('{name}'),false),\
+                 pg_catalog.set_config('{name}',{value},false)"
+            )
+        })
+        .join(",")
+}

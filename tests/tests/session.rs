@@ -1,0 +1,481 @@
+//! Locks that a session holds: taken, released, nested, dropped.
+
+use std::pin::pin;
+use std::time::{Duration, Instant};
+
+use advisory_core::{AdvisoryLock, Error, Key, SessionGuard, hygiene};
+use advisory_tests::Database;
+use sqlx::postgres::PgPoolOptions;
+use sqlx::{Connection as _, Executor as _, PgPool, Row as _};
+
+fn locks() -> [AdvisoryLock; 3] {
+    [
+        AdvisoryLock::new("one"),
+        AdvisoryLock::new((1, -7)),
+        AdvisoryLock::all([Key::from(1), Key::from(2), Key::from((7, 7))]),
+    ]
+}
+
+async fn setting(pool: &PgPool, name: &str) -> String {
+    let show = format!("SHOW {name}");
+    pool.fetch_one(sqlx::AssertSqlSafe(show))
+        .await
+        .unwrap()
+        .get(0)
+}
+
+#[tokio::test]
+async fn it_is_held_until_it_is_released() {
+    let database = Database::new().await;
+    let pool = database.pool(2).await;
+    for lock in locks() {
+        for lock in [
+            lock.clone(),
+            lock.clone().timeout(Duration::from_secs(5)),
+            lock.clone().wait_forever(),
+        ] {
+            let guard = lock.acquire(&pool).await.unwrap();
+            database.wait_until_held(lock.keys().len()).await;
+            assert!(
+                lock.clone()
+                    .timeout(Duration::ZERO)
+                    .try_acquire(&pool)
+                    .await
+                    .unwrap()
+                    .is_none()
+            );
+            assert!(!guard.is_lost());
+            guard.release().await.unwrap();
+            assert!(database.advisory_locks().await.is_empty());
+            database.assert_nothing_leaked(&pool).await;
+        }
+        let guard = lock.try_acquire(&pool).await.unwrap().unwrap();
+        database.wait_until_held(lock.keys().len()).await;
+        guard.release().await.unwrap();
+        assert!(database.advisory_locks().await.is_empty());
+    }
+    database.assert_nothing_leaked(&pool).await;
+}
+
+#[tokio::test]
+async fn another_key_is_another_lock() {
+    let database = Database::new().await;
+    let pool = database.pool(8).await;
+    let long = "x".repeat(1000);
+    let mut guards = Vec::new();
+    for name in ["", "a", "A", " a", long.as_str()] {
+        guards.push(
+            AdvisoryLock::new(name)
+                .try_acquire(&pool)
+                .await
+                .unwrap()
+                .unwrap(),
+        );
+        assert!(
+            AdvisoryLock::new(name)
+                .try_acquire(&pool)
+                .await
+                .unwrap()
+                .is_none()
+        );
+    }
+    for guard in guards {
+        guard.release().await.unwrap();
+    }
+    database.assert_nothing_leaked(&pool).await;
+}
+
+#[tokio::test]
+async fn a_timeout_is_a_refusal_in_every_verb_and_in_time() {
+    let database = Database::new().await;
+    let pool = database.pool(4).await;
+    let limit = Duration::from_millis(200);
+    for lock in locks() {
+        let held = lock.acquire(&pool).await.unwrap();
+        let lock = lock.timeout(limit);
+        let mut tx = pool.begin().await.unwrap();
+        macro_rules! refused {
+            ($($verb:expr => $refused:pat),+ $(,)?) => {$(
+                let started = Instant::now();
+                let outcome = $verb.await;
+                let took = started.elapsed();
+                assert!(matches!(outcome, $refused), "{}", stringify!($verb));
+                assert!(took >= limit && took < Duration::from_millis(500), "{} took {took:?}", stringify!($verb));
+            )+};
+        }
+        refused! {
+            lock.acquire(&pool) => Err(Error::NotAcquired { .. }),
+            lock.try_acquire(&pool) => Ok(None),
+            lock.begin(&pool) => Err(Error::NotAcquired { .. }),
+            lock.try_begin(&pool) => Ok(None),
+            lock.transaction(&pool, async |_| Ok::<_, Error>(())) => Err(Error::NotAcquired { .. }),
+            lock.try_transaction(&pool, async |_| Ok::<_, Error>(())) => Ok(None),
+            lock.acquire_xact(&mut tx) => Err(Error::NotAcquired { .. }),
+            lock.try_acquire_xact(&mut tx) => Ok(false),
+        }
+        let Err(Error::NotAcquired { holders, .. }) = lock.acquire(&pool).await else {
+            panic!("acquired")
+        };
+        assert_eq!(holders.len(), 1);
+        tx.rollback().await.unwrap();
+        held.release().await.unwrap();
+    }
+    database.assert_nothing_leaked(&pool).await;
+}
+
+#[tokio::test]
+async fn a_stale_release_frees_nobody_else() {
+    let database = Database::new().await;
+    let pool = database.pool(2).await;
+    let lock = AdvisoryLock::new("one");
+    let mut stale = lock.acquire(&pool).await.unwrap();
+    // Unlocked behind the guard's back, and taken by somebody else.
+    let conn = stale.connection().await.unwrap();
+    assert!(advisory_core::unlock(conn, "one").await.unwrap());
+    let other = lock.try_acquire(&pool).await.unwrap().unwrap();
+    assert!(stale.release().await.unwrap_err().is_lost());
+    assert_eq!(database.advisory_locks().await.len(), 1);
+    other.release().await.unwrap();
+    database.assert_nothing_leaked(&pool).await;
+}
+
+#[tokio::test]
+async fn a_hundred_tasks_on_one_key_never_overlap_and_all_finish() {
+    let database = Database::new().await;
+    let pool = database.pool(20).await;
+    let inside = std::sync::Arc::new(std::sync::atomic::AtomicU32::new(0));
+    let mut tasks = tokio::task::JoinSet::new();
+    for task in 0..100 {
+        let (pool, inside) = (pool.clone(), inside.clone());
+        tasks.spawn(async move {
+            let lock = AdvisoryLock::new("one");
+            let lock = if task % 4 == 0 {
+                lock.polling(Duration::from_millis(2))
+            } else {
+                lock
+            };
+            let guard = lock.acquire(&pool).await.unwrap();
+            assert_eq!(inside.fetch_add(1, std::sync::atomic::Ordering::SeqCst), 0);
+            tokio::task::yield_now().await;
+            inside.fetch_sub(1, std::sync::atomic::Ordering::SeqCst);
+            guard.release().await.unwrap();
+        });
+    }
+    assert_eq!(tasks.join_all().await.len(), 100);
+    database.assert_nothing_leaked(&pool).await;
+}
+
+#[tokio::test]
+async fn statements_run_on_the_session_that_holds_the_lock() {
+    let database = Database::new().await;
+    let pool = database.pool(2).await;
+    let mut guard = AdvisoryLock::new("one").acquire(&pool).await.unwrap();
+    let conn = guard.connection().await.unwrap();
+    let pid: i32 = sqlx::query_scalar("SELECT pg_backend_pid()")
+        .fetch_one(&mut *conn)
+        .await
+        .unwrap();
+    assert_eq!(database.advisory_locks().await[0].pid, pid);
+    let mut tx = conn.begin().await.unwrap();
+    tx.execute("CREATE TABLE t ()").await.unwrap();
+    tx.commit().await.unwrap();
+    assert!(!guard.is_lost());
+    guard.release().await.unwrap();
+    database.assert_nothing_leaked(&pool).await;
+}
+
+#[tokio::test]
+async fn the_settings_of_the_session_come_back() {
+    let database = Database::new().await;
+    let pool = database.pool(1).await;
+    pool.execute("SET idle_session_timeout = '7min'; SET client_connection_check_interval = '9s'; SET lock_timeout = '3s'")
+        .await
+        .unwrap();
+    for lock in locks() {
+        for lock in [lock.clone(), lock.timeout(Duration::from_secs(5))] {
+            for guard in [lock.acquire(&pool).await.unwrap()] {
+                inside(guard).await;
+            }
+            inside(lock.try_acquire(&pool).await.unwrap().unwrap()).await;
+            for (name, value) in [
+                ("idle_session_timeout", "7min"),
+                ("client_connection_check_interval", "9s"),
+                ("lock_timeout", "3s"),
+            ] {
+                assert_eq!(setting(&pool, name).await, value, "{name}");
+            }
+        }
+    }
+
+    async fn inside(mut guard: SessionGuard) {
+        let conn = guard.connection().await.unwrap();
+        for (name, value) in [
+            ("idle_session_timeout", "0"),
+            ("client_connection_check_interval", "500ms"),
+            ("lock_timeout", "3s"),
+        ] {
+            let row = conn
+                .fetch_one(sqlx::AssertSqlSafe(format!("SHOW {name}")))
+                .await
+                .unwrap();
+            assert_eq!(row.get::<String, _>(0), value, "{name}");
+        }
+        guard.release().await.unwrap();
+    }
+}
+
+/// `idle_session_timeout` ends sessions that do nothing, which is what a holder does.
+#[tokio::test]
+async fn idle_sessions_that_hold_a_lock_are_left_alone() {
+    let database = Database::new().await;
+    let setting = format!(
+        "ALTER DATABASE {} SET idle_session_timeout = '50ms'",
+        database.name()
+    );
+    database
+        .connection()
+        .await
+        .execute(sqlx::AssertSqlSafe(setting))
+        .await
+        .unwrap();
+    let pool = database.pool(1).await;
+    let guard = AdvisoryLock::new("idle").acquire(&pool).await.unwrap();
+    // Somebody else's idle session is ended meanwhile: the setting works.
+    let idle = database.connection().await;
+    database
+        .wait_until_backends("one backend", |backends| backends.len() == 1)
+        .await;
+    assert!(!guard.is_lost());
+    guard.release().await.unwrap();
+    drop(idle);
+}
+
+#[tokio::test]
+async fn the_same_key_twice_on_one_session_counts() {
+    let database = Database::new().await;
+    let pool = database.pool(2).await;
+    let mut guard = AdvisoryLock::new("one").acquire(&pool).await.unwrap();
+    advisory_core::lock(guard.connection().await.unwrap(), "one")
+        .await
+        .unwrap();
+    assert!(
+        advisory_core::unlock(guard.connection().await.unwrap(), "one")
+            .await
+            .unwrap()
+    );
+    assert_eq!(database.advisory_locks().await.len(), 1);
+    // Another guard is another session, and has to wait.
+    assert!(
+        AdvisoryLock::new("one")
+            .try_acquire(&pool)
+            .await
+            .unwrap()
+            .is_none()
+    );
+    guard.release().await.unwrap();
+    assert!(database.advisory_locks().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_session_lock_and_a_transaction_lock_nest_both_ways() {
+    let database = Database::new().await;
+    let pool = database.pool(2).await;
+    let lock = AdvisoryLock::new("one");
+    // A transaction lock within the session that holds the key: granted, and the session's stays when the transaction ends.
+    let mut guard = lock.acquire(&pool).await.unwrap();
+    let mut tx = guard.connection().await.unwrap().begin().await.unwrap();
+    lock.acquire_xact(&mut tx).await.unwrap();
+    tx.rollback().await.unwrap();
+    assert_eq!(database.advisory_locks().await.len(), 1);
+    guard.release().await.unwrap();
+    assert!(database.advisory_locks().await.is_empty());
+
+    // A session lock for a key that a transaction of ours holds is another session's, and has to wait.
+    let tx = lock.begin(&pool).await.unwrap();
+    assert!(lock.try_acquire(&pool).await.unwrap().is_none());
+    tx.commit().await.unwrap();
+    database.assert_nothing_leaked(&pool).await;
+}
+
+#[tokio::test]
+async fn released_inside_an_open_transaction_the_connection_does_not_go_back() {
+    let database = Database::new().await;
+    let pool = database.pool(1).await;
+    for statement in ["BEGIN", "BEGIN; SELECT 1/0"] {
+        let mut guard = AdvisoryLock::new("one").acquire(&pool).await.unwrap();
+        let _ = guard.connection().await.unwrap().execute(statement).await;
+        guard.release().await.unwrap();
+        database.assert_nothing_leaked(&pool).await;
+    }
+}
+
+#[tokio::test]
+async fn dropped_without_release_it_is_free_for_others() {
+    let database = Database::new().await;
+    let pool = database.pool(2).await;
+    let lock = AdvisoryLock::new("one");
+    drop(lock.acquire(&pool).await.unwrap());
+    let waited = Instant::now();
+    lock.acquire(&pool).await.unwrap().release().await.unwrap();
+    assert!(
+        waited.elapsed() < Duration::from_millis(200),
+        "{:?}",
+        waited.elapsed()
+    );
+
+    // In the middle of a statement, too.
+    let mut guard = lock.acquire(&pool).await.unwrap();
+    {
+        let sleep = pin!(async {
+            guard
+                .connection()
+                .await
+                .unwrap()
+                .execute("SELECT pg_sleep(600)")
+                .await
+        });
+        let asleep = pin!(database.wait_until_backends("a sleeper", |backends| {
+            backends
+                .iter()
+                .any(|backend| backend.wait_event.as_deref() == Some("PgSleep"))
+        }));
+        futures_util::future::select(sleep, asleep).await;
+    }
+    drop(guard);
+    database.assert_nothing_leaked(&pool).await;
+}
+
+#[test]
+fn dropped_outside_a_runtime_it_is_free_for_others() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let (database, pool) = runtime.block_on(async {
+        let database = Database::new().await;
+        let pool = database.pool(2).await;
+        (database, pool)
+    });
+    let lock = AdvisoryLock::new("one");
+    let guard = runtime.block_on(lock.acquire(&pool)).unwrap();
+    assert!(!guard.is_lost());
+    drop(guard);
+    let waited = Instant::now();
+    runtime.block_on(async { lock.acquire(&pool).await.unwrap().release().await.unwrap() });
+    assert!(
+        waited.elapsed() < Duration::from_millis(200),
+        "{:?}",
+        waited.elapsed()
+    );
+    runtime.block_on(database.assert_nothing_leaked(&pool));
+}
+
+#[tokio::test]
+async fn a_closing_pool_waits_for_its_guards() {
+    let database = Database::new().await;
+    let pool = database.pool(2).await;
+    let guard = AdvisoryLock::new("one").acquire(&pool).await.unwrap();
+    let closing = pool.close();
+    let mut closing = pin!(closing);
+    assert!(futures_util::poll!(closing.as_mut()).is_pending());
+    assert!(!guard.is_lost());
+    guard.release().await.unwrap();
+    closing.await;
+    database
+        .wait_until_backends("no backend", <[_]>::is_empty)
+        .await;
+}
+
+#[tokio::test]
+async fn polling_takes_its_turn_and_keeps_its_deadline() {
+    let database = Database::new().await;
+    let pool = database.pool(4).await;
+    let polling = |lock: AdvisoryLock| lock.polling(Duration::from_millis(10));
+    for lock in locks() {
+        let held = lock.acquire(&pool).await.unwrap();
+        let limit = Duration::from_millis(100);
+        let refused = polling(lock.clone()).timeout(limit);
+        let started = Instant::now();
+        assert!(refused.acquire(&pool).await.unwrap_err().is_not_acquired());
+        assert!(refused.try_begin(&pool).await.unwrap().is_none());
+        let mut tx = pool.begin().await.unwrap();
+        assert!(!refused.try_acquire_xact(&mut tx).await.unwrap());
+        tx.rollback().await.unwrap();
+        assert!(started.elapsed() >= limit * 3, "{:?}", started.elapsed());
+        assert!(
+            database
+                .advisory_locks()
+                .await
+                .iter()
+                .all(|lock| lock.granted),
+            "nobody is in the queue"
+        );
+
+        let waiting = polling(lock.clone());
+        let (guard, ()) = tokio::join!(waiting.acquire(&pool), async {
+            tokio::time::sleep(limit).await;
+            held.release().await.unwrap();
+        });
+        guard.unwrap().release().await.unwrap();
+        waiting.begin(&pool).await.unwrap().commit().await.unwrap();
+    }
+    database.assert_nothing_leaked(&pool).await;
+}
+
+/// A waiter in the queue holds a snapshot; one that polls does not.
+#[tokio::test]
+async fn polling_holds_no_snapshot() {
+    let database = Database::new().await;
+    let pool = database.pool(4).await;
+    pool.execute("CREATE TABLE t (n int)").await.unwrap();
+    let lock = AdvisoryLock::new("one");
+    let held = lock.acquire(&pool).await.unwrap();
+    let waiter = tokio::spawn({
+        let (lock, pool) = (lock.clone().polling(Duration::from_millis(5)), pool.clone());
+        async move { lock.acquire(&pool).await.unwrap().release().await.unwrap() }
+    });
+    // With a waiter in the queue this would never come back: it waits for the waiter's snapshot, which waits for `held`.
+    pool.execute("CREATE INDEX CONCURRENTLY i ON t (n)")
+        .await
+        .unwrap();
+    held.release().await.unwrap();
+    waiter.await.unwrap();
+}
+
+#[tokio::test]
+async fn hygiene_frees_what_other_code_has_left() {
+    let database = Database::new().await;
+    let pool = PgPoolOptions::new()
+        .max_connections(1)
+        .after_release(hygiene::after_release)
+        .connect_with(database.options())
+        .await
+        .unwrap();
+    let mut conn = pool.acquire().await.unwrap();
+    advisory_core::lock(&mut conn, 1).await.unwrap();
+    advisory_core::lock_shared(&mut conn, (1, 2)).await.unwrap();
+    drop(conn);
+    database.assert_nothing_leaked(&pool).await;
+
+    let mut conn = pool.acquire().await.unwrap();
+    let before: i32 = conn
+        .fetch_one("SELECT pg_backend_pid()")
+        .await
+        .unwrap()
+        .get(0);
+    conn.execute("BEGIN; SELECT pg_advisory_xact_lock(3)")
+        .await
+        .unwrap();
+    drop(conn);
+    database.assert_nothing_leaked(&pool).await;
+    let after: i32 = pool
+        .fetch_one("SELECT pg_backend_pid()")
+        .await
+        .unwrap()
+        .get(0);
+    assert_ne!(before, after, "a connection inside a transaction went back");
+    // A clean connection is left alone.
+    let still: i32 = pool
+        .fetch_one("SELECT pg_backend_pid()")
+        .await
+        .unwrap()
+        .get(0);
+    assert_eq!(after, still);
+}
