@@ -7,7 +7,7 @@ use std::thread::{self, JoinHandle};
 use sqlx::postgres::{PgConnectOptions, PgPool, PgSslMode};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixListener, UnixStream};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use crate::account::Account;
 use crate::database::{self, Database};
@@ -25,6 +25,7 @@ use crate::wire::{self, Frame, Framer};
 pub struct Proxy {
     options: PgConnectOptions,
     tally: Tally,
+    silence: watch::Sender<bool>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
     _folder: Keeper,
@@ -51,11 +52,13 @@ impl Proxy {
         let listener = listener.unwrap_or_else(|error| panic!("a proxy can listen: {error}"));
         let tally = Tally::default();
         let (stop, stopped) = oneshot::channel();
-        let serve = serve(listener, upstream, tally.clone());
+        let (silence, silent) = watch::channel(false);
+        let serve = serve(listener, upstream, tally.clone(), silent);
         let thread = thread::spawn(|| run(serve, stopped));
         Self {
             options,
             tally,
+            silence,
             stop: Some(stop),
             thread: Some(thread),
             _folder: folder,
@@ -74,6 +77,11 @@ impl Proxy {
     /// If no connection can be had.
     pub async fn pool(&self, max_connections: u32) -> PgPool {
         database::pool(self.options(), max_connections).await
+    }
+
+    /// Goes silent, or speaks again: nothing is passed on meanwhile, not even the end of a connection.
+    pub fn set_silent(&self, silent: bool) {
+        self.silence.send_replace(silent);
     }
 
     /// The round trips since the last reset, pings excluded. Complete as soon as the client sees the answer.
@@ -152,18 +160,27 @@ async fn serve(
     listener: std::os::unix::net::UnixListener,
     upstream: Upstream,
     tally: Tally,
+    silent: watch::Receiver<bool>,
 ) -> io::Result<()> {
     listener.set_nonblocking(true)?;
     let listener = UnixListener::from_std(listener)?;
     loop {
         let (client, _) = listener.accept().await?;
-        let (upstream, tally) = (upstream.clone(), tally.connection());
+        let (upstream, tally, silent) = (upstream.clone(), tally.connection(), silent.clone());
         tokio::spawn(async move {
             // However a connection ends, both sides see it closed: that is the whole report.
             let _ = match upstream {
-                Upstream::Unix(path) => pass(client, UnixStream::connect(path).await, tally).await,
+                Upstream::Unix(path) => {
+                    pass(client, UnixStream::connect(path).await, tally, silent).await
+                }
                 Upstream::Tcp(host, port) => {
-                    pass(client, TcpStream::connect((host, port)).await, tally).await
+                    pass(
+                        client,
+                        TcpStream::connect((host, port)).await,
+                        tally,
+                        silent,
+                    )
+                    .await
                 }
             };
         });
@@ -175,6 +192,7 @@ async fn pass<S>(
     mut client: UnixStream,
     server: io::Result<S>,
     tally: ConnectionTally,
+    silent: watch::Receiver<bool>,
 ) -> io::Result<()>
 where
     S: AsyncRead + AsyncWrite,
@@ -184,8 +202,8 @@ where
     to_server.write_all(&opening).await?;
     let (from_client, to_client) = client.into_split();
     tokio::select! {
-        result = pump(from_client, to_server, |frame| tally.client_sends(frame)) => result,
-        result = pump(from_server, to_client, |frame| tally.server_sends(frame.kind)) => result,
+        result = pump(from_client, to_server, silent.clone(), |frame| tally.client_sends(frame)) => result,
+        result = pump(from_server, to_client, silent, |frame| tally.server_sends(frame.kind)) => result,
     }
 }
 
@@ -193,12 +211,15 @@ where
 async fn pump(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
+    mut silent: watch::Receiver<bool>,
     note: impl Fn(&Frame),
 ) -> io::Result<()> {
     let mut framer = Framer::default();
     let mut chunk = vec![0; 16 * 1024];
     loop {
         let length = from.read(&mut chunk).await?;
+        // A sender that is gone will not break the silence.
+        let _ = silent.wait_for(|silent| !silent).await;
         if length == 0 {
             return Ok(());
         }
