@@ -9,7 +9,7 @@ use sqlx::postgres::{PgConnection, PgPool, Postgres};
 
 pub use crate::connection::ConnectionScope;
 use crate::transaction::OwnTransaction;
-use crate::{AdvisoryLock, Error, LockExecutor as _, Skipped, xact};
+use crate::{AdvisoryLock, Error, LockExecutor as _, SessionGuard, Skipped, session, xact};
 
 /// How an annotated function reports that the lock could not be taken.
 #[diagnostic::on_unimplemented(
@@ -112,6 +112,53 @@ impl<'c> Target for &'c mut PoolConnection<Postgres> {
 
     async fn try_enter(self, lock: &AdvisoryLock) -> Result<Option<Self::Scope>, Error> {
         ConnectionScope::try_enter(self, lock).await
+    }
+}
+
+/// Where an annotated function takes a session lock.
+#[diagnostic::on_unimplemented(
+    message = "`#[advisory(scope = session)]` cannot lock on `{Self}`",
+    label = "expected a pool: a session lock has a session of its own"
+)]
+pub trait SessionTarget {
+    type Scope;
+
+    /// Waits for the lock; an error if it is not to be had.
+    fn enter(self, lock: &AdvisoryLock) -> impl Future<Output = Result<Self::Scope, Error>> + Send;
+
+    /// Waits for the lock just the same; `None` if it is not to be had.
+    fn try_enter(
+        self,
+        lock: &AdvisoryLock,
+    ) -> impl Future<Output = Result<Option<Self::Scope>, Error>> + Send;
+}
+
+impl SessionTarget for &PgPool {
+    type Scope = SessionScope;
+
+    async fn enter(self, lock: &AdvisoryLock) -> Result<SessionScope, Error> {
+        lock.acquire(self).await.map(SessionScope)
+    }
+
+    async fn try_enter(self, lock: &AdvisoryLock) -> Result<Option<SessionScope>, Error> {
+        let guard = session::try_acquire(lock, self, lock.wait()).await?;
+        Ok(guard.map(SessionScope))
+    }
+}
+
+/// The body runs beside a session of our own.
+#[derive(Debug)]
+pub struct SessionScope(SessionGuard);
+
+impl SessionScope {
+    pub async fn until_lost<F: Future>(&self, body: F) -> Result<F::Output, Error> {
+        self.0.until_lost(body).await
+    }
+
+    /// Releases. A body that has failed is told, whatever has become of the lock.
+    pub async fn finish(self, succeeded: bool) -> Result<(), Error> {
+        let released = self.0.release().await;
+        if succeeded { released } else { Ok(()) }
     }
 }
 

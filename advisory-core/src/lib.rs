@@ -92,7 +92,8 @@ pub use advisory_macros::advisory;
 #[doc(hidden)]
 pub mod __private {
     pub use crate::attribute::{
-        ConnectionScope, Joined, OnConnection, OnPool, Outcome, PoolScope, SkippedOutcome, Target,
+        ConnectionScope, Joined, OnConnection, OnPool, Outcome, PoolScope, SessionScope,
+        SessionTarget, SkippedOutcome, Target,
     };
 }
 

@@ -18,6 +18,9 @@ const OPTIONS: &[&str] = &[
     "on",
     "tx",
     "scheme",
+    "isolation",
+    "polling",
+    "cancel_via",
     "crate",
 ];
 
@@ -38,6 +41,9 @@ pub(crate) struct Args {
     pub(crate) on: Option<Given<Expr>>,
     pub(crate) tx: Option<Given<Ident>>,
     pub(crate) scheme: Option<Given<Expr>>,
+    pub(crate) isolation: Option<Given<Expr>>,
+    pub(crate) polling: Option<Given<Expr>>,
+    pub(crate) cancel_via: Option<Given<Expr>>,
     pub(crate) krate: Option<Given<Path>>,
 }
 
@@ -50,6 +56,7 @@ pub(crate) enum SideEffect {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Scope {
     Xact,
+    Session,
 }
 
 impl Args {
@@ -86,6 +93,9 @@ impl Args {
             "on" => set(&mut self.on, &name, input, expression),
             "tx" => set(&mut self.tx, &name, input, flag_or_name),
             "scheme" => set(&mut self.scheme, &name, input, expression),
+            "isolation" => set(&mut self.isolation, &name, input, expression),
+            "polling" => set(&mut self.polling, &name, input, expression),
+            "cancel_via" => set(&mut self.cancel_via, &name, input, expression),
             "crate" => set(&mut self.krate, &name, input, path),
             _ => Err(unknown(&name, input)),
         }
@@ -175,9 +185,12 @@ fn example(name: &Ident) -> String {
         "keys" => "[\"account:{from}\", \"account:{to}\"]",
         "timeout" => "2",
         "side_effect" => "Skip",
-        "scope" => "xact",
+        "scope" => "session",
         "on" => "self.pool",
         "scheme" => "Sha256",
+        "isolation" => "RepeatableRead",
+        "polling" => "0.1",
+        "cancel_via" => "&self.pool",
         "crate" => "\"advisory_core\"",
         _ => "…",
     };
@@ -212,13 +225,16 @@ fn side_effect(name: &Ident, input: ParseStream<'_>) -> Result<SideEffect> {
 }
 
 fn scope(name: &Ident, input: ParseStream<'_>) -> Result<Scope> {
-    const EXPECTED: &str = "`xact`";
+    const EXPECTED: &str = "`xact` or `session`";
     let word = word(name, input, EXPECTED)?;
-    if word == "xact" {
-        return Ok(Scope::Xact);
+    match word.to_string().as_str() {
+        "xact" => Ok(Scope::Xact),
+        "session" => Ok(Scope::Session),
+        _ => {
+            let fix = format!("expected {EXPECTED}, found `{word}`");
+            Err(Error::new(word.span(), fix))
+        }
     }
-    let fix = format!("expected {EXPECTED}, found `{word}`");
-    Err(Error::new(word.span(), fix))
 }
 
 fn flag(name: &Ident, input: ParseStream<'_>) -> Result<()> {

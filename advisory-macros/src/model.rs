@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use syn::{Expr, Ident, LitStr, Path, Type};
 
-use crate::args::SideEffect;
+use crate::args::{Scope, SideEffect};
 use crate::function::Function;
 use crate::parameter::Parameter;
 
@@ -15,6 +15,7 @@ pub(crate) struct Model {
     pub(crate) krate: Option<Path>,
     pub(crate) lock: Lock,
     pub(crate) side_effect: SideEffect,
+    pub(crate) scope: Scope,
     pub(crate) target: Target,
 }
 
@@ -23,6 +24,9 @@ pub(crate) struct Lock {
     pub(crate) scheme: Option<Scheme>,
     pub(crate) shared: bool,
     pub(crate) wait: Option<Wait>,
+    pub(crate) polling: Option<Interval>,
+    pub(crate) isolation: Option<Isolation>,
+    pub(crate) cancel_via: Option<Expr>,
 }
 
 pub(crate) enum Keys {
@@ -46,9 +50,18 @@ pub(crate) enum Scheme {
 }
 
 pub(crate) enum Wait {
-    For(Duration),
-    Value(Expr),
+    For(Interval),
     Forever,
+}
+
+pub(crate) enum Interval {
+    Seconds(Duration),
+    Value(Expr),
+}
+
+pub(crate) enum Isolation {
+    Level(Ident),
+    Value(Expr),
 }
 
 pub(crate) enum Target {

@@ -20,6 +20,8 @@ mod place;
 mod pool;
 #[path = "ui/pass/send.rs"]
 mod send;
+#[path = "ui/pass/session.rs"]
+mod session;
 #[path = "ui/pass/signature.rs"]
 mod signature;
 #[path = "ui/pass/skip.rs"]

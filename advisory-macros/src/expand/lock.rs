@@ -4,20 +4,41 @@ use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens as _, quote_spanned};
 
 use super::Krate;
-use crate::model::{Key, Keys, Lock, Scheme, Wait};
+use crate::model::{Interval, Isolation, Key, Keys, Lock, Scheme, Wait};
 
 pub(super) fn lock(lock: &Lock, krate: &Krate<'_>) -> TokenStream {
     let keys = keys(lock, krate);
     let shared = lock.shared.then(|| hygienic!(.shared()));
     let wait = lock.wait.as_ref().map(|wait| match wait {
-        Wait::For(duration) => {
-            let (seconds, nanos) = (duration.as_secs(), duration.subsec_nanos());
-            hygienic!(.timeout(::core::time::Duration::new(#seconds, #nanos)))
+        Wait::For(limit) => {
+            let limit = interval(limit);
+            hygienic!(.timeout(#limit))
         }
-        Wait::Value(duration) => hygienic!(.timeout(#duration)),
         Wait::Forever => hygienic!(.wait_forever()),
     });
-    hygienic!(#keys #shared #wait)
+    let polling = lock.polling.as_ref().map(|polling| {
+        let polling = interval(polling);
+        hygienic!(.polling(#polling))
+    });
+    let isolation = lock.isolation.as_ref().map(|isolation| match isolation {
+        Isolation::Level(level) => hygienic!(.isolation(#krate::Isolation::#level)),
+        Isolation::Value(value) => hygienic!(.isolation(#value)),
+    });
+    let cancel_via = lock
+        .cancel_via
+        .as_ref()
+        .map(|pool| hygienic!(.cancel_via(#pool)));
+    hygienic!(#keys #shared #wait #polling #isolation #cancel_via)
+}
+
+fn interval(interval: &Interval) -> TokenStream {
+    match interval {
+        Interval::Seconds(duration) => {
+            let (seconds, nanos) = (duration.as_secs(), duration.subsec_nanos());
+            hygienic!(::core::time::Duration::new(#seconds, #nanos))
+        }
+        Interval::Value(value) => value.to_token_stream(),
+    }
 }
 
 fn keys(lock: &Lock, krate: &Krate<'_>) -> TokenStream {

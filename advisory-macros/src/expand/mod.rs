@@ -13,7 +13,7 @@ use quote::{ToTokens, quote_spanned};
 use syn::spanned::Spanned as _;
 use syn::{Expr, Ident, Path, Token};
 
-use crate::args::{Args, SideEffect};
+use crate::args::{Args, Scope, SideEffect};
 use crate::function::Function;
 use crate::model::{Model, Target};
 use crate::parameter::{Parameter, Passing, is_parameter, names};
@@ -174,26 +174,49 @@ fn in_scope(
     binding: Option<&TokenStream>,
 ) -> TokenStream {
     let mutability = binding.map(|_| <Token![mut]>::default());
-    let (output, body, outcome) = (&model.output, body(model), outcome(model, krate));
+    let outcome = outcome(model, krate);
+    let result = match model.scope {
+        Scope::Xact => awaited(model),
+        Scope::Session => until_lost(model, &outcome),
+    };
     hygienic! {
         #[allow(clippy::used_underscore_binding)]
         let #mutability scope = #entered;
-        let result = {
-            #binding
-            async move {
-                // Never run: without it the type of the block is inferred, and a wrong one is reported elsewhere.
-                #[allow(unreachable_code, clippy::all, clippy::pedantic)]
-                if false {
-                    let output: #output = loop {};
-                    return output;
-                }
-                #body
-            }
-            .await
-        };
+        let result = { #binding #result };
         match scope.finish(#outcome::is_ok(&result)).await {
             ::core::result::Result::Ok(()) => result,
             ::core::result::Result::Err(error) => #outcome::raise(error),
+        }
+    }
+}
+
+fn awaited(model: &Model) -> TokenStream {
+    let body = future(model);
+    hygienic!(#body.await)
+}
+
+/// The body, or the loss of the session, whichever comes first.
+fn until_lost(model: &Model, outcome: &TokenStream) -> TokenStream {
+    let body = future(model);
+    hygienic! {
+        match scope.until_lost(#body).await {
+            ::core::result::Result::Ok(result) => result,
+            ::core::result::Result::Err(error) => return #outcome::raise(error),
+        }
+    }
+}
+
+fn future(model: &Model) -> TokenStream {
+    let (output, body) = (&model.output, body(model));
+    hygienic! {
+        async move {
+            // Never run: without it the type of the block is inferred, and a wrong one is reported elsewhere.
+            #[allow(unreachable_code, clippy::all, clippy::pedantic)]
+            if false {
+                let output: #output = loop {};
+                return output;
+            }
+            #body
         }
     }
 }
@@ -223,7 +246,12 @@ fn entered(
     };
     let (verb, target) = (Ident::new(verb, at), Ident::new("target", at));
     let krate_there = krate.at(at);
-    let enter = quote_spanned!(at=> #krate_there::__private::Target::#verb(#target, &lock));
+    let places = match model.scope {
+        Scope::Xact => "Target",
+        Scope::Session => "SessionTarget",
+    };
+    let places = Ident::new(places, at);
+    let enter = quote_spanned!(at=> #krate_there::__private::#places::#verb(#target, &lock));
     hygienic! {
         {
             let lock = #lock;

@@ -8,24 +8,29 @@ use syn::{Error, Expr, ExprLit, ExprUnary, Lit, LitInt, LitStr, Result, Signatur
 use super::{bare, timeout};
 use crate::args::Args;
 use crate::mistake::Mistakes;
-use crate::model::{Key, Keys, Lock, Scheme};
+use crate::model::{Isolation, Key, Keys, Lock, Scheme};
 
 const OUR_SCHEMES: [&str; 4] = ["Sha1", "Crc32", "Md5", "Sha256"];
+
+const LEVELS: [&str; 3] = ["ReadCommitted", "RepeatableRead", "Serializable"];
 
 pub(super) fn lock(args: &Args, sig: &Signature) -> Result<Lock> {
     let mut mistakes = Mistakes::default();
     let keys = mistakes.check(keys(args, sig));
     let scheme = mistakes.check(scheme(args));
     let wait = mistakes.check(timeout::wait(args));
-    let lock = keys
-        .zip(scheme)
-        .zip(wait)
-        .map(|((keys, scheme), wait)| Lock {
-            keys,
-            scheme,
-            shared: args.shared.is_some(),
-            wait,
-        });
+    let polling = mistakes.check(timeout::polling(args));
+    let isolation = mistakes.check(isolation(args));
+    let whole = keys.zip(scheme).zip(wait).zip(polling).zip(isolation);
+    let lock = whole.map(|((((keys, scheme), wait), polling), isolation)| Lock {
+        keys,
+        scheme,
+        shared: args.shared.is_some(),
+        wait,
+        polling,
+        isolation,
+        cancel_via: args.cancel_via.as_ref().map(|pool| pool.value.clone()),
+    });
     mistakes.none_in(lock)
 }
 
@@ -132,6 +137,22 @@ fn wide(value: &Expr) -> Expr {
         *number = LitInt::new(&format!("{number}i64"), number.span());
     }
     wide
+}
+
+fn isolation(args: &Args) -> Result<Option<Isolation>> {
+    let Some(isolation) = &args.isolation else {
+        return Ok(None);
+    };
+    match bare(&isolation.value) {
+        Expr::Lit(literal) => {
+            let fix = "an isolation level is a name; write `ReadCommitted`, `RepeatableRead` or `Serializable`";
+            Err(Error::new_spanned(literal, fix))
+        }
+        Expr::Path(path) if LEVELS.iter().any(|level| path.path.is_ident(level)) => {
+            Ok(path.path.get_ident().cloned().map(Isolation::Level))
+        }
+        value => Ok(Some(Isolation::Value(value.clone()))),
+    }
 }
 
 fn scheme(args: &Args) -> Result<Option<Scheme>> {

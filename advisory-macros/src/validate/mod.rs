@@ -1,12 +1,13 @@
 //! The rules, each with the message for who breaks it.
 
 mod lock;
+mod scope;
 mod target;
 mod timeout;
 
 use syn::{Error, Expr, GenericArgument, PathArguments, Result, ReturnType, Signature, Type};
 
-use crate::args::{Args, SideEffect};
+use crate::args::{Args, Scope, SideEffect};
 use crate::erase::erase_impl_trait;
 use crate::function::Function;
 use crate::mistake::Mistakes;
@@ -26,6 +27,9 @@ pub(crate) fn validate(
     let output = mistakes.check(output(sig));
     let lock = mistakes.check(lock::lock(args, sig));
     let target = mistakes.check(target::target(args, sig));
+    if let Some(target) = &target {
+        mistakes.check(scope::fits(args, target));
+    }
     let model = output.zip(lock).zip(target);
     let model = model.map(|((output, lock), target)| Model {
         output,
@@ -35,6 +39,7 @@ pub(crate) fn validate(
             .side_effect
             .as_ref()
             .map_or(SideEffect::Raise, |given| given.value),
+        scope: args.scope.as_ref().map_or(Scope::Xact, |given| given.value),
         target,
         function,
     });

@@ -6,7 +6,7 @@ use syn::{Error, Expr, ExprLit, ExprUnary, Lit, Result, UnOp};
 
 use super::bare;
 use crate::args::{Args, SideEffect};
-use crate::model::Wait;
+use crate::model::{Interval, Wait};
 
 pub(super) fn wait(args: &Args) -> Result<Option<Wait>> {
     let Some(timeout) = &args.timeout else {
@@ -14,19 +14,39 @@ pub(super) fn wait(args: &Args) -> Result<Option<Wait>> {
     };
     let wait = match bare(&timeout.value) {
         Expr::Path(path) if path.path.is_ident("None") => Wait::Forever,
-        Expr::Lit(ExprLit { lit, .. }) => Wait::For(seconds(lit)?),
+        value => Wait::For(interval(
+            value,
+            "a timeout is a number of seconds, as in `2` or `0.5`, a `Duration`, or `None` to wait for ever",
+            "a timeout is not negative; write seconds, `0` not to wait, or `None` to wait for ever",
+        )?),
+    };
+    can_run_out(&wait, args)?;
+    Ok(Some(wait))
+}
+
+const POLLING: &str =
+    "polling takes the seconds between two attempts, as in `0.1`, or a `Duration`";
+
+pub(super) fn polling(args: &Args) -> Result<Option<Interval>> {
+    let Some(polling) = &args.polling else {
+        return Ok(None);
+    };
+    match interval(bare(&polling.value), POLLING, POLLING)? {
+        Interval::Seconds(Duration::ZERO) => Err(Error::new_spanned(&polling.value, POLLING)),
+        interval => Ok(Some(interval)),
+    }
+}
+
+fn interval(value: &Expr, other: &str, negative: &str) -> Result<Interval> {
+    match value {
+        Expr::Lit(ExprLit { lit, .. }) => Ok(Interval::Seconds(seconds(lit, other)?)),
         Expr::Unary(ExprUnary {
             op: UnOp::Neg(_),
             expr,
             ..
-        }) if is_literal(expr) => {
-            let fix = "a timeout is not negative; write seconds, `0` not to wait, or `None` to wait for ever";
-            return Err(Error::new_spanned(&timeout.value, fix));
-        }
-        value => Wait::Value(value.clone()),
-    };
-    can_run_out(&wait, args)?;
-    Ok(Some(wait))
+        }) if is_literal(expr) => Err(Error::new_spanned(value, negative)),
+        value => Ok(Interval::Value(value.clone())),
+    }
 }
 
 fn is_literal(expr: &Expr) -> bool {
@@ -48,7 +68,7 @@ fn can_run_out(wait: &Wait, args: &Args) -> Result<()> {
     }
 }
 
-fn seconds(literal: &Lit) -> Result<Duration> {
+fn seconds(literal: &Lit, other: &str) -> Result<Duration> {
     let seconds = match literal {
         Lit::Int(number) if is_number(number.suffix()) => {
             number.base10_parse().ok().map(Duration::from_secs)
@@ -57,10 +77,7 @@ fn seconds(literal: &Lit) -> Result<Duration> {
             let seconds = number.base10_parse::<f64>().ok();
             seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
         }
-        _ => {
-            let fix = "a timeout is a number of seconds, as in `2` or `0.5`, a `Duration`, or `None` to wait for ever";
-            return Err(Error::new(literal.span(), fix));
-        }
+        _ => return Err(Error::new(literal.span(), other)),
     };
     let fix = "no `Duration` holds so many seconds; write `None` to wait for ever";
     seconds.ok_or_else(|| Error::new(literal.span(), fix))
@@ -99,7 +116,7 @@ mod tests {
 
     fn duration(timeout: &str) -> Duration {
         match read(&format!("timeout = {timeout}")).unwrap() {
-            Some(Wait::For(duration)) => duration,
+            Some(Wait::For(Interval::Seconds(duration))) => duration,
             _ => panic!("{timeout} is not a number"),
         }
     }
@@ -124,11 +141,11 @@ mod tests {
         assert!(matches!(read("timeout = None"), Ok(Some(Wait::Forever))));
         assert!(matches!(
             read("timeout = self.wait"),
-            Ok(Some(Wait::Value(_)))
+            Ok(Some(Wait::For(Interval::Value(_))))
         ));
         assert!(matches!(
             read("timeout = -limit()"),
-            Ok(Some(Wait::Value(_)))
+            Ok(Some(Wait::For(Interval::Value(_))))
         ));
         assert!(matches!(read("shared"), Ok(None)));
     }

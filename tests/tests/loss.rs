@@ -1,0 +1,335 @@
+//! A holder whose session is gone is told, and stops.
+
+use std::pin::pin;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use advisory_core::{AdvisoryLock, Error, SessionGuard, advisory};
+use advisory_tests::{Database, Proxy};
+use sqlx::{Executor as _, PgPool};
+use tokio::time::timeout;
+
+/// Ends the sessions of everybody who holds a lock in this database.
+async fn terminate_holders(database: &Database) {
+    let mut conn = database.connection().await;
+    for lock in database.advisory_locks().await {
+        sqlx::query("SELECT pg_terminate_backend($1)")
+            .bind(lock.pid)
+            .execute(&mut conn)
+            .await
+            .unwrap();
+    }
+}
+
+async fn acquire(pool: &PgPool) -> SessionGuard {
+    AdvisoryLock::new("leader").acquire(pool).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_terminated_session_is_noticed_at_once() {
+    let database = Database::new().await;
+    let pool = database.pool(2).await;
+    let mut noticed = Vec::new();
+    for _ in 0..50 {
+        let guard = acquire(&pool).await;
+        let ((), told) = tokio::join!(
+            async {
+                guard.lost().await;
+            },
+            async {
+                terminate_holders(&database).await;
+                Instant::now()
+            }
+        );
+        noticed.push(told.elapsed());
+        assert!(guard.is_lost());
+        assert!(guard.release().await.unwrap_err().is_lost());
+    }
+    noticed.sort_unstable();
+    println!(
+        "loss noticed after {:?} (median of {}), {:?} at most",
+        noticed[25],
+        noticed.len(),
+        noticed[49]
+    );
+    assert!(noticed[25] < Duration::from_millis(50), "{noticed:?}");
+    database.assert_nothing_leaked(&pool).await;
+}
+
+#[tokio::test]
+async fn until_lost_drops_the_body() {
+    let database = Database::new().await;
+    let pool = database.pool(2).await;
+    let guard = acquire(&pool).await;
+    let (running, stopped) = tokio::sync::oneshot::channel::<()>();
+    let body = guard.until_lost(async move {
+        std::future::pending::<()>().await;
+        drop(running);
+    });
+    let (body, ()) = tokio::join!(body, terminate_holders(&database));
+    assert!(body.unwrap_err().is_lost());
+    assert!(stopped.await.is_err(), "the body was dropped");
+    drop(guard);
+    database.assert_nothing_leaked(&pool).await;
+}
+
+#[tokio::test]
+async fn until_lost_returns_what_the_body_returns() {
+    let database = Database::new().await;
+    let pool = database.pool(1).await;
+    let guard = acquire(&pool).await;
+    assert_eq!(guard.until_lost(async { 7 }).await.unwrap(), 7);
+    guard.release().await.unwrap();
+    database.assert_nothing_leaked(&pool).await;
+}
+
+#[tokio::test]
+async fn a_dead_guard_says_so_whatever_is_asked_of_it() {
+    let database = Database::new().await;
+    let pool = database.pool(2).await;
+    let lock = AdvisoryLock::new("leader");
+
+    // Asked for the loss after the kill.
+    let guard = acquire(&pool).await;
+    terminate_holders(&database).await;
+    database.wait_until_held(0).await;
+    timeout(Duration::from_secs(5), guard.lost()).await.unwrap();
+    guard.lost().await;
+    assert!(guard.release().await.unwrap_err().is_lost());
+
+    // Released without having looked.
+    let guard = acquire(&pool).await;
+    terminate_holders(&database).await;
+    database.wait_until_held(0).await;
+    let other = lock.try_acquire(&pool).await.unwrap().unwrap();
+    assert!(
+        timeout(Duration::from_secs(5), guard.release())
+            .await
+            .unwrap()
+            .unwrap_err()
+            .is_lost()
+    );
+    assert_eq!(
+        database.advisory_locks().await.len(),
+        1,
+        "a dead guard frees nobody else"
+    );
+    other.release().await.unwrap();
+
+    // Asked for its connection; it does not connect anew, which would be a session without the lock.
+    let mut guard = acquire(&pool).await;
+    terminate_holders(&database).await;
+    database.wait_until_held(0).await;
+    let told = loop {
+        match guard.connection().await {
+            Ok(conn) => drop(conn.execute("SELECT 1").await),
+            Err(error) => break error,
+        }
+    };
+    assert!(told.is_lost() && guard.is_lost());
+    drop(guard);
+    database.assert_nothing_leaked(&pool).await;
+}
+
+#[tokio::test]
+async fn the_signal_stays_quiet_without_a_loss() {
+    let database = Database::new().await;
+    let pool = database.pool(2).await;
+    let guard = AdvisoryLock::new("leader")
+        .probing(Duration::from_millis(5))
+        .acquire(&pool)
+        .await
+        .unwrap();
+    assert!(
+        timeout(Duration::from_millis(200), guard.lost())
+            .await
+            .is_err()
+    );
+    assert!(!guard.is_lost());
+    // A watch that was given up does not stand in the way.
+    guard.release().await.unwrap();
+    database.assert_nothing_leaked(&pool).await;
+}
+
+#[tokio::test]
+async fn a_watched_session_looks_idle() {
+    let database = Database::new().await;
+    let pool = database.pool(1).await;
+    let guard = AdvisoryLock::new("leader")
+        .probing(Duration::from_millis(1))
+        .acquire(&pool)
+        .await
+        .unwrap();
+    let seen = async {
+        for _ in 0..100 {
+            let backends = database.backends().await;
+            assert_eq!(backends.len(), 1);
+            assert_eq!(backends[0].state.as_deref(), Some("idle"), "{backends:?}");
+            assert!(!backends[0].in_transaction);
+        }
+    };
+    guard.until_lost(seen).await.unwrap();
+    guard.release().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_silent_network_is_noticed_within_the_bound() {
+    let database = Database::new().await;
+    let proxy = Proxy::start(&database).await;
+    let pool = proxy.pool(3).await;
+    let interval = Duration::from_millis(200);
+    let lock = |name: &str| AdvisoryLock::new(name).probing(interval);
+    let watched = lock("watched").acquire(&pool).await.unwrap();
+    let released = lock("released").acquire(&pool).await.unwrap();
+
+    proxy.set_silent(true);
+    let silent = Instant::now();
+    watched.lost().await;
+    let took = silent.elapsed();
+    println!("a silent network was noticed after {took:?}, probing every {interval:?}");
+    assert!(took < interval * 2 + Duration::from_millis(300), "{took:?}");
+    let asked = Instant::now();
+    assert!(released.release().await.unwrap_err().is_lost());
+    assert!(
+        asked.elapsed() < interval * 2 + Duration::from_millis(300),
+        "{:?}",
+        asked.elapsed()
+    );
+    drop(watched);
+
+    // The pool has its places back, and when the network is there again, nobody holds anything.
+    proxy.set_silent(false);
+    database.assert_nothing_leaked(&pool).await;
+}
+
+#[advisory(key = "job", scope = session, timeout = 1)]
+async fn job(pool: &PgPool, work: impl Future<Output = ()>) -> Result<u32, Error> {
+    work.await;
+    Ok(7)
+}
+
+#[advisory(key = "job", scope = session, timeout = 0, side_effect = Skip)]
+async fn skipping_job(pool: &PgPool) -> Result<Option<u32>, Error> {
+    Ok(Some(7))
+}
+
+#[advisory(keys = ["job", "other"], scope = session, shared)]
+async fn shared_job(pool: &PgPool, database: &Database) -> Result<(), Error> {
+    let locks = database.advisory_locks().await;
+    assert!(
+        locks.len() == 2 && locks.iter().all(|lock| lock.mode == "ShareLock"),
+        "{locks:?}"
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_attribute_runs_its_body_under_the_guard() {
+    let database = Database::new().await;
+    let pool = database.pool(2).await;
+    assert_eq!(job(&pool, database.wait_until_held(1)).await.unwrap(), 7);
+    assert!(database.advisory_locks().await.is_empty());
+    assert_eq!(skipping_job(&pool).await.unwrap(), Some(7));
+    shared_job(&pool, &database).await.unwrap();
+
+    let held = AdvisoryLock::new("job").acquire(&pool).await.unwrap();
+    assert_eq!(skipping_job(&pool).await.unwrap(), None);
+    assert!(job(&pool, async {}).await.unwrap_err().is_not_acquired());
+    held.release().await.unwrap();
+
+    let lost = job(&pool, async {
+        terminate_holders(&database).await;
+        std::future::pending().await
+    });
+    assert!(lost.await.unwrap_err().is_lost());
+    database.assert_nothing_leaked(&pool).await;
+}
+
+/// A process of its own that holds one key and waits for another; see `a_killed_process_holds_and_waits_for_nothing`.
+#[tokio::test]
+#[ignore = "runs as the child of another test"]
+async fn holds_one_key_and_waits_for_another() {
+    let Ok(url) = std::env::var("ADVISORY_TEST_CHILD") else {
+        return;
+    };
+    let pool = PgPool::connect(&url).await.unwrap();
+    let _held = AdvisoryLock::new("held by the child")
+        .acquire(&pool)
+        .await
+        .unwrap();
+    let mut tx = pool.begin().await.unwrap();
+    let joined = AdvisoryLock::new("held by the parent").wait_forever();
+    let owned = joined.clone();
+    let waits = async {
+        tokio::join!(
+            joined.acquire_xact(&mut tx),
+            owned.acquire(&pool),
+            owned.begin(&pool)
+        )
+    };
+    let _ = waits.await;
+}
+
+#[tokio::test]
+async fn a_killed_process_holds_and_waits_for_nothing() {
+    let database = Database::new().await;
+    let pool = database.pool(2).await;
+    let held = AdvisoryLock::new("held by the parent")
+        .acquire(&pool)
+        .await
+        .unwrap();
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args([
+            "--ignored",
+            "--exact",
+            "holds_one_key_and_waits_for_another",
+        ])
+        .env("ADVISORY_TEST_CHILD", database.url())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    database.wait_until_waiting(3).await;
+    database.wait_until_held(2).await;
+
+    child.kill().unwrap();
+    let killed = Instant::now();
+    database
+        .wait_until_locks("the parent's lock alone", |locks| locks.len() == 1)
+        .await;
+    let took = killed.elapsed();
+    println!("a killed process had left {took:?} after the kill");
+    assert!(took < Duration::from_secs(2), "{took:?}");
+    child.wait().unwrap();
+    held.release().await.unwrap();
+}
+
+/// A process that exits without a word gives its lock to the waiter.
+#[tokio::test]
+async fn a_waiter_gets_the_lock_of_a_process_that_is_gone() {
+    let database = Database::new().await;
+    let pool = database.pool(2).await;
+    let parent = AdvisoryLock::new("held by the parent")
+        .acquire(&pool)
+        .await
+        .unwrap();
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args([
+            "--ignored",
+            "--exact",
+            "holds_one_key_and_waits_for_another",
+        ])
+        .env("ADVISORY_TEST_CHILD", database.url())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    database.wait_until_waiting(3).await;
+    let lock = AdvisoryLock::new("held by the child").timeout(Duration::from_secs(20));
+    let waits = pin!(lock.acquire(&pool));
+    let (guard, ()) = tokio::join!(waits, async {
+        database.wait_until_waiting(4).await;
+        child.kill().unwrap();
+        child.wait().unwrap();
+    });
+    guard.unwrap().release().await.unwrap();
+    parent.release().await.unwrap();
+}

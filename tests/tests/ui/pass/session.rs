@@ -1,0 +1,47 @@
+//! A session lock, and what else came with it.
+
+use std::time::Duration;
+
+use advisory_core::{Error, Isolation, advisory};
+use sqlx::{PgPool, PgTransaction};
+
+#[advisory(scope = session, timeout = 0, side_effect = Skip)]
+async fn daily_report(pool: &PgPool) -> Result<(), Error> {
+    sqlx::query("SELECT 1").execute(pool).await?;
+    Ok(())
+}
+
+struct Service {
+    pool: PgPool,
+}
+
+impl Service {
+    #[advisory(key = "service", on = self.pool, scope = session, shared, polling = 0.1)]
+    async fn lead(&self) -> Result<u32, sqlx::Error> {
+        Ok(sqlx::query("SELECT 1").execute(&self.pool).await.map(|_| 7)?)
+    }
+
+    #[advisory(key = "service", on = self.pool, isolation = self.level(), polling = Duration::from_millis(7))]
+    async fn balance(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn level(&self) -> Isolation {
+        Isolation::Serializable
+    }
+}
+
+#[advisory(key = "read", isolation = RepeatableRead, tx)]
+async fn read(pool: &PgPool) -> Result<(), Error> {
+    sqlx::query("SELECT 1").execute(&mut **tx).await?;
+    Ok(())
+}
+
+#[advisory(key = "joined", timeout = 2, cancel_via = &others.pool)]
+async fn joined(
+    tx: &mut PgTransaction<'_>,
+    others: &Service,
+) -> Result<(), Error> {
+    sqlx::query("SELECT 1").execute(&mut **tx).await?;
+    Ok(())
+}
