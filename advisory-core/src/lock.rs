@@ -156,8 +156,9 @@ impl AdvisoryLock {
     /// Waits at most this long: one deadline for everything the call waits for, a pooled connection included.
     ///
     /// The server keeps the time, in whole milliseconds. `Duration::ZERO`, and anything below 1 ms, does not wait for the lock
-    /// at all; anything above `i32::MAX` milliseconds (24 days) is [`wait_forever`](Self::wait_forever). A wait of zero
-    /// bounds the lock alone: the pooled connection then takes as long as the pool's own `acquire_timeout` allows.
+    /// at all; anything above `i32::MAX` milliseconds (24 days) is [`wait_forever`](Self::wait_forever). A pool is given at
+    /// least 100 ms to hand out a connection, since cutting that short would close it; and with a wait of zero, as long as its own
+    /// `acquire_timeout`.
     ///
     /// If not set, see the table above.
     #[must_use]

@@ -15,6 +15,10 @@ use crate::{AdvisoryLock, Error};
 /// How long an error may take to find out who holds the lock.
 const EXPLANATION: Duration = Duration::from_millis(100);
 
+/// The least time a pool has to give a connection. A shorter wait for a lock would cut off the connection that is just being
+/// opened or checked, close it, and find the next one in the same state.
+const CHECK_OUT: Duration = Duration::from_millis(100);
+
 /// A connection of the pool, within the deadline if there is one.
 pub(crate) async fn connection(
     pool: &PgPool,
@@ -43,7 +47,7 @@ async fn within<T>(
     // Boxed, because it is much larger than all that surrounds it.
     let acquire = Box::pin(acquire);
     let acquired = match deadline.left() {
-        Wait::For(left) => timeout(left, acquire).await,
+        Wait::For(left) => timeout(left.max(CHECK_OUT), acquire).await,
         _ => Ok(acquire.await),
     };
     Ok(acquired.unwrap_or(Err(sqlx::Error::PoolTimedOut))?)

@@ -18,7 +18,10 @@ struct Service {
 impl Service {
     #[advisory(key = "service", on = self.pool, scope = session, shared, polling = 0.1)]
     async fn lead(&self) -> Result<u32, sqlx::Error> {
-        Ok(sqlx::query("SELECT 1").execute(&self.pool).await.map(|_| 7)?)
+        Ok(sqlx::query("SELECT 1")
+            .execute(&self.pool)
+            .await
+            .map(|_| 7)?)
     }
 
     #[advisory(key = "service", on = self.pool, isolation = self.level(), polling = Duration::from_millis(7))]
@@ -38,10 +41,7 @@ async fn read(pool: &PgPool) -> Result<(), Error> {
 }
 
 #[advisory(key = "joined", timeout = 2, cancel_via = &others.pool)]
-async fn joined(
-    tx: &mut PgTransaction<'_>,
-    others: &Service,
-) -> Result<(), Error> {
+async fn joined(tx: &mut PgTransaction<'_>, others: &Service) -> Result<(), Error> {
     sqlx::query("SELECT 1").execute(&mut **tx).await?;
     Ok(())
 }
