@@ -208,7 +208,8 @@ impl AdvisoryLock {
     /// If a wait on the caller's transaction is dropped, cancels it on the server, from a connection of its own beside this pool
     /// (also when the pool is exhausted).
     ///
-    /// The transaction is then aborted, as after any failed statement, and waits for a rollback. Needs a tokio runtime where
+    /// The transaction is then aborted, as after any failed statement: the next thing done with it returns the error of the wait,
+    /// and dropping it rolls back. Needs a tokio runtime where
     /// the wait is dropped, and the right to see and cancel the statements of the role that waits: the same role has it.
     ///
     /// If not set, such a wait stays in the queue until the lock is granted or its timeout is over. Counts for

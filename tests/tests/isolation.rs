@@ -1,0 +1,173 @@
+//! What a transaction sees of what the last holder of its lock has committed.
+
+use std::time::Duration;
+
+use advisory_core::{AdvisoryLock, Error, Isolation, Key, advisory};
+use advisory_tests::Database;
+use sqlx::{Executor as _, PgPool, PgTransaction};
+
+const LEVELS: [Isolation; 3] = [
+    Isolation::ReadCommitted,
+    Isolation::RepeatableRead,
+    Isolation::Serializable,
+];
+
+async fn counter(database: &Database) -> PgPool {
+    let pool = database.pool(4).await;
+    pool.execute("CREATE TABLE counter (n bigint); INSERT INTO counter VALUES (0)")
+        .await
+        .unwrap();
+    pool
+}
+
+async fn read(tx: &mut PgTransaction<'_>) -> i64 {
+    sqlx::query_scalar("SELECT n FROM counter")
+        .fetch_one(&mut **tx)
+        .await
+        .unwrap()
+}
+
+async fn level(tx: &mut PgTransaction<'_>) -> String {
+    sqlx::query_scalar("SHOW transaction_isolation")
+        .fetch_one(&mut **tx)
+        .await
+        .unwrap()
+}
+
+/// The holder writes, and commits once somebody waits.
+async fn write_and_release(database: &Database, mut held: PgTransaction<'static>) {
+    held.execute("UPDATE counter SET n = n + 1").await.unwrap();
+    database.wait_until_waiting(1).await;
+    held.commit().await.unwrap();
+}
+
+fn locks() -> [AdvisoryLock; 2] {
+    [
+        AdvisoryLock::new("one"),
+        AdvisoryLock::all([Key::from(1), (2, 2).into()]),
+    ]
+}
+
+#[tokio::test]
+async fn the_first_read_sees_what_the_last_holder_committed() {
+    let database = Database::new().await;
+    let pool = counter(&database).await;
+    let mut expected = 0;
+    for lock in locks() {
+        for isolation in LEVELS {
+            for limit in [None, Some(Duration::from_secs(20))] {
+                let held = lock.begin(&pool).await.unwrap();
+                let waiting = lock.clone().isolation(isolation);
+                let waiting = limit
+                    .iter()
+                    .fold(waiting, |lock, limit| lock.timeout(*limit));
+                let (tx, ()) =
+                    tokio::join!(waiting.begin(&pool), write_and_release(&database, held));
+                let mut tx = tx.unwrap();
+                expected += 1;
+                assert_eq!(read(&mut tx).await, expected, "{isolation:?}");
+                let name = level(&mut tx).await.replace(' ', "");
+                assert_eq!(name, format!("{isolation:?}").to_lowercase());
+                // And it can write what it has read, without a serialization failure.
+                tx.execute("UPDATE counter SET n = n").await.unwrap();
+                assert_eq!(database.advisory_locks().await.len(), lock.keys().len());
+                tx.commit().await.unwrap();
+                assert!(database.advisory_locks().await.is_empty());
+            }
+        }
+    }
+    database.assert_nothing_leaked(&pool).await;
+}
+
+/// The order that is usually written: begin, lock, read.
+#[tokio::test]
+async fn the_naive_order_reads_what_was_before_the_wait() {
+    let database = Database::new().await;
+    let pool = counter(&database).await;
+    let lock = AdvisoryLock::new("one");
+    let held = lock.begin(&pool).await.unwrap();
+    let naive = async {
+        let mut tx = pool
+            .begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ")
+            .await
+            .unwrap();
+        advisory_core::xact_lock(&mut tx, "one").await.unwrap();
+        read(&mut tx).await
+    };
+    let (seen, ()) = tokio::join!(naive, write_and_release(&database, held));
+    assert_eq!(seen, 0, "the server has changed: the naive order is right");
+}
+
+#[tokio::test]
+async fn a_refusal_leaves_nothing_behind() {
+    let database = Database::new().await;
+    let pool = counter(&database).await;
+    for lock in locks() {
+        let held = lock.begin(&pool).await.unwrap();
+        for isolation in LEVELS {
+            let lock = lock.clone().isolation(isolation);
+            assert!(lock.try_begin(&pool).await.unwrap().is_none());
+            let limited = lock.timeout(Duration::from_millis(20));
+            assert!(limited.begin(&pool).await.unwrap_err().is_not_acquired());
+            let polling = limited.polling(Duration::from_millis(5));
+            assert!(polling.try_begin(&pool).await.unwrap().is_none());
+            // Only the holder's locks are there.
+            assert_eq!(database.advisory_locks().await.len(), polling.keys().len());
+        }
+        held.rollback().await.unwrap();
+        for isolation in LEVELS {
+            let tx = lock
+                .clone()
+                .isolation(isolation)
+                .try_begin(&pool)
+                .await
+                .unwrap()
+                .unwrap();
+            assert_eq!(database.advisory_locks().await.len(), lock.keys().len());
+            tx.commit().await.unwrap();
+        }
+    }
+    database.assert_nothing_leaked(&pool).await;
+}
+
+#[tokio::test]
+async fn a_server_whose_default_is_another_level_does_not_matter() {
+    let database = Database::new().await;
+    let pool = counter(&database).await;
+    pool.close().await;
+    let options = database
+        .options()
+        .options([("default_transaction_isolation", "serializable")]);
+    let pool = PgPool::connect_with(options).await.unwrap();
+    for isolation in LEVELS {
+        let before: i64 = sqlx::query_scalar("SELECT n FROM counter")
+            .fetch_one(&pool)
+            .await
+            .unwrap();
+        let lock = AdvisoryLock::new("one").isolation(isolation);
+        let held = lock.begin(&pool).await.unwrap();
+        let (tx, ()) = tokio::join!(lock.begin(&pool), write_and_release(&database, held));
+        let mut tx = tx.unwrap();
+        assert_eq!(read(&mut tx).await, before + 1, "{isolation:?}");
+        assert_eq!(
+            level(&mut tx).await.replace(' ', ""),
+            format!("{isolation:?}").to_lowercase()
+        );
+    }
+}
+
+#[advisory(key = "one", isolation = RepeatableRead, tx)]
+async fn annotated(pool: &PgPool) -> Result<i64, Error> {
+    assert_eq!(level(tx).await, "repeatable read");
+    Ok(read(tx).await)
+}
+
+#[tokio::test]
+async fn the_attribute_takes_a_level() {
+    let database = Database::new().await;
+    let pool = counter(&database).await;
+    let held = AdvisoryLock::new("one").begin(&pool).await.unwrap();
+    let (seen, ()) = tokio::join!(annotated(&pool), write_and_release(&database, held));
+    assert_eq!(seen.unwrap(), 1);
+    database.assert_nothing_leaked(&pool).await;
+}
