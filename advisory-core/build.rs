@@ -12,6 +12,12 @@ fn main() {
             println!("cargo::rustc-env=SQLX_OFFLINE=false");
             println!("cargo::rustc-env=DATABASE_URL={url}");
         }
-        _ => println!("cargo::rustc-env=SQLX_OFFLINE=true"),
+        _ => {
+            println!("cargo::rustc-env=SQLX_OFFLINE=true");
+            println!(
+                "cargo::rustc-env=SQLX_OFFLINE_DIR={}/.sqlx",
+                env!("CARGO_MANIFEST_DIR")
+            );
+        }
     }
 }

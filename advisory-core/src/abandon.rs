@@ -6,12 +6,13 @@
 //! grace period, and the server's backend, which watches its client (see `sql::message`), leaves by itself.
 
 use std::future::Future;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::LazyLock;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle};
+use tokio::task::coop::unconstrained;
 use tokio::time::timeout;
 
 /// How long a rollback or a commit may take after its owner has gone, before its connection is closed.
@@ -44,11 +45,25 @@ where
     F: Future + Send + Unpin + 'static,
     F::Output: Send,
 {
-    let future = CloseOnDrop::new(future);
+    let mut future = CloseOnDrop::new(future);
     // Without a runtime there is nobody to wait for the server, and `future` is dropped here.
     if let Ok(runtime) = Handle::try_current() {
-        runtime.spawn(async move { timeout(GRACE, future).await.is_ok() });
+        // Sends its message now: the runtime may be busy for a long time.
+        if poll_once(&mut future).is_pending() {
+            runtime.spawn(in_time(future));
+        }
     }
+}
+
+/// Gives a future that owns a connection the grace period; then closes its connection.
+pub(crate) async fn in_time<F: Future + Unpin>(future: CloseOnDrop<F>) {
+    let _ = timeout(GRACE, future).await;
+}
+
+/// Polls a future once, which puts its message on the wire.
+pub(crate) fn poll_once<F: Future>(future: F) -> Poll<F::Output> {
+    let future = pin!(unconstrained(future));
+    future.poll(&mut Context::from_waker(Waker::noop()))
 }
 
 /// A future that owns a connection, and closes it if it is dropped before it is done.

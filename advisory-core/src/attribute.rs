@@ -9,6 +9,7 @@ use sqlx::postgres::{PgConnection, PgPool, Postgres};
 
 pub use crate::connection::ConnectionScope;
 use crate::transaction::OwnTransaction;
+use crate::watch::{gone, until};
 use crate::{AdvisoryLock, Error, LockExecutor as _, SessionGuard, Skipped, session, xact};
 
 /// How an annotated function reports that the lock could not be taken.
@@ -69,12 +70,13 @@ impl Target for &PgPool {
     type Scope = PoolScope;
 
     async fn enter(self, lock: &AdvisoryLock) -> Result<PoolScope, Error> {
-        OwnTransaction::begin(lock, self).await.map(PoolScope)
+        let transaction = OwnTransaction::begin(lock, self).await?;
+        Ok(PoolScope::new(lock, transaction))
     }
 
     async fn try_enter(self, lock: &AdvisoryLock) -> Result<Option<PoolScope>, Error> {
         let transaction = OwnTransaction::try_begin(lock, self, lock.wait()).await?;
-        Ok(transaction.map(PoolScope))
+        Ok(transaction.map(|transaction| PoolScope::new(lock, transaction)))
     }
 }
 
@@ -151,8 +153,11 @@ impl SessionTarget for &PgPool {
 pub struct SessionScope(SessionGuard);
 
 impl SessionScope {
-    pub async fn until_lost<F: Future>(&self, body: F) -> Result<F::Output, Error> {
-        self.0.until_lost(body).await
+    pub fn until_lost<F: Future>(
+        &mut self,
+        body: F,
+    ) -> impl Future<Output = Result<F::Output, Error>> {
+        self.0.until_lost(body)
     }
 
     /// Releases. A body that has failed is told, whatever has become of the lock.
@@ -196,18 +201,37 @@ impl OnConnection for PoolConnection<Postgres> {
     }
 }
 
-/// The body runs beside a transaction of our own.
+/// The body runs in a transaction of our own, or beside it.
 #[derive(Debug)]
-pub struct PoolScope(OwnTransaction);
+pub struct PoolScope {
+    lock: AdvisoryLock,
+    transaction: OwnTransaction,
+}
 
 impl PoolScope {
+    fn new(lock: &AdvisoryLock, transaction: OwnTransaction) -> Self {
+        Self {
+            lock: lock.for_error(),
+            transaction,
+        }
+    }
+
+    /// For a body that runs in it, and is told of its loss by its own statements.
     pub fn transaction(&mut self) -> &mut PgTransaction<'static> {
-        self.0.get()
+        self.transaction.get()
+    }
+
+    /// For a body that runs beside it.
+    pub fn until_lost<F: Future>(
+        &mut self,
+        body: F,
+    ) -> impl Future<Output = Result<F::Output, Error>> {
+        until(&self.lock, gone(self.transaction.get()), body)
     }
 
     /// Commits, or rolls back.
     pub async fn finish(self, commit: bool) -> Result<(), Error> {
-        self.0.finish(commit).await
+        self.transaction.finish(commit).await
     }
 }
 
@@ -216,6 +240,14 @@ impl PoolScope {
 pub struct Joined;
 
 impl Joined {
+    pub fn until_lost<F: Future>(
+        &mut self,
+        body: F,
+    ) -> impl Future<Output = Result<F::Output, Error>> {
+        let body = Box::pin(body);
+        async { Ok(body.await) }
+    }
+
     #[expect(
         clippy::unused_async,
         reason = "every scope is finished in the same way"

@@ -1,18 +1,17 @@
 //! A lock with a transaction on the caller's connection: joins the one it is in, or opens one.
 
-use std::future::Future;
 use std::mem;
-use std::pin::pin;
-use std::task::{Context, Waker};
 
 use sqlx::postgres::{PgConnection, PgTransactionManager};
 use sqlx::{AssertSqlSafe, Connection as _};
 use sqlx_core::transaction::TransactionManager as _;
-use tokio::task::coop::unconstrained;
 
+use crate::abandon::poll_once;
+use crate::executor::ready;
 use crate::observe::observe;
-use crate::sql::{holder, message, state};
+use crate::sql::{backend, holder, message, state};
 use crate::wait::{Deadline, Wait};
+use crate::watch::{gone, until};
 use crate::{AdvisoryLock, Error, xact};
 
 /// Gives the connection back, of the very type it came in, while the lock is held.
@@ -21,6 +20,7 @@ use crate::{AdvisoryLock, Error, xact};
 /// on this does what it would do.
 #[derive(Debug)]
 pub struct ConnectionScope<'c, C: AsMut<PgConnection>> {
+    lock: AdvisoryLock,
     conn: &'c mut C,
     state: State,
 }
@@ -36,11 +36,16 @@ enum State {
 }
 
 impl<'c, C: AsMut<PgConnection> + Send> ConnectionScope<'c, C> {
-    pub(crate) async fn enter(conn: &'c mut C, lock: &AdvisoryLock) -> Result<Self, Error> {
-        let mut scope = Self {
+    fn new(conn: &'c mut C, lock: &AdvisoryLock) -> Self {
+        Self {
+            lock: lock.for_error(),
             conn,
             state: State::Nothing,
-        };
+        }
+    }
+
+    pub(crate) async fn enter(conn: &'c mut C, lock: &AdvisoryLock) -> Result<Self, Error> {
+        let mut scope = Self::new(conn, lock);
         if scope.conn.as_mut().is_in_transaction() {
             lock.acquire_xact(scope.conn.as_mut()).await?;
             return Ok(scope);
@@ -60,10 +65,7 @@ impl<'c, C: AsMut<PgConnection> + Send> ConnectionScope<'c, C> {
         conn: &'c mut C,
         lock: &AdvisoryLock,
     ) -> Result<Option<Self>, Error> {
-        let mut scope = Self {
-            conn,
-            state: State::Nothing,
-        };
+        let mut scope = Self::new(conn, lock);
         let acquired = if scope.conn.as_mut().is_in_transaction() {
             xact::try_join(lock, scope.conn.as_mut(), lock.wait()).await?
         } else {
@@ -76,6 +78,23 @@ impl<'c, C: AsMut<PgConnection> + Send> ConnectionScope<'c, C> {
     /// The connection, inside the transaction that holds the lock.
     pub fn connection(&mut self) -> &mut C {
         self.conn
+    }
+
+    /// For a body that does not use the connection. In a transaction of the caller's it is the caller's to watch it.
+    pub fn until_lost<F: Future>(
+        &mut self,
+        body: F,
+    ) -> impl Future<Output = Result<F::Output, Error>> {
+        let ours = self.state == State::Open;
+        let conn = self.conn.as_mut();
+        let lost = async move {
+            if ours {
+                gone(conn).await;
+            } else {
+                std::future::pending::<()>().await;
+            }
+        };
+        until(&self.lock, lost, body)
     }
 
     /// Commits or rolls back, if the transaction is ours.
@@ -96,6 +115,11 @@ impl<'c, C: AsMut<PgConnection> + Send> ConnectionScope<'c, C> {
     async fn open(&mut self, lock: &AdvisoryLock, deadline: Deadline) -> Result<bool, Error> {
         if lock.isolation_level().is_some() {
             let what = "a connection of the caller's takes no isolation level with a lock; begin its transaction first, or give a pool";
+            return Err(Error::Unsupported { what: what.into() });
+        }
+        ready(self.conn.as_mut()).await?;
+        if backend::is_in_transaction(self.conn.as_mut()).await? {
+            let what = "the connection is in a transaction that sqlx does not know of; begin it with sqlx instead of a statement";
             return Err(Error::Unsupported { what: what.into() });
         }
         let Some(interval) = lock.polling_interval() else {
@@ -164,17 +188,11 @@ impl<C: AsMut<PgConnection>> Drop for ConnectionScope<'_, C> {
             State::Nothing => {}
             // sqlx counts no transaction yet and would not roll back. This message follows the first one at once, and is
             // answered after it: behind a wait for the lock, too.
-            State::Opening => poll_once(conn.begin_with("ROLLBACK")),
+            State::Opening => drop(poll_once(conn.begin_with("ROLLBACK"))),
             State::Open => {
                 PgTransactionManager::start_rollback(conn);
-                poll_once(conn.ping());
+                let _ = poll_once(conn.ping());
             }
         }
     }
-}
-
-/// Polls a future once, which puts its message on the wire.
-fn poll_once(future: impl Future) {
-    let future = pin!(unconstrained(future));
-    let _ = future.poll(&mut Context::from_waker(Waker::noop()));
 }

@@ -1,4 +1,7 @@
-use sqlx::PgTransaction;
+use sqlx::{Connection as _, PgTransaction};
+
+use crate::Error;
+use crate::sql::state;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnection, Postgres};
 
@@ -44,6 +47,19 @@ impl LockExecutor for &mut PoolConnection<Postgres> {
 impl LockExecutor for &mut PgTransaction<'_> {
     fn connection(&mut self) -> &mut PgConnection {
         self
+    }
+}
+
+/// Takes in the answers to statements that were dropped before they were answered. sqlx would give an error among them to the
+/// next statement, where a lock timeout of another wait would pass for this one's. Costs nothing where there are none.
+pub(crate) async fn ready(conn: &mut PgConnection) -> Result<(), Error> {
+    loop {
+        match conn.flush().await {
+            Ok(()) => return Ok(()),
+            // The owner of that statement is gone. If its transaction was aborted, the next statement says so.
+            Err(error) if state::is_answer(&error) => {}
+            Err(error) => return Err(Error::Database(error)),
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use sqlx::Connection as _;
 
+use crate::executor::ready;
 use crate::sql::{function, state};
 use crate::{AdvisoryLock, Error, Key, LockExecutor};
 
@@ -21,6 +22,7 @@ use crate::{AdvisoryLock, Error, Key, LockExecutor};
 /// Not cancel safe: the server goes on waiting, and the session then holds a lock that nobody knows of. Close the connection.
 pub async fn lock(mut executor: impl LockExecutor, key: impl Into<Key>) -> Result<(), Error> {
     let key = key.into();
+    ready(executor.connection()).await?;
     function::lock(executor.connection(), key)
         .await
         .map_err(|error| failure(error, key))
@@ -41,6 +43,7 @@ pub async fn lock_shared(
     key: impl Into<Key>,
 ) -> Result<(), Error> {
     let key = key.into();
+    ready(executor.connection()).await?;
     function::lock_shared(executor.connection(), key)
         .await
         .map_err(|error| failure(error, key))
@@ -53,6 +56,7 @@ pub async fn lock_shared(
 /// Not cancel safe: the session may hold the lock or not. Close the connection, or look in `pg_locks`.
 pub async fn try_lock(mut executor: impl LockExecutor, key: impl Into<Key>) -> Result<bool, Error> {
     let key = key.into();
+    ready(executor.connection()).await?;
     function::try_lock(executor.connection(), key)
         .await
         .map_err(|error| failure(error, key))
@@ -68,6 +72,7 @@ pub async fn try_lock_shared(
     key: impl Into<Key>,
 ) -> Result<bool, Error> {
     let key = key.into();
+    ready(executor.connection()).await?;
     function::try_lock_shared(executor.connection(), key)
         .await
         .map_err(|error| failure(error, key))
@@ -80,6 +85,7 @@ pub async fn try_lock_shared(
 /// The lock may be held or not; asking once more tells, at the price of a warning in the server's log.
 pub async fn unlock(mut executor: impl LockExecutor, key: impl Into<Key>) -> Result<bool, Error> {
     let key = key.into();
+    ready(executor.connection()).await?;
     function::unlock(executor.connection(), key)
         .await
         .map_err(|error| failure(error, key))
@@ -95,6 +101,7 @@ pub async fn unlock_shared(
     key: impl Into<Key>,
 ) -> Result<bool, Error> {
     let key = key.into();
+    ready(executor.connection()).await?;
     function::unlock_shared(executor.connection(), key)
         .await
         .map_err(|error| failure(error, key))
@@ -117,6 +124,7 @@ pub async fn xact_lock(mut executor: impl LockExecutor, key: impl Into<Key>) -> 
     let key = key.into();
     in_transaction(&mut executor)?;
     let started = Instant::now();
+    ready(executor.connection()).await?;
     function::xact_lock(executor.connection(), key)
         .await
         .map_err(|error| not_in_time(error, key, started))
@@ -137,6 +145,7 @@ pub async fn xact_lock_shared(
     let key = key.into();
     in_transaction(&mut executor)?;
     let started = Instant::now();
+    ready(executor.connection()).await?;
     function::xact_lock_shared(executor.connection(), key)
         .await
         .map_err(|error| not_in_time(error, key, started))
@@ -157,6 +166,7 @@ pub async fn try_xact_lock(
 ) -> Result<bool, Error> {
     let key = key.into();
     in_transaction(&mut executor)?;
+    ready(executor.connection()).await?;
     function::try_xact_lock(executor.connection(), key)
         .await
         .map_err(|error| failure(error, key))
@@ -176,6 +186,7 @@ pub async fn try_xact_lock_shared(
 ) -> Result<bool, Error> {
     let key = key.into();
     in_transaction(&mut executor)?;
+    ready(executor.connection()).await?;
     function::try_xact_lock_shared(executor.connection(), key)
         .await
         .map_err(|error| failure(error, key))
@@ -189,6 +200,7 @@ pub async fn try_xact_lock_shared(
 ///
 /// The locks may be held or not; asking once more does no harm.
 pub async fn unlock_all(mut executor: impl LockExecutor) -> Result<(), Error> {
+    ready(executor.connection()).await?;
     Ok(function::unlock_all(executor.connection()).await?)
 }
 

@@ -1,19 +1,17 @@
 use std::fmt;
-use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnection, PgListener};
 use sqlx::{Acquire as _, AssertSqlSafe, Connection as _, Executor as _, Row as _};
 use tokio::runtime::Handle;
 use tokio::sync::Mutex;
-use tokio::task::coop::unconstrained;
 use tokio::time::timeout;
 
-use crate::abandon::{SettleOnDrop, close, settle};
+use crate::abandon::{SettleOnDrop, close, poll_once, settle};
 use crate::sql::{session, state};
+use crate::watch::until;
 use crate::{AdvisoryLock, Error};
 
 /// A lock that a session holds, until it is released or the session ends.
@@ -111,8 +109,7 @@ impl SessionGuard {
     pub fn is_lost(&self) -> bool {
         // Reading the socket takes the runtime that it belongs to.
         if !self.was_lost() && Handle::try_current().is_ok() {
-            let watch = pin!(unconstrained(self.lost()));
-            let _ = watch.poll(&mut Context::from_waker(Waker::noop()));
+            let _ = poll_once(self.lost());
         }
         self.was_lost()
     }
@@ -126,16 +123,11 @@ impl SessionGuard {
     /// # Cancel safety
     ///
     /// Dropping it drops the future; the lock stays held.
-    pub async fn until_lost<F: Future>(&self, future: F) -> Result<F::Output, Error> {
-        let mut lost = pin!(self.lost());
-        let mut future = pin!(future);
-        poll_fn(|cx| {
-            if lost.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(Err(self.loss()));
-            }
-            future.as_mut().poll(cx).map(Ok)
-        })
-        .await
+    pub fn until_lost<F: Future>(
+        &self,
+        future: F,
+    ) -> impl Future<Output = Result<F::Output, Error>> {
+        until(&self.lock, self.lost(), future)
     }
 
     fn session(&self) -> &Mutex<PgListener> {

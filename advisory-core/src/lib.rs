@@ -72,6 +72,7 @@ mod skipped;
 mod sql;
 mod transaction;
 mod wait;
+mod watch;
 mod xact;
 
 pub use error::{Error, Holder};

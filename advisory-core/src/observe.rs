@@ -10,18 +10,23 @@ use crate::lock::Mode;
 use crate::{AdvisoryLock, Error};
 
 /// Runs an acquire inside its span, and writes down how it ended.
-pub(crate) async fn observe<T>(
+///
+/// It is boxed here, once, so that what the user awaits stays small: sqlx's pool alone takes kilobytes.
+pub(crate) fn observe<T>(
     lock: &AdvisoryLock,
     scope: &'static str,
     acquire: impl Future<Output = Result<T, Error>>,
     acquired: impl FnOnce(&T) -> bool,
-) -> Result<T, Error> {
+) -> impl Future<Output = Result<T, Error>> {
+    let acquire = Box::pin(acquire);
     let span = span(lock, scope);
-    let started = Instant::now();
-    let result = acquire.instrument(span.clone()).await;
-    span.record("lock.outcome", outcome(result.as_ref().map(acquired)));
-    span.record("lock.wait_ms", started.elapsed().as_secs_f64() * 1000.0);
-    result
+    async move {
+        let started = Instant::now();
+        let result = acquire.instrument(span.clone()).await;
+        span.record("lock.outcome", outcome(result.as_ref().map(acquired)));
+        span.record("lock.wait_ms", started.elapsed().as_secs_f64() * 1000.0);
+        result
+    }
 }
 
 /// Says that what is read under a lock may be older than the lock.

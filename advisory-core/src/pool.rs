@@ -44,8 +44,6 @@ async fn within<T>(
         let what = "locks need a tokio runtime; use sqlx with `runtime-tokio`";
         return Err(Error::Unsupported { what: what.into() });
     }
-    // Boxed, because it is much larger than all that surrounds it.
-    let acquire = Box::pin(acquire);
     let acquired = match deadline.left() {
         Wait::For(left) => timeout(left.max(CHECK_OUT), acquire).await,
         _ => Ok(acquire.await),

@@ -1,12 +1,14 @@
 //! A lock with a transaction of its own.
 
 use sqlx::PgTransaction;
-use sqlx::postgres::PgPool;
+use sqlx::postgres::{PgPool, PgTransactionManager};
+use sqlx_core::transaction::TransactionManager as _;
 
-use crate::abandon::{SettleOnDrop, settle};
+use crate::abandon::{CloseOnDrop, SettleOnDrop, close, in_time, settle};
 use crate::observe::observe;
 use crate::open::open;
 use crate::pool::refusal;
+use crate::sql::state;
 use crate::wait::{Deadline, Wait};
 use crate::{AdvisoryLock, Error};
 
@@ -136,11 +138,11 @@ impl OwnTransaction {
     pub(crate) async fn finish(mut self, commit: bool) -> Result<(), Error> {
         let transaction = self.0.take().expect(TAKEN);
         if commit {
-            SettleOnDrop::new(Box::pin(transaction.commit())).await?;
-        } else {
-            // The body's error is the one to tell; a connection that cannot roll back is closed by its pool.
-            let _ = SettleOnDrop::new(Box::pin(transaction.rollback())).await;
+            return Ok(SettleOnDrop::new(Box::pin(end_by_commit(transaction))).await?);
         }
+        // The body's error is the one to tell. A statement that the body has given up may run for hours.
+        let rollback = CloseOnDrop::new(Box::pin(end_by_rollback(transaction)));
+        SettleOnDrop::new(Box::pin(in_time(rollback))).await;
         Ok(())
     }
 
@@ -164,13 +166,36 @@ impl OwnTransaction {
     }
 }
 
+/// A connection that fails to roll back is closed. What is still on its way to the client, of a `COPY` that was given up, say,
+/// would be taken for the answer to whatever is asked next.
+async fn end_by_rollback(mut transaction: PgTransaction<'static>) {
+    if PgTransactionManager::rollback(&mut transaction)
+        .await
+        .is_err()
+    {
+        close(transaction);
+    }
+}
+
+/// The same holds for a commit, unless the error is surely its own.
+async fn end_by_commit(mut transaction: PgTransaction<'static>) -> Result<(), sqlx::Error> {
+    let committed = PgTransactionManager::commit(&mut transaction).await;
+    if committed
+        .as_ref()
+        .is_err_and(|error| !state::is_refused_commit(error))
+    {
+        close(transaction);
+    }
+    committed
+}
+
 /// `finish` and `drop`, which take the transaction, are the last to see it.
 const TAKEN: &str = "BUG: the transaction was taken before its end";
 
 impl Drop for OwnTransaction {
     fn drop(&mut self) {
         if let Some(transaction) = self.0.take() {
-            settle(Box::pin(transaction.rollback()));
+            settle(Box::pin(end_by_rollback(transaction)));
         }
     }
 }

@@ -7,6 +7,7 @@ use sqlx::{AssertSqlSafe, Connection as _, Executor as _, Row as _};
 
 use crate::cancel::CancelOnDrop;
 use crate::error::Holder;
+use crate::executor::ready;
 use crate::observe::{observe, warn_of_old_snapshot};
 use crate::sql::{holder, message, state};
 use crate::wait::{Deadline, Wait};
@@ -112,6 +113,7 @@ async fn join(
     if !conn.is_in_transaction() {
         return Err(Error::NotInTransaction);
     }
+    ready(conn).await?;
     if let Some(interval) = lock.polling_interval() {
         return poll(lock, conn, deadline, interval, refusal).await;
     }
@@ -138,7 +140,7 @@ async fn poll(
 ) -> Result<Answer, Error> {
     while !try_all_or_none(lock, conn).await? {
         if !deadline.pause(interval).await {
-            return Ok(Answer::Refused(explain(lock, conn, refusal).await?));
+            return Ok(Answer::Refused(explain(lock, conn, refusal).await));
         }
     }
     Ok(Answer::Acquired)
@@ -152,7 +154,7 @@ async fn at_once(
     if try_all_or_none(lock, conn).await? {
         return Ok(Answer::Acquired);
     }
-    Ok(Answer::Refused(explain(lock, conn, refusal).await?))
+    Ok(Answer::Refused(explain(lock, conn, refusal).await))
 }
 
 /// Asks without waiting, in a transaction that is rolled back if the answer is no.
@@ -203,27 +205,40 @@ async fn go_back(
     refusal: Refusal,
     error: sqlx::Error,
 ) -> Result<Answer, Error> {
-    let timed_out = state::is_lock_timeout(&error);
-    let back = message::BACK_TO_SAVEPOINT;
-    let holders = if timed_out && refusal == Refusal::Explained {
-        holder::ask(conn, format!("{back};{}", holder::message(lock))).await
-    } else {
-        send(conn, back).await.map(|()| Vec::new())
-    };
-    match holders {
-        Ok(holders) if timed_out => Ok(Answer::Refused(holders)),
-        // If there is no way back either, the first error is the one to tell: say, a transaction that was aborted before.
-        _ => Err(state::failure(error, lock)),
+    // The transaction was aborted before: there is no savepoint of ours, and nothing to make usable.
+    if state::is_aborted_before(&error) {
+        return Err(Error::Database(error));
+    }
+    if state::is_lock_timeout(&error) && refusal == Refusal::Explained {
+        let message = message::back_to_savepoint_and(&holder::message(lock));
+        return Ok(Answer::Refused(holders(conn, message).await));
+    }
+    let back = send(conn, message::BACK_TO_SAVEPOINT).await;
+    if back.is_ok() && state::is_lock_timeout(&error) {
+        return Ok(Answer::Refused(Vec::new()));
+    }
+    Err(state::failure(error, lock))
+}
+
+async fn explain(lock: &AdvisoryLock, conn: &mut PgConnection, refusal: Refusal) -> Vec<Holder> {
+    match refusal {
+        Refusal::Reported => Vec::new(),
+        Refusal::Explained => {
+            let message = message::after_savepoint(&holder::message(lock));
+            holders(conn, message).await
+        }
     }
 }
 
-async fn explain(
-    lock: &AdvisoryLock,
-    conn: &mut PgConnection,
-    refusal: Refusal,
-) -> Result<Vec<Holder>, Error> {
-    match refusal {
-        Refusal::Reported => Ok(Vec::new()),
-        Refusal::Explained => Ok(holder::ask(conn, holder::message(lock)).await?),
+/// Who holds the lock, if the server will say; whatever it says, the transaction stays usable.
+async fn holders(conn: &mut PgConnection, message: String) -> Vec<Holder> {
+    match holder::ask(conn, message).await {
+        Ok(holders) => holders,
+        Err(error) => {
+            tracing::debug!(%error, "cannot say who holds the lock");
+            // If this fails too, so does the caller's next statement.
+            let _ = send(conn, message::BACK_TO_SAVEPOINT).await;
+            Vec::new()
+        }
     }
 }

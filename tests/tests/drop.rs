@@ -7,7 +7,7 @@ use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::Duration;
 
-use advisory_core::{AdvisoryLock, Error, Key, advisory};
+use advisory_core::{AdvisoryLock, Error, Isolation, Key, advisory};
 use advisory_tests::Database;
 use futures_util::future::{Either, select};
 use sqlx::{PgPool, PgTransaction};
@@ -184,6 +184,160 @@ async fn try_begin_leaks_nothing() {
             if let Some(tx) = lock.try_begin(&pool).await.unwrap() {
                 tx.commit().await.unwrap();
             }
+        })
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn acquire_and_release_leak_nothing() {
+    for_every_lock("acquire, release", |lock, pool| {
+        Box::pin(async move {
+            let mut guard = lock.acquire(&pool).await.unwrap();
+            guard.connection().await.unwrap();
+            guard.release().await.unwrap();
+        })
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn try_acquire_and_until_lost_leak_nothing() {
+    for_every_lock("try_acquire, until_lost", |lock, pool| {
+        Box::pin(async move {
+            let Some(guard) = lock.try_acquire(&pool).await.unwrap() else {
+                return;
+            };
+            let body = async { pool.acquire().await.map(drop) };
+            guard.until_lost(body).await.unwrap().unwrap();
+        })
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn polling_leaks_nothing() {
+    for_every_lock("begin, polling", |lock, pool| {
+        Box::pin(async move {
+            let lock = lock.polling(Duration::from_millis(20));
+            let limited = lock.timeout(Duration::from_millis(40));
+            if let Some(tx) = limited.try_begin(&pool).await.unwrap() {
+                tx.commit().await.unwrap();
+            }
+            if let Some(guard) = limited.try_acquire(&pool).await.unwrap() {
+                guard.release().await.unwrap();
+            }
+        })
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn isolation_leaks_nothing() {
+    for_every_lock("begin, serializable", |lock, pool| {
+        Box::pin(async move {
+            let lock = lock.isolation(Isolation::Serializable);
+            lock.begin(&pool).await.unwrap().commit().await.unwrap();
+        })
+    })
+    .await;
+    for_every_lock("try_begin, repeatable read", |lock, pool| {
+        Box::pin(async move {
+            let lock = lock.isolation(Isolation::RepeatableRead);
+            if let Some(tx) = lock.try_begin(&pool).await.unwrap() {
+                tx.commit().await.unwrap();
+            }
+        })
+    })
+    .await;
+}
+
+/// A transaction without a lock. sqlx's own `begin` leaves it open on the server when it is dropped half-way.
+async fn begin(pool: &PgPool) -> PgTransaction<'static> {
+    AdvisoryLock::all([0_i64; 0]).begin(pool).await.unwrap()
+}
+
+/// On the caller's transaction a dropped wait leaves the queue because it is told to.
+#[tokio::test]
+async fn acquire_xact_leaks_nothing() {
+    for_every_lock("acquire_xact, cancel_via", |lock, pool| {
+        Box::pin(async move {
+            let lock = lock.cancel_via(&pool);
+            let mut tx = begin(&pool).await;
+            lock.acquire_xact(&mut tx).await.unwrap();
+            tx.commit().await.unwrap();
+        })
+    })
+    .await;
+    for_every_lock("try_acquire_xact, cancel_via", |lock, pool| {
+        Box::pin(async move {
+            let lock = lock.cancel_via(&pool);
+            let mut tx = begin(&pool).await;
+            lock.try_acquire_xact(&mut tx).await.unwrap();
+            tx.commit().await.unwrap();
+        })
+    })
+    .await;
+}
+
+#[advisory(key = lock, scope = session)]
+async fn in_session(pool: &PgPool, lock: AdvisoryLock) -> Result<(), Error> {
+    sqlx::query("SELECT 1").execute(pool).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_attribute_in_session_scope_leaks_nothing() {
+    for_every_lock("#[advisory(scope = session)]", |lock, pool| {
+        Box::pin(async move { in_session(&pool, lock).await.unwrap() })
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_functions_leak_nothing_in_a_transaction() {
+    for_every_lock("try_xact_lock, xact_lock_shared", |lock, pool| {
+        Box::pin(async move {
+            let mut tx = begin(&pool).await;
+            for key in lock.keys() {
+                advisory_core::try_xact_lock(&mut tx, *key).await.unwrap();
+                advisory_core::try_xact_lock_shared(&mut tx, *key)
+                    .await
+                    .unwrap();
+            }
+            advisory_core::xact_lock(&mut tx, "another").await.unwrap();
+            advisory_core::xact_lock_shared(&mut tx, "another")
+                .await
+                .unwrap();
+            tx.commit().await.unwrap();
+        })
+    })
+    .await;
+}
+
+/// What is not cancel safe says so, and says what to do: close the connection. Then nothing is left.
+#[tokio::test]
+async fn the_session_functions_leak_nothing_on_a_connection_that_is_closed() {
+    for_every_lock("lock, try_lock, unlock, unlock_all", |lock, pool| {
+        Box::pin(async move {
+            let mut conn = pool.acquire().await.unwrap();
+            conn.close_on_drop();
+            for key in lock.keys() {
+                if advisory_core::try_lock(&mut conn, *key).await.unwrap() {
+                    advisory_core::unlock(&mut conn, *key).await.unwrap();
+                }
+                if advisory_core::try_lock_shared(&mut conn, *key)
+                    .await
+                    .unwrap()
+                {
+                    advisory_core::unlock_shared(&mut conn, *key).await.unwrap();
+                }
+            }
+            advisory_core::lock(&mut conn, "another").await.unwrap();
+            advisory_core::lock_shared(&mut conn, "another")
+                .await
+                .unwrap();
+            advisory_core::unlock_all(&mut conn).await.unwrap();
         })
     })
     .await;

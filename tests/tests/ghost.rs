@@ -86,7 +86,7 @@ async fn naive_try_lock(conn: &mut PgConnection, key: i64, limit: Duration) -> b
         Err(error)
             if error
                 .as_database_error()
-                .and_then(|e| e.code())
+                .and_then(sqlx::error::DatabaseError::code)
                 .is_some_and(|c| c == "55P03") =>
         {
             false
@@ -135,12 +135,12 @@ async fn the_same_load_on_naive_code_leaks() {
 }
 
 /// The holder lets go within a millisecond of the other one's timeout, a thousand times on twenty keys.
-async fn at_the_last_moment<F: Future<Output = u64>>(
+async fn at_the_last_moment<F>(
     database: &Database,
     attempt: impl Fn(i64, Duration) -> F + Clone + Send + Sync + 'static,
 ) -> u64
 where
-    F: Send,
+    F: Future<Output = u64> + Send,
 {
     const LANES: i64 = 20;
     const TIMES: u64 = 1000;

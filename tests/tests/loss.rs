@@ -239,7 +239,7 @@ async fn the_attribute_runs_its_body_under_the_guard() {
 
     let lost = job(&pool, async {
         terminate_holders(&database).await;
-        std::future::pending().await
+        std::future::pending::<()>().await;
     });
     assert!(lost.await.unwrap_err().is_lost());
     database.assert_nothing_leaked(&pool).await;

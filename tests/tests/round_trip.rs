@@ -107,6 +107,7 @@ async fn every_row_of_the_table_is_met() {
     contended(&mut table, &pool, &database).await;
     opening(&mut table, &pool).await;
     trying(&mut table, &pool).await;
+    session(&mut table, &pool).await;
     table.print();
 }
 
@@ -261,4 +262,32 @@ async fn trying(table: &mut Table<'_>, pool: &PgPool) {
             .unwrap()
             .is_some()
     );
+}
+
+async fn session(table: &mut Table<'_>, pool: &PgPool) {
+    let locks = [
+        ("1 key", AdvisoryLock::new("session")),
+        ("100 keys", hundred()),
+    ];
+    for (keys, lock) in locks {
+        let timeout = lock.clone().timeout(Duration::from_secs(2));
+        for (wait, lock) in [("no timeout", lock), ("a timeout", timeout)] {
+            let work = format!("acquire, {keys}, {wait}");
+            let guard = table.row(work, 1, lock.acquire(pool)).await.unwrap();
+            // Its connection is handed back in the background, which may be seen here: one more.
+            table
+                .row("  its release", 2, guard.release())
+                .await
+                .unwrap();
+            drop(pool.acquire().await.unwrap());
+            let work = format!("try_acquire, {keys}, {wait}");
+            let guard = table
+                .row(work, 1, lock.try_acquire(pool))
+                .await
+                .unwrap()
+                .unwrap();
+            guard.release().await.unwrap();
+            drop(pool.acquire().await.unwrap());
+        }
+    }
 }

@@ -23,6 +23,12 @@ pub(crate) async fn cancel(conn: &mut PgConnection, tag: &str) -> Result<bool, s
     Ok(!cancelled.is_empty())
 }
 
+/// Whether a transaction is open, also one that was begun behind sqlx's back: a message of its own begins its own transaction.
+pub(crate) async fn is_in_transaction(conn: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    let message = "SELECT pg_catalog.transaction_timestamp() OPERATOR(pg_catalog.<>) pg_catalog.statement_timestamp()";
+    conn.fetch_one(sqlx::raw_sql(message)).await?.try_get(0)
+}
+
 /// The keys that this session holds, whatever for.
 pub(crate) async fn held(conn: &mut PgConnection) -> Result<Vec<Key>, sqlx::Error> {
     let message = "SELECT l.classid::pg_catalog.int8,l.objid::pg_catalog.int8,l.objsubid \

@@ -101,17 +101,51 @@ fn level(isolation: Isolation) -> &'static str {
 /// Nothing: it is answered with the state of the session, which is all that is wanted.
 pub(crate) const ADOPT: &str = "";
 
+/// A name that nobody else gives to a savepoint.
+macro_rules! savepoint {
+    () => {
+        "_advisory_core"
+    };
+}
+
 /// Waits for the lock inside a transaction, and leaves the way back open: see [`BACK_TO_SAVEPOINT`].
 pub(crate) fn lock_after_savepoint(lock: &AdvisoryLock, wait: Wait) -> String {
+    after_savepoint(&wait_for(lock, wait))
+}
+
+/// Runs statements that may fail inside a transaction, and leaves the way back open.
+pub(crate) fn after_savepoint(statements: &str) -> String {
     format!(
-        "SAVEPOINT advisory;{};RELEASE SAVEPOINT advisory",
-        wait_for(lock, wait)
+        concat!(
+            "SAVEPOINT ",
+            savepoint!(),
+            ";{};RELEASE SAVEPOINT ",
+            savepoint!()
+        ),
+        statements
     )
 }
 
-/// Makes the transaction usable again after [`lock_after_savepoint`] has failed; it undoes the settings as well.
-pub(crate) const BACK_TO_SAVEPOINT: &str =
-    "ROLLBACK TO SAVEPOINT advisory;RELEASE SAVEPOINT advisory";
+/// Makes the transaction usable again after [`after_savepoint`] has failed; it undoes the settings as well.
+pub(crate) const BACK_TO_SAVEPOINT: &str = concat!(
+    "ROLLBACK TO SAVEPOINT ",
+    savepoint!(),
+    ";RELEASE SAVEPOINT ",
+    savepoint!()
+);
+
+/// Goes back, and runs more statements that may fail.
+pub(crate) fn back_to_savepoint_and(statements: &str) -> String {
+    format!(
+        concat!(
+            "ROLLBACK TO SAVEPOINT ",
+            savepoint!(),
+            ";{};RELEASE SAVEPOINT ",
+            savepoint!()
+        ),
+        statements
+    )
+}
 
 /// Asks for the lock without waiting. One row: granted or not, and the isolation level. If it was not, some of several keys may
 /// be held.

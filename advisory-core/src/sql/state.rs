@@ -11,6 +11,10 @@ const DEADLOCK_DETECTED: &str = "40P01";
 /// `out_of_memory`, which is how a full lock table is reported.
 const OUT_OF_MEMORY: &str = "53200";
 
+/// Classes `integrity_constraint_violation` and `transaction_rollback`.
+const INTEGRITY_OR_ROLLBACK: [&str; 2] = ["23", "40"];
+/// `in_failed_sql_transaction`: the transaction was aborted before.
+const IN_FAILED_SQL_TRANSACTION: &str = "25P02";
 /// `idle_in_transaction_session_timeout`: the server has ended the session.
 const IDLE_IN_TRANSACTION_TIMEOUT: &str = "25P03";
 
@@ -24,6 +28,21 @@ pub(crate) fn is_lock_timeout(error: &sqlx::Error) -> bool {
 pub(crate) fn is_end_of_session(error: &sqlx::Error) -> bool {
     let code = error.as_database_error().and_then(DatabaseError::code);
     code.is_some_and(|code| code.starts_with("57P") || code == IDLE_IN_TRANSACTION_TIMEOUT)
+}
+
+/// Whether a transaction was refused at its end: a deferred constraint, a serialization failure.
+pub(crate) fn is_refused_commit(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(DatabaseError::code);
+    code.is_some_and(|code| {
+        INTEGRITY_OR_ROLLBACK
+            .iter()
+            .any(|class| code.starts_with(class))
+    })
+}
+
+/// Whether a statement was not run because its transaction was aborted before.
+pub(crate) fn is_aborted_before(error: &sqlx::Error) -> bool {
+    has_code(error, IN_FAILED_SQL_TRANSACTION)
 }
 
 /// Whether the server answered: the connection is good, and its transaction, if it has one, is aborted.

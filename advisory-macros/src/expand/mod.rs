@@ -11,7 +11,7 @@ mod signature;
 use proc_macro2::{Delimiter, Group, Span, TokenStream};
 use quote::{ToTokens, quote_spanned};
 use syn::spanned::Spanned as _;
-use syn::{Expr, Ident, Path, Token};
+use syn::{Expr, Ident, Path};
 
 use crate::args::{Args, Scope, SideEffect};
 use crate::function::Function;
@@ -43,7 +43,7 @@ pub(crate) fn unlocked(function: &Function, args: &Args) -> TokenStream {
             );
         }
     });
-    let body = &function.body;
+    let body = braced(function);
     function.with(&function.sig, hygienic!(let _ = (#(&#names),*); #tx #body))
 }
 
@@ -173,15 +173,14 @@ fn in_scope(
     entered: &TokenStream,
     binding: Option<&TokenStream>,
 ) -> TokenStream {
-    let mutability = binding.map(|_| <Token![mut]>::default());
     let outcome = outcome(model, krate);
-    let result = match model.scope {
-        Scope::Xact => awaited(model),
-        Scope::Session => until_lost(model, &outcome),
+    let result = match binding {
+        Some(_) => awaited(model),
+        None => until_lost(model, &outcome),
     };
     hygienic! {
         #[allow(clippy::used_underscore_binding)]
-        let #mutability scope = #entered;
+        let mut scope = #entered;
         let result = { #binding #result };
         match scope.finish(#outcome::is_ok(&result)).await {
             ::core::result::Result::Ok(()) => result,
@@ -195,7 +194,7 @@ fn awaited(model: &Model) -> TokenStream {
     hygienic!(#body.await)
 }
 
-/// The body, or the loss of the session, whichever comes first.
+/// A body that does not use the connection with the lock would not be told of its loss.
 fn until_lost(model: &Model, outcome: &TokenStream) -> TokenStream {
     let body = future(model);
     hygienic! {
@@ -221,12 +220,15 @@ fn future(model: &Model) -> TokenStream {
     }
 }
 
-/// In braces of its own; the constant is there because rustc warns of braces around a lone expression.
 fn body(model: &Model) -> TokenStream {
-    let body = &model.function.body;
-    let tokens = body.stream();
+    braced(&model.function)
+}
+
+/// In braces of its own; the constant is there because rustc warns of braces around a lone expression.
+fn braced(function: &Function) -> TokenStream {
+    let tokens = function.body.stream();
     let mut braced = Group::new(Delimiter::Brace, hygienic!(const _: () = (); #tokens));
-    braced.set_span(body.span());
+    braced.set_span(function.body.span());
     braced.into_token_stream()
 }
 

@@ -18,21 +18,17 @@ struct Service {
 impl Service {
     #[advisory(key = "service", on = self.pool, scope = session, shared, polling = 0.1)]
     async fn lead(&self) -> Result<u32, sqlx::Error> {
-        Ok(sqlx::query("SELECT 1")
-            .execute(&self.pool)
-            .await
-            .map(|_| 7)?)
+        sqlx::query("SELECT 1").execute(&self.pool).await?;
+        Ok(7)
     }
 
-    #[advisory(key = "service", on = self.pool, isolation = self.level(), polling = Duration::from_millis(7))]
+    #[advisory(key = "service", on = self.pool, isolation = LEVEL, polling = Duration::from_millis(7))]
     async fn balance(&self) -> Result<(), Error> {
         Ok(())
     }
-
-    fn level(&self) -> Isolation {
-        Isolation::Serializable
-    }
 }
+
+const LEVEL: Isolation = Isolation::Serializable;
 
 #[advisory(key = "read", isolation = RepeatableRead, tx)]
 async fn read(pool: &PgPool) -> Result<(), Error> {

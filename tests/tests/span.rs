@@ -1,0 +1,133 @@
+//! What the library says: a span for every acquire, a warning for every trap. Alone in its program: who listens is known to all
+//! threads of one.
+
+use std::sync::{Arc, Mutex};
+
+use advisory_core::AdvisoryLock;
+use advisory_tests::Database;
+use sqlx::{Connection as _, Executor as _};
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Metadata, Subscriber};
+
+/// Writes down what is said, at `WARN` and above, and every span's fields.
+#[derive(Clone, Default)]
+struct Notes(Arc<Mutex<String>>);
+
+impl Subscriber for Notes {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.target().starts_with("advisory_core")
+    }
+    fn new_span(&self, span: &Attributes<'_>) -> Id {
+        span.record(&mut Writer(&self.0));
+        Id::from_u64(1)
+    }
+    fn record(&self, _: &Id, values: &Record<'_>) {
+        values.record(&mut Writer(&self.0));
+    }
+    fn event(&self, event: &Event<'_>) {
+        event.record(&mut Writer(&self.0));
+    }
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+    fn enter(&self, _: &Id) {}
+    fn exit(&self, _: &Id) {}
+}
+
+struct Writer<'n>(&'n Mutex<String>);
+
+impl Visit for Writer<'_> {
+    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+        use std::fmt::Write as _;
+        writeln!(self.0.lock().unwrap(), "{field}={value:?}").unwrap();
+    }
+}
+
+impl Notes {
+    /// What was said since the last time.
+    fn take(&self) -> String {
+        std::mem::take(&mut *self.0.lock().unwrap())
+    }
+}
+
+#[tokio::test]
+async fn every_acquire_is_a_span_and_every_trap_a_warning() {
+    let notes = Notes::default();
+    let _listening = tracing::subscriber::set_default(notes.clone());
+    let database = Database::new().await;
+    let pool = database.pool(2).await;
+    let lock = AdvisoryLock::new("one");
+
+    let tx = lock.begin(&pool).await.unwrap();
+    let said = notes.take();
+    for field in [
+        "lock.name=\"one\"",
+        "lock.scope=\"xact\"",
+        "lock.mode=\"exclusive\"",
+        "lock.outcome=\"acquired\"",
+    ] {
+        assert!(said.contains(field), "{field} in {said}");
+    }
+    assert!(
+        lock.clone()
+            .shared()
+            .try_acquire(&pool)
+            .await
+            .unwrap()
+            .is_none()
+    );
+    let said = notes.take();
+    for field in [
+        "lock.scope=\"session\"",
+        "lock.mode=\"shared\"",
+        "lock.outcome=\"not_acquired\"",
+        "lock.wait_ms=",
+    ] {
+        assert!(said.contains(field), "{field} in {said}");
+    }
+    tx.rollback().await.unwrap();
+
+    // A snapshot that is older than the lock.
+    let mut conn = pool.acquire().await.unwrap();
+    for (begin, warned) in [
+        ("BEGIN", false),
+        ("BEGIN ISOLATION LEVEL REPEATABLE READ", true),
+        ("BEGIN ISOLATION LEVEL SERIALIZABLE", true),
+    ] {
+        for lock in [lock.clone(), AdvisoryLock::all([1, 2])] {
+            let mut tx = conn.begin_with(begin).await.unwrap();
+            lock.acquire_xact(&mut tx).await.unwrap();
+            assert_eq!(
+                notes.take().contains("snapshot is older"),
+                warned,
+                "{begin}"
+            );
+            tx.rollback().await.unwrap();
+        }
+    }
+    drop(conn);
+
+    // A guard that is released before its transaction is committed.
+    let mut guard = lock.acquire(&pool).await.unwrap();
+    guard
+        .connection()
+        .await
+        .unwrap()
+        .execute("BEGIN")
+        .await
+        .unwrap();
+    guard.release().await.unwrap();
+    assert!(notes.take().contains("released inside an open transaction"));
+
+    // What other code left behind.
+    let pool = sqlx::postgres::PgPoolOptions::new()
+        .max_connections(1)
+        .after_release(advisory_core::hygiene::after_release)
+        .connect_with(database.options())
+        .await
+        .unwrap();
+    let mut conn = pool.acquire().await.unwrap();
+    advisory_core::lock(&mut conn, 42).await.unwrap();
+    drop(conn);
+    let _ = pool.acquire().await.unwrap();
+    assert!(notes.take().contains("keys=\"42\""));
+}
