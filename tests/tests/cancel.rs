@@ -6,7 +6,7 @@ use std::time::Duration;
 use advisory_core::{AdvisoryLock, Error, Key, advisory};
 use advisory_tests::Database;
 use futures_util::future::{Either, select};
-use sqlx::{Connection as _, Executor as _, PgPool, PgTransaction};
+use sqlx::{Executor as _, PgPool, PgTransaction};
 
 /// Drops a wait once it is in the queue.
 async fn drop_when_waiting(database: &Database, wait: impl Future) {
