@@ -39,7 +39,8 @@ pub enum Error {
         holders: Vec<Holder>,
     },
     /// The server ended the wait because the transactions that wait for each other would have waited for ever
-    /// (SQLSTATE `40P01`). Roll back and try again; take locks in one order, or with [`AdvisoryLock::all`].
+    /// (SQLSTATE `40P01`). Roll back and try again; take locks in one order, or with [`AdvisoryLock::all`]. A deadlock over the
+    /// rows of a body is an error of its statement, not this one.
     #[error("deadlock while waiting for advisory lock {lock}; roll back and try again")]
     Deadlock {
         /// What was to be locked.

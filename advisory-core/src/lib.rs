@@ -13,11 +13,18 @@
 //!     Ok(())
 //! }
 //!
-//! /// Opens a transaction of its own, `tx`, and runs at most once at a time in the whole fleet.
-//! #[advisory(timeout = 0, side_effect = Skip, tx)]
-//! async fn nightly(pool: &PgPool) -> Result<Option<u64>, Error> {
+//! /// Opens a transaction of its own, `tx`.
+//! #[advisory(key = "outbox", tx)]
+//! async fn sweep(pool: &PgPool) -> Result<u64, Error> {
 //!     let done = sqlx::query("DELETE FROM outbox WHERE sent").execute(&mut **tx).await?;
-//!     Ok(Some(done.rows_affected()))
+//!     Ok(done.rows_affected())
+//! }
+//!
+//! /// Holds the lock in a session, for long work, and runs at most once at a time in the whole fleet.
+//! #[advisory(key = "nightly", scope = session, timeout = 0, side_effect = Skip)]
+//! async fn nightly(pool: &PgPool) -> Result<(), Error> {
+//!     // …
+//!     Ok(())
 //! }
 //! ```
 //!
@@ -42,9 +49,21 @@
 //! # When a future is dropped
 //!
 //! Every item says what becomes of the lock, of the connection and of the place in the queue, under *Cancel safety*. In short:
-//! what owns its connection ([`begin`](AdvisoryLock::begin), [`transaction`](AdvisoryLock::transaction), the attribute on a pool)
-//! can be dropped anywhere, and within two seconds nothing is held or waited for; a wait on *your* connection cannot be
-//! taken back, so bound it with a timeout.
+//! what owns its connection ([`begin`](AdvisoryLock::begin), [`transaction`](AdvisoryLock::transaction),
+//! [`acquire`](AdvisoryLock::acquire), the attribute on a pool) can be dropped anywhere, and within two seconds nothing is held or waited for; a wait on *your* connection cannot be
+//! taken back, so bound it with a timeout or give it [`cancel_via`](AdvisoryLock::cancel_via).
+//!
+//! # When the lock is lost
+//!
+//! A transaction lock goes with its transaction, and so do the writes. A session can end while its holder carries on: a
+//! [`SessionGuard`] notices, and [`until_lost`](SessionGuard::until_lost) drops what must not be done twice.
+//!
+//! # What is said
+//!
+//! Every acquire is a `tracing` span `advisory_lock` at debug level, with the fields `lock.name`, `lock.key` (the first one),
+//! `lock.keys` (how many), `lock.scope` (`xact`, `session`), `lock.mode` (`exclusive`, `shared`), `lock.outcome` (`acquired`,
+//! `not_acquired`, `deadlock`, `error`) and `lock.wait_ms`. Traps are warnings: a snapshot that is older than its lock, a
+//! guard released inside an open transaction, locks left on a pooled connection.
 //!
 //! # Features
 //!

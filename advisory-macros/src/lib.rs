@@ -44,12 +44,22 @@ use crate::mistake::Mistakes;
 ///
 /// The lock is taken on the one parameter that is a transaction, a connection or a pool, or on what `on` says:
 ///
-/// - `&mut PgTransaction<'_>`, or one by value: the lock joins the transaction, and is held until that ends.
-/// - `&mut PgConnection`, `&mut PoolConnection<Postgres>`: if the connection is in a transaction, the lock joins it. If it is
-///   not, a transaction is opened around the body, as on a pool.
+/// - `&mut PgTransaction<'_>`, or one by value: the lock joins the transaction, and is held until that ends. One by value that is
+///   skipped or refused is dropped, and rolls back what was done in it before.
+/// - `&mut PgConnection`, `&mut PoolConnection<Postgres>`: if the connection is in a transaction of sqlx's, the lock joins it. If
+///   it is in none, a transaction is opened around the body, as on a pool.
 /// - `&PgPool`, and one by value or in an `Arc`: a transaction is opened on a connection of its own. It is committed when the
 ///   body returns `Ok`, and rolled back when it returns `Err`, panics or is dropped. The lock is free when the transaction
-///   has ended. `tx` gives the body this transaction; without it the body runs beside it.
+///   has ended. `tx` gives the body this transaction.
+/// - a pool, with `scope = session`: a session of its own holds the lock, outside any transaction, until the body has ended.
+///
+/// Without `tx`, and in session scope, the body runs *beside* the connection that holds the lock. It is dropped, and the function
+/// returns `Error::Lost`, if that connection goes: within a second for a transaction, at once for a session. Its own statements
+/// take a second connection of the pool, and all who wait for the lock hold one each: a pool that can be exhausted so makes the
+/// holder wait for those who wait for it. Use `tx`, `polling`, or a pool of its own for the lock.
+///
+/// A body that returns `Ok` although one of its statements in `tx` has failed commits nothing: PostgreSQL rolls back an aborted
+/// transaction, silently.
 ///
 /// A parameter is known by its type's name: `PgTransaction`, `Transaction<'_, Postgres>`, `PgConnection`,
 /// `PoolConnection<Postgres>`, `PgPool`, `Pool<Postgres>`. Behind any other name, point to it: `on = database`.
@@ -61,13 +71,20 @@ use crate::mistake::Mistakes;
 /// | `key` | text with inline `{argument}`s, or any expression that is `Into<AdvisoryLock>` | the function's path, `my_crate::jobs::daily_report`; a method must give one |
 /// | `keys` | a list of such, or an expression that yields `Into<AdvisoryLock>`s; all are locked at once | – |
 /// | `timeout` | seconds, as an integer or a float, an expression of type `Duration`, or `None` to wait for ever | the server's `lock_timeout`; `0` does not wait |
-/// | `side_effect` | `Raise`: a lock not to be had is an error; `Skip`: the function returns at once, without running | `Raise` |
+/// | `side_effect` | `Raise`: a lock not to be had in time is an error; `Skip`: the function then returns without running | `Raise` |
 /// | `shared` | flag: shares the lock with other shared holders | the lock is exclusive |
-/// | `scope` | `xact`: the lock is held until the transaction ends | `xact` |
-/// | `on` | the expression to lock on, as in `on = self.pool` | the one parameter that is a transaction, a connection or a pool |
+/// | `scope` | `xact`: held until the transaction ends; `session`: held by a session of its own, on a pool | `xact` |
+/// | `on` | the expression to lock on, as in `on = self.pool`; a connection there is not the body's to use | the one parameter that is a transaction, a connection or a pool |
 /// | `tx` | flag, or `tx = name`: the transaction opened on a pool, for the body | the lock is held around the body |
 /// | `scheme` | how text becomes a key: `Sha1`, `Crc32`, `Md5`, `Sha256`, or the path of a `KeyScheme` | `Sha1` |
+/// | `isolation` | `ReadCommitted`, `RepeatableRead`, `Serializable`: of the transaction opened on a pool, which sees what the last holder has committed | the server's default |
+/// | `polling` | seconds, or a `Duration`: ask again at this interval, instead of queueing | the server's queue |
+/// | `cancel_via` | a `&PgPool`: a dropped wait on the caller's transaction is cancelled from beside it | it stays in the queue |
 /// | `crate` | the path of `advisory_core`, as text or bare | `::advisory_core` |
+///
+/// The default key changes when the function is renamed or moved, and then excludes nobody who still runs the old version: give a
+/// `key` to what is deployed in a rolling fashion. `Skip` without a `timeout` waits as the server's `lock_timeout` says, which by
+/// default is for ever.
 ///
 /// # The function
 ///
@@ -99,13 +116,14 @@ use crate::mistake::Mistakes;
 ///
 /// # Errors
 ///
-/// Those of the body, and those of the lock: not acquired in time (unless skipped), a deadlock, a transaction that cannot be
-/// opened or committed.
+/// Those of the body, and those of the lock: not acquired in time (unless skipped), a deadlock, a lock that was lost, a
+/// transaction that cannot be opened or committed.
 ///
 /// # Cancel safety
 ///
-/// On a pool or a connection, dropping the future rolls the transaction back and frees the lock. On the caller's transaction,
-/// a dropped *wait* stays in the server's queue until the lock is granted or the timeout fires; give it a `timeout`.
+/// On a pool, dropping the future frees the lock: a wait leaves the server's queue, and a body is rolled back. On a connection, too,
+/// but a dropped *wait* stays in the queue until the lock is granted or the timeout is over, and then rolls back. On the caller's
+/// transaction the wait stays as well, unless `cancel_via` cancels it.
 #[proc_macro_attribute]
 pub fn advisory(
     args: proc_macro::TokenStream,
