@@ -82,6 +82,7 @@ mod guard;
 pub mod hygiene;
 mod key;
 mod lock;
+mod name;
 mod observe;
 mod open;
 mod pool;

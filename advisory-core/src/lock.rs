@@ -5,11 +5,9 @@ use std::time::Duration;
 use sqlx::postgres::{PgAdvisoryLockKey, PgPool};
 
 use crate::Key;
+use crate::name::{Listed, Names};
 use crate::scheme::KeyScheme;
 use crate::wait::Wait;
-
-/// How many names the name of several locks lists before it counts the rest.
-const LISTED_NAMES: usize = 8;
 
 /// *What* to lock and *how long to wait*; the verbs say *where*.
 ///
@@ -128,7 +126,7 @@ impl AdvisoryLock {
         let mut names = Names::default();
         for lock in locks {
             let lock = lock.into();
-            names.push(&lock);
+            names.push(lock.name.as_ref());
             keys.extend_from_slice(lock.keys());
         }
         keys.sort_unstable();
@@ -359,59 +357,6 @@ from_text!(&str, String, &String);
 impl From<&AdvisoryLock> for AdvisoryLock {
     fn from(lock: &AdvisoryLock) -> Self {
         lock.clone()
-    }
-}
-
-/// The names of several locks, as long as each has one.
-#[derive(Default)]
-struct Names {
-    listed: Vec<Arc<str>>,
-    total: usize,
-    unnamed: bool,
-}
-
-impl Names {
-    fn push(&mut self, lock: &AdvisoryLock) {
-        self.total += 1;
-        match &lock.name {
-            Some(name) if self.listed.len() < LISTED_NAMES => self.listed.push(name.clone()),
-            Some(_) => {}
-            None => self.unnamed = true,
-        }
-    }
-
-    fn finish(self) -> Option<Arc<str>> {
-        if self.unnamed || self.total == 0 {
-            return None;
-        }
-        Some(
-            Listed {
-                items: &self.listed,
-                total: self.total,
-            }
-            .to_string()
-            .into(),
-        )
-    }
-}
-
-/// Writes the first few items and counts the rest.
-struct Listed<'a, T> {
-    items: &'a [T],
-    total: usize,
-}
-
-impl<T: fmt::Display> fmt::Display for Listed<'_, T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown = self.items.len().min(LISTED_NAMES);
-        for (index, item) in self.items[..shown].iter().enumerate() {
-            let comma = if index == 0 { "" } else { ", " };
-            write!(f, "{comma}{item}")?;
-        }
-        match self.total - shown {
-            0 => Ok(()),
-            rest => write!(f, " and {rest} more"),
-        }
     }
 }
 

@@ -16,6 +16,12 @@ struct Choice {
 
 impl Choice {
     fn from_env() -> Result<Self, StartError> {
+        // sqlx hands it to the server with every connection, and offers no way to leave it out.
+        setting(
+            "PGOPTIONS",
+            "nothing, since it would change every session of the tests,",
+            |_| None::<()>,
+        )?;
         let major = setting(
             "ADVISORY_POSTGRES_VERSION",
             "a major version from `14` to `18`",

@@ -1,7 +1,6 @@
 //! A holder whose session is gone is told, and stops.
 
-use std::pin::pin;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use advisory_core::{AdvisoryLock, Error, SessionGuard, advisory};
@@ -245,13 +244,17 @@ async fn the_attribute_runs_its_body_under_the_guard() {
     database.assert_nothing_leaked(&pool).await;
 }
 
-/// A process of its own that holds one key and waits for another; see `a_killed_process_holds_and_waits_for_nothing`.
+/// A process of its own that holds one key and waits for another, until its standard input is closed; then it exits.
 #[tokio::test]
 #[ignore = "runs as the child of another test"]
 async fn holds_one_key_and_waits_for_another() {
     let Ok(url) = std::env::var("ADVISORY_TEST_CHILD") else {
         return;
     };
+    std::thread::spawn(|| {
+        let _ = std::io::stdin().read_line(&mut String::new());
+        std::process::exit(0);
+    });
     let pool = PgPool::connect(&url).await.unwrap();
     let _held = AdvisoryLock::new("held by the child")
         .acquire(&pool)
@@ -270,6 +273,24 @@ async fn holds_one_key_and_waits_for_another() {
     let _ = waits.await;
 }
 
+/// Starts it, and waits until it holds and waits.
+async fn child(database: &Database) -> Child {
+    let child = Command::new(std::env::current_exe().unwrap())
+        .args([
+            "--ignored",
+            "--exact",
+            "holds_one_key_and_waits_for_another",
+        ])
+        .env("ADVISORY_TEST_CHILD", database.url())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    database.wait_until_waiting(3).await;
+    database.wait_until_held(2).await;
+    child
+}
+
 #[tokio::test]
 async fn a_killed_process_holds_and_waits_for_nothing() {
     let database = Database::new().await;
@@ -278,18 +299,7 @@ async fn a_killed_process_holds_and_waits_for_nothing() {
         .acquire(&pool)
         .await
         .unwrap();
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .args([
-            "--ignored",
-            "--exact",
-            "holds_one_key_and_waits_for_another",
-        ])
-        .env("ADVISORY_TEST_CHILD", database.url())
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
-    database.wait_until_waiting(3).await;
-    database.wait_until_held(2).await;
+    let mut child = child(&database).await;
 
     child.kill().unwrap();
     let killed = Instant::now();
@@ -303,7 +313,6 @@ async fn a_killed_process_holds_and_waits_for_nothing() {
     held.release().await.unwrap();
 }
 
-/// A process that exits without a word gives its lock to the waiter.
 #[tokio::test]
 async fn a_waiter_gets_the_lock_of_a_process_that_is_gone() {
     let database = Database::new().await;
@@ -312,24 +321,20 @@ async fn a_waiter_gets_the_lock_of_a_process_that_is_gone() {
         .acquire(&pool)
         .await
         .unwrap();
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .args([
-            "--ignored",
-            "--exact",
-            "holds_one_key_and_waits_for_another",
-        ])
-        .env("ADVISORY_TEST_CHILD", database.url())
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
-    database.wait_until_waiting(3).await;
     let lock = AdvisoryLock::new("held by the child").timeout(Duration::from_secs(20));
-    let waits = pin!(lock.acquire(&pool));
-    let (guard, ()) = tokio::join!(waits, async {
-        database.wait_until_waiting(4).await;
-        child.kill().unwrap();
+    let exits: fn(&mut Child) = |child| drop(child.stdin.take());
+    let is_killed: fn(&mut Child) = |child| child.kill().unwrap();
+    for end in [exits, is_killed] {
+        let mut child = child(&database).await;
+        let (guard, ()) = tokio::join!(lock.acquire(&pool), async {
+            database.wait_until_waiting(4).await;
+            end(&mut child);
+        });
         child.wait().unwrap();
-    });
-    guard.unwrap().release().await.unwrap();
+        guard.unwrap().release().await.unwrap();
+        database
+            .wait_until_locks("the parent's lock alone", |locks| locks.len() == 1)
+            .await;
+    }
     parent.release().await.unwrap();
 }
