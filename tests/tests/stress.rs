@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use advisory_core::{AdvisoryLock, Error, advisory};
+use advisory_core::{AdvisoryLock, Error, SessionGuard, advisory};
 use advisory_tests::Database;
 use sqlx::{PgConnection, PgPool, PgTransaction};
 use tokio::time::{sleep, timeout};
@@ -72,7 +72,7 @@ struct Plan {
     drop_after: Option<Duration>,
 }
 
-const VERBS: [&str; 11] = [
+const VERBS: [&str; 14] = [
     "begin",
     "try_begin",
     "transaction",
@@ -84,6 +84,9 @@ const VERBS: [&str; 11] = [
     "attribute on a pool",
     "attribute that skips",
     "attribute on a connection",
+    "acquire",
+    "try_acquire",
+    "attribute in a session",
 ];
 
 impl Plan {
@@ -105,6 +108,11 @@ impl Plan {
             2 => lock.timeout(Duration::from_secs(20)),
             _ => lock,
         };
+        if fastrand::u8(..8) == 0 {
+            lock = lock
+                .polling(Duration::from_millis(3))
+                .timeout(Duration::from_secs(5));
+        }
         let drop_after =
             (fastrand::u8(..3) == 0).then(|| Duration::from_micros(fastrand::u64(..20_000)));
         let work = Duration::from_micros(fastrand::u64(..2_000));
@@ -146,6 +154,13 @@ async fn on_connection(
     body(sections, plan, conn).await
 }
 
+#[advisory(key = &plan.lock, scope = session)]
+async fn in_session(pool: &PgPool, sections: &Sections, plan: &Plan) -> Result<(), Error> {
+    let _inside = sections.enter(plan);
+    sleep(plan.work).await;
+    Ok(())
+}
+
 /// `true` if the lock was acquired.
 async fn run(pool: &PgPool, sections: &Sections, plan: &Plan) -> Result<bool, Error> {
     let lock = &plan.lock;
@@ -160,6 +175,12 @@ async fn run(pool: &PgPool, sections: &Sections, plan: &Plan) -> Result<bool, Er
         "try_transaction" => return Ok(lock.try_transaction(pool, in_body).await?.is_some()),
         "attribute on a pool" => on_pool(pool, sections, plan).await?,
         "attribute that skips" => return Ok(skipping(pool, sections, plan).await?.is_some()),
+        "acquire" => release(sections, plan, lock.acquire(pool).await?).await?,
+        "try_acquire" => match lock.try_acquire(pool).await? {
+            Some(guard) => release(sections, plan, guard).await?,
+            None => return Ok(false),
+        },
+        "attribute in a session" => in_session(pool, sections, plan).await?,
         "attribute on a connection" => {
             let mut conn = pool.acquire().await?;
             on_connection(&mut conn, sections, plan).await?;
@@ -181,6 +202,16 @@ async fn run(pool: &PgPool, sections: &Sections, plan: &Plan) -> Result<bool, Er
         }
     }
     Ok(true)
+}
+
+/// Sometimes by hand, sometimes by dropping the guard.
+async fn release(sections: &Sections, plan: &Plan, mut guard: SessionGuard) -> Result<(), Error> {
+    body(sections, plan, guard.connection().await?).await?;
+    if fastrand::bool() {
+        return guard.release().await;
+    }
+    drop(guard);
+    Ok(())
 }
 
 async fn end(sections: &Sections, plan: &Plan, mut tx: PgTransaction<'_>) -> Result<(), Error> {
