@@ -427,6 +427,37 @@ async fn the_attribute_on_a_connection_leaks_nothing() {
     );
 }
 
+/// No task waits for the lock in the waiter's stead: its place in the pool is free as soon as it is dropped.
+#[tokio::test]
+async fn a_dropped_wait_gives_its_place_in_the_pool_back_at_once() {
+    let database = Database::new().await;
+    let (pool, rival) = (database.pool(1).await, database.pool(1).await);
+    let lock = AdvisoryLock::new("one");
+    let held = lock.begin(&rival).await.unwrap();
+    let begin: fn(AdvisoryLock, PgPool) -> Work<'static> =
+        |lock, pool| Box::pin(async move { drop(lock.begin(&pool).await) });
+    let acquire: fn(AdvisoryLock, PgPool) -> Work<'static> =
+        |lock, pool| Box::pin(async move { drop(lock.acquire(&pool).await) });
+    let annotate: fn(AdvisoryLock, PgPool) -> Work<'static> =
+        |lock, pool| Box::pin(async move { drop(annotated(&pool, lock).await) });
+    for wait in [begin, acquire, annotate] {
+        let mut wait = wait(lock.clone(), pool.clone());
+        {
+            let waits = pin!(database.wait_until_waiting(1));
+            assert!(matches!(
+                select(wait.as_mut(), waits).await,
+                Either::Right(_)
+            ));
+        }
+        assert_eq!(pool.size(), 1);
+        drop(wait);
+        assert_eq!(pool.size(), 0, "no await has come between");
+        database.wait_until_waiting(0).await;
+    }
+    held.rollback().await.unwrap();
+    database.assert_nothing_leaked(&pool).await;
+}
+
 /// A body that is dropped in the middle of a long statement does not hold its lock for as long as the statement runs.
 #[tokio::test]
 async fn a_body_dropped_in_a_long_statement_gives_up_its_lock() {
