@@ -67,7 +67,7 @@ impl AdvisoryLock {
     /// If no wait is set, it does not wait. One round trip, or as [`acquire_xact`](Self::acquire_xact) with a wait. After `false`
     /// the transaction is usable, its `lock_timeout` is what it was, and of several keys none is held.
     ///
-    /// Several keys are taken in a `DO` block of PL/pgSQL, the language that every database has unless it was dropped.
+    /// Several keys are taken in a `DO` block of PL/pgSQL, which every role may use unless that was revoked or the language dropped.
     ///
     /// # Errors
     ///
