@@ -135,7 +135,7 @@ impl<'c, C: AsMut<PgConnection> + Send> ConnectionScope<'c, C> {
 
     async fn attempt(&mut self, lock: &AdvisoryLock, wait: Wait) -> Result<bool, Error> {
         if wait == Wait::No {
-            self.begin(message::begin())
+            self.begin(message::begin(lock))
                 .await
                 .map_err(|error| state::failure(error, lock))?;
             let acquired = xact::try_lock(lock, self.conn.as_mut()).await?;

@@ -1,6 +1,5 @@
 use sqlx::{Connection as _, PgTransaction};
 
-use crate::Error;
 use crate::sql::state;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnection, Postgres};
@@ -52,13 +51,13 @@ impl LockExecutor for &mut PgTransaction<'_> {
 
 /// Takes in the answers to statements that were dropped before they were answered. sqlx would give an error among them to the
 /// next statement, where a lock timeout of another wait would pass for this one's. Costs nothing where there are none.
-pub(crate) async fn ready(conn: &mut PgConnection) -> Result<(), Error> {
+pub(crate) async fn ready(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
     loop {
         match conn.flush().await {
             Ok(()) => return Ok(()),
             // The owner of that statement is gone. If its transaction was aborted, the next statement says so.
             Err(error) if state::is_answer(&error) => {}
-            Err(error) => return Err(Error::Database(error)),
+            Err(error) => return Err(error),
         }
     }
 }

@@ -10,6 +10,7 @@ use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 use crate::abandon::{SettleOnDrop, close, poll_once, settle};
+use crate::executor::ready;
 use crate::sql::{session, state};
 use crate::watch::until;
 use crate::{AdvisoryLock, Error};
@@ -25,7 +26,8 @@ use crate::{AdvisoryLock, Error};
 /// The lock is then free for others at once, while the holder carries on: two leaders. The guard notices:
 ///
 /// - when the connection closes, at once, by reading its socket;
-/// - when the network goes silent, within twice the interval of [`AdvisoryLock::probing`] (10 seconds if not set).
+/// - when the network goes silent, after the interval of [`AdvisoryLock::probing`] and as long again, or a second if that is
+///   shorter, for an answer that does not come: 10 seconds if not set.
 ///
 /// It does so while [`lost`](Self::lost) or [`until_lost`](Self::until_lost) is awaited. What must not be done twice belongs
 /// under the latter. The moments between the loss and its notice remain: what cannot bear them needs a transaction
@@ -76,8 +78,8 @@ impl SessionGuard {
     ///
     /// # Errors
     ///
-    /// [`Error::Lost`] if the lock was not held any more: the session had ended, or something else has unlocked it. It is told
-    /// within twice the interval of [`AdvisoryLock::probing`], also when the network is silent.
+    /// [`Error::Lost`] if the lock was not held any more: the session had ended, or something else has unlocked it. When the
+    /// network is silent it is told after the interval of [`AdvisoryLock::probing`], or a second if that is shorter.
     ///
     /// # Cancel safety
     ///
@@ -176,13 +178,18 @@ impl Drop for SessionGuard {
     }
 }
 
-/// Waits for the end of the session, for one interval without asking and, if need be, for one more after having asked.
+/// How long the server may take to answer: an interval that is shorter than a busy server's breath would be taken for a loss.
+fn patience(interval: Duration) -> Duration {
+    interval.max(Duration::from_secs(1))
+}
+
+/// Waits for the end of the session, for one interval without asking and, if need be, for an answer after having asked.
 async fn is_alive(session: &mut PgListener, interval: Duration) -> bool {
     match timeout(interval, session.try_recv()).await {
         // Somebody listens on this connection: not our business, but a sign of life.
         Ok(Ok(Some(_))) => true,
         Ok(Ok(None) | Err(_)) => false,
-        Err(_) => matches!(timeout(interval, ping(session)).await, Ok(Ok(()))),
+        Err(_) => matches!(timeout(patience(interval), ping(session)).await, Ok(Ok(()))),
     }
 }
 
@@ -191,7 +198,7 @@ async fn ping(session: &mut PgListener) -> Result<(), sqlx::Error> {
 }
 
 async fn release(lock: AdvisoryLock, mut session: PgListener) -> Result<(), Error> {
-    let patience = lock.probe_interval().saturating_mul(2);
+    let patience = patience(lock.probe_interval());
     let lost = || Error::Lost {
         lock: Box::new(lock.for_error()),
     };
@@ -229,9 +236,9 @@ struct Released {
 
 async fn unlock(lock: &AdvisoryLock, session: &mut PgListener) -> Result<Released, sqlx::Error> {
     let message = session::unlock(lock);
-    let row = session
-        .acquire()
-        .await?
+    let conn = session.acquire().await?;
+    ready(conn).await?;
+    let row = conn
         .fetch_one(sqlx::raw_sql(AssertSqlSafe(message)))
         .await?;
     Ok(Released {

@@ -221,8 +221,9 @@ impl AdvisoryLock {
 
     /// How often a [`SessionGuard`](crate::SessionGuard) that is watched asks the server for a sign of life.
     ///
-    /// A connection that is closed is noticed at once and without asking. The probe is for a network that goes silent: the loss is
-    /// told at most twice this interval after that. It is a bare `Sync` message, which is no query and not seen as one.
+    /// A connection that is closed is noticed at once and without asking. The probe is for a network that goes silent: after this
+    /// interval without a word the server is asked, and given as long again to answer, or a second if that is shorter. It is a
+    /// bare `Sync` message, which is no query and not seen as one.
     ///
     /// If not set, 5 seconds.
     #[must_use]

@@ -35,20 +35,15 @@ async fn attempt(
     conn: PoolConnection<Postgres>,
     wait: Wait,
 ) -> Result<Option<PgTransaction<'static>>, Error> {
-    let begun = match (lock.isolation_level(), wait) {
-        (Some(Isolation::ReadCommitted), Wait::No) => {
-            return try_open(lock, conn, message::begin_read_committed()).await;
-        }
-        (None, Wait::No) => return try_open(lock, conn, message::begin()).await,
-        (Some(Isolation::ReadCommitted), _) => {
-            begin_with(conn, message::begin_read_committed_and_lock(lock, wait)).await
-        }
-        (None, _) => begin_with(conn, message::begin_and_lock(lock, wait)).await,
-        (Some(level), _) => {
-            return open_isolated(lock, conn, message::begin_isolated(lock, wait, level)).await;
-        }
-    };
-    match begun {
+    if let Some(level @ (Isolation::RepeatableRead | Isolation::Serializable)) =
+        lock.isolation_level()
+    {
+        return open_isolated(lock, conn, message::begin_isolated(lock, wait, level)).await;
+    }
+    if wait == Wait::No {
+        return try_open(lock, conn).await;
+    }
+    match begin_with(conn, message::begin_and_lock(lock, wait)).await {
         Ok(transaction) => Ok(Some(transaction)),
         Err(error) if state::is_lock_timeout(&error) => Ok(None),
         Err(error) => Err(state::failure(error, lock)),
@@ -59,9 +54,8 @@ async fn attempt(
 async fn try_open(
     lock: &AdvisoryLock,
     conn: PoolConnection<Postgres>,
-    message: String,
 ) -> Result<Option<PgTransaction<'static>>, Error> {
-    let begun = begin_with(conn, message).await;
+    let begun = begin_with(conn, message::begin(lock)).await;
     let mut transaction = OwnTransaction::new(begun.map_err(|error| state::failure(error, lock))?);
     let acquired = xact::try_lock(lock, transaction.get()).await?;
     Ok(Some(transaction.into_inner()).filter(|_| acquired))

@@ -15,14 +15,14 @@ use crate::{AdvisoryLock, Error};
 impl AdvisoryLock {
     /// Opens a transaction that holds the lock: begin, timeout and lock in one round trip.
     ///
-    /// It is an ordinary transaction of sqlx: commit it or roll it back, and dropping it rolls back. The lock is free when it has
-    /// ended; dropping it ends it in the background. Where a closure will do, [`transaction`](Self::transaction) is safer: it also ends a transaction whose owner was
-    /// dropped in the middle of a long statement.
+    /// It is an ordinary transaction of sqlx: commit it or roll it back, and dropping it rolls back, in the background. The lock is
+    /// free when it has ended. Where a closure will do, [`transaction`](Self::transaction) is safer: it also ends a
+    /// transaction whose owner was dropped in the middle of a long statement.
     ///
     /// The transaction is of the server's default isolation, unless [`isolation`](Self::isolation) says otherwise. If that default
     /// is not `READ COMMITTED`, its snapshot is older than the lock, and reads what was there before the wait: set the isolation.
-    /// While a statement runs, the server looks every 500 ms whether
-    /// this client is still there (`client_connection_check_interval`, set until the transaction ends).
+    /// While a statement runs, the server looks every 500 ms whether this client is still there
+    /// (`client_connection_check_interval`, set until the transaction ends).
     ///
     /// # Errors
     ///

@@ -186,11 +186,12 @@ async fn a_silent_network_is_noticed_within_the_bound() {
     watched.lost().await;
     let took = silent.elapsed();
     println!("a silent network was noticed after {took:?}, probing every {interval:?}");
-    assert!(took < interval * 2 + Duration::from_millis(300), "{took:?}");
+    let bound = interval + Duration::from_secs(1);
+    assert!(took < bound + Duration::from_millis(300), "{took:?}");
     let asked = Instant::now();
     assert!(released.release().await.unwrap_err().is_lost());
     assert!(
-        asked.elapsed() < interval * 2 + Duration::from_millis(300),
+        asked.elapsed() < bound + Duration::from_millis(300),
         "{:?}",
         asked.elapsed()
     );

@@ -24,8 +24,8 @@ const NOTICE_CLOSED_CLIENT: &str = concat!(
 const ISOLATION: &str = "pg_catalog.current_setting('transaction_isolation')";
 
 /// Opens a transaction that notices when its client is gone.
-pub(crate) fn begin() -> String {
-    format!("{NOTICE_CLOSED_CLIENT};BEGIN")
+pub(crate) fn begin(lock: &AdvisoryLock) -> String {
+    format!("{}{NOTICE_CLOSED_CLIENT};BEGIN", read_committed(lock))
 }
 
 /// Opens a transaction that holds the lock.
@@ -33,7 +33,16 @@ pub(crate) fn begin() -> String {
 /// `BEGIN` comes last: until then the message is one implicit transaction, which the server itself rolls back if the lock is
 /// not to be had, and which `BEGIN` makes explicit if it is. So the session is either in a transaction with the lock, or idle.
 pub(crate) fn begin_and_lock(lock: &AdvisoryLock, wait: Wait) -> String {
-    format!("{};BEGIN", wait_for(lock, wait))
+    format!("{}{};BEGIN", read_committed(lock), wait_for(lock, wait))
+}
+
+/// At `READ COMMITTED`, if it was asked for, whatever the server's default: there each statement sees what was committed before
+/// it, the wait included.
+fn read_committed(lock: &AdvisoryLock) -> &'static str {
+    match lock.isolation_level() {
+        Some(Isolation::ReadCommitted) => "SET TRANSACTION ISOLATION LEVEL READ COMMITTED;",
+        _ => "",
+    }
 }
 
 /// Opens a transaction that holds the lock and whose snapshot is younger than the grant. One row with one boolean is the
@@ -65,19 +74,6 @@ pub(crate) fn begin_isolated(lock: &AdvisoryLock, wait: Wait, isolation: Isolati
     let _ = write!(message, ";SELECT {ACQUIRED}");
     message
 }
-
-/// As [`begin_and_lock`], at `READ COMMITTED` whatever the server's default: there each statement sees what was committed
-/// before it, the wait included.
-pub(crate) fn begin_read_committed_and_lock(lock: &AdvisoryLock, wait: Wait) -> String {
-    format!("{READ_COMMITTED};{}", begin_and_lock(lock, wait))
-}
-
-/// As [`begin`], at `READ COMMITTED` whatever the server's default.
-pub(crate) fn begin_read_committed() -> String {
-    format!("{READ_COMMITTED};{}", begin())
-}
-
-const READ_COMMITTED: &str = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED";
 
 /// What an earlier statement of the message has found out.
 pub(super) const ACQUIRED: &str =
