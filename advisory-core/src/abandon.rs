@@ -15,8 +15,8 @@ use tokio::runtime::{Builder, Handle};
 use tokio::task::coop::unconstrained;
 use tokio::time::timeout;
 
-/// How long a rollback or a commit may take after its owner has gone, before its connection is closed.
-const GRACE: Duration = Duration::from_secs(1);
+/// How long a rollback, a commit or a release may take after its owner has gone, before its connection is closed.
+pub(crate) const GRACE: Duration = Duration::from_secs(1);
 
 /// A runtime that has ended: a task spawned on it is dropped, never run.
 static ENDED: LazyLock<Handle> = LazyLock::new(|| {
@@ -37,6 +37,12 @@ static ENDED: LazyLock<Handle> = LazyLock::new(|| {
 pub(crate) fn close<T>(owner: T) {
     let _ended = ENDED.enter();
     drop(owner);
+}
+
+/// Runs something that may drop a pooled connection, also where there is no runtime: there the connection is closed.
+pub(crate) fn in_context<T>(run: impl FnOnce() -> T) -> T {
+    let _ended = Handle::try_current().is_err().then(|| ENDED.enter());
+    run()
 }
 
 /// Lets a future that ends a transaction come to its end in the background, for a while; then closes its connection.

@@ -226,7 +226,7 @@ impl PoolScope {
         &mut self,
         body: F,
     ) -> impl Future<Output = Result<F::Output, Error>> {
-        until(&self.lock, gone(self.transaction.get()), body)
+        until(&self.lock, gone(&self.lock, self.transaction.get()), body)
     }
 
     /// Commits, or rolls back.

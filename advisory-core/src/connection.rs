@@ -86,15 +86,15 @@ impl<'c, C: AsMut<PgConnection> + Send> ConnectionScope<'c, C> {
         body: F,
     ) -> impl Future<Output = Result<F::Output, Error>> {
         let ours = self.state == State::Open;
-        let conn = self.conn.as_mut();
+        let (lock, conn) = (&self.lock, self.conn.as_mut());
         let lost = async move {
             if ours {
-                gone(conn).await;
+                gone(lock, conn).await;
             } else {
                 std::future::pending::<()>().await;
             }
         };
-        until(&self.lock, lost, body)
+        until(lock, lost, body)
     }
 
     /// Commits or rolls back, if the transaction is ours.

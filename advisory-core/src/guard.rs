@@ -1,17 +1,16 @@
 use std::fmt;
-use std::future::Future;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 
+use sqlx::Acquire as _;
 use sqlx::postgres::{PgConnection, PgListener};
-use sqlx::{Acquire as _, AssertSqlSafe, Connection as _, Executor as _, Row as _};
-use tokio::runtime::Handle;
-use tokio::sync::Mutex;
-use tokio::time::timeout;
+use tokio::time::{Sleep, sleep_until};
 
-use crate::abandon::{SettleOnDrop, close, poll_once, settle};
-use crate::executor::ready;
-use crate::sql::{session, state};
+use crate::abandon::{SettleOnDrop, close, settle};
+use crate::release::release;
+use crate::vigil::{Sign, Vigil};
 use crate::watch::until;
 use crate::{AdvisoryLock, Error};
 
@@ -27,25 +26,32 @@ use crate::{AdvisoryLock, Error};
 ///
 /// - when the connection closes, at once, by reading its socket;
 /// - when the network goes silent, after the interval of [`AdvisoryLock::probing`] and as long again, or a second if that is
-///   shorter, for an answer that does not come: 10 seconds if not set.
+///   shorter, for an answer that does not come: 10 seconds if not set. While a statement that was given up still runs on the
+///   session, only a closed connection shows.
 ///
-/// It does so while [`lost`](Self::lost) or [`until_lost`](Self::until_lost) is awaited. What must not be done twice belongs
-/// under the latter. The moments between the loss and its notice remain: what cannot bear them needs a transaction
-/// lock, whose writes fail with their session.
+/// It does so while [`lost`](Self::lost) or [`until_lost`](Self::until_lost) is awaited, in one long watch or in many short ones,
+/// and when [`is_lost`](Self::is_lost) is asked. What must not be done twice belongs under `until_lost`. The moments between
+/// the loss and its notice remain: what cannot bear them needs a transaction lock, whose writes fail with their session.
 #[must_use = "the lock is released when the guard is dropped"]
 pub struct SessionGuard {
     lock: AdvisoryLock,
-    /// Taken by what ends the guard.
-    session: Option<Mutex<PgListener>>,
-    lost: AtomicBool,
+    /// Never locked across an await, so that nobody who watches keeps another from it.
+    vigil: Mutex<State>,
+}
+
+enum State {
+    Held(Box<Vigil>),
+    Lost,
+    /// The session is in the hands of what ends the guard.
+    Ended,
 }
 
 impl SessionGuard {
     pub(crate) fn new(lock: AdvisoryLock, session: PgListener) -> Self {
+        let vigil = Box::new(Vigil::new(session, lock.probe_interval()));
         Self {
             lock,
-            session: Some(Mutex::new(session)),
-            lost: AtomicBool::new(false),
+            vigil: Mutex::new(State::Held(vigil)),
         }
     }
 
@@ -66,12 +72,19 @@ impl SessionGuard {
     /// # Cancel safety
     ///
     /// Nothing is sent, so nothing changes. A statement of yours that is dropped goes on on the server, and what is done
-    /// next with the guard waits for it: its release for a second, after which the connection is closed.
+    /// next with the guard waits for it: its release for a second, after which the connection is closed, and the lock goes with it
+    /// as soon as the server notices. Locks that you take here by hand are yours to release.
     pub async fn connection(&mut self) -> Result<&mut PgConnection, Error> {
+        let lost = || Error::Lost {
+            lock: Box::new(self.lock.for_error()),
+        };
         if self.is_lost() {
-            return Err(self.loss());
+            return Err(lost());
         }
-        Ok(self.session_mut().acquire().await?)
+        match self.vigil.get_mut().unwrap_or_else(PoisonError::into_inner) {
+            State::Held(vigil) => Ok(vigil.session.acquire().await?),
+            State::Lost | State::Ended => Err(lost()),
+        }
     }
 
     /// Releases the lock, and gives the connection back to its pool. One round trip.
@@ -80,17 +93,22 @@ impl SessionGuard {
     ///
     /// [`Error::Lost`] if the lock was not held any more: the session had ended, or something else has unlocked it. When the
     /// network is silent it is told after the interval of [`AdvisoryLock::probing`], or a second if that is shorter.
+    /// [`Error::Database`] if the server would not say; the connection is closed then, and the lock free.
     ///
     /// # Cancel safety
     ///
     /// Dropping the future lets the release go on in the background; if it is not done after a second, the connection is
     /// closed, which releases the lock as well.
     pub async fn release(mut self) -> Result<(), Error> {
-        if self.is_lost() {
-            return Err(self.loss());
+        if !self.is_lost()
+            && let State::Held(vigil) = self.end()
+        {
+            let release = release(self.lock.clone(), vigil);
+            return SettleOnDrop::new(Box::pin(release)).await;
         }
-        let release = release(self.lock.clone(), self.take_session());
-        SettleOnDrop::new(Box::pin(release)).await
+        Err(Error::Lost {
+            lock: Box::new(self.lock.for_error()),
+        })
     }
 
     /// Resolves when the session is gone, and the lock with it.
@@ -99,21 +117,22 @@ impl SessionGuard {
     ///
     /// Cancel safe: the lock stays held, and the next call goes on watching.
     pub async fn lost(&self) {
-        let mut session = self.session().lock().await;
-        while !self.was_lost() {
-            if !is_alive(&mut session, self.lock.probe_interval()).await {
-                self.lost.store(true, Ordering::Release);
-            }
-        }
+        let mut timer = None;
+        poll_fn(|cx| self.poll_lost(&mut timer, cx)).await;
     }
 
-    /// Whether the session is known to be gone. Looks at the socket, but asks nobody: a network that went silent does not show.
+    /// Whether the session is known to be gone. Looks at the socket, and at whether an answer is overdue, but waits for nothing.
     pub fn is_lost(&self) -> bool {
-        // Reading the socket takes the runtime that it belongs to.
-        if !self.was_lost() && Handle::try_current().is_ok() {
-            let _ = poll_once(self.lost());
+        let mut state = self.state();
+        let gone = match &mut *state {
+            State::Held(vigil) => matches!(vigil.look(None), Sign::Gone),
+            State::Lost => true,
+            State::Ended => false,
+        };
+        if gone {
+            lose(&mut state);
         }
-        self.was_lost()
+        gone
     }
 
     /// Runs a future for as long as the session lives.
@@ -132,117 +151,59 @@ impl SessionGuard {
         until(&self.lock, self.lost(), future)
     }
 
-    fn session(&self) -> &Mutex<PgListener> {
-        self.session.as_ref().expect(TAKEN)
-    }
-
-    fn session_mut(&mut self) -> &mut PgListener {
-        self.session.as_mut().expect(TAKEN).get_mut()
-    }
-
-    fn take_session(&mut self) -> PgListener {
-        self.session.take().expect(TAKEN).into_inner()
-    }
-
-    fn was_lost(&self) -> bool {
-        self.lost.load(Ordering::Acquire)
-    }
-
-    fn loss(&self) -> Error {
-        Error::Lost {
-            lock: Box::new(self.lock.for_error()),
+    fn poll_lost(&self, timer: &mut Option<Pin<Box<Sleep>>>, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            let due = {
+                let mut state = self.state();
+                let State::Held(vigil) = &mut *state else {
+                    return Poll::Ready(());
+                };
+                match vigil.look(Some(cx.waker())) {
+                    Sign::Alive(due) => due,
+                    Sign::Gone => {
+                        lose(&mut state);
+                        return Poll::Ready(());
+                    }
+                }
+            };
+            let Some(due) = due else {
+                return Poll::Pending;
+            };
+            let timer = timer.get_or_insert_with(|| Box::pin(sleep_until(due)));
+            timer.as_mut().reset(due);
+            if timer.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
         }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.vigil.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn end(&mut self) -> State {
+        std::mem::replace(&mut *self.state(), State::Ended)
     }
 }
 
-/// What takes the session is the last to see it.
-const TAKEN: &str = "BUG: the session was taken before the guard's end";
+/// Closes what is left of the session: it is not to be used again, and whatever it holds is free then.
+fn lose(state: &mut State) {
+    if let State::Held(vigil) = std::mem::replace(state, State::Lost) {
+        close(vigil);
+    }
+}
 
 impl fmt::Debug for SessionGuard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut guard = f.debug_struct("SessionGuard");
-        guard
-            .field("lock", &self.lock)
-            .field("lost", &self.lost)
-            .finish_non_exhaustive()
+        guard.field("lock", &self.lock).finish_non_exhaustive()
     }
 }
 
 impl Drop for SessionGuard {
     fn drop(&mut self) {
-        match self.session.take().map(Mutex::into_inner) {
-            None => {}
-            Some(session) if self.was_lost() => close(session),
-            Some(session) => settle(Box::pin(release(self.lock.clone(), session))),
+        if let State::Held(vigil) = self.end() {
+            settle(Box::pin(release(self.lock.clone(), vigil)));
         }
     }
-}
-
-/// How long the server may take to answer: an interval that is shorter than a busy server's breath would be taken for a loss.
-fn patience(interval: Duration) -> Duration {
-    interval.max(Duration::from_secs(1))
-}
-
-/// Waits for the end of the session, for one interval without asking and, if need be, for an answer after having asked.
-async fn is_alive(session: &mut PgListener, interval: Duration) -> bool {
-    match timeout(interval, session.try_recv()).await {
-        // Somebody listens on this connection: not our business, but a sign of life.
-        Ok(Ok(Some(_))) => true,
-        Ok(Ok(None) | Err(_)) => false,
-        Err(_) => matches!(timeout(patience(interval), ping(session)).await, Ok(Ok(()))),
-    }
-}
-
-async fn ping(session: &mut PgListener) -> Result<(), sqlx::Error> {
-    session.acquire().await?.ping().await
-}
-
-async fn release(lock: AdvisoryLock, mut session: PgListener) -> Result<(), Error> {
-    let patience = patience(lock.probe_interval());
-    let lost = || Error::Lost {
-        lock: Box::new(lock.for_error()),
-    };
-    match timeout(patience, unlock(&lock, &mut session)).await {
-        Ok(Ok(Released {
-            held: true,
-            in_transaction: false,
-        })) => Ok(()),
-        Ok(Ok(Released {
-            held,
-            in_transaction,
-        })) => {
-            if in_transaction {
-                tracing::warn!(%lock, "released inside an open transaction, which is rolled back: commit before you release");
-            }
-            close(session);
-            if held { Ok(()) } else { Err(lost()) }
-        }
-        // The server has answered, so the session still lives, in a transaction that was aborted; it ends here.
-        Ok(Err(error)) if state::is_answer(&error) && !state::is_end_of_session(&error) => {
-            close(session);
-            Ok(())
-        }
-        Ok(Err(_)) | Err(_) => {
-            close(session);
-            Err(lost())
-        }
-    }
-}
-
-struct Released {
-    held: bool,
-    in_transaction: bool,
-}
-
-async fn unlock(lock: &AdvisoryLock, session: &mut PgListener) -> Result<Released, sqlx::Error> {
-    let message = session::unlock(lock);
-    let conn = session.acquire().await?;
-    ready(conn).await?;
-    let row = conn
-        .fetch_one(sqlx::raw_sql(AssertSqlSafe(message)))
-        .await?;
-    Ok(Released {
-        held: row.try_get(0)?,
-        in_transaction: row.try_get(1)?,
-    })
 }

@@ -223,7 +223,10 @@ impl AdvisoryLock {
     ///
     /// A connection that is closed is noticed at once and without asking. The probe is for a network that goes silent: after this
     /// interval without a word the server is asked, and given as long again to answer, or a second if that is shorter. It is a
-    /// bare `Sync` message, which is no query and not seen as one.
+    /// bare `Sync` message, which is no query and not seen as one. The interval is at least 100 ms and at most a day.
+    ///
+    /// A body that runs beside a transaction (the attribute on a pool without `tx`) is asked every 500 ms, which also finds out
+    /// that its connection was closed; the answer may take as long as here.
     ///
     /// If not set, 5 seconds.
     #[must_use]

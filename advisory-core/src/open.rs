@@ -5,7 +5,7 @@ use sqlx::postgres::{PgPool, Postgres};
 use sqlx::{AssertSqlSafe, Executor as _, PgTransaction, Row as _, SqlSafeStr as _, Transaction};
 
 use crate::abandon::{CloseOnDrop, close};
-use crate::pool::connection;
+use crate::pool::{Abandoned, connection};
 use crate::sql::{message, state};
 use crate::transaction::OwnTransaction;
 use crate::wait::{Deadline, Wait};
@@ -18,19 +18,35 @@ pub(crate) async fn open(
     deadline: Deadline,
 ) -> Result<Option<PgTransaction<'static>>, Error> {
     let Some(interval) = lock.polling_interval() else {
-        let conn = connection(pool, deadline).await?;
-        return attempt(lock, conn, deadline.left()).await;
+        return attempt(lock, pool, deadline, None).await;
     };
     loop {
-        let conn = connection(pool, deadline).await?;
-        let transaction = attempt(lock, conn, Wait::No).await?;
+        let transaction = attempt(lock, pool, deadline, Some(Wait::No)).await?;
         if transaction.is_some() || !deadline.pause(interval).await {
             return Ok(transaction);
         }
     }
 }
 
+/// One attempt, on a connection that nobody has left inside a transaction. Without a wait of its own it waits for what is left.
 async fn attempt(
+    lock: &AdvisoryLock,
+    pool: &PgPool,
+    deadline: Deadline,
+    wait: Option<Wait>,
+) -> Result<Option<PgTransaction<'static>>, Error> {
+    let mut abandoned = Abandoned::default();
+    loop {
+        let conn = connection(pool, deadline).await?;
+        let wait = wait.unwrap_or_else(|| deadline.left());
+        match attempt_on(lock, conn, wait).await {
+            Err(error) if abandoned.is_one_more(&error) => {}
+            outcome => return outcome,
+        }
+    }
+}
+
+async fn attempt_on(
     lock: &AdvisoryLock,
     conn: PoolConnection<Postgres>,
     wait: Wait,

@@ -8,7 +8,7 @@ use tokio::runtime::Handle;
 use tokio::time::timeout;
 
 use crate::error::Holder;
-use crate::sql::holder;
+use crate::sql::{holder, state};
 use crate::wait::{Deadline, Wait};
 use crate::{AdvisoryLock, Error};
 
@@ -18,6 +18,22 @@ const EXPLANATION: Duration = Duration::from_millis(100);
 /// The least time a pool has to give a connection. A shorter wait for a lock would cut off the connection that is just being
 /// opened or checked, close it, and find the next one in the same state.
 const CHECK_OUT: Duration = Duration::from_millis(100);
+
+/// How many connections in a row may turn out to be inside a transaction that was abandoned.
+const MOST_ABANDONED: usize = 3;
+
+/// Counts the sessions that were ended under an attempt: see `sql::message::END_ABANDONED`.
+#[derive(Default)]
+pub(crate) struct Abandoned(usize);
+
+impl Abandoned {
+    /// Whether this was one more, and another connection is worth a try. A server that ends every session is told as it is.
+    pub(crate) fn is_one_more(&mut self, error: &Error) -> bool {
+        self.0 += 1;
+        let ended = matches!(error, Error::Database(error) if state::is_end_of_session(error));
+        ended && self.0 <= MOST_ABANDONED
+    }
+}
 
 /// A connection of the pool, within the deadline if there is one.
 pub(crate) async fn connection(

@@ -6,7 +6,7 @@ use sqlx::{Acquire as _, AssertSqlSafe, Executor as _, Row as _};
 use crate::abandon::{CloseOnDrop, close};
 use crate::guard::SessionGuard;
 use crate::observe::observe;
-use crate::pool::{listener, refusal};
+use crate::pool::{Abandoned, listener, refusal};
 use crate::sql::{session, state};
 use crate::wait::{Deadline, Wait};
 use crate::{AdvisoryLock, Error};
@@ -85,19 +85,35 @@ async fn open(
     deadline: Deadline,
 ) -> Result<Option<SessionGuard>, Error> {
     let Some(interval) = lock.polling_interval() else {
-        let listener = listener(pool, deadline).await?;
-        return attempt(lock, listener, deadline.left()).await;
+        return attempt(lock, pool, deadline, None).await;
     };
     loop {
-        let listener = listener(pool, deadline).await?;
-        let guard = attempt(lock, listener, Wait::No).await?;
+        let guard = attempt(lock, pool, deadline, Some(Wait::No)).await?;
         if guard.is_some() || !deadline.pause(interval).await {
             return Ok(guard);
         }
     }
 }
 
+/// One attempt, on a connection that nobody has left inside a transaction. Without a wait of its own it waits for what is left.
 async fn attempt(
+    lock: &AdvisoryLock,
+    pool: &PgPool,
+    deadline: Deadline,
+    wait: Option<Wait>,
+) -> Result<Option<SessionGuard>, Error> {
+    let mut abandoned = Abandoned::default();
+    loop {
+        let listener = listener(pool, deadline).await?;
+        let wait = wait.unwrap_or_else(|| deadline.left());
+        match attempt_on(lock, listener, wait).await {
+            Err(error) if abandoned.is_one_more(&error) => {}
+            outcome => return outcome,
+        }
+    }
+}
+
+async fn attempt_on(
     lock: &AdvisoryLock,
     listener: PgListener,
     wait: Wait,

@@ -8,6 +8,7 @@ use sqlx::Connection as _;
 use sqlx::postgres::PgConnection;
 use tokio::time::{sleep, timeout};
 
+use crate::vigil::patience;
 use crate::{AdvisoryLock, Error};
 
 /// How often a connection that has nothing else to do is asked whether it is still there. It also keeps
@@ -21,21 +22,25 @@ pub(crate) fn until<F: Future>(
     lost: impl Future<Output = ()>,
     body: F,
 ) -> impl Future<Output = Result<F::Output, Error>> {
-    let (mut lost, mut body) = (Box::pin(lost), Box::pin(body));
+    let (mut lost, mut body) = (Box::pin(lost), Some(Box::pin(body)));
     poll_fn(move |cx| {
         if lost.as_mut().poll(cx).is_ready() {
+            // At once: who awaits this may keep it for long.
+            body = None;
             let lock = Box::new(lock.for_error());
             return Poll::Ready(Err(Error::Lost { lock }));
         }
+        let body = body.as_mut().expect("`until` polled after it was done");
         body.as_mut().poll(cx).map(Ok)
     })
 }
 
-/// Resolves when a connection that nobody else uses answers no more: within twice the interval.
-pub(crate) async fn gone(conn: &mut PgConnection) {
+/// Resolves when a connection that nobody else uses is closed, within the interval, or answers no more.
+pub(crate) async fn gone(lock: &AdvisoryLock, conn: &mut PgConnection) {
+    let patience = patience(lock.probe_interval());
     loop {
         sleep(INTERVAL).await;
-        if !matches!(timeout(INTERVAL, conn.ping()).await, Ok(Ok(()))) {
+        if !matches!(timeout(patience, conn.ping()).await, Ok(Ok(()))) {
             return;
         }
     }

@@ -356,3 +356,71 @@ async fn a_savepoint_of_the_users_is_left_alone() {
     tx.commit().await.unwrap();
     database.assert_nothing_leaked(&pool).await;
 }
+
+/// What sqlx leaves behind when its `begin` is dropped half-way: a pooled connection inside a transaction.
+async fn abandon_a_transaction(pool: &PgPool, statement: &'static str) {
+    let mut conn = pool.acquire().await.unwrap();
+    let _ = conn.execute(statement).await;
+}
+
+/// What somebody else has abandoned is neither committed with ours nor joined by it.
+#[tokio::test]
+async fn a_transaction_that_was_abandoned_in_the_pool_is_not_ours() {
+    let database = Database::new().await;
+    let pool = with_table(&database, 1).await;
+    let abandoned = "BEGIN ISOLATION LEVEL REPEATABLE READ; INSERT INTO written VALUES ('theirs')";
+    let limit = Duration::from_secs(20);
+    for lock in [
+        AdvisoryLock::new("one"),
+        AdvisoryLock::new("one").timeout(limit),
+        AdvisoryLock::all(["one", "two"]),
+    ] {
+        let isolated = lock
+            .clone()
+            .isolation(advisory_core::Isolation::Serializable);
+        abandon_a_transaction(&pool, abandoned).await;
+        let mut tx = lock.begin(&pool).await.unwrap();
+        let level: String = sqlx::query_scalar("SHOW transaction_isolation")
+            .fetch_one(&mut *tx)
+            .await
+            .unwrap();
+        assert_eq!(level, "read committed");
+        tx.commit().await.unwrap();
+
+        abandon_a_transaction(&pool, abandoned).await;
+        lock.try_begin(&pool)
+            .await
+            .unwrap()
+            .unwrap()
+            .commit()
+            .await
+            .unwrap();
+        abandon_a_transaction(&pool, abandoned).await;
+        isolated.begin(&pool).await.unwrap().commit().await.unwrap();
+        abandon_a_transaction(&pool, abandoned).await;
+        isolated
+            .try_begin(&pool)
+            .await
+            .unwrap()
+            .unwrap()
+            .commit()
+            .await
+            .unwrap();
+        abandon_a_transaction(&pool, abandoned).await;
+        lock.acquire(&pool).await.unwrap().release().await.unwrap();
+        abandon_a_transaction(&pool, abandoned).await;
+        lock.try_acquire(&pool)
+            .await
+            .unwrap()
+            .unwrap()
+            .release()
+            .await
+            .unwrap();
+    }
+    let written: i64 = sqlx::query_scalar("SELECT count(*) FROM written")
+        .fetch_one(&pool)
+        .await
+        .unwrap();
+    assert_eq!(written, 0);
+    database.assert_nothing_leaked(&pool).await;
+}

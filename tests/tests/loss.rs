@@ -1,5 +1,6 @@
 //! A holder whose session is gone is told, and stops.
 
+use std::pin::pin;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -199,6 +200,178 @@ async fn a_silent_network_is_noticed_within_the_bound() {
 
     // The pool has its places back, and when the network is there again, nobody holds anything.
     proxy.set_silent(false);
+    database.assert_nothing_leaked(&pool).await;
+}
+
+#[tokio::test]
+async fn many_short_watches_see_as_much_as_a_long_one() {
+    let database = Database::new().await;
+    let proxy = Proxy::start(&database).await;
+    let pool = proxy.pool(1).await;
+    let guard = AdvisoryLock::new("leader")
+        .probing(Duration::from_millis(300))
+        .acquire(&pool)
+        .await
+        .unwrap();
+    proxy.set_silent(true);
+    let noticed = async {
+        while guard
+            .until_lost(tokio::time::sleep(Duration::from_millis(20)))
+            .await
+            .is_ok()
+        {}
+    };
+    timeout(Duration::from_secs(10), noticed)
+        .await
+        .expect("the silence is noticed");
+    proxy.set_silent(false);
+    drop(guard);
+    database.assert_nothing_leaked(&pool).await;
+}
+
+#[tokio::test]
+async fn a_watcher_that_is_not_polled_blinds_nobody() {
+    let database = Database::new().await;
+    let pool = database.pool(2).await;
+    let guard = acquire(&pool).await;
+    let mut first = pin!(guard.lost());
+    assert!(futures_util::poll!(first.as_mut()).is_pending());
+    let (second, third) = (guard.lost(), guard.until_lost(std::future::pending::<()>()));
+    let all = async { tokio::join!(second, third, terminate_holders(&database)) };
+    let ((), third, ()) = timeout(Duration::from_secs(10), all).await.unwrap();
+    assert!(third.unwrap_err().is_lost());
+    assert!(guard.is_lost());
+    first.await;
+}
+
+#[tokio::test]
+async fn a_look_sees_the_loss_whoever_watches_besides() {
+    let database = Database::new().await;
+    let pool = database.pool(2).await;
+    let guard = acquire(&pool).await;
+    let mut watcher = pin!(guard.lost());
+    assert!(futures_util::poll!(watcher.as_mut()).is_pending());
+    terminate_holders(&database).await;
+    let looked = async {
+        while !guard.is_lost() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    timeout(Duration::from_secs(10), looked).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_statement_that_was_given_up_is_not_a_loss() {
+    let database = Database::new().await;
+    let pool = database.pool(1).await;
+    for statement in [
+        "SELECT pg_sleep(2)",
+        "SET statement_timeout = '300ms'; SELECT pg_sleep(60)",
+    ] {
+        let lock = AdvisoryLock::new("leader").probing(Duration::from_millis(100));
+        let mut guard = lock.acquire(&pool).await.unwrap();
+        let conn = guard.connection().await.unwrap();
+        assert!(
+            timeout(Duration::from_millis(50), conn.execute(statement))
+                .await
+                .is_err()
+        );
+        guard
+            .until_lost(
+                database.wait_until_backends("the end of the statement", |backends| {
+                    backends
+                        .iter()
+                        .all(|backend| backend.state.as_deref() == Some("idle"))
+                }),
+            )
+            .await
+            .unwrap();
+        assert!(
+            timeout(Duration::from_millis(1_500), guard.lost())
+                .await
+                .is_err()
+        );
+        guard.release().await.unwrap();
+        pool.execute("RESET statement_timeout").await.unwrap();
+    }
+    database.assert_nothing_leaked(&pool).await;
+}
+
+/// sqlx counts one answer too few for it. Whatever is made of that, nothing panics and nothing is left.
+#[tokio::test]
+async fn a_copy_that_was_given_up_does_no_harm() {
+    let database = Database::new().await;
+    let pool = database.pool(1).await;
+    for looks in [true, false] {
+        let mut guard = acquire(&pool).await;
+        {
+            let conn = guard.connection().await.unwrap();
+            let mut copy = conn
+                .copy_out_raw("COPY (SELECT generate_series(1, 3)) TO STDOUT")
+                .await
+                .unwrap();
+            futures_util::StreamExt::next(&mut copy)
+                .await
+                .unwrap()
+                .unwrap();
+        }
+        if looks {
+            let _ = timeout(Duration::from_millis(200), guard.lost()).await;
+            let _ = guard.is_lost();
+        }
+        let _ = timeout(Duration::from_secs(10), guard.release())
+            .await
+            .unwrap();
+        database.assert_nothing_leaked(&pool).await;
+    }
+}
+
+#[tokio::test]
+async fn the_body_is_gone_when_the_loss_is_told() {
+    let database = Database::new().await;
+    let pool = database.pool(2).await;
+    let guard = acquire(&pool).await;
+    let inside = std::sync::Arc::new(());
+    let captured = inside.clone();
+    let mut run = pin!(guard.until_lost(async move {
+        std::future::pending::<()>().await;
+        drop(captured);
+    }));
+    let (lost, ()) = tokio::join!(run.as_mut(), terminate_holders(&database));
+    assert!(lost.unwrap_err().is_lost());
+    assert_eq!(
+        std::sync::Arc::strong_count(&inside),
+        1,
+        "the body still holds what it took"
+    );
+}
+
+#[tokio::test]
+async fn an_interval_of_zero_is_not_a_loss() {
+    let database = Database::new().await;
+    let pool = database.pool(1).await;
+    let guard = AdvisoryLock::new("leader")
+        .probing(Duration::ZERO)
+        .acquire(&pool)
+        .await
+        .unwrap();
+    assert!(
+        timeout(Duration::from_millis(500), guard.lost())
+            .await
+            .is_err()
+    );
+    guard.release().await.unwrap();
+    let guard = AdvisoryLock::new("leader")
+        .probing(Duration::MAX)
+        .acquire(&pool)
+        .await
+        .unwrap();
+    assert!(
+        timeout(Duration::from_millis(50), guard.lost())
+            .await
+            .is_err()
+    );
+    guard.release().await.unwrap();
     database.assert_nothing_leaked(&pool).await;
 }
 

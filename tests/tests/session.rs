@@ -296,15 +296,55 @@ async fn a_session_lock_and_a_transaction_lock_nest_both_ways() {
 }
 
 #[tokio::test]
-async fn released_inside_an_open_transaction_the_connection_does_not_go_back() {
+async fn released_inside_an_open_transaction_it_is_free_and_the_connection_does_not_go_back() {
     let database = Database::new().await;
-    let pool = database.pool(1).await;
+    let (pool, other) = (database.pool(1).await, database.pool(1).await);
+    let lock = AdvisoryLock::new("one");
     for statement in ["BEGIN", "BEGIN; SELECT 1/0"] {
-        let mut guard = AdvisoryLock::new("one").acquire(&pool).await.unwrap();
-        let _ = guard.connection().await.unwrap().execute(statement).await;
-        guard.release().await.unwrap();
+        for _ in 0..20 {
+            let mut guard = lock.acquire(&pool).await.unwrap();
+            let _ = guard.connection().await.unwrap().execute(statement).await;
+            guard.release().await.unwrap();
+            let free = lock.try_acquire(&other).await.unwrap();
+            free.expect("free as soon as it is released")
+                .release()
+                .await
+                .unwrap();
+        }
         database.assert_nothing_leaked(&pool).await;
     }
+}
+
+#[tokio::test]
+async fn a_lock_that_was_reset_away_is_lost() {
+    let database = Database::new().await;
+    let pool = database.pool(2).await;
+    let lock = AdvisoryLock::new("one");
+    for statement in ["DISCARD ALL", "SELECT pg_advisory_unlock_all()"] {
+        let mut guard = lock.acquire(&pool).await.unwrap();
+        guard
+            .connection()
+            .await
+            .unwrap()
+            .execute(statement)
+            .await
+            .unwrap();
+        let other = lock.try_acquire(&pool).await.unwrap().unwrap();
+        assert!(guard.release().await.unwrap_err().is_lost());
+        assert_eq!(database.advisory_locks().await.len(), 1);
+        other.release().await.unwrap();
+    }
+    // Settings alone are not the lock.
+    let mut guard = lock.acquire(&pool).await.unwrap();
+    guard
+        .connection()
+        .await
+        .unwrap()
+        .execute("RESET ALL")
+        .await
+        .unwrap();
+    guard.release().await.unwrap();
+    database.assert_nothing_leaked(&pool).await;
 }
 
 #[tokio::test]

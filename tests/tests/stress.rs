@@ -186,7 +186,8 @@ async fn run(pool: &PgPool, sections: &Sections, plan: &Plan) -> Result<bool, Er
             on_connection(&mut conn, sections, plan).await?;
         }
         joining => {
-            let mut tx = pool.begin().await?;
+            // sqlx's own `begin`, dropped half-way, leaves a transaction open in the pool.
+            let mut tx = AdvisoryLock::all([0_i64; 0]).begin(pool).await?;
             let acquired = match joining {
                 "acquire_xact" => lock.acquire_xact(&mut tx).await.map(|()| true)?,
                 "try_acquire_xact" => lock.try_acquire_xact(&mut tx).await?,

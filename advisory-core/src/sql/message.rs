@@ -23,9 +23,16 @@ const NOTICE_CLOSED_CLIENT: &str = concat!(
 /// The isolation level of the transaction, in words; a column of every message that joins one.
 const ISOLATION: &str = "pg_catalog.current_setting('transaction_isolation')";
 
+/// Ends the session, with an error of class `57P`, if it is inside a transaction already: somebody has given up a `begin` of
+/// sqlx's half-way, and the pool has handed the connection on. What was abandoned would be committed with ours, or abort it.
+/// A message of its own begins its own transaction, at its own time.
+pub(super) const END_ABANDONED: &str = "SELECT CASE WHEN pg_catalog.transaction_timestamp() OPERATOR(pg_catalog.<>) \
+    pg_catalog.statement_timestamp() THEN pg_catalog.pg_terminate_backend(pg_catalog.pg_backend_pid()) END";
+
 /// Opens a transaction that notices when its client is gone.
 pub(crate) fn begin(lock: &AdvisoryLock) -> String {
-    format!("{}{NOTICE_CLOSED_CLIENT};BEGIN", read_committed(lock))
+    let first = read_committed(lock);
+    format!("{first}{END_ABANDONED};{NOTICE_CLOSED_CLIENT};BEGIN")
 }
 
 /// Opens a transaction that holds the lock.
@@ -33,7 +40,8 @@ pub(crate) fn begin(lock: &AdvisoryLock) -> String {
 /// `BEGIN` comes last: until then the message is one implicit transaction, which the server itself rolls back if the lock is
 /// not to be had, and which `BEGIN` makes explicit if it is. So the session is either in a transaction with the lock, or idle.
 pub(crate) fn begin_and_lock(lock: &AdvisoryLock, wait: Wait) -> String {
-    format!("{}{};BEGIN", read_committed(lock), wait_for(lock, wait))
+    let first = read_committed(lock);
+    format!("{first}{END_ABANDONED};{};BEGIN", wait_for(lock, wait))
 }
 
 /// At `READ COMMITTED`, if it was asked for, whatever the server's default: there each statement sees what was committed before
@@ -54,10 +62,13 @@ fn read_committed(lock: &AdvisoryLock) -> &'static str {
 pub(crate) fn begin_isolated(lock: &AdvisoryLock, wait: Wait, isolation: Isolation) -> String {
     let (mut message, tried) = match wait {
         Wait::No => (
-            NOTICE_CLOSED_CLIENT.to_owned(),
+            format!("{END_ABANDONED};{NOTICE_CLOSED_CLIENT}"),
             Function::TryXactLock.all(lock),
         ),
-        _ => (wait_for(lock, wait), "true".to_owned()),
+        _ => (
+            format!("{END_ABANDONED};{}", wait_for(lock, wait)),
+            "true".to_owned(),
+        ),
     };
     let _ = write!(
         message,

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::literal::{Calls, Function};
-use super::message::{ACQUIRED, if_acquired, wait_alone};
+use super::message::{ACQUIRED, END_ABANDONED, if_acquired, wait_alone};
 use crate::AdvisoryLock;
 use crate::wait::Wait;
 
@@ -22,7 +22,11 @@ const SETTINGS: [(&str, &str); 2] = [
 /// there is nothing left to wait for. A session lock whose wait fails may have been granted all the same; a transaction lock
 /// is gone with its transaction. So a timeout leaves nothing behind.
 pub(crate) fn lock(lock: &AdvisoryLock, wait: Wait) -> String {
-    let mut message = format!("SELECT {};{}", settings(), wait_alone(lock, wait));
+    let mut message = format!(
+        "{END_ABANDONED};SELECT {};{}",
+        settings(),
+        wait_alone(lock, wait)
+    );
     if let Some(call) = Function::Lock.call(lock) {
         let _ = write!(message, ";SELECT true,{call}");
         return message;
@@ -38,14 +42,14 @@ pub(crate) fn lock(lock: &AdvisoryLock, wait: Wait) -> String {
 pub(crate) fn try_lock(lock: &AdvisoryLock) -> String {
     if let Some(call) = Function::TryLock.call(lock) {
         return format!(
-            "SELECT CASE WHEN {call} THEN ({}) IS NOT NULL ELSE false END",
+            "{END_ABANDONED};SELECT CASE WHEN {call} THEN ({}) IS NOT NULL ELSE false END",
             settings()
         );
     }
     // Transaction locks first: if some key is not to be had, the others are gone with the implicit transaction.
     let tried = Function::TryXactLock.all(lock);
     let mut message = format!(
-        "SELECT pg_catalog.set_config('advisory.acquired',({tried})::pg_catalog.text,true)"
+        "{END_ABANDONED};SELECT pg_catalog.set_config('advisory.acquired',({tried})::pg_catalog.text,true)"
     );
     if_acquired(&mut message, Function::Lock, lock);
     let settings = settings();
@@ -56,12 +60,18 @@ pub(crate) fn try_lock(lock: &AdvisoryLock) -> String {
     message
 }
 
+/// Ends a transaction that was aborted, in which nothing else is answered.
+pub(crate) const ROLLBACK: &str = "ROLLBACK";
+
 /// Releases the lock. One row: whether every key was held, and whether a transaction is open.
 pub(crate) fn unlock(lock: &AdvisoryLock) -> String {
     let released = Function::Unlock.all(lock);
     let restored = SETTINGS.map(|(name, _)| {
+        // Empty if the session was reset meanwhile; then there is nothing to put back.
+        let kept = format!("pg_catalog.current_setting('advisory.{name}',true)");
         format!(
-            "pg_catalog.set_config('{name}',pg_catalog.current_setting('advisory.{name}'),false)"
+            "pg_catalog.set_config('{name}',CASE WHEN {kept} OPERATOR(pg_catalog.<>) '' THEN {kept} \
+             ELSE pg_catalog.current_setting('{name}') END,false)"
         )
     });
     // A message of its own begins its own transaction.

@@ -1,6 +1,7 @@
 //! What the server's errors mean to a lock.
 
 use sqlx::error::DatabaseError;
+use sqlx::postgres::{PgDatabaseError, PgSeverity};
 
 use crate::{AdvisoryLock, Error};
 
@@ -15,19 +16,17 @@ const OUT_OF_MEMORY: &str = "53200";
 const INTEGRITY_OR_ROLLBACK: [&str; 2] = ["23", "40"];
 /// `in_failed_sql_transaction`: the transaction was aborted before.
 const IN_FAILED_SQL_TRANSACTION: &str = "25P02";
-/// `idle_in_transaction_session_timeout`: the server has ended the session.
-const IDLE_IN_TRANSACTION_TIMEOUT: &str = "25P03";
 
 /// Whether the server ended the wait because `lock_timeout` was over.
 pub(crate) fn is_lock_timeout(error: &sqlx::Error) -> bool {
     has_code(error, LOCK_NOT_AVAILABLE)
 }
 
-/// Whether the server has ended the session: class 57P, operator intervention, except a cancelled statement, and the timeouts of
-/// idle sessions.
+/// Whether the server has ended the session with this error.
 pub(crate) fn is_end_of_session(error: &sqlx::Error) -> bool {
-    let code = error.as_database_error().and_then(DatabaseError::code);
-    code.is_some_and(|code| code.starts_with("57P") || code == IDLE_IN_TRANSACTION_TIMEOUT)
+    let error = error.as_database_error();
+    let error = error.and_then(|error| error.try_downcast_ref::<PgDatabaseError>());
+    error.is_some_and(|error| matches!(error.severity(), PgSeverity::Fatal | PgSeverity::Panic))
 }
 
 /// Whether a transaction was refused at its end: a deferred constraint, a serialization failure.
