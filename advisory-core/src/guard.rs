@@ -100,15 +100,15 @@ impl SessionGuard {
     /// Dropping the future lets the release go on in the background; if it is not done after a second, the connection is
     /// closed, which releases the lock as well.
     pub async fn release(mut self) -> Result<(), Error> {
-        if !self.is_lost()
-            && let State::Held(vigil) = self.end()
-        {
-            let release = release(self.lock.clone(), vigil);
-            return SettleOnDrop::new(Box::pin(release)).await;
+        // No look before: the answer to the release says more than any.
+        match self.end() {
+            State::Held(vigil) => {
+                SettleOnDrop::new(Box::pin(release(self.lock.clone(), vigil))).await
+            }
+            State::Lost | State::Ended => Err(Error::Lost {
+                lock: Box::new(self.lock.for_error()),
+            }),
         }
-        Err(Error::Lost {
-            lock: Box::new(self.lock.for_error()),
-        })
     }
 
     /// Resolves when the session is gone, and the lock with it.
