@@ -245,6 +245,26 @@ async fn a_watcher_that_is_not_polled_blinds_nobody() {
 }
 
 #[tokio::test]
+async fn every_task_that_watches_is_told() {
+    let database = Database::new().await;
+    let pool = database.pool(2).await;
+    let guard = std::sync::Arc::new(acquire(&pool).await);
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..5 {
+        let guard = guard.clone();
+        tasks.spawn(async move { guard.until_lost(std::future::pending::<()>()).await });
+    }
+    terminate_holders(&database).await;
+    let told = timeout(Duration::from_secs(3), tasks.join_all())
+        .await
+        .expect("all are told, and at once");
+    assert!(
+        told.into_iter()
+            .all(|told| told.is_err_and(|error| error.is_lost()))
+    );
+}
+
+#[tokio::test]
 async fn a_look_sees_the_loss_whoever_watches_besides() {
     let database = Database::new().await;
     let pool = database.pool(2).await;
