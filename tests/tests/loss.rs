@@ -188,11 +188,11 @@ async fn a_silent_network_is_noticed_within_the_bound() {
     let took = silent.elapsed();
     println!("a silent network was noticed after {took:?}, probing every {interval:?}");
     let bound = interval + Duration::from_secs(1);
-    assert!(took < bound + Duration::from_millis(300), "{took:?}");
+    assert!(took < bound + Duration::from_secs(1), "{took:?}");
     let asked = Instant::now();
     assert!(released.release().await.unwrap_err().is_lost());
     assert!(
-        asked.elapsed() < bound + Duration::from_millis(300),
+        asked.elapsed() < bound + Duration::from_secs(1),
         "{:?}",
         asked.elapsed()
     );
