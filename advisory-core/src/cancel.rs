@@ -17,32 +17,34 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 /// Cancels the message with its tag if it is dropped before it is told that the message was answered.
 pub(crate) struct CancelOnDrop<'p> {
-    pool: Option<&'p PgPool>,
-    tag: String,
+    /// The pool beside which to cancel, and the tag to look for.
+    wait: Option<(&'p PgPool, String)>,
 }
 
 impl<'p> CancelOnDrop<'p> {
     pub(crate) fn new(pool: Option<&'p PgPool>) -> Self {
-        Self { pool, tag: tag() }
+        Self {
+            wait: pool.map(|pool| (pool, tag())),
+        }
     }
 
     /// The message, in which its backend can be recognised.
     pub(crate) fn tagged(&self, message: String) -> String {
-        match self.pool {
-            Some(_) => backend::tagged(&self.tag, &message),
+        match &self.wait {
+            Some((_, tag)) => backend::tagged(tag, &message),
             None => message,
         }
     }
 
     pub(crate) fn answered(mut self) {
-        self.pool = None;
+        self.wait = None;
     }
 }
 
 impl Drop for CancelOnDrop<'_> {
     fn drop(&mut self) {
-        if let (Some(pool), Ok(runtime)) = (self.pool, Handle::try_current()) {
-            let (options, tag) = (pool.connect_options(), std::mem::take(&mut self.tag));
+        if let (Some((pool, tag)), Ok(runtime)) = (self.wait.take(), Handle::try_current()) {
+            let options = pool.connect_options();
             runtime.spawn(async move {
                 match timeout(PATIENCE, cancel(&options, &tag)).await {
                     Ok(Ok(())) | Err(_) => {}

@@ -165,18 +165,9 @@ impl<'c, C: AsMut<PgConnection> + Send> ConnectionScope<'c, C> {
     }
 
     async fn refusal(&mut self, lock: &AdvisoryLock, deadline: Deadline) -> Error {
-        let waited = lock.not_acquired(&deadline, Vec::new());
-        match (
-            holder::ask(self.conn.as_mut(), holder::message(lock)).await,
-            waited,
-        ) {
-            (Ok(holders), Error::NotAcquired { lock, waited, .. }) => Error::NotAcquired {
-                lock,
-                waited,
-                holders,
-            },
-            (_, error) => error,
-        }
+        let waited = deadline.waited();
+        let found = holder::ask(self.conn.as_mut(), holder::message(lock)).await;
+        lock.not_acquired(waited, found.unwrap_or_default())
     }
 }
 

@@ -75,15 +75,12 @@ impl SessionGuard {
     /// next with the guard waits for it: its release for a second, after which the connection is closed, and the lock goes with it
     /// as soon as the server notices. Locks that you take here by hand are yours to release.
     pub async fn connection(&mut self) -> Result<&mut PgConnection, Error> {
-        let lost = || Error::Lost {
-            lock: Box::new(self.lock.for_error()),
-        };
         if self.is_lost() {
-            return Err(lost());
+            return Err(self.lock.loss());
         }
         match self.vigil.get_mut().unwrap_or_else(PoisonError::into_inner) {
             State::Held(vigil) => Ok(vigil.session.acquire().await?),
-            State::Lost | State::Ended => Err(lost()),
+            State::Lost | State::Ended => Err(self.lock.loss()),
         }
     }
 
@@ -105,9 +102,7 @@ impl SessionGuard {
             State::Held(vigil) => {
                 SettleOnDrop::new(Box::pin(release(self.lock.clone(), vigil))).await
             }
-            State::Lost | State::Ended => Err(Error::Lost {
-                lock: Box::new(self.lock.for_error()),
-            }),
+            State::Lost | State::Ended => Err(self.lock.loss()),
         }
     }
 

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use sqlx::postgres::{PgAdvisoryLockKey, PgPool};
 
-use crate::Key;
+use crate::error::Holder;
 use crate::name::{Listed, Names};
 use crate::scheme::KeyScheme;
 use crate::wait::Wait;
+use crate::{Error, Key};
 
 /// *What* to lock and *how long to wait*; the verbs say *where*.
 ///
@@ -287,6 +288,20 @@ impl AdvisoryLock {
             cancel_via: None,
             ..self.clone()
         }
+    }
+
+    pub(crate) fn not_acquired(&self, waited: Duration, holders: Vec<Holder>) -> Error {
+        let lock = Box::new(self.for_error());
+        Error::NotAcquired {
+            lock,
+            waited,
+            holders,
+        }
+    }
+
+    pub(crate) fn loss(&self) -> Error {
+        let lock = Box::new(self.for_error());
+        Error::Lost { lock }
     }
 
     fn on(keys: Keys) -> Self {

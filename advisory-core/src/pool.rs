@@ -69,15 +69,12 @@ async fn within<T>(
 
 /// The error that says who holds the lock, if that is to be found out quickly.
 pub(crate) async fn refusal(lock: &AdvisoryLock, pool: &PgPool, deadline: Deadline) -> Error {
-    let refused = lock.not_acquired(&deadline, Vec::new());
-    match (timeout(EXPLANATION, holders(lock, pool)).await, refused) {
-        (Ok(Ok(holders)), Error::NotAcquired { lock, waited, .. }) => Error::NotAcquired {
-            lock,
-            waited,
-            holders,
-        },
-        (_, refused) => refused,
-    }
+    let waited = deadline.waited();
+    let found = timeout(EXPLANATION, holders(lock, pool)).await;
+    lock.not_acquired(
+        waited,
+        found.unwrap_or_else(|_| Ok(Vec::new())).unwrap_or_default(),
+    )
 }
 
 async fn holders(lock: &AdvisoryLock, pool: &PgPool) -> Result<Vec<Holder>, sqlx::Error> {

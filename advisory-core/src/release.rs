@@ -14,14 +14,11 @@ use crate::{AdvisoryLock, Error};
 pub(crate) async fn release(lock: AdvisoryLock, vigil: Box<Vigil>) -> Result<(), Error> {
     let was_asked = vigil.was_asked();
     let mut session = vigil.session;
-    let lost = || Error::Lost {
-        lock: Box::new(lock.for_error()),
-    };
     if !answers_in_time(&mut session).await {
         close(session);
         // Either the server does not answer what a watcher has asked, or a statement that was given up still runs; that one the
         // server ends with the connection, and the lock with both.
-        return if was_asked { Err(lost()) } else { Ok(()) };
+        return if was_asked { Err(lock.loss()) } else { Ok(()) };
     }
     let unlocked = timeout(patience(lock.probe_interval()), unlock(&lock, &mut session)).await;
     match unlocked {
@@ -31,7 +28,7 @@ pub(crate) async fn release(lock: AdvisoryLock, vigil: Box<Vigil>) -> Result<(),
         })) => Ok(()),
         Ok(Ok(Released { held, .. })) => {
             close(session);
-            if held { Ok(()) } else { Err(lost()) }
+            if held { Ok(()) } else { Err(lock.loss()) }
         }
         Ok(Err(error)) if state::is_answer(&error) && !state::is_end_of_session(&error) => {
             close(session);
@@ -39,7 +36,7 @@ pub(crate) async fn release(lock: AdvisoryLock, vigil: Box<Vigil>) -> Result<(),
         }
         Ok(Err(_)) | Err(_) => {
             close(session);
-            Err(lost())
+            Err(lock.loss())
         }
     }
 }

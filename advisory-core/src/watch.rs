@@ -27,8 +27,7 @@ pub(crate) fn until<F: Future>(
         if lost.as_mut().poll(cx).is_ready() {
             // At once: who awaits this may keep it for long.
             body = None;
-            let lock = Box::new(lock.for_error());
-            return Poll::Ready(Err(Error::Lost { lock }));
+            return Poll::Ready(Err(lock.loss()));
         }
         let body = body.as_mut().expect("`until` polled after it was done");
         body.as_mut().poll(cx).map(Ok)

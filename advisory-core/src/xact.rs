@@ -56,7 +56,7 @@ impl AdvisoryLock {
         let joined = async {
             match join(self, executor.connection(), deadline, Refusal::Explained).await? {
                 Answer::Acquired => Ok(()),
-                Answer::Refused(holders) => Err(self.not_acquired(&deadline, holders)),
+                Answer::Refused(holders) => Err(self.not_acquired(deadline.waited(), holders)),
             }
         };
         observe(self, "xact", joined, |()| true).await
@@ -79,14 +79,6 @@ impl AdvisoryLock {
     /// transaction ends.
     pub async fn try_acquire_xact(&self, mut executor: impl LockExecutor) -> Result<bool, Error> {
         try_join(self, executor.connection(), self.try_wait()).await
-    }
-
-    pub(crate) fn not_acquired(&self, deadline: &Deadline, holders: Vec<Holder>) -> Error {
-        Error::NotAcquired {
-            lock: Box::new(self.for_error()),
-            waited: deadline.waited(),
-            holders,
-        }
     }
 }
 
@@ -114,11 +106,13 @@ async fn join(
         return Err(Error::NotInTransaction);
     }
     ready(conn).await?;
-    if let Some(interval) = lock.polling_interval() {
+    let interval = match deadline.wait() {
+        // Not to wait is to poll once.
+        Wait::No => Some(Duration::ZERO),
+        _ => lock.polling_interval(),
+    };
+    if let Some(interval) = interval {
         return poll(lock, conn, deadline, interval, refusal).await;
-    }
-    if deadline.wait() == Wait::No {
-        return at_once(lock, conn, refusal).await;
     }
     // Several keys go straight to the savepoint: those that were free would stay locked if the others never come.
     if lock.keys().len() == 1 && try_lock(lock, conn).await? {
@@ -144,17 +138,6 @@ async fn poll(
         }
     }
     Ok(Answer::Acquired)
-}
-
-async fn at_once(
-    lock: &AdvisoryLock,
-    conn: &mut PgConnection,
-    refusal: Refusal,
-) -> Result<Answer, Error> {
-    if try_all_or_none(lock, conn).await? {
-        return Ok(Answer::Acquired);
-    }
-    Ok(Answer::Refused(explain(lock, conn, refusal).await))
 }
 
 /// Asks without waiting, in a transaction that is rolled back if the answer is no.

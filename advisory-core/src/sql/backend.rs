@@ -23,9 +23,9 @@ pub(crate) async fn cancel(conn: &mut PgConnection, tag: &str) -> Result<bool, s
     Ok(!cancelled.is_empty())
 }
 
-/// Whether a transaction is open, also one that was begun behind sqlx's back: a message of its own begins its own transaction.
+/// Whether a transaction is open, also one that was begun behind sqlx's back.
 pub(crate) async fn is_in_transaction(conn: &mut PgConnection) -> Result<bool, sqlx::Error> {
-    let message = "SELECT pg_catalog.transaction_timestamp() OPERATOR(pg_catalog.<>) pg_catalog.statement_timestamp()";
+    let message = concat!("SELECT ", in_transaction!());
     conn.fetch_one(sqlx::raw_sql(message)).await?.try_get(0)
 }
 

@@ -25,9 +25,11 @@ const ISOLATION: &str = "pg_catalog.current_setting('transaction_isolation')";
 
 /// Ends the session, with an error of class `57P`, if it is inside a transaction already: somebody has given up a `begin` of
 /// sqlx's half-way, and the pool has handed the connection on. What was abandoned would be committed with ours, or abort it.
-/// A message of its own begins its own transaction, at its own time.
-pub(super) const END_ABANDONED: &str = "SELECT CASE WHEN pg_catalog.transaction_timestamp() OPERATOR(pg_catalog.<>) \
-    pg_catalog.statement_timestamp() THEN pg_catalog.pg_terminate_backend(pg_catalog.pg_backend_pid()) END";
+pub(super) const END_ABANDONED: &str = concat!(
+    "SELECT CASE WHEN ",
+    in_transaction!(),
+    " THEN pg_catalog.pg_terminate_backend(pg_catalog.pg_backend_pid()) END"
+);
 
 /// Opens a transaction that notices when its client is gone.
 pub(crate) fn begin(lock: &AdvisoryLock) -> String {

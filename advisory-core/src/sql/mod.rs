@@ -9,6 +9,13 @@ macro_rules! check_interval {
     };
 }
 
+/// Whether the message stands in a transaction that was begun before it; an expression. One of its own begins with it.
+macro_rules! in_transaction {
+    () => {
+        "pg_catalog.transaction_timestamp() OPERATOR(pg_catalog.<>) pg_catalog.statement_timestamp()"
+    };
+}
+
 pub(crate) mod backend;
 pub(crate) mod function;
 pub(crate) mod holder;

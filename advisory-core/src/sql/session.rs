@@ -74,10 +74,9 @@ pub(crate) fn unlock(lock: &AdvisoryLock) -> String {
              ELSE pg_catalog.current_setting('{name}') END,false)"
         )
     });
-    // A message of its own begins its own transaction.
     format!(
-        "SELECT {released},pg_catalog.transaction_timestamp() OPERATOR(pg_catalog.<>) \
-         pg_catalog.statement_timestamp(),{}",
+        concat!("SELECT {},", in_transaction!(), ",{}"),
+        released,
         restored.join(",")
     )
 }
