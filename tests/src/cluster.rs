@@ -21,12 +21,21 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    pub(crate) fn start(account: &Account, binaries: &Binaries) -> Result<Self, StartError> {
+    /// A new server with these settings besides the harness's own.
+    pub(crate) fn start(
+        account: &Account,
+        binaries: &Binaries,
+        settings: &[(&str, &str)],
+    ) -> Result<Self, StartError> {
         let failed = |reason| StartError::Failed {
             binaries: binaries.folder.to_string_lossy().into_owned(),
             reason,
         };
-        let keeper = Keeper::of_server(account, &binaries.folder).map_err(failed)?;
+        let arguments: Vec<_> = settings
+            .iter()
+            .map(|(name, value)| format!("--{name}={value}"))
+            .collect();
+        let keeper = Keeper::of_server(account, &binaries.folder, &arguments).map_err(failed)?;
         let cluster = Self { keeper };
         cluster.wait_until_ready().map_err(failed)?;
         Ok(cluster)

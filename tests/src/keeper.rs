@@ -21,20 +21,25 @@ pub(crate) struct Keeper {
 impl Keeper {
     /// Makes a folder.
     pub(crate) fn of_folder(account: &Account) -> Result<Self, String> {
-        Self::start(account, Path::new(""))
+        Self::start(account, Path::new(""), &[])
     }
 
     /// Makes a folder and starts a new server in it, whose data are in `data` and whose output is in `log`. The file
     /// `exit` appears when the server ends.
-    pub(crate) fn of_server(account: &Account, binaries: &Path) -> Result<Self, String> {
-        Self::start(account, binaries)
+    pub(crate) fn of_server(
+        account: &Account,
+        binaries: &Path,
+        arguments: &[String],
+    ) -> Result<Self, String> {
+        Self::start(account, binaries, arguments)
     }
 
-    fn start(account: &Account, binaries: &Path) -> Result<Self, String> {
+    fn start(account: &Account, binaries: &Path, arguments: &[String]) -> Result<Self, String> {
         let mut child = account
             .command("/bin/sh")
             .args(["-c", include_str!("keeper.sh"), "advisory-keeper"])
             .args([&base(), binaries])
+            .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())

@@ -55,11 +55,16 @@ impl Server {
 
     /// A private server more, gone when it is dropped.
     pub fn start() -> Result<Self, StartError> {
+        Self::start_with(&[])
+    }
+
+    /// As [`start`](Self::start), with these settings of `postgresql.conf` on top of the harness's own.
+    pub fn start_with(settings: &[(&str, &str)]) -> Result<Self, StartError> {
         let account = Account::for_server().map_err(|reason| StartError::NoServer {
             tried: vec![reason],
         })?;
         let binaries = choice::choose(&account)?;
-        let cluster = Cluster::start(&account, &binaries)?;
+        let cluster = Cluster::start(&account, &binaries, settings)?;
         Ok(Self {
             place: Place::Private(cluster),
             version: binaries.version,

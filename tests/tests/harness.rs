@@ -627,3 +627,21 @@ fn processes_of(folder: &Path) -> Vec<String> {
         .filter(|command| command.contains(folder))
         .collect()
 }
+
+#[tokio::test]
+async fn a_server_can_be_given_settings() {
+    let server = tokio::task::spawn_blocking(|| {
+        Server::start_with(&[("max_connections", "17"), ("wal_level", "logical")])
+    });
+    let server = server.await.unwrap().unwrap();
+    let database = Database::on(&server).await;
+    let mut conn = database.connection().await;
+    for (name, value) in [("max_connections", "17"), ("wal_level", "logical")] {
+        let found: String = sqlx::query_scalar("SELECT current_setting($1)")
+            .bind(name)
+            .fetch_one(&mut conn)
+            .await
+            .unwrap();
+        assert_eq!(found, value, "{name}");
+    }
+}
