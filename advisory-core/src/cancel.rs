@@ -1,7 +1,5 @@
 //! Takes a dropped wait on the caller's connection off the server's queue.
 
-use std::hash::{BuildHasher as _, RandomState};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgPool};
@@ -10,6 +8,7 @@ use tokio::runtime::Handle;
 use tokio::time::{sleep, timeout};
 
 use crate::sql::backend;
+use crate::tag::unique;
 
 /// How long to look for the wait: its message may still be on its way when the cancel is.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -24,7 +23,7 @@ pub(crate) struct CancelOnDrop<'p> {
 impl<'p> CancelOnDrop<'p> {
     pub(crate) fn new(pool: Option<&'p PgPool>) -> Self {
         Self {
-            wait: pool.map(|pool| (pool, tag())),
+            wait: pool.map(|pool| (pool, unique("advisory wait"))),
         }
     }
 
@@ -64,12 +63,4 @@ async fn cancel(options: &PgConnectOptions, tag: &str) -> Result<(), sqlx::Error
         sleep(PAUSE).await;
     }
     conn.close().await
-}
-
-/// Unique among all messages that a server can see.
-fn tag() -> String {
-    static COUNT: AtomicU64 = AtomicU64::new(0);
-    let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    let chance = RandomState::new().hash_one(count);
-    format!("advisory wait {}-{count}-{chance:x}", std::process::id())
 }

@@ -8,6 +8,7 @@ use sqlx_core::transaction::TransactionManager as _;
 
 use crate::abandon::poll_once;
 use crate::executor::ready;
+use crate::fitness::check_lock_on;
 use crate::observe::observe;
 use crate::sql::{backend, holder, message, state};
 use crate::wait::{Deadline, Wait};
@@ -118,22 +119,29 @@ impl<'c, C: AsMut<PgConnection> + Send> ConnectionScope<'c, C> {
             return Err(Error::Unsupported { what: what.into() });
         }
         ready(self.conn.as_mut()).await?;
-        if backend::is_in_transaction(self.conn.as_mut()).await? {
+        let surroundings = backend::surroundings(self.conn.as_mut()).await;
+        let (in_transaction, server) = surroundings.map_err(|error| state::failure(error, lock))?;
+        if in_transaction {
             let what = "the connection is in a transaction that sqlx does not know of; begin it with sqlx instead of a statement";
             return Err(Error::Unsupported { what: what.into() });
         }
         let Some(interval) = lock.polling_interval() else {
-            return self.attempt(lock, deadline.left()).await;
+            return self.attempt(lock, &server, deadline.left()).await;
         };
         loop {
-            let acquired = self.attempt(lock, Wait::No).await?;
+            let acquired = self.attempt(lock, &server, Wait::No).await?;
             if acquired || !deadline.pause(interval).await {
                 return Ok(acquired);
             }
         }
     }
 
-    async fn attempt(&mut self, lock: &AdvisoryLock, wait: Wait) -> Result<bool, Error> {
+    async fn attempt(
+        &mut self,
+        lock: &AdvisoryLock,
+        server: &str,
+        wait: Wait,
+    ) -> Result<bool, Error> {
         if wait == Wait::No {
             self.begin(message::begin(lock))
                 .await
@@ -146,7 +154,11 @@ impl<'c, C: AsMut<PgConnection> + Send> ConnectionScope<'c, C> {
             return Ok(acquired);
         }
         match self.begin(message::begin_and_lock(lock, wait)).await {
-            Ok(()) => Ok(true),
+            Ok(()) => {
+                // A transaction that fails here is rolled back with the scope.
+                check_lock_on(server, lock, self.conn.as_mut()).await?;
+                Ok(true)
+            }
             Err(error) if state::is_lock_timeout(&error) => Ok(false),
             Err(error) => Err(state::failure(error, lock)),
         }

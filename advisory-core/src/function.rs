@@ -3,9 +3,12 @@
 use std::time::Instant;
 
 use sqlx::Connection as _;
+use sqlx::postgres::PgConnection;
 
 use crate::executor::ready;
-use crate::sql::{function, state};
+use crate::fitness::check_lock_on;
+use crate::sql::function::{self, Answer};
+use crate::sql::state;
 use crate::{AdvisoryLock, Error, Key, LockExecutor};
 
 /// Waits for an exclusive lock that the session holds until [`unlock`] or its end (`pg_advisory_lock`).
@@ -23,9 +26,9 @@ use crate::{AdvisoryLock, Error, Key, LockExecutor};
 pub async fn lock(mut executor: impl LockExecutor, key: impl Into<Key>) -> Result<(), Error> {
     let key = key.into();
     ready(executor.connection()).await?;
-    function::lock(executor.connection(), key)
-        .await
-        .map_err(|error| failure(error, key))
+    let answer = function::lock(executor.connection(), key).await;
+    let answer = answer.map_err(|error| failure(error, key))?;
+    acquired(answer, executor.connection(), key).await.map(drop)
 }
 
 /// Waits for a shared lock that the session holds until [`unlock_shared`] or its end (`pg_advisory_lock_shared`).
@@ -44,9 +47,9 @@ pub async fn lock_shared(
 ) -> Result<(), Error> {
     let key = key.into();
     ready(executor.connection()).await?;
-    function::lock_shared(executor.connection(), key)
-        .await
-        .map_err(|error| failure(error, key))
+    let answer = function::lock_shared(executor.connection(), key).await;
+    let answer = answer.map_err(|error| failure(error, key))?;
+    acquired(answer, executor.connection(), key).await.map(drop)
 }
 
 /// Takes an exclusive session lock if it is free (`pg_try_advisory_lock`); `false` if not.
@@ -57,9 +60,9 @@ pub async fn lock_shared(
 pub async fn try_lock(mut executor: impl LockExecutor, key: impl Into<Key>) -> Result<bool, Error> {
     let key = key.into();
     ready(executor.connection()).await?;
-    function::try_lock(executor.connection(), key)
-        .await
-        .map_err(|error| failure(error, key))
+    let answer = function::try_lock(executor.connection(), key).await;
+    let answer = answer.map_err(|error| failure(error, key))?;
+    acquired(answer, executor.connection(), key).await
 }
 
 /// Takes a shared session lock if no one holds or waits for the exclusive one (`pg_try_advisory_lock_shared`); `false` if not.
@@ -73,9 +76,9 @@ pub async fn try_lock_shared(
 ) -> Result<bool, Error> {
     let key = key.into();
     ready(executor.connection()).await?;
-    function::try_lock_shared(executor.connection(), key)
-        .await
-        .map_err(|error| failure(error, key))
+    let answer = function::try_lock_shared(executor.connection(), key).await;
+    let answer = answer.map_err(|error| failure(error, key))?;
+    acquired(answer, executor.connection(), key).await
 }
 
 /// Releases an exclusive session lock once (`pg_advisory_unlock`). Returns what the server said: `false` if this session did not hold it.
@@ -125,9 +128,9 @@ pub async fn xact_lock(mut executor: impl LockExecutor, key: impl Into<Key>) -> 
     in_transaction(&mut executor)?;
     let started = Instant::now();
     ready(executor.connection()).await?;
-    function::xact_lock(executor.connection(), key)
-        .await
-        .map_err(|error| not_in_time(error, key, started))
+    let answer = function::xact_lock(executor.connection(), key).await;
+    let answer = answer.map_err(|error| not_in_time(error, key, started))?;
+    acquired(answer, executor.connection(), key).await.map(drop)
 }
 
 /// Waits for a shared lock that is held until the transaction ends (`pg_advisory_xact_lock_shared`).
@@ -146,9 +149,9 @@ pub async fn xact_lock_shared(
     in_transaction(&mut executor)?;
     let started = Instant::now();
     ready(executor.connection()).await?;
-    function::xact_lock_shared(executor.connection(), key)
-        .await
-        .map_err(|error| not_in_time(error, key, started))
+    let answer = function::xact_lock_shared(executor.connection(), key).await;
+    let answer = answer.map_err(|error| not_in_time(error, key, started))?;
+    acquired(answer, executor.connection(), key).await.map(drop)
 }
 
 /// Takes an exclusive lock until the transaction ends if it is free (`pg_try_advisory_xact_lock`); `false` if not.
@@ -167,9 +170,9 @@ pub async fn try_xact_lock(
     let key = key.into();
     in_transaction(&mut executor)?;
     ready(executor.connection()).await?;
-    function::try_xact_lock(executor.connection(), key)
-        .await
-        .map_err(|error| failure(error, key))
+    let answer = function::try_xact_lock(executor.connection(), key).await;
+    let answer = answer.map_err(|error| failure(error, key))?;
+    acquired(answer, executor.connection(), key).await
 }
 
 /// Takes a shared lock until the transaction ends if no one holds or waits for the exclusive one
@@ -187,9 +190,9 @@ pub async fn try_xact_lock_shared(
     let key = key.into();
     in_transaction(&mut executor)?;
     ready(executor.connection()).await?;
-    function::try_xact_lock_shared(executor.connection(), key)
-        .await
-        .map_err(|error| failure(error, key))
+    let answer = function::try_xact_lock_shared(executor.connection(), key).await;
+    let answer = answer.map_err(|error| failure(error, key))?;
+    acquired(answer, executor.connection(), key).await
 }
 
 /// Releases every advisory lock the session holds, exclusive and shared (`pg_advisory_unlock_all`).
@@ -207,6 +210,19 @@ pub async fn unlock_all(mut executor: impl LockExecutor) -> Result<(), Error> {
 fn in_transaction(executor: &mut impl LockExecutor) -> Result<(), Error> {
     let found = executor.connection().is_in_transaction();
     found.then_some(()).ok_or(Error::NotInTransaction)
+}
+
+/// What the server has answered, if it is to be believed.
+async fn acquired(
+    answer: Option<Answer>,
+    conn: &mut PgConnection,
+    key: Key,
+) -> Result<bool, Error> {
+    let Answer { acquired, server } = answer.ok_or_else(state::standby)?;
+    if acquired {
+        check_lock_on(&server, &key.into(), conn).await?;
+    }
+    Ok(acquired)
 }
 
 /// A transaction lock that timed out was not granted, or is free again with the transaction that the timeout has aborted.

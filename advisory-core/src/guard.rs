@@ -9,6 +9,7 @@ use sqlx::postgres::{PgConnection, PgListener};
 use tokio::time::{Sleep, sleep_until};
 
 use crate::abandon::{SettleOnDrop, close, settle};
+use crate::fencing::token;
 use crate::release::release;
 use crate::vigil::{Sign, Vigil};
 use crate::watch::until;
@@ -81,6 +82,27 @@ impl SessionGuard {
         match self.vigil.get_mut().unwrap_or_else(PoisonError::into_inner) {
             State::Held(vigil) => Ok(vigil.session.acquire().await?),
             State::Lost | State::Ended => Err(self.lock.loss()),
+        }
+    }
+
+    /// A number that is greater than any that was taken under the same lock before; see [`fencing_token`](crate::fencing_token)
+    /// for what it is good for, and what it is made of.
+    ///
+    /// One round trip, and a wait for the disk: when it returns, the record behind it is as safe as a commit, unless a transaction
+    /// is open on the [`connection`](Self::connection).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Lost`] when the session is gone.
+    ///
+    /// # Cancel safety
+    ///
+    /// As with a statement on the [`connection`](Self::connection).
+    pub async fn fencing_token(&mut self) -> Result<i64, Error> {
+        let token = token(self.connection().await?).await;
+        match token {
+            Err(_) if self.is_lost() => Err(self.lock.loss()),
+            token => token,
         }
     }
 

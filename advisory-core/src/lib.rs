@@ -77,6 +77,8 @@ mod cancel;
 mod connection;
 mod error;
 mod executor;
+mod fencing;
+mod fitness;
 mod function;
 mod guard;
 pub mod hygiene;
@@ -91,6 +93,7 @@ pub mod scheme;
 mod session;
 mod skipped;
 mod sql;
+mod tag;
 mod transaction;
 mod vigil;
 mod wait;
@@ -99,6 +102,7 @@ mod xact;
 
 pub use error::{Error, Holder};
 pub use executor::LockExecutor;
+pub use fencing::fencing_token;
 pub use function::{
     lock, lock_shared, try_lock, try_lock_shared, try_xact_lock, try_xact_lock_shared, unlock,
     unlock_all, unlock_shared, xact_lock, xact_lock_shared,

@@ -5,6 +5,7 @@ use sqlx::postgres::{PgPool, Postgres};
 use sqlx::{AssertSqlSafe, Executor as _, PgTransaction, Row as _, SqlSafeStr as _, Transaction};
 
 use crate::abandon::{CloseOnDrop, close};
+use crate::fitness::Fitness;
 use crate::pool::{Abandoned, connection};
 use crate::sql::{message, state};
 use crate::transaction::OwnTransaction;
@@ -28,6 +29,18 @@ pub(crate) async fn open(
     }
 }
 
+/// Has a look at the first lock of a pool.
+async fn checked(
+    lock: &AdvisoryLock,
+    pool: &PgPool,
+    transaction: PgTransaction<'static>,
+) -> Result<PgTransaction<'static>, Error> {
+    let mut transaction = OwnTransaction::new(transaction);
+    let conn = transaction.get();
+    Fitness::of(pool).check_lock(lock, conn).await?;
+    Ok(transaction.into_inner())
+}
+
 /// One attempt, on a connection that nobody has left inside a transaction. Without a wait of its own it waits for what is left.
 async fn attempt(
     lock: &AdvisoryLock,
@@ -41,6 +54,7 @@ async fn attempt(
         let wait = wait.unwrap_or_else(|| deadline.left());
         match attempt_on(lock, conn, wait).await {
             Err(error) if abandoned.is_one_more(&error) => {}
+            Ok(Some(transaction)) => return checked(lock, pool, transaction).await.map(Some),
             outcome => return outcome,
         }
     }

@@ -22,7 +22,7 @@ const CHECK_OUT: Duration = Duration::from_millis(100);
 /// How many connections in a row may turn out to be inside a transaction that was abandoned.
 const MOST_ABANDONED: usize = 3;
 
-/// Counts the sessions that were ended under an attempt: see `sql::message::END_ABANDONED`.
+/// Counts the sessions that were ended under an attempt: see `sql::message::PRELUDE`.
 #[derive(Default)]
 pub(crate) struct Abandoned(usize);
 

@@ -4,6 +4,7 @@ use sqlx::postgres::{PgListener, PgPool};
 use sqlx::{Acquire as _, AssertSqlSafe, Executor as _, Row as _};
 
 use crate::abandon::{CloseOnDrop, close};
+use crate::fitness::Fitness;
 use crate::guard::SessionGuard;
 use crate::observe::observe;
 use crate::pool::{Abandoned, listener, refusal};
@@ -102,11 +103,11 @@ async fn attempt(
     deadline: Deadline,
     wait: Option<Wait>,
 ) -> Result<Option<SessionGuard>, Error> {
+    let fitness = Fitness::of(pool);
     let mut abandoned = Abandoned::default();
     loop {
         let listener = listener(pool, deadline).await?;
-        let wait = wait.unwrap_or_else(|| deadline.left());
-        match attempt_on(lock, listener, wait).await {
+        match attempt_on(lock, listener, &fitness, deadline, wait).await {
             Err(error) if abandoned.is_one_more(&error) => {}
             outcome => return outcome,
         }
@@ -115,34 +116,48 @@ async fn attempt(
 
 async fn attempt_on(
     lock: &AdvisoryLock,
-    listener: PgListener,
-    wait: Wait,
+    mut listener: PgListener,
+    fitness: &Fitness,
+    deadline: Deadline,
+    wait: Option<Wait>,
 ) -> Result<Option<SessionGuard>, Error> {
-    let message = match wait {
-        Wait::No => session::try_lock(lock),
-        _ => session::lock(lock, wait),
+    let asked = async move {
+        let answer = ask(lock, &mut listener, fitness, deadline, wait).await;
+        (listener, answer)
     };
-    let (listener, answer) = CloseOnDrop::new(Box::pin(ask(listener, message))).await;
+    let (listener, answer) = CloseOnDrop::new(Box::pin(asked)).await;
     match answer {
         Ok(true) => Ok(Some(SessionGuard::new(lock.clone(), listener))),
         Ok(false) => Ok(None),
-        Err(error) if state::is_lock_timeout(&error) => Ok(None),
         // Whatever it was, the session may hold the lock now, or not.
         Err(error) => {
             close(listener);
-            Err(state::failure(error, lock))
+            Err(error)
         }
     }
 }
 
-async fn ask(mut listener: PgListener, message: String) -> (PgListener, Result<bool, sqlx::Error>) {
-    let answer = async {
-        let conn = (&mut listener).acquire().await?;
-        let rows = conn
-            .fetch_all(sqlx::raw_sql(AssertSqlSafe(message)))
-            .await?;
-        rows.last().ok_or(sqlx::Error::RowNotFound)?.try_get(0)
+/// Asks for the lock; the first time, whether the session is one, and whether the lock is held.
+async fn ask(
+    lock: &AdvisoryLock,
+    listener: &mut PgListener,
+    fitness: &Fitness,
+    deadline: Deadline,
+    wait: Option<Wait>,
+) -> Result<bool, Error> {
+    fitness.check_session(lock, listener, deadline).await?;
+    let message = match wait.unwrap_or_else(|| deadline.left()) {
+        Wait::No => session::try_lock(lock),
+        wait => session::lock(lock, wait),
     };
-    let answer = answer.await;
-    (listener, answer)
+    let conn = listener.acquire().await?;
+    let acquired = match conn.fetch_all(sqlx::raw_sql(AssertSqlSafe(message))).await {
+        Ok(rows) => rows.last().ok_or(sqlx::Error::RowNotFound)?.try_get(0)?,
+        Err(error) if state::is_lock_timeout(&error) => false,
+        Err(error) => return Err(state::failure(error, lock)),
+    };
+    if acquired {
+        fitness.check_lock(lock, conn).await?;
+    }
+    Ok(acquired)
 }

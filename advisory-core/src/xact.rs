@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use sqlx::postgres::PgConnection;
+use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, Row as _};
 
 use crate::cancel::CancelOnDrop;
 use crate::error::Holder;
 use crate::executor::ready;
+use crate::fitness::check_lock_on;
 use crate::observe::{observe, warn_of_old_snapshot};
 use crate::sql::{holder, message, state};
 use crate::wait::{Deadline, Wait};
@@ -119,7 +120,10 @@ async fn join(
         return Ok(Answer::Acquired);
     }
     match wait(lock, conn, deadline).await {
-        Ok(()) => Ok(Answer::Acquired),
+        Ok(row) => {
+            witness(lock, conn, &row).await?;
+            Ok(Answer::Acquired)
+        }
         Err(error) if state::is_answer(&error) => go_back(lock, conn, refusal, error).await,
         Err(error) => Err(state::failure(error, lock)),
     }
@@ -153,11 +157,14 @@ async fn try_all_or_none(lock: &AdvisoryLock, conn: &mut PgConnection) -> Result
 }
 
 async fn ask(lock: &AdvisoryLock, conn: &mut PgConnection, message: String) -> Result<bool, Error> {
-    let row = conn.fetch_one(sqlx::raw_sql(AssertSqlSafe(message))).await;
+    let row = conn
+        .fetch_optional(sqlx::raw_sql(AssertSqlSafe(message)))
+        .await;
     let row = row.map_err(|error| state::failure(error, lock))?;
-    let (acquired, isolation): (bool, &str) = (row.try_get(0)?, row.try_get(1)?);
+    let row = row.ok_or_else(state::standby)?;
+    let acquired = row.try_get(0)?;
     if acquired {
-        warn_of_old_snapshot(lock, isolation);
+        witness(lock, conn, &row).await?;
     }
     Ok(acquired)
 }
@@ -167,14 +174,18 @@ async fn wait(
     lock: &AdvisoryLock,
     conn: &mut PgConnection,
     deadline: Deadline,
-) -> Result<(), sqlx::Error> {
+) -> Result<PgRow, sqlx::Error> {
     let cancel = CancelOnDrop::new(lock.canceller());
     let message = cancel.tagged(message::lock_after_savepoint(lock, deadline.left()));
     let rows = conn.fetch_all(sqlx::raw_sql(AssertSqlSafe(message))).await;
     cancel.answered();
-    let last = rows?.pop().ok_or(sqlx::Error::RowNotFound)?;
-    warn_of_old_snapshot(lock, last.try_get(last.len() - 1)?);
-    Ok(())
+    rows?.pop().ok_or(sqlx::Error::RowNotFound)
+}
+
+/// Has a look at a grant, whose row ends with its circumstances.
+async fn witness(lock: &AdvisoryLock, conn: &mut PgConnection, row: &PgRow) -> Result<(), Error> {
+    warn_of_old_snapshot(lock, row.try_get(row.len() - 2)?);
+    check_lock_on(row.try_get(row.len() - 1)?, lock, conn).await
 }
 
 async fn send(conn: &mut PgConnection, message: &'static str) -> Result<(), sqlx::Error> {

@@ -23,10 +23,37 @@ pub(crate) async fn cancel(conn: &mut PgConnection, tag: &str) -> Result<bool, s
     Ok(!cancelled.is_empty())
 }
 
-/// Whether a transaction is open, also one that was begun behind sqlx's back.
-pub(crate) async fn is_in_transaction(conn: &mut PgConnection) -> Result<bool, sqlx::Error> {
-    let message = concat!("SELECT ", in_transaction!());
-    conn.fetch_one(sqlx::raw_sql(message)).await?.try_get(0)
+/// Whether a transaction is open, also one that was begun behind sqlx's back, and the server.
+pub(crate) async fn surroundings(conn: &mut PgConnection) -> Result<(bool, String), sqlx::Error> {
+    let message = concat!("SELECT ", in_transaction!(), ",", server!());
+    let row = conn.fetch_one(sqlx::raw_sql(message)).await?;
+    Ok((row.try_get(0)?, row.try_get(1)?))
+}
+
+/// Whether this session holds a key, and the server.
+pub(crate) async fn holds(
+    conn: &mut PgConnection,
+    key: Key,
+) -> Result<(bool, String), sqlx::Error> {
+    let (classid, objid, objsubid) = key.to_pg_locks();
+    let message = format!(
+        concat!(
+            "SELECT EXISTS(SELECT FROM pg_catalog.pg_locks AS l JOIN pg_catalog.pg_database AS d \
+             ON d.oid OPERATOR(pg_catalog.=) l.database \
+             WHERE l.locktype OPERATOR(pg_catalog.=) 'advisory' AND l.granted \
+             AND l.pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid() \
+             AND l.classid OPERATOR(pg_catalog.=) '{}'::pg_catalog.oid \
+             AND l.objid OPERATOR(pg_catalog.=) '{}'::pg_catalog.oid \
+             AND l.objsubid OPERATOR(pg_catalog.=) '{}'::pg_catalog.int2 \
+             AND d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()),",
+            server!()
+        ),
+        classid, objid, objsubid
+    );
+    let row = conn
+        .fetch_one(sqlx::raw_sql(AssertSqlSafe(message)))
+        .await?;
+    Ok((row.try_get(0)?, row.try_get(1)?))
 }
 
 /// The keys that this session holds, whatever for.

@@ -1,90 +1,152 @@
 //! PostgreSQL's advisory lock functions, one checked statement each.
+//!
+//! `query!` checks each statement when the library is made. It is sent with the key in place of its parameters, as one message of
+//! the simple protocol: behind a pooler that lends a session out for a transaction, a prepared statement can turn out to be
+//! somebody else's of the same name, and lock another key.
 
-use sqlx::postgres::PgConnection;
+use sqlx::postgres::{PgConnection, PgRow};
+use sqlx::{AssertSqlSafe, Execute as _, Executor as _, Row as _, SqlStr};
 
+use super::message::ON_PRIMARY;
 use crate::Key;
 
 type Result<T> = std::result::Result<T, sqlx::Error>;
 
-/// A function that returns `void`, in both key spaces.
-macro_rules! void {
-    ($name:ident, $bigint:literal, $int_pair:literal) => {
-        pub(crate) async fn $name(conn: &mut PgConnection, key: Key) -> Result<()> {
-            match key {
-                Key::BigInt(key) => sqlx::query!($bigint, key).execute(conn).await?,
-                Key::IntPair(a, b) => sqlx::query!($int_pair, a, b).execute(conn).await?,
-            };
-            Ok(())
+/// What a function that locks has answered.
+pub(crate) struct Answer {
+    /// False if the lock was not to be had.
+    pub(crate) acquired: bool,
+    /// Who says so: see `server!`.
+    pub(crate) server: String,
+}
+
+/// The text of a checked statement, in both key spaces.
+macro_rules! text {
+    ($key:expr, $bigint:literal, $int_pair:literal) => {
+        match $key {
+            Key::BigInt(key) => sqlx::query!($bigint, key).sql(),
+            Key::IntPair(a, b) => sqlx::query!($int_pair, a, b).sql(),
         }
     };
 }
 
-/// A function that returns `boolean`, in both key spaces.
-macro_rules! boolean {
+/// A function that waits and returns `void`; `None` on a standby.
+macro_rules! lock {
+    ($name:ident, $bigint:literal, $int_pair:literal) => {
+        pub(crate) async fn $name(conn: &mut PgConnection, key: Key) -> Result<Option<Answer>> {
+            let answered = ask_to_lock(conn, &text!(key, $bigint, $int_pair), key).await?;
+            let answer = |row: PgRow| {
+                Ok(Answer {
+                    acquired: true,
+                    server: row.try_get(1)?,
+                })
+            };
+            answered.map(answer).transpose()
+        }
+    };
+}
+
+/// A function that returns whether it has locked; `None` on a standby.
+macro_rules! try_lock {
+    ($name:ident, $bigint:literal, $int_pair:literal) => {
+        pub(crate) async fn $name(conn: &mut PgConnection, key: Key) -> Result<Option<Answer>> {
+            let answered = ask_to_lock(conn, &text!(key, $bigint, $int_pair), key).await?;
+            let answer = |row: PgRow| {
+                Ok(Answer {
+                    acquired: row.try_get(0)?,
+                    server: row.try_get(1)?,
+                })
+            };
+            answered.map(answer).transpose()
+        }
+    };
+}
+
+/// A function that returns whether it has unlocked.
+macro_rules! unlock {
     ($name:ident, $bigint:literal, $int_pair:literal) => {
         pub(crate) async fn $name(conn: &mut PgConnection, key: Key) -> Result<bool> {
-            match key {
-                Key::BigInt(key) => sqlx::query_scalar!($bigint, key).fetch_one(conn).await,
-                Key::IntPair(a, b) => sqlx::query_scalar!($int_pair, a, b).fetch_one(conn).await,
-            }
+            let statement = with_literals(&text!(key, $bigint, $int_pair), key);
+            conn.fetch_one(sqlx::raw_sql(AssertSqlSafe(statement)))
+                .await?
+                .try_get(0)
         }
     };
 }
 
-void!(
+lock!(
     lock,
     "SELECT pg_catalog.pg_advisory_lock($1)",
     "SELECT pg_catalog.pg_advisory_lock($1, $2)"
 );
-void!(
+lock!(
     lock_shared,
     "SELECT pg_catalog.pg_advisory_lock_shared($1)",
     "SELECT pg_catalog.pg_advisory_lock_shared($1, $2)"
 );
-boolean!(
+try_lock!(
     try_lock,
     r#"SELECT pg_catalog.pg_try_advisory_lock($1) AS "acquired!""#,
     r#"SELECT pg_catalog.pg_try_advisory_lock($1, $2) AS "acquired!""#
 );
-boolean!(
+try_lock!(
     try_lock_shared,
     r#"SELECT pg_catalog.pg_try_advisory_lock_shared($1) AS "acquired!""#,
     r#"SELECT pg_catalog.pg_try_advisory_lock_shared($1, $2) AS "acquired!""#
 );
-boolean!(
+unlock!(
     unlock,
     r#"SELECT pg_catalog.pg_advisory_unlock($1) AS "released!""#,
     r#"SELECT pg_catalog.pg_advisory_unlock($1, $2) AS "released!""#
 );
-boolean!(
+unlock!(
     unlock_shared,
     r#"SELECT pg_catalog.pg_advisory_unlock_shared($1) AS "released!""#,
     r#"SELECT pg_catalog.pg_advisory_unlock_shared($1, $2) AS "released!""#
 );
-void!(
+lock!(
     xact_lock,
     "SELECT pg_catalog.pg_advisory_xact_lock($1)",
     "SELECT pg_catalog.pg_advisory_xact_lock($1, $2)"
 );
-void!(
+lock!(
     xact_lock_shared,
     "SELECT pg_catalog.pg_advisory_xact_lock_shared($1)",
     "SELECT pg_catalog.pg_advisory_xact_lock_shared($1, $2)"
 );
-boolean!(
+try_lock!(
     try_xact_lock,
     r#"SELECT pg_catalog.pg_try_advisory_xact_lock($1) AS "acquired!""#,
     r#"SELECT pg_catalog.pg_try_advisory_xact_lock($1, $2) AS "acquired!""#
 );
-boolean!(
+try_lock!(
     try_xact_lock_shared,
     r#"SELECT pg_catalog.pg_try_advisory_xact_lock_shared($1) AS "acquired!""#,
     r#"SELECT pg_catalog.pg_try_advisory_xact_lock_shared($1, $2) AS "acquired!""#
 );
 
 pub(crate) async fn unlock_all(conn: &mut PgConnection) -> Result<()> {
-    sqlx::query!("SELECT pg_catalog.pg_advisory_unlock_all()")
-        .execute(conn)
-        .await?;
+    let statement = sqlx::query!("SELECT pg_catalog.pg_advisory_unlock_all()").sql();
+    conn.execute(sqlx::raw_sql(statement)).await?;
     Ok(())
+}
+
+async fn ask_to_lock(conn: &mut PgConnection, text: &SqlStr, key: Key) -> Result<Option<PgRow>> {
+    let statement = format!(
+        concat!("{},", server!(), "{}"),
+        with_literals(text, key),
+        ON_PRIMARY
+    );
+    conn.fetch_optional(sqlx::raw_sql(AssertSqlSafe(statement)))
+        .await
+}
+
+fn with_literals(text: &SqlStr, key: Key) -> String {
+    let text = text.as_str();
+    match key {
+        Key::BigInt(key) => text.replace("$1", &format!("'{key}'::pg_catalog.int8")),
+        Key::IntPair(a, b) => text
+            .replace("$1", &format!("'{a}'::pg_catalog.int4"))
+            .replace("$2", &format!("'{b}'::pg_catalog.int4")),
+    }
 }

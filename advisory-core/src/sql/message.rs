@@ -20,21 +20,30 @@ const NOTICE_CLOSED_CLIENT: &str = concat!(
     ",true)"
 );
 
-/// The isolation level of the transaction, in words; a column of every message that joins one.
-const ISOLATION: &str = "pg_catalog.current_setting('transaction_isolation')";
+/// What is to be known of a grant in the caller's transaction: its isolation level, in words, and the server.
+const CIRCUMSTANCES: &str = concat!(
+    "pg_catalog.current_setting('transaction_isolation'),",
+    server!()
+);
 
+/// On a primary; no row elsewhere.
+pub(super) const ON_PRIMARY: &str = " WHERE NOT pg_catalog.pg_is_in_recovery()";
+
+/// What every message begins with that is to find its session idle, and on a primary.
+///
 /// Ends the session, with an error of class `57P`, if it is inside a transaction already: somebody has given up a `begin` of
 /// sqlx's half-way, and the pool has handed the connection on. What was abandoned would be committed with ours, or abort it.
-pub(super) const END_ABANDONED: &str = concat!(
+pub(super) const PRELUDE: &str = concat!(
     "SELECT CASE WHEN ",
     in_transaction!(),
-    " THEN pg_catalog.pg_terminate_backend(pg_catalog.pg_backend_pid()) END"
+    " THEN pg_catalog.pg_terminate_backend(pg_catalog.pg_backend_pid()) END,",
+    refuse_standby!()
 );
 
 /// Opens a transaction that notices when its client is gone.
 pub(crate) fn begin(lock: &AdvisoryLock) -> String {
     let first = read_committed(lock);
-    format!("{first}{END_ABANDONED};{NOTICE_CLOSED_CLIENT};BEGIN")
+    format!("{first}{PRELUDE};{NOTICE_CLOSED_CLIENT};BEGIN")
 }
 
 /// Opens a transaction that holds the lock.
@@ -43,7 +52,7 @@ pub(crate) fn begin(lock: &AdvisoryLock) -> String {
 /// not to be had, and which `BEGIN` makes explicit if it is. So the session is either in a transaction with the lock, or idle.
 pub(crate) fn begin_and_lock(lock: &AdvisoryLock, wait: Wait) -> String {
     let first = read_committed(lock);
-    format!("{first}{END_ABANDONED};{};BEGIN", wait_for(lock, wait))
+    format!("{first}{PRELUDE};{};BEGIN", wait_for(lock, wait))
 }
 
 /// At `READ COMMITTED`, if it was asked for, whatever the server's default: there each statement sees what was committed before
@@ -64,11 +73,11 @@ fn read_committed(lock: &AdvisoryLock) -> &'static str {
 pub(crate) fn begin_isolated(lock: &AdvisoryLock, wait: Wait, isolation: Isolation) -> String {
     let (mut message, tried) = match wait {
         Wait::No => (
-            format!("{END_ABANDONED};{NOTICE_CLOSED_CLIENT}"),
+            format!("{PRELUDE};{NOTICE_CLOSED_CLIENT}"),
             Function::TryXactLock.all(lock),
         ),
         _ => (
-            format!("{END_ABANDONED};{}", wait_for(lock, wait)),
+            format!("{PRELUDE};{}", wait_for(lock, wait)),
             "true".to_owned(),
         ),
     };
@@ -119,7 +128,8 @@ macro_rules! savepoint {
 
 /// Waits for the lock inside a transaction, and leaves the way back open: see [`BACK_TO_SAVEPOINT`].
 pub(crate) fn lock_after_savepoint(lock: &AdvisoryLock, wait: Wait) -> String {
-    after_savepoint(&wait_for(lock, wait))
+    let wait = wait_for(lock, wait);
+    after_savepoint(&format!(concat!("SELECT ", refuse_standby!(), ";{}"), wait))
 }
 
 /// Runs statements that may fail inside a transaction, and leaves the way back open.
@@ -156,29 +166,30 @@ pub(crate) fn back_to_savepoint_and(statements: &str) -> String {
     )
 }
 
-/// Asks for the lock without waiting. One row: granted or not, and the isolation level. If it was not, some of several keys may
-/// be held.
+/// Asks for the lock without waiting. One row: granted or not, and the circumstances; none on a standby. If it was not granted, some
+/// of several keys may be held.
 pub(crate) fn try_lock(lock: &AdvisoryLock) -> String {
-    format!("SELECT {},{ISOLATION}", Function::TryXactLock.all(lock))
+    let acquired = Function::TryXactLock.all(lock);
+    format!("SELECT {acquired},{CIRCUMSTANCES}{ON_PRIMARY}")
 }
 
-/// Asks for several keys without waiting: all, or none. One row: granted or not, and the isolation level.
+/// Asks for several keys without waiting: all, or none. One row: granted or not, and the circumstances; none on a standby.
 ///
 /// The block's exception handler is a savepoint that costs no round trip and leaves no error in the server's log.
 pub(crate) fn try_lock_all_or_none(lock: &AdvisoryLock) -> String {
     let acquired = Function::TryXactLock.all(lock);
     format!(
         "DO LANGUAGE plpgsql $advisory$BEGIN \
-         IF NOT ({acquired}) THEN RAISE SQLSTATE 'AL000';END IF;\
+         IF pg_catalog.pg_is_in_recovery() OR NOT ({acquired}) THEN RAISE SQLSTATE 'AL000';END IF;\
          PERFORM pg_catalog.set_config('advisory.acquired','true',true);\
          EXCEPTION WHEN SQLSTATE 'AL000' THEN \
          PERFORM pg_catalog.set_config('advisory.acquired','false',true);\
          END$advisory$;\
-         SELECT pg_catalog.current_setting('advisory.acquired')::pg_catalog.bool,{ISOLATION}"
+         SELECT {ACQUIRED},{CIRCUMSTANCES}{ON_PRIMARY}"
     )
 }
 
-/// The wait, by a backend that notices when its client is gone. Its last row ends with the isolation level.
+/// The wait, by a backend that notices when its client is gone. Its last row ends with the circumstances.
 fn wait_for(lock: &AdvisoryLock, wait: Wait) -> String {
     format!("{NOTICE_CLOSED_CLIENT};{}", wait_alone(lock, wait))
 }
@@ -186,12 +197,12 @@ fn wait_for(lock: &AdvisoryLock, wait: Wait) -> String {
 pub(super) fn wait_alone(lock: &AdvisoryLock, wait: Wait) -> String {
     let Timeout { set, left, restore } = Timeout::of(wait);
     if let Some(call) = Function::XactLock.call(lock) {
-        return format!("SELECT {set}{call}{restore},{ISOLATION}");
+        return format!("SELECT {set}{call}{restore},{CIRCUMSTANCES}");
     }
     let mut message = format!("SELECT {set}true");
     for Calls { call, rows } in Function::XactLock.calls(lock) {
         let _ = write!(message, ";SELECT {left}{call} FROM {rows}");
     }
-    let _ = write!(message, ";SELECT true{restore},{ISOLATION}");
+    let _ = write!(message, ";SELECT true{restore},{CIRCUMSTANCES}");
     message
 }

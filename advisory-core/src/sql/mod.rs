@@ -16,7 +16,24 @@ macro_rules! in_transaction {
     };
 }
 
+/// Fails on a standby with `READ_ONLY_SQL_TRANSACTION`, and says nothing elsewhere; an expression. A standby grants locks, to the
+/// sessions of that standby alone.
+macro_rules! refuse_standby {
+    () => {
+        "CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_current_xact_id() END"
+    };
+}
+
+/// The database, and this run of its server, as nobody else calls it; an expression.
+macro_rules! server {
+    () => {
+        "pg_catalog.concat(pg_catalog.date_part('epoch',pg_catalog.pg_postmaster_start_time()),\
+         ' ',pg_catalog.current_database())"
+    };
+}
+
 pub(crate) mod backend;
+pub(crate) mod fencing;
 pub(crate) mod function;
 pub(crate) mod holder;
 mod literal;

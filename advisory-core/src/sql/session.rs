@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::literal::{Calls, Function};
-use super::message::{ACQUIRED, END_ABANDONED, if_acquired, wait_alone};
+use super::message::{ACQUIRED, PRELUDE, if_acquired, wait_alone};
 use crate::AdvisoryLock;
 use crate::wait::Wait;
 
@@ -22,11 +22,7 @@ const SETTINGS: [(&str, &str); 2] = [
 /// there is nothing left to wait for. A session lock whose wait fails may have been granted all the same; a transaction lock
 /// is gone with its transaction. So a timeout leaves nothing behind.
 pub(crate) fn lock(lock: &AdvisoryLock, wait: Wait) -> String {
-    let mut message = format!(
-        "{END_ABANDONED};SELECT {};{}",
-        settings(),
-        wait_alone(lock, wait)
-    );
+    let mut message = format!("{PRELUDE};SELECT {};{}", settings(), wait_alone(lock, wait));
     if let Some(call) = Function::Lock.call(lock) {
         let _ = write!(message, ";SELECT true,{call}");
         return message;
@@ -42,14 +38,14 @@ pub(crate) fn lock(lock: &AdvisoryLock, wait: Wait) -> String {
 pub(crate) fn try_lock(lock: &AdvisoryLock) -> String {
     if let Some(call) = Function::TryLock.call(lock) {
         return format!(
-            "{END_ABANDONED};SELECT CASE WHEN {call} THEN ({}) IS NOT NULL ELSE false END",
+            "{PRELUDE};SELECT CASE WHEN {call} THEN ({}) IS NOT NULL ELSE false END",
             settings()
         );
     }
     // Transaction locks first: if some key is not to be had, the others are gone with the implicit transaction.
     let tried = Function::TryXactLock.all(lock);
     let mut message = format!(
-        "{END_ABANDONED};SELECT pg_catalog.set_config('advisory.acquired',({tried})::pg_catalog.text,true)"
+        "{PRELUDE};SELECT pg_catalog.set_config('advisory.acquired',({tried})::pg_catalog.text,true)"
     );
     if_acquired(&mut message, Function::Lock, lock);
     let settings = settings();
@@ -58,6 +54,21 @@ pub(crate) fn try_lock(lock: &AdvisoryLock) -> String {
         ";SELECT CASE WHEN {ACQUIRED} THEN ({settings}) IS NOT NULL ELSE false END"
     );
     message
+}
+
+/// Makes the session hear what is said on a channel.
+pub(crate) fn listen(channel: &str) -> String {
+    format!("{PRELUDE};LISTEN \"{channel}\"")
+}
+
+/// Ends it.
+pub(crate) fn unlisten(channel: &str) -> String {
+    format!("UNLISTEN \"{channel}\"")
+}
+
+/// Says something to whoever listens.
+pub(crate) fn notify(channel: &str) -> String {
+    format!("NOTIFY \"{channel}\"")
 }
 
 /// Ends a transaction that was aborted, in which nothing else is answered.

@@ -12,6 +12,12 @@ const DEADLOCK_DETECTED: &str = "40P01";
 /// `out_of_memory`, which is how a full lock table is reported.
 const OUT_OF_MEMORY: &str = "53200";
 
+/// `read_only_sql_transaction`: what is refused on a standby, and nowhere else of what is said here.
+const READ_ONLY_SQL_TRANSACTION: &str = "25006";
+/// `undefined_function`, `undefined_object` (a setting, a language), `undefined_table` (a view), `feature_not_supported`,
+/// `syntax_error`: what a server answers to our messages that is not PostgreSQL, or is an old one.
+const UNKNOWN_TO_SERVER: [&str; 5] = ["42883", "42704", "42P01", "0A000", "42601"];
+
 /// Classes `integrity_constraint_violation` and `transaction_rollback`.
 const INTEGRITY_OR_ROLLBACK: [&str; 2] = ["23", "40"];
 /// `in_failed_sql_transaction`: the transaction was aborted before.
@@ -57,10 +63,36 @@ pub(crate) fn failure(error: sqlx::Error, lock: &AdvisoryLock) -> Error {
             lock: Box::new(lock.for_error()),
         };
     }
+    failure_of_message(error)
+}
+
+/// The error of any message of ours.
+pub(crate) fn failure_of_message(error: sqlx::Error) -> Error {
     if has_code(&error, OUT_OF_MEMORY) {
         return Error::LockTableFull;
     }
+    if has_code(&error, READ_ONLY_SQL_TRANSACTION) {
+        return standby();
+    }
+    if UNKNOWN_TO_SERVER.iter().any(|code| has_code(&error, code)) {
+        return unknown_to_server(&error);
+    }
     Error::Database(error)
+}
+
+/// The server is a standby.
+pub(crate) fn standby() -> Error {
+    let what = "this server is a standby, whose advisory locks bind nobody on the primary or on other standbys; \
+                connect to the primary (`target_session_attrs`, a writer endpoint)";
+    Error::Unsupported { what: what.into() }
+}
+
+fn unknown_to_server(error: &sqlx::Error) -> Error {
+    let said = error.as_database_error().map_or("", DatabaseError::message);
+    let what = format!(
+        "this server does not know what advisory locks need ({said}); expected PostgreSQL 14 or later"
+    );
+    Error::Unsupported { what: what.into() }
 }
 
 fn has_code(error: &sqlx::Error, code: &str) -> bool {
