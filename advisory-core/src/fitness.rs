@@ -1,0 +1,190 @@
+//! Whether locks are what they are taken for: looked at once for each pool and each server, and remembered.
+//!
+//! A server may answer PostgreSQL's lock functions and lock nothing; a pooler may give every transaction of a connection another
+//! session. Neither can be told from an address, and both by a look.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgListener, PgPool};
+use sqlx::{Acquire as _, AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _};
+use tokio::sync::OnceCell;
+use tokio::time::timeout;
+
+use crate::sql::{backend, session, state};
+use crate::tag::unique;
+use crate::wait::{Deadline, Wait};
+use crate::{AdvisoryLock, Error};
+
+/// The servers whose locks were seen to be held; see `server!` in `sql`.
+static SERVERS: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+
+/// The pools that are alive, and what is known of them.
+static POOLS: Mutex<Vec<Arc<Fitness>>> = Mutex::new(Vec::new());
+
+/// How long a connection beside the pool may take to be opened and to notify.
+const PATIENCE: Duration = Duration::from_secs(5);
+const LEAST_PATIENCE: Duration = Duration::from_millis(100);
+
+/// What is known of a pool.
+pub(crate) struct Fitness {
+    /// Nothing else tells one pool from another. Gone with the pool, or when it is told to connect elsewhere.
+    options: Weak<PgConnectOptions>,
+    has_locks: AtomicBool,
+    has_sessions: OnceCell<()>,
+}
+
+/// Why it is not known that a pool has sessions.
+enum Doubt {
+    /// Nobody could be found to notify.
+    Unanswered,
+    Denied(Error),
+}
+
+impl Fitness {
+    pub(crate) fn of(pool: &PgPool) -> Arc<Self> {
+        let options = pool.connect_options();
+        let mut pools = POOLS.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_known = |known: &&Arc<Self>| known.options.as_ptr() == Arc::as_ptr(&options);
+        if let Some(known) = pools.iter().find(is_known) {
+            return Arc::clone(known);
+        }
+        pools.retain(|known| known.options.strong_count() > 0);
+        let new = Arc::new(Self {
+            options: Arc::downgrade(&options),
+            has_locks: AtomicBool::new(false),
+            has_sessions: OnceCell::new(),
+        });
+        pools.push(Arc::clone(&new));
+        new
+    }
+
+    /// Looks whether a lock that was just granted is held. One round trip, the first time.
+    pub(crate) async fn check_lock(
+        &self,
+        lock: &AdvisoryLock,
+        conn: &mut PgConnection,
+    ) -> Result<(), Error> {
+        if !self.has_locks.load(Ordering::Relaxed) {
+            look(lock, conn).await?;
+            self.has_locks.store(true, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Looks whether the connections of the pool are sessions, of one server. Those who come meanwhile wait for the answer.
+    ///
+    /// A session that listens is notified while it is idle. Behind a pooler that lends sessions out for a transaction, whoever
+    /// notifies has the session that listens, or another one has it, or nobody; the listener hears nothing.
+    pub(crate) async fn check_session(
+        &self,
+        lock: &AdvisoryLock,
+        listener: &mut PgListener,
+        deadline: Deadline,
+    ) -> Result<(), Error> {
+        let Some(options) = self.options.upgrade() else {
+            return Ok(()); // the pool has just been told to connect elsewhere
+        };
+        let search = look_for_session(lock, listener, &options, deadline);
+        match self.has_sessions.get_or_try_init(|| search).await {
+            Err(Doubt::Denied(error)) => Err(error),
+            Ok(()) | Err(Doubt::Unanswered) => Ok(()),
+        }
+    }
+}
+
+/// Looks whether a lock that was just granted on a server is held, if nothing is known of the server.
+pub(crate) async fn check_lock_on(
+    server: &str,
+    lock: &AdvisoryLock,
+    conn: &mut PgConnection,
+) -> Result<(), Error> {
+    let is_known = {
+        let servers = SERVERS.lock().unwrap_or_else(PoisonError::into_inner);
+        servers.contains(server)
+    };
+    if is_known {
+        return Ok(());
+    }
+    look(lock, conn).await
+}
+
+async fn look(lock: &AdvisoryLock, conn: &mut PgConnection) -> Result<(), Error> {
+    let Some(key) = lock.keys().first() else {
+        return Ok(());
+    };
+    let seen = backend::holds(conn, *key).await;
+    let (is_held, server) = seen.map_err(|error| state::failure(error, lock))?;
+    if !is_held {
+        return Err(Error::Unsupported {
+            what: NOT_HELD.into(),
+        });
+    }
+    let mut servers = SERVERS.lock().unwrap_or_else(PoisonError::into_inner);
+    servers.insert(server);
+    Ok(())
+}
+
+async fn look_for_session(
+    lock: &AdvisoryLock,
+    listener: &mut PgListener,
+    options: &PgConnectOptions,
+    deadline: Deadline,
+) -> Result<(), Doubt> {
+    let channel = unique("advisory session");
+    let failed = |error| Doubt::Denied(state::failure(error, lock));
+    say(listener, session::listen(&channel))
+        .await
+        .map_err(failed)?;
+    let patience = match deadline.left() {
+        Wait::For(left) => left.clamp(LEAST_PATIENCE, PATIENCE),
+        _ => PATIENCE,
+    };
+    let notified = timeout(patience, notify(options, &channel)).await;
+    hear(listener).await.map_err(failed)?;
+    say(listener, session::unlisten(&channel))
+        .await
+        .map_err(failed)?;
+    let heard = std::iter::from_fn(|| listener.next_buffered()).any(|n| n.channel() == channel);
+    match notified {
+        _ if heard => Ok(()),
+        Ok(Ok(())) => Err(Doubt::Denied(Error::Unsupported {
+            what: NO_SESSION.into(),
+        })),
+        Ok(Err(error)) => {
+            tracing::warn!(%lock, %error, "cannot tell whether the pool's connections are sessions");
+            Err(Doubt::Unanswered)
+        }
+        Err(_elapsed) => {
+            tracing::warn!(%lock, "no time to tell whether the pool's connections are sessions");
+            Err(Doubt::Unanswered)
+        }
+    }
+}
+
+async fn say(listener: &mut PgListener, message: String) -> Result<(), sqlx::Error> {
+    let conn = listener.acquire().await?;
+    conn.execute(sqlx::raw_sql(AssertSqlSafe(message))).await?;
+    Ok(())
+}
+
+/// The server passes on what it has been notified of before it answers anything else.
+async fn hear(listener: &mut PgListener) -> Result<(), sqlx::Error> {
+    listener.acquire().await?.ping().await
+}
+
+async fn notify(options: &PgConnectOptions, channel: &str) -> Result<(), sqlx::Error> {
+    let mut conn = options.connect().await?;
+    let message = session::notify(channel);
+    conn.execute(sqlx::raw_sql(AssertSqlSafe(message))).await?;
+    conn.close().await
+}
+
+const NOT_HELD: &str = "the server granted an advisory lock that this session does not hold: its lock functions do nothing, or a \
+                        pooler gives every transaction another session; connect to PostgreSQL itself";
+
+const NO_SESSION: &str = "this pool's connections are not sessions: a pooler in transaction mode (PgBouncer's `pool_mode = \
+                          transaction`) lends each of them out, and a session lock would stay behind in it; use a transaction \
+                          lock, or connect past the pooler or to one in session mode";
