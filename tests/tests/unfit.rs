@@ -1,0 +1,169 @@
+//! Where a lock would not be one, it is refused: a server whose functions lock nothing, one that does not know them, a standby.
+
+use std::time::Duration;
+
+use advisory_core::{AdvisoryLock, Error, Isolation, advisory};
+use advisory_tests::Database;
+use sqlx::{Connection as _, Executor as _, PgConnection, PgPool, PgTransaction};
+
+#[advisory(key = 1)]
+async fn on_pool(pool: &PgPool) -> Result<(), Error> {
+    let _ = pool;
+    Ok(())
+}
+
+#[advisory(key = 1, scope = session)]
+async fn in_session(pool: &PgPool) -> Result<(), Error> {
+    let _ = pool;
+    Ok(())
+}
+
+#[advisory(key = 1)]
+async fn on_connection(conn: &mut PgConnection) -> Result<(), Error> {
+    let _ = conn;
+    Ok(())
+}
+
+#[advisory(key = 1, timeout = 0, side_effect = Skip)]
+async fn on_connection_or_not(conn: &mut PgConnection) -> Result<(), Error> {
+    let _ = conn;
+    Ok(())
+}
+
+#[advisory(key = 1)]
+async fn on_transaction(tx: &mut PgTransaction<'_>) -> Result<(), Error> {
+    let _ = tx;
+    Ok(())
+}
+
+/// What every way to take a lock comes to.
+async fn every_way(database: &Database) -> Vec<(&'static str, Result<(), Error>)> {
+    let mut ways = Vec::new();
+    let lock = AdvisoryLock::new(1);
+    let timeout = lock.clone().timeout(Duration::from_secs(5));
+    let several = AdvisoryLock::all([1, 2]);
+    // A pool of its own for each: nothing is known of it.
+    macro_rules! on_a_pool {
+        ($($name:literal => |$pool:ident| $verb:expr;)+) => {$(
+            let $pool = database.pool(2).await;
+            ways.push(($name, $verb.await.map(drop)));
+            database.assert_nothing_leaked(&$pool).await;
+            $pool.close().await;
+        )+};
+    }
+    on_a_pool! {
+        "begin" => |pool| lock.begin(&pool);
+        "begin, with a timeout" => |pool| timeout.begin(&pool);
+        "begin, several keys" => |pool| several.begin(&pool);
+        "begin, isolated" => |pool| lock.clone().isolation(Isolation::RepeatableRead).begin(&pool);
+        "begin, polling" => |pool| lock.clone().polling(Duration::from_millis(1)).begin(&pool);
+        "try_begin" => |pool| lock.try_begin(&pool);
+        "transaction" => |pool| lock.transaction(&pool, async |_| Ok::<_, Error>(()));
+        "try_transaction" => |pool| lock.try_transaction(&pool, async |_| Ok::<_, Error>(()));
+        "acquire" => |pool| lock.acquire(&pool);
+        "acquire, with a timeout" => |pool| timeout.acquire(&pool);
+        "acquire, several keys" => |pool| several.acquire(&pool);
+        "try_acquire" => |pool| lock.try_acquire(&pool);
+        "try_acquire, several keys" => |pool| several.try_acquire(&pool);
+        "attribute on a pool" => |pool| on_pool(&pool);
+        "attribute in a session" => |pool| in_session(&pool);
+    }
+    let mut conn = database.connection().await;
+    ways.push(("attribute on a connection", on_connection(&mut conn).await));
+    let skipping = on_connection_or_not(&mut conn).await;
+    ways.push(("attribute that skips", skipping));
+    let mut tx = conn.begin().await.unwrap();
+    // The transaction stays usable.
+    macro_rules! in_a_transaction {
+        ($($name:literal => $verb:expr;)+) => {$(
+            ways.push(($name, $verb.await.map(drop)));
+            tx.execute("SELECT 1").await.unwrap();
+        )+};
+    }
+    in_a_transaction! {
+        "attribute on a transaction" => on_transaction(&mut tx);
+        "acquire_xact" => lock.acquire_xact(&mut tx);
+        "acquire_xact, with a timeout" => timeout.acquire_xact(&mut tx);
+        "acquire_xact, several keys" => several.acquire_xact(&mut tx);
+        "try_acquire_xact" => lock.try_acquire_xact(&mut tx);
+        "try_acquire_xact, several keys" => several.try_acquire_xact(&mut tx);
+        "xact_lock" => advisory_core::xact_lock(&mut tx, 1);
+        "xact_lock_shared" => advisory_core::xact_lock_shared(&mut tx, (1, 2));
+        "try_xact_lock" => advisory_core::try_xact_lock(&mut tx, 1);
+        "try_xact_lock_shared" => advisory_core::try_xact_lock_shared(&mut tx, 1);
+        "lock" => advisory_core::lock(&mut tx, 1);
+        "lock_shared" => advisory_core::lock_shared(&mut tx, 1);
+        "try_lock" => advisory_core::try_lock(&mut tx, 1);
+        "try_lock_shared" => advisory_core::try_lock_shared(&mut tx, (1, 2));
+    }
+    tx.rollback().await.unwrap();
+    ways
+}
+
+fn assert_unsupported(ways: Vec<(&'static str, Result<(), Error>)>, reason: &str) {
+    for (way, outcome) in ways {
+        match outcome {
+            Err(Error::Unsupported { what }) => assert!(what.contains(reason), "{way}: {what}"),
+            other => panic!("{way}: {other:?}"),
+        }
+    }
+}
+
+/// Puts functions that do nothing in the place of PostgreSQL's own, in this database. They must be new ones: the server calls its
+/// own by number, whatever the catalogue says of them.
+async fn make_an_impostor(database: &Database) {
+    let mut conn = database.connection().await;
+    for arguments in ["bigint", "int, int"] {
+        for mode in ["", "_shared"] {
+            for scope in ["", "_xact"] {
+                let (waits, tries) = (
+                    format!("pg_advisory{scope}_lock{mode}"),
+                    format!("pg_try_advisory{scope}_lock{mode}"),
+                );
+                let lock = format!(
+                    "ALTER FUNCTION pg_catalog.{waits}({arguments}) RENAME TO own_{waits}; \
+                     ALTER FUNCTION pg_catalog.{tries}({arguments}) RENAME TO own_{tries}; \
+                     CREATE FUNCTION pg_catalog.{waits}({arguments}) RETURNS void LANGUAGE sql AS 'SELECT'; \
+                     CREATE FUNCTION pg_catalog.{tries}({arguments}) RETURNS boolean LANGUAGE sql AS 'SELECT true'"
+                );
+                conn.execute(sqlx::raw_sql(sqlx::AssertSqlSafe(lock)))
+                    .await
+                    .unwrap();
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_server_whose_functions_lock_nothing_is_found_out() {
+    let database = Database::new().await;
+    make_an_impostor(&database).await;
+    assert_unsupported(every_way(&database).await, "does not hold");
+}
+
+#[tokio::test]
+async fn a_server_without_the_functions_is_no_postgresql() {
+    let database = Database::new().await;
+    let mut conn = database.connection().await;
+    conn.execute("ALTER FUNCTION pg_catalog.pg_is_in_recovery() RENAME TO not_here")
+        .await
+        .unwrap();
+    let pool = database.pool(1).await;
+    let error = AdvisoryLock::new(1).begin(&pool).await.unwrap_err();
+    let Error::Unsupported { what } = error else {
+        panic!("{error:?}")
+    };
+    assert!(
+        what.contains("pg_is_in_recovery") && what.contains("PostgreSQL 14"),
+        "{what}"
+    );
+    database.assert_nothing_leaked(&pool).await;
+}
+
+#[tokio::test]
+async fn an_honest_server_is_looked_at_once() {
+    let database = Database::new().await;
+    for (way, outcome) in every_way(&database).await {
+        assert!(outcome.is_ok(), "{way}: {outcome:?}");
+    }
+}
