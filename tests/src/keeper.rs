@@ -1,15 +1,21 @@
 //! The process that cleans up behind us, whatever our end is.
 
+use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::account::Account;
 
-/// A temporary folder, with a server in it or not, that goes when this is dropped, and when our process ends or is killed.
+/// How long a program may take to start on a machine that has much else to do.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// A temporary folder, with a program in it or not, that goes when this is dropped, and when our process ends or is killed.
 ///
-/// Nothing is left to us: the keeper makes the folder and starts the server, so there is no moment at which one of them
+/// Nothing is left to us: the keeper makes the folder and starts the program, so there is no moment at which one of them
 /// is there and nobody is charged with removing it.
 pub(crate) struct Keeper {
     // Its other end is the keeper's standard input. std opens it close-on-exec: no other child of ours holds it open.
@@ -21,24 +27,25 @@ pub(crate) struct Keeper {
 impl Keeper {
     /// Makes a folder.
     pub(crate) fn of_folder(account: &Account) -> Result<Self, String> {
-        Self::start(account, Path::new(""), &[])
+        Self::start(account, "", &[])
     }
 
-    /// Makes a folder and starts a new server in it, whose data are in `data` and whose output is in `log`. The file
-    /// `exit` appears when the server ends.
-    pub(crate) fn of_server(
+    /// Makes a folder and runs a program in it, by a script whose arguments are the folder and these. The program's output is
+    /// in the file `log`, and the file `exit` appears when it ends.
+    pub(crate) fn of_program(
         account: &Account,
-        binaries: &Path,
-        arguments: &[String],
+        script: &str,
+        arguments: &[&OsStr],
     ) -> Result<Self, String> {
-        Self::start(account, binaries, arguments)
+        Self::start(account, script, arguments)
     }
 
-    fn start(account: &Account, binaries: &Path, arguments: &[String]) -> Result<Self, String> {
+    fn start(account: &Account, script: &str, arguments: &[&OsStr]) -> Result<Self, String> {
         let mut child = account
             .command("/bin/sh")
             .args(["-c", include_str!("keeper.sh"), "advisory-keeper"])
-            .args([&base(), binaries])
+            .arg(base())
+            .arg(script)
             .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -63,6 +70,28 @@ impl Keeper {
         } else {
             Err(format!("no temporary folder: {line}"))
         }
+    }
+
+    /// Waits until the program is as `is_ready` says; an error with the end of its output if it ends before, or takes too long.
+    pub(crate) fn wait_until(&self, is_ready: impl Fn() -> bool) -> Result<(), String> {
+        let start = Instant::now();
+        while !is_ready() {
+            if self.folder.join("exit").exists() {
+                return Err(self.log());
+            }
+            if start.elapsed() > PATIENCE {
+                return Err(format!("not ready after {PATIENCE:?}; {}", self.log()));
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        Ok(())
+    }
+
+    /// The last lines of the program's output.
+    fn log(&self) -> String {
+        let log = std::fs::read_to_string(self.folder.join("log")).unwrap_or_default();
+        let lines: Vec<_> = log.lines().collect();
+        lines[lines.len().saturating_sub(10)..].join("\n")
     }
 
     pub(crate) fn folder(&self) -> &Path {
