@@ -1,5 +1,5 @@
 //! The harness of the workspace: a private PostgreSQL server for tests and examples, a database for each test, helpers
-//! that wait for a state on the server, and a proxy that counts round trips.
+//! that wait for a state on the server, a proxy that counts round trips, and a pooler.
 //!
 //! ```no_run
 //! # async fn test() {
@@ -18,6 +18,8 @@
 //! | `ADVISORY_DATABASE_URL` | use this server, whose databases may be created and dropped, in place of a private one |
 //! | `ADVISORY_POSTGRES_VERSION` | `14` to `18`: run a private server of exactly this major version |
 //! | `ADVISORY_POSTGRES` | `fetch`: run prebuilt binaries even where the machine has its own |
+//! | `ADVISORY_PGBOUNCER` | the path of the PgBouncer to run, in place of the machine's own |
+//! | `ADVISORY_REQUIRE_POOLER` | if set, tests that need a PgBouncer fail where there is none, instead of being skipped |
 
 #![cfg(unix)]
 
@@ -31,6 +33,7 @@ mod external;
 mod fetch;
 mod keeper;
 mod pin;
+mod pooler;
 mod proxy;
 mod server;
 mod turn;
@@ -40,6 +43,7 @@ mod wire;
 
 pub use database::Database;
 pub use error::StartError;
+pub use pooler::{Pooler, Pooling};
 pub use proxy::Proxy;
 pub use server::Server;
 pub use turn::Message;

@@ -10,7 +10,7 @@ use std::str::FromStr as _;
 use std::time::{Duration, Instant};
 use std::{env, fs, thread};
 
-use advisory_tests::{Database, Proxy, Server};
+use advisory_tests::{Database, Pooler, Pooling, Proxy, Server};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{ConnectOptions as _, Connection as _, Executor as _};
 
@@ -336,6 +336,43 @@ fn nothing_is_left_after_sigkill_during_the_start() {
 }
 
 #[test]
+fn nothing_is_left_of_a_pooler_after_sigkill() {
+    let mut run = Run::start("child_that_starts_a_pooler");
+    run.wait_for_line("READY");
+    run.end(|child| child.kill().unwrap());
+}
+
+#[tokio::test]
+async fn a_dropped_pooler_is_gone_and_its_server_stays() {
+    let server = Server::start().unwrap();
+    let database = Database::on(&server).await;
+    let Some(pooler) = Pooler::try_start(&database, Pooling::Transaction, 1).await else {
+        return;
+    };
+    let folder = pooler.options().get_socket().unwrap().clone();
+    let mut connection: PgConnection = pooler.options().connect().await.unwrap();
+    connection.execute("SELECT 1").await.unwrap();
+    assert_eq!(database.backends().await.len(), 1);
+    drop(pooler);
+    assert!(!folder.exists());
+    assert_eq!(processes_of(&folder), [""; 0]);
+    connection.execute("SELECT 1").await.unwrap_err();
+    database.wait_until_backends("none", <[_]>::is_empty).await;
+    database.connection().await;
+}
+
+#[test]
+fn a_pooler_that_was_named_and_is_not_there_is_no_reason_to_skip() {
+    let output = child("child_that_starts_a_pooler")
+        .env("ADVISORY_PGBOUNCER", "/nowhere/pgbouncer")
+        .output()
+        .unwrap();
+    let text = text(&output);
+    let complaint = "expected a program in `ADVISORY_PGBOUNCER`, found `/nowhere/pgbouncer`";
+    assert!(text.contains(complaint), "{text}");
+}
+
+#[test]
 fn a_panic_leaves_nothing() {
     let run = Run::start("child_that_panics");
     run.end(|_| {});
@@ -476,6 +513,17 @@ fn without_any_server_the_error_lists_what_was_tried() {
 fn child_that_starts_a_server() {
     if is_child() {
         Server::start().map(std::mem::forget).unwrap();
+        println!("READY");
+        let _ = std::io::stdin().read_to_end(&mut Vec::new());
+    }
+}
+
+#[tokio::test]
+#[ignore = "run by other tests"]
+async fn child_that_starts_a_pooler() {
+    if is_child() {
+        let database = Database::new().await;
+        let _pooler = Pooler::try_start(&database, Pooling::Transaction, 1).await;
         println!("READY");
         let _ = std::io::stdin().read_to_end(&mut Vec::new());
     }
