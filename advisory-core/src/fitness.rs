@@ -4,12 +4,15 @@
 //! session. Neither can be told from an address, and both by a look.
 
 use std::collections::BTreeSet;
+use std::io::ErrorKind;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgListener, PgPool};
-use sqlx::{Acquire as _, AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _};
+use sqlx::{
+    Acquire as _, AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, Row as _,
+};
 use tokio::sync::OnceCell;
 use tokio::time::timeout;
 
@@ -27,6 +30,8 @@ static POOLS: Mutex<Vec<Arc<Fitness>>> = Mutex::new(Vec::new());
 /// How long a connection beside the pool may take to be opened and to notify.
 const PATIENCE: Duration = Duration::from_secs(5);
 const LEAST_PATIENCE: Duration = Duration::from_millis(100);
+/// How long a session keeps still to be notified. A server needs a fraction of a millisecond for that, or some more if it is busy.
+const STILLNESS: Duration = Duration::from_millis(500);
 
 /// What is known of a pool.
 pub(crate) struct Fitness {
@@ -135,49 +140,65 @@ async fn look_for_session(
 ) -> Result<(), Doubt> {
     let channel = unique("advisory session");
     let failed = |error| Doubt::Denied(state::failure(error, lock));
-    say(listener, session::listen(&channel))
-        .await
-        .map_err(failed)?;
+    let pid = listen(listener, &channel).await.map_err(failed)?;
     let patience = match deadline.left() {
         Wait::For(left) => left.clamp(LEAST_PATIENCE, PATIENCE),
         _ => PATIENCE,
     };
-    let notified = timeout(patience, notify(options, &channel)).await;
-    hear(listener).await.map_err(failed)?;
-    say(listener, session::unlisten(&channel))
-        .await
-        .map_err(failed)?;
-    let heard = std::iter::from_fn(|| listener.next_buffered()).any(|n| n.channel() == channel);
+    let notified = timeout(patience, notify(options, &channel, pid)).await;
+    let notified = notified.unwrap_or(Err(sqlx::Error::PoolTimedOut));
+    let heard = match &notified {
+        Ok(()) => hears(listener, &channel).await,
+        Err(_) => Ok(false),
+    };
+    let heard = heard.map_err(failed)?;
+    unlisten(listener, &channel).await.map_err(failed)?;
     match notified {
-        _ if heard => Ok(()),
-        Ok(Ok(())) => Err(Doubt::Denied(Error::Unsupported {
+        Ok(()) if heard => Ok(()),
+        Ok(()) => Err(Doubt::Denied(Error::Unsupported {
             what: NO_SESSION.into(),
         })),
-        Ok(Err(error)) => {
+        Err(error) => {
             tracing::warn!(%lock, %error, "cannot tell whether the pool's connections are sessions");
-            Err(Doubt::Unanswered)
-        }
-        Err(_elapsed) => {
-            tracing::warn!(%lock, "no time to tell whether the pool's connections are sessions");
             Err(Doubt::Unanswered)
         }
     }
 }
 
-async fn say(listener: &mut PgListener, message: String) -> Result<(), sqlx::Error> {
+/// Begins to listen. Returns the process id of the session.
+async fn listen(listener: &mut PgListener, channel: &str) -> Result<i32, sqlx::Error> {
+    let message = session::listen(channel);
+    let conn = listener.acquire().await?;
+    let rows = conn
+        .fetch_all(sqlx::raw_sql(AssertSqlSafe(message)))
+        .await?;
+    rows.last().ok_or(sqlx::Error::RowNotFound)?.try_get(0)
+}
+
+/// Whether the session has been notified.
+///
+/// It keeps still at first: what it hears then comes from a session that is its own. When it is asked something, the server first
+/// passes on what it has been notified of: so a slow network is told from a session that is another's.
+async fn hears(listener: &mut PgListener, channel: &str) -> Result<bool, sqlx::Error> {
+    match timeout(STILLNESS, listener.try_recv()).await {
+        Ok(Ok(Some(said))) => return Ok(said.channel() == channel),
+        Ok(Ok(None)) => return Err(std::io::Error::from(ErrorKind::ConnectionAborted).into()),
+        Ok(Err(error)) => return Err(error),
+        Err(_elapsed) => listener.acquire().await?.ping().await?,
+    }
+    Ok(std::iter::from_fn(|| listener.next_buffered()).any(|said| said.channel() == channel))
+}
+
+async fn unlisten(listener: &mut PgListener, channel: &str) -> Result<(), sqlx::Error> {
+    let message = session::unlisten(channel);
     let conn = listener.acquire().await?;
     conn.execute(sqlx::raw_sql(AssertSqlSafe(message))).await?;
     Ok(())
 }
 
-/// The server passes on what it has been notified of before it answers anything else.
-async fn hear(listener: &mut PgListener) -> Result<(), sqlx::Error> {
-    listener.acquire().await?.ping().await
-}
-
-async fn notify(options: &PgConnectOptions, channel: &str) -> Result<(), sqlx::Error> {
+async fn notify(options: &PgConnectOptions, channel: &str, pid: i32) -> Result<(), sqlx::Error> {
     let mut conn = options.connect().await?;
-    let message = session::notify(channel);
+    let message = session::notify(channel, pid);
     conn.execute(sqlx::raw_sql(AssertSqlSafe(message))).await?;
     conn.close().await
 }

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use super::backend::{is_tagged, tagged};
 use super::literal::{Calls, Function};
 use super::message::{ACQUIRED, PRELUDE, if_acquired, wait_alone};
 use crate::AdvisoryLock;
@@ -56,9 +57,10 @@ pub(crate) fn try_lock(lock: &AdvisoryLock) -> String {
     message
 }
 
-/// Makes the session hear what is said on a channel.
+/// Makes the session hear what is said on a channel. The last row is its process id.
 pub(crate) fn listen(channel: &str) -> String {
-    format!("{PRELUDE};LISTEN \"{channel}\"")
+    let message = format!("{PRELUDE};LISTEN \"{channel}\";SELECT pg_catalog.pg_backend_pid()");
+    tagged(channel, &message)
 }
 
 /// Ends it.
@@ -66,9 +68,17 @@ pub(crate) fn unlisten(channel: &str) -> String {
     format!("UNLISTEN \"{channel}\"")
 }
 
-/// Says something to whoever listens.
-pub(crate) fn notify(channel: &str) -> String {
-    format!("NOTIFY \"{channel}\"")
+/// Says something to the session that listens, unless somebody else has it, whom it would confuse: a session of its listener's
+/// alone is idle, and [`listen`] was its last message.
+pub(crate) fn notify(channel: &str, pid: i32) -> String {
+    format!(
+        "SELECT pg_catalog.pg_notify('{channel}','') FROM pg_catalog.pg_stat_activity AS a \
+         WHERE a.pid OPERATOR(pg_catalog.=) {pid} \
+         AND a.pid OPERATOR(pg_catalog.<>) pg_catalog.pg_backend_pid() \
+         AND CASE a.state WHEN 'idle' THEN {} ELSE a.state IS NULL \
+         OR a.state OPERATOR(pg_catalog.=) 'disabled' END",
+        is_tagged(channel)
+    )
 }
 
 /// Ends a transaction that was aborted, in which nothing else is answered.
