@@ -13,7 +13,9 @@ use crate::{AdvisoryLock, Error, Key, LockExecutor};
 
 /// Waits for an exclusive lock that the session holds until [`unlock`] or its end (`pg_advisory_lock`).
 ///
-/// A session may take one lock several times; each needs its own [`unlock`]. Rolling back does not release it.
+/// A session may take one lock several times; each needs its own [`unlock`]. Rolling back does not release it. Not for a connection
+/// that a pooler lends out for a transaction: the lock stays behind in a session that is somebody else's next. [`AdvisoryLock::acquire`]
+/// notices that, and this function cannot.
 ///
 /// # Errors
 ///

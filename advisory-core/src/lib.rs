@@ -58,6 +58,20 @@
 //! A transaction lock goes with its transaction, and so do the writes. A session can end while its holder carries on: a
 //! [`SessionGuard`] notices, and [`until_lost`](SessionGuard::until_lost) drops what must not be done twice.
 //!
+//! What PostgreSQL does not guard can refuse a holder that has lost its lock and does not know it yet: give it a
+//! [`fencing_token`].
+//!
+//! # Where locks do not work
+//!
+//! [`Error::Unsupported`] says so where a lock would not be one: on a standby, whose locks bind nobody else; on a server that
+//! answers the lock functions and locks nothing; and, for a session lock, behind a pooler that lends sessions out for a transaction,
+//! such as PgBouncer's `pool_mode = transaction`. It is found out by looking. The first lock of a pool costs a round
+//! trip more, to see that it is held; the first session lock three, and a short connection beside the pool, to see that the
+//! session is its own (one that cannot be had is a warning, and the next lock looks again).
+//!
+//! Transaction locks work behind such a pooler, with sqlx's default settings. So do the functions that take one. The session
+//! functions, [`lock`](crate::lock()) and its like, see one connection and cannot tell: do not use them there.
+//!
 //! # What is said
 //!
 //! Every acquire is a `tracing` span `advisory_lock` at debug level, with the fields `lock.name`, `lock.key` (the first one),

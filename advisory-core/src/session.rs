@@ -38,6 +38,7 @@ impl AdvisoryLock {
     ///
     /// As [`begin`](Self::begin). After [`Error::NotAcquired`] nothing is held: the wait is one for a transaction lock, which
     /// is gone with its timeout, and only then becomes the session's. After any other error the connection is closed.
+    /// [`Error::Unsupported`] if the pool's connections are not sessions, because a pooler in transaction mode lends them out.
     ///
     /// # Cancel safety
     ///

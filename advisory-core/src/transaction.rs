@@ -28,7 +28,7 @@ impl AdvisoryLock {
     ///
     /// [`Error::NotAcquired`] when the wait is over. A pool that has no connection to give is [`Error::Database`] with
     /// [`sqlx::Error::PoolTimedOut`], within the same deadline. Otherwise [`Error::Deadlock`], [`Error::LockTableFull`] and
-    /// [`Error::Database`]; [`Error::Unsupported`] outside a tokio runtime.
+    /// [`Error::Database`]; [`Error::Unsupported`] outside a tokio runtime, on a standby, and on a server that locks nothing.
     ///
     /// # Cancel safety
     ///

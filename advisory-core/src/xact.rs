@@ -42,8 +42,8 @@ impl AdvisoryLock {
     ///
     /// [`Error::NotAcquired`] when the wait is over: the transaction is usable, its `lock_timeout` is what it was, and of several
     /// keys none is held. The same holds after [`Error::Deadlock`], though a deadlock is best answered by a new transaction.
-    /// [`Error::NotInTransaction`] outside a transaction, where nothing is sent. Otherwise [`Error::LockTableFull`] and
-    /// [`Error::Database`].
+    /// [`Error::NotInTransaction`] outside a transaction, where nothing is sent. [`Error::Unsupported`] on a standby, and on a server
+    /// that locks nothing. Otherwise [`Error::LockTableFull`] and [`Error::Database`].
     ///
     /// # Cancel safety
     ///
