@@ -10,6 +10,7 @@ use crate::abandon::poll_once;
 use crate::executor::ready;
 use crate::fitness::check_lock_on;
 use crate::observe::observe;
+use crate::patience::answer;
 use crate::sql::{backend, holder, message, state};
 use crate::wait::{Deadline, Wait};
 use crate::watch::{gone, until};
@@ -119,17 +120,19 @@ impl<'c, C: AsMut<PgConnection> + Send> ConnectionScope<'c, C> {
             return Err(Error::Unsupported { what: what.into() });
         }
         ready(self.conn.as_mut()).await?;
-        let surroundings = backend::surroundings(self.conn.as_mut()).await;
+        let surroundings = backend::surroundings(self.conn.as_mut());
+        let surroundings = answer(lock, Wait::No, surroundings).await;
         let (in_transaction, server) = surroundings.map_err(|error| state::failure(error, lock))?;
         if in_transaction {
             let what = "the connection is in a transaction that sqlx does not know of; begin it with sqlx instead of a statement";
             return Err(Error::Unsupported { what: what.into() });
         }
         let Some(interval) = lock.polling_interval() else {
-            return self.attempt(lock, &server, deadline.left()).await;
+            let left = deadline.left();
+            return answer(lock, left, self.attempt(lock, &server, left)).await;
         };
         loop {
-            let acquired = self.attempt(lock, &server, Wait::No).await?;
+            let acquired = answer(lock, Wait::No, self.attempt(lock, &server, Wait::No)).await?;
             if acquired || !deadline.pause(interval).await {
                 return Ok(acquired);
             }
@@ -178,7 +181,8 @@ impl<'c, C: AsMut<PgConnection> + Send> ConnectionScope<'c, C> {
 
     async fn refusal(&mut self, lock: &AdvisoryLock, deadline: Deadline) -> Error {
         let waited = deadline.waited();
-        let found = holder::ask(self.conn.as_mut(), holder::message(lock)).await;
+        let found = holder::ask(self.conn.as_mut(), holder::message(lock));
+        let found = answer(lock, Wait::No, found).await;
         lock.not_acquired(waited, found.unwrap_or_default())
     }
 }

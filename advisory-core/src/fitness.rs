@@ -16,6 +16,7 @@ use sqlx::{
 use tokio::sync::OnceCell;
 use tokio::time::timeout;
 
+use crate::patience::patience;
 use crate::sql::{backend, session, state};
 use crate::tag::unique;
 use crate::wait::{Deadline, Wait};
@@ -27,11 +28,10 @@ static SERVERS: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
 /// The pools that are alive, and what is known of them.
 static POOLS: Mutex<Vec<Arc<Fitness>>> = Mutex::new(Vec::new());
 
-/// How long a connection beside the pool may take to be opened and to notify.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// The least time in which a connection beside the pool is to be opened and to notify.
 const LEAST_PATIENCE: Duration = Duration::from_millis(100);
 /// How long a session keeps still to be notified. A server needs a fraction of a millisecond for that, or some more if it is busy.
-const STILLNESS: Duration = Duration::from_millis(500);
+const STILLNESS: Duration = Duration::from_millis(250);
 
 /// What is known of a pool.
 pub(crate) struct Fitness {
@@ -92,7 +92,8 @@ impl Fitness {
         let Some(options) = self.options.upgrade() else {
             return Ok(()); // the pool has just been told to connect elsewhere
         };
-        let search = look_for_session(lock, listener, &options, deadline);
+        // Boxed: opening a connection is a large future, and rarely wanted.
+        let search = Box::pin(look_for_session(lock, listener, &options, deadline));
         match self.has_sessions.get_or_try_init(|| search).await {
             Err(Doubt::Denied(error)) => Err(error),
             Ok(()) | Err(Doubt::Unanswered) => Ok(()),
@@ -141,9 +142,10 @@ async fn look_for_session(
     let channel = unique("advisory session");
     let failed = |error| Doubt::Denied(state::failure(error, lock));
     let pid = listen(listener, &channel).await.map_err(failed)?;
+    let most = patience(lock.probe_interval()) / 2;
     let patience = match deadline.left() {
-        Wait::For(left) => left.clamp(LEAST_PATIENCE, PATIENCE),
-        _ => PATIENCE,
+        Wait::For(left) => left.clamp(LEAST_PATIENCE, most),
+        _ => most,
     };
     let notified = timeout(patience, notify(options, &channel, pid)).await;
     let notified = notified.unwrap_or(Err(sqlx::Error::PoolTimedOut));

@@ -101,6 +101,7 @@ mod lock;
 mod name;
 mod observe;
 mod open;
+mod patience;
 mod pool;
 mod release;
 pub mod scheme;

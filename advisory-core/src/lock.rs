@@ -159,6 +159,10 @@ impl AdvisoryLock {
     /// least 100 ms to hand out a connection, since cutting that short would close it; and with a wait of zero, as long as its own
     /// `acquire_timeout`.
     ///
+    /// If the server does not answer either, because the network or the server is gone, the call fails with [`Error::Database`]
+    /// after the interval of [`probing`](Self::probing) more, or a second if that is shorter. A wait without an end has no such
+    /// bound: it fails when the operating system gives the connection up.
+    ///
     /// If not set, see the table above.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
@@ -227,7 +231,8 @@ impl AdvisoryLock {
     /// bare `Sync` message, which is no query and not seen as one. The interval is at least 100 ms and at most a day.
     ///
     /// A body that runs beside a transaction (the attribute on a pool without `tx`) is asked every 500 ms, which also finds out
-    /// that its connection was closed; the answer may take as long as here.
+    /// that its connection was closed; the answer may take as long as here. So may the answer to any message of a verb, besides its
+    /// [`timeout`](Self::timeout).
     ///
     /// If not set, 5 seconds.
     #[must_use]

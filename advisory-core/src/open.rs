@@ -6,6 +6,7 @@ use sqlx::{AssertSqlSafe, Executor as _, PgTransaction, Row as _, SqlSafeStr as 
 
 use crate::abandon::{CloseOnDrop, close};
 use crate::fitness::Fitness;
+use crate::patience::answer;
 use crate::pool::{Abandoned, connection};
 use crate::sql::{message, state};
 use crate::transaction::OwnTransaction;
@@ -52,15 +53,26 @@ async fn attempt(
     loop {
         let conn = connection(pool, deadline).await?;
         let wait = wait.unwrap_or_else(|| deadline.left());
-        match attempt_on(lock, conn, wait).await {
+        match answer(lock, wait, attempt_on(lock, pool, conn, wait)).await {
             Err(error) if abandoned.is_one_more(&error) => {}
-            Ok(Some(transaction)) => return checked(lock, pool, transaction).await.map(Some),
             outcome => return outcome,
         }
     }
 }
 
 async fn attempt_on(
+    lock: &AdvisoryLock,
+    pool: &PgPool,
+    conn: PoolConnection<Postgres>,
+    wait: Wait,
+) -> Result<Option<PgTransaction<'static>>, Error> {
+    match open_on(lock, conn, wait).await? {
+        Some(transaction) => Ok(Some(checked(lock, pool, transaction).await?)),
+        None => Ok(None),
+    }
+}
+
+async fn open_on(
     lock: &AdvisoryLock,
     conn: PoolConnection<Postgres>,
     wait: Wait,

@@ -6,8 +6,9 @@ use tokio::time::timeout;
 
 use crate::abandon::{GRACE, close};
 use crate::executor::ready;
+use crate::patience::patience;
 use crate::sql::{session, state};
-use crate::vigil::{Vigil, patience};
+use crate::vigil::Vigil;
 use crate::{AdvisoryLock, Error};
 
 /// Whether the lock was held until now; the connection is given back if nothing speaks against it, and closed otherwise.

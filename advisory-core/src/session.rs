@@ -7,6 +7,7 @@ use crate::abandon::{CloseOnDrop, close};
 use crate::fitness::Fitness;
 use crate::guard::SessionGuard;
 use crate::observe::observe;
+use crate::patience::answer;
 use crate::pool::{Abandoned, listener, refusal};
 use crate::sql::{session, state};
 use crate::wait::{Deadline, Wait};
@@ -146,19 +147,22 @@ async fn ask(
     deadline: Deadline,
     wait: Option<Wait>,
 ) -> Result<bool, Error> {
-    fitness.check_session(lock, listener, deadline).await?;
-    let message = match wait.unwrap_or_else(|| deadline.left()) {
+    let session = fitness.check_session(lock, listener, deadline);
+    answer(lock, Wait::No, session).await?;
+    let wait = wait.unwrap_or_else(|| deadline.left());
+    let message = match wait {
         Wait::No => session::try_lock(lock),
         wait => session::lock(lock, wait),
     };
     let conn = listener.acquire().await?;
-    let acquired = match conn.fetch_all(sqlx::raw_sql(AssertSqlSafe(message))).await {
+    let rows = conn.fetch_all(sqlx::raw_sql(AssertSqlSafe(message)));
+    let acquired = match answer(lock, wait, rows).await {
         Ok(rows) => rows.last().ok_or(sqlx::Error::RowNotFound)?.try_get(0)?,
         Err(error) if state::is_lock_timeout(&error) => false,
         Err(error) => return Err(state::failure(error, lock)),
     };
     if acquired {
-        fitness.check_lock(lock, conn).await?;
+        answer(lock, Wait::No, fitness.check_lock(lock, conn)).await?;
     }
     Ok(acquired)
 }

@@ -13,19 +13,13 @@ use tokio::task::coop::unconstrained;
 use tokio::time::Instant;
 
 use crate::abandon::in_context;
+use crate::patience::patience;
 use crate::sql::state;
 
-/// The least time between two questions, and the least that a busy server is given to answer: anything shorter would be taken for
-/// a loss.
+/// The least time between two questions.
 const LEAST_INTERVAL: Duration = Duration::from_millis(100);
-const LEAST_PATIENCE: Duration = Duration::from_secs(1);
 /// The most that is added to a clock.
 const MOST_INTERVAL: Duration = Duration::from_hours(24);
-
-/// How long a server may take to answer a session that is probed at this interval.
-pub(crate) fn patience(interval: Duration) -> Duration {
-    interval.max(LEAST_PATIENCE)
-}
 
 /// A session, and what is known of its life. The state is kept here and not in the futures that watch, so that many short watches see
 /// as much as a long one.

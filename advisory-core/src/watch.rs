@@ -8,7 +8,7 @@ use sqlx::Connection as _;
 use sqlx::postgres::PgConnection;
 use tokio::time::{sleep, timeout};
 
-use crate::vigil::patience;
+use crate::patience::patience;
 use crate::{AdvisoryLock, Error};
 
 /// How often a connection that has nothing else to do is asked whether it is still there. It also keeps

@@ -10,6 +10,7 @@ use crate::error::Holder;
 use crate::executor::ready;
 use crate::fitness::check_lock_on;
 use crate::observe::{observe, warn_of_old_snapshot};
+use crate::patience::answer;
 use crate::sql::{holder, message, state};
 use crate::wait::{Deadline, Wait};
 use crate::{AdvisoryLock, Error, LockExecutor};
@@ -157,9 +158,8 @@ async fn try_all_or_none(lock: &AdvisoryLock, conn: &mut PgConnection) -> Result
 }
 
 async fn ask(lock: &AdvisoryLock, conn: &mut PgConnection, message: String) -> Result<bool, Error> {
-    let row = conn
-        .fetch_optional(sqlx::raw_sql(AssertSqlSafe(message)))
-        .await;
+    let row = conn.fetch_optional(sqlx::raw_sql(AssertSqlSafe(message)));
+    let row = answer(lock, Wait::No, row).await;
     let row = row.map_err(|error| state::failure(error, lock))?;
     let row = row.ok_or_else(state::standby)?;
     let acquired = row.try_get(0)?;
@@ -176,10 +176,15 @@ async fn wait(
     deadline: Deadline,
 ) -> Result<PgRow, sqlx::Error> {
     let cancel = CancelOnDrop::new(lock.canceller());
-    let message = cancel.tagged(message::lock_after_savepoint(lock, deadline.left()));
-    let rows = conn.fetch_all(sqlx::raw_sql(AssertSqlSafe(message))).await;
-    cancel.answered();
-    rows?.pop().ok_or(sqlx::Error::RowNotFound)
+    let left = deadline.left();
+    let message = cancel.tagged(message::lock_after_savepoint(lock, left));
+    let rows = async {
+        let rows = conn.fetch_all(sqlx::raw_sql(AssertSqlSafe(message))).await;
+        cancel.answered();
+        rows
+    };
+    let mut rows = answer(lock, left, rows).await?;
+    rows.pop().ok_or(sqlx::Error::RowNotFound)
 }
 
 /// Has a look at a grant, whose row ends with its circumstances.
@@ -188,8 +193,12 @@ async fn witness(lock: &AdvisoryLock, conn: &mut PgConnection, row: &PgRow) -> R
     check_lock_on(row.try_get(row.len() - 1)?, lock, conn).await
 }
 
-async fn send(conn: &mut PgConnection, message: &'static str) -> Result<(), sqlx::Error> {
-    conn.execute(sqlx::raw_sql(message)).await.map(drop)
+async fn go_back_to_savepoint(
+    lock: &AdvisoryLock,
+    conn: &mut PgConnection,
+) -> Result<(), sqlx::Error> {
+    let sent = conn.execute(sqlx::raw_sql(message::BACK_TO_SAVEPOINT));
+    answer(lock, Wait::No, sent).await.map(drop)
 }
 
 /// Makes the transaction usable again after a wait that the server has ended.
@@ -205,9 +214,9 @@ async fn go_back(
     }
     if state::is_lock_timeout(&error) && refusal == Refusal::Explained {
         let message = message::back_to_savepoint_and(&holder::message(lock));
-        return Ok(Answer::Refused(holders(conn, message).await));
+        return Ok(Answer::Refused(holders(lock, conn, message).await));
     }
-    let back = send(conn, message::BACK_TO_SAVEPOINT).await;
+    let back = go_back_to_savepoint(lock, conn).await;
     if back.is_ok() && state::is_lock_timeout(&error) {
         return Ok(Answer::Refused(Vec::new()));
     }
@@ -219,19 +228,19 @@ async fn explain(lock: &AdvisoryLock, conn: &mut PgConnection, refusal: Refusal)
         Refusal::Reported => Vec::new(),
         Refusal::Explained => {
             let message = message::after_savepoint(&holder::message(lock));
-            holders(conn, message).await
+            holders(lock, conn, message).await
         }
     }
 }
 
 /// Who holds the lock, if the server will say; whatever it says, the transaction stays usable.
-async fn holders(conn: &mut PgConnection, message: String) -> Vec<Holder> {
-    match holder::ask(conn, message).await {
+async fn holders(lock: &AdvisoryLock, conn: &mut PgConnection, message: String) -> Vec<Holder> {
+    match answer(lock, Wait::No, holder::ask(conn, message)).await {
         Ok(holders) => holders,
         Err(error) => {
             tracing::debug!(%error, "cannot say who holds the lock");
             // If this fails too, so does the caller's next statement.
-            let _ = send(conn, message::BACK_TO_SAVEPOINT).await;
+            let _ = go_back_to_savepoint(lock, conn).await;
             Vec::new()
         }
     }

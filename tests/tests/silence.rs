@@ -1,0 +1,134 @@
+//! A network that goes silent in the middle of a call: a timeout is kept all the same.
+
+use std::time::{Duration, Instant};
+
+use advisory_core::{AdvisoryLock, Error, Isolation, advisory};
+use advisory_tests::{Database, Proxy};
+use sqlx::{Connection as _, PgConnection, PgPool};
+use tokio::time::timeout;
+
+/// What the calls may take besides their timeout: the interval of `probing`, and at least a second.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// What a busy machine may take on top.
+const SLACK: Duration = Duration::from_secs(2);
+
+fn lock() -> AdvisoryLock {
+    AdvisoryLock::new(1).probing(Duration::from_millis(100))
+}
+
+fn timed() -> AdvisoryLock {
+    lock().timeout(Duration::from_millis(200))
+}
+
+#[advisory(key = timed())]
+async fn on_pool(pool: &PgPool) -> Result<(), Error> {
+    let _ = pool;
+    Ok(())
+}
+
+#[advisory(key = timed())]
+async fn on_connection(conn: &mut PgConnection) -> Result<(), Error> {
+    let _ = conn;
+    Ok(())
+}
+
+/// An error that is neither "not acquired" nor late.
+async fn assert_told<T>(what: &str, call: impl Future<Output = Result<T, Error>>) {
+    let started = Instant::now();
+    match timeout(Duration::from_secs(30), call).await {
+        Ok(Err(Error::Database(_))) => {}
+        Ok(Err(other)) => panic!("{what}: {other}"),
+        Ok(Ok(_)) => panic!("{what}: there was an answer"),
+        Err(_elapsed) => panic!("{what}: hangs"),
+    }
+    let spent = started.elapsed();
+    let most = Duration::from_millis(200) + PATIENCE + SLACK;
+    assert!(spent < most, "{what}: {spent:?}");
+}
+
+/// Until the pool has asked the connection that comes back whether it is alive.
+async fn wait_until_idle(pool: &PgPool) {
+    while pool.num_idle() == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_verb_with_a_timeout_ends_though_nobody_answers() {
+    let database = Database::new().await;
+    let proxy = Proxy::start(&database).await;
+    // The pool's own question, whether a connection is alive, would meet the silence first.
+    let pool = sqlx::postgres::PgPoolOptions::new()
+        .max_connections(1)
+        .test_before_acquire(false)
+        .connect_with(proxy.options())
+        .await
+        .unwrap();
+    lock()
+        .acquire(&pool)
+        .await
+        .unwrap()
+        .release()
+        .await
+        .unwrap();
+    let isolated = timed().isolation(Isolation::Serializable);
+    let several = AdvisoryLock::all([1, 2])
+        .timeout(Duration::from_millis(200))
+        .probing(Duration::from_millis(100));
+    macro_rules! each {
+        ($($name:literal => $verb:expr;)+) => {$(
+            wait_until_idle(&pool).await;
+            proxy.set_silent(true);
+            assert_told($name, $verb).await;
+            proxy.set_silent(false);
+            database.assert_nothing_leaked(&pool).await;
+        )+};
+    }
+    each! {
+        "begin" => timed().begin(&pool);
+        "begin, several keys" => several.begin(&pool);
+        "begin, isolated" => isolated.begin(&pool);
+        "try_begin" => lock().try_begin(&pool);
+        "try_begin, with a timeout" => timed().try_begin(&pool);
+        "transaction" => timed().transaction(&pool, async |_| Ok::<_, Error>(()));
+        "acquire" => timed().acquire(&pool);
+        "try_acquire" => lock().try_acquire(&pool);
+        "attribute on a pool" => on_pool(&pool);
+    }
+}
+
+#[tokio::test]
+async fn a_verb_on_a_connection_of_the_callers_ends_too() {
+    let database = Database::new().await;
+    let proxy = Proxy::start(&database).await;
+    macro_rules! each {
+        ($($name:literal => |$conn:ident| $verb:expr;)+) => {$(
+            let mut $conn = PgConnection::connect_with(&proxy.options()).await.unwrap();
+            proxy.set_silent(true);
+            assert_told($name, $verb).await;
+            drop($conn);
+            proxy.set_silent(false);
+        )+};
+    }
+    each! {
+        "attribute on a connection" => |conn| on_connection(&mut conn);
+    }
+    macro_rules! each_in_a_transaction {
+        ($($name:literal => |$tx:ident| $verb:expr;)+) => {$(
+            let mut conn = PgConnection::connect_with(&proxy.options()).await.unwrap();
+            let mut $tx = conn.begin().await.unwrap();
+            proxy.set_silent(true);
+            assert_told($name, $verb).await;
+            drop($tx);
+            drop(conn);
+            proxy.set_silent(false);
+        )+};
+    }
+    each_in_a_transaction! {
+        "acquire_xact" => |tx| timed().acquire_xact(&mut tx);
+        "try_acquire_xact" => |tx| lock().try_acquire_xact(&mut tx);
+        "try_acquire_xact, with a timeout" => |tx| timed().try_acquire_xact(&mut tx);
+    }
+    let pool = database.pool(1).await;
+    database.assert_nothing_leaked(&pool).await;
+}
