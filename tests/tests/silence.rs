@@ -35,11 +35,11 @@ async fn on_connection(conn: &mut PgConnection) -> Result<(), Error> {
 /// An error that is neither "not acquired" nor late.
 async fn assert_told<T>(what: &str, call: impl Future<Output = Result<T, Error>>) {
     let started = Instant::now();
-    match timeout(Duration::from_secs(30), call).await {
-        Ok(Err(Error::Database(_))) => {}
-        Ok(Err(other)) => panic!("{what}: {other}"),
-        Ok(Ok(_)) => panic!("{what}: there was an answer"),
-        Err(_elapsed) => panic!("{what}: hangs"),
+    let outcome = timeout(Duration::from_secs(30), call).await;
+    match outcome.unwrap_or_else(|elapsed| panic!("{what}: {elapsed}")) {
+        Err(Error::Database(_)) => {}
+        Err(other) => panic!("{what}: {other}"),
+        Ok(_) => panic!("{what}: there was an answer"),
     }
     let spent = started.elapsed();
     let most = Duration::from_millis(200) + PATIENCE + SLACK;
