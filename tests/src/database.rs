@@ -16,7 +16,8 @@ pub struct Database {
     name: String,
     url: String,
     maintenance: PgConnectOptions,
-    is_private: bool,
+    /// The server goes with everything in it, or the database is not ours.
+    is_left: bool,
     /// Connected to the maintenance database, so that it never shows among this database's backends.
     pub(crate) observer: Mutex<Option<PgConnection>>,
 }
@@ -41,7 +42,7 @@ impl Database {
         let database = Self {
             url: server.url(&name),
             maintenance: server.options(),
-            is_private: server.is_private(),
+            is_left: server.is_private(),
             observer: Mutex::default(),
             name,
         };
@@ -54,6 +55,18 @@ impl Database {
         created.unwrap_or_else(|error| panic!("a database can be created: {error}"));
         *database.observer.lock().await = Some(connection);
         database
+    }
+
+    /// The database of the same name on another server: a standby of the first, or one that has been promoted. It is not
+    /// created, and not dropped.
+    pub fn at(server: &Server, database: &Self) -> Self {
+        Self {
+            name: database.name.clone(),
+            url: server.url(&database.name),
+            maintenance: server.options(),
+            is_left: true,
+            observer: Mutex::default(),
+        }
     }
 
     /// The name of the database.
@@ -106,7 +119,7 @@ impl Database {
 
 impl Drop for Database {
     fn drop(&mut self) {
-        if self.is_private {
+        if self.is_left {
             return;
         }
         let options = self.maintenance.clone();

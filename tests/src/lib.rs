@@ -1,5 +1,5 @@
 //! The harness of the workspace: a private PostgreSQL server for tests and examples, a database for each test, helpers
-//! that wait for a state on the server, a proxy that counts round trips, and a pooler.
+//! that wait for a state on the server, a proxy that counts round trips and fails when it is told to, and a pooler.
 //!
 //! ```no_run
 //! # async fn test() {
@@ -30,12 +30,16 @@ mod cluster;
 mod database;
 mod error;
 mod external;
+mod fault;
 mod fetch;
 mod keeper;
+mod line;
 mod pin;
 mod pooler;
 mod proxy;
+mod relay;
 mod server;
+mod socket;
 mod turn;
 mod version;
 mod watch;
@@ -43,6 +47,7 @@ mod wire;
 
 pub use database::Database;
 pub use error::StartError;
+pub use fault::{Cut, Side};
 pub use pooler::{Pooler, Pooling};
 pub use proxy::Proxy;
 pub use server::Server;

@@ -1,21 +1,26 @@
-//! A proxy between client and server that counts.
+//! A proxy between client and server that counts, and that fails when it is told to.
 
-use std::io;
-use std::path::PathBuf;
+use std::path::Path;
+use std::sync::Arc;
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
+use sqlx::ConnectOptions as _;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgSslMode};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::net::{TcpStream, UnixListener, UnixStream};
-use tokio::sync::{oneshot, watch};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::runtime::{self, Runtime};
+use tokio::sync::oneshot;
 
 use crate::account::Account;
 use crate::database::{self, Database};
+use crate::fault::{Cut, Side, Trap};
 use crate::keeper::Keeper;
-use crate::turn::{ConnectionTally, Message, Tally};
-use crate::wire::{self, Frame, Framer};
+use crate::line::Line;
+use crate::relay;
+use crate::socket::{Address, Listener};
+use crate::turn::{Message, Tally};
 
-/// A way to a database that counts the round trips on it.
+/// A way to a database that counts the round trips on it, and that fails when it is told to.
 ///
 /// A round trip is one turn: the client sends, then the server answers. Messages sent one after the other before the
 /// server has answered are one turn. A turn of nothing but `Sync` is a ping, with which a pool asks whether a connection
@@ -25,14 +30,15 @@ use crate::wire::{self, Frame, Framer};
 pub struct Proxy {
     options: PgConnectOptions,
     tally: Tally,
-    silence: watch::Sender<bool>,
+    line: Arc<Line>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
-    _folder: Keeper,
+    /// Where the unix socket is.
+    _folder: Option<Keeper>,
 }
 
 impl Proxy {
-    /// A proxy before `database`.
+    /// A proxy before `database`, on a unix socket.
     ///
     /// # Panics
     ///
@@ -41,24 +47,54 @@ impl Proxy {
         let folder = tokio::task::spawn_blocking(|| Keeper::of_folder(&Account::ours())).await;
         let folder = folder.expect("BUG: starting a keeper does not panic");
         let folder = folder.unwrap_or_else(|reason| panic!("a proxy can have a folder: {reason}"));
-        let upstream = Upstream::of(&database.options());
-        let options = database
-            .options()
-            .socket(folder.folder())
-            .port(5432)
-            .ssl_mode(PgSslMode::Disable);
-        let listener =
-            std::os::unix::net::UnixListener::bind(folder.folder().join(".s.PGSQL.5432"));
-        let listener = listener.unwrap_or_else(|error| panic!("a proxy can listen: {error}"));
+        let (runtime, listener) = listening(|| {
+            UnixListener::bind(folder.folder().join(".s.PGSQL.5432")).map(Listener::Unix)
+        });
+        let options = through_folder(database, folder.folder());
+        Self::run(runtime, listener, database, options, Some(folder))
+    }
+
+    /// A proxy before `database`, on a port of 127.0.0.1: a client sees a real reset there.
+    ///
+    /// # Panics
+    ///
+    /// If it cannot listen.
+    pub fn start_tcp(database: &Database) -> Self {
+        let mut port = 0;
+        let (runtime, listener) = listening(|| {
+            let listener = std::net::TcpListener::bind(("127.0.0.1", 0))?;
+            listener.set_nonblocking(true)?;
+            port = listener.local_addr()?.port();
+            TcpListener::from_std(listener).map(Listener::Tcp)
+        });
+        let options = through_port(database, port);
+        Self::run(runtime, listener, database, options, None)
+    }
+
+    fn run(
+        runtime: Runtime,
+        listener: Listener,
+        database: &Database,
+        options: PgConnectOptions,
+        folder: Option<Keeper>,
+    ) -> Self {
+        let line = Arc::new(Line::to(Address::of(&database.options())));
         let tally = Tally::default();
         let (stop, stopped) = oneshot::channel();
-        let (silence, silent) = watch::channel(false);
-        let serve = serve(listener, upstream, tally.clone(), silent);
-        let thread = thread::spawn(|| run(serve, stopped));
+        let serve = relay::serve(listener, line.clone(), tally.clone());
+        // The connections' tasks go with the runtime.
+        let thread = thread::spawn(move || {
+            runtime.block_on(async {
+                tokio::select! {
+                    result = serve => result.expect("a proxy can accept"),
+                    _ = stopped => {}
+                }
+            });
+        });
         Self {
             options,
             tally,
-            silence,
+            line,
             stop: Some(stop),
             thread: Some(thread),
             _folder: folder,
@@ -79,9 +115,50 @@ impl Proxy {
         database::pool(self.options(), max_connections).await
     }
 
-    /// Goes silent, or speaks again: nothing is passed on meanwhile, not even the end of a connection.
+    /// Goes silent, or speaks again: nothing is passed on meanwhile, not even the end of a connection. To speak again ends
+    /// every [`Cut::Silence`] too.
     pub fn set_silent(&self, silent: bool) {
-        self.silence.send_replace(silent);
+        self.line.set_silent(silent);
+    }
+
+    /// Delays whatever is read from now on by this much, each way. If not set, nothing is delayed.
+    pub fn set_delay(&self, delay: Duration) {
+        self.line.set_delay(delay);
+    }
+
+    /// Leads new connections to the server of `database`. Those that are open stay where they are.
+    ///
+    /// Clients name the database they want themselves: `database` has the name of the first one, as [`Database::at`] gives it.
+    pub fn set_target(&self, database: &Database) {
+        self.line.set_target(Address::of(&database.options()));
+    }
+
+    /// Does this to every connection that is open, and returns when it is done. New ones are accepted as before.
+    pub async fn cut(&self, cut: Cut) {
+        self.line.order(cut).await;
+    }
+
+    /// Does this to the connection that passes on the `n`-th message of `side` from now, at once after that message. It
+    /// happens once, and a fault armed before is forgotten.
+    ///
+    /// Messages are counted from 1 and over all connections. The start-up of a connection, up to and including the first
+    /// `ReadyForQuery`, and `Terminate` are not counted.
+    ///
+    /// # Panics
+    ///
+    /// If `n` is 0.
+    pub fn cut_after(&self, side: Side, n: usize, cut: Cut) {
+        *self.line.trap() = Trap::armed(side, n, cut);
+    }
+
+    /// Forgets what [`cut_after`](Self::cut_after) has armed.
+    pub fn disarm(&self) {
+        self.line.trap().disarm();
+    }
+
+    /// True once what [`cut_after`](Self::cut_after) has armed has happened: it is so before the message arrives.
+    pub fn has_cut(&self) -> bool {
+        self.line.trap().has_sprung()
     }
 
     /// The round trips since the last reset, pings excluded. Complete as soon as the client sees the answer.
@@ -122,111 +199,31 @@ impl Drop for Proxy {
     }
 }
 
-/// Where the server listens.
-#[derive(Clone)]
-enum Upstream {
-    Unix(PathBuf),
-    Tcp(String, u16),
+/// A runtime of its own, and a listener that belongs to it.
+fn listening(bind: impl FnOnce() -> std::io::Result<Listener>) -> (Runtime, Listener) {
+    let runtime = runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.expect("a runtime can be built");
+    let listener = {
+        let _entered = runtime.enter();
+        bind().unwrap_or_else(|error| panic!("a proxy can listen: {error}"))
+    };
+    (runtime, listener)
 }
 
-impl Upstream {
-    fn of(options: &PgConnectOptions) -> Self {
-        let (host, port) = (options.get_host(), options.get_port());
-        let folder = options
-            .get_socket()
-            .cloned()
-            .or_else(|| host.starts_with('/').then(|| host.into()));
-        match folder {
-            Some(folder) => Self::Unix(folder.join(format!(".s.PGSQL.{port}"))),
-            None => Self::Tcp(host.to_owned(), port),
-        }
-    }
+fn through_folder(database: &Database, folder: &Path) -> PgConnectOptions {
+    let options = database.options().socket(folder).port(5432);
+    options.ssl_mode(PgSslMode::Disable)
 }
 
-fn run(serve: impl Future<Output = io::Result<()>>, stopped: oneshot::Receiver<()>) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
-    // The connections' tasks go with the runtime.
-    runtime.expect("a runtime can be built").block_on(async {
-        tokio::select! {
-            result = serve => result.expect("a proxy can accept"),
-            _ = stopped => {}
-        }
-    });
-}
-
-async fn serve(
-    listener: std::os::unix::net::UnixListener,
-    upstream: Upstream,
-    tally: Tally,
-    silent: watch::Receiver<bool>,
-) -> io::Result<()> {
-    listener.set_nonblocking(true)?;
-    let listener = UnixListener::from_std(listener)?;
-    loop {
-        let (client, _) = listener.accept().await?;
-        let (upstream, tally, silent) = (upstream.clone(), tally.connection(), silent.clone());
-        tokio::spawn(async move {
-            // However a connection ends, both sides see it closed: that is the whole report.
-            let _ = match upstream {
-                Upstream::Unix(path) => {
-                    pass(client, UnixStream::connect(path).await, tally, silent).await
-                }
-                Upstream::Tcp(host, port) => {
-                    pass(
-                        client,
-                        TcpStream::connect((host, port)).await,
-                        tally,
-                        silent,
-                    )
-                    .await
-                }
-            };
-        });
-    }
-}
-
-/// Passes everything on until either side ends, then closes both.
-async fn pass<S>(
-    mut client: UnixStream,
-    server: io::Result<S>,
-    tally: ConnectionTally,
-    silent: watch::Receiver<bool>,
-) -> io::Result<()>
-where
-    S: AsyncRead + AsyncWrite,
-{
-    let opening = wire::opening(&mut client).await?;
-    let (from_server, mut to_server) = tokio::io::split(server?);
-    to_server.write_all(&opening).await?;
-    let (from_client, to_client) = client.into_split();
-    tokio::select! {
-        result = pump(from_client, to_server, silent.clone(), |frame| tally.client_sends(frame)) => result,
-        result = pump(from_server, to_client, silent, |frame| tally.server_sends(frame.kind)) => result,
-    }
-}
-
-/// Passes on what `from` says to `to`, messages noted first.
-async fn pump(
-    mut from: impl AsyncRead + Unpin,
-    mut to: impl AsyncWrite + Unpin,
-    mut silent: watch::Receiver<bool>,
-    note: impl Fn(&Frame),
-) -> io::Result<()> {
-    let mut framer = Framer::default();
-    let mut chunk = vec![0; 16 * 1024];
-    loop {
-        let length = from.read(&mut chunk).await?;
-        // A sender that is gone will not break the silence.
-        let _ = silent.wait_for(|silent| !silent).await;
-        if length == 0 {
-            return Ok(());
-        }
-        framer.feed(&chunk[..length]);
-        while let Some(frame) = framer.next() {
-            note(&frame);
-        }
-        to.write_all(&chunk[..length]).await?;
-    }
+fn through_port(database: &Database, port: u16) -> PgConnectOptions {
+    let options = database.options();
+    // Options that lead to a unix socket cannot be turned to a port, but their URL can.
+    let mut url = options.to_url_lossy();
+    url.set_host(Some("127.0.0.1"))
+        .expect("BUG: an address is a host");
+    let through: PgConnectOptions = url.as_str().parse().expect("BUG: the URL is sqlx's own");
+    through
+        .port(port)
+        .ssl_mode(PgSslMode::Disable)
+        .application_name(options.get_application_name().unwrap_or_default())
 }

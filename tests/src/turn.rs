@@ -105,11 +105,17 @@ enum Turn {
 }
 
 impl ConnectionTally {
-    /// Notes what the client sends. Called before it is passed on, so that the counts are complete when the answer is seen.
+    /// True up to the first `ReadyForQuery`.
+    pub(crate) fn is_opening(&self) -> bool {
+        matches!(*self.turn(), Turn::Opening)
+    }
+
+    /// Notes what the client sends. Called when it has been read, before it is passed on: what the client sends before it
+    /// has the answer belongs to the same turn, however long either is under way.
     pub(crate) fn client_sends(&self, frame: &Frame) {
-        let kind = wire::client_message(frame.kind);
+        let kind = wire::client_message(frame.kind());
         let mut turn = self.turn();
-        if matches!(*turn, Turn::Opening) || kind == "Terminate" {
+        if matches!(*turn, Turn::Opening) || wire::is_terminate(frame.kind()) {
             return;
         }
         let is_sync = kind == "Sync";
@@ -137,7 +143,7 @@ impl ConnectionTally {
         });
     }
 
-    /// Notes what the server sends. Called before it is passed on.
+    /// Notes what the server sends. Called just before it reaches the client, so that the counts are complete when it does.
     pub(crate) fn server_sends(&self, kind: u8) {
         let mut turn = self.turn();
         let is_opening = matches!(*turn, Turn::Opening);

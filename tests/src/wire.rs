@@ -4,12 +4,27 @@ use std::io;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
-/// A message of the client after the start-up, as sent to the server.
+/// A message as it was sent, after the one that opens a connection: a byte for its kind, four for the length (of
+/// themselves and the body), the body.
 pub(crate) struct Frame {
+    bytes: Vec<u8>,
+}
+
+impl Frame {
     /// The first byte of the message.
-    pub(crate) kind: u8,
+    pub(crate) fn kind(&self) -> u8 {
+        self.bytes[0]
+    }
+
     /// What follows the length.
-    pub(crate) body: Vec<u8>,
+    pub(crate) fn body(&self) -> &[u8] {
+        &self.bytes[5..]
+    }
+
+    /// All of it.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 /// Cuts a stream into messages, wherever the chunks it arrives in begin and end.
@@ -19,18 +34,16 @@ pub(crate) struct Framer {
 }
 
 impl Framer {
-    pub(crate) fn feed(&mut self, chunk: &[u8]) {
+    /// The messages that are complete with this chunk.
+    pub(crate) fn feed(&mut self, chunk: &[u8]) -> Vec<Frame> {
         self.pending.extend_from_slice(chunk);
+        std::iter::from_fn(|| self.next()).collect()
     }
 
-    /// The next message that is complete: a byte for its kind, four for the length (of themselves and the body), the body.
-    pub(crate) fn next(&mut self) -> Option<Frame> {
+    fn next(&mut self) -> Option<Frame> {
         let length = self.length()?;
-        let frame = self.take(1 + length)?;
-        Some(Frame {
-            kind: frame[0],
-            body: frame[5..].to_vec(),
-        })
+        let bytes = self.take(1 + length)?;
+        Some(Frame { bytes })
     }
 
     fn length(&self) -> Option<usize> {
@@ -92,13 +105,18 @@ pub(crate) fn client_message(kind: u8) -> &'static str {
 
 /// The SQL text that a `Query` or a `Parse` carries.
 pub(crate) fn sql(frame: &Frame) -> Option<String> {
-    let mut texts = frame.body.split(|byte| *byte == 0);
-    let text = match frame.kind {
+    let mut texts = frame.body().split(|byte| *byte == 0);
+    let text = match frame.kind() {
         b'Q' => texts.next(),
         b'P' => texts.nth(1), // after the name of the statement
         _ => None,
     };
     text.map(|text| String::from_utf8_lossy(text).into_owned())
+}
+
+/// True for the client's farewell, which answers nothing and is not answered. No message of the server has this kind.
+pub(crate) fn is_terminate(kind: u8) -> bool {
+    kind == b'X'
 }
 
 /// True for what the server sends of its own accord, which answers nothing: a notice, a setting, a notification.
@@ -114,13 +132,11 @@ mod tests {
     fn messages_are_found_across_chunks() {
         let stream = b"Q\0\0\0\x0dSELECT 1\0S\0\0\0\x04P\0\0\0\x12name\0SELECT 2\0";
         for size in 1..=stream.len() {
-            let mut framer = Framer::default();
+            let mut cutter = Framer::default();
             let mut found = Vec::new();
             for chunk in stream.chunks(size) {
-                framer.feed(chunk);
-                found.extend(
-                    std::iter::from_fn(|| framer.next()).map(|frame| (frame.kind, sql(&frame))),
-                );
+                let frames = cutter.feed(chunk);
+                found.extend(frames.iter().map(|frame| (frame.kind(), sql(frame))));
             }
             let expected = [
                 (b'Q', Some("SELECT 1".into())),
