@@ -1,46 +1,92 @@
 //! A private server.
 
-use std::iter;
+use std::ffi::OsStr;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 
 use crate::account::Account;
-use crate::binary::Binaries;
-use crate::error::StartError;
 use crate::keeper::Keeper;
 
 /// A server of our own in a temporary folder, reachable through a unix socket in it. Gone when this is dropped.
 pub(crate) struct Cluster {
     keeper: Keeper,
+    binaries: PathBuf,
+    arguments: Vec<String>,
 }
 
 impl Cluster {
-    /// A new server with these settings besides the harness's own.
+    /// A new server with these settings besides the harness's own, once it is ready.
     pub(crate) fn start(
         account: &Account,
-        binaries: &Binaries,
+        binaries: &Path,
         settings: &[(&str, &str)],
-    ) -> Result<Self, StartError> {
-        let failed = |reason| StartError::Failed {
-            binaries: binaries.folder.to_string_lossy().into_owned(),
-            reason,
-        };
-        let settings: Vec<_> = settings
-            .iter()
-            .map(|(name, value)| format!("--{name}={value}"))
-            .collect();
-        let arguments: Vec<_> = iter::once(binaries.folder.as_os_str())
-            .chain(settings.iter().map(AsRef::as_ref))
-            .collect();
-        let keeper = Keeper::of_program(account, include_str!("server.sh"), &arguments);
-        let cluster = Self {
-            keeper: keeper.map_err(failed)?,
-        };
-        let ready = cluster.keeper.wait_until(|| cluster.is_ready());
-        ready.map_err(failed)?;
+    ) -> Result<Self, String> {
+        let cluster = Self::run(account, binaries, Path::new(""), arguments(settings))?;
+        cluster.keeper.wait_until(|| cluster.is_ready())?;
         Ok(cluster)
+    }
+
+    /// A copy of this server, which is in backup mode, with these settings besides the same ones. It does not run yet.
+    pub(crate) fn copy(
+        &self,
+        account: &Account,
+        settings: &[(&str, &str)],
+    ) -> Result<Self, String> {
+        let arguments = [self.arguments.clone(), arguments(settings)].concat();
+        let copy = Self::run(account, &self.binaries, &self.data(), arguments)?;
+        copy.keeper.wait_until(|| copy.has_ended())?;
+        Ok(copy)
+    }
+
+    fn run(
+        account: &Account,
+        binaries: &Path,
+        primary: &Path,
+        arguments: Vec<String>,
+    ) -> Result<Self, String> {
+        let all: Vec<&OsStr> = [binaries.as_ref(), primary.as_ref()]
+            .into_iter()
+            .chain(arguments.iter().map(AsRef::as_ref))
+            .collect();
+        Ok(Self {
+            keeper: Keeper::of_program(account, include_str!("server.sh"), &all)?,
+            binaries: binaries.to_owned(),
+            arguments,
+        })
+    }
+
+    /// Starts a copy, whose backup has this label, and waits until it is ready.
+    pub(crate) fn start_copy(&self, label: &str) -> Result<(), String> {
+        self.keeper.append("data/backup_label", label)?;
+        self.keeper.run_again()?;
+        self.keeper.wait_until(|| self.is_ready())
+    }
+
+    /// Starts the server again once it has ended, and waits until it is ready.
+    pub(crate) async fn start_again(&self) -> Result<(), String> {
+        self.keeper.run_again()?;
+        self.keeper.until(|| self.is_ready()).await
+    }
+
+    /// Waits until the last process of the server has ended.
+    pub(crate) async fn wait_until_ended(&self) -> Result<(), String> {
+        self.keeper.until(|| self.has_ended()).await
+    }
+
+    /// True if no process of the server is left.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.keeper.has_ended()
+    }
+
+    /// The process that all others of the server descend from.
+    pub(crate) fn postmaster(&self) -> Option<i32> {
+        self.pid_file().lines().next()?.parse().ok()
+    }
+
+    pub(crate) fn binaries(&self) -> &Path {
+        &self.binaries
     }
 
     pub(crate) fn socket_dir(&self) -> &Path {
@@ -63,9 +109,23 @@ impl Cluster {
     }
 
     fn is_ready(&self) -> bool {
-        let pid_file = std::fs::read_to_string(self.socket_dir().join("data/postmaster.pid"))
-            .unwrap_or_default();
+        let pid_file = self.pid_file();
         let status = pid_file.lines().nth(7).unwrap_or_default().trim_end();
         matches!(status, "ready" | "standby") && UnixStream::connect(self.socket()).is_ok()
     }
+
+    fn data(&self) -> PathBuf {
+        self.socket_dir().join("data")
+    }
+
+    fn pid_file(&self) -> String {
+        std::fs::read_to_string(self.data().join("postmaster.pid")).unwrap_or_default()
+    }
+}
+
+fn arguments(settings: &[(&str, &str)]) -> Vec<String> {
+    settings
+        .iter()
+        .map(|(name, value)| format!("--{name}={value}"))
+        .collect()
 }

@@ -1,5 +1,7 @@
 //! Why there is no server.
 
+use std::path::Path;
+
 /// Why a server could not be had.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
@@ -42,4 +44,13 @@ pub enum StartError {
         /// What it may be.
         expected: &'static str,
     },
+}
+
+impl StartError {
+    pub(crate) fn failed(binaries: &Path, reason: String) -> Self {
+        Self::Failed {
+            binaries: binaries.to_string_lossy().into_owned(),
+            reason,
+        }
+    }
 }

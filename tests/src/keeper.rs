@@ -1,7 +1,7 @@
 //! The process that cleans up behind us, whatever our end is.
 
 use std::ffi::OsStr;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Stdio};
@@ -12,6 +12,9 @@ use crate::account::Account;
 
 /// How long a program may take to start on a machine that has much else to do.
 const PATIENCE: Duration = Duration::from_mins(1);
+
+/// How long to wait before the next look.
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// A temporary folder, with a program in it or not, that goes when this is dropped, and when our process ends or is killed.
 ///
@@ -31,7 +34,7 @@ impl Keeper {
     }
 
     /// Makes a folder and runs a program in it, by a script whose arguments are the folder and these. The program's output is
-    /// in the file `log`, and the file `exit` appears when it ends.
+    /// in the file `log`, and the file `exit` appears when the last of its processes has ended.
     pub(crate) fn of_program(
         account: &Account,
         script: &str,
@@ -72,19 +75,61 @@ impl Keeper {
         }
     }
 
+    /// Runs the program again once it has ended.
+    pub(crate) fn run_again(&self) -> Result<(), String> {
+        // Left by one that was killed, they would speak for the new one.
+        for trace in ["exit", "data/postmaster.pid"] {
+            let _ = std::fs::remove_file(self.folder.join(trace));
+        }
+        self.say("run")
+    }
+
+    /// Adds lines to a file in the folder.
+    pub(crate) fn append(&self, file: &str, text: &str) -> Result<(), String> {
+        let mut lines = text.lines();
+        lines.try_for_each(|line| self.say(&format!("append {file} {line}")))
+    }
+
+    fn say(&self, command: &str) -> Result<(), String> {
+        let mut ours = self.ours.as_ref().expect("BUG: taken only by drop");
+        writeln!(ours, "{command}").map_err(|error| format!("the keeper is gone: {error}"))
+    }
+
     /// Waits until the program is as `is_ready` says; an error with the end of its output if it ends before, or takes too long.
     pub(crate) fn wait_until(&self, is_ready: impl Fn() -> bool) -> Result<(), String> {
         let start = Instant::now();
-        while !is_ready() {
-            if self.folder.join("exit").exists() {
-                return Err(self.log());
-            }
-            if start.elapsed() > PATIENCE {
-                return Err(format!("not ready after {PATIENCE:?}; {}", self.log()));
-            }
-            thread::sleep(Duration::from_millis(5));
+        while !self.is(&is_ready, start)? {
+            thread::sleep(PAUSE);
         }
         Ok(())
+    }
+
+    /// As [`wait_until`](Self::wait_until), for those who must not block.
+    pub(crate) async fn until(&self, is_ready: impl Fn() -> bool) -> Result<(), String> {
+        let start = Instant::now();
+        while !self.is(&is_ready, start)? {
+            tokio::time::sleep(PAUSE).await;
+        }
+        Ok(())
+    }
+
+    /// True if no process of the program is left.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.folder.join("exit").exists()
+    }
+
+    fn is(&self, is_ready: impl Fn() -> bool, start: Instant) -> Result<bool, String> {
+        // In this order: it may be ready because it has ended.
+        if is_ready() {
+            return Ok(true);
+        }
+        if self.has_ended() {
+            return Err(self.log());
+        }
+        if start.elapsed() > PATIENCE {
+            return Err(format!("not ready after {PATIENCE:?}; {}", self.log()));
+        }
+        Ok(false)
     }
 
     /// The last lines of the program's output.

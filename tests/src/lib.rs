@@ -1,5 +1,6 @@
-//! The harness of the workspace: a private PostgreSQL server for tests and examples, a database for each test, helpers
-//! that wait for a state on the server, a proxy that counts round trips and fails when it is told to, and a pooler.
+//! The harness of the workspace: private PostgreSQL servers for tests and examples, which can be ended, restarted and
+//! followed by a standby, a database for each test, helpers that wait for a state on the server, a proxy that counts round
+//! trips and fails when it is told to, and a pooler.
 //!
 //! ```no_run
 //! # async fn test() {
@@ -39,7 +40,9 @@ mod pooler;
 mod proxy;
 mod relay;
 mod server;
+mod shutdown;
 mod socket;
+mod standby;
 mod turn;
 mod version;
 mod watch;
@@ -51,6 +54,7 @@ pub use fault::{Cut, Side};
 pub use pooler::{Pooler, Pooling};
 pub use proxy::Proxy;
 pub use server::Server;
+pub use shutdown::Shutdown;
 pub use turn::Message;
 pub use version::Version;
 pub use watch::{BackendRow, LockRow};

@@ -64,11 +64,16 @@ impl Server {
             tried: vec![reason],
         })?;
         let binaries = choice::choose(&account)?;
-        let cluster = Cluster::start(&account, &binaries, settings)?;
-        Ok(Self {
+        let cluster = Cluster::start(&account, &binaries.folder, settings)
+            .map_err(|reason| StartError::failed(&binaries.folder, reason))?;
+        Ok(Self::private(cluster, binaries.version))
+    }
+
+    pub(crate) fn private(cluster: Cluster, version: Version) -> Self {
+        Self {
             place: Place::Private(cluster),
-            version: binaries.version,
-        })
+            version,
+        }
     }
 
     fn from_env() -> Result<Self, StartError> {
@@ -105,6 +110,15 @@ impl Server {
     /// The version of the server.
     pub fn version(&self) -> Version {
         self.version
+    }
+
+    /// What is there only if the server is a private one.
+    #[track_caller]
+    pub(crate) fn cluster(&self) -> &Cluster {
+        match &self.place {
+            Place::Private(cluster) => cluster,
+            Place::External(_) => panic!("expected a private server, found one of somebody else"),
+        }
     }
 
     /// The URL of a database on this server.

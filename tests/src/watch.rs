@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::future::try_join_all;
 use sqlx::FromRow;
-use sqlx::postgres::{PgPool, PgRow};
+use sqlx::postgres::{PgConnection, PgPool, PgRow};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::database::Database;
@@ -203,15 +203,20 @@ impl Database {
         T: for<'r> FromRow<'r, PgRow> + Send + Unpin,
     {
         let mut observer = self.observer.lock().await;
-        if observer.is_none() {
-            *observer = Some(self.connect_to_maintenance().await);
+        let ask = async |connection: &mut PgConnection| {
+            let query = sqlx::query_as(statement).bind(self.name());
+            query.fetch_all(connection).await
+        };
+        // The server may have ended and come back since: then it is asked anew.
+        if let Some(connection) = observer.as_mut()
+            && let Ok(rows) = ask(connection).await
+        {
+            return rows;
         }
-        let connection = observer.as_mut().expect("BUG: connected above");
-        let rows = sqlx::query_as(statement)
-            .bind(self.name())
-            .fetch_all(connection)
-            .await;
-        rows.unwrap_or_else(|error| panic!("the server can be observed: {error}"))
+        let connection = observer.insert(self.connect_to_maintenance().await);
+        ask(connection)
+            .await
+            .unwrap_or_else(|error| panic!("the server can be observed: {error}"))
     }
 }
 

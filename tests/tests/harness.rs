@@ -10,7 +10,7 @@ use std::str::FromStr as _;
 use std::time::{Duration, Instant};
 use std::{env, fs, thread};
 
-use advisory_tests::{Database, Pooler, Pooling, Proxy, Server};
+use advisory_tests::{Database, Pooler, Pooling, Proxy, Server, Shutdown};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{ConnectOptions as _, Connection as _, Executor as _};
 
@@ -336,6 +336,32 @@ fn nothing_is_left_after_sigkill_during_the_start() {
 }
 
 #[test]
+fn nothing_of_a_standby_is_left_after_sigkill() {
+    let mut run = Run::start("child_that_starts_a_standby");
+    run.wait_for_line("READY");
+    run.end(|child| child.kill().unwrap());
+    for state in ["data/global/1262", "data/backup_label", ".s.PGSQL.5432"] {
+        let run = Run::start("child_that_starts_a_standby");
+        let is_reached = || {
+            let folders = fs::read_dir(run.temp.path()).unwrap();
+            let paths = folders.map(|folder| folder.unwrap().path().join(state));
+            // The primary has all of these but the label, too.
+            let least = if state.ends_with("label") { 1 } else { 2 };
+            paths.filter(|path| path.exists()).count() >= least
+        };
+        wait_until(&format!("`{state}` is there"), is_reached);
+        run.end(|child| child.kill().unwrap());
+    }
+}
+
+#[test]
+fn nothing_is_left_of_a_server_that_was_killed() {
+    let mut run = Run::start("child_that_kills_its_server");
+    run.wait_for_line("READY");
+    run.end(|child| child.kill().unwrap());
+}
+
+#[test]
 fn nothing_is_left_of_a_pooler_after_sigkill() {
     let mut run = Run::start("child_that_starts_a_pooler");
     run.wait_for_line("READY");
@@ -513,6 +539,31 @@ fn without_any_server_the_error_lists_what_was_tried() {
 fn child_that_starts_a_server() {
     if is_child() {
         Server::start().map(std::mem::forget).unwrap();
+        println!("READY");
+        let _ = std::io::stdin().read_to_end(&mut Vec::new());
+    }
+}
+
+#[test]
+#[ignore = "run by other tests"]
+fn child_that_starts_a_standby() {
+    if is_child() {
+        let server = Server::start().unwrap();
+        let standby = server.standby().unwrap();
+        std::mem::forget((server, standby));
+        println!("READY");
+        let _ = std::io::stdin().read_to_end(&mut Vec::new());
+    }
+}
+
+#[tokio::test]
+#[ignore = "run by other tests"]
+async fn child_that_kills_its_server() {
+    if is_child() {
+        let (ended, back) = (Server::start().unwrap(), Server::start().unwrap());
+        ended.stop(Shutdown::Kill).await;
+        back.restart(Shutdown::Kill).await;
+        std::mem::forget((ended, back));
         println!("READY");
         let _ = std::io::stdin().read_to_end(&mut Vec::new());
     }
