@@ -1,0 +1,28 @@
+//! What there is not enough of: room in the lock table, connections, time. And those who are stopped in the middle.
+
+mod signal;
+mod timeout;
+mod verb;
+
+use advisory_core::Error;
+
+use crate::verb::Verb;
+
+/// The SQLSTATE of an error that the server has raised.
+fn code(error: &sqlx::Error) -> Option<String> {
+    Some(error.as_database_error()?.code()?.into_owned())
+}
+
+/// The same, where the error was passed on as it is.
+fn passed_on(error: &Error) -> Option<String> {
+    match error {
+        Error::Database(error) => code(error),
+        _ => None,
+    }
+}
+
+/// An error of the server's or of the connection, and not a refusal.
+fn assert_passed_on(verb: &Verb, error: &Error) {
+    let is_passed_on = matches!(error, Error::Database(_));
+    assert!(is_passed_on, "{}: {error:?}", verb.name);
+}

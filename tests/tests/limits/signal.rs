@@ -1,0 +1,171 @@
+//! `pg_cancel_backend` and `pg_terminate_backend`, against those who wait and those who hold.
+
+use std::sync::Arc;
+
+use advisory_core::{AdvisoryLock, Error};
+use advisory_tests::{Database, LockRow};
+use sqlx::{Connection as _, Executor as _, PgTransaction};
+
+use crate::verb::{self, contended, waits};
+use crate::{assert_passed_on, code, passed_on};
+
+const CANCEL: &str = "SELECT pg_cancel_backend($1)";
+const TERMINATE: &str = "SELECT pg_terminate_backend($1)";
+
+/// Sends it to everybody whose lock is as `is_meant` says.
+async fn send(signal: &'static str, database: &Database, is_meant: impl Fn(&LockRow) -> bool) {
+    let mut conn = database.connection().await;
+    for lock in database.advisory_locks().await.into_iter().filter(is_meant) {
+        let sent = sqlx::query(signal).bind(lock.pid).execute(&mut conn);
+        sent.await.unwrap();
+    }
+    conn.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_cancelled_wait_is_an_error_in_every_verb() {
+    let database = Database::new().await;
+    let (pool, rival) = (database.pool(1).await, database.pool(1).await);
+    let held = contended().begin(&rival).await.unwrap();
+    for (verb, lock) in waits() {
+        let cancel = async {
+            database.wait_until_waiting(1).await;
+            send(CANCEL, &database, |lock| !lock.granted).await;
+        };
+        let (told, ()) = tokio::join!(verb.ask(&lock, &pool), cancel);
+        let error = told.unwrap_err();
+        let told = passed_on(&error);
+        assert_eq!(told.as_deref(), Some("57014"), "{}: {error:?}", verb.name);
+    }
+    held.rollback().await.unwrap();
+    database.assert_nothing_leaked(&pool).await;
+}
+
+#[tokio::test]
+async fn after_a_cancelled_wait_the_callers_transaction_is_usable() {
+    let database = Database::new().await;
+    let (pool, rival) = (database.pool(1).await, database.pool(1).await);
+    let held = contended().begin(&rival).await.unwrap();
+    for lock in [AdvisoryLock::new("one"), contended()] {
+        for tries in [true, false] {
+            let mut tx = pool.begin().await.unwrap();
+            let lock = lock.clone().wait_forever();
+            let waits = verb::join(tries, &lock, &mut tx);
+            let cancel = async {
+                database.wait_until_waiting(1).await;
+                send(CANCEL, &database, |lock| !lock.granted).await;
+            };
+            let (told, ()) = tokio::join!(waits, cancel);
+            assert_eq!(passed_on(&told.unwrap_err()).as_deref(), Some("57014"));
+            tx.execute("SELECT 1").await.unwrap();
+            assert_eq!(database.advisory_locks().await.len(), 2, "the rival's");
+            tx.commit().await.unwrap();
+        }
+    }
+    held.rollback().await.unwrap();
+    database.assert_nothing_leaked(&pool).await;
+}
+
+/// Terminated as often as it takes: the verbs on a pool try again on another connection.
+#[tokio::test]
+async fn a_terminated_wait_is_not_a_refusal() {
+    let database = Database::new().await;
+    let (pool, rival) = (database.pool(1).await, database.pool(1).await);
+    let held = contended().begin(&rival).await.unwrap();
+    for (verb, lock) in waits() {
+        let terminate = async {
+            loop {
+                send(TERMINATE, &database, |lock| !lock.granted).await;
+            }
+        };
+        let told = tokio::select! {
+            told = verb.ask(&lock, &pool) => told,
+            () = terminate => unreachable!(),
+        };
+        let error = told.unwrap_err();
+        assert_passed_on(verb, &error);
+        database.wait_until_waiting(0).await;
+    }
+    held.rollback().await.unwrap();
+    database.assert_nothing_leaked(&pool).await;
+}
+
+#[tokio::test]
+async fn a_holder_that_idles_does_not_notice_a_cancel() {
+    let database = Arc::new(Database::new().await);
+    let pool = database.pool(1).await;
+    let lock = AdvisoryLock::new("one");
+    for verb in verb::every() {
+        let watching = database.clone();
+        let cancel = async move { send(CANCEL, &watching, |lock| lock.granted).await };
+        let acquired = verb.run(&lock, &pool, cancel).await;
+        assert!(acquired.unwrap(), "{}", verb.name);
+    }
+    database.assert_nothing_leaked(&pool).await;
+}
+
+#[tokio::test]
+async fn a_holder_that_was_terminated_is_told() {
+    let database = Arc::new(Database::new().await);
+    let pool = database.pool(1).await;
+    let lock = AdvisoryLock::new("one");
+    for verb in verb::every() {
+        let watching = database.clone();
+        let terminate = async move {
+            send(TERMINATE, &watching, |lock| lock.granted).await;
+            watching.wait_until_held(0).await;
+        };
+        let error = verb.run(&lock, &pool, terminate).await.unwrap_err();
+        let is_told = matches!(error, Error::Database(_) | Error::Lost { .. });
+        assert!(is_told, "{}: {error:?}", verb.name);
+        database.assert_nothing_leaked(&pool).await;
+    }
+}
+
+const SLEEP: &str = "SELECT pg_sleep(600)";
+
+async fn cancel_the_sleeper(database: &Database) {
+    let sleeps = database.wait_until_backends("a sleeper", |backends| {
+        backends
+            .iter()
+            .any(|backend| backend.wait_event.as_deref() == Some("PgSleep"))
+    });
+    sleeps.await;
+    send(CANCEL, database, |lock| lock.granted).await;
+}
+
+#[tokio::test]
+async fn a_cancelled_statement_of_the_body_rolls_back() {
+    let database = Database::new().await;
+    let pool = database.pool(1).await;
+    pool.execute("CREATE TABLE written (n int)").await.unwrap();
+    let lock = AdvisoryLock::new("one");
+    let body = async |tx: &mut PgTransaction<'_>| {
+        tx.execute("INSERT INTO written VALUES (1)").await?;
+        tx.execute(SLEEP).await?;
+        Ok::<_, sqlx::Error>(())
+    };
+    let (told, ()) = tokio::join!(lock.transaction(&pool, body), cancel_the_sleeper(&database));
+    assert_eq!(code(&told.unwrap_err()).as_deref(), Some("57014"));
+    database.assert_nothing_leaked(&pool).await;
+    let written: i64 = sqlx::query_scalar("SELECT count(*) FROM written")
+        .fetch_one(&pool)
+        .await
+        .unwrap();
+    assert_eq!(written, 0);
+}
+
+/// A lock of the session stays when a statement fails.
+#[tokio::test]
+async fn a_cancelled_statement_on_a_guards_session_leaves_the_lock() {
+    let database = Database::new().await;
+    let pool = database.pool(1).await;
+    let mut guard = AdvisoryLock::new("one").acquire(&pool).await.unwrap();
+    let conn = guard.connection().await.unwrap();
+    let (told, ()) = tokio::join!(conn.execute(SLEEP), cancel_the_sleeper(&database));
+    assert_eq!(code(&told.unwrap_err()).as_deref(), Some("57014"));
+    assert!(!guard.is_lost());
+    assert_eq!(database.advisory_locks().await.len(), 1);
+    guard.release().await.unwrap();
+    database.assert_nothing_leaked(&pool).await;
+}

@@ -1,0 +1,142 @@
+//! The server's own timeouts: what they end, and what they must not.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use advisory_core::AdvisoryLock;
+use advisory_tests::{BackendRow, Database, Server};
+use sqlx::postgres::{PgPool, PgPoolOptions};
+use sqlx::{ConnectOptions as _, Executor as _};
+
+use crate::verb::{self, contended, waits};
+use crate::{assert_passed_on, passed_on};
+
+/// A pool whose sessions have these settings.
+async fn pool(database: &Database, settings: &[(&str, &str)]) -> PgPool {
+    PgPoolOptions::new()
+        .max_connections(1)
+        .connect_with(database.options().options(settings.iter().copied()))
+        .await
+        .unwrap()
+}
+
+/// The body goes on until its lock is gone.
+async fn assert_told_of_the_end(database: &Arc<Database>, pool: &PgPool) {
+    let lock = AdvisoryLock::new("one");
+    for verb in verb::in_transaction() {
+        let watching = database.clone();
+        let idle = async move { watching.wait_until_held(0).await };
+        let error = verb.run(&lock, pool, idle).await.unwrap_err();
+        assert_passed_on(verb, &error);
+        database.assert_nothing_leaked(pool).await;
+    }
+    // A body that does not use the transaction, and never ends.
+    for verb in &verb::BESIDE {
+        let lost = verb.run(&lock, pool, std::future::pending()).await;
+        assert!(lost.unwrap_err().is_lost(), "{}", verb.name);
+        database.assert_nothing_leaked(pool).await;
+    }
+}
+
+#[tokio::test]
+async fn the_holder_of_a_transaction_that_idled_too_long_is_told() {
+    let database = Arc::new(Database::new().await);
+    let settings = [("idle_in_transaction_session_timeout", "50ms")];
+    let pool = pool(&database, &settings).await;
+    assert_told_of_the_end(&database, &pool).await;
+}
+
+/// `transaction_timeout` ends a transaction that is busy, too, and so does not mind the pings of a body beside it.
+#[tokio::test]
+async fn the_holder_of_a_transaction_that_took_too_long_is_told() {
+    if Server::shared().version().major < 17 {
+        return;
+    }
+    let database = Arc::new(Database::new().await);
+    let pool = pool(&database, &[("transaction_timeout", "100ms")]).await;
+    assert_told_of_the_end(&database, &pool).await;
+
+    let rival = database.pool(1).await;
+    let held = contended().begin(&rival).await.unwrap();
+    let lock = AdvisoryLock::new("one").wait_forever();
+    for verb in verb::waiting() {
+        let error = verb.ask(&lock, &pool).await.unwrap_err();
+        assert_passed_on(verb, &error);
+        database.wait_until_waiting(0).await;
+    }
+    held.rollback().await.unwrap();
+    database.assert_nothing_leaked(&pool).await;
+}
+
+/// A session that holds a lock is idle, and in no transaction.
+#[tokio::test]
+async fn a_session_outlives_every_timeout() {
+    let database = Arc::new(Database::new().await);
+    let mut settings = vec![
+        ("idle_session_timeout", "50ms"),
+        ("idle_in_transaction_session_timeout", "50ms"),
+        ("statement_timeout", "1s"),
+    ];
+    if Server::shared().version().major >= 17 {
+        settings.push(("transaction_timeout", "50ms"));
+    }
+    let pool = pool(&database, &settings).await;
+    for verb in &verb::SESSION {
+        for lock in [AdvisoryLock::new("one"), contended()] {
+            let options = database.options().options(settings.iter().copied());
+            let watching = database.clone();
+            let outlive = async move {
+                // Two sessions that hold nothing are ended meanwhile: the settings work.
+                let idle = options.connect().await.unwrap();
+                let mut in_transaction = options.connect().await.unwrap();
+                in_transaction.execute("BEGIN").await.unwrap();
+                let alone = |backends: &[BackendRow]| backends.len() == 1;
+                watching.wait_until_backends("one backend", alone).await;
+                drop((idle, in_transaction));
+            };
+            let acquired = verb.run(&lock, &pool, outlive).await;
+            assert!(acquired.unwrap(), "{}", verb.name);
+        }
+    }
+    database.assert_nothing_leaked(&pool).await;
+}
+
+#[tokio::test]
+async fn a_statement_timeout_is_not_a_refusal() {
+    let database = Database::new().await;
+    let rival = database.pool(1).await;
+    let pool = pool(&database, &[("statement_timeout", "30ms")]).await;
+    let held = contended().begin(&rival).await.unwrap();
+    for (verb, lock) in waits() {
+        let error = verb.ask(&lock, &pool).await.unwrap_err();
+        let told = passed_on(&error);
+        assert_eq!(told.as_deref(), Some("57014"), "{}: {error:?}", verb.name);
+        database.wait_until_waiting(0).await;
+        assert_eq!(database.advisory_locks().await.len(), 2, "the rival's");
+    }
+    held.rollback().await.unwrap();
+    database.assert_nothing_leaked(&pool).await;
+}
+
+/// Chance decides which of the two comes first, and either may.
+#[tokio::test]
+async fn a_statement_timeout_that_meets_the_grant_leaves_nothing() {
+    let database = Database::new().await;
+    let rival = database.pool(1).await;
+    let pool = pool(&database, &[("statement_timeout", "5ms")]).await;
+    for (verb, lock) in waits() {
+        for after in 3..8 {
+            let held = contended().begin(&rival).await.unwrap();
+            let release = async {
+                tokio::time::sleep(Duration::from_millis(after)).await;
+                held.rollback().await.unwrap();
+            };
+            let (told, ()) = tokio::join!(verb.ask(&lock, &pool), release);
+            match told {
+                Ok(acquired) => assert!(acquired, "{}", verb.name),
+                Err(error) => assert_passed_on(verb, &error),
+            }
+        }
+        database.assert_nothing_leaked(&pool).await;
+    }
+}
