@@ -1,12 +1,20 @@
 //! What there is not enough of: room in the lock table, connections, time. And those who are stopped in the middle.
 
+mod connection;
 mod signal;
 mod timeout;
 mod verb;
 
 use advisory_core::Error;
+use advisory_tests::Server;
 
 use crate::verb::Verb;
+
+/// A server of our own, with these settings.
+async fn server(settings: &'static [(&str, &str)]) -> Server {
+    let start = || Server::start_with(settings);
+    tokio::task::spawn_blocking(start).await.unwrap().unwrap()
+}
 
 /// The SQLSTATE of an error that the server has raised.
 fn code(error: &sqlx::Error) -> Option<String> {

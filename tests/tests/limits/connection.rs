@@ -1,0 +1,140 @@
+//! No connection to be had: the server's are all taken, or the pool's.
+
+use std::time::{Duration, Instant};
+
+use advisory_core::{AdvisoryLock, Error};
+use advisory_tests::Database;
+use futures_util::future::join_all;
+use sqlx::postgres::{PgConnection, PgPool, PgPoolOptions};
+use sqlx::{ConnectOptions as _, Executor as _};
+
+use crate::{code, passed_on, verb};
+
+const SHORT: Duration = Duration::from_millis(200);
+const LONG: Duration = Duration::from_mins(1);
+/// What a machine that is busy with something else may take on top.
+const MARGIN: Duration = Duration::from_secs(5);
+
+/// A pool that opens its connections when they are asked for, and says no after this time.
+fn pool(database: &Database, connections: u32, acquire_timeout: Duration) -> PgPool {
+    PgPoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(acquire_timeout)
+        .connect_lazy_with(database.options())
+}
+
+/// How long a lock waits, and how long its pool: either is short, so that the call is.
+fn waits() -> [(AdvisoryLock, Duration); 5] {
+    let lock = AdvisoryLock::new("one");
+    let polling = lock.clone().polling(Duration::from_millis(10));
+    [
+        (lock.clone().timeout(SHORT), LONG),
+        (lock.clone().timeout(Duration::ZERO), SHORT),
+        (lock, SHORT),
+        (polling.clone().timeout(SHORT), LONG),
+        (polling, SHORT),
+    ]
+}
+
+/// Every verb on the pool says that there is no connection, and says it in time.
+async fn assert_refused(lock: &AdvisoryLock, pool: &PgPool) {
+    let refused = verb::on_pool().map(async |verb| {
+        let started = Instant::now();
+        let error = verb.ask(lock, pool).await.unwrap_err();
+        let timed_out = matches!(error, Error::Database(sqlx::Error::PoolTimedOut));
+        let too_many = passed_on(&error).as_deref() == Some("53300");
+        assert!(timed_out || too_many, "{}: {error:?}", verb.name);
+        started.elapsed()
+    });
+    for took in join_all(refused).await {
+        assert!(took < SHORT + MARGIN, "{took:?}");
+    }
+}
+
+/// All the connections that the server has left.
+async fn take_all(database: &Database) -> Vec<PgConnection> {
+    let mut taken = Vec::new();
+    loop {
+        match database.options().connect().await {
+            Ok(conn) => taken.push(conn),
+            Err(error) => {
+                assert_eq!(code(&error).as_deref(), Some("53300"));
+                return taken;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_server_without_connections_is_an_error_in_time() {
+    let settings = &[
+        ("max_connections", "6"),
+        ("superuser_reserved_connections", "0"),
+    ];
+    let server = crate::server(settings).await;
+    let database = Database::on(&server).await;
+    for (lock, acquire_timeout) in waits() {
+        let pool = pool(&database, 2, acquire_timeout);
+        let taken = take_all(&database).await;
+        assert_refused(&lock, &pool).await;
+
+        drop(taken);
+        database
+            .wait_until_backends("no backend", <[_]>::is_empty)
+            .await;
+        for verb in verb::every() {
+            assert!(verb.ask(&lock, &pool).await.unwrap(), "{}", verb.name);
+        }
+        database.assert_nothing_leaked(&pool).await;
+        pool.close().await;
+    }
+}
+
+#[tokio::test]
+async fn an_exhausted_pool_is_an_error_in_time() {
+    let database = Database::new().await;
+    for (lock, acquire_timeout) in waits() {
+        let pool = pool(&database, 1, acquire_timeout);
+        let taken = pool.acquire().await.unwrap();
+        assert_refused(&lock, &pool).await;
+        assert!(database.advisory_locks().await.is_empty());
+
+        drop(taken);
+        for verb in verb::every() {
+            assert!(verb.ask(&lock, &pool).await.unwrap(), "{}", verb.name);
+        }
+        database.assert_nothing_leaked(&pool).await;
+    }
+}
+
+/// A wait that began with a connection goes on without another one.
+#[tokio::test]
+async fn a_refusal_on_an_exhausted_pool_is_a_refusal() {
+    let database = Database::new().await;
+    let (pool, rival) = (pool(&database, 1, LONG), database.pool(1).await);
+    let held = AdvisoryLock::new("one").begin(&rival).await.unwrap();
+    let lock = AdvisoryLock::new("one").timeout(SHORT / 10);
+    for verb in verb::of_lock() {
+        match verb.ask(&lock, &pool).await {
+            Ok(acquired) => assert!(!acquired, "{}", verb.name),
+            Err(error) => assert!(error.is_not_acquired(), "{}: {error:?}", verb.name),
+        }
+    }
+    held.rollback().await.unwrap();
+    database.assert_nothing_leaked(&pool).await;
+}
+
+#[tokio::test]
+async fn a_closed_pool_is_an_error() {
+    let database = Database::new().await;
+    let pool = pool(&database, 1, LONG);
+    pool.execute("SELECT 1").await.unwrap();
+    pool.close().await;
+    for (lock, _) in waits() {
+        for verb in verb::every() {
+            let error = verb.ask(&lock, &pool).await.unwrap_err();
+            let closed = matches!(error, Error::Database(sqlx::Error::PoolClosed));
+            assert!(closed, "{}: {error:?}", verb.name);
+        }
+    }
+}
