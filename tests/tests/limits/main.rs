@@ -1,6 +1,7 @@
 //! What there is not enough of: room in the lock table, connections, time. And those who are stopped in the middle.
 
 mod connection;
+mod deadlock;
 mod lock_table;
 mod signal;
 mod timeout;

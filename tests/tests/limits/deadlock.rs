@@ -1,0 +1,269 @@
+//! Those who wait for each other.
+//!
+//! The server looks for a deadlock once in every wait, after `deadlock_timeout`, and ends the wait in which it has found one. So the
+//! last one to wait loses if its timeout is short, and that of the others longer than any test.
+
+use std::time::{Duration, Instant};
+
+use advisory_core::AdvisoryLock;
+use advisory_tests::Database;
+use sqlx::postgres::{PgPool, PgPoolOptions};
+use sqlx::{Connection as _, Executor as _, Row as _};
+
+use crate::{passed_on, verb};
+
+/// The pool of those who win, and that of those who lose if they are the last.
+async fn pools(database: &Database) -> (PgPool, PgPool) {
+    let pool = async |deadlock_timeout| {
+        let options = database
+            .options()
+            .options([("deadlock_timeout", deadlock_timeout)]);
+        let pool = PgPoolOptions::new().max_connections(2);
+        pool.connect_with(options).await.unwrap()
+    };
+    (pool("10min").await, pool("30ms").await)
+}
+
+fn locks() -> (AdvisoryLock, AdvisoryLock) {
+    (AdvisoryLock::new(1), AdvisoryLock::new(2))
+}
+
+#[tokio::test]
+async fn the_losers_transaction_is_usable_and_the_winner_waits_for_its_end() {
+    let database = Database::new().await;
+    let (patient, hasty) = pools(&database).await;
+    let one = AdvisoryLock::new(1);
+    for second in [AdvisoryLock::new(2), AdvisoryLock::all([2, 3])] {
+        for tries in [true, false] {
+            let second = second.clone().timeout(Duration::from_mins(1));
+            let mut loser = one.begin(&hasty).await.unwrap();
+            let mut winner = second.begin(&patient).await.unwrap();
+            let win = async {
+                one.acquire_xact(&mut winner).await.unwrap();
+                winner.commit().await.unwrap();
+            };
+            let fail = async {
+                database.wait_until_waiting(1).await;
+                let told = verb::join(tries, &second, &mut loser).await;
+                assert!(told.unwrap_err().is_deadlock());
+                let setting = loser.fetch_one("SHOW lock_timeout").await.unwrap();
+                assert_eq!(setting.get::<String, _>(0), "0");
+                // What it held before it holds still.
+                database.wait_until_waiting(1).await;
+                database.wait_until_held(1 + second.keys().len()).await;
+                loser.commit().await.unwrap();
+            };
+            tokio::join!(win, fail);
+            database.assert_nothing_leaked(&hasty).await;
+        }
+    }
+}
+
+/// A verb takes 1, waits for 2, and then for 3, whose holder waits for 1.
+#[tokio::test]
+async fn every_verb_tells_it_from_a_refusal() {
+    let database = Database::new().await;
+    let (patient, hasty) = pools(&database).await;
+    let (one, two) = locks();
+    let all = AdvisoryLock::all([1, 2, 3]);
+    for verb in verb::of_lock() {
+        for lock in [
+            all.clone().wait_forever(),
+            all.clone().timeout(Duration::from_mins(1)),
+        ] {
+            let held = two.begin(&patient).await.unwrap();
+            let mut winner = AdvisoryLock::new(3).begin(&patient).await.unwrap();
+            let win = async {
+                database.wait_until_waiting(1).await;
+                one.acquire_xact(&mut winner).await.unwrap();
+                winner.rollback().await.unwrap();
+            };
+            let close_the_circle = async {
+                database.wait_until_waiting(2).await;
+                held.rollback().await.unwrap();
+            };
+            let (told, (), ()) = tokio::join!(verb.ask(&lock, &hasty), win, close_the_circle);
+            let error = told.unwrap_err();
+            assert!(error.is_deadlock(), "{}: {error:?}", verb.name);
+            database.assert_nothing_leaked(&hasty).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_functions_tell_it_too() {
+    let database = Database::new().await;
+    let (patient, hasty) = pools(&database).await;
+    let (one, two) = locks();
+    for of_session in [true, false] {
+        let mut loser = one.begin(&hasty).await.unwrap();
+        let mut winner = two.begin(&patient).await.unwrap();
+        let fail = async {
+            database.wait_until_waiting(1).await;
+            let told = if of_session {
+                advisory_core::lock(&mut loser, 2).await
+            } else {
+                advisory_core::xact_lock(&mut loser, 2).await
+            };
+            assert!(told.unwrap_err().is_deadlock());
+            loser.rollback().await.unwrap();
+        };
+        let (won, ()) = tokio::join!(advisory_core::xact_lock(&mut winner, 1), fail);
+        won.unwrap();
+        winner.rollback().await.unwrap();
+        database.assert_nothing_leaked(&hasty).await;
+    }
+}
+
+#[tokio::test]
+async fn a_closure_that_lost_is_rolled_back_and_can_be_run_again() {
+    let database = Database::new().await;
+    let (patient, hasty) = pools(&database).await;
+    patient
+        .execute("CREATE TABLE written (who text)")
+        .await
+        .unwrap();
+    let (one, two) = locks();
+    let win = two.transaction(&patient, async |tx| {
+        tx.execute("INSERT INTO written VALUES ('winner')").await?;
+        database.wait_until_held(2).await;
+        one.acquire_xact(tx).await
+    });
+    let run_loser = async |waiting| {
+        let body = one.transaction(&hasty, async |tx| {
+            tx.execute("INSERT INTO written VALUES ('loser')").await?;
+            database.wait_until_waiting(waiting).await;
+            two.acquire_xact(tx).await
+        });
+        body.await
+    };
+    let (won, told) = tokio::join!(win, run_loser(1));
+    won.unwrap();
+    assert!(told.unwrap_err().is_deadlock());
+    run_loser(0).await.unwrap();
+    let written: Vec<String> = sqlx::query_scalar("SELECT who FROM written ORDER BY who")
+        .fetch_all(&patient)
+        .await
+        .unwrap();
+    assert_eq!(written, ["loser", "winner"]);
+    database.assert_nothing_leaked(&hasty).await;
+}
+
+/// What its own session waits for, the server can see. The guard's lock is the session's, and outlives the deadlock.
+#[tokio::test]
+async fn a_guard_that_lost_on_its_own_session_is_still_held() {
+    let database = Database::new().await;
+    let (patient, hasty) = pools(&database).await;
+    let (one, two) = locks();
+    let mut guard = one.acquire(&hasty).await.unwrap();
+    let mut winner = two.begin(&patient).await.unwrap();
+    let win = async {
+        one.acquire_xact(&mut winner).await.unwrap();
+        winner.commit().await.unwrap();
+    };
+    let fail = async {
+        database.wait_until_waiting(1).await;
+        let conn = guard.connection().await.unwrap();
+        let mut tx = conn.begin().await.unwrap();
+        let told = two.acquire_xact(&mut tx).await;
+        assert!(told.unwrap_err().is_deadlock());
+        tx.rollback().await.unwrap();
+        assert!(!guard.is_lost());
+        database.wait_until_waiting(1).await;
+        guard.release().await.unwrap();
+    };
+    tokio::join!(win, fail);
+    database.assert_nothing_leaked(&hasty).await;
+}
+
+/// The guard's owner waits on another connection. The server does not know that the two belong together, and nothing ends this but
+/// a timeout: it is not to be had, and not a deadlock.
+#[tokio::test]
+async fn over_two_connections_it_ends_with_the_timeout() {
+    let database = Database::new().await;
+    let (_, pool) = pools(&database).await;
+    let rivals = database.pool(1).await;
+    let (one, two) = locks();
+    let guard = one.acquire(&pool).await.unwrap();
+    let mut rival = two.begin(&rivals).await.unwrap();
+    let waits = async {
+        one.acquire_xact(&mut rival).await.unwrap();
+        rival.commit().await.unwrap();
+    };
+    let owner = async {
+        database.wait_until_waiting(1).await;
+        let limit = Duration::from_millis(300);
+        let started = Instant::now();
+        let told = two.clone().timeout(limit).begin(&pool).await;
+        assert!(told.unwrap_err().is_not_acquired());
+        assert!(started.elapsed() >= limit);
+        guard.release().await.unwrap();
+    };
+    tokio::join!(waits, owner);
+    database.assert_nothing_leaked(&pool).await;
+}
+
+const UPDATE: &str = "UPDATE counter SET n = n + 1";
+
+/// The deadlock is found in the wait for a row: an error of the statement, in the words of the server.
+#[tokio::test]
+async fn a_row_that_waits_for_the_holder_of_a_lock_is_an_error_of_its_statement() {
+    let database = Database::new().await;
+    let (patient, hasty) = pools(&database).await;
+    patient
+        .execute("CREATE TABLE counter AS SELECT 0 AS n")
+        .await
+        .unwrap();
+    let lock = AdvisoryLock::new("one");
+    let mut winner = patient.begin().await.unwrap();
+    winner.execute(UPDATE).await.unwrap();
+    let fail = lock.transaction(&hasty, async |tx| {
+        database.wait_until_waiting(1).await;
+        tx.execute(UPDATE).await?;
+        Ok::<_, advisory_core::Error>(())
+    });
+    let win = async {
+        database.wait_until_held(1).await;
+        lock.acquire_xact(&mut winner).await.unwrap();
+        winner.commit().await.unwrap();
+    };
+    let (told, ()) = tokio::join!(fail, win);
+    let error = told.unwrap_err();
+    assert_eq!(passed_on(&error).as_deref(), Some("40P01"), "{error:?}");
+    database.assert_nothing_leaked(&hasty).await;
+}
+
+/// The deadlock is found in the wait for the lock.
+#[tokio::test]
+async fn a_lock_that_waits_for_the_writer_of_a_row_is_told_a_deadlock() {
+    let database = Database::new().await;
+    let (patient, hasty) = pools(&database).await;
+    patient
+        .execute("CREATE TABLE counter AS SELECT 0 AS n")
+        .await
+        .unwrap();
+    let lock = AdvisoryLock::new("one");
+    let mut loser = hasty.begin().await.unwrap();
+    loser.execute(UPDATE).await.unwrap();
+    let win = lock.transaction(&patient, async |tx| tx.execute(UPDATE).await.map(drop));
+    let fail = async {
+        let waits = |backends: &[advisory_tests::BackendRow]| {
+            let mut events = backends.iter().map(|backend| backend.wait_event.as_deref());
+            events.any(|event| event == Some("transactionid"))
+        };
+        database
+            .wait_until_backends("a writer that waits", waits)
+            .await;
+        let told = lock.acquire_xact(&mut loser).await;
+        assert!(told.unwrap_err().is_deadlock());
+        loser.commit().await.unwrap();
+    };
+    let (won, ()) = tokio::join!(win, fail);
+    won.unwrap();
+    let n: i32 = sqlx::query_scalar("SELECT n FROM counter")
+        .fetch_one(&patient)
+        .await
+        .unwrap();
+    assert_eq!(n, 2, "both have written");
+    database.assert_nothing_leaked(&hasty).await;
+}
