@@ -3,6 +3,8 @@
 mod connection;
 mod deadlock;
 mod lock_table;
+mod panic;
+mod runtime;
 mod signal;
 mod timeout;
 mod verb;

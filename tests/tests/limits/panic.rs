@@ -1,0 +1,114 @@
+//! A panic in the body.
+
+use std::panic::AssertUnwindSafe;
+
+use advisory_core::{AdvisoryLock, Error, advisory};
+use advisory_tests::Database;
+use futures_util::FutureExt as _;
+use sqlx::{Connection as _, Executor as _, PgConnection, PgTransaction};
+use tokio::task::yield_now;
+
+use crate::verb;
+
+/// The message of the panic that comes out of a future.
+async fn panic_of<T>(future: impl Future<Output = T>) -> &'static str {
+    let panic = AssertUnwindSafe(future).catch_unwind().await.err();
+    *panic.expect("a panic").downcast().expect("a message")
+}
+
+async fn panics() {
+    yield_now().await;
+    panic!("in the body");
+}
+
+#[tokio::test]
+async fn it_reaches_the_caller_of_every_verb_and_leaves_nothing() {
+    let database = Database::new().await;
+    let pool = database.pool(1).await;
+    let lock = AdvisoryLock::new("one");
+    for verb in verb::every() {
+        let told = panic_of(verb.run(&lock, &pool, panics())).await;
+        assert_eq!(told, "in the body", "{}", verb.name);
+        database.assert_nothing_leaked(&pool).await;
+        assert!(verb.ask(&lock, &pool).await.unwrap(), "{}", verb.name);
+    }
+}
+
+/// Before the first await, and with a statement under way.
+#[tokio::test]
+async fn it_may_come_at_any_moment() {
+    let database = Database::new().await;
+    let pool = database.pool(1).await;
+    let lock = AdvisoryLock::new("one");
+    let at_once = async |_: &mut PgTransaction<'_>| -> Result<(), Error> { panic!("at once") };
+    let told = panic_of(lock.transaction(&pool, at_once)).await;
+    assert_eq!(told, "at once");
+    database.assert_nothing_leaked(&pool).await;
+
+    let in_a_statement = async |tx: &mut PgTransaction<'_>| -> Result<(), Error> {
+        let sleeps = database.wait_until_backends("a sleeper", |backends| {
+            backends
+                .iter()
+                .any(|backend| backend.wait_event.as_deref() == Some("PgSleep"))
+        });
+        tokio::select! {
+            _ = tx.execute("SELECT pg_sleep(600)") => Ok(()),
+            () = sleeps => panic!("in a statement"),
+        }
+    };
+    let told = panic_of(lock.transaction(&pool, in_a_statement)).await;
+    assert_eq!(told, "in a statement");
+    database.assert_nothing_leaked(&pool).await;
+}
+
+/// A guard outlives the body that ran under it.
+#[tokio::test]
+async fn a_guard_is_held_after_it() {
+    let database = Database::new().await;
+    let pool = database.pool(1).await;
+    let mut guard = AdvisoryLock::new("one").acquire(&pool).await.unwrap();
+    for _ in 0..2 {
+        assert_eq!(panic_of(guard.until_lost(panics())).await, "in the body");
+        assert!(!guard.is_lost());
+        assert_eq!(database.advisory_locks().await.len(), 1);
+    }
+    let conn = guard.connection().await.unwrap();
+    conn.execute("SELECT 1").await.unwrap();
+    guard.release().await.unwrap();
+    database.assert_nothing_leaked(&pool).await;
+}
+
+#[advisory(key = "one")]
+async fn joins(tx: &mut PgTransaction<'_>) -> Result<(), Error> {
+    tx.execute("INSERT INTO written VALUES (1)").await?;
+    panic!("in the transaction")
+}
+
+#[advisory(key = "one")]
+async fn opens(conn: &mut PgConnection) -> Result<(), Error> {
+    conn.execute("INSERT INTO written VALUES (1)").await?;
+    panic!("on the connection")
+}
+
+/// What is the caller's stays the caller's: a transaction as it is, a connection without the transaction that was opened on it.
+#[tokio::test]
+async fn the_callers_connection_is_usable_after_it() {
+    let database = Database::new().await;
+    let mut conn = database.connection().await;
+    conn.execute("CREATE TABLE written (n int)").await.unwrap();
+
+    let mut tx = conn.begin().await.unwrap();
+    assert_eq!(panic_of(joins(&mut tx)).await, "in the transaction");
+    assert_eq!(database.advisory_locks().await.len(), 1);
+    tx.commit().await.unwrap();
+    assert!(database.advisory_locks().await.is_empty());
+
+    assert_eq!(panic_of(opens(&mut conn)).await, "on the connection");
+    database.wait_until_held(0).await;
+    assert!(!conn.is_in_transaction());
+    let written: i64 = sqlx::query_scalar("SELECT count(*) FROM written")
+        .fetch_one(&mut conn)
+        .await
+        .unwrap();
+    assert_eq!(written, 1, "the caller's row alone");
+}

@@ -1,0 +1,146 @@
+//! A runtime that ends in the middle of everything.
+
+use std::sync::mpsc::{Sender, channel};
+use std::thread;
+use std::time::Duration;
+
+use advisory_core::{AdvisoryLock, Error};
+use advisory_tests::{BackendRow, Database, LockRow};
+use sqlx::{Executor as _, PgPool};
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use crate::verb;
+
+const KINDS: [fn() -> Builder; 2] = [Builder::new_current_thread, Builder::new_multi_thread];
+const ENDS: [fn(Runtime); 3] = [drop, Runtime::shutdown_background, |runtime| {
+    runtime.shutdown_timeout(Duration::from_millis(100));
+}];
+
+const SLEEP: &str = "SELECT pg_sleep(600)";
+
+/// Every kind of runtime, and every end.
+fn lives() -> impl Iterator<Item = (Runtime, fn(Runtime))> {
+    KINDS.into_iter().flat_map(|kind| {
+        ENDS.map(|end| {
+            let runtime = kind().enable_all().build().unwrap();
+            (runtime, end)
+        })
+    })
+}
+
+/// Runs what `spawn` spawns until `wait` is over, and ends the runtime then. The pool outlives it.
+fn live_until(
+    (runtime, end): (Runtime, fn(Runtime)),
+    pool: impl Future<Output = PgPool> + Send,
+    spawn: impl FnOnce(&PgPool) + Send,
+    wait: impl FnOnce(),
+) -> PgPool {
+    let (stop, stopped) = oneshot::channel::<()>();
+    thread::scope(|scope| {
+        let life = scope.spawn(|| {
+            let pool = runtime.block_on(async {
+                let pool = pool.await;
+                spawn(&pool);
+                drop(stopped.await);
+                pool
+            });
+            end(runtime);
+            pool
+        });
+        wait();
+        drop(stop);
+        life.join().unwrap()
+    })
+}
+
+/// Holders of every kind whose bodies never end, two of them in the middle of a statement; and waiters of every kind but
+/// PostgreSQL's own functions, whose dropped wait stays in the queue.
+fn spawn_holders_and_waiters(pool: &PgPool) {
+    for verb in verb::every() {
+        let lock = AdvisoryLock::new(verb.name);
+        tokio::spawn(verb.run(&lock, pool, std::future::pending()));
+    }
+    for verb in verb::of_lock() {
+        tokio::spawn(verb.ask(&AdvisoryLock::new("one").wait_forever(), pool));
+    }
+    let (transaction, session) = (pool.clone(), pool.clone());
+    tokio::spawn(async move {
+        let lock = AdvisoryLock::new("busy transaction");
+        let body = lock.transaction(&transaction, async |tx| tx.execute(SLEEP).await.map(drop));
+        body.await
+    });
+    tokio::spawn(async move {
+        let lock = AdvisoryLock::new("busy session");
+        let mut guard = lock.acquire(&session).await?;
+        guard.connection().await?.execute(SLEEP).await?;
+        Ok::<_, Error>(())
+    });
+}
+
+#[test]
+fn nobody_holds_or_waits_after_its_end() {
+    let watching = Runtime::new().unwrap();
+    let database = watching.block_on(Database::new());
+    let rivals = watching.block_on(database.pool(1));
+    for life in lives() {
+        let held = watching
+            .block_on(AdvisoryLock::new("one").begin(&rivals))
+            .unwrap();
+        let wait = || {
+            watching.block_on(async {
+                database.wait_until_waiting(verb::of_lock().count()).await;
+                database.wait_until_held(verb::every().count() + 3).await;
+                let sleeping = |backends: &[BackendRow]| {
+                    let events = backends.iter().map(|backend| backend.wait_event.as_deref());
+                    events.filter(|event| *event == Some("PgSleep")).count() == 2
+                };
+                database.wait_until_backends("two sleepers", sleeping).await;
+            });
+        };
+        let pool = live_until(life, database.pool(50), spawn_holders_and_waiters, wait);
+        watching.block_on(async {
+            let alone = |locks: &[LockRow]| matches!(locks, [LockRow { granted: true, .. }]);
+            let settled = database.wait_until_locks("the rival's lock alone", alone);
+            let settled = timeout(Duration::from_secs(2), settled).await;
+            assert!(settled.is_ok(), "{}", database.dump().await);
+            held.rollback().await.unwrap();
+            database.assert_nothing_leaked(&rivals).await;
+        });
+        drop(pool);
+    }
+}
+
+/// Tasks that take and let go, as fast as they can.
+fn spawn_traffic(pool: &PgPool, round: &Sender<()>) {
+    for verb in verb::every() {
+        let (pool, round) = (pool.clone(), round.clone());
+        tokio::spawn(async move {
+            for n in 0.. {
+                let lock = AdvisoryLock::new(n % 3);
+                let _ = verb.ask(&lock, &pool).await;
+                // Nobody counts to the end.
+                let _ = round.send(());
+            }
+        });
+    }
+}
+
+/// Wherever each of the verbs is then.
+#[test]
+fn traffic_that_is_cut_off_leaves_nothing() {
+    let watching = Runtime::new().unwrap();
+    let database = watching.block_on(Database::new());
+    let fresh = watching.block_on(database.pool(1));
+    for _ in 0..2 {
+        for life in lives() {
+            let (round, rounds) = channel();
+            let spawn = |pool: &PgPool| spawn_traffic(pool, &round);
+            let wait = || rounds.iter().take(200).for_each(drop);
+            let pool = live_until(life, database.pool(10), spawn, wait);
+            watching.block_on(database.assert_nothing_leaked(&fresh));
+            drop(pool);
+        }
+    }
+}
