@@ -2,8 +2,10 @@
 
 mod connection;
 mod deadlock;
+mod key;
 mod lock_table;
 mod panic;
+mod prepared;
 mod runtime;
 mod signal;
 mod timeout;
@@ -11,6 +13,7 @@ mod verb;
 
 use advisory_core::Error;
 use advisory_tests::Server;
+use tokio::sync::OnceCell;
 
 use crate::verb::Verb;
 
@@ -18,6 +21,16 @@ use crate::verb::Verb;
 async fn server(settings: &'static [(&str, &str)]) -> Server {
     let start = || Server::start_with(settings);
     tokio::task::spawn_blocking(start).await.unwrap().unwrap()
+}
+
+/// A server with room for very many keys, and for transactions that are prepared.
+async fn roomy() -> &'static Server {
+    static SERVER: OnceCell<Server> = OnceCell::const_new();
+    let settings = &[
+        ("max_locks_per_transaction", "1000"),
+        ("max_prepared_transactions", "10"),
+    ];
+    SERVER.get_or_init(|| server(settings)).await
 }
 
 /// The SQLSTATE of an error that the server has raised.

@@ -1,0 +1,121 @@
+//! The outermost keys, very many keys, and none.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use advisory_core::{AdvisoryLock, Isolation, Key};
+use advisory_tests::{Database, LockRow};
+use sqlx::PgPool;
+
+use crate::verb::{self, Verb};
+
+/// The keys that are held, sorted as a lock has them.
+async fn held(database: &Database) -> Vec<Key> {
+    let key = |lock: LockRow| Key::from_pg_locks(lock.classid, lock.objid, lock.objsubid).unwrap();
+    let locks = database.advisory_locks().await;
+    AdvisoryLock::all(locks.into_iter().map(key))
+        .keys()
+        .to_vec()
+}
+
+/// Under this verb, the keys of this lock are held, and no others.
+async fn assert_holds(verb: &Verb, lock: &AdvisoryLock, database: &Arc<Database>, pool: &PgPool) {
+    let (watching, keys) = (database.clone(), lock.keys().to_vec());
+    // Not `assert_eq!`, which would write down ten thousand keys.
+    let inspect = async move { assert!(held(&watching).await == keys) };
+    assert!(verb.run(lock, pool, inspect).await.unwrap());
+    database.assert_nothing_leaked(pool).await;
+}
+
+/// Under every verb, with every kind of wait.
+async fn assert_every_verb_holds(lock: &AdvisoryLock, database: &Arc<Database>) {
+    let pool = database.pool(1).await;
+    for lock in [
+        lock.clone(),
+        lock.clone().timeout(Duration::from_mins(1)),
+        lock.clone().timeout(Duration::ZERO),
+        lock.clone().polling(Duration::from_millis(10)),
+        lock.clone().shared(),
+    ] {
+        for verb in verb::of_lock() {
+            assert_holds(verb, &lock, database, &pool).await;
+        }
+    }
+    let isolated = lock.clone().isolation(Isolation::Serializable);
+    for verb in verb::on_pool() {
+        assert_holds(verb, &isolated, database, &pool).await;
+    }
+}
+
+#[tokio::test]
+async fn the_outermost_keys_are_keys_like_any_other() {
+    let database = Arc::new(Database::new().await);
+    let numbers = [i64::MIN, i64::MIN + 1, -1, 0, 1, i64::MAX].map(Key::from);
+    let halves = [i32::MIN, -1, 0, i32::MAX];
+    let pairs = halves
+        .into_iter()
+        .flat_map(|a| halves.map(|b| Key::from((a, b))));
+    let all: Vec<_> = numbers.into_iter().chain(pairs).collect();
+    for key in [
+        Key::from(i64::MIN),
+        Key::from(i64::MAX),
+        Key::from((i32::MIN, i32::MAX)),
+        Key::from((i32::MAX, i32::MIN)),
+    ] {
+        assert_every_verb_holds(&key.into(), &database).await;
+    }
+    assert_every_verb_holds(&AdvisoryLock::all(all), &database).await;
+}
+
+#[tokio::test]
+async fn no_keys_are_granted_at_once() {
+    let database = Arc::new(Database::new().await);
+    let none = AdvisoryLock::all([0_i64; 0]);
+    assert_every_verb_holds(&none, &database).await;
+}
+
+/// 5,000 of either kind.
+fn many() -> AdvisoryLock {
+    AdvisoryLock::all((0..5_000).flat_map(|n| [Key::from(n), Key::from((n, -n))]))
+}
+
+#[tokio::test]
+async fn ten_thousand_keys_are_held_together() {
+    let database = Arc::new(Database::on(crate::roomy().await).await);
+    let pool = database.pool(1).await;
+    let many = many();
+    assert_eq!(many.keys().len(), 10_000);
+    for verb in verb::of_lock() {
+        assert_holds(verb, &many, &database, &pool).await;
+        let timeout = many.clone().timeout(Duration::from_mins(1));
+        assert_holds(verb, &timeout, &database, &pool).await;
+    }
+    for verb in verb::on_pool() {
+        let isolated = many.clone().isolation(Isolation::Serializable);
+        assert_holds(verb, &isolated, &database, &pool).await;
+    }
+}
+
+/// The last of them is held by somebody else.
+#[tokio::test]
+async fn of_ten_thousand_keys_all_are_held_or_none() {
+    let database = Database::on(crate::roomy().await).await;
+    let (pool, rivals) = (database.pool(1).await, database.pool(1).await);
+    let many = many();
+    let last = *many.keys().last().unwrap();
+    let beside = AdvisoryLock::from(last).begin(&rivals).await.unwrap();
+    for wait in [Duration::ZERO, Duration::from_millis(200)] {
+        for verb in verb::of_lock() {
+            match verb.ask(&many.clone().timeout(wait), &pool).await {
+                Ok(acquired) => assert!(!acquired, "{}", verb.name),
+                Err(error) => {
+                    assert!(error.is_not_acquired(), "{}: {error:?}", verb.name);
+                    assert!(error.to_string().len() < 500, "{error}");
+                }
+            }
+            database.wait_until_held(1).await;
+        }
+    }
+    beside.rollback().await.unwrap();
+    database.assert_nothing_leaked(&pool).await;
+}

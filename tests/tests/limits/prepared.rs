@@ -1,0 +1,88 @@
+//! A prepared transaction holds its locks without a backend.
+
+use std::time::Duration;
+
+use advisory_core::{AdvisoryLock, Error};
+use advisory_tests::Database;
+use sqlx::{AssertSqlSafe, Executor as _, PgPool, PgTransaction};
+
+use crate::verb;
+
+/// The lock is held afterwards, by nobody.
+async fn prepare(lock: &AdvisoryLock, pool: &PgPool, name: &str) {
+    let body = async |tx: &mut PgTransaction<'_>| {
+        let prepare = format!("PREPARE TRANSACTION '{name}'");
+        tx.execute(AssertSqlSafe(prepare)).await?;
+        Ok::<_, Error>(())
+    };
+    lock.transaction(pool, body).await.unwrap();
+}
+
+async fn end(how: &str, pool: &PgPool, name: &str) {
+    let end = format!("{how} PREPARED '{name}'");
+    pool.execute(AssertSqlSafe(end)).await.unwrap();
+}
+
+/// Asks by itself: the harness knows no lock without a backend.
+async fn is_waited_for(pool: &PgPool) -> bool {
+    let found = "SELECT EXISTS(SELECT FROM pg_locks l JOIN pg_database d ON d.oid = l.database \
+         WHERE l.locktype = 'advisory' AND NOT l.granted AND d.datname = current_database())";
+    sqlx::query_scalar(found).fetch_one(pool).await.unwrap()
+}
+
+#[tokio::test]
+async fn it_keeps_everybody_out_and_is_not_named() {
+    let database = Database::on(crate::roomy().await).await;
+    let (pool, rivals) = (database.pool(2).await, database.pool(1).await);
+    let name = database.name();
+    for lock in [AdvisoryLock::new("one"), AdvisoryLock::all(["one", "two"])] {
+        prepare(&lock, &pool, name).await;
+        for wait in [Duration::ZERO, Duration::from_millis(20)] {
+            let lock = lock.clone().timeout(wait);
+            for verb in verb::of_lock() {
+                match verb.ask(&lock, &pool).await {
+                    Ok(acquired) => assert!(!acquired, "{}", verb.name),
+                    Err(Error::NotAcquired { holders, .. }) => assert_eq!(holders, []),
+                    Err(error) => panic!("{}: {error:?}", verb.name),
+                }
+            }
+            let mut tx = pool.begin().await.unwrap();
+            let refused = lock.acquire_xact(&mut tx).await.unwrap_err();
+            assert!(refused.is_not_acquired());
+            tx.execute("SELECT 1").await.unwrap();
+        }
+        end("ROLLBACK", &pool, name).await;
+        database.assert_nothing_leaked(&pool).await;
+
+        // Beside one that has a name.
+        prepare(&lock.clone().shared(), &pool, name).await;
+        let beside = lock.clone().shared().begin(&rivals).await.unwrap();
+        let refused = lock.clone().timeout(Duration::ZERO).begin(&pool).await;
+        let Err(Error::NotAcquired { holders, .. }) = refused else {
+            panic!("{refused:?}")
+        };
+        assert_eq!(holders.len(), 1);
+        beside.rollback().await.unwrap();
+        end("COMMIT", &pool, name).await;
+        database.assert_nothing_leaked(&pool).await;
+    }
+}
+
+#[tokio::test]
+async fn those_who_wait_get_the_lock_at_its_end() {
+    let database = Database::on(crate::roomy().await).await;
+    let (pool, rivals) = (database.pool(1).await, database.pool(1).await);
+    let (lock, name) = (AdvisoryLock::new("one").wait_forever(), database.name());
+    for verb in verb::waiting() {
+        for how in ["COMMIT", "ROLLBACK"] {
+            prepare(&lock, &rivals, name).await;
+            let end = async {
+                while !is_waited_for(&rivals).await {}
+                end(how, &rivals, name).await;
+            };
+            let (acquired, ()) = tokio::join!(verb.ask(&lock, &pool), end);
+            assert!(acquired.unwrap(), "{}", verb.name);
+        }
+    }
+    database.assert_nothing_leaked(&pool).await;
+}
