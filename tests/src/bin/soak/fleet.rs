@@ -1,0 +1,181 @@
+//! The processes, from their start to the verdict.
+
+use std::process::{ExitCode, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use advisory_tests::{Database, Proxy, Server};
+use indicatif::{ProgressBar, ProgressStyle};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::{Child, ChildStdout, Command};
+use tokio::task::JoinHandle;
+
+use crate::chaos::Chaos;
+use crate::tally::Tally;
+use crate::{Soak, check, schema};
+
+/// What is known of a run.
+#[derive(Default)]
+pub(crate) struct Log {
+    pub(crate) stays: Mutex<Tally>,
+    pub(crate) chaos: Mutex<Tally>,
+    pub(crate) faults: Mutex<Vec<String>>,
+}
+
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A process, which reaches the server by its own way.
+pub(crate) struct Member {
+    pub(crate) proxy: Proxy,
+    child: Child,
+    listener: JoinHandle<bool>,
+}
+
+/// All processes.
+pub(crate) struct Fleet {
+    soak: Soak,
+    database: String,
+    pub(crate) members: Vec<Member>,
+    log: Arc<Log>,
+}
+
+/// A whole run.
+pub(crate) async fn run(soak: Soak) -> ExitCode {
+    // As in production: what was committed is on disk, and a crash may take nothing of it.
+    let settings = [("synchronous_commit", "on"), ("deadlock_timeout", "200ms")];
+    let server = tokio::task::spawn_blocking(move || Server::start_with(&settings));
+    let server = match server.await.expect("BUG: starting a server does not panic") {
+        Ok(server) => server,
+        Err(error) => {
+            eprintln!("soak: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let database = Database::on(&server).await;
+    if let Err(error) = prepare(&database, soak.keys).await {
+        eprintln!("soak: cannot create tables: {error}");
+        return ExitCode::FAILURE;
+    }
+    let log = Arc::<Log>::default();
+    let mut fleet = Fleet::start(soak.clone(), &database, Arc::clone(&log));
+    let chaos = Chaos::new(&server, &database, Arc::clone(&log));
+    let started = Instant::now();
+    storm(&soak, &chaos, &mut fleet, &log).await;
+    fleet.end().await;
+    check::verdict(&database, &log, started.elapsed()).await
+}
+
+async fn prepare(database: &Database, keys: i32) -> Result<(), sqlx::Error> {
+    let mut conn = database.connection().await;
+    sqlx::raw_sql(schema::CREATE).execute(&mut conn).await?;
+    sqlx::query(schema::FILL)
+        .bind(keys)
+        .execute(&mut conn)
+        .await?;
+    Ok(())
+}
+
+/// One mishap after the other, until the time is over; then everything works again.
+async fn storm(soak: &Soak, chaos: &Chaos<'_>, fleet: &mut Fleet, log: &Log) {
+    let seconds = soak.duration().as_secs();
+    let bar = ProgressBar::new(seconds);
+    let style = "{elapsed} [{wide_bar}] {percent}% {msg}";
+    bar.set_style(ProgressStyle::with_template(style).expect("BUG: a template"));
+    let started = Instant::now();
+    while started.elapsed() < soak.duration() {
+        let pause = Duration::from_millis(fastrand::u64(100..500));
+        tokio::time::sleep(pause.min(soak.duration().saturating_sub(started.elapsed()))).await;
+        chaos.strike(fleet).await;
+        bar.set_position(started.elapsed().as_secs());
+        let (held, faults) = (lock(&log.stays).total("held"), lock(&log.faults).len());
+        bar.set_message(format!("{held} held, {faults} faults"));
+    }
+    bar.finish();
+    for member in &fleet.members {
+        member.proxy.set_silent(false);
+        member.proxy.set_delay(Duration::ZERO);
+    }
+}
+
+impl Fleet {
+    fn start(soak: Soak, database: &Database, log: Arc<Log>) -> Self {
+        let mut fleet = Self {
+            database: database.name().to_owned(),
+            members: Vec::new(),
+            log,
+            soak,
+        };
+        for _ in 0..fleet.soak.processes {
+            let proxy = Proxy::start_tcp(database);
+            let (child, listener) = fleet.launch(&proxy);
+            fleet.members.push(Member {
+                proxy,
+                child,
+                listener,
+            });
+        }
+        fleet
+    }
+
+    fn launch(&self, proxy: &Proxy) -> (Child, JoinHandle<bool>) {
+        let ourselves = std::env::current_exe().expect("this program has a file");
+        let mut child = Command::new(ourselves)
+            .arg("worker")
+            .args(["--port", &proxy.options().get_port().to_string()])
+            .args(["--database", &self.database])
+            .args(["--tasks", &self.soak.tasks.to_string()])
+            .args(["--connections", &self.soak.connections.to_string()])
+            .args(["--keys", &self.soak.keys.to_string()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("this program can be started");
+        let output = child.stdout.take().expect("BUG: the output is piped");
+        let listener = tokio::spawn(listen(output, Arc::clone(&self.log)));
+        (child, listener)
+    }
+
+    /// Kills a process with SIGKILL, in the middle of everything, and starts another one.
+    pub(crate) async fn replace(&mut self, index: usize) {
+        // An error means that it has ended by itself, which is told below.
+        let _ = self.members[index].child.kill().await;
+        let (child, listener) = self.launch(&self.members[index].proxy);
+        let member = &mut self.members[index];
+        member.child = child;
+        member.listener = listener;
+    }
+
+    /// Tells every process to end, and waits for it.
+    async fn end(&mut self) {
+        for member in &mut self.members {
+            drop(member.child.stdin.take());
+        }
+        for member in &mut self.members {
+            let has_ended = (&mut member.listener).await.unwrap_or(false);
+            if !has_ended {
+                lock(&self.log.faults).push("a process ended before it was told to".into());
+            }
+            // Whatever it says of its end: its output has ended.
+            let _ = member.child.wait().await;
+        }
+    }
+}
+
+/// Takes in what a process says; false if it did not come to its own end.
+async fn listen(output: ChildStdout, log: Arc<Log>) -> bool {
+    let mut lines = BufReader::new(output).lines();
+    while let Ok(Some(line)) = lines.next_line().await {
+        if line == "end" {
+            return true;
+        }
+        if let Some(fault) = line.strip_prefix("fault\t") {
+            lock(&log.faults).push(fault.to_owned());
+        } else if lock(&log.stays).read(&line).is_none() {
+            lock(&log.faults).push(format!("a process says: {line}"));
+        }
+    }
+    false
+}

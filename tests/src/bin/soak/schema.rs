@@ -1,0 +1,43 @@
+//! What the holders write.
+
+/// `cell`: one number for each key. `journal`: each number once, by whom it was written; with a fencing token where one was
+/// taken. `resource`: something outside, as it were, that keeps the greatest token it has seen.
+pub(crate) const CREATE: &str = "\
+    CREATE TABLE cell (key int PRIMARY KEY, n bigint NOT NULL DEFAULT 0);\
+    CREATE TABLE journal (key int, n bigint, token bigint, PRIMARY KEY (key, n));\
+    CREATE TABLE resource (key int PRIMARY KEY, token bigint NOT NULL DEFAULT 0)";
+
+pub(crate) const FILL: &str = "\
+    WITH keys AS (SELECT generate_series(0, $1 - 1) AS key), cells AS (INSERT INTO cell SELECT key FROM keys) \
+    INSERT INTO resource SELECT key FROM keys";
+
+pub(crate) const READ: &str = "SELECT n FROM cell WHERE key = $1";
+
+/// The next number, and its row in the journal: one statement, so that a session under chaos does both or neither.
+pub(crate) const WRITE: &str = "\
+    WITH written AS (UPDATE cell SET n = $2 WHERE key = $1) INSERT INTO journal VALUES ($1, $2, $3)";
+
+/// What the outside does with a token: it refuses those that are older than what it has seen.
+pub(crate) const WRITE_OUTSIDE: &str =
+    "UPDATE resource SET token = $2 WHERE key = $1 AND token < $2";
+
+/// A journal has every number up to the one in the cell.
+pub(crate) const LOST: &str = "\
+    SELECT count(*) FROM cell AS c WHERE n <> (SELECT count(*) FROM journal AS j WHERE j.key = c.key) \
+    OR n <> (SELECT coalesce(max(j.n), 0) FROM journal AS j WHERE j.key = c.key)";
+
+/// Tokens of one key that do not grow with the numbers.
+pub(crate) const UNORDERED: &str = "\
+    SELECT count(*) FROM (SELECT token, lag(token) OVER (PARTITION BY key ORDER BY n) AS before \
+    FROM journal WHERE token IS NOT NULL) AS tokens WHERE token <= before";
+
+pub(crate) const WRITTEN: &str = "SELECT count(*) FROM journal";
+
+pub(crate) const TOKENS: &str = "SELECT count(token) FROM journal";
+
+/// Locks and open transactions in this database.
+pub(crate) const LEFT: &str = "\
+    SELECT (SELECT count(*) FROM pg_locks AS l JOIN pg_database AS d ON d.oid = l.database \
+            WHERE l.locktype = 'advisory' AND d.datname = current_database()) \
+         + (SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
+            AND state LIKE 'idle in transaction%')";
