@@ -7,7 +7,7 @@ use sqlx::{ConnectOptions as _, Connection as _};
 use tokio::runtime::Handle;
 use tokio::time::{sleep, timeout};
 
-use crate::sql::backend;
+use crate::sql::{backend, state};
 use crate::tag::unique;
 
 /// How long to look for the wait: its message may still be on its way when the cancel is.
@@ -56,9 +56,16 @@ impl Drop for CancelOnDrop<'_> {
     }
 }
 
-/// Looks for the wait until it is found; it may also have ended by itself.
+/// Looks for the wait until it is found; it may also have ended by itself. A server that has no room for a connection may have it
+/// soon.
 async fn cancel(options: &PgConnectOptions, tag: &str) -> Result<(), sqlx::Error> {
-    let mut conn = options.connect().await?;
+    let mut conn = loop {
+        match options.connect().await {
+            Ok(conn) => break conn,
+            Err(error) if state::is_answer(&error) => sleep(PAUSE).await,
+            Err(error) => return Err(error),
+        }
+    };
     while !backend::cancel(&mut conn, tag).await? {
         sleep(PAUSE).await;
     }

@@ -7,7 +7,7 @@ use sqlx::{AssertSqlSafe, Executor as _, PgTransaction, Row as _, SqlSafeStr as 
 use crate::abandon::{CloseOnDrop, close};
 use crate::fitness::Fitness;
 use crate::patience::answer;
-use crate::pool::{Abandoned, connection};
+use crate::pool::connection;
 use crate::sql::{message, state};
 use crate::transaction::OwnTransaction;
 use crate::wait::{Deadline, Wait};
@@ -42,22 +42,16 @@ async fn checked(
     Ok(transaction.into_inner())
 }
 
-/// One attempt, on a connection that nobody has left inside a transaction. Without a wait of its own it waits for what is left.
+/// One attempt. Without a wait of its own it waits for what is left.
 async fn attempt(
     lock: &AdvisoryLock,
     pool: &PgPool,
     deadline: Deadline,
     wait: Option<Wait>,
 ) -> Result<Option<PgTransaction<'static>>, Error> {
-    let mut abandoned = Abandoned::default();
-    loop {
-        let conn = connection(pool, deadline).await?;
-        let wait = wait.unwrap_or_else(|| deadline.left());
-        match answer(lock, wait, attempt_on(lock, pool, conn, wait)).await {
-            Err(error) if abandoned.is_one_more(&error) => {}
-            outcome => return outcome,
-        }
-    }
+    let conn = connection(pool, deadline).await?;
+    let wait = wait.unwrap_or_else(|| deadline.left());
+    answer(lock, wait, attempt_on(lock, pool, conn, wait)).await
 }
 
 async fn attempt_on(
@@ -99,7 +93,7 @@ async fn try_open(
 ) -> Result<Option<PgTransaction<'static>>, Error> {
     let begun = begin_with(conn, message::begin(lock)).await;
     let mut transaction = OwnTransaction::new(begun.map_err(|error| state::failure(error, lock))?);
-    let acquired = xact::try_lock(lock, transaction.get()).await?;
+    let acquired = xact::try_all_or_none(lock, transaction.get()).await?;
     Ok(Some(transaction.into_inner()).filter(|_| acquired))
 }
 

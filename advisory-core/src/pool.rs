@@ -19,22 +19,6 @@ const EXPLANATION: Duration = Duration::from_millis(100);
 /// opened or checked, close it, and find the next one in the same state.
 const CHECK_OUT: Duration = Duration::from_millis(100);
 
-/// How many connections in a row may turn out to be inside a transaction that was abandoned.
-const MOST_ABANDONED: usize = 3;
-
-/// Counts the sessions that were ended under an attempt: see `sql::message::PRELUDE`.
-#[derive(Default)]
-pub(crate) struct Abandoned(usize);
-
-impl Abandoned {
-    /// Whether this was one more, and another connection is worth a try. A server that ends every session is told as it is.
-    pub(crate) fn is_one_more(&mut self, error: &Error) -> bool {
-        self.0 += 1;
-        let ended = matches!(error, Error::Database(error) if state::is_end_of_session(error));
-        ended && self.0 <= MOST_ABANDONED
-    }
-}
-
 /// A connection of the pool, within the deadline if there is one.
 pub(crate) async fn connection(
     pool: &PgPool,
@@ -64,7 +48,8 @@ async fn within<T>(
         Wait::For(left) => timeout(left.max(CHECK_OUT), acquire).await,
         _ => Ok(acquire.await),
     };
-    Ok(acquired.unwrap_or(Err(sqlx::Error::PoolTimedOut))?)
+    let acquired = acquired.unwrap_or(Err(sqlx::Error::PoolTimedOut));
+    acquired.map_err(state::failure_of_message)
 }
 
 /// The error that says who holds the lock, if that is to be found out quickly.

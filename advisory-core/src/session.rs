@@ -8,7 +8,7 @@ use crate::fitness::Fitness;
 use crate::guard::SessionGuard;
 use crate::observe::observe;
 use crate::patience::answer;
-use crate::pool::{Abandoned, listener, refusal};
+use crate::pool::{listener, refusal};
 use crate::sql::{session, state};
 use crate::wait::{Deadline, Wait};
 use crate::{AdvisoryLock, Error};
@@ -98,7 +98,7 @@ async fn open(
     }
 }
 
-/// One attempt, on a connection that nobody has left inside a transaction. Without a wait of its own it waits for what is left.
+/// One attempt. Without a wait of its own it waits for what is left.
 async fn attempt(
     lock: &AdvisoryLock,
     pool: &PgPool,
@@ -106,25 +106,9 @@ async fn attempt(
     wait: Option<Wait>,
 ) -> Result<Option<SessionGuard>, Error> {
     let fitness = Fitness::of(pool);
-    let mut abandoned = Abandoned::default();
-    loop {
-        let listener = listener(pool, deadline).await?;
-        match attempt_on(lock, listener, &fitness, deadline, wait).await {
-            Err(error) if abandoned.is_one_more(&error) => {}
-            outcome => return outcome,
-        }
-    }
-}
-
-async fn attempt_on(
-    lock: &AdvisoryLock,
-    mut listener: PgListener,
-    fitness: &Fitness,
-    deadline: Deadline,
-    wait: Option<Wait>,
-) -> Result<Option<SessionGuard>, Error> {
+    let mut listener = listener(pool, deadline).await?;
     let asked = async move {
-        let answer = ask(lock, &mut listener, fitness, deadline, wait).await;
+        let answer = ask(lock, &mut listener, &fitness, deadline, wait).await;
         (listener, answer)
     };
     let (listener, answer) = CloseOnDrop::new(Box::pin(asked)).await;

@@ -44,7 +44,7 @@ impl AdvisoryLock {
     /// [`Error::NotAcquired`] when the wait is over: the transaction is usable, its `lock_timeout` is what it was, and of several
     /// keys none is held. The same holds after [`Error::Deadlock`], though a deadlock is best answered by a new transaction.
     /// [`Error::NotInTransaction`] outside a transaction, where nothing is sent. [`Error::Unsupported`] on a standby, and on a server
-    /// that locks nothing. Otherwise [`Error::LockTableFull`] and [`Error::Database`].
+    /// that locks nothing. Otherwise [`Error::LockTableFull`] and [`Error::Database`], as a rule with the transaction aborted.
     ///
     /// # Cancel safety
     ///
@@ -150,7 +150,11 @@ pub(crate) async fn try_lock(lock: &AdvisoryLock, conn: &mut PgConnection) -> Re
     ask(lock, conn, message::try_lock(lock)).await
 }
 
-async fn try_all_or_none(lock: &AdvisoryLock, conn: &mut PgConnection) -> Result<bool, Error> {
+/// As [`try_lock`], and if the answer is no, nothing is held.
+pub(crate) async fn try_all_or_none(
+    lock: &AdvisoryLock,
+    conn: &mut PgConnection,
+) -> Result<bool, Error> {
     match lock.keys() {
         [] | [_] => try_lock(lock, conn).await,
         _ => ask(lock, conn, message::try_lock_all_or_none(lock)).await,

@@ -29,21 +29,39 @@ const CIRCUMSTANCES: &str = concat!(
 /// On a primary; no row elsewhere.
 pub(super) const ON_PRIMARY: &str = " WHERE NOT pg_catalog.pg_is_in_recovery()";
 
-/// What every message begins with that is to find its session idle, and on a primary.
+/// Whatever a session was in, it is idle after this.
 ///
-/// Ends the session, with an error of class `57P`, if it is inside a transaction already: somebody has given up a `begin` of
-/// sqlx's half-way, and the pool has handed the connection on. What was abandoned would be committed with ours, or abort it.
-pub(super) const PRELUDE: &str = concat!(
-    "SELECT CASE WHEN ",
-    in_transaction!(),
-    " THEN pg_catalog.pg_terminate_backend(pg_catalog.pg_backend_pid()) END,",
-    refuse_standby!()
-);
+/// A session of a pool can be inside a transaction: somebody has given up a `begin` of sqlx's half-way, and the pool has handed the
+/// connection on. What was abandoned would be committed with ours. `BEGIN` joins it, with a warning, or opens one; `ROLLBACK`
+/// ends either.
+macro_rules! afresh {
+    () => {
+        "BEGIN;ROLLBACK"
+    };
+}
+
+/// What a message begins with that is to find its session idle, and on a primary.
+pub(super) const PRELUDE: &str = concat!(afresh!(), ";SELECT ", refuse_standby!());
+
+/// The same, at the isolation level of a transaction that [`BEGIN`](begin_and_lock) makes of the message.
+///
+/// At `READ COMMITTED`, if it was asked for, whatever the server's default, each statement sees what was committed before it, the
+/// wait included.
+fn prelude(lock: &AdvisoryLock) -> &'static str {
+    match lock.isolation_level() {
+        // Before any query.
+        Some(Isolation::ReadCommitted) => concat!(
+            afresh!(),
+            ";SET TRANSACTION ISOLATION LEVEL READ COMMITTED;SELECT ",
+            refuse_standby!()
+        ),
+        _ => PRELUDE,
+    }
+}
 
 /// Opens a transaction that notices when its client is gone.
 pub(crate) fn begin(lock: &AdvisoryLock) -> String {
-    let first = read_committed(lock);
-    format!("{first}{PRELUDE};{NOTICE_CLOSED_CLIENT};BEGIN")
+    format!("{};{NOTICE_CLOSED_CLIENT};BEGIN", prelude(lock))
 }
 
 /// Opens a transaction that holds the lock.
@@ -51,17 +69,7 @@ pub(crate) fn begin(lock: &AdvisoryLock) -> String {
 /// `BEGIN` comes last: until then the message is one implicit transaction, which the server itself rolls back if the lock is
 /// not to be had, and which `BEGIN` makes explicit if it is. So the session is either in a transaction with the lock, or idle.
 pub(crate) fn begin_and_lock(lock: &AdvisoryLock, wait: Wait) -> String {
-    let first = read_committed(lock);
-    format!("{first}{PRELUDE};{};BEGIN", wait_for(lock, wait))
-}
-
-/// At `READ COMMITTED`, if it was asked for, whatever the server's default: there each statement sees what was committed before
-/// it, the wait included.
-fn read_committed(lock: &AdvisoryLock) -> &'static str {
-    match lock.isolation_level() {
-        Some(Isolation::ReadCommitted) => "SET TRANSACTION ISOLATION LEVEL READ COMMITTED;",
-        _ => "",
-    }
+    format!("{};{};BEGIN", prelude(lock), wait_for(lock, wait))
 }
 
 /// Opens a transaction that holds the lock and whose snapshot is younger than the grant. One row with one boolean is the

@@ -148,7 +148,6 @@ fn refused(server: &Server) -> usize {
 
 /// The cancel needs a connection of its own.
 #[tokio::test]
-#[ignore = "fails: the cancel asks for its connection once"]
 async fn a_dropped_wait_is_cancelled_as_soon_as_there_is_a_connection() {
     let settings = &[
         ("max_connections", "6"),

@@ -122,7 +122,6 @@ async fn of_ten_thousand_keys_all_are_held_or_none() {
 
 /// Of several keys, those that could have been had are free when the others are said not to be.
 #[tokio::test]
-#[ignore = "fails: the rollback of what was refused goes on in the background"]
 async fn what_was_refused_leaves_no_key_behind() {
     let database = Database::on(crate::roomy().await).await;
     let (pool, rivals) = (database.pool(2).await, database.pool(1).await);

@@ -171,7 +171,6 @@ async fn a_cancelled_statement_on_a_guards_session_leaves_the_lock() {
 }
 
 #[tokio::test]
-#[ignore = "fails: the end of its session passes for that of an abandoned one, and the wait begins anew"]
 async fn a_wait_that_was_terminated_once_has_ended() {
     let database = Database::new().await;
     let (pool, rival) = (database.pool(1).await, database.pool(1).await);
