@@ -1,0 +1,249 @@
+//! The eleven functions do what they are asked to, with the key they are given.
+
+use std::sync::Arc;
+
+use advisory_core::{Error, Key};
+use advisory_core::{lock, lock_shared, try_lock, try_lock_shared};
+use advisory_core::{try_xact_lock, try_xact_lock_shared, xact_lock, xact_lock_shared};
+use advisory_core::{unlock, unlock_all, unlock_shared};
+use advisory_tests::Pooling;
+use sqlx::{AssertSqlSafe, Executor as _, PgConnection, PgPool, PgTransaction};
+use tokio::task::JoinSet;
+
+use crate::scene::{Cache, Scene, Tally, backend, begin, in_time, key};
+
+const CLIENTS: u32 = 6;
+const KEYS: i32 = 30;
+const BACKENDS: u32 = 2;
+
+const LOCKS: [&str; 8] = [
+    "xact_lock",
+    "xact_lock_shared",
+    "try_xact_lock",
+    "try_xact_lock_shared",
+    "lock",
+    "lock_shared",
+    "try_lock",
+    "try_lock_shared",
+];
+
+/// A key that one client uses for one function, and nobody for anything else. In both key spaces.
+fn own_key(client: u32, function: &str, n: i32) -> Key {
+    let which = LOCKS.iter().position(|name| *name == function).unwrap();
+    let high = i32::try_from(client).unwrap() * 10 + i32::try_from(which).unwrap();
+    if n % 2 == 0 {
+        Key::from((high, n))
+    } else {
+        Key::from(-i64::from(high * 100 + n))
+    }
+}
+
+async fn call(function: &str, conn: &mut PgConnection, key: Key) -> Result<bool, Error> {
+    match function {
+        "xact_lock" => xact_lock(conn, key).await?,
+        "xact_lock_shared" => xact_lock_shared(conn, key).await?,
+        "try_xact_lock" => return try_xact_lock(conn, key).await,
+        "try_xact_lock_shared" => return try_xact_lock_shared(conn, key).await,
+        "lock" => lock(conn, key).await?,
+        "lock_shared" => lock_shared(conn, key).await?,
+        "try_lock" => return try_lock(conn, key).await,
+        "try_lock_shared" => return try_lock_shared(conn, key).await,
+        _ => unreachable!(),
+    }
+    Ok(true)
+}
+
+/// What `pg_locks` shows of one key.
+fn row(key: Key, function: &str) -> (Key, String) {
+    let is_shared = function.ends_with("_shared");
+    let mode = if is_shared {
+        "ShareLock"
+    } else {
+        "ExclusiveLock"
+    };
+    (key, mode.to_owned())
+}
+
+/// Everything is to be seen, not only the first that goes wrong: so each thing that is as it should be is `right`.
+fn judge<T: PartialEq + std::fmt::Debug>(tally: &Tally, what: &str, found: &T, expected: &T) {
+    if found == expected {
+        tally.count("right");
+    } else {
+        tally.count(format!("wrong: {what}"));
+    }
+}
+
+/// The SQLSTATE of an error, if it has one: its text may name one of a thousand prepared statements.
+fn kind(error: &Error) -> String {
+    let Error::Database(sqlx::Error::Database(error)) = error else {
+        return error.to_string();
+    };
+    error.code().unwrap_or_default().into_owned()
+}
+
+/// Locks one key in a transaction, and releases it before its end where that is possible.
+async fn in_transaction(
+    scene: &Scene,
+    tally: &Tally,
+    tx: &mut PgTransaction<'_>,
+    function: &str,
+    key: Key,
+) -> Result<(), Error> {
+    let pid = backend(tx).await?;
+    let acquired = call(function, tx, key).await?;
+    judge(tally, "answer of a lock", &acquired, &true);
+    let expected = vec![row(key, function)];
+    judge(tally, "lock", &scene.held_by(pid).await, &expected);
+    let released = match function {
+        "lock" => unlock(&mut *tx, key).await?,
+        "lock_shared" | "try_lock_shared" => unlock_shared(&mut *tx, key).await?,
+        "try_lock" => {
+            unlock_all(&mut *tx).await?;
+            true
+        }
+        _ => return Ok(()),
+    };
+    judge(tally, "answer of an unlock", &released, &true);
+    judge(tally, "unlock", &scene.held_by(pid).await, &Vec::new());
+    Ok(())
+}
+
+async fn client_in_transactions(client: u32, pool: PgPool, scene: Arc<Scene>, tally: Arc<Tally>) {
+    for n in 0..KEYS {
+        for function in LOCKS {
+            let mut tx = begin(&pool).await.unwrap();
+            let key = own_key(client, function, n);
+            let done = in_transaction(&scene, &tally, &mut tx, function, key).await;
+            if let Err(error) = done {
+                tally.count(format!("error: {}", kind(&error)));
+            }
+            // One that is aborted has said why.
+            let _ = tx.rollback().await;
+        }
+    }
+}
+
+/// Locks one key in autocommit. The unlock may reach another backend, which says that it does not hold the lock. The lock may be
+/// refused, too: once in a while the library looks whether the session holds what it was granted, and may see another one.
+async fn in_autocommit(
+    scene: &Scene,
+    tally: &Tally,
+    conn: &mut PgConnection,
+    function: &str,
+    own: Key,
+) -> Result<(), Error> {
+    let acquired = call(function, conn, own).await?;
+    judge(tally, "answer of a lock", &acquired, &true);
+    let held = async || {
+        let locks = scene.database.advisory_locks().await;
+        let of_key = locks.into_iter().filter(|lock| key(lock) == own);
+        of_key.map(|lock| (own, lock.mode)).collect::<Vec<_>>()
+    };
+    let expected = vec![row(own, function)];
+    judge(tally, "lock", &held().await, &expected);
+    let released = if function.ends_with("_shared") {
+        unlock_shared(conn, own).await?
+    } else {
+        unlock(conn, own).await?
+    };
+    let expected = if released { Vec::new() } else { expected };
+    judge(tally, "unlock", &held().await, &expected);
+    let answer = if released { "" } else { " by another backend" };
+    tally.count(format!("unlocked{answer}"));
+    Ok(())
+}
+
+async fn client_in_autocommit(client: u32, pool: PgPool, scene: Arc<Scene>, tally: Arc<Tally>) {
+    for n in 0..KEYS {
+        for function in &LOCKS[4..] {
+            let mut conn = pool.acquire().await.unwrap();
+            let key = own_key(client, function, n);
+            let done = in_autocommit(&scene, &tally, &mut conn, function, key).await;
+            match done {
+                Ok(()) => {}
+                Err(Error::Unsupported { .. }) => tally.count("refused"),
+                Err(error) => tally.count(format!("error: {}", kind(&error))),
+            }
+        }
+    }
+}
+
+/// Has six clients do the same over two backends.
+async fn at_once<F>(
+    cache: Cache,
+    run: impl Fn(u32, PgPool, Arc<Scene>, Arc<Tally>) -> F,
+) -> Option<(Arc<Scene>, PgPool, Arc<Tally>)>
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let scene = Arc::new(Scene::new(Pooling::Transaction, BACKENDS).await?);
+    // A statement that is another one's may wait for a lock that nobody releases.
+    let limit = format!(
+        "ALTER DATABASE {} SET lock_timeout = '1s'",
+        scene.database.name()
+    );
+    let mut direct = scene.database.connection().await;
+    direct.execute(AssertSqlSafe(limit)).await.unwrap();
+    let pool = scene.pool(cache, CLIENTS).await;
+    let tally = Arc::new(Tally::default());
+    let mut clients = JoinSet::new();
+    for client in 0..CLIENTS {
+        clients.spawn(run(client, pool.clone(), scene.clone(), tally.clone()));
+    }
+    in_time(&scene.database, clients.join_all()).await;
+    Some((scene, pool, tally))
+}
+
+async fn assert_right_in_transactions(cache: Cache) {
+    let Some((scene, pool, tally)) = at_once(cache, client_in_transactions).await else {
+        return;
+    };
+    println!("in transactions, {cache:?}:\n{tally}");
+    // Each function answers and locks; four of the eight are undone by hand.
+    let checks = u64::from(CLIENTS) * u64::from(KEYS.unsigned_abs()) * (8 * 2 + 4 * 2);
+    assert_eq!(tally.sum("right"), checks, "\n{tally}");
+    scene.database.assert_nothing_leaked(&pool).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn in_transactions_they_lock_the_right_key_at_default_settings() {
+    assert_right_in_transactions(Cache::Default).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn in_transactions_they_lock_the_right_key_without_a_statement_cache() {
+    assert_right_in_transactions(Cache::Off).await;
+}
+
+/// Session locks stay with the pooler's backends there, which is why [`AdvisoryLock`](advisory_core::AdvisoryLock) refuses
+/// them. Those who insist get at least what they have asked for.
+async fn assert_right_in_autocommit(cache: Cache) {
+    let Some((scene, _pool, tally)) = at_once(cache, client_in_autocommit).await else {
+        return;
+    };
+    println!("in autocommit, {cache:?}:\n{tally}");
+    let rounds = u64::from(CLIENTS) * u64::from(KEYS.unsigned_abs()) * 4;
+    let checks = (rounds - tally.sum("refused")) * 3;
+    assert_eq!(tally.sum("right"), checks, "\n{tally}");
+    assert!(tally.sum("unlocked") > 0, "the test sees too little");
+    let all: Vec<_> = (0..CLIENTS)
+        .flat_map(|client| LOCKS.map(|function| (client, function)))
+        .flat_map(|(client, function)| (0..KEYS).map(move |n| own_key(client, function, n)))
+        .collect();
+    let locks = scene.database.advisory_locks().await;
+    let strange: Vec<_> = locks
+        .iter()
+        .filter(|lock| !all.contains(&key(lock)))
+        .collect();
+    assert!(strange.is_empty(), "{strange:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn in_autocommit_they_touch_no_other_key_at_default_settings() {
+    assert_right_in_autocommit(Cache::Default).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn in_autocommit_they_touch_no_other_key_without_a_statement_cache() {
+    assert_right_in_autocommit(Cache::Off).await;
+}
