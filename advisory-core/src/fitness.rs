@@ -4,7 +4,6 @@
 //! session. Neither can be told from an address, and both by a look.
 
 use std::collections::BTreeSet;
-use std::io::ErrorKind;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
@@ -14,7 +13,7 @@ use sqlx::{
     Acquire as _, AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, Row as _,
 };
 use tokio::sync::OnceCell;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::patience::patience;
 use crate::sql::{backend, session, state};
@@ -30,8 +29,8 @@ static POOLS: Mutex<Vec<Arc<Fitness>>> = Mutex::new(Vec::new());
 
 /// The least time in which a connection beside the pool is to be opened and to notify.
 const LEAST_PATIENCE: Duration = Duration::from_millis(100);
-/// How long a session keeps still to be notified. A server needs a fraction of a millisecond for that, or some more if it is busy.
-const STILLNESS: Duration = Duration::from_millis(250);
+/// How long a server is given to end a session whose connection was closed, before it is looked at again.
+const FIRST_PAUSE: Duration = Duration::from_millis(1);
 
 /// What is known of a pool.
 pub(crate) struct Fitness {
@@ -81,8 +80,8 @@ impl Fitness {
 
     /// Looks whether the connections of the pool are sessions, of one server. Those who come meanwhile wait for the answer.
     ///
-    /// A session that listens is notified while it is idle. Behind a pooler that lends sessions out for a transaction, whoever
-    /// notifies has the session that listens, or another one has it, or nobody; the listener hears nothing.
+    /// What a session has locked goes with its connection. Behind a pooler that lends sessions out for a transaction it stays
+    /// there, and whoever is lent that session next finds it. Nobody else is told of anything.
     pub(crate) async fn check_session(
         &self,
         lock: &AdvisoryLock,
@@ -139,25 +138,19 @@ async fn look_for_session(
     options: &PgConnectOptions,
     deadline: Deadline,
 ) -> Result<(), Doubt> {
-    let channel = unique("advisory session");
-    let failed = |error| Doubt::Denied(state::failure(error, lock));
-    let pid = listen(listener, &channel).await.map_err(failed)?;
+    let mark = AdvisoryLock::new(unique("advisory session"));
     let most = patience(lock.probe_interval()) / 2;
     let patience = match deadline.left() {
         Wait::For(left) => left.clamp(LEAST_PATIENCE, most),
         _ => most,
     };
-    let notified = timeout(patience, notify(options, &channel, pid)).await;
-    let notified = notified.unwrap_or(Err(sqlx::Error::PoolTimedOut));
-    let heard = match &notified {
-        Ok(()) => hears(listener, &channel).await,
-        Err(_) => Ok(false),
-    };
-    let heard = heard.map_err(failed)?;
-    unlisten(listener, &channel).await.map_err(failed)?;
-    match notified {
-        Ok(()) if heard => Ok(()),
-        Ok(()) => Err(Doubt::Denied(Error::Unsupported {
+    let sure = timeout(patience, async {
+        let server = leave(options, &mark).await?;
+        look_until_sure(listener, options, &mark, &server).await
+    });
+    match sure.await.unwrap_or(Err(sqlx::Error::PoolTimedOut)) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(Doubt::Denied(Error::Unsupported {
             what: NO_SESSION.into(),
         })),
         Err(error) => {
@@ -167,42 +160,62 @@ async fn look_for_session(
     }
 }
 
-/// Begins to listen. Returns the process id of the session.
-async fn listen(listener: &mut PgListener, channel: &str) -> Result<i32, sqlx::Error> {
-    let message = session::listen(channel);
-    let conn = listener.acquire().await?;
+/// Leaves a mark on a session whose connection is closed. Returns its server.
+async fn leave(options: &PgConnectOptions, mark: &AdvisoryLock) -> Result<String, sqlx::Error> {
+    let mut conn = options.connect().await?;
+    let message = session::leave(mark);
     let rows = conn
         .fetch_all(sqlx::raw_sql(AssertSqlSafe(message)))
         .await?;
+    conn.close().await?;
     rows.last().ok_or(sqlx::Error::RowNotFound)?.try_get(0)
 }
 
-/// Whether the session has been notified.
-///
-/// It keeps still at first: what it hears then comes from a session that is its own. When it is asked something, the server first
-/// passes on what it has been notified of: so a slow network is told from a session that is another's.
-async fn hears(listener: &mut PgListener, channel: &str) -> Result<bool, sqlx::Error> {
-    match timeout(STILLNESS, listener.try_recv()).await {
-        Ok(Ok(Some(said))) => return Ok(said.channel() == channel),
-        Ok(Ok(None)) => return Err(std::io::Error::from(ErrorKind::ConnectionAborted).into()),
-        Ok(Err(error)) => return Err(error),
-        Err(_elapsed) => listener.acquire().await?.ping().await?,
+/// Whether the mark has gone with its connection; false once it was found in a session that was lent to us, and taken back.
+async fn look_until_sure(
+    listener: &mut PgListener,
+    options: &PgConnectOptions,
+    mark: &AdvisoryLock,
+    server: &str,
+) -> Result<bool, sqlx::Error> {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let conn = listener.acquire().await?;
+        if let Some(sure) = look_for_mark(conn, mark, server).await? {
+            return Ok(sure);
+        }
+        sleep(pause).await;
+        pause *= 2;
+        if pause < FIRST_PAUSE * 8 {
+            continue;
+        }
+        // The pooler may lend us the same session again and again, and it is not this one. Keep it, and be lent another one.
+        conn.execute(sqlx::raw_sql("BEGIN")).await?;
+        let mut other = options.connect().await?;
+        let sure = look_for_mark(&mut other, mark, server).await?;
+        other.close().await?;
+        conn.execute(sqlx::raw_sql("COMMIT")).await?;
+        if let Some(sure) = sure {
+            return Ok(sure);
+        }
     }
-    Ok(std::iter::from_fn(|| listener.next_buffered()).any(|said| said.channel() == channel))
 }
 
-async fn unlisten(listener: &mut PgListener, channel: &str) -> Result<(), sqlx::Error> {
-    let message = session::unlisten(channel);
-    let conn = listener.acquire().await?;
-    conn.execute(sqlx::raw_sql(AssertSqlSafe(message))).await?;
-    Ok(())
-}
-
-async fn notify(options: &PgConnectOptions, channel: &str, pid: i32) -> Result<(), sqlx::Error> {
-    let mut conn = options.connect().await?;
-    let message = session::notify(channel, pid);
-    conn.execute(sqlx::raw_sql(AssertSqlSafe(message))).await?;
-    conn.close().await
+async fn look_for_mark(
+    conn: &mut PgConnection,
+    mark: &AdvisoryLock,
+    server: &str,
+) -> Result<Option<bool>, sqlx::Error> {
+    let message = session::take_back(mark);
+    let row = conn
+        .fetch_one(sqlx::raw_sql(AssertSqlSafe(message)))
+        .await?;
+    let (is_there, is_ours, here): (bool, bool, &str) =
+        (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+    if is_ours || here != server {
+        return Ok(Some(false));
+    }
+    Ok((!is_there).then_some(true))
 }
 
 const NOT_HELD: &str = "the server granted an advisory lock that this session does not hold: its lock functions do nothing, or a \

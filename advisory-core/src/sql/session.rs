@@ -2,7 +2,6 @@
 
 use std::fmt::Write as _;
 
-use super::backend::{is_tagged, tagged};
 use super::literal::{Calls, Function};
 use super::message::{ACQUIRED, PRELUDE, if_acquired, wait_alone};
 use crate::AdvisoryLock;
@@ -57,27 +56,28 @@ pub(crate) fn try_lock(lock: &AdvisoryLock) -> String {
     message
 }
 
-/// Makes the session hear what is said on a channel. The last row is its process id.
-pub(crate) fn listen(channel: &str) -> String {
-    let message = format!("{PRELUDE};LISTEN \"{channel}\";SELECT pg_catalog.pg_backend_pid()");
-    tagged(channel, &message)
+/// Leaves a mark on the session: a lock on a key of chance. The last row is the server.
+pub(crate) fn leave(mark: &AdvisoryLock) -> String {
+    let call = Function::TryLock.all(mark);
+    format!(concat!("{};SELECT ", server!(), ",{}"), PRELUDE, call)
 }
 
-/// Ends it.
-pub(crate) fn unlisten(channel: &str) -> String {
-    format!("UNLISTEN \"{channel}\"")
-}
-
-/// Says something to the session that listens, unless somebody else has it, whom it would confuse: a session of its listener's
-/// alone is idle, and [`listen`] was its last message.
-pub(crate) fn notify(channel: &str, pid: i32) -> String {
+/// Looks for the mark. One row: whether it is there; whether this session has it, which then loses it; and the server.
+pub(crate) fn take_back(mark: &AdvisoryLock) -> String {
+    let (classid, objid, objsubid) = mark.keys()[0].to_pg_locks();
+    let unlock = Function::Unlock.all(mark);
     format!(
-        "SELECT pg_catalog.pg_notify('{channel}','') FROM pg_catalog.pg_stat_activity AS a \
-         WHERE a.pid OPERATOR(pg_catalog.=) {pid} \
-         AND a.pid OPERATOR(pg_catalog.<>) pg_catalog.pg_backend_pid() \
-         AND CASE a.state WHEN 'idle' THEN {} ELSE a.state IS NULL \
-         OR a.state OPERATOR(pg_catalog.=) 'disabled' END",
-        is_tagged(channel)
+        concat!(
+            "WITH l AS MATERIALIZED(SELECT l.pid FROM pg_catalog.pg_locks AS l \
+             WHERE l.locktype OPERATOR(pg_catalog.=) 'advisory' \
+             AND l.classid OPERATOR(pg_catalog.=) '{}'::pg_catalog.oid \
+             AND l.objid OPERATOR(pg_catalog.=) '{}'::pg_catalog.oid \
+             AND l.objsubid OPERATOR(pg_catalog.=) '{}'::pg_catalog.int2) \
+             SELECT EXISTS(SELECT FROM l),CASE WHEN EXISTS(SELECT FROM l \
+             WHERE l.pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid()) THEN {} ELSE false END,",
+            server!()
+        ),
+        classid, objid, objsubid, unlock
     )
 }
 
