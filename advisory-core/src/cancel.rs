@@ -5,13 +5,15 @@ use std::time::Duration;
 use sqlx::postgres::{PgConnectOptions, PgPool};
 use sqlx::{ConnectOptions as _, Connection as _};
 use tokio::runtime::Handle;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::sql::{backend, state};
 use crate::tag::unique;
 
+/// How long a connection for the cancel may be waited for: the server, or a pooler before it, may be full.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// How long to look for the wait: its message may still be on its way when the cancel is.
-const PATIENCE: Duration = Duration::from_secs(1);
+const SEARCH: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// Cancels the message with its tag if it is dropped before it is told that the message was answered.
@@ -45,29 +47,31 @@ impl Drop for CancelOnDrop<'_> {
         if let (Some((pool, tag)), Ok(runtime)) = (self.wait.take(), Handle::try_current()) {
             let options = pool.connect_options();
             runtime.spawn(async move {
-                match timeout(PATIENCE, cancel(&options, &tag)).await {
-                    Ok(Ok(())) | Err(_) => {}
-                    Ok(Err(error)) => {
-                        tracing::warn!(%error, "a dropped wait for an advisory lock was not cancelled");
-                    }
+                let cancelled = timeout(PATIENCE, cancel(&options, &tag)).await;
+                if let Err(error) = cancelled.unwrap_or(Err(sqlx::Error::PoolTimedOut)) {
+                    tracing::warn!(%error, "a dropped wait for an advisory lock was not cancelled");
                 }
             });
         }
     }
 }
 
-/// Looks for the wait until it is found; it may also have ended by itself. A server that has no room for a connection may have it
-/// soon.
+/// Looks for the wait until it is found; it may also have ended by itself.
 async fn cancel(options: &PgConnectOptions, tag: &str) -> Result<(), sqlx::Error> {
     let mut conn = loop {
         match options.connect().await {
             Ok(conn) => break conn,
+            // The server has no room, and may have some soon.
             Err(error) if state::is_answer(&error) => sleep(PAUSE).await,
             Err(error) => return Err(error),
         }
     };
-    while !backend::cancel(&mut conn, tag).await? {
+    // A pooler answers the first question when it has room.
+    let mut found = backend::cancel(&mut conn, tag).await?;
+    let asked = Instant::now();
+    while !found && asked.elapsed() < SEARCH {
         sleep(PAUSE).await;
+        found = backend::cancel(&mut conn, tag).await?;
     }
     conn.close().await
 }

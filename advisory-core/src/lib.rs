@@ -66,8 +66,8 @@
 //! [`Error::Unsupported`] says so where a lock would not be one: on a standby, whose locks bind nobody else; on a server that
 //! answers the lock functions and locks nothing; and, for a session lock, behind a pooler that lends sessions out for a transaction,
 //! such as PgBouncer's `pool_mode = transaction`. It is found out by looking. The first lock of a pool costs a round
-//! trip more, to see that it is held; the first session lock three, and a short connection beside the pool, to see that the
-//! session is its own (one that cannot be had is a warning, and the next lock looks again).
+//! trip more, to see that it is held; the first session lock one or two, and a short connection beside the pool, to see that what
+//! a connection locks goes with it (one that cannot be had is a warning, and the next lock looks again).
 //!
 //! Transaction locks work behind such a pooler, with sqlx's default settings. So do the functions that take one. The session
 //! functions, [`lock`](crate::lock()) and its like, see one connection and cannot tell: do not use them there.
@@ -98,6 +98,7 @@ mod guard;
 pub mod hygiene;
 mod key;
 mod lock;
+mod mark;
 mod name;
 mod observe;
 mod open;

@@ -6,6 +6,7 @@ use sqlx::{Acquire as _, AssertSqlSafe, Executor as _, Row as _};
 use crate::abandon::{CloseOnDrop, close};
 use crate::fitness::Fitness;
 use crate::guard::SessionGuard;
+use crate::mark::REACTION;
 use crate::observe::observe;
 use crate::patience::answer;
 use crate::pool::{listener, refusal};
@@ -132,7 +133,7 @@ async fn ask(
     wait: Option<Wait>,
 ) -> Result<bool, Error> {
     let session = fitness.check_session(lock, listener, deadline);
-    answer(lock, Wait::No, session).await?;
+    answer(lock, Wait::For(REACTION), session).await?;
     let wait = wait.unwrap_or_else(|| deadline.left());
     let message = match wait {
         Wait::No => session::try_lock(lock),

@@ -81,7 +81,10 @@ pub(crate) fn take_back(mark: &AdvisoryLock) -> String {
     )
 }
 
-/// Ends a transaction that was aborted, in which nothing else is answered.
+/// Opens a transaction.
+pub(crate) const BEGIN: &str = "BEGIN";
+
+/// Ends a transaction, also one that was aborted, in which nothing else is answered.
 pub(crate) const ROLLBACK: &str = "ROLLBACK";
 
 /// Releases the lock. One row: whether every key was held, and whether a transaction is open.
