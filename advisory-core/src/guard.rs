@@ -11,6 +11,7 @@ use tokio::time::{Sleep, sleep_until};
 use crate::abandon::{SettleOnDrop, close, settle};
 use crate::fencing::token;
 use crate::release::release;
+use crate::sql::state;
 use crate::vigil::{Sign, Vigil};
 use crate::watch::until;
 use crate::{AdvisoryLock, Error};
@@ -99,9 +100,11 @@ impl SessionGuard {
     ///
     /// As with a statement on the [`connection`](Self::connection).
     pub async fn fencing_token(&mut self) -> Result<i64, Error> {
-        let token = token(self.connection().await?).await;
-        match token {
-            Err(_) if self.is_lost() => Err(self.lock.loss()),
+        match token(self.connection().await?).await {
+            Err(Error::Database(error)) if state::is_loss(&error) => {
+                lose(&mut self.state());
+                Err(self.lock.loss())
+            }
             token => token,
         }
     }

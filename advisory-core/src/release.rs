@@ -31,7 +31,7 @@ pub(crate) async fn release(lock: AdvisoryLock, vigil: Box<Vigil>) -> Result<(),
             close(session);
             if held { Ok(()) } else { Err(lock.loss()) }
         }
-        Ok(Err(error)) if state::is_answer(&error) && !state::is_end_of_session(&error) => {
+        Ok(Err(error)) if !state::is_loss(&error) => {
             close(session);
             Err(Error::Database(error))
         }

@@ -96,12 +96,8 @@ impl Vigil {
             return match pin!(unconstrained(answers)).poll(cx) {
                 Poll::Pending => Poll::Pending,
                 Poll::Ready(Ok(())) => Poll::Ready(true),
-                Poll::Ready(Err(error))
-                    if state::is_answer(&error) && !state::is_end_of_session(&error) =>
-                {
-                    continue;
-                }
-                Poll::Ready(Err(_)) => Poll::Ready(false),
+                Poll::Ready(Err(error)) if state::is_loss(&error) => Poll::Ready(false),
+                Poll::Ready(Err(_)) => continue,
             };
         }
     }

@@ -28,8 +28,13 @@ pub(crate) fn is_lock_timeout(error: &sqlx::Error) -> bool {
     has_code(error, LOCK_NOT_AVAILABLE)
 }
 
+/// Whether the session is gone: it was ended with this error, or does not answer.
+pub(crate) fn is_loss(error: &sqlx::Error) -> bool {
+    !is_answer(error) || is_end_of_session(error)
+}
+
 /// Whether the server has ended the session with this error.
-pub(crate) fn is_end_of_session(error: &sqlx::Error) -> bool {
+fn is_end_of_session(error: &sqlx::Error) -> bool {
     let error = error.as_database_error();
     let error = error.and_then(|error| error.try_downcast_ref::<PgDatabaseError>());
     error.is_some_and(|error| matches!(error.severity(), PgSeverity::Fatal | PgSeverity::Panic))
