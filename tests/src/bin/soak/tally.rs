@@ -73,6 +73,8 @@ pub(crate) fn end(outcome: &Result<bool, Failure>) -> String {
         Err(Failure::Lock(Error::Lost { .. })) => "lost".into(),
         Err(Failure::Lock(Error::Database(error)) | Failure::Sql(error)) => end_by_error(error),
         Err(Failure::Fenced) => "fenced off".into(),
+        // A connection of the pool on which another task has given up a `begin` of sqlx's half-way.
+        Err(Failure::Lock(Error::Unsupported { .. })) => "in a transaction".into(),
         Err(error @ (Failure::Lock(_) | Failure::Overlap(_))) => error.to_string(),
     }
 }
@@ -84,6 +86,8 @@ fn end_by_error(error: &sqlx::Error) -> String {
             Some("57014") => "cancelled".into(),
             Some("25P02") => "aborted".into(),
             Some(code) if code.starts_with("57P") => "ended".into(),
+            // Of a wait that another task has given up: sqlx gives its end to the next statement on the connection.
+            Some("55P03") => "another's timeout".into(),
             code => format!("{}: {}", code.unwrap_or("?"), said.message()),
         },
         sqlx::Error::Io(_) | sqlx::Error::Protocol(_) => "cut off".into(),
