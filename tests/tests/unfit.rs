@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use advisory_core::{AdvisoryLock, Error, Isolation, advisory};
-use advisory_tests::Database;
+use advisory_tests::{Database, Server};
 use sqlx::{Connection as _, Executor as _, PgConnection, PgPool, PgTransaction};
 
 #[advisory(key = 1)]
@@ -109,6 +109,12 @@ fn assert_unsupported(ways: Vec<(&'static str, Result<(), Error>)>, reason: &str
     }
 }
 
+fn assert_granted(ways: Vec<(&'static str, Result<(), Error>)>) {
+    for (way, outcome) in ways {
+        assert!(outcome.is_ok(), "{way}: {outcome:?}");
+    }
+}
+
 /// Puts functions that do nothing in the place of PostgreSQL's own, in this database. They must be new ones: the server calls its
 /// own by number, whatever the catalogue says of them.
 async fn make_an_impostor(database: &Database) {
@@ -161,9 +167,18 @@ async fn a_server_without_the_functions_is_no_postgresql() {
 }
 
 #[tokio::test]
+async fn a_standby_is_refused_until_it_is_promoted() {
+    let primary = Server::start().unwrap();
+    let database = Database::on(&primary).await;
+    let standby = primary.standby().unwrap();
+    let second = Database::at(&standby, &database);
+    assert_unsupported(every_way(&second).await, "standby");
+    standby.promote().await;
+    assert_granted(every_way(&second).await);
+}
+
+#[tokio::test]
 async fn an_honest_server_is_looked_at_once() {
     let database = Database::new().await;
-    for (way, outcome) in every_way(&database).await {
-        assert!(outcome.is_ok(), "{way}: {outcome:?}");
-    }
+    assert_granted(every_way(&database).await);
 }
