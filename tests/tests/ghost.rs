@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use advisory_core::AdvisoryLock;
+use advisory_core::{AdvisoryLock, Error};
 use advisory_tests::Database;
 use sqlx::{Connection as _, Executor as _, PgConnection, PgPool};
 use tokio::task::JoinSet;
@@ -40,6 +40,8 @@ async fn worker(pool: PgPool, timeouts: Arc<AtomicU64>, end: u64) {
             Ok(None) => {
                 timeouts.fetch_add(1, Ordering::Relaxed);
             }
+            // A busy machine takes its time to give the connection of the last guard back.
+            Err(Error::Database(sqlx::Error::PoolTimedOut)) => {}
             Err(error) => panic!("{error:?}"),
         }
     }

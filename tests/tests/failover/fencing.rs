@@ -1,0 +1,123 @@
+//! Tokens grow over every end of a server, and over every promotion.
+
+use advisory_core::{Error, fencing_token};
+use advisory_tests::{Database, Server, Shutdown};
+use sqlx::{Connection as _, Executor as _, PgConnection, PgPool};
+use tokio::task::block_in_place;
+use tokio::time::{Duration, sleep};
+
+use crate::lock;
+use crate::pair::Pair;
+
+/// One of a session, and one of a transaction.
+async fn tokens(pool: &PgPool) -> [i64; 2] {
+    let lock = lock("report");
+    let mut guard = lock.acquire(pool).await.unwrap();
+    let first = guard.fencing_token().await.unwrap();
+    guard.release().await.unwrap();
+    let second = lock.transaction(pool, async |tx| fencing_token(tx).await);
+    [first, second.await.unwrap()]
+}
+
+/// The position in the log, which a token is made of, without the timeline.
+async fn position(database: &Database) -> i64 {
+    let position = sqlx::query_scalar("SELECT (pg_current_wal_lsn() - '0/0')::int8");
+    let mut conn = database.connection().await;
+    position.fetch_one(&mut conn).await.unwrap()
+}
+
+/// Goes further than a server comes that starts here, and does what these tests do.
+async fn skip_ahead(pool: &PgPool) {
+    for _ in 0..5 {
+        tokens(pool).await;
+        pool.execute("SELECT pg_switch_wal()").await.unwrap();
+    }
+}
+
+/// Ends the replication for good: a standby without its slot gets nothing any more.
+async fn end_replication(primary: &Database) {
+    let end = "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE active";
+    let forget = "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots";
+    let mut conn = primary.connection().await;
+    conn.execute(end).await.unwrap();
+    while conn.execute(forget).await.is_err() {
+        sleep(Duration::from_millis(5)).await;
+        conn.execute(end).await.unwrap();
+    }
+}
+
+/// One of a transaction in this session.
+async fn token(conn: &mut PgConnection) -> Result<i64, Error> {
+    let mut tx = conn.begin().await?;
+    fencing_token(&mut tx).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_new_primary_gives_greater_tokens_than_the_old_one_whose_log_it_has_not_seen() {
+    let pair = Pair::start().await;
+    let (old, new) = (&pair.primary.database, &pair.standby.database);
+    let (old_pool, new_pool) = (old.pool(2).await, new.pool(2).await);
+    let mut taken = tokens(&old_pool).await.to_vec();
+    end_replication(old).await;
+    skip_ahead(&old_pool).await;
+    taken.extend(tokens(&old_pool).await);
+    let ahead = position(old).await;
+
+    let mut early = new.connection().await;
+    let refused = token(&mut early).await.unwrap_err();
+    assert!(matches!(refused, Error::Unsupported { .. }), "{refused:?}");
+    pair.promote().await;
+    // A session that was there before the promotion knows the new timeline as well.
+    taken.push(token(&mut early).await.unwrap());
+    taken.extend(tokens(&new_pool).await);
+    assert!(taken.is_sorted_by(|a, b| a < b), "{taken:?}");
+    let behind = position(new).await;
+    assert!(behind < ahead, "{behind} {ahead}");
+
+    // The old primary lives on, and its tokens stay behind.
+    let late = tokens(&old_pool).await;
+    let newest = taken.pop().unwrap();
+    assert!(late.iter().all(|late| *late < newest), "{late:?} {newest}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_grow_over_every_end_of_a_server() {
+    let server = block_in_place(Server::start).unwrap();
+    let database = Database::on(&server).await;
+    let pool = database.pool(3).await;
+    let mut taken = Vec::new();
+    for how in [Shutdown::Kill, Shutdown::Immediate, Shutdown::Fast].repeat(3) {
+        let mut guard = lock("report").acquire(&pool).await.unwrap();
+        let mut tx = lock("other report").begin(&pool).await.unwrap();
+        taken.push(guard.fencing_token().await.unwrap());
+        let of_transaction = fencing_token(&mut tx).await.unwrap();
+        // Before PostgreSQL 17 it is safe only with the commit.
+        if server.version().major >= 17 {
+            taken.push(of_transaction);
+        }
+        server.stop(how).await;
+        drop((tx, guard));
+        server.restart(how).await;
+        taken.extend(tokens(&pool).await);
+    }
+    assert!(taken.is_sorted_by(|a, b| a < b), "{taken:?}");
+    database.assert_nothing_leaked(&pool).await;
+}
+
+/// A promotion takes the next number that it knows of for its timeline. A standby that has not followed the last primary does not know of
+/// its number, and takes the same again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_standby_that_did_not_follow_the_last_primary_repeats_its_tokens() {
+    let pair = Pair::start().await;
+    let bystander = block_in_place(|| pair.primary.server.standby()).unwrap();
+    let third = Database::at(&bystander, &pair.primary.database);
+    pair.primary.server.stop(Shutdown::Kill).await;
+    pair.promote().await;
+    let second = pair.standby.database.pool(2).await;
+    skip_ahead(&second).await;
+    let before = tokens(&second).await;
+    pair.standby.server.stop(Shutdown::Kill).await;
+    bystander.promote().await;
+    let after = tokens(&third.pool(2).await).await;
+    assert!(after[1] < before[0], "{before:?} {after:?}");
+}

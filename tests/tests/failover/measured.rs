@@ -1,0 +1,185 @@
+//! How long two can believe that they hold one lock, and how long nobody does: measured over many failovers.
+
+use std::time::Duration;
+
+use advisory_core::{AdvisoryLock, SessionGuard};
+use advisory_tests::{Cut, Proxy, Shutdown};
+use sqlx::PgPool;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep};
+
+use crate::life::Life;
+use crate::pair::{Fault, Pair};
+use crate::{PATIENCE, PROBING, SLACK, lock};
+
+/// One of two services that want to lead, with a network of its own.
+struct Service {
+    proxy: Proxy,
+    pool: PgPool,
+}
+
+impl Service {
+    async fn of(proxy: Proxy) -> Self {
+        let pool = proxy.pool(2).await;
+        Self { proxy, pool }
+    }
+}
+
+/// What was seen of one failover.
+struct Failover {
+    /// From the fault to the end of the old holder's body.
+    loss: Duration,
+    /// What PostgreSQL took to promote the standby.
+    promotion: Duration,
+    /// From then to the beginning of the new holder's body.
+    grant: Duration,
+    /// How long both bodies ran, and how long neither did. One of the two is nothing.
+    overlap: Duration,
+    gap: Duration,
+    /// Of the old holder, and of the new one.
+    tokens: [i64; 2],
+}
+
+/// The holder loses the primary, and the rival, who waits, gets the lock on the standby, which is promoted at once.
+async fn fail_over(pair: &Pair, fault: Fault, holder: &Service, rival: &Service) -> Failover {
+    let (old, new) = (&pair.primary.database, &pair.standby.database);
+    let (held, taken) = (Life::long(), Life::long());
+    let mut guard = lock("leader").acquire(&holder.pool).await.unwrap();
+    let first = guard.fencing_token().await.unwrap();
+    let living = held.clone().rest();
+    let holding = tokio::spawn(async move { guard.until_lost(living).await });
+    let (enough, stopped) = oneshot::channel();
+    let taking = tokio::spawn(lead(rival.pool.clone(), taken.clone(), stopped));
+    held.began().await;
+    old.wait_until_waiting(1).await;
+
+    // Where both services hear of it at once, there is nothing to measure: here the rival does, and the holder does not.
+    rival.proxy.set_target(new);
+    let struck = Instant::now();
+    pair.strike(fault, &holder.proxy).await;
+    if fault == Fault::Silence {
+        rival.proxy.cut(Cut::Fin).await;
+    }
+    let ordered = Instant::now();
+    pair.promote().await;
+    let promoted = Instant::now();
+    let (began, ended) = (taken.began().await, held.ended().await);
+    assert!(holding.await.unwrap().unwrap_err().is_lost());
+    new.wait_until_held(1).await;
+    enough.send(()).unwrap();
+    let second = taking.await.unwrap();
+
+    holder.proxy.set_silent(false);
+    if fault == Fault::Silence {
+        old.assert_nothing_leaked(&old.pool(1).await).await;
+    }
+    new.assert_nothing_leaked(&holder.pool).await;
+    new.assert_nothing_leaked(&rival.pool).await;
+    Failover {
+        loss: ended - struck,
+        promotion: promoted - ordered,
+        grant: began.saturating_duration_since(promoted),
+        overlap: ended.saturating_duration_since(began),
+        gap: began.saturating_duration_since(ended),
+        tokens: [first, second],
+    }
+}
+
+/// Waits for the lock, lives under it, and returns its token.
+async fn lead(pool: PgPool, life: Life, enough: oneshot::Receiver<()>) -> i64 {
+    let mut guard = insist(&lock("leader").wait_forever(), &pool).await;
+    let token = guard.fencing_token();
+    let token = token.await.unwrap();
+    let body = async {
+        let _alive = life.begin();
+        enough.await.unwrap();
+    };
+    guard.until_lost(body).await.unwrap();
+    guard.release().await.unwrap();
+    token
+}
+
+/// Asks until it is granted, as a service does that wants to lead.
+async fn insist(lock: &AdvisoryLock, pool: &PgPool) -> SessionGuard {
+    loop {
+        match lock.acquire(pool).await {
+            Ok(guard) => return guard,
+            // A standby, or nobody there.
+            Err(_) => sleep(Duration::from_millis(5)).await,
+        }
+    }
+}
+
+fn count() -> usize {
+    let count = std::env::var("ADVISORY_FAILOVERS").ok();
+    count.map_or(20, |count| {
+        count.parse().expect("`ADVISORY_FAILOVERS` is a number")
+    })
+}
+
+/// The median and the most.
+fn summary(failovers: &[Failover], figure: impl Fn(&Failover) -> Duration) -> (Duration, Duration) {
+    let mut figures: Vec<_> = failovers.iter().map(figure).collect();
+    figures.sort_unstable();
+    (figures[figures.len() / 2], figures[figures.len() - 1])
+}
+
+fn print(killed: &[Failover], cut_off: &[Failover]) {
+    let (probing, bound) = (PROBING.as_millis(), (PROBING + PATIENCE).as_millis());
+    println!("sessions probed every {probing} ms; cut off, they are told within {bound} ms");
+    println!();
+    let heading = format!("{} failovers each", killed.len());
+    println!("| {heading:44} | killed: median |    at most | cut off: median |    at most |");
+    println!(
+        "|:{:-<44}-|-{:->14}:|-{:->10}:|-{:->15}:|-{:->10}:|",
+        "", "", "", "", ""
+    );
+    let row = |what: &str, figure: fn(&Failover) -> Duration| {
+        let ms = |duration: Duration| format!("{:.1} ms", duration.as_secs_f64() * 1000.0);
+        let summaries = [killed, cut_off].map(|failovers| summary(failovers, figure));
+        let [killed, cut_off] = summaries.map(|(median, most)| (ms(median), ms(most)));
+        let ((killed, killed_most), (cut_off, cut_off_most)) = (killed, cut_off);
+        println!(
+            "| {what:44} | {killed:>14} | {killed_most:>10} | {cut_off:>15} | {cut_off_most:>10} |"
+        );
+    };
+    row("from the fault to the end of the old body", |f| f.loss);
+    row("the promotion", |f| f.promotion);
+    row("from the promotion to the next body", |f| f.grant);
+    row("both bodies run", |f| f.overlap);
+    row("neither body runs", |f| f.gap);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn leaders_overlap_no_longer_than_is_stated() {
+    let mut pair = Pair::start().await;
+    let holder = Service::of(Proxy::start_tcp(&pair.primary.database)).await;
+    let rival = Service::of(Proxy::start(&pair.primary.database).await).await;
+    let (mut killed, mut cut_off) = (Vec::new(), Vec::new());
+    for _ in 0..count() {
+        let end = Fault::Ends(Shutdown::Kill);
+        killed.push(fail_over(&pair, end, &holder, &rival).await);
+        pair = pair.next();
+        cut_off.push(fail_over(&pair, Fault::Silence, &holder, &rival).await);
+        pair = pair.next();
+    }
+    print(&killed, &cut_off);
+
+    let tokens = killed
+        .iter()
+        .zip(&cut_off)
+        .flat_map(|(killed, cut_off)| [killed.tokens, cut_off.tokens]);
+    let tokens: Vec<_> = tokens.flatten().collect();
+    assert!(tokens.is_sorted_by(|a, b| a < b), "{tokens:?}");
+    let (median, most) = summary(&killed, |failover| failover.loss);
+    assert!(
+        median < Duration::from_millis(100) && most < SLACK,
+        "{median:?}, {most:?}"
+    );
+    let (_, most) = summary(&killed, |failover| failover.overlap);
+    assert!(most < SLACK, "{most:?}");
+    for figure in [|f: &Failover| f.loss, |f: &Failover| f.overlap] {
+        let (_, most) = summary(&cut_off, figure);
+        assert!(most < PROBING + PATIENCE + SLACK, "{most:?}");
+    }
+}
