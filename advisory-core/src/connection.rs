@@ -106,7 +106,8 @@ impl<'c, C: AsMut<PgConnection> + Send> ConnectionScope<'c, C> {
                 PgTransactionManager::commit(self.conn.as_mut()).await?;
             } else {
                 // The body's error is the one to tell; if this fails, so does the next statement on the connection.
-                drop(PgTransactionManager::rollback(self.conn.as_mut()).await);
+                let rollback = PgTransactionManager::rollback(self.conn.as_mut());
+                drop(answer(&self.lock, Wait::No, rollback).await);
             }
             self.state = State::Nothing;
         }

@@ -11,8 +11,9 @@ use sqlx::postgres::{PgConnectOptions, PgConnection, PgListener, PgPool};
 use tokio::sync::OnceCell;
 
 use crate::mark::{Doubt, look_for_session};
+use crate::patience::answer;
 use crate::sql::{backend, state};
-use crate::wait::Deadline;
+use crate::wait::{Deadline, Wait};
 use crate::{AdvisoryLock, Error};
 
 /// The servers whose locks were seen to be held; see `server!` in `sql`.
@@ -99,7 +100,7 @@ async fn look(lock: &AdvisoryLock, conn: &mut PgConnection) -> Result<(), Error>
     let Some(key) = lock.keys().first() else {
         return Ok(());
     };
-    let seen = backend::holds(conn, *key).await;
+    let seen = answer(lock, Wait::No, backend::holds(conn, *key)).await;
     let (is_held, server) = seen.map_err(|error| state::failure(error, lock))?;
     if !is_held {
         return Err(Error::Unsupported {

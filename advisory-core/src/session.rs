@@ -147,7 +147,7 @@ async fn ask(
         Err(error) => return Err(state::failure(error, lock)),
     };
     if acquired {
-        answer(lock, Wait::No, fitness.check_lock(lock, conn)).await?;
+        fitness.check_lock(lock, conn).await?;
     }
     Ok(acquired)
 }

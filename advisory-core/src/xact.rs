@@ -139,7 +139,7 @@ async fn poll(
 ) -> Result<Answer, Error> {
     while !try_all_or_none(lock, conn).await? {
         if !deadline.pause(interval).await {
-            return Ok(Answer::Refused(explain(lock, conn, refusal).await));
+            return Ok(Answer::Refused(explain(lock, conn, refusal).await?));
         }
     }
     Ok(Answer::Acquired)
@@ -218,18 +218,22 @@ async fn go_back(
     }
     if state::is_lock_timeout(&error) && refusal == Refusal::Explained {
         let message = message::back_to_savepoint_and(&holder::message(lock));
-        return Ok(Answer::Refused(holders(lock, conn, message).await));
+        return Ok(Answer::Refused(holders(lock, conn, message).await?));
     }
-    let back = go_back_to_savepoint(lock, conn).await;
-    if back.is_ok() && state::is_lock_timeout(&error) {
+    go_back_to_savepoint(lock, conn).await?;
+    if state::is_lock_timeout(&error) {
         return Ok(Answer::Refused(Vec::new()));
     }
     Err(state::failure(error, lock))
 }
 
-async fn explain(lock: &AdvisoryLock, conn: &mut PgConnection, refusal: Refusal) -> Vec<Holder> {
+async fn explain(
+    lock: &AdvisoryLock,
+    conn: &mut PgConnection,
+    refusal: Refusal,
+) -> Result<Vec<Holder>, Error> {
     match refusal {
-        Refusal::Reported => Vec::new(),
+        Refusal::Reported => Ok(Vec::new()),
         Refusal::Explained => {
             let message = message::after_savepoint(&holder::message(lock));
             holders(lock, conn, message).await
@@ -238,14 +242,18 @@ async fn explain(lock: &AdvisoryLock, conn: &mut PgConnection, refusal: Refusal)
 }
 
 /// Who holds the lock, if the server will say; whatever it says, the transaction stays usable.
-async fn holders(lock: &AdvisoryLock, conn: &mut PgConnection, message: String) -> Vec<Holder> {
+async fn holders(
+    lock: &AdvisoryLock,
+    conn: &mut PgConnection,
+    message: String,
+) -> Result<Vec<Holder>, Error> {
     match answer(lock, Wait::No, holder::ask(conn, message)).await {
-        Ok(holders) => holders,
+        Ok(holders) => Ok(holders),
+        Err(error) if state::is_loss(&error) => Err(error.into()),
         Err(error) => {
             tracing::debug!(%error, "cannot say who holds the lock");
-            // If this fails too, so does the caller's next statement.
-            let _ = go_back_to_savepoint(lock, conn).await;
-            Vec::new()
+            go_back_to_savepoint(lock, conn).await?;
+            Ok(Vec::new())
         }
     }
 }
