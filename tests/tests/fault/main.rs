@@ -1,0 +1,3 @@
+//! A connection that fails at a certain message.
+
+mod known;
