@@ -7,6 +7,14 @@ use advisory_tests::{Cut, Database, Proxy, Side};
 use sqlx::{Connection as _, PgConnection};
 use tokio::time::timeout;
 
+/// Stories that a silent network holds up for ever. The tests here say where.
+pub(crate) const HELD_UP_BY_SILENCE: [&str; 4] = [
+    "acquire_xact, first on the server",
+    "#[advisory] on a connection",
+    "#[advisory] on a connection, first",
+    "#[advisory] on a connection, granted",
+];
+
 /// What a verb may take on a busy machine, whose bound is a second and a half.
 const BOUND: Duration = Duration::from_secs(10);
 
