@@ -20,13 +20,16 @@ mod table;
 mod telling;
 
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use advisory_tests::{Cut, Side};
 
 use crate::known::HELD_UP_BY_SILENCE;
 use crate::lanes::side_by_side;
+use crate::place::Place;
 use crate::story::Story;
 use crate::sweep::Sweep;
+use crate::telling::Telling;
 
 static STORIES: LazyLock<Vec<Story>> = LazyLock::new(|| {
     let stories = [
@@ -70,4 +73,20 @@ async fn a_cut_after_any_message_leaves_nothing_behind() {
         side_by_side(40, silent(), run)
     );
     table::print_and_assert(&[closed, silent].concat());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_network_changes_no_outcome() {
+    const DELAY: Duration = Duration::from_millis(5);
+    let told = side_by_side(8, STORIES.iter(), |story, place| {
+        Box::pin(async move {
+            let place = Place::of(story, place).await;
+            let mut telling = Telling::new(story, &place, false).await;
+            let told = telling.tell(|proxy| proxy.set_delay(DELAY)).await;
+            told.map_err(|(_, what)| format!("{}: {what}", story.name))
+        })
+    });
+    for told in told.await {
+        told.unwrap_or_else(|what| panic!("{what}"));
+    }
 }
