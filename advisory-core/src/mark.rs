@@ -4,6 +4,7 @@
 //! pooler that lends sessions out for a transaction it stays in one of them, until a look happens to be lent that one, and takes
 //! the lock back. Nobody else is told of anything, or waits.
 
+use std::io::{Error as IoError, ErrorKind};
 use std::time::{Duration, Instant};
 
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgListener};
@@ -20,7 +21,7 @@ use crate::{AdvisoryLock, Error};
 
 /// The least time in which a connection beside the pool is to be opened.
 const LEAST_PATIENCE: Duration = Duration::from_millis(100);
-/// How long a mark may stay before it counts as left behind. A server that is not busy takes a millisecond to notice.
+/// How long to look for a mark that stays. A server that is not busy takes a millisecond to notice that a connection was closed.
 pub(crate) const REACTION: Duration = Duration::from_secs(1);
 /// How long a server is given at first to end a session whose connection was closed.
 const PAUSE: Duration = Duration::from_millis(1);
@@ -82,7 +83,8 @@ async fn leave(options: &PgConnectOptions, mark: &AdvisoryLock) -> Result<String
     rows.last().ok_or(sqlx::Error::RowNotFound)?.try_get(0)
 }
 
-/// Whether the mark has gone with its connection. One that is there for so long has not.
+/// Whether the mark has gone with its connection; false if it was found in a session that was lent to us. One that stays, and is
+/// not found, proves nothing: the network may have swallowed the end of its connection.
 async fn has_gone(
     listener: &mut PgListener,
     options: &PgConnectOptions,
@@ -104,7 +106,8 @@ async fn has_gone(
         sleep(pause).await;
         pause = LONGEST_PAUSE.min(pause * 2);
     }
-    Ok(false)
+    let doubt = "cannot tell whether the pool's connections are sessions: a lock stays though its connection was closed";
+    Err(IoError::new(ErrorKind::TimedOut, doubt).into())
 }
 
 /// A pooler may lend us the same session again and again, and not the one with the mark: keeps it, and is lent another one.
