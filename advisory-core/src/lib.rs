@@ -82,6 +82,8 @@
 //! # Features
 //!
 //! - `macros` (default): the attribute [`advisory`](macro@advisory).
+//! - `interop`: a [`scheme`] for each system whose locks one may have to share (Django, Rails, .NET, Node …), and the keys that
+//!   migration tools take, [`known`].
 //!
 //! The runtime is tokio; TLS is chosen with sqlx's own features.
 
@@ -97,11 +99,15 @@ mod function;
 mod guard;
 pub mod hygiene;
 mod key;
+#[cfg(feature = "interop")]
+pub mod known;
 mod lock;
 mod mark;
 mod name;
+mod namespace;
 mod observe;
 mod open;
+mod parse;
 mod patience;
 mod pool;
 mod release;
@@ -126,6 +132,7 @@ pub use function::{
 pub use guard::SessionGuard;
 pub use key::Key;
 pub use lock::{AdvisoryLock, Isolation};
+pub use parse::ParseKeyError;
 pub use scheme::KeyScheme;
 pub use skipped::Skipped;
 

@@ -69,6 +69,17 @@ enum Keys {
     Several(Arc<[Key]>),
 }
 
+impl Keys {
+    fn of(mut keys: Vec<Key>) -> Self {
+        keys.sort_unstable();
+        keys.dedup();
+        match keys[..] {
+            [key] => Self::One(key),
+            _ => Self::Several(keys.into()),
+        }
+    }
+}
+
 /// Whom a holder keeps out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
@@ -130,15 +141,9 @@ impl AdvisoryLock {
             names.push(lock.name.as_ref());
             keys.extend_from_slice(lock.keys());
         }
-        keys.sort_unstable();
-        keys.dedup();
-        let keys = match keys[..] {
-            [key] => Keys::One(key),
-            _ => Keys::Several(keys.into()),
-        };
         Self {
             name: names.finish(),
-            ..Self::on(keys)
+            ..Self::on(Keys::of(keys))
         }
     }
 
@@ -255,6 +260,11 @@ impl AdvisoryLock {
     /// [`keys`](Self::keys) reach the server.
     pub fn name(&self) -> Option<&str> {
         self.name.as_deref()
+    }
+
+    pub(crate) fn map_keys(self, f: impl Fn(&Key) -> Key) -> Self {
+        let keys = Keys::of(self.keys().iter().map(f).collect());
+        Self { keys, ..self }
     }
 
     pub(crate) fn mode(&self) -> Mode {

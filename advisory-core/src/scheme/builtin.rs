@@ -1,41 +1,9 @@
-//! How a name becomes a [`Key`].
-//!
-//! Two programs share a lock only if they turn its name into the same key, so each scheme here is frozen: it maps a name to
-//! the same key for ever, on every machine, compiler and version of this crate. Golden tests pin it.
-//!
-//! All take the UTF-8 bytes of the name, whole: names are case-sensitive, and the empty name is a name like any other.
-//! With keys of 64 bits, about 600 million names have a 1 % chance that any two of them meet; with the 32 bits of [`Crc32`],
-//! 9,300 names do.
+//! The schemes that need no feature.
 
 use md5::Digest as _;
 
-use crate::Key;
-
-/// Turns a name into a [`Key`].
-///
-/// Every `Fn(&str) -> K` with `K: Into<Key>` is one:
-///
-/// ```
-/// use advisory_core::{AdvisoryLock, Key};
-///
-/// let by_length = |name: &str| (7, i32::try_from(name.len()).unwrap_or(i32::MAX));
-/// let lock = AdvisoryLock::with_scheme("sync", by_length);
-/// assert_eq!(lock.keys(), [Key::IntPair(7, 4)]);
-/// ```
-pub trait KeyScheme {
-    /// The key of `name`.
-    fn key(&self, name: &str) -> Key;
-}
-
-impl<F, K> KeyScheme for F
-where
-    F: Fn(&str) -> K,
-    K: Into<Key>,
-{
-    fn key(&self, name: &str) -> Key {
-        self(name).into()
-    }
-}
+use super::digest::{big_endian, crc32, little_endian};
+use crate::{Key, KeyScheme};
 
 /// The default: SHA-1, the first 8 bytes, little-endian, signed.
 ///
@@ -52,7 +20,7 @@ pub struct Sha1;
 
 impl KeyScheme for Sha1 {
     fn key(&self, name: &str) -> Key {
-        Key::BigInt(i64::from_le_bytes(first_eight(&sha1::Sha1::digest(name))))
+        little_endian(&sha1::Sha1::digest(name))
     }
 }
 
@@ -68,11 +36,9 @@ impl KeyScheme for Sha1 {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Crc32;
 
-const ZLIB: crc::Crc<u32> = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC);
-
 impl KeyScheme for Crc32 {
     fn key(&self, name: &str) -> Key {
-        Key::BigInt(ZLIB.checksum(name.as_bytes()).into())
+        Key::from(crc32(name.as_bytes()))
     }
 }
 
@@ -90,7 +56,7 @@ pub struct Md5;
 
 impl KeyScheme for Md5 {
     fn key(&self, name: &str) -> Key {
-        Key::BigInt(i64::from_be_bytes(first_eight(&md5::Md5::digest(name))))
+        big_endian(&md5::Md5::digest(name))
     }
 }
 
@@ -106,16 +72,37 @@ pub struct Sha256;
 
 impl KeyScheme for Sha256 {
     fn key(&self, name: &str) -> Key {
-        Key::BigInt(i64::from_le_bytes(first_eight(&sha2::Sha256::digest(name))))
+        little_endian(&sha2::Sha256::digest(name))
     }
 }
 
-fn first_eight(digest: &[u8]) -> [u8; 8] {
-    // The shortest digest here, MD5's, has 16 bytes.
-    *digest
-        .first_chunk()
-        .expect("BUG: a digest of fewer than 8 bytes")
+#[cfg(feature = "interop")]
+macro_rules! entry {
+    ($scheme:ident, $label:literal, $bits:literal, $algorithm:literal, $foo:literal) => {
+        super::System {
+            scheme: stringify!($scheme),
+            label: $label,
+            ecosystem: "–",
+            space: super::Space::BigInt,
+            bits: $bits,
+            algorithm: $algorithm,
+            source: "advisory-core, `src/scheme/builtin.rs`",
+            caveat: "",
+            foo: Key::BigInt($foo),
+            derive: |name| $scheme.key(name),
+            accepts: |_| true,
+        }
+    };
 }
+
+#[cfg(feature = "interop")]
+#[rustfmt::skip]
+pub(super) static SYSTEMS: &[super::System] = &[
+    entry!(Sha1, "the default here", 64, "SHA-1, the first 8 bytes, little-endian", -2_661_838_577_447_997_941),
+    entry!(Crc32, "CRC-32", 32, "CRC-32, unsigned", 2_356_372_769),
+    entry!(Md5, "MD5", 64, "MD5, the first 8 bytes, big-endian", -5_999_611_798_422_882_212),
+    entry!(Sha256, "SHA-256", 64, "SHA-256, the first 8 bytes, little-endian", -8_086_495_256_948_496_852),
+];
 
 #[cfg(test)]
 mod tests {
@@ -164,13 +151,5 @@ mod tests {
         assert_ne!(Sha1.key("foo"), Sha1.key("foo "));
         // python3 -c 'import hashlib,struct; print(struct.unpack("<q", hashlib.sha1("ключ".encode()).digest()[:8]))'
         assert_eq!(Sha1.key("ключ"), Key::BigInt(7_400_670_229_932_960_435));
-    }
-
-    #[test]
-    fn a_closure_is_a_scheme() {
-        let scheme = |name: &str| (1, i32::from(name.is_empty()));
-        assert_eq!(scheme.key(""), Key::IntPair(1, 1));
-        let through = |name: &str| Md5.key(name);
-        assert_eq!(through.key("foo"), Md5.key("foo"));
     }
 }

@@ -1,0 +1,174 @@
+//! A key as text: what somebody types, or copies from a log.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::Key;
+
+/// Reads a key as [`Display`](fmt::Display) writes it, `-42` or `(1, 7)`, and with less: `1,7`.
+///
+/// A number may be hexadecimal, and then is the bits of the key: `0xffffffffffffffff` is -1. Spaces around numbers do not count.
+/// No text is hashed: for that there is `Key::from`, under which even `"42"` is a name.
+///
+/// ```
+/// use advisory_core::Key;
+///
+/// assert_eq!("-42".parse(), Ok(Key::BigInt(-42)));
+/// assert_eq!("0x1f".parse(), Ok(Key::BigInt(31)));
+/// assert_eq!("(1, -7)".parse(), Ok(Key::IntPair(1, -7)));
+/// assert_eq!("1,0xfffffff9".parse(), Ok(Key::IntPair(1, -7)));
+///
+/// let error = "sync(4)".parse::<Key>().unwrap_err();
+/// assert_eq!(
+///     error.to_string(),
+///     "expected a key, such as `-42`, `0x1f` or `(1, 7)`, found `sync(4)`"
+/// );
+/// ```
+impl FromStr for Key {
+    type Err = ParseKeyError;
+
+    fn from_str(text: &str) -> Result<Self, ParseKeyError> {
+        let inner = text.trim();
+        let inner = match inner.strip_prefix('(') {
+            Some(rest) => rest.strip_suffix(')').filter(|pair| pair.contains(',')),
+            None => Some(inner),
+        };
+        let key = inner
+            .ok_or(Reason::NoKey)
+            .and_then(|inner| match inner.split_once(',') {
+                None => Ok(Self::BigInt(bigint(inner.trim())?)),
+                Some((first, second)) => Ok(Self::IntPair(
+                    integer(first.trim())?,
+                    integer(second.trim())?,
+                )),
+            });
+        key.map_err(|reason| ParseKeyError {
+            text: text.into(),
+            reason,
+        })
+    }
+}
+
+fn bigint(text: &str) -> Result<i64, Reason> {
+    match hexadecimal(text) {
+        Some(digits) => {
+            fitting(digits, u64::from_str_radix(digits, 16), Reason::NoBigInt).map(u64::cast_signed)
+        }
+        None => fitting(unsigned(text), text.parse(), Reason::NoBigInt),
+    }
+}
+
+fn integer(text: &str) -> Result<i32, Reason> {
+    match hexadecimal(text) {
+        Some(digits) => fitting(digits, u32::from_str_radix(digits, 16), Reason::NoInteger)
+            .map(u32::cast_signed),
+        None => fitting(unsigned(text), text.parse(), Reason::NoInteger),
+    }
+}
+
+fn hexadecimal(text: &str) -> Option<&str> {
+    text.strip_prefix("0x").or_else(|| text.strip_prefix("0X"))
+}
+
+fn unsigned(text: &str) -> &str {
+    text.strip_prefix(['-', '+']).unwrap_or(text)
+}
+
+/// Tells a number that is too large from text that is none. `digits` are without their sign, which hexadecimal ones do not have.
+fn fitting<T>(
+    digits: &str,
+    parsed: Result<T, std::num::ParseIntError>,
+    too_large: Reason,
+) -> Result<T, Reason> {
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Err(Reason::NoKey);
+    }
+    parsed.map_err(|error| match error.kind() {
+        std::num::IntErrorKind::PosOverflow | std::num::IntErrorKind::NegOverflow => too_large,
+        _ => Reason::NoKey,
+    })
+}
+
+/// A text that is not a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParseKeyError {
+    text: Box<str>,
+    reason: Reason,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reason {
+    NoKey,
+    NoBigInt,
+    NoInteger,
+}
+
+impl fmt::Display for ParseKeyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let expected = match self.reason {
+            Reason::NoKey => "a key, such as `-42`, `0x1f` or `(1, 7)`",
+            Reason::NoBigInt => "a number of 64 bits, as PostgreSQL's `bigint` is",
+            Reason::NoInteger => "two numbers of 32 bits, as PostgreSQL's `integer` is",
+        };
+        write!(f, "expected {expected}, found `{}`", self.text)
+    }
+}
+
+impl std::error::Error for ParseKeyError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reason(text: &str) -> Reason {
+        text.parse::<Key>().unwrap_err().reason
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let bigints = [i64::MIN, -1, 0, 1, i64::MAX].map(Key::BigInt);
+        let halves = [i32::MIN, -1, 0, i32::MAX];
+        let pairs = halves.map(|first| halves.map(|second| Key::IntPair(first, second)));
+        for key in bigints.into_iter().chain(pairs.into_iter().flatten()) {
+            assert_eq!(key.to_string().parse(), Ok(key));
+        }
+    }
+
+    #[test]
+    fn hexadecimal_digits_are_bits() {
+        assert_eq!("0xffffffffffffffff".parse(), Ok(Key::BigInt(-1)));
+        assert_eq!("0X8000000000000000".parse(), Ok(Key::BigInt(i64::MIN)));
+        assert_eq!("0xffffffff".parse(), Ok(Key::BigInt(0xffff_ffff)));
+        assert_eq!("(0xffffffff,0x0)".parse(), Ok(Key::IntPair(-1, 0)));
+    }
+
+    #[test]
+    fn spaces_and_signs_are_free() {
+        assert_eq!(" +7 ".parse(), Ok(Key::BigInt(7)));
+        assert_eq!(" ( 1 ,-7 ) ".parse(), Ok(Key::IntPair(1, -7)));
+    }
+
+    #[test]
+    fn everything_else_is_no_key() {
+        for text in [
+            "", " ", "-", "foo", "0x", "-0x1", "0x-1", "0x+1", "1 2", "(1)", "(1, 2", "1, 2)",
+            "1,", ",", "1,2,3", "1.0", "1e3", "dead", "١",
+        ] {
+            assert_eq!(reason(text), Reason::NoKey, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn too_large_is_said() {
+        for text in [
+            "9223372036854775808",
+            "-9223372036854775809",
+            "0x10000000000000000",
+        ] {
+            assert_eq!(reason(text), Reason::NoBigInt, "{text:?}");
+        }
+        for text in ["2147483648, 0", "0,-2147483649", "(1, 0x100000000)"] {
+            assert_eq!(reason(text), Reason::NoInteger, "{text:?}");
+        }
+    }
+}

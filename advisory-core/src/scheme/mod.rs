@@ -1,0 +1,169 @@
+//! How a name becomes a [`Key`].
+//!
+//! Two programs share a lock only if they turn its name into the same key, so each scheme here is frozen: it maps a name to
+//! the same key for ever, on every machine, compiler and version of this crate. Golden tests pin it.
+//!
+//! All take the UTF-8 bytes of the name, whole: names are case-sensitive, and the empty name is a name like any other.
+//!
+//! # Other systems
+//!
+//! With the feature `interop` there is a scheme for each system whose locks one may have to share: django-pglock,
+//! with_advisory_lock, DistributedLock for .NET and many more, listed by [`systems`]. Each says which key space it uses and what
+//! is odd about it. `docs/INTEROP.md` has a recipe for each, and [`known`](crate::known) the keys that migration tools take.
+//!
+//! ```
+//! use advisory_core::{AdvisoryLock, Key, scheme};
+//!
+//! let lock = AdvisoryLock::with_scheme("foo", scheme::DjangoPglock);
+//! assert_eq!(lock.keys(), [Key::BigInt(-8086495256948496852)]);
+//! ```
+//!
+//! # Collisions
+//!
+//! Two names with the same key are one lock. From so many names on, the chance that any two of them meet is 1 %, by the bits of
+//! their keys:
+//!
+//! | bits | names | for example |
+//! |---|--:|---|
+//! | 64 | 608,926,882 | [`Sha1`], [`Md5`], [`Sha256`] |
+//! | 63 | 430,576,328 | a hash without its sign |
+//! | 32 | 9,292 | [`Crc32`], `hashtext`, [`AdvisoryLock::namespace`](crate::AdvisoryLock::namespace) |
+//! | 31 | 6,571 | with_advisory_lock |
+//!
+//! ```
+//! /// The birthday problem: the chance that any two of so many names have the same key.
+//! fn chance(names: f64, bits: i32) -> f64 {
+//!     -(-names * (names - 1.0) / 2_f64.powi(bits + 1)).exp_m1()
+//! }
+//!
+//! for (bits, names) in [(64, 608926882.0), (63, 430576328.0), (32, 9292.0), (31, 6571.0)] {
+//!     assert!(chance(names - 1.0, bits) < 0.01 && chance(names, bits) >= 0.01);
+//! }
+//! ```
+
+mod builtin;
+mod digest;
+mod dotnet;
+mod go;
+mod javascript;
+mod php;
+mod python;
+mod ruby;
+mod rust;
+mod server;
+mod system;
+
+#[cfg(feature = "interop")]
+mod distributed_lock;
+#[cfg(feature = "interop")]
+mod fnv;
+#[cfg(feature = "interop")]
+mod hashtext;
+#[cfg(feature = "interop")]
+mod to_i;
+
+pub use builtin::{Crc32, Md5, Sha1, Sha256};
+pub use dotnet::*;
+pub use go::*;
+pub use javascript::*;
+pub use php::*;
+pub use python::*;
+pub use ruby::*;
+pub use rust::*;
+pub use server::*;
+#[cfg(feature = "interop")]
+pub use system::{Space, System};
+
+#[cfg(feature = "interop")]
+pub(crate) use digest::{big_endian, crc32};
+
+use crate::Key;
+
+/// Turns a name into a [`Key`].
+///
+/// Every `Fn(&str) -> K` with `K: Into<Key>` is one:
+///
+/// ```
+/// use advisory_core::{AdvisoryLock, Key};
+///
+/// let by_length = |name: &str| (7, i32::try_from(name.len()).unwrap_or(i32::MAX));
+/// let lock = AdvisoryLock::with_scheme("sync", by_length);
+/// assert_eq!(lock.keys(), [Key::IntPair(7, 4)]);
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no scheme",
+    label = "expected a `KeyScheme`, or a function from `&str` to a key",
+    note = "the schemes of other systems, such as `DjangoPglock`, need the feature `interop` of `advisory-core`"
+)]
+pub trait KeyScheme {
+    /// The key of `name`.
+    fn key(&self, name: &str) -> Key;
+}
+
+impl<F, K> KeyScheme for F
+where
+    F: Fn(&str) -> K,
+    K: Into<Key>,
+{
+    fn key(&self, name: &str) -> Key {
+        self(name).into()
+    }
+}
+
+/// Every system there is a scheme for, those without a feature first.
+///
+/// ```
+/// use advisory_core::scheme;
+///
+/// for system in scheme::systems() {
+///     if let Some(key) = system.key("sync(4)") {
+///         println!("{:>24}  {key}", system.label);
+///     }
+/// }
+/// ```
+#[cfg(feature = "interop")]
+pub fn systems() -> impl Iterator<Item = &'static System> {
+    [
+        builtin::SYSTEMS,
+        python::SYSTEMS,
+        ruby::SYSTEMS,
+        dotnet::SYSTEMS,
+        javascript::SYSTEMS,
+        php::SYSTEMS,
+        go::SYSTEMS,
+        rust::SYSTEMS,
+        server::SYSTEMS,
+    ]
+    .into_iter()
+    .flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_closure_is_a_scheme() {
+        let scheme = |name: &str| (1, i32::from(name.is_empty()));
+        assert_eq!(scheme.key(""), Key::IntPair(1, 1));
+        let through = |name: &str| Md5.key(name);
+        assert_eq!(through.key("foo"), Md5.key("foo"));
+    }
+
+    #[cfg(feature = "interop")]
+    #[test]
+    fn every_entry_is_as_it_says() {
+        let mut schemes = std::collections::BTreeSet::new();
+        for system in systems() {
+            assert_eq!(system.key("foo"), Some(system.foo), "{}", system.label);
+            let is_pair = matches!(system.foo, Key::IntPair(..));
+            match system.space {
+                Space::BigInt => assert!(!is_pair, "{}", system.label),
+                Space::IntPair => assert!(is_pair, "{}", system.label),
+                Space::Either => {}
+            }
+            assert!(schemes.insert(system.scheme), "{} twice", system.scheme);
+            assert!(!system.algorithm.is_empty() && !system.source.is_empty());
+        }
+    }
+}

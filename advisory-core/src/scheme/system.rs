@@ -1,0 +1,171 @@
+//! The table: one entry makes a scheme, its documentation, and what lists and commands say about it.
+
+use std::fmt;
+
+use crate::{Key, KeyScheme};
+
+/// A system whose locks can be shared, and the scheme that speaks its keys.
+///
+/// ```
+/// use advisory_core::{Key, scheme};
+///
+/// let pglock = scheme::systems().find(|system| system.label == "django-pglock").unwrap();
+/// assert_eq!(pglock.scheme, "DjangoPglock");
+/// assert_eq!(pglock.key("foo"), Some(Key::BigInt(-8086495256948496852)));
+/// assert_eq!(pglock.key(""), None); // django-pglock refuses it
+/// ```
+#[non_exhaustive]
+pub struct System {
+    /// The scheme's name in [`scheme`](crate::scheme), as in `scheme = DjangoPglock`.
+    pub scheme: &'static str,
+    /// The name the system goes by.
+    pub label: &'static str,
+    /// The language or server it belongs to.
+    pub ecosystem: &'static str,
+    /// Where its keys are.
+    pub space: Space,
+    /// How many bits of its keys tell two names apart.
+    pub bits: u32,
+    /// From the name's UTF-8 to the key.
+    pub algorithm: &'static str,
+    /// Project, version and file that say so.
+    pub source: &'static str,
+    /// What is odd about it; empty if nothing is.
+    pub caveat: &'static str,
+    /// The key of `foo`.
+    pub foo: Key,
+    pub(super) derive: fn(&str) -> Key,
+    pub(super) accepts: fn(&str) -> bool,
+}
+
+impl System {
+    /// The key that the system gives to `name`; `None` if it refuses the name.
+    pub fn key(&self, name: &str) -> Option<Key> {
+        (self.accepts)(name).then(|| (self.derive)(name))
+    }
+}
+
+/// As its scheme: the key of a name that the system refuses is what the algorithm makes of it.
+impl KeyScheme for &System {
+    fn key(&self, name: &str) -> Key {
+        (self.derive)(name)
+    }
+}
+
+impl fmt::Debug for System {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("System")
+            .field("scheme", &self.scheme)
+            .field("label", &self.label)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Which of PostgreSQL's two key spaces a system uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Space {
+    /// One `bigint`.
+    BigInt,
+    /// Two `integer`s.
+    IntPair,
+    /// The name decides.
+    Either,
+}
+
+/// Writes PostgreSQL's types.
+impl fmt::Display for Space {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::BigInt => space!(BigInt),
+            Self::IntPair => space!(IntPair),
+            Self::Either => space!(Either),
+        })
+    }
+}
+
+macro_rules! space {
+    (BigInt) => {
+        "one `bigint`"
+    };
+    (IntPair) => {
+        "two `integer`s"
+    };
+    (Either) => {
+        "one `bigint` or two `integer`s, as the name is"
+    };
+}
+pub(super) use space;
+
+/// Each entry becomes a scheme; all of a file become its `SYSTEMS`.
+///
+/// Without the feature `interop` the name alone is there, so that the compiler can say which feature is missing.
+macro_rules! systems {
+    ($(
+        $(#[doc = $doc:expr])+
+        $scheme:ident {
+            label: $label:literal,
+            ecosystem: $ecosystem:literal,
+            space: $space:ident,
+            bits: $bits:literal,
+            algorithm: $algorithm:literal,
+            source: $source:literal,
+            caveat: $caveat:literal,
+            foo: $variant:ident($($number:expr),+),
+            key: $key:expr,
+            accepts: $accepts:expr,
+        }
+    )+) => {
+        $(
+            #[cfg(feature = "interop")]
+            $(#[doc = $doc])+
+            ///
+            #[doc = concat!("- Key space: ", $crate::scheme::system::space!($space), ".")]
+            #[doc = concat!("- Algorithm: ", $algorithm, "; ", $bits, " bits.")]
+            #[doc = concat!("- Source: ", $source, ".")]
+            #[doc = systems!(@caveat $caveat)]
+            ///
+            /// ```
+            #[doc = concat!("use advisory_core::{Key, KeyScheme, scheme::", stringify!($scheme), "};")]
+            ///
+            #[doc = concat!(
+                "assert_eq!(", stringify!($scheme), ".key(\"foo\"), Key::",
+                stringify!($variant), "(", stringify!($($number),+), "));",
+            )]
+            /// ```
+            #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+            pub struct $scheme;
+
+            #[cfg(not(feature = "interop"))]
+            #[doc(hidden)]
+            #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+            pub struct $scheme;
+
+            #[cfg(feature = "interop")]
+            impl crate::KeyScheme for $scheme {
+                fn key(&self, name: &str) -> crate::Key {
+                    const DERIVE: fn(&str) -> crate::Key = $key;
+                    DERIVE(name)
+                }
+            }
+        )+
+
+        #[cfg(feature = "interop")]
+        pub(super) static SYSTEMS: &[super::System] = &[$(super::System {
+            scheme: stringify!($scheme),
+            label: $label,
+            ecosystem: $ecosystem,
+            space: super::Space::$space,
+            bits: $bits,
+            algorithm: $algorithm,
+            source: $source,
+            caveat: $caveat,
+            foo: crate::Key::$variant($($number),+),
+            derive: $key,
+            accepts: $accepts,
+        }),+];
+    };
+    (@caveat "") => { "" };
+    (@caveat $caveat:literal) => { concat!("- Odd: ", $caveat, ".") };
+}
+pub(super) use systems;
