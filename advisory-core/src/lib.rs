@@ -82,8 +82,8 @@
 //! # Features
 //!
 //! - `macros` (default): the attribute [`advisory`](macro@advisory).
-//! - `interop`: a [`scheme`] for each system whose locks one may have to share (Django, Rails, .NET, Node …), and the keys that
-//!   migration tools take, [`known`].
+//! - `interop`: a [`scheme`] for each system whose locks one may have to share (Django, Rails, .NET, Node …), and `known`, the keys
+//!   that migration tools take.
 //!
 //! The runtime is tokio; TLS is chosen with sqlx's own features.
 

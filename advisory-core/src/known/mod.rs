@@ -4,11 +4,13 @@
 //! traced back to its owner:
 //!
 //! ```
-//! use advisory_core::known;
+//! use advisory_core::{Key, known};
 //!
-//! assert_eq!(known::owner(72707369, None).unwrap().label, "Prisma Migrate");
-//! assert_eq!(known::owner(2419361963877447518, Some("foo")).unwrap().label, "sqlx migrate");
-//! assert!(known::owner(42, Some("foo")).is_none());
+//! let prisma = known::owner(Key::BigInt(72707369), None).unwrap();
+//! assert_eq!(prisma.label, "Prisma Migrate");
+//! let sqlx = known::owner(Key::BigInt(2419361963877447518), Some("foo")).unwrap();
+//! assert_eq!(sqlx.label, "sqlx migrate");
+//! assert!(known::owner(Key::BigInt(42), Some("foo")).is_none());
 //! ```
 //!
 //! or taken, to keep a tool waiting:
@@ -67,8 +69,7 @@ pub fn all() -> &'static [Known] {
 }
 
 /// Whose key this is, in the database of this name; without a name, only keys that are the same everywhere are told.
-pub fn owner(key: impl Into<Key>, database: Option<&str>) -> Option<&'static Known> {
-    let key = key.into();
+pub fn owner(key: Key, database: Option<&str>) -> Option<&'static Known> {
     all().iter().find(|known| known.key(database) == Some(key))
 }
 

@@ -7,16 +7,9 @@
 //!
 //! # Other systems
 //!
-//! With the feature `interop` there is a scheme for each system whose locks one may have to share: django-pglock,
-//! with_advisory_lock, DistributedLock for .NET and many more, listed by [`systems`]. Each says which key space it uses and what
-//! is odd about it. `docs/INTEROP.md` has a recipe for each, and [`known`](crate::known) the keys that migration tools take.
-//!
-//! ```
-//! use advisory_core::{AdvisoryLock, Key, scheme};
-//!
-//! let lock = AdvisoryLock::with_scheme("foo", scheme::DjangoPglock);
-//! assert_eq!(lock.keys(), [Key::BigInt(-8086495256948496852)]);
-//! ```
+//! With the feature `interop` there is a scheme for each system whose locks one may have to share: `DjangoPglock`,
+//! `WithAdvisoryLock`, `DistributedLock` for .NET and many more, all listed by `systems()`. Each says which key space it uses and
+//! what is odd about it. `docs/INTEROP.md` has a recipe for each, and the module `known` the keys that migration tools take.
 //!
 //! # Collisions
 //!
