@@ -34,7 +34,7 @@ impl FromStr for Key {
             None => Some(inner),
         };
         let key = inner
-            .ok_or(Reason::NoKey)
+            .ok_or(Expected::Key)
             .and_then(|inner| match inner.split_once(',') {
                 None => Ok(Self::BigInt(bigint(inner.trim())?)),
                 Some((first, second)) => Ok(Self::IntPair(
@@ -42,27 +42,27 @@ impl FromStr for Key {
                     integer(second.trim())?,
                 )),
             });
-        key.map_err(|reason| ParseKeyError {
+        key.map_err(|expected| ParseKeyError {
             text: text.into(),
-            reason,
+            expected,
         })
     }
 }
 
-fn bigint(text: &str) -> Result<i64, Reason> {
+fn bigint(text: &str) -> Result<i64, Expected> {
     match hexadecimal(text) {
         Some(digits) => {
-            fitting(digits, u64::from_str_radix(digits, 16), Reason::NoBigInt).map(u64::cast_signed)
+            fitting(digits, u64::from_str_radix(digits, 16), Expected::BigInt).map(u64::cast_signed)
         }
-        None => fitting(unsigned(text), text.parse(), Reason::NoBigInt),
+        None => fitting(unsigned(text), text.parse(), Expected::BigInt),
     }
 }
 
-fn integer(text: &str) -> Result<i32, Reason> {
+fn integer(text: &str) -> Result<i32, Expected> {
     match hexadecimal(text) {
-        Some(digits) => fitting(digits, u32::from_str_radix(digits, 16), Reason::NoInteger)
+        Some(digits) => fitting(digits, u32::from_str_radix(digits, 16), Expected::IntPair)
             .map(u32::cast_signed),
-        None => fitting(unsigned(text), text.parse(), Reason::NoInteger),
+        None => fitting(unsigned(text), text.parse(), Expected::IntPair),
     }
 }
 
@@ -78,14 +78,14 @@ fn unsigned(text: &str) -> &str {
 fn fitting<T>(
     digits: &str,
     parsed: Result<T, std::num::ParseIntError>,
-    too_large: Reason,
-) -> Result<T, Reason> {
+    too_large: Expected,
+) -> Result<T, Expected> {
     if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return Err(Reason::NoKey);
+        return Err(Expected::Key);
     }
     parsed.map_err(|error| match error.kind() {
         std::num::IntErrorKind::PosOverflow | std::num::IntErrorKind::NegOverflow => too_large,
-        _ => Reason::NoKey,
+        _ => Expected::Key,
     })
 }
 
@@ -93,22 +93,22 @@ fn fitting<T>(
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParseKeyError {
     text: Box<str>,
-    reason: Reason,
+    expected: Expected,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Reason {
-    NoKey,
-    NoBigInt,
-    NoInteger,
+enum Expected {
+    Key,
+    BigInt,
+    IntPair,
 }
 
 impl fmt::Display for ParseKeyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let expected = match self.reason {
-            Reason::NoKey => "a key, such as `-42`, `0x1f` or `(1, 7)`",
-            Reason::NoBigInt => "a number of 64 bits, as PostgreSQL's `bigint` is",
-            Reason::NoInteger => "two numbers of 32 bits, as PostgreSQL's `integer` is",
+        let expected = match self.expected {
+            Expected::Key => "a key, such as `-42`, `0x1f` or `(1, 7)`",
+            Expected::BigInt => "a number of 64 bits, as PostgreSQL's `bigint` is",
+            Expected::IntPair => "two numbers of 32 bits, as PostgreSQL's `integer` is",
         };
         write!(f, "expected {expected}, found `{}`", self.text)
     }
@@ -120,8 +120,8 @@ impl std::error::Error for ParseKeyError {}
 mod tests {
     use super::*;
 
-    fn reason(text: &str) -> Reason {
-        text.parse::<Key>().unwrap_err().reason
+    fn expected(text: &str) -> Expected {
+        text.parse::<Key>().unwrap_err().expected
     }
 
     #[test]
@@ -154,7 +154,7 @@ mod tests {
             "", " ", "-", "foo", "0x", "-0x1", "0x-1", "0x+1", "1 2", "(1)", "(1, 2", "1, 2)",
             "1,", ",", "1,2,3", "1.0", "1e3", "dead", "١",
         ] {
-            assert_eq!(reason(text), Reason::NoKey, "{text:?}");
+            assert_eq!(expected(text), Expected::Key, "{text:?}");
         }
     }
 
@@ -165,10 +165,10 @@ mod tests {
             "-9223372036854775809",
             "0x10000000000000000",
         ] {
-            assert_eq!(reason(text), Reason::NoBigInt, "{text:?}");
+            assert_eq!(expected(text), Expected::BigInt, "{text:?}");
         }
         for text in ["2147483648, 0", "0,-2147483649", "(1, 0x100000000)"] {
-            assert_eq!(reason(text), Reason::NoInteger, "{text:?}");
+            assert_eq!(expected(text), Expected::IntPair, "{text:?}");
         }
     }
 }

@@ -22,11 +22,7 @@ pub(crate) fn big_endian(digest: &[u8]) -> Key {
 /// The first 4 bytes, and the next 4.
 #[cfg(feature = "interop")]
 pub(crate) fn little_endian_pair(digest: &[u8]) -> Key {
-    let [a, b, c, d, e, f, g, h] = first_eight(digest);
-    Key::IntPair(
-        i32::from_le_bytes([a, b, c, d]),
-        i32::from_le_bytes([e, f, g, h]),
-    )
+    halves(u64::from_le_bytes(first_eight(digest)).rotate_left(32))
 }
 
 /// A number of 64 bits as its upper and its lower half.

@@ -1,6 +1,6 @@
 //! Go.
 
-use super::system::systems;
+use super::entry::systems;
 
 #[cfg(feature = "interop")]
 use {

@@ -37,6 +37,7 @@
 mod builtin;
 mod digest;
 mod dotnet;
+mod entry;
 mod go;
 mod javascript;
 mod php;
@@ -44,7 +45,6 @@ mod python;
 mod ruby;
 mod rust;
 mod server;
-mod system;
 
 #[cfg(feature = "interop")]
 mod distributed_lock;
@@ -52,6 +52,8 @@ mod distributed_lock;
 mod fnv;
 #[cfg(feature = "interop")]
 mod hashtext;
+#[cfg(feature = "interop")]
+mod system;
 #[cfg(feature = "interop")]
 mod to_i;
 

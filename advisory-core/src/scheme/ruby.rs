@@ -1,6 +1,6 @@
 //! Ruby.
 
-use super::system::systems;
+use super::entry::systems;
 
 #[cfg(feature = "interop")]
 use {

@@ -1,6 +1,6 @@
 //! Rust.
 
-use super::system::systems;
+use super::entry::systems;
 
 #[cfg(feature = "interop")]
 use {

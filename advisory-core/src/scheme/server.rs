@@ -1,6 +1,6 @@
 //! PostgreSQL itself.
 
-use super::system::systems;
+use super::entry::systems;
 
 #[cfg(feature = "interop")]
 use {
