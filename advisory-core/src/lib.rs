@@ -145,6 +145,10 @@ pub mod __private {
         ConnectionScope, Joined, OnConnection, OnPool, Outcome, PoolScope, SessionScope,
         SessionTarget, SkippedOutcome, Target,
     };
+    /// What a bare name in `scheme = …` is looked for in.
+    pub mod scheme {
+        pub use crate::scheme::schemes::*;
+    }
 }
 
 #[cfg(doctest)]

@@ -76,11 +76,14 @@ use crate::mistake::Mistakes;
 /// | `scope` | `xact`: held until the transaction ends; `session`: held by a session of its own, on a pool | `xact` |
 /// | `on` | the expression to lock on, as in `on = self.pool`; a connection there is not the body's to use | the one parameter that is a transaction, a connection or a pool |
 /// | `tx` | flag, or `tx = name`: the transaction opened on a pool, for the body | the lock is held around the body |
-/// | `scheme` | how text becomes a key: `Sha1`, `Crc32`, `Md5`, `Sha256`, or the path of a `KeyScheme` | `Sha1` |
+/// | `scheme` | how text becomes a key: `Sha1`, `Crc32`, `Md5`, `Sha256`, another of `advisory_core::scheme` (`DjangoPglock`, `Pals::app("billing")`, with the feature `interop`), or the path of a `KeyScheme` | `Sha1` |
 /// | `isolation` | `ReadCommitted`, `RepeatableRead`, `Serializable`: of the transaction opened on a pool, which sees what the last holder has committed | the server's default |
 /// | `polling` | seconds, or a `Duration`: ask again at this interval, instead of queueing | the server's queue |
 /// | `cancel_via` | a `&PgPool`: a dropped wait on the caller's transaction is cancelled from beside it | it stays in the queue |
 /// | `crate` | the path of `advisory_core`, as text or bare | `::advisory_core` |
+///
+/// A bare name given to `scheme` may be one of the library's or of the module's; if both have it, the compiler asks: write `self::Name`
+/// for your own.
 ///
 /// The default key changes when the function is renamed or moved, and then excludes nobody who still runs the old version: give a
 /// `key` to what is deployed in a rolling fashion. `Skip` without a `timeout` waits as the server's `lock_timeout` says, which by

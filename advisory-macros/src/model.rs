@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use syn::{Expr, Ident, LitStr, Path, Type};
+use syn::punctuated::Punctuated;
+use syn::{Expr, ExprPath, Ident, LitStr, Path, Token, Type};
 
 use crate::args::{Scope, SideEffect};
 use crate::function::Function;
@@ -45,8 +46,18 @@ pub(crate) enum Key {
 }
 
 pub(crate) enum Scheme {
-    Ours(Ident),
-    Theirs(Expr),
+    /// `Sha256`; or called, `Pals::app("…")`.
+    Named(Named, Option<Arguments>),
+    Value(Expr),
+}
+
+pub(crate) type Arguments = Punctuated<Expr, Token![,]>;
+
+/// A name that is looked for in the library, too.
+pub(crate) struct Named {
+    pub(crate) path: ExprPath,
+    /// Written as types are.
+    pub(crate) is_type: bool,
 }
 
 pub(crate) enum Wait {

@@ -148,10 +148,7 @@ fn crates(project: &Path) -> BTreeSet<String> {
 #[test]
 fn few_crates_are_added_to_a_project_with_sqlx() {
     let folder = tempfile::tempdir().unwrap();
-    let ours = format!(
-        "advisory-core = {{ path = {:?} }}\n",
-        workspace().join("advisory-core")
-    );
+    let ours = ours("");
     for features in [
         r#"["postgres", "macros"]"#,
         r#"["postgres", "macros", "runtime-tokio"]"#,
@@ -170,4 +167,60 @@ fn few_crates_are_added_to_a_project_with_sqlx() {
         );
         assert!(!added.is_empty() && added.len() <= MOST_ADDED, "{added:?}");
     }
+}
+
+/// The line of a manifest that depends on the library where it stands.
+fn ours(features: &str) -> String {
+    let path = workspace().join("advisory-core");
+    format!("advisory-core = {{ path = {path:?}, features = [{features}] }}\n")
+}
+
+#[test]
+fn the_hashes_of_other_systems_are_built_only_where_they_are_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let [without, with] = ["", "\"interop\""].map(|features| {
+        let somebody = folder.path().join(format!("somebody-{}", features.len()));
+        project(
+            &somebody,
+            r#"["postgres", "macros", "runtime-tokio"]"#,
+            &ours(features),
+            "fn main() {}",
+        );
+        crates(&somebody)
+    });
+    let added: Vec<_> = with.difference(&without).map(String::as_str).collect();
+    println!("`interop` adds {}", added.join(", "));
+    let names: Vec<_> = added
+        .iter()
+        .filter_map(|name| name.split(' ').next())
+        .collect();
+    assert_eq!(names, ["blake2"]);
+    assert!(without.is_subset(&with));
+}
+
+#[test]
+fn a_scheme_of_another_system_says_which_feature_it_needs() {
+    const MAIN: &str = r#"
+        #[advisory_core::advisory(key = "a", scheme = DjangoPglock)]
+        async fn locked(_pool: &sqlx::PgPool) -> Result<(), advisory_core::Error> {
+            Ok(())
+        }
+
+        fn main() {
+            advisory_core::AdvisoryLock::with_scheme("a", advisory_core::scheme::Pals);
+        }
+    "#;
+    let folder = tempfile::tempdir().unwrap();
+    let features = r#"["postgres", "macros", "runtime-tokio"]"#;
+    project(folder.path(), features, &ours(""), MAIN);
+    let output = cargo(folder.path(), &["check", "--quiet"])
+        .output()
+        .unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    for scheme in ["DjangoPglock", "Pals"] {
+        let message = format!("error[E0277]: `advisory_core::scheme::{scheme}` is no scheme");
+        assert!(error.contains(&message), "{error}");
+    }
+    let note = "need the feature `interop` of `advisory-core`";
+    assert_eq!(error.matches(note).count(), 2, "{error}");
 }

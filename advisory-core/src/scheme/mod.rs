@@ -57,15 +57,7 @@ mod system;
 #[cfg(feature = "interop")]
 mod to_i;
 
-pub use builtin::{Crc32, Md5, Sha1, Sha256};
-pub use dotnet::*;
-pub use go::*;
-pub use javascript::*;
-pub use php::*;
-pub use python::*;
-pub use ruby::*;
-pub use rust::*;
-pub use server::*;
+pub use schemes::*;
 #[cfg(feature = "interop")]
 pub use system::{Space, System};
 
@@ -73,6 +65,19 @@ pub use system::{Space, System};
 pub(crate) use digest::{big_endian, crc32};
 
 use crate::Key;
+
+/// The schemes without the rest.
+pub(crate) mod schemes {
+    pub use super::builtin::{Crc32, Md5, Sha1, Sha256};
+    pub use super::dotnet::*;
+    pub use super::go::*;
+    pub use super::javascript::*;
+    pub use super::php::*;
+    pub use super::python::*;
+    pub use super::ruby::*;
+    pub use super::rust::*;
+    pub use super::server::*;
+}
 
 /// Turns a name into a [`Key`].
 ///

@@ -1,10 +1,11 @@
 //! The expression that is the `AdvisoryLock`.
 
 use proc_macro2::{Span, TokenStream};
-use quote::{ToTokens as _, quote_spanned};
+use quote::{ToTokens, quote_spanned};
+use syn::spanned::Spanned as _;
 
 use super::Krate;
-use crate::model::{Interval, Isolation, Key, Keys, Lock, Scheme, Wait};
+use crate::model::{Arguments, Interval, Isolation, Key, Keys, Lock, Named, Scheme, Wait};
 
 pub(super) fn lock(lock: &Lock, krate: &Krate<'_>) -> TokenStream {
     let keys = keys(lock, krate);
@@ -64,11 +65,49 @@ fn keys(lock: &Lock, krate: &Krate<'_>) -> TokenStream {
 fn one(key: &TokenStream, scheme: Option<&Scheme>, krate: &Krate<'_>) -> TokenStream {
     match scheme {
         None => hygienic!(#krate::AdvisoryLock::new(#key)),
-        Some(Scheme::Ours(scheme)) => {
-            hygienic!(#krate::AdvisoryLock::with_scheme(#key, #krate::scheme::#scheme))
+        Some(Scheme::Named(name, arguments)) => {
+            let named = named(name, arguments.as_ref(), krate);
+            // Errors of type are shown where these are passed. The key comes first, as it may await.
+            let one = quote_spanned!(at(key)=> key);
+            let scheme = quote_spanned!(at(&name.path)=> scheme);
+            hygienic! {
+                match #key {
+                    #one => match #named {
+                        #scheme => #krate::AdvisoryLock::with_scheme(#one, #scheme),
+                    },
+                }
+            }
         }
-        Some(Scheme::Theirs(scheme)) => hygienic!(#krate::AdvisoryLock::with_scheme(#key, #scheme)),
+        Some(Scheme::Value(scheme)) => hygienic!(#krate::AdvisoryLock::with_scheme(#key, #scheme)),
     }
+}
+
+/// Input: `Sha256`
+///
+/// Output: `{ use self::*; use advisory_core::__private::scheme::*; Sha256 }`
+///
+/// So the library's names need no path; and where a name is the user's as well, the compiler says so, instead of one silently taking
+/// the place of the other when the library gains a scheme. A function's name is only helped to a hint: it may be a local variable.
+fn named(name: &Named, arguments: Option<&Arguments>, krate: &Krate<'_>) -> TokenStream {
+    let path = &name.path;
+    let theirs = name.is_type.then(|| {
+        hygienic!(
+            use self::*;
+        )
+    });
+    let named = hygienic!({
+        #theirs
+        use #krate::__private::scheme::*;
+        #path
+    });
+    match arguments {
+        Some(arguments) => quote_spanned!(at(path)=> (#named)(#arguments)),
+        None => named,
+    }
+}
+
+fn at(tokens: &impl ToTokens) -> Span {
+    Span::mixed_site().located_at(tokens.span())
 }
 
 fn value(key: &Key) -> TokenStream {

@@ -5,12 +5,11 @@ use quote::ToTokens as _;
 use syn::ext::IdentExt as _;
 use syn::{Error, Expr, ExprLit, ExprUnary, Lit, LitInt, LitStr, Result, Signature, UnOp};
 
+use super::scheme::scheme;
 use super::{bare, timeout};
 use crate::args::Args;
 use crate::mistake::Mistakes;
-use crate::model::{Isolation, Key, Keys, Lock, Scheme};
-
-const OUR_SCHEMES: [&str; 4] = ["Sha1", "Crc32", "Md5", "Sha256"];
+use crate::model::{Isolation, Key, Keys, Lock};
 
 const LEVELS: [&str; 3] = ["ReadCommitted", "RepeatableRead", "Serializable"];
 
@@ -152,22 +151,6 @@ fn isolation(args: &Args) -> Result<Option<Isolation>> {
             Ok(path.path.get_ident().cloned().map(Isolation::Level))
         }
         value => Ok(Some(Isolation::Value(value.clone()))),
-    }
-}
-
-fn scheme(args: &Args) -> Result<Option<Scheme>> {
-    let Some(scheme) = &args.scheme else {
-        return Ok(None);
-    };
-    match bare(&scheme.value) {
-        Expr::Lit(literal) => {
-            let fix = "a scheme is the path of a `KeyScheme`; write `Sha1`, `Crc32`, `Md5`, `Sha256`, or your own";
-            Err(Error::new_spanned(literal, fix))
-        }
-        Expr::Path(path) if OUR_SCHEMES.iter().any(|ours| path.path.is_ident(ours)) => {
-            Ok(path.path.get_ident().cloned().map(Scheme::Ours))
-        }
-        theirs => Ok(Some(Scheme::Theirs(theirs.clone()))),
     }
 }
 

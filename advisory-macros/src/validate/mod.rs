@@ -1,6 +1,7 @@
 //! The rules, each with the message for who breaks it.
 
 mod lock;
+mod scheme;
 mod scope;
 mod target;
 mod timeout;

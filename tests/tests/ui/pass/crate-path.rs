@@ -19,4 +19,14 @@ async fn as_a_path(pool: &PgPool) -> Result<(), locks::Error> {
     Ok(())
 }
 
+#[locks::advisory(key = "a", scheme = DjangoPglock, crate = self::locks)]
+async fn of_another_system(pool: &PgPool) -> Result<(), locks::Error> {
+    Ok(())
+}
+
+#[locks::advisory(key = "a", scheme = River::prefixed(7), crate = locks)]
+async fn with_an_argument(pool: &PgPool) -> Result<(), locks::Error> {
+    Ok(())
+}
+
 fn main() {}

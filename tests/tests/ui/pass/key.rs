@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use advisory_core::scheme::{Atlas, HerokuPgLock as PgLock};
 use advisory_core::{AdvisoryLock, Error, Key, KeyScheme, advisory, scheme};
 use sqlx::{PgPool, PgTransaction};
 
@@ -15,6 +16,14 @@ struct Mine;
 impl KeyScheme for Mine {
     fn key(&self, name: &str) -> Key {
         Key::from(i64::try_from(name.len()).unwrap_or(i64::MAX))
+    }
+}
+
+struct Prefixed(&'static str);
+
+impl KeyScheme for Prefixed {
+    fn key(&self, name: &str) -> Key {
+        Key::from(format!("{}{name}", self.0))
     }
 }
 
@@ -130,6 +139,62 @@ async fn md5(pool: &PgPool, id: i64) -> Result<i64, Error> {
 #[advisory(keys = ["a", "b:{id}", NAME], scheme = Sha256,)]
 async fn sha256(pool: &PgPool, id: i64) -> Result<i64, Error> {
     Ok(id)
+}
+
+#[advisory(key = "a", scheme = DjangoPglock)]
+async fn of_another_system(pool: &PgPool) -> Result<(), Error> {
+    Ok(())
+}
+
+#[advisory(keys = ["a", "b:{id}"], scheme = Pals::app(format!("app{id}")))]
+async fn with_an_argument(pool: &PgPool, id: i64) -> Result<i64, Error> {
+    Ok(id)
+}
+
+#[advisory(keys = names, scheme = GoodJob::table("accounts"))]
+async fn each_with_an_argument(pool: &PgPool, names: &[String]) -> Result<(), Error> {
+    Ok(())
+}
+
+#[advisory(key = "a", scheme = PgLock)]
+async fn by_another_name(pool: &PgPool) -> Result<(), Error> {
+    Ok(())
+}
+
+#[advisory(key = "a", scheme = Atlas)]
+async fn both_ours_and_imported(pool: &PgPool) -> Result<(), Error> {
+    Ok(())
+}
+
+#[advisory(key = "a", scheme = Prefixed("b"))]
+async fn own_scheme_with_an_argument(pool: &PgPool) -> Result<(), Error> {
+    Ok(())
+}
+
+#[advisory(key = "a", scheme = scheme)]
+async fn argument_as_scheme(pool: &PgPool, scheme: fn(&str) -> i64) -> Result<(), Error> {
+    Ok(())
+}
+
+#[advisory(key = "a", scheme = T::default())]
+async fn generic_scheme<T: KeyScheme + Default>(pool: &PgPool) -> Result<(), Error> {
+    Ok(())
+}
+
+fn inside_a_function() {
+    #[derive(Clone, Copy)]
+    struct Local;
+
+    impl KeyScheme for Local {
+        fn key(&self, _: &str) -> Key {
+            Key::from(7)
+        }
+    }
+
+    #[advisory(key = "a", scheme = Local)]
+    async fn local_scheme(pool: &PgPool) -> Result<(), Error> {
+        Ok(())
+    }
 }
 
 #[advisory(key = "a", scheme = Mine)]
