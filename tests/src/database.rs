@@ -38,7 +38,20 @@ impl Database {
     ///
     /// If the server refuses.
     pub async fn on(server: &Server) -> Self {
-        let name = unique_name();
+        Self::of_name(server, unique_name()).await
+    }
+
+    /// A new database on the server of this process, whose name ends like this.
+    ///
+    /// # Panics
+    ///
+    /// If there is no server, or it refuses.
+    pub async fn named(end: &str) -> Self {
+        let name = format!("{}_{end}", unique_name());
+        Self::of_name(Server::shared(), name).await
+    }
+
+    async fn of_name(server: &Server, name: String) -> Self {
         let database = Self {
             url: server.url(&name),
             maintenance: server.options(),
@@ -47,7 +60,10 @@ impl Database {
             name,
         };
         // Nobody can be connected to `template0`, and so nobody can be in the way.
-        let create = format!("CREATE DATABASE {} TEMPLATE template0", database.name);
+        let create = format!(
+            "CREATE DATABASE {} TEMPLATE template0",
+            quoted(&database.name)
+        );
         let mut connection = database.connect_to_maintenance().await;
         let created = sqlx::raw_sql(AssertSqlSafe(create))
             .execute(&mut connection)
@@ -123,7 +139,10 @@ impl Drop for Database {
             return;
         }
         let options = self.maintenance.clone();
-        let drop = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name);
+        let drop = format!(
+            "DROP DATABASE IF EXISTS {} WITH (FORCE)",
+            quoted(&self.name)
+        );
         let dropped = block_on(async move {
             let mut connection = options.connect().await?;
             sqlx::raw_sql(AssertSqlSafe(drop))
@@ -143,6 +162,10 @@ pub(crate) async fn pool(options: PgConnectOptions, max_connections: u32) -> PgP
         .connect_with(options)
         .await
         .unwrap_or_else(|error| panic!("the database can be reached: {error}"))
+}
+
+fn quoted(identifier: &str) -> String {
+    format!("\"{}\"", identifier.replace('"', "\"\""))
 }
 
 /// A name that no other database has, on a server that may outlive us and be shared with others.

@@ -1,17 +1,17 @@
 //! Prebuilt servers, fetched where the machine has none.
 
-use std::fs::{self, Permissions};
+use std::fs;
 use std::io::Write as _;
-use std::os::unix::fs::{PermissionsExt as _, symlink};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::symlink;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
-use etcetera::BaseStrategy as _;
 use flate2::read::GzDecoder;
 use serde_json::Value;
 
 use crate::account::Account;
 use crate::binary::Binaries;
+use crate::cache::cache;
 use crate::pin::{self, Pin};
 
 /// The newest prebuilt server for this machine, or that of one major version: from the cache, or fetched into it.
@@ -29,35 +29,6 @@ pub(crate) fn prebuilt(account: &Account, major: Option<u32>) -> Result<Binaries
     }
     let in_context = |reason| format!("{}: {reason}", folder.display());
     Binaries::in_folder(&folder.join("bin"), account).map_err(in_context)
-}
-
-/// Where fetched servers are kept: outside the repository, readable by the account that runs them.
-fn cache(account: &Account) -> Result<PathBuf, String> {
-    let ours = etcetera::choose_base_strategy()
-        .map(|base| base.cache_dir())
-        .map_err(|error| error.to_string());
-    let base = match ours {
-        Ok(base) if !account.is_other() || is_open_to_others(&base) => base,
-        Err(reason) if !account.is_other() => return Err(reason),
-        _ => PathBuf::from("/var/cache"), // root's home is closed to the server's account
-    };
-    let cache = base.join("advisory-tests");
-    let made = fs::create_dir_all(&cache)
-        .and_then(|()| fs::set_permissions(&cache, Permissions::from_mode(0o755)));
-    made.map_err(|error| {
-        format!(
-            "{}: {error}; set `XDG_CACHE_HOME` to a folder to keep it in",
-            cache.display()
-        )
-    })?;
-    Ok(cache)
-}
-
-fn is_open_to_others(folder: &Path) -> bool {
-    let is_open = |folder: &Path| {
-        fs::metadata(folder).map_or(true, |found| found.permissions().mode() & 0o001 != 0)
-    };
-    folder.ancestors().all(is_open)
 }
 
 /// Fetches, checks and unpacks a package into a new folder, which appears whole or not at all.

@@ -21,11 +21,14 @@
 //! | `ADVISORY_POSTGRES` | `fetch`: run prebuilt binaries even where the machine has its own |
 //! | `ADVISORY_PGBOUNCER` | the path of the PgBouncer to run, in place of the machine's own |
 //! | `ADVISORY_REQUIRE_POOLER` | if set, tests that need a PgBouncer fail where there is none, instead of being skipped |
+//! | `ADVISORY_REQUIRE_ORIGINALS` | if set, tests against the lock packages of other languages fail where those are not to be had |
+//! | `ADVISORY_PYTHON` | the Python to run such packages with, in place of the newest on the `PATH` |
 
 #![cfg(unix)]
 
 mod account;
 mod binary;
+mod cache;
 mod choice;
 mod cluster;
 mod database;
@@ -34,6 +37,7 @@ mod external;
 mod fault;
 mod fetch;
 mod keeper;
+mod libpq;
 mod line;
 mod pin;
 mod pooler;
@@ -48,6 +52,7 @@ mod version;
 mod watch;
 mod wire;
 
+pub use cache::cache_folder;
 pub use database::Database;
 pub use error::StartError;
 pub use fault::{Cut, Side};

@@ -1,6 +1,7 @@
 //! The table: one entry for each tool.
 
-use sha2::{Digest as _, Sha224};
+use md5::{Digest as _, Md5};
+use sha2::Sha224;
 
 use super::{Known, Origin, golang_migrate, salted};
 use crate::Key;
@@ -37,9 +38,17 @@ pub(super) static TABLE: &[Known] = &[
     Known {
         label: "pg-boss",
         algorithm: "SHA-224 of the database's name and `.pgboss.pgboss`, the first 8 bytes, big-endian; the last word is its schema",
-        source: "timgit/pg-boss, `src/plans.ts`",
+        source: "timgit/pg-boss 10 and later, `src/plans.ts`",
         origin: Origin::Database(|database| {
             big_endian(&Sha224::digest(format!("{database}.pgboss.pgboss")))
+        }),
+    },
+    Known {
+        label: "pg-boss 9",
+        algorithm: "MD5 of the database's name and `.pgboss.pgboss`, the first 8 bytes, big-endian; the last word is its schema",
+        source: "timgit/pg-boss 9, `src/plans.js`",
+        origin: Origin::Database(|database| {
+            big_endian(&Md5::digest(format!("{database}.pgboss.pgboss")))
         }),
     },
     Known {

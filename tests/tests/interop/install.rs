@@ -1,0 +1,198 @@
+//! The originals, from the cache or fetched into it, in pinned versions; or those of the distribution.
+
+use std::collections::HashSet;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{LazyLock, Mutex};
+
+use sha2::{Digest as _, Sha256};
+
+use crate::judge::tell;
+
+/// What runs a script of `tests/originals`.
+#[derive(Clone)]
+pub(crate) struct Runtime {
+    pub(crate) program: PathBuf,
+    pub(crate) script: PathBuf,
+    /// The variable that says where its packages are, if it needs one.
+    pub(crate) packages: Option<(&'static str, PathBuf)>,
+}
+
+fn originals(file: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("originals")
+        .join(file)
+}
+
+pub(crate) fn python() -> Option<Runtime> {
+    static FOUND: LazyLock<Result<Runtime, String>> = LazyLock::new(|| {
+        let (program, version) = newest_python()?;
+        let requirements = originals("python/requirements.txt");
+        let folder = installed(
+            "python",
+            &version,
+            std::slice::from_ref(&requirements),
+            |scratch| {
+                let folder = scratch.join("venv");
+                succeed(Command::new(&program).args(["-m", "venv"]).arg(&folder))?;
+                let install = ["-m", "pip", "install", "--quiet", "--requirement"];
+                succeed(
+                    Command::new(folder.join("bin/python"))
+                        .args(install)
+                        .arg(&requirements),
+                )?;
+                Ok(folder)
+            },
+        )?;
+        Ok(Runtime {
+            program: folder.join("bin/python"),
+            script: originals("python/originals.py"),
+            packages: None,
+        })
+    });
+    skipped("Python's packages", "python3-venv", FOUND.clone())
+}
+
+/// The one that `ADVISORY_PYTHON` names, or else the newest on the `PATH` that can make virtual environments; and its version.
+fn newest_python() -> Result<(PathBuf, String), String> {
+    let named = std::env::var_os("ADVISORY_PYTHON").filter(|named| !named.is_empty());
+    let candidates = match named {
+        Some(named) => vec![PathBuf::from(named)],
+        None => ["python3.14", "python3.13", "python3.12", "python3"]
+            .map(PathBuf::from)
+            .into(),
+    };
+    let version = "import ensurepip, venv, sys; assert sys.version_info >= (3, 10); print(sys.version.split()[0])";
+    let mut reasons = String::from("no Python 3.10 or later with `venv`");
+    for program in candidates {
+        match output(Command::new(&program).args(["-c", version])) {
+            Ok(version) => return Ok((program, version)),
+            Err(reason) => write!(reasons, "; {reason}").expect("BUG: text can be written"),
+        }
+    }
+    Err(reasons)
+}
+
+pub(crate) fn node() -> Option<Runtime> {
+    static FOUND: LazyLock<Result<Runtime, String>> = LazyLock::new(|| {
+        let version = output(Command::new("node").arg("--version"))?;
+        let files = ["package.json", "package-lock.json"];
+        let sources = files.map(|file| originals("node").join(file));
+        let folder = installed("node", &version, &sources, |scratch| {
+            for (file, source) in files.iter().zip(&sources) {
+                let copied = std::fs::copy(source, scratch.join(file));
+                copied.map_err(|error| error.to_string())?;
+            }
+            let install = [
+                "ci",
+                "--ignore-scripts",
+                "--no-audit",
+                "--no-fund",
+                "--loglevel=error",
+            ];
+            succeed(Command::new("npm").args(install).current_dir(scratch))?;
+            Ok(scratch.join("node_modules"))
+        })?;
+        Ok(Runtime {
+            program: "node".into(),
+            script: originals("node/originals.js"),
+            packages: Some(("NODE_PATH", folder)),
+        })
+    });
+    skipped("npm's packages", "npm", FOUND.clone())
+}
+
+pub(crate) fn php() -> Option<Runtime> {
+    let packages = "php-cli php-pgsql php-symfony-lock php-malkusch-lock";
+    let probe = "require 'Symfony/Component/Lock/autoload.php'; require 'Malkusch/Lock/autoload.php'; \
+        exit(extension_loaded('pdo_pgsql') ? 0 : 1);";
+    let found = output(Command::new("php").args(["-r", probe])).map(|_| Runtime {
+        program: "php".into(),
+        script: originals("php/originals.php"),
+        packages: None,
+    });
+    skipped("PHP's packages", packages, found)
+}
+
+pub(crate) fn ruby() -> Option<Runtime> {
+    let probe = "require 'active_record'; require 'pg'";
+    let found = output(Command::new("ruby").args(["-e", probe])).map(|_| Runtime {
+        program: "ruby".into(),
+        script: originals("ruby/originals.rb"),
+        packages: None,
+    });
+    skipped("Ruby's packages", "ruby-activerecord ruby-pg", found)
+}
+
+/// The folder that `install` has once filled, out of these sources and for this version of what runs them. It appears whole or not at all.
+fn installed(
+    what: &str,
+    version: &str,
+    sources: &[PathBuf],
+    install: impl FnOnce(&Path) -> Result<PathBuf, String>,
+) -> Result<PathBuf, String> {
+    let mut digest = Sha256::new_with_prefix(version);
+    for source in sources {
+        digest.update(std::fs::read(source).map_err(|error| error.to_string())?);
+    }
+    let digest = digest.finalize()[..8]
+        .iter()
+        .fold(String::new(), |mut text, byte| {
+            write!(text, "{byte:02x}").expect("BUG: text can be written");
+            text
+        });
+    let cache = advisory_tests::cache_folder()?;
+    let folder = cache.join(format!("originals-{what}-{digest}"));
+    if folder.exists() {
+        return Ok(folder);
+    }
+    tell(&format!(
+        "installing the originals of {what} into {}",
+        cache.display()
+    ));
+    let scratch = tempfile::tempdir_in(&cache).map_err(|error| error.to_string())?;
+    let filled = install(scratch.path())?;
+    match std::fs::rename(filled, &folder) {
+        Err(error) if !folder.exists() => Err(error.to_string()),
+        _ => Ok(folder), // ours, or that of somebody who was faster
+    }
+}
+
+fn succeed(command: &mut Command) -> Result<(), String> {
+    output(command).map(drop)
+}
+
+/// What it writes to its output, if it succeeds.
+fn output(command: &mut Command) -> Result<String, String> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let output = command.stdin(Stdio::null()).output();
+    let output = output.map_err(|error| format!("`{program}`: {error}"))?;
+    if output.status.success() {
+        Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    } else {
+        let error = String::from_utf8_lossy(&output.stderr);
+        let last = error.trim().lines().last().unwrap_or_default();
+        Err(format!("`{program}`: {}: {last}", output.status))
+    }
+}
+
+/// What was found; if it was not, and need not be, says that it is skipped.
+///
+/// # Panics
+///
+/// If it was not found, and `ADVISORY_REQUIRE_ORIGINALS` is set.
+fn skipped(what: &str, packages: &str, found: Result<Runtime, String>) -> Option<Runtime> {
+    static TOLD: LazyLock<Mutex<HashSet<String>>> = LazyLock::new(Mutex::default);
+    let reason = match found {
+        Ok(found) => return Some(found),
+        Err(reason) => reason,
+    };
+    let required = std::env::var_os("ADVISORY_REQUIRE_ORIGINALS").filter(|value| !value.is_empty());
+    let reason = format!("{what}: {reason}; on Debian, `apt install {packages}`");
+    assert!(required.is_none(), "{reason}");
+    if TOLD.lock().unwrap().insert(what.to_owned()) {
+        tell(&format!("SKIPPED {reason}"));
+    }
+    None
+}
