@@ -154,3 +154,7 @@ pub mod __private {
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 struct Readme;
+
+#[cfg(all(doctest, feature = "interop"))]
+#[doc = include_str!("../../docs/INTEROP.md")]
+struct Interop;

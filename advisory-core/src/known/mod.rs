@@ -147,6 +147,14 @@ mod tests {
         assert_eq!(salted(joined), Key::BigInt(2_453_313_553));
     }
 
+    #[test]
+    fn goose_is_hashed() {
+        let crc64 = crc::Crc::<u64>::new(&crc::CRC_64_XZ).checksum(b"goose");
+        let keys = [crc32(b"goose").into(), crc64].map(|key| Key::BigInt(key.cast_signed()));
+        let owners = keys.map(|key| owner(key, None).map(|known| known.label));
+        assert_eq!(owners, [Some("goose"), Some("goose, at first")]);
+    }
+
     /// Computed by Java.
     #[test]
     fn java_hashes_the_same() {

@@ -78,8 +78,14 @@ pub(super) static TABLE: &[Known] = &[
     Known {
         label: "goose",
         algorithm: "4097083626, which is CRC-32 of `goose`",
-        source: "pressly/goose 3, `lock/postgres.go`",
+        source: "pressly/goose 3, `lock/session_locker_options.go`",
         origin: Origin::Fixed(Key::BigInt(4_097_083_626)),
+    },
+    Known {
+        label: "goose, at first",
+        algorithm: "5887940537704921958, which is CRC-64 of `goose`",
+        source: "pressly/goose 3, first versions of `lock/session_locker_options.go`",
+        origin: Origin::Fixed(Key::BigInt(5_887_940_537_704_921_958)),
     },
     Known {
         label: "tern",

@@ -1,0 +1,58 @@
+//! What other projects state about their keys in their own tests and documentation.
+
+use std::collections::HashSet;
+
+use advisory_core::scheme::{DistributedLock, NpmAdvisoryLock, PhpLock, River, SqlxAdvisoryLock};
+use advisory_core::{Key, KeyScheme};
+
+/// Of sqlx: from the documentation of `PgAdvisoryLock::new`.
+#[test]
+fn sqlx_publishes_this() {
+    let key = SqlxAdvisoryLock.key("my first Postgres advisory lock!");
+    assert_eq!(key, Key::BigInt(-5_560_419_505_042_474_287));
+}
+
+/// Of npm's advisory-lock: from its `src/test/index.test.ts`.
+#[test]
+fn npms_advisory_lock_publishes_this() {
+    let key = NpmAdvisoryLock.key("test-lock");
+    assert_eq!(key, Key::IntPair(-107_789_403, -1_898_803_861));
+}
+
+/// Of `DistributedLock` for .NET, which cannot be run here: from its `PostgresAdvisoryLockKeyTest.cs`.
+#[test]
+fn distributed_lock_publishes_these() {
+    let key = |name: &str| DistributedLock.key(name);
+    assert_eq!(
+        key(&"漢".repeat(18)),
+        Key::BigInt(-5_707_277_204_051_710_361)
+    );
+    assert_eq!(key("0000000000000001"), Key::BigInt(1));
+    assert_eq!(key("00000003,ffffffff"), Key::IntPair(3, -1));
+    assert_eq!(key(&"0".repeat(16)), Key::BigInt(0));
+    assert_eq!(key("00000000,00000000"), Key::IntPair(0, 0));
+    assert_eq!(key(&"\0".repeat(9)), Key::IntPair(0, 0));
+    let mut seen = HashSet::from([key("")]);
+    for character in '\u{1}'..'\u{80}' {
+        for length in 1..=9 {
+            let key = key(&character.to_string().repeat(length));
+            assert!(matches!(key, Key::IntPair(..)) && seen.insert(key));
+        }
+    }
+    assert!(matches!(key("漢字"), Key::BigInt(_)));
+    assert!(matches!(key(&"A".repeat(10)), Key::BigInt(_)));
+}
+
+/// Of php-lock 3 and River: from `tests/Mutex/PostgreSQLMutexTest.php`,
+/// `rivershared/util/hashutil/hash_util_test.go`.
+#[test]
+fn php_lock_and_river_publish_these() {
+    let php = PhpLock.key("test-one-negative-key");
+    assert_eq!(php, Key::IntPair(533_558_444, -1_716_795_572));
+    let text = "some content for hashing purposes";
+    let river = River.key(text);
+    assert_eq!(river, Key::BigInt(1_854_036_014_321_452_184));
+    let prefixed = River::prefixed(i32::MAX).key(text);
+    let key = (i64::from(i32::MAX) << 32) + 764_501_624;
+    assert_eq!(prefixed, Key::BigInt(key));
+}
