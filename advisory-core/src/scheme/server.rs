@@ -11,7 +11,7 @@ use {
 systems! {
     /// `pg_advisory_lock(hashtext('…'))`, as many applications write it.
     ///
-    /// PostgreSQL does not document the function, and need not keep it: its values have been the same from 13 to 18, but depend on the
+    /// PostgreSQL does not document the function, and need not keep it: its values have been the same from 14 to 18, but depend on the
     /// server's byte order, and the text's bytes on the database's encoding. These are the values of a little-endian server with
     /// the encoding UTF8. For a lock of your own, take another scheme.
     Hashtext {

@@ -10,13 +10,15 @@ use crate::judge::Other;
 
 /// A SQL expression for the key of the name `$1`.
 pub(crate) struct Sql {
+    what: &'static str,
     key: String,
     connection: PgConnection,
 }
 
 impl Sql {
-    pub(crate) async fn new(key: &str, database: &Database) -> Self {
+    pub(crate) async fn new(what: &'static str, key: &str, database: &Database) -> Self {
         Self {
+            what,
             key: key.to_owned(),
             connection: database.connection().await,
         }
@@ -31,7 +33,7 @@ impl Sql {
 
 impl Other for Sql {
     fn describe(&self) -> String {
-        format!("`{}` (PostgreSQL {})", self.key, Server::shared().version())
+        format!("{} (PostgreSQL {})", self.what, Server::shared().version())
     }
 
     async fn try_lock(&mut self, name: &str) -> Result<bool, String> {
