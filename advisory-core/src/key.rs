@@ -10,13 +10,14 @@ use crate::scheme::{KeyScheme, Sha1};
 /// database; the same key in another database is another lock.
 ///
 /// Text becomes a key by the default scheme, [`Sha1`]. That mapping is frozen: a name has the same key for ever, on every
-/// machine and compiler.
+/// machine and compiler. Text that *is* a key, `"-42"` or `"(1, 7)"`, is read with `parse`.
 ///
 /// ```
 /// use advisory_core::Key;
 ///
 /// assert_eq!(Key::from("foo"), Key::BigInt(-2661838577447997941));
 /// assert_eq!(Key::from((1, 7)), Key::IntPair(1, 7));
+/// assert_eq!("(1, 7)".parse(), Ok(Key::IntPair(1, 7)));
 /// ```
 ///
 /// Keys are ordered (all of the first space, then all of the second), which is the order in which

@@ -17,6 +17,20 @@ use sqlx::{ConnectOptions as _, Connection as _, Executor as _};
 const PATIENCE: Duration = Duration::from_secs(30);
 
 #[tokio::test]
+async fn a_database_can_have_any_name() {
+    let database = Database::named("it's \"ключ\"").await;
+    assert!(database.name().ends_with("_it's \"ключ\""));
+    let mut connection = database.connection().await;
+    let name: String = sqlx::query_scalar("SELECT current_database()")
+        .fetch_one(&mut connection)
+        .await
+        .unwrap();
+    assert_eq!(name, database.name());
+    let variables = database.libpq();
+    assert!(variables.contains(&("PGDATABASE", name)), "{variables:?}");
+}
+
+#[tokio::test]
 async fn the_server_answers() {
     let server = Server::shared();
     let mut connection = server.options().connect().await.unwrap();

@@ -172,7 +172,8 @@ fn few_crates_are_added_to_a_project_with_sqlx() {
 /// The line of a manifest that depends on the library where it stands.
 fn ours(features: &str) -> String {
     let path = workspace().join("advisory-core");
-    format!("advisory-core = {{ path = {path:?}, features = [{features}] }}\n")
+    let path = path.display();
+    format!("advisory-core = {{ path = \"{path}\", features = [{features}] }}\n")
 }
 
 #[test]

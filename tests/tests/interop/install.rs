@@ -172,8 +172,9 @@ fn output(command: &mut Command) -> Result<String, String> {
         Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
     } else {
         let error = String::from_utf8_lossy(&output.stderr);
-        let last = error.trim().lines().last().unwrap_or_default();
-        Err(format!("`{program}`: {}: {last}", output.status))
+        let said = error.trim().replace('\n', "; ");
+        let said: String = said.chars().take(400).collect();
+        Err(format!("`{program}`: {}: {said}", output.status))
     }
 }
 
