@@ -23,7 +23,7 @@ const LOCKS: &str = "SELECT l.pid, l.classid::int8, l.objid::int8, l.objsubid, l
 
 // An aborted transaction has no `xact_start` any more.
 const BACKENDS: &str = "SELECT pid, state, wait_event_type, wait_event, query, application_name, \
-     xact_start IS NOT NULL OR state LIKE 'idle in transaction%' AS in_transaction \
+     xact_start IS NOT NULL OR coalesce(state LIKE 'idle in transaction%', false) AS in_transaction \
      FROM pg_catalog.pg_stat_activity WHERE datname = $1 AND backend_type = 'client backend' ORDER BY backend_start, pid";
 
 /// An advisory lock that a backend holds or waits for: a row of `pg_locks`.

@@ -64,9 +64,11 @@ async fn no_timeout_leaves_a_lock_behind() {
             ));
         }
         workers.join_all().await;
-        // Nobody has a guard now: whatever is held is a leak, and stays held on its pooled connection.
-        let leaked = database.advisory_locks().await;
-        assert!(leaked.is_empty(), "leaked in round {round}: {leaked:?}");
+        // Nobody has a guard now: what is held is a leak, and stays held on its pooled connection. But a server that is busy
+        // tells of a timeout a moment before it frees what the wait was granted all the same.
+        database
+            .wait_until_locks(&format!("none leaked in round {round}"), <[_]>::is_empty)
+            .await;
     }
     let seen = timeouts.load(Ordering::Relaxed);
     println!("{seen} timeouts in {:.0?}, 0 leaked", started.elapsed());
