@@ -21,8 +21,8 @@ use crate::{AdvisoryLock, Error};
 
 /// The least time in which a connection beside the pool is to be opened.
 const LEAST_PATIENCE: Duration = Duration::from_millis(100);
-/// How long to look for a mark that stays. A server that is not busy takes a millisecond to notice that a connection was closed.
-pub(crate) const REACTION: Duration = Duration::from_secs(1);
+/// How long to look for a mark that stays. A server that is not very busy takes a millisecond to notice that a connection was closed.
+pub(crate) const REACTION: Duration = Duration::from_secs(3);
 /// How long a server is given at first to end a session whose connection was closed.
 const PAUSE: Duration = Duration::from_millis(1);
 /// The longest pause; from then on another connection looks as well.
