@@ -4,12 +4,11 @@ use std::time::Duration;
 
 use advisory_core::{AdvisoryLock, Error, advisory};
 use advisory_tests::{Cut, Database, Proxy, Side};
-use sqlx::{Connection as _, PgConnection};
+use sqlx::{Connection as _, Executor as _, PgConnection};
 use tokio::time::timeout;
 
-/// Stories that a silent network holds up: their connection is the caller's, who hands it back to a pool, which asks whether it is
-/// alive and waits for the answer. Nothing of ours may close it.
-pub(crate) const HELD_UP_BY_SILENCE: [&str; 3] = [
+/// Stories that a silent network leaves in the middle of their transaction; the last test here says why.
+pub(crate) const LEFT_OPEN_BY_SILENCE: [&str; 3] = [
     "#[advisory] on a connection",
     "#[advisory] on a connection, first",
     "#[advisory] on a connection, granted",
@@ -87,4 +86,25 @@ async fn a_connection_that_is_lost_after_a_timeout_is_told() {
         );
     }
     held.rollback().await.unwrap();
+}
+
+#[advisory(key = lock())]
+async fn gives_up(conn: &mut PgConnection) -> Result<(), Error> {
+    let statement = conn.execute("SELECT pg_advisory_xact_lock(2)");
+    let _ = timeout(Duration::from_millis(10), statement).await;
+    Err(Error::Database(sqlx::Error::RowNotFound))
+}
+
+/// The rollback is not sent before the statement is answered, and a second later it is given up.
+#[tokio::test]
+#[ignore = "fails: a rollback that was given up was never sent, and the connection stays in its transaction"]
+async fn a_body_that_has_given_up_a_statement_is_rolled_back_after_it() {
+    let database = Database::new().await;
+    let (pool, rival) = (database.pool(1).await, database.pool(1).await);
+    let held = AdvisoryLock::new(2).begin(&rival).await.unwrap();
+    let mut conn = pool.acquire().await.unwrap();
+    gives_up(&mut conn).await.unwrap_err();
+    drop(conn);
+    held.rollback().await.unwrap();
+    database.assert_nothing_leaked(&pool).await;
 }
