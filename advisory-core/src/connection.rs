@@ -105,9 +105,12 @@ impl<'c, C: AsMut<PgConnection> + Send> ConnectionScope<'c, C> {
             if commit {
                 PgTransactionManager::commit(self.conn.as_mut()).await?;
             } else {
-                // The body's error is the one to tell; if this fails, so does the next statement on the connection.
+                // The body's error is the one to tell. sqlx sends this when what the body has given up is answered; where that takes
+                // too long it is dropped unsent, and sent with this scope.
                 let rollback = PgTransactionManager::rollback(self.conn.as_mut());
-                drop(answer(&self.lock, Wait::No, rollback).await);
+                if answer(&self.lock, Wait::No, rollback).await.is_err() {
+                    return Ok(());
+                }
             }
             self.state = State::Nothing;
         }
