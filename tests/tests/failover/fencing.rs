@@ -26,7 +26,7 @@ async fn position(database: &Database) -> i64 {
     position.fetch_one(&mut conn).await.unwrap()
 }
 
-/// Goes further than a server comes that starts here, and does what these tests do.
+/// Goes further in the log than a server that starts here comes in these tests.
 async fn skip_ahead(pool: &PgPool) {
     for _ in 0..5 {
         tokens(pool).await;
@@ -96,6 +96,7 @@ async fn tokens_grow_over_every_end_of_a_server() {
             taken.push(of_transaction);
         }
         server.stop(how).await;
+        assert!(guard.fencing_token().await.unwrap_err().is_lost());
         drop((tx, guard));
         server.restart(how).await;
         taken.extend(tokens(&pool).await);
@@ -104,8 +105,8 @@ async fn tokens_grow_over_every_end_of_a_server() {
     database.assert_nothing_leaked(&pool).await;
 }
 
-/// A promotion takes the next number that it knows of for its timeline. A standby that has not followed the last primary does not know of
-/// its number, and takes the same again.
+/// That is PostgreSQL: a promotion takes the next number for its timeline that it knows of. A standby that has not followed the
+/// last primary knows nothing of its number, and takes the same again.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_standby_that_did_not_follow_the_last_primary_repeats_its_tokens() {
     let pair = Pair::start().await;

@@ -18,7 +18,7 @@ const PROBING: Duration = Duration::from_millis(200);
 /// How long the answer to that may take, or to any other question: the interval, and at least a second.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// What a busy machine may take on top.
-const SLACK: Duration = Duration::from_secs(1);
+const SLACK: Duration = Duration::from_secs(2);
 
 fn lock(name: &str) -> AdvisoryLock {
     AdvisoryLock::new(name).probing(PROBING)

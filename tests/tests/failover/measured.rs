@@ -1,4 +1,5 @@
-//! How long two can believe that they hold one lock, and how long nobody does: measured over many failovers.
+//! How long two can believe that they hold one lock, and how long nobody does: measured over 20 failovers of either kind, or
+//! `ADVISORY_FAILOVERS`. `--nocapture` shows the figures.
 
 use std::time::Duration;
 
@@ -11,6 +12,9 @@ use tokio::time::{Instant, sleep};
 use crate::life::Life;
 use crate::pair::{Fault, Pair};
 use crate::{PATIENCE, PROBING, SLACK, lock};
+
+/// What it takes as a rule to notice that a server was killed, the killing included: less than to find out by asking.
+const AT_ONCE: Duration = Duration::from_millis(200);
 
 /// One of two services that want to lead, with a network of its own.
 struct Service {
@@ -88,13 +92,10 @@ async fn fail_over(pair: &Pair, fault: Fault, holder: &Service, rival: &Service)
 /// Waits for the lock, lives under it, and returns its token.
 async fn lead(pool: PgPool, life: Life, enough: oneshot::Receiver<()>) -> i64 {
     let mut guard = insist(&lock("leader").wait_forever(), &pool).await;
-    let token = guard.fencing_token();
-    let token = token.await.unwrap();
-    let body = async {
-        let _alive = life.begin();
-        enough.await.unwrap();
-    };
-    guard.until_lost(body).await.unwrap();
+    let alive = life.begin();
+    let token = guard.fencing_token().await.unwrap();
+    guard.until_lost(enough).await.unwrap().unwrap();
+    drop(alive);
     guard.release().await.unwrap();
     token
 }
@@ -110,13 +111,6 @@ async fn insist(lock: &AdvisoryLock, pool: &PgPool) -> SessionGuard {
     }
 }
 
-fn count() -> usize {
-    let count = std::env::var("ADVISORY_FAILOVERS").ok();
-    count.map_or(20, |count| {
-        count.parse().expect("`ADVISORY_FAILOVERS` is a number")
-    })
-}
-
 /// The median and the most.
 fn summary(failovers: &[Failover], figure: impl Fn(&Failover) -> Duration) -> (Duration, Duration) {
     let mut figures: Vec<_> = failovers.iter().map(figure).collect();
@@ -125,38 +119,45 @@ fn summary(failovers: &[Failover], figure: impl Fn(&Failover) -> Duration) -> (D
 }
 
 fn print(killed: &[Failover], cut_off: &[Failover]) {
-    let (probing, bound) = (PROBING.as_millis(), (PROBING + PATIENCE).as_millis());
-    println!("sessions probed every {probing} ms; cut off, they are told within {bound} ms");
-    println!();
-    let heading = format!("{} failovers each", killed.len());
-    println!("| {heading:44} | killed: median |    at most | cut off: median |    at most |");
     println!(
-        "|:{:-<44}-|-{:->14}:|-{:->10}:|-{:->15}:|-{:->10}:|",
+        "{} failovers each; sessions probed every {PROBING:?}; who is cut off is told within {:?}",
+        killed.len(),
+        PROBING + PATIENCE
+    );
+    println!(
+        "| {:43} | {:>14} | {:>9} | {:>15} | {:>9} |",
+        "", "killed: median", "at most", "cut off: median", "at most"
+    );
+    println!(
+        "|{:-<45}|{:->15}:|{:->10}:|{:->16}:|{:->10}:|",
         "", "", "", "", ""
     );
     let row = |what: &str, figure: fn(&Failover) -> Duration| {
         let ms = |duration: Duration| format!("{:.1} ms", duration.as_secs_f64() * 1000.0);
-        let summaries = [killed, cut_off].map(|failovers| summary(failovers, figure));
-        let [killed, cut_off] = summaries.map(|(median, most)| (ms(median), ms(most)));
-        let ((killed, killed_most), (cut_off, cut_off_most)) = (killed, cut_off);
+        let [killed, cut_off] = [killed, cut_off].map(|failovers| summary(failovers, figure));
         println!(
-            "| {what:44} | {killed:>14} | {killed_most:>10} | {cut_off:>15} | {cut_off_most:>10} |"
+            "| {what:43} | {:>14} | {:>9} | {:>15} | {:>9} |",
+            ms(killed.0),
+            ms(killed.1),
+            ms(cut_off.0),
+            ms(cut_off.1)
         );
     };
     row("from the fault to the end of the old body", |f| f.loss);
     row("the promotion", |f| f.promotion);
-    row("from the promotion to the next body", |f| f.grant);
+    row("from the promotion to the new body", |f| f.grant);
     row("both bodies run", |f| f.overlap);
     row("neither body runs", |f| f.gap);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn leaders_overlap_no_longer_than_is_stated() {
+    let count = std::env::var("ADVISORY_FAILOVERS").map_or(20, |n| n.parse().unwrap());
     let mut pair = Pair::start().await;
     let holder = Service::of(Proxy::start_tcp(&pair.primary.database)).await;
     let rival = Service::of(Proxy::start(&pair.primary.database).await).await;
     let (mut killed, mut cut_off) = (Vec::new(), Vec::new());
-    for _ in 0..count() {
+    for _ in 0..count {
         let end = Fault::Ends(Shutdown::Kill);
         killed.push(fail_over(&pair, end, &holder, &rival).await);
         pair = pair.next();
@@ -165,21 +166,18 @@ async fn leaders_overlap_no_longer_than_is_stated() {
     }
     print(&killed, &cut_off);
 
-    let tokens = killed
-        .iter()
-        .zip(&cut_off)
-        .flat_map(|(killed, cut_off)| [killed.tokens, cut_off.tokens]);
-    let tokens: Vec<_> = tokens.flatten().collect();
+    let in_turn = killed.iter().zip(&cut_off);
+    let tokens: Vec<_> = in_turn
+        .flat_map(|(killed, cut_off)| [killed.tokens, cut_off.tokens])
+        .flatten()
+        .collect();
     assert!(tokens.is_sorted_by(|a, b| a < b), "{tokens:?}");
-    let (median, most) = summary(&killed, |failover| failover.loss);
-    assert!(
-        median < Duration::from_millis(100) && most < SLACK,
-        "{median:?}, {most:?}"
-    );
-    let (_, most) = summary(&killed, |failover| failover.overlap);
-    assert!(most < SLACK, "{most:?}");
-    for figure in [|f: &Failover| f.loss, |f: &Failover| f.overlap] {
-        let (_, most) = summary(&cut_off, figure);
-        assert!(most < PROBING + PATIENCE + SLACK, "{most:?}");
+    let (median, most) = summary(&killed, |f| f.loss);
+    assert!(median < AT_ONCE, "{median:?}, {most:?}");
+    for (failovers, bound) in [(killed, Duration::ZERO), (cut_off, PROBING + PATIENCE)] {
+        for figure in [|f: &Failover| f.loss, |f: &Failover| f.overlap] {
+            let (_, most) = summary(&failovers, figure);
+            assert!(most < bound + SLACK, "{most:?} of {bound:?}");
+        }
     }
 }

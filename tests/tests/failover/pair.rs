@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use advisory_tests::{Cut, Database, Proxy, Server, Shutdown};
-use sqlx::{ConnectOptions as _, Executor as _};
+use sqlx::{ConnectOptions as _, Executor as _, PgConnection};
 use tokio::task::block_in_place;
 use tokio::time::sleep;
 
@@ -28,7 +28,7 @@ pub(crate) enum Fault {
 
 impl Pair {
     pub(crate) async fn start() -> Self {
-        // If not set, a standby that finds no primary may not look up for five seconds, not even to be promoted.
+        // How long a standby rests that has not reached its primary: five seconds if not set.
         let settings = [("wal_retrieve_retry_interval", "100ms")];
         let server = block_in_place(|| Server::start_with(&settings)).unwrap();
         let database = Database::on(&server).await;
@@ -70,7 +70,7 @@ impl Pair {
     }
 }
 
-async fn is_in_recovery(conn: &mut sqlx::PgConnection) -> bool {
+async fn is_in_recovery(conn: &mut PgConnection) -> bool {
     let query = sqlx::query_scalar("SELECT pg_is_in_recovery()");
     query.fetch_one(conn).await.unwrap()
 }

@@ -66,7 +66,7 @@ async fn an_old_primary_that_lives_on_grants_and_commits() {
     new.assert_nothing_leaked(&new.pool(1).await).await;
 }
 
-/// Until everything that was acquired is back.
+/// A pool whose connections are all open, and idle.
 async fn with_idle(pool: PgPool, count: u32) -> PgPool {
     let all = (0..count).map(|_| pool.acquire());
     drop(futures_util::future::try_join_all(all).await.unwrap());
@@ -94,6 +94,27 @@ async fn each_idle_connection_to_a_silent_server_costs_one_call_its_timeout() {
     pair.standby.database.wait_until_held(1).await;
     guard.release().await.unwrap();
     let new = &pair.standby.database;
+    new.assert_nothing_leaked(&pool).await;
+}
+
+/// Where the old primary still answers, a pool can lead to it and to the new one at the same time.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pool_of_two_primaries_gives_no_session_lock_until_it_leads_to_one() {
+    let pair = Pair::start().await;
+    let proxy = Proxy::start_tcp(&pair.primary.database);
+    let pool = with_idle(proxy.pool(3).await, 3).await;
+    let new = &pair.standby.database;
+    proxy.set_target(new);
+    pair.promote().await;
+    for _ in 0..3 {
+        let refused = lock("leader").acquire(&pool).await.unwrap_err();
+        let is_of_two =
+            matches!(&refused, Error::Unsupported { what } if what.contains("one server"));
+        assert!(is_of_two, "{refused:?}");
+    }
+    let guard = lock("leader").acquire(&pool).await.unwrap();
+    new.wait_until_held(1).await;
+    guard.release().await.unwrap();
     new.assert_nothing_leaked(&pool).await;
 }
 
