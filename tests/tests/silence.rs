@@ -132,3 +132,25 @@ async fn a_verb_on_a_connection_of_the_callers_ends_too() {
     let pool = database.pool(1).await;
     database.assert_nothing_leaked(&pool).await;
 }
+
+/// Fails in the midst of a silence.
+fn fail(proxy: &Proxy) -> Result<(), Error> {
+    proxy.set_silent(true);
+    Err(Error::Database(sqlx::Error::WorkerCrashed))
+}
+
+#[advisory(key = lock(), tx)]
+async fn failing_on_pool(pool: &PgPool, proxy: &Proxy) -> Result<(), Error> {
+    let _ = tx;
+    fail(proxy)
+}
+
+#[tokio::test]
+async fn a_body_that_fails_is_not_kept_by_its_rollback() {
+    let database = Database::new().await;
+    let proxy = Proxy::start(&database).await;
+    let pool = proxy.pool(1).await;
+    assert_told("attribute on a pool", failing_on_pool(&pool, &proxy)).await;
+    proxy.set_silent(false);
+    database.assert_nothing_leaked(&pool).await;
+}
