@@ -395,6 +395,23 @@ async fn an_interval_of_zero_is_not_a_loss() {
     database.assert_nothing_leaked(&pool).await;
 }
 
+/// The runtime of a thread that works on reads nothing meanwhile, the answer to a question neither.
+#[tokio::test]
+#[ignore = "fails: an answer that nobody has read counts as one that has not come"]
+async fn looks_without_an_await_between_them_are_no_loss() {
+    let database = Database::new().await;
+    let pool = database.pool(1).await;
+    let interval = Duration::from_millis(100);
+    let lock = AdvisoryLock::new("leader").probing(interval);
+    let guard = lock.acquire(&pool).await.unwrap();
+    let started = Instant::now();
+    while started.elapsed() < interval + Duration::from_secs(2) {
+        assert!(!guard.is_lost(), "after {:?}", started.elapsed());
+        std::thread::sleep(interval);
+    }
+    guard.release().await.unwrap();
+}
+
 #[advisory(key = "job", scope = session, timeout = 1)]
 async fn job(pool: &PgPool, work: impl Future<Output = ()>) -> Result<u32, Error> {
     work.await;
