@@ -162,7 +162,6 @@ async fn a_body_that_fails_is_not_kept_by_its_rollback() {
 }
 
 #[tokio::test]
-#[ignore = "fails: the rollback on a connection of the caller's has no bound"]
 async fn a_body_that_fails_on_a_connection_is_not_kept_by_its_rollback() {
     let database = Database::new().await;
     let proxy = Proxy::start(&database).await;
