@@ -21,8 +21,9 @@ use crate::{Error, LockExecutor};
 ///
 /// The number is the position in the write-ahead log of a record that is written for it, behind the number of the server's timeline,
 /// which grows with every failover. It grows across sessions, scopes, restarts and failovers to a physical standby, for all keys
-/// together. It needs no table and no rights. It begins anew where the data move to another cluster (`pg_upgrade`, a dump,
-/// logical replication). Before PostgreSQL 17 the record is safe only when the transaction is committed: if the server
+/// together, as long as each new primary has followed the last one or shares its archive: one that never saw the last promotion gives
+/// itself the same timeline. It needs no table and no rights. It begins anew where the data move to another cluster (`pg_upgrade`, a
+/// dump, logical replication). Before PostgreSQL 17 the record is safe only when the transaction is committed: if the server
 /// crashes and restarts, without a failover, within the second after the number was taken, one that is taken right after it may be
 /// smaller.
 ///

@@ -142,6 +142,9 @@ impl SessionGuard {
     }
 
     /// Whether the session is known to be gone. Looks at the socket, and at whether an answer is overdue, but waits for nothing.
+    ///
+    /// Not for a loop that never awaits: where the runtime has only one thread, it cannot read the answer meanwhile, which then
+    /// counts as one that has not come.
     pub fn is_lost(&self) -> bool {
         let mut state = self.state();
         let gone = match &mut *state {

@@ -237,7 +237,7 @@ impl AdvisoryLock {
     ///
     /// A body that runs beside a transaction (the attribute on a pool without `tx`) is asked every 500 ms, which also finds out
     /// that its connection was closed; the answer may take as long as here. So may the answer to any message of a verb, besides its
-    /// [`timeout`](Self::timeout).
+    /// [`timeout`](Self::timeout), but for the commit: what has become of it nobody else can say.
     ///
     /// If not set, 5 seconds.
     #[must_use]
