@@ -243,7 +243,8 @@ async fn an_old_refusal_is_not_a_new_one() {
     // In a transaction, which the refused wait has aborted; it says so, and not that the lock is held.
     let mut tx = conn.begin().await.unwrap();
     {
-        let dropped = AdvisoryLock::all(["held", "held too"]).timeout(Duration::from_millis(20));
+        // Long enough to be seen waiting on a busy machine.
+        let dropped = AdvisoryLock::all(["held", "held too"]).timeout(Duration::from_millis(500));
         let dropped = pin!(dropped.acquire_xact(&mut tx));
         let waits = pin!(database.wait_until_waiting(1));
         select(dropped, waits).await;
