@@ -137,6 +137,7 @@ async fn a_statement_timeout_that_meets_the_grant_leaves_nothing() {
                 Err(error) => assert_passed_on(verb, &error),
             }
         }
-        database.assert_nothing_leaked(&pool).await;
+        // By a pool without that timeout, which may meet any statement on a busy machine.
+        database.assert_nothing_leaked(&rival).await;
     }
 }
