@@ -10,18 +10,12 @@ pub(crate) fn tagged(tag: &str, message: &str) -> String {
     format!("/* {tag} */{message}")
 }
 
-/// Whether a row of `pg_stat_activity` shows the message with this tag; an expression.
-pub(super) fn is_tagged(tag: &str) -> String {
-    format!("pg_catalog.starts_with(a.query,'/* {tag} */')")
-}
-
 /// Cancels the message with this tag, if it still waits for an advisory lock. Returns whether it was found.
 pub(crate) async fn cancel(conn: &mut PgConnection, tag: &str) -> Result<bool, sqlx::Error> {
     let message = format!(
         "SELECT pg_catalog.pg_cancel_backend(a.pid) FROM pg_catalog.pg_stat_activity AS a \
-         WHERE {} AND a.state OPERATOR(pg_catalog.=) 'active' \
-         AND a.wait_event OPERATOR(pg_catalog.=) 'advisory'",
-        is_tagged(tag)
+         WHERE pg_catalog.starts_with(a.query,'/* {tag} */') AND a.state OPERATOR(pg_catalog.=) 'active' \
+         AND a.wait_event OPERATOR(pg_catalog.=) 'advisory'"
     );
     let cancelled = conn
         .fetch_all(sqlx::raw_sql(AssertSqlSafe(message)))
