@@ -234,8 +234,6 @@ fn is_timeout(error: &Error) -> bool {
     match error {
         Error::Lost { .. } | Error::Database(sqlx::Error::PoolTimedOut) => true,
         Error::Database(sqlx::Error::Io(error)) => error.kind() == ErrorKind::TimedOut,
-        // It should be the loss that follows: see `known`.
-        Error::Database(sqlx::Error::Database(error)) => error.code().as_deref() == Some("55P03"),
         _ => false,
     }
 }
