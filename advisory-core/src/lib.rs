@@ -103,6 +103,7 @@ mod key;
 pub mod known;
 mod lock;
 mod mark;
+pub mod monitor;
 mod name;
 mod namespace;
 mod observe;
@@ -131,7 +132,7 @@ pub use function::{
 };
 pub use guard::SessionGuard;
 pub use key::Key;
-pub use lock::{AdvisoryLock, Isolation};
+pub use lock::{AdvisoryLock, Isolation, Mode};
 pub use parse::ParseKeyError;
 pub use scheme::KeyScheme;
 pub use skipped::Skipped;

@@ -81,10 +81,22 @@ impl Keys {
 }
 
 /// Whom a holder keeps out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Mode {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Mode {
+    /// Everybody (`ExclusiveLock` in `pg_locks`).
     Exclusive,
+    /// Those who want it exclusively (`ShareLock`); see [`AdvisoryLock::shared`].
     Shared,
+}
+
+/// Writes `exclusive` or `shared`.
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Exclusive => "exclusive",
+            Self::Shared => "shared",
+        })
+    }
 }
 
 impl AdvisoryLock {
@@ -267,7 +279,8 @@ impl AdvisoryLock {
         Self { keys, ..self }
     }
 
-    pub(crate) fn mode(&self) -> Mode {
+    /// Whether it is to be held alone.
+    pub fn mode(&self) -> Mode {
         self.mode
     }
 

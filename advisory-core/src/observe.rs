@@ -6,7 +6,6 @@ use std::time::Instant;
 use tracing::field::Empty;
 use tracing::{Instrument as _, Span, debug_span};
 
-use crate::lock::Mode;
 use crate::{AdvisoryLock, Error};
 
 /// Runs an acquire inside its span, and writes down how it ended.
@@ -42,10 +41,6 @@ pub(crate) fn warn_of_old_snapshot(lock: &AdvisoryLock, isolation: &str) {
 }
 
 fn span(lock: &AdvisoryLock, scope: &'static str) -> Span {
-    let mode = match lock.mode() {
-        Mode::Exclusive => "exclusive",
-        Mode::Shared => "shared",
-    };
     let first = lock.keys().first().map(tracing::field::display);
     debug_span!(
         "advisory_lock",
@@ -53,7 +48,7 @@ fn span(lock: &AdvisoryLock, scope: &'static str) -> Span {
         lock.key = first,
         lock.keys = lock.keys().len(),
         lock.scope = scope,
-        lock.mode = mode,
+        lock.mode = %lock.mode(),
         lock.outcome = Empty,
         lock.wait_ms = Empty,
     )

@@ -24,7 +24,7 @@ pub(crate) fn message(lock: &AdvisoryLock) -> String {
         )
     };
     format!(
-        "SELECT DISTINCT l.pid,CASE WHEN a.application_name OPERATOR(pg_catalog.<>) '' THEN a.application_name END AS application,\
+        "SELECT DISTINCT COALESCE(l.pid,0) AS pid,CASE WHEN a.application_name OPERATOR(pg_catalog.<>) '' THEN a.application_name END AS application,\
          pg_catalog.date_part('epoch',pg_catalog.statement_timestamp() OPERATOR(pg_catalog.-) a.xact_start) AS since \
          FROM ROWS FROM(pg_catalog.unnest({classid}::pg_catalog.oid[]),pg_catalog.unnest({objid}::pg_catalog.oid[]),\
          pg_catalog.unnest({objsubid}::pg_catalog.int2[])) AS k(classid,objid,objsubid) \
@@ -34,8 +34,8 @@ pub(crate) fn message(lock: &AdvisoryLock) -> String {
          LEFT JOIN pg_catalog.pg_stat_activity AS a ON a.pid OPERATOR(pg_catalog.=) l.pid \
          WHERE l.locktype OPERATOR(pg_catalog.=) 'advisory' AND l.granted \
          AND d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database() \
-         AND l.pid OPERATOR(pg_catalog.<>) pg_catalog.pg_backend_pid() \
-         ORDER BY l.pid LIMIT {MOST}",
+         AND COALESCE(l.pid,0) OPERATOR(pg_catalog.<>) pg_catalog.pg_backend_pid() \
+         ORDER BY pid LIMIT {MOST}",
         classid = columns(|(classid, _, _)| classid.into()),
         objid = columns(|(_, objid, _)| objid.into()),
         objsubid = columns(|(_, _, objsubid)| objsubid.into()),

@@ -38,6 +38,7 @@ pub(crate) mod function;
 pub(crate) mod holder;
 mod literal;
 pub(crate) mod message;
+pub(crate) mod monitor;
 pub(crate) mod session;
 pub(crate) mod state;
 mod timeout;

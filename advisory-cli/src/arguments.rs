@@ -1,0 +1,20 @@
+//! What may be said on the command line.
+
+use clap::{Parser, Subcommand};
+
+use crate::exit::EXIT_CODES;
+use crate::server::Server;
+
+/// See who holds PostgreSQL advisory locks and who waits for them, and run commands under them.
+#[derive(Parser)]
+#[command(version, after_help = EXIT_CODES, max_term_width = 100, disable_help_subcommand = true)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) server: Server,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// One variant, one room.
+#[derive(Subcommand)]
+pub(crate) enum Command {}

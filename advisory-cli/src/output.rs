@@ -1,0 +1,58 @@
+//! Standard output: tables, colours, JSON.
+
+use std::fmt::Display;
+use std::io::{ErrorKind, IsTerminal as _, Write as _, stdout};
+
+use anstream::{AutoStream, ColorChoice};
+use comfy_table::{ContentArrangement, Table, presets};
+use serde::Serialize;
+
+use crate::exit::{Code, Failure};
+
+/// Writes a line, without its colours where they are not wanted.
+pub(crate) fn line(text: impl Display) -> Result<(), Failure> {
+    written(writeln!(anstream::stdout(), "{text}"))
+}
+
+/// Writes a value as JSON.
+pub(crate) fn json(value: &impl Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(value)
+        .map_err(|error| Failure::new(Code::Failure, format!("cannot write JSON: {error}")))?;
+    line(text)
+}
+
+/// A table without rules, whose columns make the best of a terminal and are as wide as they like elsewhere.
+pub(crate) fn table() -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    if stdout().is_terminal() {
+        table.set_content_arrangement(ContentArrangement::Dynamic);
+    }
+    if is_coloured() {
+        table.enforce_styling();
+    } else {
+        table.force_no_tty();
+    }
+    table
+}
+
+/// Whether standard output takes colours: a terminal, unless `NO_COLOR` or its like say otherwise.
+pub(crate) fn is_coloured() -> bool {
+    AutoStream::choice(&stdout()) != ColorChoice::Never
+}
+
+/// Whether somebody looks at the output as it comes.
+pub(crate) fn is_terminal() -> bool {
+    stdout().is_terminal()
+}
+
+/// A reader that has seen enough, such as `head`, is no fault.
+fn written(result: std::io::Result<()>) -> Result<(), Failure> {
+    result.map_err(|error| match error.kind() {
+        ErrorKind::BrokenPipe => Failure::silent(),
+        _ => Failure::new(
+            Code::Failure,
+            format!("cannot write to standard output: {error}"),
+        ),
+    })
+}

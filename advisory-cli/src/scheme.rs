@@ -1,0 +1,56 @@
+//! The schemes of `--key-scheme`.
+
+use advisory_core::scheme::{self, System};
+
+/// Finds a scheme by its own name or by that of its system, in any spelling: `DjangoPglock`, `django-pglock`.
+pub(crate) fn parse(text: &str) -> Result<&'static System, String> {
+    let wanted = letters(text);
+    let found = scheme::systems().find(|system| {
+        [system.scheme, system.label]
+            .iter()
+            .any(|name| letters(name) == wanted)
+    });
+    found.ok_or_else(|| {
+        let names: Vec<_> = scheme::systems().map(|system| system.scheme).collect();
+        format!("expected one of {}", names.join(", "))
+    })
+}
+
+fn letters(text: &str) -> String {
+    text.chars()
+        .filter(char::is_ascii_alphanumeric)
+        .map(|letter| letter.to_ascii_lowercase())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scheme_goes_by_its_own_name_and_by_its_systems() {
+        for text in [
+            "DjangoPglock",
+            "django-pglock",
+            "django_pglock",
+            "DJANGOPGLOCK",
+        ] {
+            assert_eq!(parse(text).unwrap().scheme, "DjangoPglock", "{text}");
+        }
+    }
+
+    #[test]
+    fn no_two_schemes_share_a_spelling() {
+        for system in scheme::systems() {
+            assert_eq!(parse(system.scheme).unwrap().scheme, system.scheme);
+            assert_eq!(parse(system.label).unwrap().scheme, system.scheme);
+        }
+    }
+
+    #[test]
+    fn an_unknown_scheme_brings_the_list() {
+        let error = parse("sha3").unwrap_err();
+        assert!(error.starts_with("expected one of Sha1, "), "{error}");
+        assert!(error.contains("DjangoPglock"), "{error}");
+    }
+}

@@ -1,0 +1,45 @@
+//! Which lock a command is about.
+
+use advisory_core::scheme::System;
+use advisory_core::{AdvisoryLock, Key};
+use clap::Args;
+
+use crate::exit::{Code, Failure};
+use crate::scheme;
+
+/// A lock by name, or by key.
+#[derive(Args, Clone)]
+pub(crate) struct Target {
+    /// The name of the lock, hashed by the scheme.
+    name: String,
+    /// How the name becomes a key: that of the system whose lock it is, such as `django-pglock`.
+    #[arg(long, value_name = "SCHEME", value_parser = scheme::parse, default_value = "Sha1", conflicts_with = "key")]
+    key_scheme: &'static System,
+    /// NAME is the key itself: `42`, `-42`, `0x1f` or `1,7`.
+    #[arg(long, short)]
+    key: bool,
+}
+
+impl Target {
+    pub(crate) fn lock(&self) -> Result<AdvisoryLock, Failure> {
+        if self.key {
+            return self.parsed().map(AdvisoryLock::new);
+        }
+        match self.key_scheme.key(&self.name) {
+            Some(_) => Ok(AdvisoryLock::with_scheme(&*self.name, self.key_scheme)),
+            None => Err(Failure::new(
+                Code::Usage,
+                format!(
+                    "{} does not take the name `{}`: it {}",
+                    self.key_scheme.label, self.name, self.key_scheme.caveat
+                ),
+            )),
+        }
+    }
+
+    fn parsed(&self) -> Result<Key, Failure> {
+        self.name
+            .parse()
+            .map_err(|error| Failure::new(Code::Usage, error))
+    }
+}
