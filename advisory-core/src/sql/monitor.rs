@@ -67,7 +67,8 @@ fn message(which: Which) -> String {
         Which::ThisDatabase | Which::AllDatabases => None,
     };
     let text = sqlx::query!(
-        r#"SELECT l.classid::pg_catalog.int8 AS "classid!",l.objid::pg_catalog.int8 AS "objid!",l.objsubid AS "objsubid!",
+        r#"WITH k AS MATERIALIZED(SELECT k.* FROM pg_catalog.pg_locks AS k)
+           SELECT l.classid::pg_catalog.int8 AS "classid!",l.objid::pg_catalog.int8 AS "objid!",l.objsubid AS "objsubid!",
            l.mode OPERATOR(pg_catalog.=) 'ShareLock' AS "is_shared!",l.granted AS "granted!",
            COALESCE(l.pid,0) AS "pid!",d.datname::pg_catalog.text AS "database!",
            CASE WHEN l.granted THEN '{}'::pg_catalog.int4[] ELSE pg_catalog.pg_blocking_pids(l.pid) END AS "blocked_by!",
@@ -80,10 +81,12 @@ fn message(which: Which) -> String {
            CASE WHEN a.client_port OPERATOR(pg_catalog.=) -1 THEN 'local' ELSE pg_catalog.host(a.client_addr) END AS client,
            a.state AS "state?",p.gid AS "prepared?",
            CASE WHEN a.query OPERATOR(pg_catalog.<>) '<insufficient privilege>' THEN a.query END AS query
-           FROM pg_catalog.pg_locks AS l JOIN pg_catalog.pg_database AS d ON d.oid OPERATOR(pg_catalog.=) l.database
+           FROM k AS l JOIN pg_catalog.pg_database AS d ON d.oid OPERATOR(pg_catalog.=) l.database
            LEFT JOIN pg_catalog.pg_stat_activity AS a ON a.pid OPERATOR(pg_catalog.=) l.pid
-           LEFT JOIN pg_catalog.pg_prepared_xacts AS p ON l.pid IS NULL
-             AND l.virtualtransaction OPERATOR(pg_catalog.=) pg_catalog.concat('-1/',p.transaction)
+           LEFT JOIN pg_catalog.pg_prepared_xacts AS p ON l.pid IS NULL AND EXISTS(SELECT FROM k AS x
+             WHERE x.pid IS NULL AND x.locktype OPERATOR(pg_catalog.=) 'transactionid'
+             AND x.transactionid OPERATOR(pg_catalog.=) p.transaction
+             AND x.virtualtransaction OPERATOR(pg_catalog.=) l.virtualtransaction)
            WHERE l.locktype OPERATOR(pg_catalog.=) 'advisory'
              AND ($1::pg_catalog.bool OR d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database())
              AND ($2::pg_catalog.oid IS NULL OR l.classid OPERATOR(pg_catalog.=) $2::pg_catalog.oid)
