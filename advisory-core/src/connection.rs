@@ -9,6 +9,7 @@ use sqlx_core::transaction::TransactionManager as _;
 use crate::abandon::poll_once;
 use crate::executor::ready;
 use crate::fitness::check_lock_on;
+use crate::metric::Hold;
 use crate::observe::observe;
 use crate::patience::answer;
 use crate::sql::{backend, holder, message, state};
@@ -27,14 +28,14 @@ pub struct ConnectionScope<'c, C: AsMut<PgConnection>> {
     state: State,
 }
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 enum State {
     /// Nothing of ours is open: the transaction is the caller's, or has ended.
     Nothing,
     /// The message that opens a transaction has been sent, and not been answered.
     Opening,
     /// A transaction of ours is open, and sqlx counts it.
-    Open,
+    Open { _hold: Hold },
 }
 
 impl<'c, C: AsMut<PgConnection> + Send> ConnectionScope<'c, C> {
@@ -87,7 +88,7 @@ impl<'c, C: AsMut<PgConnection> + Send> ConnectionScope<'c, C> {
         &mut self,
         body: F,
     ) -> impl Future<Output = Result<F::Output, Error>> {
-        let ours = self.state == State::Open;
+        let ours = matches!(self.state, State::Open { .. });
         let (lock, conn) = (&self.lock, self.conn.as_mut());
         let lost = async move {
             if ours {
@@ -101,7 +102,7 @@ impl<'c, C: AsMut<PgConnection> + Send> ConnectionScope<'c, C> {
 
     /// Commits or rolls back, if the transaction is ours.
     pub async fn finish(mut self, commit: bool) -> Result<(), Error> {
-        if self.state == State::Open {
+        if matches!(self.state, State::Open { .. }) {
             if commit {
                 PgTransactionManager::commit(self.conn.as_mut()).await?;
             } else {
@@ -176,7 +177,9 @@ impl<'c, C: AsMut<PgConnection> + Send> ConnectionScope<'c, C> {
         let begun = self.conn.as_mut().begin_with(AssertSqlSafe(message)).await;
         // The message opens a transaction or leaves nothing behind: see `message::begin_and_lock`.
         self.state = if begun.is_ok() {
-            State::Open
+            State::Open {
+                _hold: Hold::start("xact"),
+            }
         } else {
             State::Nothing
         };
@@ -200,7 +203,7 @@ impl<C: AsMut<PgConnection>> Drop for ConnectionScope<'_, C> {
             // sqlx counts no transaction yet and would not roll back. This message follows the first one at once, and is
             // answered after it: behind a wait for the lock, too.
             State::Opening => drop(poll_once(conn.begin_with("ROLLBACK"))),
-            State::Open => {
+            State::Open { .. } => {
                 PgTransactionManager::start_rollback(conn);
                 let _ = poll_once(conn.ping());
             }

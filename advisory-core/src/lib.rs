@@ -101,8 +101,10 @@ pub mod hygiene;
 mod key;
 #[cfg(feature = "interop")]
 pub mod known;
+mod label;
 mod lock;
 mod mark;
+mod metric;
 pub mod monitor;
 mod name;
 mod namespace;
@@ -133,6 +135,8 @@ pub use function::{
 pub use guard::SessionGuard;
 pub use key::Key;
 pub use lock::{AdvisoryLock, Isolation, Mode};
+#[cfg(feature = "metrics")]
+pub use metric::describe_metrics;
 pub use parse::ParseKeyError;
 pub use scheme::KeyScheme;
 pub use skipped::Skipped;

@@ -25,7 +25,7 @@ use sqlx::postgres::PgExecutor;
 
 use crate::sql::monitor::{self, Which};
 use crate::sql::state;
-use crate::{Error, Key, Mode};
+use crate::{Error, Key, Mode, label};
 
 /// An advisory lock that a session holds or waits for: a row of `pg_locks`, and what `pg_stat_activity` knows about the session.
 ///
@@ -66,6 +66,16 @@ pub struct LockStatus {
     pub query: Option<String>,
     /// The identifier of the prepared transaction that holds the lock; it ends with `ROLLBACK PREPARED` or `COMMIT PREPARED`.
     pub prepared: Option<String>,
+}
+
+impl LockStatus {
+    /// The name under which the session says that it holds a lock: see [`AdvisoryLock::tag_session`](crate::AdvisoryLock::tag_session).
+    /// It ends with `…` if there was no room for all of it.
+    ///
+    /// Any session can say anything here; whether it is the name of this [`key`](Self::key), its scheme has to say.
+    pub fn tag(&self) -> Option<String> {
+        label::read(self.application.as_deref()?)
+    }
 }
 
 /// All advisory locks of this database, held and waited for: by key, holders first, the longest first.

@@ -1,4 +1,4 @@
-//! Every acquire is a span.
+//! Every acquire is a span, and counted.
 
 use std::future::Future;
 use std::time::Instant;
@@ -6,7 +6,7 @@ use std::time::Instant;
 use tracing::field::Empty;
 use tracing::{Instrument as _, Span, debug_span};
 
-use crate::{AdvisoryLock, Error};
+use crate::{AdvisoryLock, Error, metric};
 
 /// Runs an acquire inside its span, and writes down how it ended.
 ///
@@ -18,12 +18,10 @@ pub(crate) fn observe<T>(
     acquired: impl FnOnce(&T) -> bool,
 ) -> impl Future<Output = Result<T, Error>> {
     let acquire = Box::pin(acquire);
-    let span = span(lock, scope);
+    let observation = Observation::start(lock, scope);
     async move {
-        let started = Instant::now();
-        let result = acquire.instrument(span.clone()).await;
-        span.record("lock.outcome", outcome(result.as_ref().map(acquired)));
-        span.record("lock.wait_ms", started.elapsed().as_secs_f64() * 1000.0);
+        let result = acquire.instrument(observation.span.clone()).await;
+        observation.end(outcome(result.as_ref().map(acquired)));
         result
     }
 }
@@ -40,6 +38,39 @@ pub(crate) fn warn_of_old_snapshot(lock: &AdvisoryLock, isolation: &str) {
     }
 }
 
+/// Written down when it is dropped.
+struct Observation {
+    span: Span,
+    scope: &'static str,
+    started: Instant,
+    outcome: &'static str,
+}
+
+impl Observation {
+    fn start(lock: &AdvisoryLock, scope: &'static str) -> Self {
+        Self {
+            span: span(lock, scope),
+            scope,
+            started: Instant::now(),
+            outcome: "dropped",
+        }
+    }
+
+    fn end(mut self, outcome: &'static str) {
+        self.outcome = outcome;
+    }
+}
+
+impl Drop for Observation {
+    fn drop(&mut self) {
+        let waited = self.started.elapsed();
+        self.span.record("lock.outcome", self.outcome);
+        self.span
+            .record("lock.wait_ms", waited.as_secs_f64() * 1000.0);
+        metric::acquire(self.scope, self.outcome, waited);
+    }
+}
+
 fn span(lock: &AdvisoryLock, scope: &'static str) -> Span {
     let first = lock.keys().first().map(tracing::field::display);
     debug_span!(
@@ -48,7 +79,7 @@ fn span(lock: &AdvisoryLock, scope: &'static str) -> Span {
         lock.key = first,
         lock.keys = lock.keys().len(),
         lock.scope = scope,
-        lock.mode = %lock.mode(),
+        lock.mode = lock.mode().name(),
         lock.outcome = Empty,
         lock.wait_ms = Empty,
     )

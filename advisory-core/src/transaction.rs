@@ -5,6 +5,7 @@ use sqlx::postgres::{PgPool, PgTransactionManager};
 use sqlx_core::transaction::TransactionManager as _;
 
 use crate::abandon::{CloseOnDrop, SettleOnDrop, close, in_time, settle};
+use crate::metric::Hold;
 use crate::observe::observe;
 use crate::open::open;
 use crate::pool::refusal;
@@ -118,11 +119,14 @@ impl AdvisoryLock {
 
 /// A transaction opened here. It is rolled back when it is dropped, whatever its connection is busy with.
 #[derive(Debug)]
-pub(crate) struct OwnTransaction(Option<PgTransaction<'static>>);
+pub(crate) struct OwnTransaction {
+    transaction: Option<PgTransaction<'static>>,
+    hold: Option<Hold>,
+}
 
 impl OwnTransaction {
     pub(crate) async fn begin(lock: &AdvisoryLock, pool: &PgPool) -> Result<Self, Error> {
-        Ok(Self::new(begin(lock, pool).await?))
+        Ok(Self::holding(begin(lock, pool).await?))
     }
 
     pub(crate) async fn try_begin(
@@ -130,16 +134,16 @@ impl OwnTransaction {
         pool: &PgPool,
         wait: Wait,
     ) -> Result<Option<Self>, Error> {
-        Ok(try_begin(lock, pool, wait).await?.map(Self::new))
+        Ok(try_begin(lock, pool, wait).await?.map(Self::holding))
     }
 
     pub(crate) fn get(&mut self) -> &mut PgTransaction<'static> {
-        self.0.as_mut().expect(TAKEN)
+        self.transaction.as_mut().expect(TAKEN)
     }
 
     /// Commits, or rolls back.
     pub(crate) async fn finish(mut self, commit: bool) -> Result<(), Error> {
-        let transaction = self.0.take().expect(TAKEN);
+        let transaction = self.transaction.take().expect(TAKEN);
         if commit {
             return Ok(SettleOnDrop::new(Box::pin(end_by_commit(transaction))).await?);
         }
@@ -160,12 +164,22 @@ impl OwnTransaction {
     }
 
     pub(crate) fn new(transaction: PgTransaction<'static>) -> Self {
-        Self(Some(transaction))
+        Self {
+            transaction: Some(transaction),
+            hold: None,
+        }
+    }
+
+    /// For as long as the lock is held, not just until it is handed on.
+    fn holding(transaction: PgTransaction<'static>) -> Self {
+        let mut held = Self::new(transaction);
+        held.hold = Some(Hold::start("xact"));
+        held
     }
 
     /// The transaction, in the hands of sqlx.
     pub(crate) fn into_inner(mut self) -> PgTransaction<'static> {
-        self.0.take().expect(TAKEN)
+        self.transaction.take().expect(TAKEN)
     }
 }
 
@@ -197,7 +211,7 @@ const TAKEN: &str = "BUG: the transaction was taken before its end";
 
 impl Drop for OwnTransaction {
     fn drop(&mut self) {
-        if let Some(transaction) = self.0.take() {
+        if let Some(transaction) = self.transaction.take() {
             settle(Box::pin(end_by_rollback(transaction)));
         }
     }

@@ -13,6 +13,7 @@ use tokio::task::coop::unconstrained;
 use tokio::time::Instant;
 
 use crate::abandon::in_context;
+use crate::metric::Hold;
 use crate::patience::patience;
 use crate::sql::state;
 
@@ -31,6 +32,7 @@ pub(crate) struct Vigil {
     /// When the server was asked for one; `None` if it has answered.
     asked: Option<Instant>,
     watchers: Arc<Watchers>,
+    _hold: Hold,
 }
 
 /// What a look at the session has shown.
@@ -48,6 +50,7 @@ impl Vigil {
             heard: Instant::now(),
             asked: None,
             watchers: Arc::default(),
+            _hold: Hold::start("session"),
         }
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use advisory_core::monitor::{self, LockStatus};
 use advisory_core::{AdvisoryLock, Error, Key, Mode, lock, lock_shared};
 use advisory_tests::{Database, Proxy, Server};
+use sqlx::postgres::{PgPool, PgPoolOptions};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, PgConnection};
 
 async fn pid(conn: &mut PgConnection) -> i32 {
@@ -275,6 +276,46 @@ async fn names_of_somebody_elses_do_not_get_into_the_question() {
     assert_eq!(only(monitor::holders(&mut conn, 1).await.unwrap()).pid, own);
     conn.execute("SET search_path = pg_catalog").await.unwrap();
     assert_eq!(pid(&mut conn).await, own);
+}
+
+/// What the one connection of a pool is called.
+async fn application(pool: &PgPool) -> String {
+    let name = sqlx::query_scalar("SELECT current_setting('application_name')");
+    name.fetch_one(pool).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_session_says_what_it_holds_if_it_is_told_to_and_only_then() {
+    let database = Database::new().await;
+    let watcher = database.pool(1).await;
+    let long = "x".repeat(80);
+    for own in ["", "billing"] {
+        let options = database.options().application_name(own);
+        let pool = PgPoolOptions::new().max_connections(1);
+        let pool = pool.connect_with(options).await.unwrap();
+        for name in ["sync(4)", "it's \\ 100 % ü", &long] {
+            let lock = AdvisoryLock::new(name);
+            let tagged = lock.clone().tag_session();
+            for lock in [tagged.clone(), tagged.timeout(Duration::ZERO)] {
+                let guard = lock.acquire(&pool).await.unwrap();
+                let held = only(monitor::holders(&watcher, name).await.unwrap());
+                let tag = held.tag().unwrap();
+                match tag.strip_suffix('…') {
+                    Some(start) => assert!(start.len() > 40 && name.starts_with(start)),
+                    None => assert_eq!(tag, name),
+                }
+                let called = held.application.unwrap();
+                assert!(called.starts_with(own) || tag.ends_with('…'), "{called}");
+                guard.release().await.unwrap();
+                assert_eq!(application(&pool).await, own);
+            }
+            let guard = lock.acquire(&pool).await.unwrap();
+            let held = only(monitor::holders(&watcher, name).await.unwrap());
+            assert_eq!(held.tag(), None);
+            assert_eq!(held.application.unwrap_or_default(), own);
+            guard.release().await.unwrap();
+        }
+    }
 }
 
 #[tokio::test]

@@ -120,9 +120,10 @@ fn status(row: &PgRow) -> Result<LockStatus, sqlx::Error> {
     };
     Ok(LockStatus {
         key: key(row)?,
-        mode: match row.try_get("is_shared!")? {
-            true => Mode::Shared,
-            false => Mode::Exclusive,
+        mode: if row.try_get("is_shared!")? {
+            Mode::Shared
+        } else {
+            Mode::Exclusive
         },
         granted: row.try_get("granted!")?,
         pid: row.try_get("pid!")?,

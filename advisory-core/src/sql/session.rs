@@ -4,17 +4,32 @@ use std::fmt::Write as _;
 
 use super::literal::{Calls, Function};
 use super::message::{ACQUIRED, PRELUDE, if_acquired, wait_alone};
-use crate::AdvisoryLock;
 use crate::wait::Wait;
+use crate::{AdvisoryLock, label};
 
 /// Settings of a session that holds a lock. Each is kept in a setting of our own and put back when the lock is released.
 ///
 /// A session that holds a lock is idle by design, so `idle_session_timeout` must not end it; and it looks whether its client is
 /// there, also in the middle of a statement.
-const SETTINGS: [(&str, &str); 2] = [
-    ("idle_session_timeout", "'0'"),
-    ("client_connection_check_interval", check_interval!()),
-];
+fn changes(lock: &AdvisoryLock) -> Vec<(&'static str, String)> {
+    let mut changes = vec![
+        ("idle_session_timeout", "'0'".to_owned()),
+        (
+            "client_connection_check_interval",
+            check_interval!().to_owned(),
+        ),
+    ];
+    if let Some(name) = lock.session_name() {
+        let label = label::write(name);
+        let own = format!(
+            "pg_catalog.left(pg_catalog.current_setting('application_name'),{})",
+            label::room_before(&label)
+        );
+        let whole = format!("pg_catalog.ltrim(pg_catalog.concat({own},' {label}'))");
+        changes.push(("application_name", whole));
+    }
+    changes
+}
 
 /// Waits for the lock and gives it to the session. One row whose first column is true.
 ///
@@ -22,7 +37,11 @@ const SETTINGS: [(&str, &str); 2] = [
 /// there is nothing left to wait for. A session lock whose wait fails may have been granted all the same; a transaction lock
 /// is gone with its transaction. So a timeout leaves nothing behind.
 pub(crate) fn lock(lock: &AdvisoryLock, wait: Wait) -> String {
-    let mut message = format!("{PRELUDE};SELECT {};{}", settings(), wait_alone(lock, wait));
+    let mut message = format!(
+        "{PRELUDE};SELECT {};{}",
+        settings(lock),
+        wait_alone(lock, wait)
+    );
     if let Some(call) = Function::Lock.call(lock) {
         let _ = write!(message, ";SELECT true,{call}");
         return message;
@@ -39,7 +58,7 @@ pub(crate) fn try_lock(lock: &AdvisoryLock) -> String {
     if let Some(call) = Function::TryLock.call(lock) {
         return format!(
             "{PRELUDE};SELECT CASE WHEN {call} THEN ({}) IS NOT NULL ELSE false END",
-            settings()
+            settings(lock)
         );
     }
     // Transaction locks first: if some key is not to be had, the others are gone with the implicit transaction.
@@ -48,7 +67,7 @@ pub(crate) fn try_lock(lock: &AdvisoryLock) -> String {
         "{PRELUDE};SELECT pg_catalog.set_config('advisory.acquired',({tried})::pg_catalog.text,true)"
     );
     if_acquired(&mut message, Function::Lock, lock);
-    let settings = settings();
+    let settings = settings(lock);
     let _ = write!(
         message,
         ";SELECT CASE WHEN {ACQUIRED} THEN ({settings}) IS NOT NULL ELSE false END"
@@ -90,28 +109,28 @@ pub(crate) const ROLLBACK: &str = "ROLLBACK";
 /// Releases the lock. One row: whether every key was held, and whether a transaction is open.
 pub(crate) fn unlock(lock: &AdvisoryLock) -> String {
     let released = Function::Unlock.all(lock);
-    let restored = SETTINGS.map(|(name, _)| {
+    let restored = changes(lock).into_iter().map(|(name, _)| {
         // Empty if the session was reset meanwhile; then there is nothing to put back.
         let kept = format!("pg_catalog.current_setting('advisory.{name}',true)");
         format!(
-            "pg_catalog.set_config('{name}',CASE WHEN {kept} OPERATOR(pg_catalog.<>) '' THEN {kept} \
-             ELSE pg_catalog.current_setting('{name}') END,false)"
+            "pg_catalog.set_config('{name}',CASE WHEN {kept} OPERATOR(pg_catalog.<>) '' \
+             THEN pg_catalog.substr({kept},2) ELSE pg_catalog.current_setting('{name}') END,false)"
         )
     });
     format!(
         concat!("SELECT {},", in_transaction!(), ",{}"),
         released,
-        restored.join(",")
+        restored.collect::<Vec<_>>().join(",")
     )
 }
 
-fn settings() -> String {
-    SETTINGS
-        .map(|(name, value)| {
-            format!(
-                "pg_catalog.set_config('advisory.{name}',pg_catalog.current_setting('{name}'),false),\
-                 pg_catalog.set_config('{name}',{value},false)"
-            )
-        })
-        .join(",")
+fn settings(lock: &AdvisoryLock) -> String {
+    let set = changes(lock).into_iter().map(|(name, value)| {
+        // The sign tells an empty value from none.
+        format!(
+            "pg_catalog.set_config('advisory.{name}',pg_catalog.concat('=',pg_catalog.current_setting('{name}')),false),\
+             pg_catalog.set_config('{name}',{value},false)"
+        )
+    });
+    set.collect::<Vec<_>>().join(",")
 }
