@@ -2,7 +2,7 @@
 //!
 //! Everything here looks at `pg_locks` and `pg_stat_activity` and locks nothing. It takes any executor, a pool too; a role needs no
 //! rights for it. What PostgreSQL hides from a role that is neither the other session's, nor a member of `pg_read_all_stats`, is
-//! `None`: [`client`](LockStatus::client), [`state`](LockStatus::state), [`query`](LockStatus::query) and the times of a holder.
+//! `None`: [`client`](LockStatus::client), [`state`](LockStatus::state), [`wait_event`](LockStatus::wait_event), [`query`](LockStatus::query) and the times of a holder.
 //!
 //! ```no_run
 //! use advisory_core::{Error, monitor};
@@ -62,6 +62,9 @@ pub struct LockStatus {
     pub client: Option<String>,
     /// `active`, `idle`, `idle in transaction` …, as in `pg_stat_activity`.
     pub state: Option<String>,
+    /// What it waits for: `Lock: advisory`, or, where it holds the lock, what keeps it: `Lock: transactionid` is a row that somebody
+    /// else has written, `Client: ClientRead` the client.
+    pub wait_event: Option<String>,
     /// The statement that it runs, or the last one it ran.
     pub query: Option<String>,
     /// The identifier of the prepared transaction that holds the lock; it ends with `ROLLBACK PREPARED` or `COMMIT PREPARED`.

@@ -78,6 +78,7 @@ async fn holders_and_waiters_are_told_with_what_is_known_of_them() {
     assert_eq!((waits.mode, waits.granted), (Mode::Exclusive, false));
     assert_eq!(waits.blocked_by, [holder_pid]);
     assert_eq!(waits.state.as_deref(), Some("active"));
+    assert_eq!(waits.wait_event.as_deref(), Some("Lock: advisory"));
     assert!(waits.query.unwrap().contains("pg_advisory_xact_lock"));
 
     holder.execute("COMMIT").await.unwrap();

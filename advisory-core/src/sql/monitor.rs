@@ -79,7 +79,7 @@ fn message(which: Which) -> String {
            CASE WHEN a.application_name OPERATOR(pg_catalog.<>) '' THEN a.application_name END AS application,
            COALESCE(p.owner,a.usename)::pg_catalog.text AS "user?",
            CASE WHEN a.client_port OPERATOR(pg_catalog.=) -1 THEN 'local' ELSE pg_catalog.host(a.client_addr) END AS client,
-           a.state AS "state?",p.gid AS "prepared?",
+           a.state AS "state?",a.wait_event_type OPERATOR(pg_catalog.||) ': ' OPERATOR(pg_catalog.||) a.wait_event AS wait_event,p.gid AS "prepared?",
            CASE WHEN a.query OPERATOR(pg_catalog.<>) '<insufficient privilege>' THEN a.query END AS query
            FROM k AS l JOIN pg_catalog.pg_database AS d ON d.oid OPERATOR(pg_catalog.=) l.database
            LEFT JOIN pg_catalog.pg_stat_activity AS a ON a.pid OPERATOR(pg_catalog.=) l.pid
@@ -136,6 +136,7 @@ fn status(row: &PgRow) -> Result<LockStatus, sqlx::Error> {
         user: row.try_get("user?")?,
         client: row.try_get("client")?,
         state: row.try_get("state?")?,
+        wait_event: row.try_get("wait_event")?,
         prepared: row.try_get("prepared?")?,
         query: row.try_get("query")?,
     })
