@@ -17,4 +17,20 @@ pub(crate) struct Arguments {
 
 /// One variant, one room.
 #[derive(Subcommand)]
-pub(crate) enum Command {}
+pub(crate) enum Command {
+    Ls(crate::ls::Ls),
+    Tree(crate::tree::Tree),
+    Key(crate::key::KeyArgs),
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::Arguments;
+
+    #[test]
+    fn every_argument_is_well_made() {
+        Arguments::command().debug_assert();
+    }
+}

@@ -74,6 +74,12 @@ impl Failure {
     }
 }
 
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
 /// SQLSTATE of what a role may not do.
 const INSUFFICIENT_PRIVILEGE: &str = "42501";
 

@@ -1,11 +1,21 @@
 //! The `advisory` command: who holds PostgreSQL advisory locks, who waits for them, and commands that run under them.
 
+mod age;
 mod arguments;
+mod decode;
 mod exit;
+mod key;
+mod listing;
+mod ls;
+mod names;
 mod output;
+mod record;
 mod scheme;
 mod server;
 mod target;
+mod tree;
+mod view;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -24,6 +34,10 @@ async fn main() -> ExitCode {
 }
 
 async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
-    let _server = arguments.server;
-    match arguments.command {}
+    let server = &arguments.server;
+    match arguments.command {
+        Command::Ls(args) => ls::ls(server, args).await,
+        Command::Tree(args) => tree::tree(server, args).await,
+        Command::Key(args) => key::key(&args),
+    }
 }

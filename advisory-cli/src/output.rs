@@ -16,9 +16,12 @@ pub(crate) fn line(text: impl Display) -> Result<(), Failure> {
 
 /// Writes a value as JSON.
 pub(crate) fn json(value: &impl Serialize) -> Result<(), Failure> {
-    let text = serde_json::to_string_pretty(value)
-        .map_err(|error| Failure::new(Code::Failure, format!("cannot write JSON: {error}")))?;
-    line(text)
+    line(serde_json::to_string_pretty(value).map_err(|error| no_json(&error))?)
+}
+
+/// A value as JSON on one line.
+pub(crate) fn json_line(value: &impl Serialize) -> Result<String, Failure> {
+    serde_json::to_string(value).map_err(|error| no_json(&error))
 }
 
 /// A table without rules, whose columns make the best of a terminal and are as wide as they like elsewhere.
@@ -44,6 +47,16 @@ pub(crate) fn is_coloured() -> bool {
 /// Whether somebody looks at the output as it comes.
 pub(crate) fn is_terminal() -> bool {
     stdout().is_terminal()
+}
+
+/// How wide the terminal is, if it is one.
+pub(crate) fn width() -> Option<usize> {
+    let size = crossterm::terminal::size().ok().filter(|_| is_terminal());
+    size.map(|(columns, _)| columns.into())
+}
+
+fn no_json(error: &serde_json::Error) -> Failure {
+    Failure::new(Code::Failure, format!("cannot write JSON: {error}"))
 }
 
 /// A reader that has seen enough, such as `head`, is no fault.

@@ -1,6 +1,9 @@
 //! The schemes of `--key-scheme`.
 
+use advisory_core::Key;
 use advisory_core::scheme::{self, System};
+
+use crate::exit::{Code, Failure};
 
 /// Finds a scheme by its own name or by that of its system, in any spelling: `DjangoPglock`, `django-pglock`.
 pub(crate) fn parse(text: &str) -> Result<&'static System, String> {
@@ -13,6 +16,17 @@ pub(crate) fn parse(text: &str) -> Result<&'static System, String> {
     found.ok_or_else(|| {
         let names: Vec<_> = scheme::systems().map(|system| system.scheme).collect();
         format!("expected one of {}", names.join(", "))
+    })
+}
+
+/// The key of a name, which the system of the scheme may refuse.
+pub(crate) fn key(system: &'static System, name: &str) -> Result<Key, Failure> {
+    system.key(name).ok_or_else(|| {
+        let (label, caveat) = (system.label, system.caveat);
+        Failure::new(
+            Code::Usage,
+            format!("{label} does not take the name `{name}`: it {caveat}"),
+        )
     })
 }
 

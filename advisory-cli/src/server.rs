@@ -1,9 +1,12 @@
 //! The connection to the server.
 
+use std::io::ErrorKind::TimedOut;
 use std::time::Duration;
 
 use clap::Args;
-use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::Connection as _;
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
+use tokio::time::timeout;
 
 use crate::exit::{Code, Failure};
 
@@ -25,22 +28,19 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// A pool of at most so many connections, one of which has answered.
+    /// A pool of at most so many connections, on a server that has answered.
     pub(crate) async fn connect(&self, connections: u32) -> Result<PgPool, Failure> {
         let options = self.options()?;
-        let place = place(&options);
-        PgPoolOptions::new()
+        // A pool tries again for as long as it may, and does not say what was wrong.
+        let first = timeout(CONNECT_TIMEOUT, PgConnection::connect_with(&options)).await;
+        let answered = first.unwrap_or_else(|_| Err(std::io::Error::from(TimedOut).into()));
+        let first = answered.map_err(|error| unreachable(&options, &error))?;
+        // Its end is the server's business; a fault in it would show again soon enough.
+        let _ = first.close().await;
+        Ok(PgPoolOptions::new()
             .max_connections(connections)
             .acquire_timeout(CONNECT_TIMEOUT)
-            .connect_with(options)
-            .await
-            .map_err(|error| {
-                let how = "give another with `--database-url` or `DATABASE_URL`";
-                Failure::new(
-                    Code::Unreachable,
-                    format!("cannot connect to {place}: {error}; {how}"),
-                )
-            })
+            .connect_lazy_with(options))
     }
 
     pub(crate) fn options(&self) -> Result<PgConnectOptions, Failure> {
@@ -65,6 +65,13 @@ fn named(options: PgConnectOptions) -> PgConnectOptions {
         Some(_) => options,
         None => options.application_name("advisory"),
     }
+}
+
+fn unreachable(options: &PgConnectOptions, error: &sqlx::Error) -> Failure {
+    let place = place(options);
+    let how = "give another with `--database-url` or `DATABASE_URL`";
+    let message = format!("cannot connect to {place}: {error}; {how}");
+    Failure::new(Code::Unreachable, message)
 }
 
 fn place(options: &PgConnectOptions) -> String {

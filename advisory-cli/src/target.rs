@@ -25,16 +25,8 @@ impl Target {
         if self.key {
             return self.parsed().map(AdvisoryLock::new);
         }
-        match self.key_scheme.key(&self.name) {
-            Some(_) => Ok(AdvisoryLock::with_scheme(&*self.name, self.key_scheme)),
-            None => Err(Failure::new(
-                Code::Usage,
-                format!(
-                    "{} does not take the name `{}`: it {}",
-                    self.key_scheme.label, self.name, self.key_scheme.caveat
-                ),
-            )),
-        }
+        scheme::key(self.key_scheme, &self.name)?;
+        Ok(AdvisoryLock::with_scheme(&*self.name, self.key_scheme))
     }
 
     fn parsed(&self) -> Result<Key, Failure> {
