@@ -33,6 +33,9 @@ const MOST: usize = 48;
 /// The least width of a query that says something.
 const LEAST: usize = 16;
 
+/// The width of a query where no line has to fit.
+const FREE: usize = 120;
+
 /// The table, at most so wide, if that can be.
 pub(crate) fn listing(view: &View, databases: bool, width: Option<usize>) -> Table {
     let columns: Vec<_> = COLUMNS
@@ -49,7 +52,7 @@ pub(crate) fn listing(view: &View, databases: bool, width: Option<usize>) -> Tab
         return drawn(view, databases, &columns, None);
     };
     let Some(width) = width else {
-        return drawn(view, databases, rest, Some((*query, usize::MAX)));
+        return drawn(view, databases, rest, Some((*query, FREE)));
     };
     let table = drawn(view, databases, rest, None);
     let taken = table.lines().map(|line| line.chars().count()).max();

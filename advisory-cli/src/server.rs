@@ -46,13 +46,10 @@ impl Server {
     pub(crate) fn options(&self) -> Result<PgConnectOptions, Failure> {
         let options = match &self.database_url {
             // Its text may hold a password, so it is not repeated.
-            Some(url) => url.parse().map_err(|error| {
-                let expected = "expected `postgres://user@host/database`";
-                Failure::new(
-                    Code::Usage,
-                    format!("the database URL cannot be read: {error}; {expected}"),
-                )
-            })?,
+            Some(url) if SCHEMES.iter().any(|scheme| url.starts_with(scheme)) => url
+                .parse()
+                .map_err(|error| unreadable(&format!(": {error}")))?,
+            Some(_) => return Err(unreadable("")),
             None => PgConnectOptions::new(),
         };
         Ok(named(options))
@@ -65,6 +62,15 @@ fn named(options: PgConnectOptions) -> PgConnectOptions {
         Some(_) => options,
         None => options.application_name("advisory"),
     }
+}
+
+/// sqlx would take any.
+const SCHEMES: [&str; 2] = ["postgres://", "postgresql://"];
+
+fn unreadable(why: &str) -> Failure {
+    let expected = "expected `postgres://user@host/database`";
+    let message = format!("the database URL cannot be read{why}; {expected}");
+    Failure::new(Code::Usage, message)
 }
 
 fn unreachable(options: &PgConnectOptions, error: &sqlx::Error) -> Failure {
