@@ -21,6 +21,10 @@ pub(crate) enum Command {
     Ls(crate::ls::Ls),
     Tree(crate::tree::Tree),
     Key(crate::key::KeyArgs),
+    Run(crate::run::Run),
+    Hold(crate::hold::Hold),
+    #[command(hide = true)]
+    Launch(crate::run::Launch),
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! How the command ends.
 
 use std::fmt::Display;
+use std::io::{Write as _, stderr};
 use std::process::ExitCode;
 
 /// Ends the help of the command.
@@ -10,12 +11,12 @@ Exit codes:
     1  something failed; `doctor` has found a fault
     2  the command line is wrong
    69  the server cannot be reached
-   75  the lock was not acquired (`run`, `hold`)
+   75  the lock was not acquired (`run`, `hold`); 0 with `--skip`
    76  the lock was lost while it was held (`run`, `hold`)
    77  the server does not let this role do that
   126  the command cannot be executed (`run`)
   127  the command is not found (`run`)
-  128+n  the command was ended by signal n (`run`)";
+  128+n  the command, or the wait for its lock, was ended by signal n (`run`, `hold`)";
 
 /// Exit codes, after `sysexits.h` and the shell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,7 +69,7 @@ impl Failure {
     pub(crate) fn report(&self) -> ExitCode {
         if !self.message.is_empty() {
             let line = self.message.split_whitespace().collect::<Vec<_>>();
-            eprintln!("advisory: {}", line.join(" "));
+            note(line.join(" "));
         }
         self.code.into()
     }
@@ -78,6 +79,16 @@ impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.message)
     }
+}
+
+/// Says something on standard error. Nobody may be there to read it, which is no reason to stop.
+pub(crate) fn note(line: impl Display) {
+    let _ = writeln!(stderr(), "advisory: {line}");
+}
+
+/// As the shell tells of a death by a signal.
+pub(crate) fn death(signal: i32) -> ExitCode {
+    ExitCode::from(u8::try_from(signal).unwrap_or_default().saturating_add(128))
 }
 
 /// SQLSTATE of what a role may not do.

@@ -1,18 +1,24 @@
 //! The `advisory` command: who holds PostgreSQL advisory locks, who waits for them, and commands that run under them.
 
+mod acquisition;
 mod age;
 mod arguments;
 mod decode;
 mod exit;
+mod hold;
 mod key;
 mod listing;
 mod ls;
 mod names;
 mod output;
 mod record;
+mod run;
 mod scheme;
+mod seconds;
 mod server;
+mod signal;
 mod target;
+mod terminal;
 mod tree;
 mod view;
 mod watch;
@@ -39,5 +45,8 @@ async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         Command::Ls(args) => ls::ls(server, args).await,
         Command::Tree(args) => tree::tree(server, args).await,
         Command::Key(args) => key::key(&args),
+        Command::Run(options) => run::run(&options, server).await,
+        Command::Hold(options) => hold::hold(&options, server).await,
+        Command::Launch(launch) => Err(run::launch(&launch)),
     }
 }
