@@ -1,0 +1,161 @@
+//! Who runs, who waits, and who does not.
+
+use advisory_core::{AdvisoryLock, Key};
+use advisory_tests::Database;
+use sqlx::Executor as _;
+
+use crate::command::{Running, advisory, ended};
+
+/// Says so when it runs, and runs until its standard input ends.
+const WORK: [&str; 4] = ["--", "sh", "-c", "echo runs; exec cat"];
+
+fn run(database: &Database, options: &[&str]) -> Running {
+    let arguments = [&["run", "a"], options, &WORK].concat();
+    Running::start(advisory(database, &arguments))
+}
+
+async fn holder(database: &Database, options: &[&str]) -> Running {
+    let mut holder = run(database, options);
+    assert_eq!(holder.line().await, "runs");
+    holder
+}
+
+async fn end(mut running: Running) {
+    running.close_input();
+    running.end().await.is_silent(0);
+}
+
+#[tokio::test]
+async fn the_lock_is_held_while_the_command_runs_and_no_longer() {
+    let database = Database::new().await;
+    let pool = database.pool(1).await;
+    let lock = AdvisoryLock::new("a");
+    let holder = holder(&database, &[]).await;
+    assert!(lock.try_acquire(&pool).await.unwrap().is_none());
+    end(holder).await;
+    let free = lock.try_acquire(&pool).await.unwrap();
+    free.expect("it is free").release().await.unwrap();
+    database.assert_nothing_leaked(&pool).await;
+}
+
+#[tokio::test]
+async fn a_lock_that_is_not_acquired_is_75_and_says_who_holds_it() {
+    let database = Database::new().await;
+    let holder = holder(&database, &[]).await;
+    let pid = database.advisory_locks().await[0].pid;
+    for wait in [
+        &["--no-wait"][..],
+        &["--timeout", "0"],
+        &["--timeout", "0.05"],
+        &["--shared", "--no-wait"],
+    ] {
+        let arguments = [&["run", "a"], wait, &WORK].concat();
+        let said = format!("; held by pid {pid}");
+        ended(advisory(&database, &arguments)).await.says(75, &said);
+    }
+    end(holder).await;
+}
+
+#[tokio::test]
+async fn what_is_skipped_ends_with_0_and_without_a_word() {
+    let database = Database::new().await;
+    let holder = holder(&database, &[]).await;
+    for wait in [
+        &["--skip"][..],
+        &["--skip", "--no-wait"],
+        &["--skip", "--timeout", "0.05"],
+    ] {
+        let arguments = [&["run", "a"], wait, &WORK].concat();
+        let outcome = ended(advisory(&database, &arguments)).await;
+        outcome.is_silent(0);
+        assert!(outcome.stdout.is_empty(), "{outcome:?}");
+    }
+    end(holder).await;
+}
+
+#[tokio::test]
+async fn it_waits_for_as_long_as_it_takes_whatever_the_server_says() {
+    let database = Database::new().await;
+    let limit = format!(
+        "ALTER DATABASE {} SET lock_timeout = '1ms'",
+        database.name()
+    );
+    let mut conn = database.connection().await;
+    conn.execute(sqlx::AssertSqlSafe(limit)).await.unwrap();
+    let holder = holder(&database, &[]).await;
+    let mut waiter = run(&database, &[]);
+    database.wait_until_waiting(1).await;
+    // Time for the server's own timeout, by its clock.
+    conn.execute("SELECT pg_sleep(0.2)").await.unwrap();
+    database.wait_until_waiting(1).await;
+    end(holder).await;
+    assert_eq!(waiter.line().await, "runs");
+    end(waiter).await;
+}
+
+#[tokio::test]
+async fn those_who_share_run_together_and_keep_others_out() {
+    let database = Database::new().await;
+    let first = holder(&database, &["--shared"]).await;
+    let second = holder(&database, &["--shared", "--no-wait"]).await;
+    let arguments = [&["run", "a", "--no-wait"][..], &WORK].concat();
+    ended(advisory(&database, &arguments))
+        .await
+        .says(75, "not acquired");
+    end(first).await;
+    end(second).await;
+}
+
+#[tokio::test]
+async fn of_fifty_at_once_one_runs() {
+    let database = Database::new().await;
+    let all: Vec<_> = (0..50).map(|_| run(&database, &["--skip"])).collect();
+    let mut runners = Vec::new();
+    for mut running in all {
+        // Who runs goes on until the others have had their answer.
+        match &*running.line().await {
+            "" => end(running).await,
+            line => {
+                assert_eq!(line, "runs");
+                runners.push(running);
+            }
+        }
+    }
+    assert_eq!(runners.len(), 1);
+    for runner in runners {
+        end(runner).await;
+    }
+    database
+        .assert_nothing_leaked(&database.pool(1).await)
+        .await;
+}
+
+#[tokio::test]
+async fn under_the_scheme_of_another_system_it_excludes_that_system() {
+    let database = Database::new().await;
+    let mut conn = database.connection().await;
+    // The first 8 bytes of SHA-256("sync"), little-endian: `pglock.advisory("sync")` in Django.
+    conn.execute("SELECT pg_advisory_lock(-896644916365572235)")
+        .await
+        .unwrap();
+    for scheme in ["DjangoPglock", "django-pglock"] {
+        let arguments = [
+            &["run", "sync", "--no-wait", "--key-scheme", scheme][..],
+            &WORK,
+        ]
+        .concat();
+        ended(advisory(&database, &arguments))
+            .await
+            .says(75, "`sync` not acquired");
+    }
+    conn.execute("SELECT pg_advisory_unlock(-896644916365572235)")
+        .await
+        .unwrap();
+    let arguments = [&["run", "sync", "--key-scheme", "django-pglock"][..], &WORK].concat();
+    let mut holder = Running::start(advisory(&database, &arguments));
+    assert_eq!(holder.line().await, "runs");
+    let row = &database.advisory_locks().await[0];
+    let key = Key::from_pg_locks(row.classid, row.objid, row.objsubid);
+    assert_eq!(key, Some(Key::BigInt(-896_644_916_365_572_235)));
+    end(holder).await;
+}

@@ -1,0 +1,80 @@
+//! What goes in and out is the command's.
+
+use advisory_tests::Database;
+
+use crate::command::{Running, advisory, ended};
+
+#[tokio::test]
+async fn standard_input_and_output_are_passed_through_untouched() {
+    let database = Database::new().await;
+    let bytes: Vec<u8> = (0..=255).cycle().take(1 << 20).collect();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), &bytes).unwrap();
+    // What is piped through, rather than held by both ends of a test, can be as long as it likes.
+    let copy = "exec cat \"$0\" -";
+    let path = file.path().to_str().unwrap();
+    let mut run = Running::start(advisory(
+        &database,
+        &["run", "a", "--", "sh", "-c", copy, path],
+    ));
+    run.write(b"\0\xff\r\n").await.unwrap();
+    run.close_input();
+    let outcome = run.end().await;
+    outcome.is_silent(0);
+    assert_eq!(outcome.stdout.len(), bytes.len() + 4);
+    assert!(outcome.stdout.starts_with(&bytes) && outcome.stdout.ends_with(b"\0\xff\r\n"));
+}
+
+#[tokio::test]
+async fn standard_error_is_the_commands() {
+    let database = Database::new().await;
+    let run = advisory(&database, &["run", "a", "--", "sh", "-c", "echo oops >&2"]);
+    let outcome = ended(run).await;
+    assert_eq!(
+        (outcome.code, &*outcome.stderr),
+        (0, "oops\n"),
+        "{outcome:?}"
+    );
+    assert!(outcome.stdout.is_empty(), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn the_command_finds_the_key_in_its_environment() {
+    let database = Database::new().await;
+    let printed: [(&[&str], &str); 4] = [
+        (&["sync"], "-2569294714323060629"),
+        (
+            &["sync", "--key-scheme", "DjangoPglock"],
+            "-896644916365572235",
+        ),
+        (&["--key", "0x1f"], "31"),
+        (&["--key", "1,-7"], "(1, -7)"),
+    ];
+    for (lock, key) in printed {
+        let arguments = [&["run"], lock, &["--", "printenv", "PG_ADVISORY_KEY"]].concat();
+        let outcome = ended(advisory(&database, &arguments)).await;
+        outcome.is_silent(0);
+        assert_eq!(outcome.stdout, format!("{key}\n").as_bytes(), "{lock:?}");
+    }
+}
+
+#[tokio::test]
+async fn arguments_reach_the_command_as_they_are() {
+    let database = Database::new().await;
+    let run = [
+        "run",
+        "a",
+        "--",
+        "printf",
+        "[%s]",
+        "--skip",
+        "",
+        "two words",
+        "--",
+        "-h",
+        "*",
+    ];
+    let outcome = ended(advisory(&database, &run)).await;
+    outcome.is_silent(0);
+    assert_eq!(outcome.stdout, b"[--skip][][two words][--][-h][*]");
+}

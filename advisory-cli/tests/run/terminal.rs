@@ -1,0 +1,116 @@
+//! Started by hand, from a terminal.
+
+use std::fs::File;
+use std::os::fd::OwnedFd;
+
+use advisory_tests::Database;
+use nix::pty::openpty;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::process::Child;
+use tokio::time::timeout;
+
+use crate::command::PATIENCE;
+use crate::process::{on_terminal, wait_until_state};
+
+/// What is typed and seen.
+struct Terminal {
+    keys: tokio::fs::File,
+    screen: BufReader<tokio::fs::File>,
+    process: Child,
+}
+
+impl Terminal {
+    fn run(database: &Database, script: &str) -> Self {
+        let pair = openpty(None, None).unwrap();
+        let arguments = ["run", "a", "--", "sh", "-c", script];
+        let mut command = on_terminal(&pair.slave, database, &arguments);
+        let process = command.kill_on_drop(true).spawn().unwrap();
+        let file = |end: OwnedFd| tokio::fs::File::from_std(File::from(end));
+        Self {
+            keys: file(pair.master.try_clone().unwrap()),
+            screen: BufReader::new(file(pair.master)),
+            process,
+        }
+    }
+
+    async fn press(&mut self, keys: &str) {
+        self.keys.write_all(keys.as_bytes()).await.unwrap();
+        self.keys.flush().await.unwrap();
+    }
+
+    /// What follows this word on the first line that has it; keys show on the screen, too.
+    async fn after(&mut self, word: &str) -> String {
+        loop {
+            let mut line = String::new();
+            let read = timeout(PATIENCE, self.screen.read_line(&mut line)).await;
+            read.unwrap_or_else(|_| panic!("`{word}` is seen")).unwrap();
+            if let Some((_, rest)) = line.split_once(word) {
+                return rest.trim().to_owned();
+            }
+        }
+    }
+
+    fn pid(&self) -> Pid {
+        Pid::from_raw(self.process.id().unwrap().cast_signed())
+    }
+
+    async fn code(mut self) -> Option<i32> {
+        let status = timeout(PATIENCE, self.process.wait()).await;
+        status.expect("it ends").unwrap().code()
+    }
+}
+
+#[tokio::test]
+async fn the_command_reads_what_is_typed() {
+    let database = Database::new().await;
+    let mut terminal = Terminal::run(
+        &database,
+        "echo ready; read line; echo \"got <$line>\"; exit 2",
+    );
+    terminal.after("ready").await;
+    terminal.press("hello\n").await;
+    assert_eq!(terminal.after("got").await, "<hello>");
+    assert_eq!(terminal.code().await, Some(2));
+}
+
+#[tokio::test]
+async fn ctrl_c_reaches_the_command_once() {
+    let database = Database::new().await;
+    let script = "trap 'echo interrupted' INT; trap 'echo last; exit 3' USR1; echo ready; while :; do read line; done";
+    let mut terminal = Terminal::run(&database, script);
+    terminal.after("ready").await;
+    terminal.press("\x03").await;
+    terminal.after("interrupted").await;
+    // We hear of both in this order, and would pass them on so.
+    kill(terminal.pid(), Signal::SIGUSR1).unwrap();
+    let mut seen = String::new();
+    while !seen.contains("last") {
+        seen = terminal.after("").await;
+        assert!(!seen.contains("interrupted"), "twice");
+    }
+    assert_eq!(terminal.code().await, Some(3));
+}
+
+#[tokio::test]
+async fn ctrl_c_ends_a_command_that_does_nothing_about_it() {
+    let database = Database::new().await;
+    let mut terminal = Terminal::run(&database, "echo ready; exec cat");
+    terminal.after("ready").await;
+    terminal.press("\x03").await;
+    assert_eq!(terminal.code().await, Some(130));
+    database
+        .assert_nothing_leaked(&database.pool(1).await)
+        .await;
+}
+
+#[tokio::test]
+async fn a_signal_that_is_not_typed_is_passed_on() {
+    let database = Database::new().await;
+    let mut terminal = Terminal::run(&database, "echo pid $$; exec cat");
+    let child = terminal.after("pid").await;
+    kill(terminal.pid(), Signal::SIGTERM).unwrap();
+    wait_until_state(&child, " Z").await;
+    assert_eq!(terminal.code().await, Some(143));
+}
