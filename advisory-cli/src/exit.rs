@@ -10,7 +10,7 @@ Exit codes:
     0  done; with `run`, whatever the command's own code is
     1  something failed; `doctor` has found a fault
     2  the command line is wrong
-   69  the server cannot be reached
+   69  the server cannot be reached, or has ended the session
    75  the lock was not acquired (`run`, `hold`); 0 with `--skip`
    76  the lock was lost while it was held (`run`, `hold`)
    77  the server does not let this role do that
@@ -94,6 +94,9 @@ pub(crate) fn death(signal: i32) -> ExitCode {
 /// SQLSTATE of what a role may not do.
 const INSUFFICIENT_PRIVILEGE: &str = "42501";
 
+/// How the SQLSTATEs begin of a session that was ended: by an administrator, a restart, a crash.
+const SHUTDOWN: &str = "57P";
+
 impl From<advisory_core::Error> for Failure {
     fn from(error: advisory_core::Error) -> Self {
         let code = match &error {
@@ -115,9 +118,11 @@ impl From<sqlx::Error> for Failure {
 fn code_of(error: &sqlx::Error) -> Code {
     match error {
         sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::PoolTimedOut => Code::Unreachable,
-        sqlx::Error::Database(error) if error.code().as_deref() == Some(INSUFFICIENT_PRIVILEGE) => {
-            Code::Forbidden
-        }
+        sqlx::Error::Database(error) => match error.code().as_deref() {
+            Some(INSUFFICIENT_PRIVILEGE) => Code::Forbidden,
+            Some(code) if code.starts_with(SHUTDOWN) => Code::Unreachable,
+            _ => Code::Failure,
+        },
         _ => Code::Failure,
     }
 }

@@ -4,7 +4,7 @@ use std::future::pending;
 use std::io::{copy, sink, stdin};
 use std::ops::ControlFlow::{Break, Continue};
 use std::process::ExitCode;
-use std::thread;
+use std::thread::Builder;
 
 use advisory_core::SessionGuard;
 use clap::Args;
@@ -79,8 +79,8 @@ fn announce(guard: &SessionGuard) -> Result<(), Failure> {
 /// On a thread that is left behind: nothing can interrupt it, and the runtime would wait for its own.
 async fn end_of_input() {
     let (ended, end) = oneshot::channel();
-    thread::spawn(move || {
-        // What cannot be read has no end, and is none.
+    // What cannot be read, for want of a thread say, has no end.
+    let _ = Builder::new().spawn(move || {
         if copy(&mut stdin(), &mut sink()).is_ok() {
             let _ = ended.send(());
         }

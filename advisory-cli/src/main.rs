@@ -26,17 +26,21 @@ mod watch;
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use tokio::runtime::Runtime;
 
 use crate::arguments::{Arguments, Command};
-use crate::exit::Failure;
+use crate::exit::{Code, Failure};
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    match run(arguments).await {
-        Ok(code) => code,
-        Err(failure) => failure.report(),
-    }
+    let runtime = match Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => return Failure::new(Code::Failure, error).report(),
+    };
+    let outcome = runtime.block_on(run(arguments));
+    // The lookup of a name cannot be interrupted, and would be waited for.
+    runtime.shutdown_background();
+    outcome.unwrap_or_else(|failure| failure.report())
 }
 
 async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {

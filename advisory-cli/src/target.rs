@@ -11,6 +11,7 @@ use crate::scheme;
 #[derive(Args, Clone)]
 pub(crate) struct Target {
     /// The name of the lock, hashed by the scheme.
+    #[arg(allow_negative_numbers = true)]
     name: String,
     /// How the name becomes a key: that of the system whose lock it is, such as `django-pglock`.
     #[arg(long, value_name = "SCHEME", value_parser = scheme::parse, default_value = "Sha1", conflicts_with = "key")]

@@ -45,7 +45,8 @@ pub(crate) enum End {
 }
 
 impl Child {
-    /// Starts a command. Where there is a launcher, it is the launcher who finds out that the command cannot be run.
+    /// Starts a command. Where there is a launcher, it is the launcher who finds out that the command cannot be run; and it ties the
+    /// command to the thread that this is called on, which has to be the main one.
     pub(crate) fn start(command: &[OsString], key: &str) -> io::Result<Self> {
         let reach = if terminal::is_there() {
             Reach::Process

@@ -31,7 +31,8 @@ use crate::signal::{Signals, heed_children};
 /// once. The command then gets SIGTERM at once and, if it is still there after `--grace`, SIGKILL; our code is 76. A connection that is
 /// closed is noticed at once; a network that has gone silent, after twice the interval of `--probe`. So a command is gone
 /// at the latest 2 × `--probe` + `--grace` after others can hold the lock (`--probe` + 1 s + `--grace` if `--probe` is less than a
-/// second): 20 seconds, if not set. A command that changes its user, as `sudo` does, cannot be ended by us, and goes on.
+/// second): 20 seconds, if not set. The code is 76, whatever the command's own, also if the lock turns out to have been lost when it is
+/// to be released, or the server does not say. A command that changes its user, as `sudo` does, cannot be ended by us, and goes on.
 ///
 /// If `advisory` itself is killed with SIGKILL, the server frees the lock as the connection closes. On Linux the command is then killed
 /// too, at once, unless its program is set-user-ID; what it has started, and the command itself on other systems, goes on without the lock.

@@ -9,6 +9,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::timeout;
 
 /// How long anything here may take.
@@ -35,6 +36,21 @@ pub(crate) struct Running {
     stdout: BufReader<ChildStdout>,
 }
 
+/// A signal that is ignored here would be ignored there: those who run tests in the background of a shell have some.
+fn heed_signals() {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = line.map_or(Ok(0), |mask| u64::from_str_radix(mask.trim(), 16));
+    for number in [1, 2, 3, 10, 12, 15] {
+        if ignored
+            .as_ref()
+            .is_ok_and(|mask| mask & (1 << (number - 1)) != 0)
+        {
+            let _caught = signal(SignalKind::from_raw(number)).unwrap();
+        }
+    }
+}
+
 /// What has come of it.
 #[derive(Debug)]
 pub(crate) struct Ended {
@@ -47,6 +63,7 @@ pub(crate) struct Ended {
 
 impl Running {
     pub(crate) fn start(mut command: Command) -> Self {
+        heed_signals();
         let command = command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let spawned = command.stderr(Stdio::piped()).kill_on_drop(true).spawn();
         let mut process = spawned.unwrap_or_else(|error| panic!("{command:?}: {error}"));

@@ -159,3 +159,21 @@ async fn under_the_scheme_of_another_system_it_excludes_that_system() {
     assert_eq!(key, Some(Key::BigInt(-896_644_916_365_572_235)));
     end(holder).await;
 }
+
+#[tokio::test]
+async fn a_session_that_is_ended_while_it_waits_is_69() {
+    let database = Database::new().await;
+    let holder = holder(&database, &[]).await;
+    let waiter = run(&database, &[]);
+    database.wait_until_waiting(1).await;
+    let locks = database.advisory_locks().await;
+    let waiting = locks.iter().find(|lock| !lock.granted).unwrap();
+    let mut conn = database.connection().await;
+    let terminate = sqlx::query("SELECT pg_terminate_backend($1)").bind(waiting.pid);
+    terminate.execute(&mut conn).await.unwrap();
+    waiter
+        .end()
+        .await
+        .says(69, "terminating connection due to administrator command");
+    end(holder).await;
+}

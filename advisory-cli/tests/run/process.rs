@@ -16,10 +16,15 @@ pub(crate) fn without_terminal(database: &Database, arguments: &[&str]) -> Comma
     with_url(command, &database.url(), arguments)
 }
 
-/// `advisory` as it is started by hand: in the foreground of a terminal.
-pub(crate) fn on_terminal(terminal: &OwnedFd, database: &Database, arguments: &[&str]) -> Command {
+/// A program, `advisory` itself or one that starts it, in the foreground of a terminal.
+pub(crate) fn on_terminal(
+    terminal: &OwnedFd,
+    database: &Database,
+    program: &[&str],
+    arguments: &[&str],
+) -> Command {
     let mut command = Command::new("setsid");
-    command.args(["--ctty", ADVISORY]);
+    command.arg("--ctty").args(program);
     let mut command = with_url(command, &database.url(), arguments);
     let end = || terminal.try_clone().unwrap();
     command.stdin(end()).stdout(end()).stderr(end());

@@ -41,13 +41,14 @@ async fn standard_error_is_the_commands() {
 #[tokio::test]
 async fn the_command_finds_the_key_in_its_environment() {
     let database = Database::new().await;
-    let printed: [(&[&str], &str); 4] = [
+    let printed: [(&[&str], &str); 5] = [
         (&["sync"], "-2569294714323060629"),
         (
             &["sync", "--key-scheme", "DjangoPglock"],
             "-896644916365572235",
         ),
         (&["--key", "0x1f"], "31"),
+        (&["--key", "-42"], "-42"),
         (&["--key", "1,-7"], "(1, -7)"),
     ];
     for (lock, key) in printed {
@@ -77,4 +78,32 @@ async fn arguments_reach_the_command_as_they_are() {
     let outcome = ended(advisory(&database, &run)).await;
     outcome.is_silent(0);
     assert_eq!(outcome.stdout, b"[--skip][][two words][--][-h][*]");
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_message_that_cannot_be_written_changes_no_code() {
+    let database = Database::new().await;
+    let full = || std::fs::File::create("/dev/full").unwrap();
+    let status = |arguments: &[&str]| advisory(&database, arguments).stderr(full()).status();
+    assert_eq!(
+        status(&["run", "a", "--", "/no/such/command"])
+            .await
+            .unwrap()
+            .code(),
+        Some(127)
+    );
+    let pool = database.pool(1).await;
+    let holder = advisory_core::AdvisoryLock::new("a")
+        .acquire(&pool)
+        .await
+        .unwrap();
+    assert_eq!(
+        status(&["run", "a", "--no-wait", "--", "true"])
+            .await
+            .unwrap()
+            .code(),
+        Some(75)
+    );
+    holder.release().await.unwrap();
 }

@@ -8,10 +8,10 @@ use nix::pty::openpty;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::process::Child;
+use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
-use crate::command::PATIENCE;
+use crate::command::{ADVISORY, PATIENCE};
 use crate::process::{on_terminal, wait_until_state};
 
 /// What is typed and seen.
@@ -23,9 +23,13 @@ struct Terminal {
 
 impl Terminal {
     fn run(database: &Database, script: &str) -> Self {
-        let pair = openpty(None, None).unwrap();
         let arguments = ["run", "a", "--", "sh", "-c", script];
-        let mut command = on_terminal(&pair.slave, database, &arguments);
+        Self::show(|terminal| on_terminal(terminal, database, &[ADVISORY], &arguments))
+    }
+
+    fn show(command: impl FnOnce(&OwnedFd) -> Command) -> Self {
+        let pair = openpty(None, None).unwrap();
+        let mut command = command(&pair.slave);
         let process = command.kill_on_drop(true).spawn().unwrap();
         let file = |end: OwnedFd| tokio::fs::File::from_std(File::from(end));
         Self {
@@ -45,7 +49,8 @@ impl Terminal {
         loop {
             let mut line = String::new();
             let read = timeout(PATIENCE, self.screen.read_line(&mut line)).await;
-            read.unwrap_or_else(|_| panic!("`{word}` is seen")).unwrap();
+            let read = read.unwrap_or_else(|_| panic!("`{word}` is seen"));
+            assert_ne!(read.unwrap(), 0, "`{word}` is not seen");
             if let Some((_, rest)) = line.split_once(word) {
                 return rest.trim().to_owned();
             }
@@ -103,6 +108,35 @@ async fn ctrl_c_ends_a_command_that_does_nothing_about_it() {
     database
         .assert_nothing_leaked(&database.pool(1).await)
         .await;
+}
+
+#[tokio::test]
+async fn ctrl_z_gives_the_shell_its_terminal_back_and_fg_goes_on() {
+    let database = Database::new().await;
+    // A shell that is at the keyboard, as far as jobs are concerned.
+    let shell = [
+        "sh",
+        "-c",
+        "set -m; \"$0\" \"$@\"; echo stopped $?; fg; echo code $?",
+        ADVISORY,
+    ];
+    let run = [
+        "run",
+        "a",
+        "--",
+        "sh",
+        "-c",
+        "echo ready; read line; exit 2",
+    ];
+    let mut terminal = Terminal::show(|terminal| on_terminal(terminal, &database, &shell, &run));
+    terminal.after("ready").await;
+    terminal.press("\x1a").await;
+    // 128 and SIGTSTP.
+    assert_eq!(terminal.after("stopped").await, "148");
+    database.wait_until_held(1).await;
+    terminal.press("go on\n").await;
+    assert_eq!(terminal.after("code").await, "2");
+    assert_eq!(terminal.code().await, Some(0));
 }
 
 #[tokio::test]
