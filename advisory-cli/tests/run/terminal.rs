@@ -1,14 +1,15 @@
 //! Started by hand, from a terminal.
 
 use std::fs::File;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::fd::OwnedFd;
 
 use advisory_tests::Database;
 use nix::pty::openpty;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{Child, Command};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::timeout;
 
 use crate::command::{ADVISORY, PATIENCE};
@@ -16,8 +17,8 @@ use crate::process::{on_terminal, wait_until_state};
 
 /// What is typed and seen.
 struct Terminal {
-    keys: tokio::fs::File,
-    screen: BufReader<tokio::fs::File>,
+    keys: File,
+    screen: UnboundedReceiver<String>,
     process: Child,
 }
 
@@ -31,26 +32,24 @@ impl Terminal {
         let pair = openpty(None, None).unwrap();
         let mut command = command(&pair.slave);
         let process = command.kill_on_drop(true).spawn().unwrap();
-        let file = |end: OwnedFd| tokio::fs::File::from_std(File::from(end));
+        let screen = File::from(pair.master.try_clone().unwrap());
         Self {
-            keys: file(pair.master.try_clone().unwrap()),
-            screen: BufReader::new(file(pair.master)),
+            keys: File::from(pair.master),
+            screen: lines(screen),
             process,
         }
     }
 
-    async fn press(&mut self, keys: &str) {
-        self.keys.write_all(keys.as_bytes()).await.unwrap();
-        self.keys.flush().await.unwrap();
+    fn press(&mut self, keys: &str) {
+        self.keys.write_all(keys.as_bytes()).unwrap();
     }
 
     /// What follows this word on the first line that has it; keys show on the screen, too.
     async fn after(&mut self, word: &str) -> String {
         loop {
-            let mut line = String::new();
-            let read = timeout(PATIENCE, self.screen.read_line(&mut line)).await;
-            let read = read.unwrap_or_else(|_| panic!("`{word}` is seen"));
-            assert_ne!(read.unwrap(), 0, "`{word}` is not seen");
+            let line = timeout(PATIENCE, self.screen.recv()).await;
+            let line = line.ok().flatten();
+            let line = line.unwrap_or_else(|| panic!("`{word}` is not seen"));
             if let Some((_, rest)) = line.split_once(word) {
                 return rest.trim().to_owned();
             }
@@ -67,6 +66,17 @@ impl Terminal {
     }
 }
 
+/// On a thread that nobody waits for: what is left on a terminal after a failure may not let go of it.
+fn lines(screen: File) -> UnboundedReceiver<String> {
+    let (line, lines) = unbounded_channel();
+    std::thread::spawn(move || {
+        // A terminal that nobody has open any more ends in an error.
+        let read = BufReader::new(screen).lines().map_while(Result::ok);
+        read.for_each(|text| drop(line.send(text)));
+    });
+    lines
+}
+
 #[tokio::test]
 async fn the_command_reads_what_is_typed() {
     let database = Database::new().await;
@@ -75,7 +85,7 @@ async fn the_command_reads_what_is_typed() {
         "echo ready; read line; echo \"got <$line>\"; exit 2",
     );
     terminal.after("ready").await;
-    terminal.press("hello\n").await;
+    terminal.press("hello\n");
     assert_eq!(terminal.after("got").await, "<hello>");
     assert_eq!(terminal.code().await, Some(2));
 }
@@ -86,7 +96,7 @@ async fn ctrl_c_reaches_the_command_once() {
     let script = "trap 'echo interrupted' INT; trap 'echo last; exit 3' USR1; echo ready; while :; do read line; done";
     let mut terminal = Terminal::run(&database, script);
     terminal.after("ready").await;
-    terminal.press("\x03").await;
+    terminal.press("\x03");
     terminal.after("interrupted").await;
     // We hear of both in this order, and would pass them on so.
     kill(terminal.pid(), Signal::SIGUSR1).unwrap();
@@ -103,7 +113,7 @@ async fn ctrl_c_ends_a_command_that_does_nothing_about_it() {
     let database = Database::new().await;
     let mut terminal = Terminal::run(&database, "echo ready; exec cat");
     terminal.after("ready").await;
-    terminal.press("\x03").await;
+    terminal.press("\x03");
     assert_eq!(terminal.code().await, Some(130));
     database
         .assert_nothing_leaked(&database.pool(1).await)
@@ -130,11 +140,11 @@ async fn ctrl_z_gives_the_shell_its_terminal_back_and_fg_goes_on() {
     ];
     let mut terminal = Terminal::show(|terminal| on_terminal(terminal, &database, &shell, &run));
     terminal.after("ready").await;
-    terminal.press("\x1a").await;
+    terminal.press("\x1a");
     // 128 and SIGTSTP.
     assert_eq!(terminal.after("stopped").await, "148");
     database.wait_until_held(1).await;
-    terminal.press("go on\n").await;
+    terminal.press("go on\n");
     assert_eq!(terminal.after("code").await, "2");
     assert_eq!(terminal.code().await, Some(0));
 }
