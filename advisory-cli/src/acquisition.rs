@@ -66,7 +66,7 @@ impl Acquisition {
     }
 
     fn lock(&self) -> Result<AdvisoryLock, Failure> {
-        let lock = self.target.lock()?.probing(self.probe);
+        let lock = self.target.lock()?.probing(self.probe).tag_session();
         let lock = match (self.timeout, self.no_wait || self.skip) {
             (Some(timeout), _) => lock.timeout(timeout),
             (None, true) => lock.timeout(Duration::ZERO),

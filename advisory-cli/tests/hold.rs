@@ -47,6 +47,23 @@ async fn it_says_so_when_it_holds_and_a_signal_releases() {
 }
 
 #[tokio::test]
+async fn its_session_tells_what_it_holds() {
+    let database = Database::new().await;
+    let mut hold = hold(&database, &[]);
+    assert_eq!(hold.line().await, KEY);
+    let backends = database.backends().await;
+    let tells = |name: &str| name.starts_with("advisory") && name.contains("sync");
+    assert!(
+        backends
+            .iter()
+            .any(|backend| tells(&backend.application_name)),
+        "{backends:?}"
+    );
+    hold.signal(Signal::SIGTERM);
+    assert_eq!(hold.end().await.code, 0);
+}
+
+#[tokio::test]
 async fn the_end_of_input_releases_where_it_is_asked_for() {
     let database = Database::new().await;
     let mut hold = hold(&database, &["--until-eof", "--shared"]);
