@@ -69,8 +69,8 @@ async fn a_group_that_shares_a_lock_stands_together_before_its_queue() {
         ask(&mut conn, true, "1, 7").await;
         readers.push(conn);
     }
-    let mut writer = session(&database, "writer").await;
-    let writes = tokio::spawn(async move { ask(&mut writer, false, "1, 7").await });
+    let mut last = session(&database, "writer").await;
+    let writes = tokio::spawn(async move { ask(&mut last, false, "1, 7").await });
     database.wait_until_waiting(1).await;
     let drawn = tree(&database, &[]).await;
     let group = [
