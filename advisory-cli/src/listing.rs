@@ -1,6 +1,7 @@
 //! Locks as a table.
 
 use advisory_core::monitor::LockStatus;
+use anstream::adapter::strip_str;
 use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table};
 
 use crate::age::age;
@@ -11,7 +12,7 @@ use crate::view::View;
 type Content = fn(&LockStatus, Option<&Name>) -> Option<String>;
 
 /// What is left out if nobody has any.
-const COLUMNS: [(&str, Content); 11] = [
+const COLUMNS: [(&str, Content); 10] = [
     ("NAME", |_, name| name.map(|name| name.text.clone())),
     ("KEY", |lock, _| Some(lock.key.to_string())),
     ("MODE", |lock, _| Some(lock.mode.to_string())),
@@ -24,7 +25,6 @@ const COLUMNS: [(&str, Content); 11] = [
     ("CLIENT", |lock, _| lock.client.clone()),
     ("STATE", |lock, _| state(lock)),
     ("BLOCKED BY", |lock, _| blocked_by(lock)),
-    ("QUERY", |lock, _| query(lock)),
 ];
 
 /// The longest that a cell gets, but for the query, which takes what is left of the line.
@@ -36,31 +36,41 @@ const LEAST: usize = 16;
 /// The width of a query where no line has to fit.
 const FREE: usize = 120;
 
+/// What a line can do without, if it is too long.
+const EXPENDABLE: [&str; 2] = ["CLIENT", "USER"];
+
 /// The table, at most so wide, if that can be.
 pub(crate) fn listing(view: &View, databases: bool, width: Option<usize>) -> Table {
-    let columns: Vec<_> = COLUMNS
+    let said = |content: Content| {
+        view.locks()
+            .any(|(lock, name)| content(lock, name).is_some())
+    };
+    let mut columns: Vec<_> = COLUMNS
         .into_iter()
-        .filter(|(_, content)| {
-            view.locks()
-                .any(|(lock, name)| content(lock, name).is_some())
-        })
+        .filter(|(_, content)| said(*content))
         .collect();
-    let Some(((_, query), rest)) = columns
-        .split_last()
-        .filter(|((head, _), _)| *head == "QUERY")
-    else {
-        return drawn(view, databases, &columns, None);
-    };
+    let query = said(query).then_some(query as Content);
     let Some(width) = width else {
-        return drawn(view, databases, rest, Some((*query, FREE)));
+        return drawn(view, databases, &columns, query.map(|query| (query, FREE)));
     };
-    let table = drawn(view, databases, rest, None);
-    let taken = table.lines().map(|line| line.chars().count()).max();
-    let left = width.saturating_sub(taken.unwrap_or(0) + 1);
-    if left < LEAST {
-        return table;
+    let mut table = drawn(view, databases, &columns, None);
+    for head in EXPENDABLE {
+        if taken(&table) > width {
+            columns.retain(|(column, _)| *column != head);
+            table = drawn(view, databases, &columns, None);
+        }
     }
-    drawn(view, databases, rest, Some((*query, left)))
+    let left = width.saturating_sub(taken(&table) + 1);
+    match query.filter(|_| left >= LEAST) {
+        Some(query) => drawn(view, databases, &columns, Some((query, left))),
+        None => table,
+    }
+}
+
+fn taken(table: &Table) -> usize {
+    let lines = table.lines();
+    let widths = lines.map(|line| strip_str(&line).to_string().trim_end().chars().count());
+    widths.max().unwrap_or(0)
 }
 
 fn drawn(
@@ -150,7 +160,7 @@ fn blocked_by(lock: &LockStatus) -> Option<String> {
 }
 
 /// On one line.
-fn query(lock: &LockStatus) -> Option<String> {
+fn query(lock: &LockStatus, _: Option<&Name>) -> Option<String> {
     let words: Vec<_> = lock.query.as_deref()?.split_whitespace().collect();
     Some(words.join(" ")).filter(|query| !query.is_empty())
 }

@@ -76,14 +76,20 @@
 //!
 //! Every acquire is a `tracing` span `advisory_lock` at debug level, with the fields `lock.name`, `lock.key` (the first one),
 //! `lock.keys` (how many), `lock.scope` (`xact`, `session`), `lock.mode` (`exclusive`, `shared`), `lock.outcome` (`acquired`,
-//! `not_acquired`, `deadlock`, `error`) and `lock.wait_ms`. Traps are warnings: a snapshot that is older than its lock, a
-//! guard released inside an open transaction, locks left on a pooled connection.
+//! `not_acquired`, `deadlock`, `error`, `dropped`) and `lock.wait_ms`. Traps are warnings: a snapshot that is older than its lock, a
+//! guard released inside an open transaction, locks left on a pooled connection. With the feature `metrics`, acquires and
+//! holds are counted.
+//!
+//! Who holds a lock, who waits, since when, and how to end it: [`monitor`]. On the server there are only numbers;
+//! [`AdvisoryLock::tag_session`] adds the name. The command `advisory` shows all of it.
 //!
 //! # Features
 //!
 //! - `macros` (default): the attribute [`advisory`](macro@advisory).
 //! - `interop`: a [`scheme`] for each system whose locks one may have to share (Django, Rails, .NET, Node …), and `known`, the keys
 //!   that migration tools take.
+//! - `metrics`: counts and times, for whichever recorder of the crate [metrics](https://docs.rs/metrics) is installed; see
+//!   `describe_metrics`.
 //!
 //! The runtime is tokio; TLS is chosen with sqlx's own features.
 

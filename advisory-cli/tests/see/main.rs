@@ -8,6 +8,7 @@ mod command;
 
 mod key;
 mod ls;
+mod readme;
 mod scene;
 mod tree;
 mod watch;
