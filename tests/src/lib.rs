@@ -39,6 +39,7 @@ mod fetch;
 mod keeper;
 mod libpq;
 mod line;
+pub mod original;
 mod pin;
 mod pooler;
 mod proxy;

@@ -1,13 +1,23 @@
 //! How others find a database.
 
+use sqlx::postgres::PgConnectOptions;
 use url::Url;
 
 use crate::database::Database;
+use crate::proxy::Proxy;
 
 impl Database {
     /// The variables in which libpq finds this database, and every client that is built on it or does as it does.
     pub fn libpq(&self) -> Vec<(&'static str, String)> {
-        let options = self.options();
+        self.libpq_by(&self.options())
+    }
+
+    /// The same, by way of a proxy.
+    pub fn libpq_through(&self, proxy: &Proxy) -> Vec<(&'static str, String)> {
+        self.libpq_by(&proxy.options())
+    }
+
+    fn libpq_by(&self, options: &PgConnectOptions) -> Vec<(&'static str, String)> {
         let host = match options.get_socket() {
             Some(folder) => folder.display().to_string(),
             None => options.get_host().to_owned(),

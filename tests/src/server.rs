@@ -1,6 +1,6 @@
 //! The server the tests run on.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::thread;
 
@@ -119,6 +119,20 @@ impl Server {
             Place::Private(cluster) => cluster,
             Place::External(_) => panic!("expected a private server, found one of somebody else"),
         }
+    }
+
+    /// A program of PostgreSQL's beside the server's own, if it is there: `pgbench`, say.
+    pub fn program(&self, name: &str) -> Option<PathBuf> {
+        let beside = match &self.place {
+            Place::Private(cluster) => Some(cluster.binaries().join(name)),
+            Place::External(_) => None,
+        };
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let on_path = std::env::split_paths(&path).map(|folder| folder.join(name));
+        beside
+            .into_iter()
+            .chain(on_path)
+            .find(|file| file.is_file())
     }
 
     /// The URL of a database on this server.

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import sys
+import time
 
 
 class DjangoOriginal:
@@ -106,6 +107,28 @@ class DjangoPglock(DjangoOriginal):
     def key(self, name):
         return self.pglock.advisory(name).int_lock_id
 
+    def once(self, name):
+        with self.pglock.advisory(name):
+            pass
+
+
+class DjangoPglockTimeout(DjangoPglock):
+    def once(self, name):
+        with self.pglock.advisory(name, timeout=2):
+            pass
+
+
+class DjangoPglockXact(DjangoPglock):
+    def once(self, name):
+        with self.pglock.advisory(name, xact=True):
+            pass
+
+
+class DjangoPglockXactTimeout(DjangoPglock):
+    def once(self, name):
+        with self.pglock.advisory(name, xact=True, timeout=2):
+            pass
+
 
 class SqlalchemyDlock:
     package = "sqlalchemy-dlock"
@@ -115,8 +138,13 @@ class SqlalchemyDlock:
         from sqlalchemy_dlock import create_sadlock
 
         self.create = create_sadlock
-        self.connection = sqlalchemy.create_engine("postgresql+psycopg2://").connect()
+        self.engine = sqlalchemy.create_engine("postgresql+psycopg2://")
+        self.connection = self.engine.connect()
         self.held = {}
+
+    def once(self, name):
+        with self.engine.connect() as connection, self.create(connection, name):
+            pass
 
     def try_lock(self, name):
         lock = self.create(self.connection, name)
@@ -130,6 +158,12 @@ class SqlalchemyDlock:
 
     def key(self, name):
         return self.create(self.connection, name).actual_key
+
+
+class SqlalchemyDlockXact(SqlalchemyDlock):
+    def once(self, name):
+        with self.engine.begin() as connection, self.create(connection, name, xact=True):
+            pass
 
 
 class PostgresqlLock:
@@ -189,14 +223,24 @@ ORIGINALS = {
     original.__name__: original
     for original in [
         DjangoPglock,
+        DjangoPglockTimeout,
+        DjangoPglockXact,
+        DjangoPglockXactTimeout,
         DjangoPglocks,
         DjangoPgware,
         SqlalchemyDlock,
+        SqlalchemyDlockXact,
         PostgresqlLock,
         Pals,
         PalsWithApp,
     ]
 }
+
+
+def took(original, name):
+    start = time.perf_counter_ns()
+    original.once(name)
+    return time.perf_counter_ns() - start
 
 
 def answer(original, request):
@@ -206,6 +250,8 @@ def answer(original, request):
     if request["do"] == "free":
         original.free(name)
         return {}
+    if request["do"] == "measure":
+        return {"nanoseconds": [took(original, name) for _ in range(request["count"])]}
     return {"keys": [str(original.key(name)) for name in request["names"]]}
 
 

@@ -1,9 +1,10 @@
 //! The comparison.
 
-use std::io::Write as _;
-
 use advisory_core::{AdvisoryLock, Key, SessionGuard};
 use advisory_tests::Database;
+use advisory_tests::original::Original;
+pub(crate) use advisory_tests::original::tell;
+use serde_json::{Value, json};
 use sqlx::PgPool;
 
 use crate::name;
@@ -119,7 +120,31 @@ impl<'a> Judge<'a> {
     }
 }
 
-/// Past libtest, which would show `eprintln!` only where a test fails.
-pub(crate) fn tell(what: &str) {
-    let _ = writeln!(std::io::stderr(), "advisory-tests: {what}");
+impl Other for Original {
+    fn describe(&self) -> String {
+        format!("{} ({})", self.package, self.runtime)
+    }
+
+    async fn try_lock(&mut self, name: &str) -> Result<bool, String> {
+        let answer = self.ask(json!({"do": "try", "name": name})).await?;
+        Ok(answer["held"].as_bool().expect("it is true or false"))
+    }
+
+    async fn free(&mut self, name: &str) {
+        self.ask(json!({"do": "free", "name": name})).await.unwrap();
+    }
+
+    async fn keys(&mut self, names: &[String]) -> Vec<Key> {
+        let mut answer = self
+            .ask(json!({"do": "keys", "names": names}))
+            .await
+            .unwrap();
+        let keys = answer["keys"].take();
+        let key = |key: &Value| key.as_str().expect("it is text").parse().unwrap();
+        keys.as_array()
+            .expect("it is a list")
+            .iter()
+            .map(key)
+            .collect()
+    }
 }

@@ -3,21 +3,19 @@
 //! A lock taken by the original is found held here under the scheme of that name, and the other way round; and their functions give
 //! the same keys to random names. What is not to be had on this machine is skipped, and said so.
 
-mod install;
 mod judge;
 mod local;
 mod migrate;
 mod name;
-mod original;
 
 use advisory_core::scheme::{Pals, WithAdvisoryLock};
 use advisory_core::{Error, Key, KeyScheme, advisory, scheme};
 use advisory_tests::Database;
+use advisory_tests::original::{self, Original};
 use sqlx::{Executor as _, PgPool};
 
 use crate::judge::{Judge, Other as _, Ours, tell};
 use crate::local::{Sql, Sqlx};
-use crate::original::Original;
 
 /// The scheme of this name.
 fn named(scheme: &str) -> Ours {
@@ -39,7 +37,7 @@ fn of(label: &str, scheme: impl KeyScheme + 'static) -> Ours {
 
 #[tokio::test]
 async fn python_and_we_share_locks() {
-    let Some(python) = install::python() else {
+    let Some(python) = original::python() else {
         return;
     };
     let database = Database::new().await;
@@ -63,7 +61,7 @@ async fn python_and_we_share_locks() {
 
 #[tokio::test]
 async fn node_and_we_share_locks() {
-    let Some(node) = install::node() else {
+    let Some(node) = original::node() else {
         return;
     };
     let database = Database::new().await;
@@ -74,7 +72,7 @@ async fn node_and_we_share_locks() {
 
 #[tokio::test]
 async fn php_and_we_share_locks() {
-    let Some(php) = install::php() else {
+    let Some(php) = original::php() else {
         return;
     };
     let database = Database::new().await;
@@ -91,7 +89,7 @@ async fn php_and_we_share_locks() {
 
 #[tokio::test]
 async fn ruby_and_we_share_locks() {
-    let Some(ruby) = install::ruby() else {
+    let Some(ruby) = original::ruby() else {
         return;
     };
     let database = Database::new().await;

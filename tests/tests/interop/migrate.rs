@@ -2,12 +2,11 @@
 
 use advisory_core::{Key, known};
 use advisory_tests::Database;
+use advisory_tests::original::{self, Original};
 use serde_json::json;
 use sqlx::migrate::Migrate as _;
 
-use crate::install;
 use crate::judge::{Judge, Other as _, tell};
-use crate::original::Original;
 
 /// The lock on which each of these originals' migrations waits.
 const GATE: Key = Key::IntPair(1, 1);
@@ -32,7 +31,7 @@ enum Then {
 
 #[tokio::test]
 async fn npms_migration_tools_take_the_keys_that_are_known() {
-    let Some(node) = install::node() else {
+    let Some(node) = original::node() else {
         return;
     };
     let polling = "SELECT pg_try_advisory_lock(-8525285245963000605)";
@@ -129,7 +128,7 @@ const DATABASES: [&str; 8] = [
 
 #[tokio::test]
 async fn sqlx_and_rails_take_the_keys_that_follow_from_a_database() {
-    let ruby = install::ruby();
+    let ruby = original::ruby();
     for end in DATABASES {
         let database = Database::named(end).await;
         sqlx_migrates(&database).await;

@@ -8,13 +8,14 @@ use std::sync::{LazyLock, Mutex};
 
 use sha2::{Digest as _, Sha256};
 
-use crate::judge::tell;
+use super::tell;
+use crate::cache::cache_folder;
 
 /// What runs a script of `tests/originals`.
-#[derive(Clone)]
-pub(crate) struct Runtime {
+#[derive(Clone, Debug)]
+pub struct Runtime {
     pub(crate) program: PathBuf,
-    pub(crate) script: PathBuf,
+    pub(crate) script: Option<PathBuf>,
     /// The variable that says where its packages are, if it needs one.
     pub(crate) packages: Option<(&'static str, PathBuf)>,
 }
@@ -25,7 +26,12 @@ fn originals(file: &str) -> PathBuf {
         .join(file)
 }
 
-pub(crate) fn python() -> Option<Runtime> {
+/// Python, with the packages of `tests/originals/python`; `None`, and said so, where it is not to be had.
+///
+/// # Panics
+///
+/// If it is not to be had, and `ADVISORY_REQUIRE_ORIGINALS` is set.
+pub fn python() -> Option<Runtime> {
     static FOUND: LazyLock<Result<Runtime, String>> = LazyLock::new(|| {
         let (program, version) = newest_python()?;
         let requirements = originals("python/requirements.txt");
@@ -47,7 +53,7 @@ pub(crate) fn python() -> Option<Runtime> {
         )?;
         Ok(Runtime {
             program: folder.join("bin/python"),
-            script: originals("python/originals.py"),
+            script: Some(originals("python/originals.py")),
             packages: None,
         })
     });
@@ -74,7 +80,12 @@ fn newest_python() -> Result<(PathBuf, String), String> {
     Err(reasons)
 }
 
-pub(crate) fn node() -> Option<Runtime> {
+/// Node.js, with the packages of `tests/originals/node`; `None`, and said so, where it is not to be had.
+///
+/// # Panics
+///
+/// If it is not to be had, and `ADVISORY_REQUIRE_ORIGINALS` is set.
+pub fn node() -> Option<Runtime> {
     static FOUND: LazyLock<Result<Runtime, String>> = LazyLock::new(|| {
         let version = output(Command::new("node").arg("--version"))?;
         let files = ["package.json", "package-lock.json"];
@@ -96,33 +107,82 @@ pub(crate) fn node() -> Option<Runtime> {
         })?;
         Ok(Runtime {
             program: "node".into(),
-            script: originals("node/originals.js"),
+            script: Some(originals("node/originals.js")),
             packages: Some(("NODE_PATH", folder)),
         })
     });
     skipped("npm's packages", "npm", FOUND.clone())
 }
 
-pub(crate) fn php() -> Option<Runtime> {
+/// PHP, with the packages of the distribution; `None`, and said so, where it is not to be had.
+///
+/// # Panics
+///
+/// If it is not to be had, and `ADVISORY_REQUIRE_ORIGINALS` is set.
+pub fn php() -> Option<Runtime> {
     let packages = "php-cli php-pgsql php-symfony-lock php-malkusch-lock";
     let probe = "require 'Symfony/Component/Lock/autoload.php'; require 'Malkusch/Lock/autoload.php'; \
         exit(extension_loaded('pdo_pgsql') ? 0 : 1);";
     let found = output(Command::new("php").args(["-r", probe])).map(|_| Runtime {
         program: "php".into(),
-        script: originals("php/originals.php"),
+        script: Some(originals("php/originals.php")),
         packages: None,
     });
     skipped("PHP's packages", packages, found)
 }
 
-pub(crate) fn ruby() -> Option<Runtime> {
+/// Ruby, with the packages of the distribution; `None`, and said so, where it is not to be had.
+///
+/// # Panics
+///
+/// If it is not to be had, and `ADVISORY_REQUIRE_ORIGINALS` is set.
+pub fn ruby() -> Option<Runtime> {
     let probe = "require 'active_record'; require 'pg'";
     let found = output(Command::new("ruby").args(["-e", probe])).map(|_| Runtime {
         program: "ruby".into(),
-        script: originals("ruby/originals.rb"),
+        script: Some(originals("ruby/originals.rb")),
         packages: None,
     });
     skipped("Ruby's packages", "ruby-activerecord ruby-pg", found)
+}
+
+/// The Rust crates of `tests/originals/rust`, in a program that is built at first use: what they depend on is not for everybody who
+/// runs the tests. `None`, and said so, where it cannot be built.
+///
+/// # Panics
+///
+/// If it cannot be built, and `ADVISORY_REQUIRE_ORIGINALS` is set.
+pub fn rust() -> Option<Runtime> {
+    static FOUND: LazyLock<Result<Runtime, String>> = LazyLock::new(|| {
+        let version = output(Command::new("rustc").arg("--version"))?;
+        let files = ["Cargo.toml", "Cargo.lock", "main.rs"];
+        let sources = files.map(|file| originals("rust").join(file));
+        let folder = installed("rust", &version, &sources, |scratch| {
+            let build = ["build", "--release", "--locked", "--quiet"];
+            succeed(
+                Command::new("cargo")
+                    .args(build)
+                    .arg("--manifest-path")
+                    .arg(&sources[0])
+                    .env("CARGO_TARGET_DIR", scratch.join("target")),
+            )?;
+            let folder = scratch.join("bin");
+            let moved = std::fs::create_dir(&folder).and_then(|()| {
+                std::fs::rename(
+                    scratch.join("target/release/originals"),
+                    folder.join("originals"),
+                )
+            });
+            moved.map_err(|error| error.to_string())?;
+            Ok(folder)
+        })?;
+        Ok(Runtime {
+            program: folder.join("originals"),
+            script: None,
+            packages: None,
+        })
+    });
+    skipped("the Rust crates", "libssl-dev pkg-config", FOUND.clone())
 }
 
 /// The folder that `install` has once filled, out of these sources and for this version of what runs them. It appears whole or not at all.
@@ -142,7 +202,7 @@ fn installed(
             write!(text, "{byte:02x}").expect("BUG: text can be written");
             text
         });
-    let cache = advisory_tests::cache_folder()?;
+    let cache = cache_folder()?;
     let folder = cache.join(format!("originals-{what}-{digest}"));
     if folder.exists() {
         return Ok(folder);

@@ -1,4 +1,4 @@
-//! A process that holds locks as another language's package does.
+//! A process that holds locks as somebody else's package does.
 //!
 //! It is asked in lines of JSON, and answers each with one: `{"do": "try", "name": …}` with `{"held": …}`, `{"do": "free", "name": …}`,
 //! `{"do": "keys", "names": […]}` with `{"keys": […]}`, keys as [`Key`] reads them. Its first line, `{"package": …, "runtime": …}`,
@@ -7,29 +7,48 @@
 use std::process::Stdio;
 use std::time::Duration;
 
-use advisory_core::Key;
-use advisory_tests::Database;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::time::timeout;
 
-use crate::install::Runtime;
-use crate::judge::Other;
+use super::install::Runtime;
+use crate::database::Database;
 
 /// How long an answer may take: one is ten thousand keys.
 const PATIENCE: Duration = Duration::from_mins(2);
 
-pub(crate) struct Original {
-    pub(crate) package: String,
-    pub(crate) runtime: String,
+/// A package of `tests/originals`, at work in a process of its own.
+pub struct Original {
+    /// The package and its version.
+    pub package: String,
+    /// What runs it.
+    pub runtime: String,
     requests: ChildStdin,
     answers: Lines<BufReader<ChildStdout>>,
     _process: Child,
 }
 
 impl Original {
-    pub(crate) async fn start(runtime: &Runtime, original: &str, database: &Database) -> Self {
+    /// The process, on this database.
+    ///
+    /// # Panics
+    ///
+    /// If it cannot be started.
+    pub async fn start(runtime: &Runtime, original: &str, database: &Database) -> Self {
+        Self::start_with(runtime, original, database.libpq()).await
+    }
+
+    /// As [`start`](Self::start), where these variables say how the database is found.
+    ///
+    /// # Panics
+    ///
+    /// If it cannot be started.
+    pub async fn start_with(
+        runtime: &Runtime,
+        original: &str,
+        libpq: Vec<(&'static str, String)>,
+    ) -> Self {
         let mut command = Command::new(&runtime.program);
         for (name, _) in std::env::vars_os() {
             if name.to_str().is_some_and(|name| name.starts_with("PG")) {
@@ -37,9 +56,9 @@ impl Original {
             }
         }
         let mut process = command
-            .arg(&runtime.script)
+            .args(&runtime.script)
             .arg(original)
-            .envs(database.libpq())
+            .envs(libpq)
             .envs(runtime.packages.clone())
             .env_remove("WITH_ADVISORY_LOCK_PREFIX")
             .stdin(Stdio::piped())
@@ -62,18 +81,32 @@ impl Original {
         original
     }
 
-    async fn ask(&mut self, request: Value) -> Result<Value, String> {
+    /// Its answer to a request; an error is what went wrong there.
+    ///
+    /// # Panics
+    ///
+    /// If the process ends, or does not answer.
+    pub async fn ask(&mut self, request: Value) -> Result<Value, String> {
         self.send(request).await;
         self.answer().await
     }
 
-    pub(crate) async fn send(&mut self, request: Value) {
+    /// Asks, and leaves the [`answer`](Self::answer) for later.
+    ///
+    /// # Panics
+    ///
+    /// If the process has ended.
+    pub async fn send(&mut self, request: Value) {
         let line = format!("{request}\n");
         self.requests.write_all(line.as_bytes()).await.unwrap();
     }
 
     /// Its next answer; an error is what went wrong there.
-    pub(crate) async fn answer(&mut self) -> Result<Value, String> {
+    ///
+    /// # Panics
+    ///
+    /// If the process ends, or does not answer.
+    pub async fn answer(&mut self) -> Result<Value, String> {
         let answer = timeout(PATIENCE, self.answers.next_line()).await;
         let line = answer.unwrap_or_else(|_| panic!("{} answers", self.package));
         let line = line
@@ -85,34 +118,5 @@ impl Original {
             Some(error) => Err(format!("{}: {error}", self.package)),
             None => Ok(answer),
         }
-    }
-}
-
-impl Other for Original {
-    fn describe(&self) -> String {
-        format!("{} ({})", self.package, self.runtime)
-    }
-
-    async fn try_lock(&mut self, name: &str) -> Result<bool, String> {
-        let answer = self.ask(json!({"do": "try", "name": name})).await?;
-        Ok(answer["held"].as_bool().expect("it is true or false"))
-    }
-
-    async fn free(&mut self, name: &str) {
-        self.ask(json!({"do": "free", "name": name})).await.unwrap();
-    }
-
-    async fn keys(&mut self, names: &[String]) -> Vec<Key> {
-        let mut answer = self
-            .ask(json!({"do": "keys", "names": names}))
-            .await
-            .unwrap();
-        let keys = answer["keys"].take();
-        let key = |key: &Value| key.as_str().expect("it is text").parse().unwrap();
-        keys.as_array()
-            .expect("it is a list")
-            .iter()
-            .map(key)
-            .collect()
     }
 }
