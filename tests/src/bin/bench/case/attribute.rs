@@ -1,0 +1,120 @@
+//! What the attribute adds, without a server.
+//!
+//! A call on a pool that is closed goes all the way to the pool and comes back with its error before anything is sent. What it
+//! takes is what a lock takes besides the server: the name is formatted and hashed, the wait is set up, the span opened, the
+//! future boxed.
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use advisory_core::{AdvisoryLock, Error, advisory};
+use advisory_tests::Database;
+use sqlx::PgPool;
+
+use crate::Bench;
+use crate::contest::{Lane, measure};
+use crate::place::Place;
+use crate::report::{Part, Report, Table, Target};
+use crate::sample::Nanoseconds;
+
+/// So many calls are one measurement.
+const CALLS: u32 = 200;
+
+const TIMEOUT: Duration = Duration::from_secs(2);
+
+#[advisory(key = "sync({id})", timeout = 2, tx)]
+async fn annotated(pool: &PgPool, id: i64) -> Result<(), Error> {
+    let _ = tx;
+    Ok(())
+}
+
+async fn by_verb(pool: &PgPool, id: i64) -> Result<(), Error> {
+    let lock = AdvisoryLock::new(format!("sync({id})")).timeout(TIMEOUT);
+    lock.transaction(pool, async |_| Ok(())).await
+}
+
+async fn by_hand(pool: &PgPool, id: i64) -> Result<(), sqlx::Error> {
+    crate::by_hand::transaction_with_timeout(pool, id, TIMEOUT).await
+}
+
+pub(crate) async fn run(bench: &Bench) -> Report {
+    let database = Database::on(&bench.server).await;
+    let pool = Place(database.options()).pool().await;
+    pool.close().await;
+    let mut lanes = lanes(&pool);
+    let samples = measure(bench, "attribute", &mut lanes).await;
+    let mut table = Table::new([
+        "what",
+        "for a call",
+        "middle half of the blocks",
+        "over the hand-written call",
+        "over the verb",
+    ]);
+    for (lane, sample) in lanes.iter().zip(&samples) {
+        let (low, high) = sample.spread();
+        table.row([
+            lane.name.clone(),
+            Nanoseconds(sample.median()).to_string(),
+            format!("{} – {}", Nanoseconds(low), Nanoseconds(high)),
+            Nanoseconds(sample.excess_over(&samples[2])).to_string(),
+            Nanoseconds(sample.excess_over(&samples[1])).to_string(),
+        ]);
+    }
+    let over = |rival: usize| samples[0].excess_over(&samples[rival]);
+    let target = |what: &str, over: f64| Target {
+        what: what.to_owned(),
+        wanted: "under 1 µs".to_owned(),
+        measured: Nanoseconds(over).to_string(),
+        is_reached: over < 1e3,
+    };
+    Report {
+        parts: vec![Part::new("attribute", table)],
+        targets: vec![
+            target(
+                "the attribute over `begin` by hand, without the server",
+                over(2),
+            ),
+            target(
+                "the attribute over `AdvisoryLock::transaction`, without the server",
+                over(1),
+            ),
+        ],
+        ..Report::default()
+    }
+}
+
+fn lanes(pool: &PgPool) -> Vec<Lane> {
+    let [one, two, three] = [(); 3].map(|()| pool.clone());
+    vec![
+        Lane::timed(
+            "`#[advisory(key = \"sync({id})\", timeout = 2, tx)]`",
+            move || {
+                let pool = one.clone();
+                calls(async move |id| annotated(&pool, id).await.is_err())
+            },
+        ),
+        Lane::timed(
+            "`AdvisoryLock::new(format!(…)).timeout(…).transaction(…)`",
+            move || {
+                let pool = two.clone();
+                calls(async move |id| by_verb(&pool, id).await.is_err())
+            },
+        ),
+        Lane::timed(
+            "begin, savepoint, `SET LOCAL` … by hand, a number for a key",
+            move || {
+                let pool = three.clone();
+                calls(async move |id| by_hand(&pool, id).await.is_err())
+            },
+        ),
+    ]
+}
+
+/// How long one of many calls takes.
+async fn calls(call: impl AsyncFn(i64) -> bool) -> Duration {
+    let start = Instant::now();
+    for id in 0..CALLS {
+        assert!(call(black_box(id.into())).await, "the pool is closed");
+    }
+    start.elapsed() / CALLS
+}

@@ -1,0 +1,98 @@
+//! What is measured.
+
+mod attribute;
+mod build;
+mod growth;
+mod handover;
+mod keys;
+mod network;
+mod peers;
+mod scheme;
+mod session;
+mod storm;
+mod throughput;
+mod transaction;
+
+use std::fmt;
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+
+use crate::Bench;
+use crate::report::Report;
+
+/// A family of rows.
+pub(crate) struct Case {
+    pub(crate) name: &'static str,
+    pub(crate) about: &'static str,
+    pub(crate) run: fn(Arc<Bench>) -> BoxFuture<'static, Report>,
+}
+
+macro_rules! cases {
+    ($($name:ident: $about:literal,)+) => {
+        pub(crate) const ALL: &[Case] = &[$(Case {
+            name: stringify!($name),
+            about: $about,
+            run: |bench| Box::pin(async move { $name::run(&bench).await }),
+        }),+];
+    };
+}
+
+cases! {
+    transaction: "A lock in a transaction, uncontended, over a unix socket",
+    network: "The same, over a network with 1 ms each way",
+    session: "A session lock, uncontended",
+    peers: "Packages of other languages, and Rust's, uncontended",
+    keys: "Several keys at once",
+    handover: "From a release to the next holder's start",
+    storm: "A skip storm: 64 tasks, one key, none of them waits",
+    throughput: "Distinct keys over 1 to 32 connections",
+    attribute: "What the attribute adds, without a server",
+    scheme: "A name becomes a key",
+    growth: "How cost grows",
+    build: "What it adds to a build",
+}
+
+impl fmt::Display for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:<12} {}", self.name, self.about)
+    }
+}
+
+/// The case of this name, for the command line.
+pub(crate) fn parse(name: &str) -> Result<&'static Case, String> {
+    let found = ALL.iter().find(|case| case.name == name);
+    found.ok_or_else(|| {
+        let names: Vec<_> = ALL.iter().map(|case| case.name).collect();
+        format!("expected one of {}", names.join(", "))
+    })
+}
+
+/// Those that were asked for, in their own order, or all.
+pub(crate) fn chosen(only: &[&'static Case]) -> Vec<&'static Case> {
+    let is_wanted =
+        |case: &&Case| only.is_empty() || only.iter().any(|wanted| wanted.name == case.name);
+    ALL.iter().filter(is_wanted).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_name_is_answered_with_the_known_ones() {
+        let error = parse("sesion").err().unwrap();
+        assert!(error.starts_with("expected one of transaction, network, session"));
+        assert_eq!(parse("session").unwrap().name, "session");
+    }
+
+    #[test]
+    fn every_case_is_chosen_unless_some_are_named() {
+        assert_eq!(chosen(&[]).len(), ALL.len());
+        let some = chosen(&[parse("storm").unwrap(), parse("keys").unwrap()]);
+        assert_eq!(
+            some.iter().map(|case| case.name).collect::<Vec<_>>(),
+            ["keys", "storm"]
+        );
+    }
+}

@@ -1,0 +1,127 @@
+//! The same, on a network.
+
+use std::time::Duration;
+
+use advisory_tests::{Database, Proxy};
+use sqlx::{Connection as _, PgPool};
+
+use super::transaction::{
+    AGAINST, ATTRIBUTE, ATTRIBUTE_TIMEOUT, BY_HAND, BY_HAND_TIMEOUT, JOINED, PIPELINED,
+    TRANSACTION, TRANSACTION_TIMEOUT, lanes,
+};
+use crate::Bench;
+use crate::contest::{Lane, measure};
+use crate::place::Place;
+use crate::plot::{Plot, Shape};
+use crate::report::{Part, Report, Table, Target};
+use crate::sample::{Nanoseconds, Sample};
+
+const EACH_WAY: Duration = Duration::from_millis(1);
+
+pub(crate) async fn run(bench: &Bench) -> Report {
+    let database = Database::on(&bench.server).await;
+    let proxy = Proxy::start(&database).await;
+    let place = Place(proxy.options());
+    let (quiet, asking) = (place.pool().await, place.pool_of(4, true).await);
+    proxy.set_delay(EACH_WAY);
+    let (alone, mut report) = contest(bench, &place, quiet, "network").await;
+    let (pinged, with_pings) = contest(bench, &place, asking, "network-pings").await;
+    report.targets = targets(&alone, "without the pool's own pings");
+    report
+        .targets
+        .extend(targets(&pinged, "at sqlx's defaults, pings included"));
+    report.parts.extend(with_pings.parts);
+    report
+}
+
+/// All ways to the lock, and a bare round trip beside them.
+async fn contest(
+    bench: &Bench,
+    place: &Place,
+    pool: PgPool,
+    name: &'static str,
+) -> (Vec<Sample>, Report) {
+    let mut lanes = lanes(place, pool).await;
+    lanes.push(bare(place).await);
+    let samples = measure(bench, name, &mut lanes).await;
+    let round_trip = samples.last().expect("BUG: the last lane").median();
+    let trips: Vec<_> = samples
+        .iter()
+        .map(|sample| Some(sample.median() / round_trip))
+        .collect();
+    let against: Vec<_> = AGAINST.iter().copied().chain([None]).collect();
+    let table = Table::of_contest(&lanes, &samples, &trips, &against);
+    let note = format!(
+        "*Round trips* is here the time as a multiple of the last row's, {}: the proxy's clock ticks in milliseconds.",
+        Nanoseconds(round_trip)
+    );
+    let report = Report {
+        parts: vec![Part::new(name, table).note(note)],
+        plots: plot(&lanes, &samples, name),
+        ..Report::default()
+    };
+    (samples, report)
+}
+
+async fn bare(place: &Place) -> Lane {
+    use sqlx::ConnectOptions as _;
+    let conn = place
+        .0
+        .connect()
+        .await
+        .expect("the database can be reached");
+    let conn = std::sync::Arc::new(tokio::sync::Mutex::new(conn));
+    Lane::new("a bare round trip", move || {
+        let conn = conn.clone();
+        async move {
+            let answered = conn.lock().await.ping().await;
+            answered.expect("the server answers");
+        }
+    })
+}
+
+fn plot(lanes: &[Lane], samples: &[Sample], name: &str) -> Vec<Plot> {
+    if name != "network" {
+        return Vec::new();
+    }
+    let rows = [
+        PIPELINED,
+        TRANSACTION,
+        ATTRIBUTE,
+        JOINED,
+        BY_HAND,
+        TRANSACTION_TIMEOUT,
+        ATTRIBUTE_TIMEOUT,
+        BY_HAND_TIMEOUT,
+    ];
+    let bar = |row: usize| {
+        (
+            lanes[row].name.replace('`', ""),
+            samples[row].median() / 1e6,
+        )
+    };
+    vec![Plot {
+        file: "performance-network",
+        title: "One lock with 1 ms each way, from begin to commit",
+        shape: Shape::Bars {
+            unit: "ms",
+            bars: rows.map(bar).into(),
+        },
+    }]
+}
+
+fn targets(samples: &[Sample], how: &str) -> Vec<Target> {
+    let rows = [
+        ("`transaction`, timeout", TRANSACTION_TIMEOUT, 2.5),
+        ("the attribute, timeout", ATTRIBUTE_TIMEOUT, 2.5),
+        ("`transaction`", TRANSACTION, 1.4),
+        ("the attribute", ATTRIBUTE, 1.4),
+    ];
+    let target = |(what, row, wanted): (&str, usize, f64)| {
+        let rival = AGAINST[row].expect("BUG: a row of ours has a rival");
+        // Locks per second, one after the other.
+        let measured = samples[rival].mean() / samples[row].mean();
+        Target::at_least(format!("1 ms each way, {how}: {what}"), wanted, measured)
+    };
+    rows.map(target).into()
+}

@@ -1,0 +1,165 @@
+//! Many tasks that want one key and do not wait for it.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant};
+
+use advisory_core::{AdvisoryLock, Error, advisory};
+use advisory_tests::Database;
+use futures_util::future::BoxFuture;
+use sqlx::PgPool;
+use sqlx::postgres::PgAdvisoryLock;
+use tokio::task::JoinSet;
+
+use crate::Bench;
+use crate::by_hand;
+use crate::contest::turns;
+use crate::place::Place;
+use crate::report::{Part, Report, Table};
+use crate::sample::{Sample, count, thousands, three_digits};
+
+const TASKS: usize = 64;
+const CONNECTIONS: u32 = 16;
+const NAME: &str = "bench:storm";
+
+/// Made once: it is kept by who uses it.
+static THEIRS: LazyLock<PgAdvisoryLock> = LazyLock::new(|| PgAdvisoryLock::new(NAME));
+
+/// Whether the lock was to be had.
+type Attempt = fn(PgPool) -> BoxFuture<'static, bool>;
+
+const WAYS: [(&str, Attempt, Option<usize>); 5] = [
+    ("`try_transaction`", trying, Some(2)),
+    (
+        "`#[advisory(timeout = 0, side_effect = Skip)]`",
+        skipping,
+        Some(2),
+    ),
+    ("by hand: begin, try, rollback", by_hand_on, None),
+    ("`try_acquire`", trying_session, Some(4)),
+    ("sqlx `PgAdvisoryLock::try_acquire`", sqlx_trying, None),
+];
+
+pub(crate) async fn run(bench: &Bench) -> Report {
+    let database = Database::on(&bench.server).await;
+    let place = Place(database.options());
+    let pool = place.pool_of(CONNECTIONS, false).await;
+    let outside = place.pool().await;
+    let lock = AdvisoryLock::new(NAME);
+    let held = lock.begin(&outside).await.expect("the lock is free");
+    let conn = outside.acquire().await.expect("the pool has a connection");
+    let held_there = THEIRS.acquire(conn).await.expect("the lock is free");
+    let samples = contest(bench, &pool).await;
+    drop((held, held_there));
+    let mut table = Table::new([
+        "what",
+        "attempts per second",
+        "middle half of the rounds",
+        "times as fast as",
+    ]);
+    for (way, sample) in samples.iter().enumerate() {
+        let (low, high) = sample.spread();
+        let faster = WAYS[way].2.map_or(String::new(), |rival| {
+            let ratio = three_digits(sample.ratio_to(&samples[rival]));
+            format!("{ratio} × {}", WAYS[rival].0)
+        });
+        table.row([
+            WAYS[way].0.to_owned(),
+            thousands(sample.median()),
+            format!("{} – {}", thousands(low), thousands(high)),
+            faster,
+        ]);
+    }
+    Report {
+        parts: vec![Part::new("storm", table)],
+        ..Report::default()
+    }
+}
+
+async fn contest(bench: &Bench, pool: &PgPool) -> Vec<Sample> {
+    let mut samples = vec![Sample::default(); WAYS.len()];
+    let rounds = bench.effort.fewer_rounds(3);
+    for round in 0..rounds {
+        bench.say(&format!("storm: round {} of {rounds}", round + 1));
+        for turn in turns(WAYS.len(), round) {
+            let rate = storm(pool, WAYS[turn].1, bench.effort.block * 10).await;
+            samples[turn].push(vec![rate]);
+        }
+    }
+    samples
+}
+
+/// Attempts per second.
+async fn storm(pool: &PgPool, attempt: Attempt, length: Duration) -> f64 {
+    let (stop, attempts) = (
+        Arc::new(AtomicBool::new(false)),
+        Arc::new(AtomicUsize::new(0)),
+    );
+    let mut tasks = JoinSet::new();
+    let start = Instant::now();
+    for _ in 0..TASKS {
+        let (pool, stop, attempts) = (pool.clone(), Arc::clone(&stop), Arc::clone(&attempts));
+        tasks.spawn(async move {
+            loop {
+                assert!(!attempt(pool.clone()).await, "somebody else holds it");
+                attempts.fetch_add(1, Ordering::Relaxed);
+                if stop.load(Ordering::Relaxed) {
+                    return;
+                }
+            }
+        });
+    }
+    tokio::time::sleep(length).await;
+    stop.store(true, Ordering::Relaxed);
+    while let Some(ended) = tasks.join_next().await {
+        ended.expect("nobody fails");
+    }
+    count(attempts.load(Ordering::Relaxed)) / start.elapsed().as_secs_f64()
+}
+
+#[advisory(key = "bench:{name}", timeout = 0, side_effect = Skip)]
+async fn annotated(pool: &PgPool, name: &str) -> Result<Option<()>, Error> {
+    Ok(Some(()))
+}
+
+fn skipping(pool: PgPool) -> BoxFuture<'static, bool> {
+    Box::pin(async move {
+        let ran = annotated(&pool, "storm").await;
+        ran.expect("the server answers").is_some()
+    })
+}
+
+fn trying(pool: PgPool) -> BoxFuture<'static, bool> {
+    Box::pin(async move {
+        let lock = AdvisoryLock::new(NAME);
+        let ran = lock.try_transaction(&pool, async |_| Ok::<_, Error>(()));
+        ran.await.expect("the server answers").is_some()
+    })
+}
+
+fn by_hand_on(pool: PgPool) -> BoxFuture<'static, bool> {
+    Box::pin(async move {
+        let [key] = *AdvisoryLock::new(NAME).keys() else {
+            unreachable!("BUG: a name is one key")
+        };
+        let advisory_core::Key::BigInt(key) = key else {
+            unreachable!("BUG: a name is a bigint")
+        };
+        by_hand::skip(&pool, key).await.expect("the server answers")
+    })
+}
+
+fn trying_session(pool: PgPool) -> BoxFuture<'static, bool> {
+    Box::pin(async move {
+        let guard = AdvisoryLock::new(NAME).try_acquire(&pool).await;
+        guard.expect("the server answers").is_some()
+    })
+}
+
+fn sqlx_trying(pool: PgPool) -> BoxFuture<'static, bool> {
+    Box::pin(async move {
+        let conn = pool.acquire().await.expect("the pool has a connection");
+        let got = THEIRS.try_acquire(conn).await.expect("the server answers");
+        matches!(got, sqlx::Either::Left(_))
+    })
+}

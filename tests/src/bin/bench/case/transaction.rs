@@ -1,0 +1,218 @@
+//! A lock in a transaction that nobody else wants.
+
+use std::time::Duration;
+
+use advisory_core::{AdvisoryLock, Error, advisory};
+use advisory_tests::Database;
+use sqlx::PgPool;
+
+use crate::Bench;
+use crate::by_hand;
+use crate::contest::{Lane, measure};
+use crate::place::Place;
+use crate::report::{Part, Report, Table, Target};
+use crate::sample::Sample;
+use crate::trips::{count, counter};
+
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(2);
+const NAME: &str = "bench:transaction";
+const KEY: i64 = 4_711;
+
+/// Rows that are held against each other, by their places in [`lanes`].
+pub(crate) const TRANSACTION: usize = 0;
+pub(crate) const ATTRIBUTE: usize = 1;
+pub(crate) const JOINED: usize = 3;
+pub(crate) const BY_HAND: usize = 4;
+pub(crate) const PIPELINED: usize = 5;
+pub(crate) const TRANSACTION_TIMEOUT: usize = 6;
+pub(crate) const ATTRIBUTE_TIMEOUT: usize = 7;
+pub(crate) const BY_HAND_TIMEOUT: usize = 9;
+
+/// Against whom each is held.
+pub(crate) const AGAINST: [Option<usize>; 10] = [
+    Some(BY_HAND),
+    Some(BY_HAND),
+    Some(BY_HAND),
+    Some(BY_HAND),
+    None,
+    Some(BY_HAND),
+    Some(BY_HAND_TIMEOUT),
+    Some(BY_HAND_TIMEOUT),
+    Some(BY_HAND_TIMEOUT),
+    None,
+];
+
+#[advisory(key = "bench:{name}", tx)]
+async fn annotated(pool: &PgPool, name: &str) -> Result<(), Error> {
+    let _ = tx;
+    Ok(())
+}
+
+#[advisory(key = "bench:{name}", timeout = 2, tx)]
+async fn annotated_with_timeout(pool: &PgPool, name: &str) -> Result<(), Error> {
+    let _ = tx;
+    Ok(())
+}
+
+pub(crate) async fn run(bench: &Bench) -> Report {
+    let database = Database::on(&bench.server).await;
+    let (proxy, counted) = counter(&database).await;
+    let trips = count(&proxy, &mut lanes(&counted, counted.pool().await).await).await;
+    let direct = Place(database.options());
+    let mut lanes = lanes(&direct, direct.pool().await).await;
+    let samples = measure(bench, "transaction", &mut lanes).await;
+    let table = Table::of_contest(&lanes, &samples, &trips, &AGAINST);
+    Report {
+        parts: vec![Part::new("transaction", table)],
+        targets: targets(&lanes, &samples, &trips),
+        ..Report::default()
+    }
+}
+
+fn targets(lanes: &[Lane], samples: &[Sample], trips: &[Option<f64>]) -> Vec<Target> {
+    let ratio = |row: usize, rival: usize| samples[rival].ratio_to(&samples[row]);
+    let rows = [0, 1, 2, JOINED, TRANSACTION_TIMEOUT, ATTRIBUTE_TIMEOUT, 8];
+    let ratios = rows.map(|row| {
+        let rival = AGAINST[row].expect("BUG: a row of ours has a rival");
+        (lanes[row].name.clone(), ratio(row, rival))
+    });
+    let trips = |row: usize| trips[row].unwrap_or(f64::NAN);
+    vec![
+        Target::exactly(
+            "round trips of `transaction` with a timeout",
+            2.0,
+            trips(TRANSACTION_TIMEOUT),
+        ),
+        Target::exactly(
+            "round trips of the attribute on a pool with a timeout",
+            2.0,
+            trips(ATTRIBUTE_TIMEOUT),
+        ),
+        Target::exactly(
+            "round trips of the same by hand",
+            7.0,
+            trips(BY_HAND_TIMEOUT),
+        ),
+        Target::at_least(
+            "local: `transaction` against begin, lock, commit by hand",
+            1.2,
+            ratio(TRANSACTION, BY_HAND),
+        ),
+        Target::never_slower("local: transaction locks against the same by hand", &ratios),
+    ]
+}
+
+/// Every way to a lock in a transaction; see the constants above.
+pub(crate) async fn lanes(place: &Place, pool: PgPool) -> Vec<Lane> {
+    let lock = AdvisoryLock::new(NAME);
+    let patient = lock.clone().timeout(TIMEOUT);
+    vec![
+        whole("`transaction`", &pool, &lock),
+        attribute("`#[advisory]` on a pool", &pool),
+        beginning("`begin`, commit", &pool, &lock),
+        joining("begin, `acquire_xact`, commit", &pool, &lock),
+        by_hand_on("by hand", &pool),
+        pipelined("pipelining driver, without a pool", place).await,
+        whole("`transaction`, timeout", &pool, &patient),
+        attribute_with_timeout("`#[advisory]`, timeout", &pool),
+        joining("begin, `acquire_xact`, commit, timeout", &pool, &patient),
+        by_hand_with_timeout("by hand, timeout", &pool),
+    ]
+}
+
+fn whole(name: &str, pool: &PgPool, lock: &AdvisoryLock) -> Lane {
+    let (pool, lock) = (pool.clone(), lock.clone());
+    Lane::new(name, move || {
+        let (pool, lock) = (pool.clone(), lock.clone());
+        async move {
+            let done = lock.transaction(&pool, async |_| Ok::<_, Error>(()));
+            done.await.expect("the lock is free");
+        }
+    })
+}
+
+fn attribute(name: &str, pool: &PgPool) -> Lane {
+    let pool = pool.clone();
+    Lane::new(name, move || {
+        let pool = pool.clone();
+        async move {
+            annotated(&pool, "attribute")
+                .await
+                .expect("the lock is free")
+        }
+    })
+}
+
+fn attribute_with_timeout(name: &str, pool: &PgPool) -> Lane {
+    let pool = pool.clone();
+    Lane::new(name, move || {
+        let pool = pool.clone();
+        async move {
+            let done = annotated_with_timeout(&pool, "attribute");
+            done.await.expect("the lock is free");
+        }
+    })
+}
+
+fn beginning(name: &str, pool: &PgPool, lock: &AdvisoryLock) -> Lane {
+    let (pool, lock) = (pool.clone(), lock.clone());
+    Lane::new(name, move || {
+        let (pool, lock) = (pool.clone(), lock.clone());
+        async move {
+            let tx = lock.begin(&pool).await.expect("the lock is free");
+            tx.commit().await.expect("it can be committed");
+        }
+    })
+}
+
+fn joining(name: &str, pool: &PgPool, lock: &AdvisoryLock) -> Lane {
+    let (pool, lock) = (pool.clone(), lock.clone());
+    Lane::new(name, move || {
+        let (pool, lock) = (pool.clone(), lock.clone());
+        async move {
+            let mut tx = pool.begin().await.expect("a transaction can begin");
+            lock.acquire_xact(&mut tx).await.expect("the lock is free");
+            tx.commit().await.expect("it can be committed");
+        }
+    })
+}
+
+fn by_hand_on(name: &str, pool: &PgPool) -> Lane {
+    let pool = pool.clone();
+    Lane::new(name, move || {
+        let pool = pool.clone();
+        async move {
+            let done = by_hand::transaction(&pool, KEY);
+            done.await.expect("the lock is free");
+        }
+    })
+}
+
+fn by_hand_with_timeout(name: &str, pool: &PgPool) -> Lane {
+    let pool = pool.clone();
+    Lane::new(name, move || {
+        let pool = pool.clone();
+        async move {
+            let done = by_hand::transaction_with_timeout(&pool, KEY, TIMEOUT);
+            done.await.expect("the lock is free");
+        }
+    })
+}
+
+/// The floor: two messages on one connection, the lock's statement prepared.
+async fn pipelined(name: &str, place: &Place) -> Lane {
+    let client = place.pipelining().await;
+    let statement = client.prepare("SELECT pg_advisory_xact_lock($1)").await;
+    let statement = statement.expect("it can be prepared");
+    let client = std::sync::Arc::new(client);
+    Lane::new(name, move || {
+        let (client, statement) = (client.clone(), statement.clone());
+        async move {
+            let lock = client.query_one(&statement, &[&KEY]);
+            let begun = tokio::try_join!(client.batch_execute("BEGIN"), lock);
+            begun.expect("the lock is free");
+            let committed = client.batch_execute("COMMIT").await;
+            committed.expect("it can be committed");
+        }
+    })
+}

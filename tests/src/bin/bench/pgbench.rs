@@ -1,0 +1,111 @@
+//! PostgreSQL's own way to ask a server for all it has: C, and nothing but the statements.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use advisory_tests::{Database, Server};
+use tokio::process::Command;
+
+/// A program, and how its statements are sent.
+#[derive(Clone, Debug)]
+pub(crate) struct Script {
+    pub(crate) text: String,
+    pub(crate) protocol: &'static str,
+}
+
+impl Script {
+    /// Each line one statement, prepared once.
+    pub(crate) fn prepared(statements: &[&str]) -> Self {
+        Self::of(
+            statements.iter().map(|statement| (*statement).to_owned()),
+            "prepared",
+        )
+    }
+
+    /// Each line one message of the simple protocol, of any number of statements.
+    pub(crate) fn messages(messages: impl Iterator<Item = String>) -> Self {
+        Self::of(
+            messages.map(|message| message.replace(';', "\\;")),
+            "simple",
+        )
+    }
+
+    fn of(lines: impl Iterator<Item = String>, protocol: &'static str) -> Self {
+        let key = "\\set key random(1, 1000000000000000)\n".to_owned();
+        let text = std::iter::once(key).chain(lines.map(|line| line + ";\n"));
+        Self {
+            text: text.collect(),
+            protocol,
+        }
+    }
+}
+
+pub(crate) struct Pgbench {
+    program: PathBuf,
+    folder: tempfile::TempDir,
+    libpq: Vec<(&'static str, String)>,
+}
+
+impl Pgbench {
+    pub(crate) fn find(server: &Server, database: &Database) -> Option<Self> {
+        Some(Self {
+            program: server.program("pgbench")?,
+            folder: tempfile::tempdir().ok()?,
+            libpq: database.libpq(),
+        })
+    }
+
+    /// Runs the script over and over on so many connections; how often in a second.
+    pub(crate) async fn run(&self, script: &Script, connections: u32, length: Duration) -> f64 {
+        let file = self.folder.path().join("script.sql");
+        std::fs::write(&file, &script.text).expect("a script can be written");
+        let mut command = self.command(&file, script.protocol, connections, length);
+        let output = command.stdin(Stdio::null()).output().await;
+        let output = output.expect("pgbench can be run");
+        let said = String::from_utf8_lossy(&output.stdout);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "pgbench: {errors}");
+        tps(&said).unwrap_or_else(|| panic!("pgbench: {said}{errors}"))
+    }
+
+    fn command(&self, file: &Path, protocol: &str, connections: u32, length: Duration) -> Command {
+        let seconds = length.as_secs().max(1).to_string();
+        let connections = connections.to_string();
+        let mut command = Command::new(&self.program);
+        command
+            .envs(self.libpq.clone())
+            .args(["--no-vacuum", "--client", &connections, "--time", &seconds])
+            .args(["--protocol", protocol, "--file"])
+            .arg(file);
+        command
+    }
+}
+
+fn tps(said: &str) -> Option<f64> {
+    let line = said.lines().find(|line| line.starts_with("tps = "))?;
+    line.split_whitespace().nth(2)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_it_says_is_read() {
+        let said =
+            "latency average = 0.1 ms\ntps = 7853.512345 (without initial connection time)\n";
+        assert_eq!(tps(said), Some(7853.512_345));
+        assert_eq!(tps("pgbench: error"), None);
+    }
+
+    #[test]
+    fn a_message_is_sent_whole() {
+        let script = Script::messages(["BEGIN;SELECT 1".to_owned()].into_iter());
+        assert!(
+            script.text.ends_with("\nBEGIN\\;SELECT 1;\n"),
+            "{}",
+            script.text
+        );
+    }
+}

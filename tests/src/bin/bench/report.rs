@@ -1,0 +1,221 @@
+//! What a case has found out: tables, sentences, plots, and how it stands with what must be reached.
+
+use std::fmt;
+
+use comfy_table::presets::ASCII_MARKDOWN;
+use comfy_table::{CellAlignment, Table as Grid};
+
+use crate::contest::Lane;
+use crate::plot::Plot;
+use crate::sample::{Nanoseconds, Sample, three_digits};
+
+/// All of it.
+#[derive(Default)]
+pub(crate) struct Report {
+    pub(crate) parts: Vec<Part>,
+    pub(crate) plots: Vec<Plot>,
+    pub(crate) targets: Vec<Target>,
+}
+
+/// What stands between two marks of the page.
+pub(crate) struct Part {
+    pub(crate) name: &'static str,
+    pub(crate) table: Table,
+    pub(crate) notes: Vec<String>,
+}
+
+impl Part {
+    pub(crate) fn new(name: &'static str, table: Table) -> Self {
+        Self {
+            name,
+            table,
+            notes: Vec::new(),
+        }
+    }
+
+    pub(crate) fn note(mut self, note: impl Into<String>) -> Self {
+        self.notes.push(note.into());
+        self
+    }
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.table)?;
+        self.notes
+            .iter()
+            .try_for_each(|note| write!(f, "\n\n{note}"))
+    }
+}
+
+/// Rows of text, numbers on the right.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Table {
+    header: Vec<String>,
+    rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    pub(crate) fn new<H: Into<String>>(header: impl IntoIterator<Item = H>) -> Self {
+        Self {
+            header: header.into_iter().map(Into::into).collect(),
+            rows: Vec::new(),
+        }
+    }
+
+    pub(crate) fn row<C: Into<String>>(&mut self, row: impl IntoIterator<Item = C>) {
+        self.rows.push(row.into_iter().map(Into::into).collect());
+    }
+
+    /// Rivals beside each other, in times and in round trips, each held against one of them.
+    pub(crate) fn of_contest(
+        lanes: &[Lane],
+        samples: &[Sample],
+        round_trips: &[Option<f64>],
+        against: &[Option<usize>],
+    ) -> Self {
+        let header = [
+            "what",
+            "median",
+            "middle half of the blocks",
+            "p99",
+            "round trips",
+            "times as fast as",
+        ];
+        let mut table = Self::new(header);
+        for (index, lane) in lanes.iter().enumerate() {
+            let sample = &samples[index];
+            let (low, high) = sample.spread();
+            let faster = against[index].map_or(String::new(), |rival| {
+                let ratio = three_digits(samples[rival].ratio_to(sample));
+                format!("{ratio} × {}", lanes[rival].name)
+            });
+            table.row([
+                lane.name.clone(),
+                Nanoseconds(sample.median()).to_string(),
+                format!("{} – {}", Nanoseconds(low), Nanoseconds(high)),
+                Nanoseconds(sample.p99()).to_string(),
+                round_trips[index].map_or(String::new(), trips),
+                faster,
+            ]);
+        }
+        table
+    }
+}
+
+/// Whole, unless some turns had more than others.
+pub(crate) fn trips(trips: f64) -> String {
+    let text = format!("{trips:.1}");
+    text.strip_suffix(".0").map_or(text.clone(), str::to_owned)
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut grid = Grid::new();
+        grid.load_style(ASCII_MARKDOWN);
+        grid.set_header(&self.header);
+        for row in &self.rows {
+            grid.add_row(row);
+        }
+        for column in grid.column_iter_mut().skip(1) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+        write!(f, "{grid}")
+    }
+}
+
+/// Something that must be reached.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    pub(crate) what: String,
+    pub(crate) wanted: String,
+    pub(crate) measured: String,
+    pub(crate) is_reached: bool,
+}
+
+impl Target {
+    /// At least so many times.
+    pub(crate) fn at_least(what: impl Into<String>, wanted: f64, measured: f64) -> Self {
+        Self {
+            what: what.into(),
+            wanted: format!("at least {} ×", three_digits(wanted)),
+            measured: format!("{} ×", three_digits(measured)),
+            is_reached: measured >= wanted,
+        }
+    }
+
+    /// So many and no more.
+    pub(crate) fn exactly(what: impl Into<String>, wanted: f64, measured: f64) -> Self {
+        Self {
+            what: what.into(),
+            wanted: trips(wanted),
+            measured: trips(measured),
+            is_reached: (measured - wanted).abs() < 0.05,
+        }
+    }
+
+    /// No row is slower than its rival: the least of all ratios says so.
+    pub(crate) fn never_slower(what: impl Into<String>, ratios: &[(String, f64)]) -> Self {
+        let least = ratios.iter().min_by(|a, b| a.1.total_cmp(&b.1));
+        let (row, least) = least.expect("BUG: no ratios");
+        Self {
+            what: what.into(),
+            wanted: "at least 1.00 × in every row".to_owned(),
+            measured: format!("{} × ({row})", three_digits(*least)),
+            // Two digits are shown, and two are meant.
+            is_reached: *least >= 0.995,
+        }
+    }
+}
+
+/// The table of all targets.
+pub(crate) fn of_targets(targets: &[Target]) -> Table {
+    let mut table = Table::new(["what must be reached", "wanted", "measured", "reached"]);
+    for target in targets {
+        let reached = if target.is_reached { "yes" } else { "**no**" };
+        let Target {
+            what,
+            wanted,
+            measured,
+            ..
+        } = target;
+        table.row([what.as_str(), wanted, measured, reached]);
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_is_markdown_with_numbers_on_the_right() {
+        let mut table = Table::new(["what", "median"]);
+        table.row(["ours", "9.10 µs"]);
+        table.row(["theirs", "21.0 µs"]);
+        let expected = "| what   |  median |\n|--------|---------|\n| ours   | 9.10 µs |\n| theirs | 21.0 µs |";
+        assert_eq!(table.to_string(), expected);
+    }
+
+    #[test]
+    fn a_part_ends_with_its_notes() {
+        let part = Part::new("x", Table::new(["a"])).note("one").note("two");
+        assert!(part.to_string().ends_with("|\n\none\n\ntwo"), "{part}");
+    }
+
+    #[test]
+    fn round_trips_are_whole_where_they_can_be() {
+        assert_eq!(trips(2.0), "2");
+        assert_eq!(trips(2.5), "2.5");
+    }
+
+    #[test]
+    fn the_slowest_row_decides() {
+        let ratios = [("a".to_owned(), 1.4), ("b".to_owned(), 0.9)];
+        let target = Target::never_slower("local", &ratios);
+        assert!(!target.is_reached);
+        assert_eq!(target.measured, "0.90 × (b)");
+        assert!(Target::at_least("x", 1.2, 1.2).is_reached);
+        assert!(!Target::exactly("x", 1.0, 2.0).is_reached);
+    }
+}
