@@ -12,6 +12,7 @@ use crate::fitness::check_lock_on;
 use crate::metric::Hold;
 use crate::observe::observe;
 use crate::patience::answer;
+use crate::sql::message::Platform;
 use crate::sql::{backend, holder, message, state};
 use crate::wait::{Deadline, Wait};
 use crate::watch::{gone, until};
@@ -151,7 +152,7 @@ impl<'c, C: AsMut<PgConnection> + Send> ConnectionScope<'c, C> {
         wait: Wait,
     ) -> Result<bool, Error> {
         if wait == Wait::No {
-            self.begin(message::begin(lock))
+            self.begin(message::begin(lock, Platform::Unknown))
                 .await
                 .map_err(|error| state::failure(error, lock))?;
             let acquired = xact::try_lock(lock, self.conn.as_mut()).await?;
@@ -161,7 +162,10 @@ impl<'c, C: AsMut<PgConnection> + Send> ConnectionScope<'c, C> {
             }
             return Ok(acquired);
         }
-        match self.begin(message::begin_and_lock(lock, wait)).await {
+        match self
+            .begin(message::begin_and_lock(lock, wait, Platform::Unknown))
+            .await
+        {
             Ok(()) => {
                 // A transaction that fails here is rolled back with the scope.
                 check_lock_on(server, lock, self.conn.as_mut()).await?;

@@ -12,6 +12,7 @@ use tokio::sync::OnceCell;
 
 use crate::mark::{Doubt, look_for_session};
 use crate::patience::answer;
+use crate::sql::message::Platform;
 use crate::sql::{backend, state};
 use crate::wait::{Deadline, Wait};
 use crate::{AdvisoryLock, Error};
@@ -27,6 +28,7 @@ pub(crate) struct Fitness {
     /// Nothing else tells one pool from another. Gone with the pool, or when it is told to connect elsewhere.
     options: Weak<PgConnectOptions>,
     has_locks: AtomicBool,
+    notices_closed_client: AtomicBool,
     has_sessions: OnceCell<()>,
 }
 
@@ -42,10 +44,25 @@ impl Fitness {
         let new = Arc::new(Self {
             options: Arc::downgrade(&options),
             has_locks: AtomicBool::new(false),
+            notices_closed_client: AtomicBool::new(false),
             has_sessions: OnceCell::new(),
         });
         pools.push(Arc::clone(&new));
         new
+    }
+
+    /// What is known of the platform of the pool's server.
+    pub(crate) fn platform(&self) -> Platform {
+        if self.notices_closed_client.load(Ordering::Relaxed) {
+            Platform::NoticesClosedClient
+        } else {
+            Platform::Unknown
+        }
+    }
+
+    /// The server was another one, on another platform.
+    pub(crate) fn forget_platform(&self) {
+        self.notices_closed_client.store(false, Ordering::Relaxed);
     }
 
     /// Looks whether a lock that was just granted is held. One round trip, the first time.
@@ -55,7 +72,9 @@ impl Fitness {
         conn: &mut PgConnection,
     ) -> Result<(), Error> {
         if !self.has_locks.load(Ordering::Relaxed) {
-            look(lock, conn).await?;
+            let platform = look(lock, conn).await?;
+            self.notices_closed_client
+                .store(platform == Platform::NoticesClosedClient, Ordering::Relaxed);
             self.has_locks.store(true, Ordering::Relaxed);
         }
         Ok(())
@@ -93,23 +112,23 @@ pub(crate) async fn check_lock_on(
     if is_known {
         return Ok(());
     }
-    look(lock, conn).await
+    look(lock, conn).await.map(drop)
 }
 
-async fn look(lock: &AdvisoryLock, conn: &mut PgConnection) -> Result<(), Error> {
+async fn look(lock: &AdvisoryLock, conn: &mut PgConnection) -> Result<Platform, Error> {
     let Some(key) = lock.keys().first() else {
-        return Ok(());
+        return Ok(Platform::Unknown);
     };
     let seen = answer(lock, Wait::No, backend::holds(conn, *key)).await;
-    let (is_held, server) = seen.map_err(|error| state::failure(error, lock))?;
-    if !is_held {
+    let seen = seen.map_err(|error| state::failure(error, lock))?;
+    if !seen.is_held {
         return Err(Error::Unsupported {
             what: NOT_HELD.into(),
         });
     }
     let mut servers = SERVERS.lock().unwrap_or_else(PoisonError::into_inner);
-    servers.insert(server);
-    Ok(())
+    servers.insert(seen.server);
+    Ok(seen.platform)
 }
 
 const NOT_HELD: &str = "the server granted an advisory lock that this session does not hold: its lock functions do nothing, or a \

@@ -33,12 +33,12 @@ pub(crate) async fn open(
 /// Has a look at the first lock of a pool.
 async fn checked(
     lock: &AdvisoryLock,
-    pool: &PgPool,
+    fitness: &Fitness,
     transaction: PgTransaction<'static>,
 ) -> Result<PgTransaction<'static>, Error> {
     let mut transaction = OwnTransaction::new(transaction);
     let conn = transaction.get();
-    Fitness::of(pool).check_lock(lock, conn).await?;
+    fitness.check_lock(lock, conn).await?;
     Ok(transaction.into_inner())
 }
 
@@ -60,14 +60,16 @@ async fn attempt_on(
     conn: PoolConnection<Postgres>,
     wait: Wait,
 ) -> Result<Option<PgTransaction<'static>>, Error> {
-    match open_on(lock, conn, wait).await? {
-        Some(transaction) => Ok(Some(checked(lock, pool, transaction).await?)),
+    let fitness = Fitness::of(pool);
+    match open_on(lock, &fitness, conn, wait).await? {
+        Some(transaction) => Ok(Some(checked(lock, &fitness, transaction).await?)),
         None => Ok(None),
     }
 }
 
 async fn open_on(
     lock: &AdvisoryLock,
+    fitness: &Fitness,
     conn: PoolConnection<Postgres>,
     wait: Wait,
 ) -> Result<Option<PgTransaction<'static>>, Error> {
@@ -77,24 +79,34 @@ async fn open_on(
         return open_isolated(lock, conn, message::begin_isolated(lock, wait, level)).await;
     }
     if wait == Wait::No {
-        return try_open(lock, conn).await;
+        return try_open(lock, fitness, conn).await;
     }
-    match begin_with(conn, message::begin_and_lock(lock, wait)).await {
+    let message = message::begin_and_lock(lock, wait, fitness.platform());
+    match begin_with(conn, message).await {
         Ok(transaction) => Ok(Some(transaction)),
         Err(error) if state::is_lock_timeout(&error) => Ok(None),
-        Err(error) => Err(state::failure(error, lock)),
+        Err(error) => Err(failure(error, lock, fitness)),
     }
 }
 
 /// Asks for the lock in a transaction that was opened before.
 async fn try_open(
     lock: &AdvisoryLock,
+    fitness: &Fitness,
     conn: PoolConnection<Postgres>,
 ) -> Result<Option<PgTransaction<'static>>, Error> {
-    let begun = begin_with(conn, message::begin(lock)).await;
-    let mut transaction = OwnTransaction::new(begun.map_err(|error| state::failure(error, lock))?);
+    let begun = begin_with(conn, message::begin(lock, fitness.platform())).await;
+    let begun = begun.map_err(|error| failure(error, lock, fitness))?;
+    let mut transaction = OwnTransaction::new(begun);
     let acquired = xact::try_all_or_none(lock, transaction.get()).await?;
     Ok(Some(transaction.into_inner()).filter(|_| acquired))
+}
+
+fn failure(error: sqlx::Error, lock: &AdvisoryLock, fitness: &Fitness) -> Error {
+    if state::is_refused_setting(&error) {
+        fitness.forget_platform();
+    }
+    state::failure(error, lock)
 }
 
 /// Sends a message that opens a transaction by way of a session lock, and hands the transaction to sqlx.

@@ -3,6 +3,7 @@
 use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{AssertSqlSafe, Executor as _, Row as _};
 
+use super::message::Platform;
 use crate::Key;
 
 /// The comment by which the backend that runs a message is found.
@@ -30,11 +31,15 @@ pub(crate) async fn surroundings(conn: &mut PgConnection) -> Result<(bool, Strin
     Ok((row.try_get(0)?, row.try_get(1)?))
 }
 
-/// Whether this session holds a key, and the server.
-pub(crate) async fn holds(
-    conn: &mut PgConnection,
-    key: Key,
-) -> Result<(bool, String), sqlx::Error> {
+/// What a session says of a lock that it was granted.
+pub(crate) struct Witness {
+    pub(crate) is_held: bool,
+    pub(crate) server: String,
+    pub(crate) platform: Platform,
+}
+
+/// Whether this session holds a key, and on what.
+pub(crate) async fn holds(conn: &mut PgConnection, key: Key) -> Result<Witness, sqlx::Error> {
     let (classid, objid, objsubid) = key.to_pg_locks();
     let message = format!(
         concat!(
@@ -46,14 +51,24 @@ pub(crate) async fn holds(
              AND l.objid OPERATOR(pg_catalog.=) '{}'::pg_catalog.oid \
              AND l.objsubid OPERATOR(pg_catalog.=) '{}'::pg_catalog.int2 \
              AND d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()),",
-            server!()
+            server!(),
+            ",",
+            check_interval!()
         ),
         classid, objid, objsubid
     );
     let row = conn
         .fetch_one(sqlx::raw_sql(AssertSqlSafe(message)))
         .await?;
-    Ok((row.try_get(0)?, row.try_get(1)?))
+    let platform = match row.try_get(2)? {
+        "0" => Platform::Unknown,
+        _ => Platform::NoticesClosedClient,
+    };
+    Ok(Witness {
+        is_held: row.try_get(0)?,
+        server: row.try_get(1)?,
+        platform,
+    })
 }
 
 /// The keys that this session holds, whatever for.

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::literal::{Calls, Function};
-use super::message::{ACQUIRED, PRELUDE, if_acquired, wait_alone};
+use super::message::{ACQUIRED, AFRESH, PRELUDE, if_acquired, wait_on_primary};
 use crate::wait::Wait;
 use crate::{AdvisoryLock, label};
 
@@ -38,9 +38,9 @@ fn changes(lock: &AdvisoryLock) -> Vec<(&'static str, String)> {
 /// is gone with its transaction. So a timeout leaves nothing behind.
 pub(crate) fn lock(lock: &AdvisoryLock, wait: Wait) -> String {
     let mut message = format!(
-        "{PRELUDE};SELECT {};{}",
+        "{AFRESH};SELECT {};{}",
         settings(lock),
-        wait_alone(lock, wait)
+        wait_on_primary(lock, wait)
     );
     if let Some(call) = Function::Lock.call(lock) {
         let _ = write!(message, ";SELECT true,{call}");

@@ -18,6 +18,9 @@ const READ_ONLY_SQL_TRANSACTION: &str = "25006";
 /// `syntax_error`: what a server answers to our messages that is not PostgreSQL, or is an old one.
 const UNKNOWN_TO_SERVER: [&str; 5] = ["42883", "42704", "42P01", "0A000", "42601"];
 
+/// `invalid_parameter_value`: a setting that the platform does not have.
+const INVALID_PARAMETER_VALUE: &str = "22023";
+
 /// Classes `integrity_constraint_violation` and `transaction_rollback`.
 const INTEGRITY_OR_ROLLBACK: [&str; 2] = ["23", "40"];
 /// `in_failed_sql_transaction`: the transaction was aborted before.
@@ -26,6 +29,11 @@ const IN_FAILED_SQL_TRANSACTION: &str = "25P02";
 /// Whether the server ended the wait because `lock_timeout` was over.
 pub(crate) fn is_lock_timeout(error: &sqlx::Error) -> bool {
     has_code(error, LOCK_NOT_AVAILABLE)
+}
+
+/// Whether the server has refused a setting.
+pub(crate) fn is_refused_setting(error: &sqlx::Error) -> bool {
+    has_code(error, INVALID_PARAMETER_VALUE)
 }
 
 /// Whether the session is gone: it was ended with this error, or does not answer.
