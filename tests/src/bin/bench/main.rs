@@ -10,6 +10,8 @@ mod by_hand;
 mod case;
 mod contest;
 mod machine;
+mod memory;
+mod one_core;
 mod page;
 mod pgbench;
 mod place;

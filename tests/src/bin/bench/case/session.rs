@@ -10,8 +10,10 @@ use sqlx::postgres::PgAdvisoryLock;
 use crate::Bench;
 use crate::by_hand;
 use crate::contest::{Lane, measure};
+use crate::one_core::OnOneCore;
 use crate::place::Place;
 use crate::report::{Part, Report, Table, Target};
+use crate::sample::Sample;
 use crate::trips::{count, counter};
 
 const TIMEOUT: Duration = Duration::from_secs(2);
@@ -37,25 +39,38 @@ pub(crate) async fn run(bench: &Bench) -> Report {
     let mut lanes = lanes(&direct);
     let samples = measure(bench, "session", &mut lanes).await;
     let table = Table::of_contest(&lanes, &samples, &trips, &AGAINST);
+    let mut report = Report {
+        parts: vec![Part::new("session", table)],
+        targets: targets(&lanes, &samples, "local"),
+        ..Report::default()
+    };
+    let part = match OnOneCore::with(&database).await {
+        Ok(_on_one_core) => {
+            let samples = measure(bench, "session, one core", &mut lanes).await;
+            report
+                .targets
+                .extend(targets(&lanes, &samples, "local, one core"));
+            let table = Table::of_contest(&lanes, &samples, &trips, &AGAINST);
+            Part::new("session-core", table)
+        }
+        Err(reason) => {
+            Part::new("session-core", Table::new(["what"])).note(format!("Not measured: {reason}."))
+        }
+    };
+    report.parts.push(part);
+    report
+}
+
+fn targets(lanes: &[Lane], samples: &[Sample], how: &str) -> Vec<Target> {
     let ours = [(0, BY_HAND), (1, BY_HAND), (4, BY_HAND_TIMEOUT)];
     let ratios = ours.map(|(row, rival)| {
-        (
-            lanes[row].name.clone(),
-            samples[rival].ratio_to(&samples[row]),
-        )
+        let ratio = samples[rival].ratio_to(&samples[row]);
+        (lanes[row].name.clone(), ratio)
     });
-    let peer = [(
-        "`acquire`, release".to_owned(),
-        samples[2].ratio_to(&samples[0]),
-    )];
-    Report {
-        parts: vec![Part::new("session", table)],
-        targets: vec![
-            Target::never_slower("local: session locks against the same by hand", &ratios),
-            Target::never_slower("local: session lock against sqlx's `PgAdvisoryLock`", &peer),
-        ],
-        ..Report::default()
-    }
+    vec![Target::never_slower(
+        format!("{how}: session locks against the same by hand"),
+        &ratios,
+    )]
 }
 
 fn lanes(pool: &PgPool) -> Vec<Lane> {

@@ -9,6 +9,7 @@ use sqlx::PgPool;
 use crate::Bench;
 use crate::by_hand;
 use crate::contest::{Lane, measure};
+use crate::one_core::OnOneCore;
 use crate::place::Place;
 use crate::report::{Part, Report, Table, Target};
 use crate::sample::Sample;
@@ -27,6 +28,9 @@ pub(crate) const PIPELINED: usize = 5;
 pub(crate) const TRANSACTION_TIMEOUT: usize = 6;
 pub(crate) const ATTRIBUTE_TIMEOUT: usize = 7;
 pub(crate) const BY_HAND_TIMEOUT: usize = 9;
+
+/// Those of ours.
+const OURS: [usize; 7] = [0, 1, 2, JOINED, TRANSACTION_TIMEOUT, ATTRIBUTE_TIMEOUT, 8];
 
 /// Against whom each is held.
 pub(crate) const AGAINST: [Option<usize>; 10] = [
@@ -62,20 +66,53 @@ pub(crate) async fn run(bench: &Bench) -> Report {
     let mut lanes = lanes(&direct, direct.pool().await).await;
     let samples = measure(bench, "transaction", &mut lanes).await;
     let table = Table::of_contest(&lanes, &samples, &trips, &AGAINST);
-    Report {
+    let mut report = Report {
         parts: vec![Part::new("transaction", table)],
-        targets: targets(&lanes, &samples, &trips),
+        targets: targets_of_trips(&trips),
         ..Report::default()
-    }
+    };
+    report.targets.extend(targets(&lanes, &samples, "local"));
+    let part = match OnOneCore::with(&database).await {
+        Ok(_on_one_core) => {
+            let samples = measure(bench, "transaction, one core", &mut lanes).await;
+            report
+                .targets
+                .extend(targets(&lanes, &samples, "local, one core"));
+            let table = Table::of_contest(&lanes, &samples, &trips, &AGAINST);
+            Part::new("transaction-core", table)
+        }
+        Err(reason) => Part::new("transaction-core", Table::new(["what"]))
+            .note(format!("Not measured: {reason}.")),
+    };
+    report.parts.push(part);
+    report
 }
 
-fn targets(lanes: &[Lane], samples: &[Sample], trips: &[Option<f64>]) -> Vec<Target> {
+fn targets(lanes: &[Lane], samples: &[Sample], how: &str) -> Vec<Target> {
     let ratio = |row: usize, rival: usize| samples[rival].ratio_to(&samples[row]);
-    let rows = [0, 1, 2, JOINED, TRANSACTION_TIMEOUT, ATTRIBUTE_TIMEOUT, 8];
-    let ratios = rows.map(|row| {
+    let ratios = OURS.map(|row| {
         let rival = AGAINST[row].expect("BUG: a row of ours has a rival");
         (lanes[row].name.clone(), ratio(row, rival))
     });
+    vec![
+        Target::at_least(
+            format!("{how}: `transaction` against begin, lock, commit by hand"),
+            1.2,
+            ratio(TRANSACTION, BY_HAND),
+        ),
+        Target::at_least(
+            format!("{how}: `transaction` with a timeout against the same by hand"),
+            1.0,
+            ratio(TRANSACTION_TIMEOUT, BY_HAND_TIMEOUT),
+        ),
+        Target::never_slower(
+            format!("{how}: transaction locks against the same by hand"),
+            &ratios,
+        ),
+    ]
+}
+
+fn targets_of_trips(trips: &[Option<f64>]) -> Vec<Target> {
     let trips = |row: usize| trips[row].unwrap_or(f64::NAN);
     vec![
         Target::exactly(
@@ -93,12 +130,6 @@ fn targets(lanes: &[Lane], samples: &[Sample], trips: &[Option<f64>]) -> Vec<Tar
             7.0,
             trips(BY_HAND_TIMEOUT),
         ),
-        Target::at_least(
-            "local: `transaction` against begin, lock, commit by hand",
-            1.2,
-            ratio(TRANSACTION, BY_HAND),
-        ),
-        Target::never_slower("local: transaction locks against the same by hand", &ratios),
     ]
 }
 

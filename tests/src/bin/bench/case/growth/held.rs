@@ -1,0 +1,56 @@
+//! What locks cost beside others.
+
+use std::time::Instant;
+
+use advisory_core::{AdvisoryLock, Error};
+use advisory_tests::Database;
+use sqlx::PgPool;
+
+use crate::Bench;
+use crate::contest::nanoseconds;
+use crate::place::Place;
+use crate::report::{Part, Table};
+use crate::sample::{Nanoseconds, quantile};
+
+/// So many keys are held while one more is taken.
+const HELD: [u32; 4] = [0, 100, 1_000, 10_000];
+
+/// What one more lock costs beside those that are held, and what it costs to take and let go as many.
+pub(super) async fn measure(bench: &Bench) -> Part {
+    let database = Database::on(&bench.server).await;
+    let pool = Place(database.options()).pool().await;
+    let mut table = Table::new([
+        "keys",
+        "`transaction` on one more key, while they are held",
+        "`transaction` on all of them",
+        "… for each",
+    ]);
+    let one = AdvisoryLock::new("bench:growth");
+    for held in HELD {
+        bench.say(&format!("growth: {held} keys held"));
+        let all = AdvisoryLock::all((0..held).map(i64::from));
+        let holder = all.begin(&pool).await.expect("they are free");
+        let more = median(bench, 300, &one, &pool).await;
+        holder.rollback().await.expect("it can be rolled back");
+        let whole = median(bench, 10, &all, &pool).await;
+        table.row([
+            held.to_string(),
+            Nanoseconds(more).to_string(),
+            Nanoseconds(whole).to_string(),
+            Nanoseconds(whole / f64::from(held.max(1))).to_string(),
+        ]);
+    }
+    Part::new("growth-held", table)
+}
+
+async fn median(bench: &Bench, times: usize, lock: &AdvisoryLock, pool: &PgPool) -> f64 {
+    let times = if bench.effort.is_smoke { 1 } else { times };
+    let mut took = Vec::new();
+    for _ in 0..times {
+        let start = Instant::now();
+        let done = lock.transaction(pool, async |_| Ok::<_, Error>(()));
+        done.await.expect("they are free");
+        took.push(nanoseconds(start.elapsed()));
+    }
+    quantile(&took, 0.5)
+}

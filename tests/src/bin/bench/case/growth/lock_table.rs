@@ -1,0 +1,111 @@
+//! The server's lock table: how much it holds, and what it takes.
+
+use advisory_tests::{Database, Server};
+use sqlx::postgres::PgConnection;
+use sqlx::{Executor as _, Row as _};
+
+use crate::Bench;
+use crate::report::{Part, Table};
+use crate::sample::{thousands, three_digits};
+
+/// What was found out of the server's lock table.
+pub(super) struct Room {
+    /// Of shared memory, for one lock.
+    pub(super) bytes: f64,
+    connection: f64,
+}
+
+/// What a server's settings make of its lock table.
+struct Filled {
+    settings: [u32; 3],
+    formula: f64,
+    held: f64,
+    shared: f64,
+}
+
+/// Fills the lock table of servers of several sizes, and looks where it ends.
+pub(super) async fn fill_several(bench: &Bench) -> (Part, Room) {
+    let mut table = Table::new([
+        "`max_locks_per_transaction`",
+        "`max_connections`",
+        "`max_prepared_transactions`",
+        "formula",
+        "locks until it was full",
+        "shared memory of the server",
+    ]);
+    let mut all = Vec::new();
+    for settings in [[64, 100, 0], [64, 200, 0], [64, 100, 50], [256, 100, 0]] {
+        bench.say(&format!("growth: filling a lock table of {settings:?}"));
+        let filled = fill(settings).await;
+        let [locks, connections, prepared] = filled.settings;
+        table.row([
+            locks.to_string(),
+            connections.to_string(),
+            prepared.to_string(),
+            thousands(filled.formula),
+            thousands(filled.held),
+            format!("{} MB", three_digits(filled.shared / 1e6)),
+        ]);
+        all.push(filled);
+    }
+    let per = |more: &Filled, less: &Filled, of: f64| (more.shared - less.shared) / of;
+    let room = Room {
+        bytes: per(&all[3], &all[0], all[3].formula - all[0].formula),
+        connection: per(&all[1], &all[0], 100.0),
+    };
+    let note = format!(
+        "A place for a lock takes {} bytes of shared memory, which the server sets aside when it starts; a connection more in \
+         `max_connections` takes {} kB, its share of the lock table included.",
+        thousands(room.bytes),
+        three_digits(room.connection / 1e3),
+    );
+    (Part::new("growth-table", table).note(note), room)
+}
+
+async fn fill(settings: [u32; 3]) -> Filled {
+    let [locks, connections, prepared] = settings.map(|value| value.to_string());
+    let server = tokio::task::spawn_blocking(move || {
+        Server::start_with(&[
+            ("max_locks_per_transaction", &locks),
+            ("max_connections", &connections),
+            ("max_prepared_transactions", &prepared),
+            // It comes and goes, and takes locks of its own.
+            ("autovacuum", "off"),
+        ])
+    });
+    let server = server.await.expect("BUG: starting a server does not panic");
+    let server = server.expect("a server starts with these settings");
+    let database = Database::on(&server).await;
+    let mut conn = database.connection().await;
+    let shared = shared_memory(&mut conn).await;
+    let [locks, connections, prepared] = settings.map(f64::from);
+    Filled {
+        settings,
+        formula: locks * (connections + prepared),
+        held: hold_all(&mut conn).await,
+        shared,
+    }
+}
+
+async fn shared_memory(conn: &mut PgConnection) -> f64 {
+    let sum = "SELECT sum(allocated_size)::float8 FROM pg_shmem_allocations";
+    let row = conn.fetch_one(sum).await.expect("a superuser may look");
+    row.get(0)
+}
+
+/// Locks until there is no room for one more.
+async fn hold_all(conn: &mut PgConnection) -> f64 {
+    // Locks of the session stay when their statement fails.
+    let more = "SELECT pg_advisory_lock(n) FROM generate_series(1, 1000000) AS n";
+    let full = conn.execute(more).await.expect_err("a table has an end");
+    let code = full
+        .as_database_error()
+        .and_then(|error| error.code().map(|code| code.into_owned()));
+    assert_eq!(code.as_deref(), Some("53200"), "{full}");
+    let held = "SELECT count(*)::float8 FROM pg_locks WHERE locktype = 'advisory'";
+    conn.execute("SELECT pg_advisory_unlock(n) FROM generate_series(1, 50) AS n")
+        .await
+        .expect("there is room to unlock");
+    let row = conn.fetch_one(held).await.expect("there is room to look");
+    row.get::<f64, _>(0) + 50.0
+}

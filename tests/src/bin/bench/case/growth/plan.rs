@@ -1,0 +1,32 @@
+//! A fleet, planned by the figures.
+
+use super::lock_table::Room;
+use crate::report::{Part, Table};
+use crate::sample::{thousands, three_digits};
+
+/// What the figures above make of a fleet.
+pub(super) fn of(room: &Room) -> Part {
+    let mut table = Table::new([
+        "workers that hold or wait at a time",
+        "keys each",
+        "connections",
+        "places in the lock table",
+        "`max_locks_per_transaction`",
+        "shared memory for it",
+    ]);
+    for (workers, keys) in [(10, 1), (10, 100), (200, 10), (1_000, 1), (10_000, 1)] {
+        let (workers, keys) = (f64::from(workers), f64::from(keys));
+        let places = workers * keys;
+        // Every transaction locks tables and indexes in the same place: what the default allows for each is left to them.
+        let setting = 64.0 + (places / workers).ceil();
+        table.row([
+            thousands(workers),
+            thousands(keys),
+            thousands(workers),
+            thousands(places),
+            thousands(setting),
+            format!("{} MB", three_digits(setting * workers * room.bytes / 1e6)),
+        ]);
+    }
+    Part::new("growth-plan", table)
+}

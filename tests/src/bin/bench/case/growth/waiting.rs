@@ -1,0 +1,85 @@
+//! What waiters cost.
+
+use std::time::Duration;
+
+use advisory_core::AdvisoryLock;
+use advisory_tests::Database;
+use sqlx::{Executor as _, Row as _};
+
+use crate::Bench;
+use crate::memory::of_backends;
+use crate::place::Place;
+use crate::report::{Part, Table};
+use crate::sample::{Nanoseconds, count, three_digits};
+
+/// So many sessions wait for one lock.
+const WAITERS: [usize; 4] = [1, 10, 50, 100];
+
+/// What those who wait take of memory and of the processor, while they wait.
+pub(super) async fn measure(bench: &Bench) -> Part {
+    let mut table = Table::new([
+        "waiters",
+        "memory of a backend that waits",
+        "processor time of all backends in a second, queueing",
+        "the same, polling every 100 ms",
+    ]);
+    let length = if bench.effort.is_smoke {
+        Duration::from_millis(50)
+    } else {
+        Duration::from_secs(3)
+    };
+    for waiters in WAITERS {
+        bench.say(&format!("growth: {waiters} waiters"));
+        let lock = AdvisoryLock::new("bench:growth");
+        let queueing = wait(bench, lock.clone(), waiters, length).await;
+        let polling = lock.polling(Duration::from_millis(100));
+        let polling = wait(bench, polling, waiters, length).await;
+        table.row([
+            waiters.to_string(),
+            format!("{} MB", three_digits(queueing.memory / 1e6)),
+            Nanoseconds(queueing.processor).to_string(),
+            Nanoseconds(polling.processor).to_string(),
+        ]);
+    }
+    let note = "*Memory* is what is the backend's alone, as the system counts it (`/proc/PID/smaps_rollup`).";
+    Part::new("growth-waiters", table).note(note)
+}
+
+struct Waiting {
+    memory: f64,
+    processor: f64,
+}
+
+async fn wait(bench: &Bench, lock: AdvisoryLock, waiters: usize, length: Duration) -> Waiting {
+    let database = Database::on(&bench.server).await;
+    let place = Place(database.options());
+    let connections = u32::try_from(waiters).expect("BUG: a few waiters");
+    let (outside, pool) = (place.pool().await, place.pool_of(connections, false).await);
+    let held = AdvisoryLock::new("bench:growth").begin(&outside).await;
+    let held = held.expect("the lock is free");
+    let tasks: Vec<_> = (0..waiters)
+        .map(|_| {
+            let (lock, pool) = (lock.clone(), pool.clone());
+            tokio::spawn(async move { drop(lock.begin(&pool).await) })
+        })
+        .collect();
+    tokio::time::sleep(length / 3).await;
+    let pids = pids(&database).await;
+    let before = of_backends(&pids);
+    tokio::time::sleep(length).await;
+    let after = of_backends(&pids);
+    tasks.iter().for_each(tokio::task::JoinHandle::abort);
+    drop(held);
+    Waiting {
+        memory: after.memory / count(pids.len()),
+        processor: (after.processor - before.processor) / length.as_secs_f64(),
+    }
+}
+
+async fn pids(database: &Database) -> Vec<i32> {
+    let mut conn = database.connection().await;
+    let pids = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() \
+                AND backend_type = 'client backend' AND pid <> pg_backend_pid()";
+    let rows = conn.fetch_all(pids).await.expect("a superuser may look");
+    rows.iter().map(|row| row.get(0)).collect()
+}

@@ -1,0 +1,84 @@
+//! Client and server on one core: what a lock costs of a processor, whatever the system does with two. On Linux.
+
+use advisory_tests::Database;
+use nix::unistd::Pid;
+use sqlx::{Executor as _, Row as _};
+
+/// Everything that was moved; it goes back where it was when this is dropped.
+pub(crate) struct OnOneCore(affinity::Cores);
+
+impl OnOneCore {
+    /// Moves this process, and the backends of this database.
+    pub(crate) async fn with(database: &Database) -> Result<Self, String> {
+        let before = affinity::of_this_process()?;
+        let moved = threads().into_iter().chain(backends(database).await);
+        affinity::to_one_of(&before, moved)?;
+        Ok(Self(before))
+    }
+}
+
+impl Drop for OnOneCore {
+    fn drop(&mut self) {
+        affinity::back_to(&self.0, threads());
+    }
+}
+
+fn threads() -> Vec<Pid> {
+    let tasks = std::fs::read_dir("/proc/self/task");
+    let ids = tasks.into_iter().flatten().flatten();
+    ids.filter_map(|task| Some(Pid::from_raw(task.file_name().to_str()?.parse().ok()?)))
+        .collect()
+}
+
+async fn backends(database: &Database) -> Vec<Pid> {
+    let pids = "SELECT pid FROM pg_stat_activity WHERE datname = current_database()";
+    let mut conn = database.connection().await;
+    let rows = conn.fetch_all(pids).await.expect("a superuser may look");
+    rows.iter().map(|row| Pid::from_raw(row.get(0))).collect()
+}
+
+#[cfg(target_os = "linux")]
+mod affinity {
+    use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+    use nix::unistd::Pid;
+
+    pub(super) type Cores = CpuSet;
+
+    pub(super) fn of_this_process() -> Result<Cores, String> {
+        sched_getaffinity(Pid::from_raw(0)).map_err(|error| error.to_string())
+    }
+
+    pub(super) fn to_one_of(cores: &Cores, pids: impl Iterator<Item = Pid>) -> Result<(), String> {
+        let last = (0..CpuSet::count()).rfind(|core| cores.is_set(*core).unwrap_or(false));
+        let mut one = CpuSet::new();
+        let mut moved = one.set(last.unwrap_or(0));
+        for pid in pids {
+            moved = moved.and_then(|()| sched_setaffinity(pid, &one));
+        }
+        moved.map_err(|error| error.to_string())
+    }
+
+    pub(super) fn back_to(cores: &Cores, pids: Vec<Pid>) {
+        for pid in pids {
+            // One that has ended meanwhile needs no core.
+            let _ = sched_setaffinity(pid, cores);
+        }
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+mod affinity {
+    use nix::unistd::Pid;
+
+    pub(super) type Cores = ();
+
+    pub(super) fn of_this_process() -> Result<Cores, String> {
+        Err("this system does not say on which core something runs".to_owned())
+    }
+
+    pub(super) fn to_one_of(_: &Cores, _: impl Iterator<Item = Pid>) -> Result<(), String> {
+        Ok(())
+    }
+
+    pub(super) fn back_to(_: &Cores, _: Vec<Pid>) {}
+}
