@@ -60,9 +60,14 @@ impl Fitness {
         }
     }
 
-    /// The server was another one, on another platform.
-    pub(crate) fn forget_platform(&self) {
-        self.notices_closed_client.store(false, Ordering::Relaxed);
+    /// The error of a message that opens something on this pool. A setting that is refused is one of another server than before, on
+    /// another platform.
+    pub(crate) fn failure(&self, error: sqlx::Error, lock: &AdvisoryLock) -> Error {
+        if state::is_refused_setting(&error) {
+            self.notices_closed_client.store(false, Ordering::Relaxed);
+            self.has_locks.store(false, Ordering::Relaxed);
+        }
+        state::failure(error, lock)
     }
 
     /// Looks whether a lock that was just granted is held. One round trip, the first time.

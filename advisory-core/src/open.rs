@@ -85,7 +85,7 @@ async fn open_on(
     match begin_with(conn, message).await {
         Ok(transaction) => Ok(Some(transaction)),
         Err(error) if state::is_lock_timeout(&error) => Ok(None),
-        Err(error) => Err(failure(error, lock, fitness)),
+        Err(error) => Err(fitness.failure(error, lock)),
     }
 }
 
@@ -96,17 +96,10 @@ async fn try_open(
     conn: PoolConnection<Postgres>,
 ) -> Result<Option<PgTransaction<'static>>, Error> {
     let begun = begin_with(conn, message::begin(lock, fitness.platform())).await;
-    let begun = begun.map_err(|error| failure(error, lock, fitness))?;
+    let begun = begun.map_err(|error| fitness.failure(error, lock))?;
     let mut transaction = OwnTransaction::new(begun);
     let acquired = xact::try_all_or_none(lock, transaction.get()).await?;
     Ok(Some(transaction.into_inner()).filter(|_| acquired))
-}
-
-fn failure(error: sqlx::Error, lock: &AdvisoryLock, fitness: &Fitness) -> Error {
-    if state::is_refused_setting(&error) {
-        fitness.forget_platform();
-    }
-    state::failure(error, lock)
 }
 
 /// Sends a message that opens a transaction by way of a session lock, and hands the transaction to sqlx.

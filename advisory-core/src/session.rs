@@ -136,15 +136,15 @@ async fn ask(
     answer(lock, Wait::For(REACTION), session).await?;
     let wait = wait.unwrap_or_else(|| deadline.left());
     let message = match wait {
-        Wait::No => session::try_lock(lock),
-        wait => session::lock(lock, wait),
+        Wait::No => session::try_lock(lock, fitness.platform()),
+        wait => session::lock(lock, wait, fitness.platform()),
     };
     let conn = listener.acquire().await?;
     let rows = conn.fetch_all(sqlx::raw_sql(AssertSqlSafe(message)));
     let acquired = match answer(lock, wait, rows).await {
         Ok(rows) => rows.last().ok_or(sqlx::Error::RowNotFound)?.try_get(0)?,
         Err(error) if state::is_lock_timeout(&error) => false,
-        Err(error) => return Err(state::failure(error, lock)),
+        Err(error) => return Err(fitness.failure(error, lock)),
     };
     if acquired {
         fitness.check_lock(lock, conn).await?;

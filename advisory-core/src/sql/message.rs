@@ -32,6 +32,14 @@ pub(crate) enum Platform {
 }
 
 impl Platform {
+    /// How often a backend looks whether its client is there; an expression.
+    pub(super) fn check_interval(self) -> &'static str {
+        match self {
+            Self::Unknown => check_interval!(),
+            Self::NoticesClosedClient => "'500'",
+        }
+    }
+
     fn notice_closed_client(self) -> &'static str {
         match self {
             Self::Unknown => NOTICE_CLOSED_CLIENT,

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::literal::{Calls, Function};
-use super::message::{ACQUIRED, AFRESH, PRELUDE, if_acquired, wait_on_primary};
+use super::message::{ACQUIRED, AFRESH, PRELUDE, Platform, if_acquired, wait_on_primary};
 use crate::wait::Wait;
 use crate::{AdvisoryLock, label};
 
@@ -11,12 +11,12 @@ use crate::{AdvisoryLock, label};
 ///
 /// A session that holds a lock is idle by design, so `idle_session_timeout` must not end it; and it looks whether its client is
 /// there, also in the middle of a statement.
-fn changes(lock: &AdvisoryLock) -> Vec<(&'static str, String)> {
+fn changes(lock: &AdvisoryLock, platform: Platform) -> Vec<(&'static str, String)> {
     let mut changes = vec![
         ("idle_session_timeout", "'0'".to_owned()),
         (
             "client_connection_check_interval",
-            check_interval!().to_owned(),
+            platform.check_interval().to_owned(),
         ),
     ];
     if let Some(name) = lock.session_name() {
@@ -36,10 +36,10 @@ fn changes(lock: &AdvisoryLock) -> Vec<(&'static str, String)> {
 /// The wait is one for a transaction lock, in the message's own implicit transaction, and the session's lock is asked for when
 /// there is nothing left to wait for. A session lock whose wait fails may have been granted all the same; a transaction lock
 /// is gone with its transaction. So a timeout leaves nothing behind.
-pub(crate) fn lock(lock: &AdvisoryLock, wait: Wait) -> String {
+pub(crate) fn lock(lock: &AdvisoryLock, wait: Wait, platform: Platform) -> String {
     let mut message = format!(
         "{AFRESH};SELECT {};{}",
-        settings(lock),
+        settings(lock, platform),
         wait_on_primary(lock, wait)
     );
     if let Some(call) = Function::Lock.call(lock) {
@@ -54,11 +54,11 @@ pub(crate) fn lock(lock: &AdvisoryLock, wait: Wait) -> String {
 }
 
 /// Asks for the lock without waiting: all keys, or none. One row whose first column is the answer.
-pub(crate) fn try_lock(lock: &AdvisoryLock) -> String {
+pub(crate) fn try_lock(lock: &AdvisoryLock, platform: Platform) -> String {
     if let Some(call) = Function::TryLock.call(lock) {
         return format!(
             "{PRELUDE};SELECT CASE WHEN {call} THEN ({}) IS NOT NULL ELSE false END",
-            settings(lock)
+            settings(lock, platform)
         );
     }
     // Transaction locks first: if some key is not to be had, the others are gone with the implicit transaction.
@@ -67,7 +67,7 @@ pub(crate) fn try_lock(lock: &AdvisoryLock) -> String {
         "{PRELUDE};SELECT pg_catalog.set_config('advisory.acquired',({tried})::pg_catalog.text,true)"
     );
     if_acquired(&mut message, Function::Lock, lock);
-    let settings = settings(lock);
+    let settings = settings(lock, platform);
     let _ = write!(
         message,
         ";SELECT CASE WHEN {ACQUIRED} THEN ({settings}) IS NOT NULL ELSE false END"
@@ -109,14 +109,16 @@ pub(crate) const ROLLBACK: &str = "ROLLBACK";
 /// Releases the lock. One row: whether every key was held, and whether a transaction is open.
 pub(crate) fn unlock(lock: &AdvisoryLock) -> String {
     let released = Function::Unlock.all(lock);
-    let restored = changes(lock).into_iter().map(|(name, _)| {
-        // Empty if the session was reset meanwhile; then there is nothing to put back.
-        let kept = format!("pg_catalog.current_setting('advisory.{name}',true)");
-        format!(
-            "pg_catalog.set_config('{name}',CASE WHEN {kept} OPERATOR(pg_catalog.<>) '' \
+    let restored = changes(lock, Platform::Unknown)
+        .into_iter()
+        .map(|(name, _)| {
+            // Empty if the session was reset meanwhile; then there is nothing to put back.
+            let kept = format!("pg_catalog.current_setting('advisory.{name}',true)");
+            format!(
+                "pg_catalog.set_config('{name}',CASE WHEN {kept} OPERATOR(pg_catalog.<>) '' \
              THEN pg_catalog.substr({kept},2) ELSE pg_catalog.current_setting('{name}') END,false)"
-        )
-    });
+            )
+        });
     format!(
         concat!("SELECT {},", in_transaction!(), ",{}"),
         released,
@@ -124,8 +126,8 @@ pub(crate) fn unlock(lock: &AdvisoryLock) -> String {
     )
 }
 
-fn settings(lock: &AdvisoryLock) -> String {
-    let set = changes(lock).into_iter().map(|(name, value)| {
+fn settings(lock: &AdvisoryLock, platform: Platform) -> String {
+    let set = changes(lock, platform).into_iter().map(|(name, value)| {
         // The sign tells an empty value from none.
         format!(
             "pg_catalog.set_config('advisory.{name}',pg_catalog.concat('=',pg_catalog.current_setting('{name}')),false),\

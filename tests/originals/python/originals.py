@@ -6,6 +6,7 @@ import os
 import re
 import sys
 import time
+import warnings
 
 
 class DjangoOriginal:
@@ -161,6 +162,11 @@ class SqlalchemyDlock:
 
 
 class SqlalchemyDlockXact(SqlalchemyDlock):
+    def __init__(self):
+        super().__init__()
+        # That a transaction lock is not released by hand is what is wanted.
+        warnings.simplefilter("ignore", RuntimeWarning)
+
     def once(self, name):
         with self.engine.begin() as connection, self.create(connection, name, xact=True):
             pass

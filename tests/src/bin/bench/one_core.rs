@@ -39,6 +39,7 @@ async fn backends(database: &Database) -> Vec<Pid> {
 
 #[cfg(target_os = "linux")]
 mod affinity {
+    use nix::errno::Errno;
     use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
     use nix::unistd::Pid;
 
@@ -53,7 +54,11 @@ mod affinity {
         let mut one = CpuSet::new();
         let mut moved = one.set(last.unwrap_or(0));
         for pid in pids {
-            moved = moved.and_then(|()| sched_setaffinity(pid, &one));
+            moved = moved.and_then(|()| match sched_setaffinity(pid, &one) {
+                // It has ended meanwhile.
+                Err(Errno::ESRCH) => Ok(()),
+                moved => moved,
+            });
         }
         moved.map_err(|error| error.to_string())
     }

@@ -5,6 +5,7 @@ mod build;
 mod growth;
 mod handover;
 mod keys;
+mod monitor;
 mod network;
 mod peers;
 mod scheme;
@@ -49,6 +50,7 @@ cases! {
     throughput: "Distinct keys over 1 to 32 connections",
     attribute: "What the attribute adds, without a server",
     scheme: "A name becomes a key",
+    monitor: "Who holds and who waits",
     growth: "How cost grows",
     build: "What it adds to a build",
 }

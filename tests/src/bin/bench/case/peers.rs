@@ -52,7 +52,7 @@ pub(crate) async fn run(bench: &Bench) -> Report {
     let mut part = Part::new("peers", table);
     for skipped in skipped(&rivals) {
         part = part.note(format!(
-            "Not measured: {skipped}, which cannot be installed here."
+            "Not measured: {skipped}, which is not to be had here."
         ));
     }
     Report {
