@@ -33,6 +33,10 @@ use crate::report::{Report, of_targets};
 
 /// Measures what locks cost, beside everything else that takes them.
 #[derive(Parser)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag of the command line"
+)]
 struct Command {
     /// Measures this case alone; may be given several times.
     #[arg(long, value_name = "NAME", value_parser = case::parse)]
@@ -120,7 +124,9 @@ impl Bench {
 async fn main() -> ExitCode {
     let command = Command::parse();
     if command.list {
-        case::ALL.iter().for_each(|case| println!("{case}"));
+        for case in case::ALL {
+            println!("{case}");
+        }
         return ExitCode::SUCCESS;
     }
     match run(&command).await {
@@ -182,5 +188,7 @@ fn bar(cases: usize) -> ProgressBar {
 
 fn print(case: &Case, report: &Report) {
     println!("## {}\n", case.about);
-    report.parts.iter().for_each(|part| println!("{part}\n"));
+    for part in &report.parts {
+        println!("{part}\n");
+    }
 }

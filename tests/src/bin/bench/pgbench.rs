@@ -95,7 +95,7 @@ mod tests {
     fn what_it_says_is_read() {
         let said =
             "latency average = 0.1 ms\ntps = 7853.512345 (without initial connection time)\n";
-        assert_eq!(tps(said), Some(7853.512_345));
+        assert_eq!(tps(said), Some(7_853.512_345));
         assert_eq!(tps("pgbench: error"), None);
     }
 

@@ -119,7 +119,9 @@ mod tests {
 
     fn sample(blocks: &[&[f64]]) -> Sample {
         let mut sample = Sample::default();
-        blocks.iter().for_each(|block| sample.push(block.to_vec()));
+        for block in blocks {
+            sample.push(block.to_vec());
+        }
         sample
     }
 

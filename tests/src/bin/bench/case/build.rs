@@ -15,10 +15,7 @@ const SQLX: &str = r#"sqlx = { version = "0.9", default-features = false, featur
 
 pub(crate) async fn run(bench: &Bench) -> Report {
     let projects = Projects::new();
-    let [without, with] = [
-        projects.crates("").await,
-        projects.crates(&projects.ours()).await,
-    ];
+    let [without, with] = [projects.crates("").await, projects.crates(&ours()).await];
     let mut part = {
         let mut table = Table::new(["project", "crates", "seconds of a first `cargo build`"]);
         let (first, more) = projects.seconds(bench).await;
@@ -58,11 +55,6 @@ struct Projects(tempfile::TempDir);
 impl Projects {
     fn new() -> Self {
         Self(tempfile::tempdir().expect("there is room for a project"))
-    }
-
-    fn ours(&self) -> String {
-        let path = workspace().join("advisory-core");
-        format!("advisory-core = {{ path = {path:?} }}\n")
     }
 
     /// A project with sqlx, and with what else is asked for.
@@ -118,8 +110,14 @@ impl Projects {
         bench.say("build: a project with sqlx");
         let first = build("").await;
         bench.say("build: a project with sqlx and advisory-core");
-        (Some(first), Some(build(&self.ours()).await))
+        (Some(first), Some(build(&ours()).await))
     }
+}
+
+/// The line of a manifest that depends on the library where it stands.
+fn ours() -> String {
+    let path = workspace().join("advisory-core");
+    format!("advisory-core = {{ path = \"{}\" }}\n", path.display())
 }
 
 fn workspace() -> &'static Path {

@@ -22,8 +22,10 @@ use crate::sample::{Nanoseconds, Sample, count as number, three_digits};
 const NAME: &str = "bench:handover";
 const KEY: i64 = 4_713;
 const WAITERS: [usize; 3] = [1, 8, 32];
-/// As long as the lock is held, so that who has had it is in the queue again.
-const HOLD: Duration = Duration::from_millis(1);
+/// As long as the lock is held, so that who has had it is in the queue again, and at rest.
+const HOLD: Duration = Duration::from_millis(4);
+/// How often somebody who has had the lock looks whether the next one has it.
+const LOOK: Duration = Duration::from_millis(1);
 /// What is polled by default by who polls: Rails' `with_advisory_lock`, on the average.
 const INTERVAL: Duration = Duration::from_millis(100);
 
@@ -155,6 +157,10 @@ async fn relay(pool: PgPool, take: Take, baton: Arc<Baton>, waiters: usize, time
         tokio::time::sleep(HOLD).await;
         *baton.released.lock().await = Some(Instant::now());
         tx.commit().await.expect("it can be committed");
+        // Who polls might have it again before anybody else asks.
+        while baton.taken.load(Ordering::Relaxed) == taken && taken < *counted.end() {
+            tokio::time::sleep(LOOK).await;
+        }
     }
 }
 

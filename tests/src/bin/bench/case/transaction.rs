@@ -167,9 +167,8 @@ fn attribute(name: &str, pool: &PgPool) -> Lane {
     Lane::new(name, move || {
         let pool = pool.clone();
         async move {
-            annotated(&pool, "attribute")
-                .await
-                .expect("the lock is free")
+            let done = annotated(&pool, "attribute").await;
+            done.expect("the lock is free");
         }
     })
 }

@@ -98,9 +98,8 @@ async fn hold_all(conn: &mut PgConnection) -> f64 {
     // Locks of the session stay when their statement fails.
     let more = "SELECT pg_advisory_lock(n) FROM generate_series(1, 1000000) AS n";
     let full = conn.execute(more).await.expect_err("a table has an end");
-    let code = full
-        .as_database_error()
-        .and_then(|error| error.code().map(|code| code.into_owned()));
+    let error = full.as_database_error();
+    let code = error.and_then(sqlx::error::DatabaseError::code);
     assert_eq!(code.as_deref(), Some("53200"), "{full}");
     let held = "SELECT count(*)::float8 FROM pg_locks WHERE locktype = 'advisory'";
     conn.execute("SELECT pg_advisory_unlock(n) FROM generate_series(1, 50) AS n")

@@ -57,14 +57,14 @@ async fn contest(
 ) -> Vec<Row> {
     let hands = hands(database, connections).await;
     let mut rows = vec![Row::default(); ways.len()];
-    let rounds = bench.effort.fewer_rounds(8);
+    let rounds = bench.effort.fewer_rounds(12);
     for round in 0..rounds {
         bench.say(&format!(
             "throughput, {connections} connections: round {} of {rounds}",
             round + 1
         ));
         for turn in turns(ways.len(), round) {
-            let length = Duration::from_secs(if bench.effort.is_smoke { 0 } else { 1 });
+            let length = Duration::from_secs(u64::from(!bench.effort.is_smoke));
             let (rate, used) = match &ways[turn].runner {
                 Runner::Here(work) => {
                     let before = processor(UsageWho::RUSAGE_SELF);

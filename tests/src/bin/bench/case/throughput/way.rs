@@ -15,6 +15,9 @@ use crate::place::Place;
 /// Takes one lock and releases it.
 pub(super) type Work = fn(Arc<Hands>, i64) -> BoxFuture<'static, ()>;
 
+/// What stands for the ping with which sqlx's pool takes a connection back: a round trip in which nothing is done.
+const PING: &str = "";
+
 /// What a task works with.
 pub(super) struct Hands {
     pub(super) pool: PgPool,
@@ -38,7 +41,12 @@ pub(super) async fn all(database: &Database) -> Vec<Way> {
         "SELECT pg_catalog.pg_advisory_lock(:key)",
         "SELECT pg_catalog.pg_advisory_unlock(:key)",
     ];
-    let by_hand = ["BEGIN", "SELECT pg_advisory_xact_lock(:key)", "COMMIT"];
+    let by_hand = [
+        "BEGIN",
+        "SELECT pg_advisory_xact_lock(:key)",
+        "COMMIT",
+        PING,
+    ];
     let way = |name, runner, same_as| Way {
         name,
         runner,
@@ -47,7 +55,7 @@ pub(super) async fn all(database: &Database) -> Vec<Way> {
     vec![
         way("`transaction`", Runner::Here(transaction), Some(1)),
         way(
-            "pgbench, the messages of `transaction`",
+            "pgbench, the messages of `transaction` and a ping",
             Runner::Pgbench(messages(database).await),
             None,
         ),
@@ -57,7 +65,7 @@ pub(super) async fn all(database: &Database) -> Vec<Way> {
             Some(3),
         ),
         way(
-            "pgbench, begin, lock, commit",
+            "pgbench, begin, lock, commit and a ping",
             Runner::Pgbench(Script::prepared(&by_hand)),
             None,
         ),
@@ -89,7 +97,8 @@ async fn messages(database: &Database) -> Script {
         .messages()
         .into_iter()
         .filter_map(|message| message.sql);
-    Script::messages(messages.map(|sql| sql.replace(&KEY.to_string(), ":key")))
+    let messages = messages.map(|sql| sql.replace(&KEY.to_string(), ":key"));
+    Script::messages(messages.chain([PING.to_owned()]))
 }
 
 fn transaction(hands: Arc<Hands>, key: i64) -> BoxFuture<'static, ()> {

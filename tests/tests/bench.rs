@@ -1,0 +1,41 @@
+//! The benchmark program runs through. Its figures are not looked at: a time decides nothing here.
+
+use std::process::{Command, Output};
+
+fn bench(arguments: &[&str]) -> Output {
+    let mut bench = Command::new(env!("CARGO_BIN_EXE_bench"));
+    bench.args(arguments).output().expect("it can be run")
+}
+
+#[test]
+fn every_case_runs() {
+    let output = bench(&["--smoke"]);
+    let (said, errors) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
+    assert!(output.status.success(), "{said}\n{errors}");
+    let list = bench(&["--list"]);
+    let names = String::from_utf8_lossy(&list.stdout);
+    for about in names.lines().filter_map(|line| line.get(13..)) {
+        assert!(said.contains(&format!("## {about}\n")), "{about}\n{said}");
+    }
+    assert!(said.contains("## Must reach\n"), "{said}");
+}
+
+#[test]
+fn an_unknown_case_is_answered_with_the_known_ones() {
+    let output = bench(&["--only", "sesion"]);
+    assert!(!output.status.success());
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        error.contains("expected one of transaction, network, session"),
+        "{error}"
+    );
+}
+
+/// A page has the figures of one run.
+#[test]
+fn some_cases_alone_are_no_page() {
+    assert!(!bench(&["--only", "scheme", "--write"]).status.success());
+}
