@@ -2,6 +2,10 @@
 
 use clap::{Parser, Subcommand};
 
+use crate::bench::Bench;
+use crate::completions::Completions;
+use crate::doctor::Doctor;
+use crate::end::Sessions;
 use crate::exit::EXIT_CODES;
 use crate::server::Server;
 
@@ -25,6 +29,16 @@ pub(crate) enum Command {
     Hold(crate::hold::Hold),
     #[command(hide = true)]
     Launch(crate::run::Launch),
+    /// Is this connection fit for advisory locks?
+    Doctor(Doctor),
+    /// Measure round trips and locks per second against this server.
+    Bench(Bench),
+    /// Cancel what sessions do: their wait for a lock ends with an error. Asks first.
+    Cancel(Sessions),
+    /// End sessions: all of their locks are free. Asks first.
+    Terminate(Sessions),
+    /// Print a script that completes this command in a shell.
+    Completions(Completions),
 }
 
 #[cfg(test)]

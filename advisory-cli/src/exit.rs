@@ -60,6 +60,10 @@ impl Failure {
         Self { code, message }
     }
 
+    pub(crate) fn code(&self) -> Code {
+        self.code
+    }
+
     /// The reader of our output has gone: nothing is wrong, and nothing is left to do.
     pub(crate) fn silent() -> Self {
         Self::new(Code::Failure, "")

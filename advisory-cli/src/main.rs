@@ -3,7 +3,12 @@
 mod acquisition;
 mod age;
 mod arguments;
+mod bench;
+mod chance;
+mod completions;
 mod decode;
+mod doctor;
+mod end;
 mod exit;
 mod hold;
 mod key;
@@ -17,6 +22,7 @@ mod scheme;
 mod seconds;
 mod server;
 mod signal;
+mod sql;
 mod target;
 mod terminal;
 mod tree;
@@ -29,6 +35,7 @@ use clap::Parser as _;
 use tokio::runtime::Runtime;
 
 use crate::arguments::{Arguments, Command};
+use crate::end::How;
 use crate::exit::{Code, Failure};
 
 fn main() -> ExitCode {
@@ -52,5 +59,10 @@ async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         Command::Run(options) => run::run(&options, server).await,
         Command::Hold(options) => hold::hold(&options, server).await,
         Command::Launch(launch) => Err(run::launch(&launch)),
+        Command::Doctor(doctor) => doctor.run(server).await,
+        Command::Bench(bench) => bench.run(server).await,
+        Command::Cancel(sessions) => sessions.run(server, How::Cancel).await,
+        Command::Terminate(sessions) => sessions.run(server, How::Terminate).await,
+        Command::Completions(completions) => completions.run(),
     }
 }

@@ -22,6 +22,15 @@ pub(crate) struct Target {
 }
 
 impl Target {
+    /// What `--name` says, where it is an option.
+    pub(crate) fn new(name: String, key_scheme: &'static System, key: bool) -> Self {
+        Self {
+            name,
+            key_scheme,
+            key,
+        }
+    }
+
     pub(crate) fn lock(&self) -> Result<AdvisoryLock, Failure> {
         if self.key {
             return self.parsed().map(AdvisoryLock::new);

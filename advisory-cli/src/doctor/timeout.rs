@@ -1,0 +1,115 @@
+//! Timeouts that take a lock away, or end a wait for one.
+
+use super::check::Check;
+use crate::sql::{Identity, Setting, Settings};
+
+/// What a timeout does to locks, where it is set.
+struct Timeout {
+    name: &'static str,
+    effect: &'static str,
+    remedy: &'static str,
+}
+
+const TIMEOUTS: [Timeout; 5] = [
+    Timeout {
+        name: "statement_timeout",
+        effect: "ends a wait with an error, and a long statement under a lock",
+        remedy: "give the lock a shorter timeout of its own",
+    },
+    Timeout {
+        name: "lock_timeout",
+        effect: "ends every wait that has no timeout of its own",
+        remedy: "give the lock a timeout of its own, or `wait_forever`",
+    },
+    Timeout {
+        name: "idle_in_transaction_session_timeout",
+        effect: "takes a transaction lock away from work that says nothing to the server for that long",
+        remedy: "hold a session lock around such work",
+    },
+    Timeout {
+        name: "idle_session_timeout",
+        effect: "takes a session lock away from a program that does not switch it off, as this library does",
+        remedy: "take session locks with this library",
+    },
+    Timeout {
+        name: "transaction_timeout",
+        effect: "takes a transaction lock away from work that is longer",
+        remedy: "hold a session lock around such work",
+    },
+];
+
+pub(super) fn check(settings: &Settings, identity: &Identity) -> Vec<Check> {
+    let check = |timeout| judge(timeout, settings.get(timeout.name), identity);
+    TIMEOUTS.iter().map(check).collect()
+}
+
+fn judge(timeout: &Timeout, setting: Option<&Setting>, identity: &Identity) -> Check {
+    match setting {
+        None => Check::pass(timeout.name, "not there before PostgreSQL 17"),
+        Some(setting) if setting.value == "0" => Check::pass(timeout.name, "off"),
+        Some(setting) => {
+            let found = format!("{}: {}", setting.text, timeout.effect);
+            let off = switch_off(timeout.name, setting, identity);
+            Check::warn(timeout.name, found, format!("{}; or {off}", timeout.remedy))
+        }
+    }
+}
+
+/// How to be rid of a setting, by where it comes from.
+fn switch_off(name: &str, setting: &Setting, identity: &Identity) -> String {
+    let Identity { role, database, .. } = identity;
+    match &*setting.source {
+        "user" => format!("`ALTER ROLE {role} RESET {name}`"),
+        "database" => format!("`ALTER DATABASE {database} RESET {name}`"),
+        "database user" => format!("`ALTER ROLE {role} IN DATABASE {database} RESET {name}`"),
+        "client" => "take it out of the connection's own options".to_owned(),
+        _ => format!("`ALTER ROLE {role} SET {name} = 0`"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::check::Status;
+    use super::*;
+
+    fn advice(source: &str) -> String {
+        let setting = Setting {
+            text: "30s".to_owned(),
+            value: "30000".to_owned(),
+            source: source.to_owned(),
+        };
+        let identity = Identity {
+            version: "15.18".to_owned(),
+            version_number: 150_018,
+            is_standby: false,
+            role: "app".to_owned(),
+            database: "\"Shop\"".to_owned(),
+            is_local: true,
+        };
+        let check = judge(&TIMEOUTS[0], Some(&setting), &identity);
+        assert_eq!(check.status, Status::Warn);
+        check.advice.unwrap()
+    }
+
+    #[test]
+    fn what_to_do_depends_on_where_the_setting_comes_from() {
+        for (source, remedy) in [
+            ("user", "`ALTER ROLE app RESET statement_timeout`"),
+            (
+                "database",
+                "`ALTER DATABASE \"Shop\" RESET statement_timeout`",
+            ),
+            (
+                "database user",
+                "`ALTER ROLE app IN DATABASE \"Shop\" RESET statement_timeout`",
+            ),
+            ("client", "take it out of the connection's own options"),
+            (
+                "configuration file",
+                "`ALTER ROLE app SET statement_timeout = 0`",
+            ),
+        ] {
+            assert!(advice(source).ends_with(remedy), "{source}");
+        }
+    }
+}
