@@ -30,6 +30,10 @@ pub(crate) fn table() -> Table {
     table.load_style(presets::NOTHING);
     if stdout().is_terminal() {
         table.set_content_arrangement(ContentArrangement::Dynamic);
+        // Asked for here: a table without colours takes itself to be away from a terminal.
+        if let Some(width) = table.width() {
+            table.set_width(width);
+        }
     }
     if is_coloured() {
         table.enforce_styling();

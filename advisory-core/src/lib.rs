@@ -78,7 +78,8 @@
 //! `lock.keys` (how many), `lock.scope` (`xact`, `session`), `lock.mode` (`exclusive`, `shared`), `lock.outcome` (`acquired`,
 //! `not_acquired`, `deadlock`, `error`, `dropped`) and `lock.wait_ms`. Traps are warnings: a snapshot that is older than its lock, a
 //! guard released inside an open transaction, locks left on a pooled connection. With the feature `metrics`, acquires and
-//! holds are counted.
+//! holds are counted. `cargo run --example spans` shows the spans, and
+//! `cargo run --example prometheus --features metrics` a scrape of the metrics.
 //!
 //! Who holds a lock, who waits, since when, and how to end it: [`monitor`]. On the server there are only numbers;
 //! [`AdvisoryLock::tag_session`] adds the name. The command `advisory` shows all of it.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use advisory_core::{AdvisoryLock, Error, Mode, monitor};
-use sqlx::postgres::PgPool;
+use sqlx::postgres::{PgConnection, PgPool, PgPoolOptions};
 use tokio::time::timeout;
 
 use super::check::Check;
@@ -11,6 +11,8 @@ use crate::{chance, sql};
 
 /// How long a look at a lock may take.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long somebody else may take to be kept out.
+const RIVALS_PATIENCE: Duration = Duration::from_secs(3);
 
 const TRANSACTION: &str = "transaction lock";
 const SESSION: &str = "session lock";
@@ -43,19 +45,34 @@ async fn look_at_transaction(pool: &PgPool) -> Result<Grant, Error> {
     let mut tx = lock.begin(pool).await?;
     let check_interval = sql::check_interval(&mut tx).await?;
     let is_exclusive = is_exclusive(&lock, &mut tx).await?;
-    let rival = lock.clone().timeout(Duration::ZERO);
-    // A pooler may have no session left to lend.
-    let rival = timeout(PATIENCE, rival.try_begin(pool)).await;
-    let grant = Grant {
-        is_exclusive,
-        keeps_others_out: rival.ok().and_then(Result::ok).map(|tx| tx.is_none()),
-        check_interval,
-    };
+    let keeps_others_out = keeps_others_out(&lock, pool).await;
     tx.commit().await?;
-    Ok(grant)
+    Ok(Grant {
+        is_exclusive,
+        keeps_others_out,
+        check_interval,
+    })
 }
 
-async fn is_exclusive(lock: &AdvisoryLock, conn: &mut sqlx::PgConnection) -> Result<bool, Error> {
+/// Asks for the same lock, as a program of its own would.
+async fn keeps_others_out(lock: &AdvisoryLock, pool: &PgPool) -> Option<bool> {
+    let connect = pool.connect_options().as_ref().clone();
+    let options = PgPoolOptions::new().acquire_timeout(RIVALS_PATIENCE);
+    let rival = options.connect_lazy_with(connect);
+    let lock = lock.clone().timeout(Duration::ZERO);
+    // A pooler may let it connect, and have no session left to lend.
+    match timeout(RIVALS_PATIENCE, lock.try_begin(&rival))
+        .await
+        .ok()?
+    {
+        Ok(tx) => Some(tx.is_none()),
+        // Granted, and not held: the library has looked.
+        Err(Error::Unsupported { .. }) => Some(false),
+        Err(_) => None,
+    }
+}
+
+async fn is_exclusive(lock: &AdvisoryLock, conn: &mut PgConnection) -> Result<bool, Error> {
     let mut held = Vec::new();
     for key in lock.keys() {
         held.extend(monitor::holders(&mut *conn, *key).await?);

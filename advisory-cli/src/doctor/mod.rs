@@ -30,8 +30,7 @@ pub(crate) struct Doctor {
 
 impl Doctor {
     pub(crate) async fn run(&self, server: &Server) -> Result<ExitCode, Failure> {
-        // One to hold a lock, and one to be kept out.
-        let pool = server.connect(2).await?;
+        let pool = server.connect(1).await?;
         let checks = examine(&pool).await?;
         if self.json {
             output::json(&checks)?;

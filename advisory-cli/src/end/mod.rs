@@ -25,7 +25,7 @@ use crate::server::Server;
 #[command(group(ArgGroup::new("which").required(true).args(["pids", "name"])))]
 pub(crate) struct Sessions {
     /// Process ids, as `advisory ls` shows them, of any database of the server. Each must hold or wait for an advisory lock.
-    #[arg(value_name = "PID", value_parser = value_parser!(i32).range(0..), conflicts_with = "name")]
+    #[arg(value_name = "PID", value_parser = value_parser!(i32).range(0..), conflicts_with_all = ["name", "key_scheme", "key", "waiters", "holders"])]
     pids: Vec<i32>,
     /// Those who wait for the lock of this name (`cancel`), or who hold it (`terminate`).
     #[arg(long, value_name = "NAME")]
@@ -65,6 +65,8 @@ impl Sessions {
                 Err(failure) => tally.add(&failure),
             }
         }
+        // Who waits for a lock would have it, and have moved on, if its holder were ended first.
+        victims.sort_by_key(|victim| !victim.waits());
         if !victims.is_empty() {
             victim::show(&victims)?;
             consent::ask(how, victims.len(), self.yes)?;

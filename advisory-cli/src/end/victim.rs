@@ -25,6 +25,10 @@ impl Victim {
         state.is_some_and(|state| state.starts_with("idle"))
     }
 
+    pub(super) fn waits(&self) -> bool {
+        self.locks.iter().any(|lock| !lock.granted)
+    }
+
     pub(super) fn user(&self) -> &str {
         let user = self.locks.iter().find_map(|lock| lock.user.as_deref());
         user.unwrap_or("?")
@@ -44,8 +48,7 @@ impl Victim {
     /// cancelled.
     pub(super) async fn is_unchanged(&self, pool: &PgPool, how: How) -> Result<bool, Failure> {
         let now = monitor::locks_of_all_databases(pool).await?;
-        let waited = self.locks.iter().any(|lock| !lock.granted);
-        let must_wait = waited && how == How::Cancel;
+        let must_wait = self.waits() && how == How::Cancel;
         let mut same = now.iter().filter(|now| self.had(now));
         Ok(same.any(|now| !must_wait || !now.granted))
     }

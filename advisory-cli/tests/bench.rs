@@ -1,0 +1,161 @@
+//! `advisory bench`.
+
+mod outcome;
+mod terminal;
+
+use advisory_tests::{Database, Pooler, Pooling, Server};
+use serde_json::Value;
+
+use crate::outcome::{Outcome, advisory, advisory_as, command};
+use crate::terminal::Terminal;
+
+const LATENCIES: [&str; 6] = [
+    "round trip",
+    "transaction lock: begin and lock",
+    "transaction lock: commit",
+    "try a lock that is taken",
+    "session lock: acquire",
+    "session lock: release",
+];
+const THROUGHPUTS: [&str; 2] = [
+    "each on a key of its own",
+    "all on one key, from hand to hand",
+];
+
+fn parsed(outcome: &Outcome) -> Value {
+    assert_eq!((outcome.code, &*outcome.stderr), (Some(0), ""));
+    serde_json::from_str(&outcome.stdout).unwrap()
+}
+
+fn keys(value: &Value) -> Vec<&str> {
+    value
+        .as_object()
+        .unwrap()
+        .keys()
+        .map(|key| &**key)
+        .collect()
+}
+
+fn works(list: &Value) -> Vec<&str> {
+    let items = list.as_array().unwrap().iter();
+    items.map(|item| item["work"].as_str().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn its_json_has_a_schema() {
+    let database = Database::new().await;
+    let arguments = ["bench", "--seconds", "1", "--connections", "3", "--json"];
+    let figures = parsed(&advisory(&database, &arguments).await);
+    let mut schema = keys(&figures);
+    schema.sort_unstable();
+    assert_eq!(
+        schema,
+        ["connections", "latency", "seconds", "server", "throughput"]
+    );
+    assert_eq!(
+        (&figures["seconds"], &figures["connections"]),
+        (&1.into(), &3.into())
+    );
+    assert!(
+        figures["server"]
+            .as_str()
+            .unwrap()
+            .starts_with(char::is_numeric)
+    );
+    assert_eq!(works(&figures["latency"]), LATENCIES);
+    assert_eq!(works(&figures["throughput"]), THROUGHPUTS);
+    for latency in figures["latency"].as_array().unwrap() {
+        let mut schema = keys(latency);
+        schema.sort_unstable();
+        assert_eq!(schema, ["count", "median_us", "p99_us", "refused", "work"]);
+        let number = |key: &str| latency[key].as_f64().unwrap();
+        assert!(number("count") >= 1.0 && latency["refused"].is_null());
+        assert!(0.0 < number("median_us") && number("median_us") <= number("p99_us"));
+    }
+    for throughput in figures["throughput"].as_array().unwrap() {
+        let mut schema = keys(throughput);
+        schema.sort_unstable();
+        assert_eq!(schema, ["connections", "locks_per_second", "work"]);
+        assert!(throughput["locks_per_second"].as_f64().unwrap() > 0.0);
+        assert_eq!(throughput["connections"], 3);
+    }
+    database
+        .wait_until_backends("the bench has gone", <[_]>::is_empty)
+        .await;
+}
+
+#[tokio::test]
+async fn its_figures_fit_one_screen() {
+    let database = Database::new().await;
+    let terminal = Terminal::new();
+    let arguments = ["bench", "--seconds", "1"];
+    let shown = terminal.show(command(&database.url(), &arguments)).await;
+    assert!(shown.lines().count() < 24, "{shown}");
+    assert!(
+        shown.lines().all(|line| line.chars().count() <= 80),
+        "{shown}"
+    );
+    for work in LATENCIES.iter().chain(&THROUGHPUTS) {
+        assert!(shown.contains(work), "{work} in {shown}");
+    }
+}
+
+#[tokio::test]
+async fn it_says_nothing_of_its_progress_where_nobody_looks() {
+    let database = Database::new().await;
+    let bench = advisory(&database, &["bench", "--seconds", "1"]).await;
+    assert_eq!((bench.code, &*bench.stderr), (Some(0), ""));
+    assert!(!bench.stdout.contains('\x1b'));
+    assert!(bench.stdout.contains("µs"));
+}
+
+#[tokio::test]
+async fn one_connection_will_do() {
+    let database = Database::new().await;
+    let arguments = ["bench", "--seconds", "1", "--connections", "1", "--json"];
+    let figures = parsed(&advisory(&database, &arguments).await);
+    let connections = |n: usize| figures["throughput"][n]["connections"].clone();
+    assert_eq!((connections(0), connections(1)), (1.into(), 2.into()));
+}
+
+#[tokio::test]
+async fn behind_a_pooler_in_transaction_mode_session_locks_have_no_figures() {
+    let server = Server::start().unwrap();
+    let database = Database::on(&server).await;
+    let Some(pooler) = Pooler::try_start(&database, Pooling::Transaction, 5).await else {
+        return;
+    };
+    let arguments = ["bench", "--seconds", "1", "--json"];
+    let figures = parsed(&advisory_as(&pooler.options(), &arguments).await);
+    let latency = figures["latency"].as_array().unwrap();
+    let (transaction, session) = latency.split_at(4);
+    assert!(transaction.iter().all(|of| of["refused"].is_null()));
+    for refused in session {
+        assert!(refused["refused"].as_str().unwrap().contains("pooler"));
+        assert!(refused["median_us"].is_null() && refused["p99_us"].is_null());
+    }
+    let text = advisory_as(&pooler.options(), &["bench", "--seconds", "1"]).await;
+    assert!(
+        text.stdout.contains("session lock: acquire"),
+        "{}",
+        text.stdout
+    );
+}
+
+#[tokio::test]
+async fn a_standby_has_no_figures_at_all() {
+    let primary = Server::start().unwrap();
+    let database = Database::on(&primary).await;
+    let standby = primary.standby().unwrap();
+    let database = Database::at(&standby, &database);
+    let refused = advisory(&database, &["bench", "--seconds", "1"]).await;
+    refused.assert_fails(1, &["standby", "primary"]);
+}
+
+#[tokio::test]
+async fn no_time_and_no_connections_are_refused() {
+    let database = Database::new().await;
+    for arguments in [["bench", "--seconds", "0"], ["bench", "--connections", "0"]] {
+        assert_eq!(advisory(&database, &arguments).await.code, Some(2));
+    }
+}

@@ -1,0 +1,95 @@
+//! What the doctor has said, and what it was said about.
+
+use std::collections::BTreeMap;
+
+use advisory_tests::Database;
+use serde_json::Value;
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{AssertSqlSafe, Executor as _};
+
+use crate::outcome::advisory_as;
+
+/// What the doctor has said, by check.
+pub(crate) struct Diagnosis {
+    pub(crate) code: i32,
+    pub(crate) checks: BTreeMap<String, Value>,
+}
+
+pub(crate) async fn diagnose(options: &PgConnectOptions) -> Diagnosis {
+    let outcome = advisory_as(options, &["doctor", "--json"]).await;
+    assert_eq!(outcome.stderr, "");
+    let checks: Vec<Value> = serde_json::from_str(&outcome.stdout).unwrap();
+    let checks = checks.into_iter();
+    Diagnosis {
+        code: outcome.code.unwrap(),
+        checks: checks
+            .map(|check| (check["check"].as_str().unwrap().to_owned(), check))
+            .collect(),
+    }
+}
+
+impl Diagnosis {
+    /// Those that do not pass.
+    pub(crate) fn complaints(&self) -> Vec<&str> {
+        let complaints = self
+            .checks
+            .iter()
+            .filter(|(_, check)| check["status"] != "pass");
+        complaints.map(|(name, _)| &**name).collect()
+    }
+
+    #[track_caller]
+    pub(crate) fn assert_says(&self, name: &str, status: &str, found: &str, advice: &str) {
+        let check = &self.checks[name];
+        assert_eq!(check["status"], status, "{check}");
+        assert!(check["found"].as_str().unwrap().contains(found), "{check}");
+        assert!(
+            check["advice"].as_str().unwrap_or("").contains(advice),
+            "{check}"
+        );
+    }
+}
+
+pub(crate) async fn execute(database: &Database, statements: &str) {
+    let mut conn = database.connection().await;
+    conn.execute(sqlx::raw_sql(AssertSqlSafe(statements)))
+        .await
+        .unwrap();
+}
+
+/// A role that may do nothing but log in; gone at the end.
+pub(crate) struct Role<'d> {
+    database: &'d Database,
+    pub(crate) name: String,
+}
+
+impl<'d> Role<'d> {
+    pub(crate) async fn new(database: &'d Database) -> Self {
+        let name = format!("nobody_{}", database.name());
+        execute(
+            database,
+            &format!("CREATE ROLE {name} LOGIN PASSWORD 'nobody'"),
+        )
+        .await;
+        Self { database, name }
+    }
+
+    pub(crate) fn options(&self) -> PgConnectOptions {
+        self.database
+            .options()
+            .username(&self.name)
+            .password("nobody")
+    }
+
+    pub(crate) async fn set(&self, setting: &str) {
+        execute(
+            self.database,
+            &format!("ALTER ROLE {} SET {setting}", self.name),
+        )
+        .await;
+    }
+
+    pub(crate) async fn drop(self) {
+        execute(self.database, &format!("DROP ROLE {}", self.name)).await;
+    }
+}

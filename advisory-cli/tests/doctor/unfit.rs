@@ -1,0 +1,98 @@
+//! Servers that only look like PostgreSQL.
+
+use advisory_tests::Database;
+
+use crate::diagnosis::{diagnose, execute};
+
+/// Puts others in the place of PostgreSQL's functions that wait for a lock on one number, in this database.
+async fn replace(database: &Database, body: impl Fn(&str) -> String) {
+    for scope in ["", "_xact"] {
+        let waits = format!("pg_advisory{scope}_lock");
+        let body = body(scope);
+        let replace = format!(
+            "ALTER FUNCTION pg_catalog.{waits}(bigint) RENAME TO own_{waits}; \
+             CREATE FUNCTION pg_catalog.{waits}(bigint) RETURNS void LANGUAGE sql AS '{body}'"
+        );
+        execute(database, &replace).await;
+    }
+}
+
+#[tokio::test]
+async fn a_server_whose_functions_lock_nothing_is_not_fit() {
+    let database = Database::new().await;
+    replace(&database, |_| "SELECT".to_owned()).await;
+    let diagnosis = diagnose(&database.options()).await;
+    assert_eq!(diagnosis.code, 1);
+    for check in ["transaction lock", "session lock"] {
+        diagnosis.assert_says(
+            check,
+            "fail",
+            "does not hold",
+            "connect to PostgreSQL itself",
+        );
+    }
+    diagnosis.assert_says("pooler", "pass", "none", "");
+}
+
+#[tokio::test]
+async fn a_server_that_shares_what_is_to_be_exclusive_is_not_fit() {
+    let database = Database::new().await;
+    let share = |scope: &str| format!("SELECT pg_catalog.pg_advisory{scope}_lock_shared($1)");
+    replace(&database, share).await;
+    let diagnosis = diagnose(&database.options()).await;
+    diagnosis.assert_says(
+        "transaction lock",
+        "fail",
+        "not held exclusively",
+        "PostgreSQL itself",
+    );
+    assert_eq!(diagnosis.code, 1);
+}
+
+#[tokio::test]
+async fn a_server_that_lets_two_sessions_have_it_is_not_fit() {
+    let database = Database::new().await;
+    let always = "ALTER FUNCTION pg_catalog.pg_try_advisory_xact_lock(bigint) RENAME TO own_try; \
+        CREATE FUNCTION pg_catalog.pg_try_advisory_xact_lock(bigint) RETURNS boolean LANGUAGE sql AS 'SELECT true'";
+    execute(&database, always).await;
+    let diagnosis = diagnose(&database.options()).await;
+    diagnosis.assert_says(
+        "transaction lock",
+        "fail",
+        "two sessions got it",
+        "PostgreSQL itself",
+    );
+    assert_eq!(diagnosis.code, 1);
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_know_what_locks_need_is_not_fit() {
+    let database = Database::new().await;
+    execute(
+        &database,
+        "ALTER FUNCTION pg_catalog.pg_is_in_recovery() RENAME TO not_here",
+    )
+    .await;
+    let diagnosis = diagnose(&database.options()).await;
+    assert_eq!(diagnosis.code, 1);
+    diagnosis.assert_says("server version", "warn", "cannot tell", "PostgreSQL");
+    diagnosis.assert_says("transaction lock", "fail", "does not know", "");
+    diagnosis.assert_says("settings", "warn", "cannot tell", "PostgreSQL");
+}
+
+#[tokio::test]
+async fn a_platform_that_cannot_tell_whether_a_client_is_there_is_a_warning() {
+    let database = Database::new().await;
+    let elsewhere = "ALTER FUNCTION pg_catalog.version() RENAME TO own_version; CREATE FUNCTION pg_catalog.version() \
+        RETURNS text LANGUAGE sql AS $$SELECT 'PostgreSQL 14.0 on aarch64-apple-darwin'$$";
+    execute(&database, elsewhere).await;
+    let diagnosis = diagnose(&database.options()).await;
+    let interval = "client_connection_check_interval";
+    diagnosis.assert_says(
+        interval,
+        "warn",
+        "not supported",
+        "give every wait a timeout",
+    );
+    assert_eq!(diagnosis.code, 0);
+}

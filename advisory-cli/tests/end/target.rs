@@ -1,0 +1,110 @@
+//! Whose sessions are meant.
+
+use advisory_core::lock;
+use advisory_tests::Database;
+
+use crate::outcome::advisory;
+use crate::scene::{assert_alive, assert_done, holder, waiter};
+
+#[tokio::test]
+async fn a_side_that_is_asked_for_is_the_one_that_is_meant() {
+    let database = Database::new().await;
+    let (mut conn, pid) = holder(&database, "nightly").await;
+    let waiting = waiter(&database, "nightly").await;
+    let arguments = ["terminate", "--name", "nightly", "--waiters", "--yes"];
+    let outcome = advisory(&database, &arguments).await;
+    assert_done(&outcome, &["terminated", "it waits no more for"]);
+    assert!(waiting.await.unwrap().is_err());
+    assert_alive(&mut conn).await;
+
+    let waiting = waiter(&database, "nightly").await;
+    let arguments = [
+        "terminate",
+        "--name",
+        "nightly",
+        "--waiters",
+        "--holders",
+        "--yes",
+    ];
+    let outcome = advisory(&database, &arguments).await;
+    assert_done(&outcome, &[&format!("terminated {pid}")]);
+    assert_eq!(outcome.stdout.matches("terminated").count(), 2);
+    assert!(waiting.await.unwrap().is_err());
+    assert!(database.advisory_locks().await.is_empty());
+
+    let (_conn, pid) = holder(&database, "nightly").await;
+    let arguments = ["cancel", "--name", "nightly", "--holders", "--yes"];
+    let refused = advisory(&database, &arguments).await;
+    refused.assert_fails(1, &[&pid, "idle"]);
+}
+
+#[tokio::test]
+async fn a_lock_goes_by_its_key_and_by_the_scheme_of_another_system() {
+    let database = Database::new().await;
+    for (key, arguments) in [
+        ("42", &["--key", "--name", "42"][..]),
+        ("-7", &["--key", "--name=-7"]),
+        ("(1, 7)", &["--name", "1,7", "-k"]),
+    ] {
+        let mut conn = database.connection().await;
+        lock(&mut conn, key.parse::<advisory_core::Key>().unwrap())
+            .await
+            .unwrap();
+        let outcome = advisory(&database, &[&["terminate", "--yes"], arguments].concat()).await;
+        assert_done(&outcome, &["terminated", "is free"]);
+    }
+    let mut conn = database.connection().await;
+    let pglock = advisory_core::scheme::Sha256;
+    lock(&mut conn, advisory_core::KeyScheme::key(&pglock, "nightly"))
+        .await
+        .unwrap();
+    let named = |scheme| {
+        [
+            "terminate",
+            "--yes",
+            "--name",
+            "nightly",
+            "--key-scheme",
+            scheme,
+        ]
+    };
+    let other = advisory(&database, &named("crc32")).await;
+    other.assert_fails(1, &["nobody holds", "`nightly`"]);
+    assert_done(
+        &advisory(&database, &named("django-pglock")).await,
+        &["terminated"],
+    );
+    assert_eq!(advisory(&database, &named("sha3")).await.code, Some(2));
+}
+
+#[tokio::test]
+async fn a_pid_is_one_of_the_whole_server_and_a_name_one_of_the_database() {
+    let (database, other) = (Database::new().await, Database::new().await);
+    let (_conn, pid) = holder(&other, "nightly").await;
+    let here = advisory(&database, &["terminate", "--name", "nightly", "--yes"]).await;
+    here.assert_fails(1, &["nobody holds"]);
+    let outcome = advisory(&database, &["terminate", &pid, "--yes"]).await;
+    assert_done(&outcome, &[other.name(), "is free"]);
+    assert!(other.advisory_locks().await.is_empty());
+}
+
+#[tokio::test]
+async fn it_is_pids_or_a_name() {
+    let database = Database::new().await;
+    for arguments in [
+        &["cancel"][..],
+        &["terminate", "1", "--name", "nightly"],
+        &["cancel", "1", "--waiters"],
+        &["cancel", "1", "--key"],
+        &["cancel", "1", "--key-scheme", "Sha1"],
+        &["cancel", "one"],
+        &["terminate", "--name", "1", "--key", "--key-scheme", "Sha1"],
+    ] {
+        let refused = advisory(&database, arguments).await;
+        assert_eq!(
+            (refused.code, &*refused.stdout),
+            (Some(2), ""),
+            "{arguments:?}"
+        );
+    }
+}
