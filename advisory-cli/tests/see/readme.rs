@@ -44,12 +44,12 @@ async fn night(database: &Database) -> Night {
 }
 
 /// As on a terminal of 120 columns.
-async fn shown(database: &Database, names: &str, subcommand: &str) -> String {
+async fn shown(url: &str, arguments: &str) -> String {
     let mut script = Command::new("script");
-    let line = format!("stty rows 40 cols 120; {ADVISORY} {subcommand} --names {names}");
+    let line = format!("stty rows 40 cols 120; {ADVISORY} {arguments}");
     script.args(["--quiet", "--return", "--command", &line, "/dev/null"]);
     script.env("NO_COLOR", "1").env("TERM", "xterm");
-    let ended = ended(with_url(script, &database.url(), &[])).await;
+    let ended = ended(with_url(script, url, &[])).await;
     assert_eq!(ended.code, 0, "{ended:?}");
     String::from_utf8(ended.stdout).unwrap().replace('\r', "")
 }
@@ -81,15 +81,65 @@ async fn the_readme_shows_what_is_printed() {
         .write_all(b"sync({1..500})\nreport\ncatalogue\n")
         .unwrap();
     let path = names.path().to_str().unwrap();
-    let readme = include_str!("../../../README.md");
     for subcommand in ["ls", "tree"] {
-        let printed = shown(&database, path, subcommand).await;
+        let arguments = format!("{subcommand} --names {path}");
+        let printed = shown(&database.url(), &arguments).await;
         println!("{printed}");
-        let head = format!("$ advisory {subcommand} --names names.txt\n");
-        let (_, rest) = readme.split_once(&head).expect("the README shows it");
-        let (block, _) = rest.split_once("```").expect("the block ends");
-        let block = block.split("\n$ ").next().unwrap_or_default();
-        assert_eq!(masked(block), masked(&printed), "{printed}");
+        let shown = block(&format!("advisory {subcommand} --names names.txt"));
+        assert_eq!(masked(shown), masked(&printed), "{printed}");
     }
     night.waiting.iter().for_each(JoinHandle::abort);
+}
+
+/// What stands below a command in the README.
+fn block(command: &str) -> &'static str {
+    let readme = include_str!("../../../README.md");
+    let (_, rest) = readme
+        .split_once(&format!("$ {command}\n"))
+        .unwrap_or_else(|| panic!("the README shows `{command}`"));
+    let (block, _) = rest.split_once("```").expect("the block ends");
+    block.split("\n$ ").next().unwrap_or_default()
+}
+
+/// The checks and what has come of them; what was found differs from server to server.
+fn checks(text: &str) -> Vec<String> {
+    let checks = text
+        .lines()
+        .map(str::trim)
+        .filter(|line| line.starts_with(['✓', '!', '✗']));
+    let named = checks.filter_map(|line| {
+        line.split("  ")
+            .take(2)
+            .map(str::to_owned)
+            .reduce(|a, b| a + &b)
+    });
+    named.collect()
+}
+
+#[tokio::test]
+async fn the_readme_shows_what_the_doctor_says() {
+    let database = Database::new().await;
+    let url = database.url();
+    let separator = if url.contains('?') { '&' } else { '?' };
+    let url = format!("{url}{separator}options=-c%20statement_timeout%3D30s");
+    let printed = shown(&url, "doctor").await;
+    println!("{printed}");
+    let shown = checks(block("advisory doctor"));
+    assert!(shown.len() > 15, "{shown:?}");
+    // A warning or two more, on a server that is reached in another way.
+    let printed_checks = checks(&printed);
+    let words = |check: &str| check.split_whitespace().skip(2).collect::<String>();
+    assert_eq!(
+        shown.iter().map(|check| words(check)).collect::<Vec<_>>(),
+        printed_checks
+            .iter()
+            .map(|check| words(check))
+            .collect::<Vec<_>>(),
+        "{printed}"
+    );
+    assert!(printed.contains("! warn  statement_timeout"), "{printed}");
+    assert!(
+        printed.trim_end().contains("fit for advisory locks, with "),
+        "{printed}"
+    );
 }
