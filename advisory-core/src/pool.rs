@@ -1,5 +1,6 @@
 //! Connections of the caller's pool, and what they cost of the deadline.
 
+use std::pin::Pin;
 use std::time::Duration;
 
 use sqlx::pool::PoolConnection;
@@ -24,21 +25,23 @@ pub(crate) async fn connection(
     pool: &PgPool,
     deadline: Deadline,
 ) -> Result<PoolConnection<Postgres>, Error> {
-    within(deadline, pool.acquire()).await
+    within(deadline, Box::pin(pool.acquire())).await
 }
 
 /// A connection of the pool that can be read without asking for anything, within the deadline if there is one.
 pub(crate) async fn listener(pool: &PgPool, deadline: Deadline) -> Result<PgListener, Error> {
-    let mut listener = within(deadline, PgListener::connect_with(pool)).await?;
+    let connecting = Box::pin(PgListener::connect_with(pool));
+    let mut listener = within(deadline, connecting).await?;
     // A session that is gone is gone: another one would not hold the lock. A pool that closes waits for its connections.
     listener.eager_reconnect(false);
     listener.ignore_pool_close_event(true);
     Ok(listener)
 }
 
+/// What it waits for is boxed by the caller: it is some 8 KiB, and each future around it would hold and copy it several times.
 async fn within<T>(
     deadline: Deadline,
-    acquire: impl Future<Output = Result<T, sqlx::Error>>,
+    acquire: Pin<Box<impl Future<Output = Result<T, sqlx::Error>>>>,
 ) -> Result<T, Error> {
     if Handle::try_current().is_err() {
         let what = "locks need a tokio runtime; use sqlx with `runtime-tokio`";
@@ -63,6 +66,6 @@ pub(crate) async fn refusal(lock: &AdvisoryLock, pool: &PgPool, deadline: Deadli
 }
 
 async fn holders(lock: &AdvisoryLock, pool: &PgPool) -> Result<Vec<Holder>, sqlx::Error> {
-    let mut conn = pool.acquire().await?;
+    let mut conn = Box::pin(pool.acquire()).await?;
     holder::ask(&mut conn, holder::message(lock)).await
 }
