@@ -70,12 +70,22 @@ impl Pgbench {
     }
 
     fn command(&self, file: &Path, protocol: &str, connections: u32, length: Duration) -> Command {
-        let seconds = length.as_secs().max(1).to_string();
+        // It knows whole seconds; no time at all is for a look whether it works.
+        let (unit, amount) = match length.as_secs() {
+            0 => ("--transactions", 3),
+            seconds => ("--time", seconds),
+        };
         let connections = connections.to_string();
         let mut command = Command::new(&self.program);
         command
             .envs(self.libpq.clone())
-            .args(["--no-vacuum", "--client", &connections, "--time", &seconds])
+            .args([
+                "--no-vacuum",
+                "--client",
+                &connections,
+                unit,
+                &amount.to_string(),
+            ])
             .args(["--protocol", protocol, "--file"])
             .arg(file);
         command

@@ -20,11 +20,6 @@ impl Sample {
         quantile(&self.all(), 0.99)
     }
 
-    pub(crate) fn mean(&self) -> f64 {
-        let all = self.all();
-        all.iter().sum::<f64>() / count(all.len())
-    }
-
     /// The quartiles of the medians of the blocks: how far one look is from the next.
     pub(crate) fn spread(&self) -> (f64, f64) {
         let medians = self.block_medians();
@@ -143,7 +138,6 @@ mod tests {
         let sample = sample(&[&[1.0, 1.0, 1.0], &[1.0, 1.0, 100.0]]);
         assert_is(sample.median(), 1.0);
         assert!(sample.p99() > 90.0);
-        assert_is(sample.mean(), 17.5);
     }
 
     /// The machine was twice as slow during the second block, for both.

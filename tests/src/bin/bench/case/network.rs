@@ -120,7 +120,7 @@ fn targets(samples: &[Sample], how: &str) -> Vec<Target> {
     let target = |(what, row, wanted): (&str, usize, f64)| {
         let rival = AGAINST[row].expect("BUG: a row of ours has a rival");
         // Locks per second, one after the other.
-        let measured = samples[rival].mean() / samples[row].mean();
+        let measured = samples[rival].ratio_to(&samples[row]);
         Target::at_least(format!("1 ms each way, {how}: {what}"), wanted, measured)
     };
     rows.map(target).into()
