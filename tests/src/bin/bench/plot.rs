@@ -130,7 +130,7 @@ fn draw_lines(
         .x_label_area_size(40)
         .y_label_area_size(75)
         .build_cartesian_2d(x.log_scale(), y.log_scale())?;
-    let plain = |value: &f64| three_digits(*value).trim_end_matches(".00").to_owned();
+    let plain = |value: &f64| without_zeros(&three_digits(*value));
     chart
         .configure_mesh()
         .x_desc(across)
@@ -149,12 +149,30 @@ fn draw_lines(
     }
     chart
         .configure_series_labels()
-        .position(SeriesLabelPosition::UpperLeft)
+        .position(corner(lines))
         .background_style(WHITE.mix(0.85))
         .border_style(BLACK.mix(0.3))
         .label_font(("sans-serif", 13))
         .draw()?;
     Ok(())
+}
+
+/// Where the lines are not.
+fn corner(lines: &[Line]) -> SeriesLabelPosition {
+    let falls = |line: &Line| line.points.first().map(|p| p.1) > line.points.last().map(|p| p.1);
+    if lines.last().is_some_and(falls) {
+        SeriesLabelPosition::UpperRight
+    } else {
+        SeriesLabelPosition::LowerRight
+    }
+}
+
+/// Decimals that say nothing are left out.
+fn without_zeros(number: &str) -> String {
+    match number.split_once('.') {
+        Some((whole, decimals)) if decimals.bytes().all(|digit| digit == b'0') => whole.to_owned(),
+        _ => number.to_owned(),
+    }
 }
 
 /// All values, and a little more.
