@@ -1,0 +1,23 @@
+//! The service on a PostgreSQL of its own, which is gone when it ends. Arguments are those of the service.
+//!
+//! ```text
+//! cargo run --example service
+//! ```
+
+use std::env;
+use std::error::Error;
+
+use advisory_tests::Database;
+use clap::Parser as _;
+use service::Config;
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
+    let database = Database::new().await;
+    let database_url = ["--database-url".to_owned(), database.url()];
+    let arguments = env::args()
+        .take(1)
+        .chain(database_url)
+        .chain(env::args().skip(1));
+    service::run(Config::parse_from(arguments)).await
+}

@@ -1,0 +1,15 @@
+//! What is logged: a line for each lock that is taken or not, when its span closes.
+
+use std::io::stderr;
+
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::format::FmtSpan;
+use tracing_subscriber::fmt::layer;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::registry;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+pub(crate) fn start(what: Targets) {
+    let lines = layer().with_writer(stderr).with_span_events(FmtSpan::CLOSE);
+    registry().with(lines).with(what).init();
+}

@@ -1,0 +1,34 @@
+//! The tables, made at start-up by whichever instance comes first.
+
+use advisory_core::{AdvisoryLock, Error};
+use sqlx::postgres::PgPool;
+
+const TABLES: &str = "
+    CREATE TABLE IF NOT EXISTS delivery (
+        provider    text NOT NULL,
+        id          text NOT NULL,
+        event       jsonb NOT NULL,
+        received_at timestamptz NOT NULL DEFAULT now(),
+        PRIMARY KEY (provider, id)
+    );
+    CREATE TABLE IF NOT EXISTS heartbeat (
+        fence    bigint NOT NULL,
+        instance text NOT NULL,
+        at       timestamptz NOT NULL DEFAULT clock_timestamp()
+    );
+    CREATE TABLE IF NOT EXISTS leadership (
+        only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+        fence    bigint NOT NULL
+    );
+    INSERT INTO leadership (fence) VALUES (0) ON CONFLICT DO NOTHING;
+";
+
+/// `IF NOT EXISTS` alone does not do: two sessions that look at the same moment both create, and one of them fails.
+pub(crate) async fn migrate(pool: &PgPool) -> Result<(), Error> {
+    let lock = AdvisoryLock::new("service:schema");
+    lock.transaction(pool, async |tx| {
+        sqlx::raw_sql(TABLES).execute(&mut **tx).await?;
+        Ok(())
+    })
+    .await
+}
