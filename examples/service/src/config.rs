@@ -51,11 +51,14 @@ pub struct Config {
     pub(crate) log: Targets,
 }
 
+/// More than thirty years are no time to wait, and too much for some clocks.
 fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds = text.parse().map_err(|_| "expected a number of seconds")?;
-    // `sleep` and the like take no more than this in their stride.
-    let seconds = f64::min(seconds, 1e9);
-    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+    let seconds = text
+        .parse()
+        .ok()
+        .filter(|seconds| (0.0..=1e9).contains(seconds));
+    let seconds = seconds.map(Duration::from_secs_f64);
+    seconds.ok_or_else(|| "expected a number of seconds".to_owned())
 }
 
 #[cfg(test)]

@@ -23,6 +23,11 @@ pub(crate) async fn live() -> &'static str {
 /// 200 if the pool has given a connection that answers, within a second; 503 if not. A pool whose connections all wait for locks
 /// is not ready, and the requests go to an instance that is.
 pub(crate) async fn ready(State(app): State<App>) -> (StatusCode, Json<Value>) {
+    let pool = json!({
+        "size": app.pool.size(),
+        "idle": app.pool.num_idle(),
+        "max": app.pool.options().get_max_connections(),
+    });
     let (status, reason) = match timeout(PATIENCE, ping(&app.pool)).await {
         Ok(Ok(())) => (StatusCode::OK, "ready".to_owned()),
         Ok(Err(error)) => (StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
@@ -31,11 +36,6 @@ pub(crate) async fn ready(State(app): State<App>) -> (StatusCode, Json<Value>) {
             format!("no connection in {PATIENCE:?}"),
         ),
     };
-    let pool = json!({
-        "size": app.pool.size(),
-        "idle": app.pool.num_idle(),
-        "max": app.pool.options().get_max_connections(),
-    });
     (status, Json(json!({ "status": reason, "pool": pool })))
 }
 

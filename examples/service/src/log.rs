@@ -1,6 +1,6 @@
 //! What is logged: a line for each lock that is taken or not, when its span closes.
 
-use std::io::stderr;
+use std::io::{IsTerminal as _, stderr};
 
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::format::FmtSpan;
@@ -10,6 +10,9 @@ use tracing_subscriber::registry;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 pub(crate) fn start(what: Targets) {
-    let lines = layer().with_writer(stderr).with_span_events(FmtSpan::CLOSE);
+    let lines = layer()
+        .with_writer(stderr)
+        .with_ansi(stderr().is_terminal())
+        .with_span_events(FmtSpan::CLOSE);
     registry().with(lines).with(what).init();
 }

@@ -17,7 +17,6 @@ impl Pools {
         let options = options.application_name(&config.instance);
         let work = PgPoolOptions::new()
             .max_connections(config.max_connections)
-            .acquire_timeout(config.turn)
             .connect_with(options.clone())
             .await?;
         let leadership = PgPoolOptions::new().max_connections(2);

@@ -1,0 +1,114 @@
+//! Each delivery is dealt with once.
+
+use advisory_core::AdvisoryLock;
+use futures_util::future::join_all;
+
+use crate::client::{self, Answer};
+use crate::fleet::{Fleet, rows};
+
+const DELIVERIES: usize = 50;
+const DUPLICATES: usize = 8;
+
+/// The first is created, the others find it there.
+fn one_is_first(answers: &[Answer]) -> bool {
+    let count = |status| {
+        answers
+            .iter()
+            .filter(|answer| answer.status == status)
+            .count()
+    };
+    (count(201), count(200)) == (1, answers.len() - 1)
+}
+
+#[tokio::test]
+async fn each_of_many_deliveries_makes_one_row_however_often_it_comes() {
+    let fleet = Fleet::start(&[]).await;
+    let addresses = [fleet.one.address, fleet.two.address];
+    let deliveries = (0..DELIVERIES).map(async |delivery| {
+        let id = format!("delivery-{delivery}");
+        let duplicates = (0..DUPLICATES).map(|n| client::deliver(addresses[n % 2], &id));
+        join_all(duplicates).await
+    });
+    for answers in join_all(deliveries).await {
+        let answers: Vec<_> = answers.into_iter().map(Result::unwrap).collect();
+        assert!(one_is_first(&answers), "{answers:?}");
+    }
+    let count = sqlx::query_scalar("SELECT count(*) FROM delivery");
+    let count: i64 = count.fetch_one(&fleet.pool).await.unwrap();
+    assert_eq!(usize::try_from(count), Ok(DELIVERIES));
+
+    let metrics = fleet.one.get("/metrics").await.body;
+    let acquired = "advisory_acquire_total{scope=\"xact\",outcome=\"acquired\"} ";
+    let acquired = metrics.lines().find_map(|line| line.strip_prefix(acquired));
+    // Its half of the deliveries, and the tables.
+    assert_eq!(acquired, Some("201"), "{metrics}");
+    fleet.end().await;
+}
+
+#[tokio::test]
+async fn duplicates_wait_for_the_first_wherever_they_arrive() {
+    let fleet = Fleet::start(&[]).await;
+    let first = AdvisoryLock::new("webhook:github:7")
+        .begin(&fleet.pool)
+        .await
+        .unwrap();
+    let addresses = [fleet.one.address, fleet.two.address];
+    let duplicates = (0..DUPLICATES).map(|n| client::deliver(addresses[n % 2], "7"));
+    let (answers, ()) = tokio::join!(join_all(duplicates), async {
+        fleet.database.wait_until_waiting(DUPLICATES).await;
+        first.commit().await.unwrap();
+    });
+    let answers: Vec<_> = answers.into_iter().map(Result::unwrap).collect();
+    assert!(one_is_first(&answers), "{answers:?}");
+    assert_eq!(rows(&fleet.pool, "7").await, 1);
+    fleet.end().await;
+}
+
+#[tokio::test]
+async fn a_turn_that_does_not_come_is_an_answer_that_says_when_to_come_again() {
+    let fleet = Fleet::start(&["--turn", "0.1"]).await;
+    let first = AdvisoryLock::new("webhook:github:7")
+        .begin(&fleet.pool)
+        .await
+        .unwrap();
+    let answer = client::deliver(fleet.one.address, "7").await.unwrap();
+    assert_eq!(
+        (answer.status, answer.retry_after.as_deref()),
+        (503, Some("1")),
+        "{answer:?}"
+    );
+    assert!(
+        !answer.body.contains("pid"),
+        "who holds it is nobody's business: {answer:?}"
+    );
+    assert_eq!(rows(&fleet.pool, "7").await, 0);
+    first.commit().await.unwrap();
+    // As a provider does: until it is taken.
+    while client::deliver(fleet.one.address, "7")
+        .await
+        .unwrap()
+        .status
+        == 503
+    {}
+    assert_eq!(rows(&fleet.pool, "7").await, 1);
+    fleet.end().await;
+}
+
+#[tokio::test]
+async fn what_is_no_delivery_is_refused() {
+    let fleet = Fleet::start(&[]).await;
+    let status = async |path, body| {
+        client::post(fleet.one.address, path, body)
+            .await
+            .unwrap()
+            .status
+    };
+    assert_eq!(status("/webhooks/nobody", "{}").await, 404);
+    assert_eq!(
+        status("/webhooks/github", "{}").await,
+        400,
+        "no delivery id"
+    );
+    assert_eq!(status("/webhooks/github", "{").await, 400, "no JSON");
+    fleet.end().await;
+}

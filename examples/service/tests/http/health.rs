@@ -1,0 +1,58 @@
+//! Health tells the truth.
+
+use advisory_core::AdvisoryLock;
+use advisory_tests::{Database, Server, Shutdown};
+
+use crate::client;
+use crate::fleet::nothing_is_left;
+use crate::instance::Instance;
+use crate::lead_log::until;
+
+#[tokio::test]
+async fn it_is_not_ready_without_its_database_and_ready_when_that_is_back() {
+    let server = Server::start().unwrap();
+    let database = Database::on(&server).await;
+    let one = Instance::start(&database, "one", &[]).await;
+    one.until_status("/healthz", 200).await;
+    let pool = database.pool(1).await;
+    let before = until(&pool, "a leader", |terms| !terms.is_empty()).await;
+
+    server.stop(Shutdown::Fast).await;
+    one.until_status("/healthz", 503).await;
+    assert_eq!(one.get("/healthz/live").await.status, 200, "it lives");
+    let answer = client::deliver(one.address, "7").await.unwrap();
+    assert_eq!(
+        (answer.status, answer.retry_after.as_deref()),
+        (503, Some("1")),
+        "{answer:?}"
+    );
+
+    server.restart(Shutdown::Fast).await;
+    one.until_status("/healthz", 200).await;
+    until(&pool, "a leader of the new server", |terms| {
+        terms.len() > before.len()
+    })
+    .await;
+    one.end().await;
+}
+
+#[tokio::test]
+async fn it_is_not_ready_while_every_connection_waits_for_a_lock() {
+    let database = Database::new().await;
+    let one = Instance::start(&database, "one", &["--max-connections", "1"]).await;
+    let pool = database.pool(1).await;
+    let first = AdvisoryLock::new("webhook:github:7")
+        .begin(&pool)
+        .await
+        .unwrap();
+    let (answer, ()) = tokio::join!(client::deliver(one.address, "7"), async {
+        database.wait_until_waiting(1).await;
+        let unready = one.get("/healthz").await;
+        assert_eq!(unready.status, 503, "{unready:?}");
+        first.commit().await.unwrap();
+    });
+    assert_eq!(answer.unwrap().status, 201);
+    one.until_status("/healthz", 200).await;
+    one.end().await;
+    nothing_is_left(&database, &pool).await;
+}
