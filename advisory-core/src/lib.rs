@@ -167,6 +167,14 @@ pub mod __private {
 #[doc = include_str!("../../README.md")]
 struct Readme;
 
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/RECIPES.md")]
+struct Recipes;
+
 #[cfg(all(doctest, feature = "interop"))]
 #[doc = include_str!("../../docs/INTEROP.md")]
 struct Interop;
+
+#[cfg(all(doctest, feature = "interop"))]
+#[doc = include_str!("../../docs/COMING_FROM.md")]
+struct ComingFrom;

@@ -1,0 +1,113 @@
+//! What docs/RECIPES.md says in SQL, and of migrations, is so. Its Rust is compiled by the doctests of `advisory-core`.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use advisory_core::AdvisoryLock;
+use advisory_tests::Database;
+use futures_util::future::try_join_all;
+use sqlx::migrate::Migrator;
+use sqlx::{AssertSqlSafe, PgPool, Row as _};
+
+const RECIPES: &str = include_str!("../../docs/RECIPES.md");
+
+/// The block of SQL that has these words in it.
+fn sql(words: &str) -> AssertSqlSafe<&'static str> {
+    let blocks = RECIPES.split("```sql\n").skip(1);
+    let mut blocks = blocks.map(|block| block.split("```").next().unwrap_or_default());
+    AssertSqlSafe(
+        blocks
+            .find(|block| block.contains(words))
+            .expect("there is such a block"),
+    )
+}
+
+#[tokio::test]
+async fn a_fence_lets_the_newer_pass_and_not_the_older() {
+    let database = Database::new().await;
+    let pool = database.pool(1).await;
+    let done = sqlx::raw_sql(sql("UPDATE sweep"))
+        .execute(&pool)
+        .await
+        .unwrap();
+    assert_eq!(done.rows_affected(), 1 + 1, "inserted, updated");
+    let late = "UPDATE sweep SET fence = 41 WHERE fence <= 41";
+    let late = sqlx::raw_sql(late).execute(&pool).await.unwrap();
+    assert_eq!(late.rows_affected(), 0);
+}
+
+#[tokio::test]
+async fn pairs_can_be_read_in_pg_locks_and_idle_holders_be_found() {
+    let database = Database::new().await;
+    let pool = database.pool(2).await;
+    let other = AdvisoryLock::new((2, 8)).acquire(&pool).await.unwrap();
+    let mut tx = AdvisoryLock::new((1, 7)).begin(&pool).await.unwrap();
+    let pid: i32 = sqlx::query_scalar("SELECT pg_backend_pid()")
+        .fetch_one(&mut *tx)
+        .await
+        .unwrap();
+
+    let mut looks = database.connection().await;
+    let imports = sqlx::query(sql("AS tenant"))
+        .fetch_all(&mut looks)
+        .await
+        .unwrap();
+    let found: Vec<(i32, bool)> = imports
+        .iter()
+        .map(|row| (row.get("pid"), row.get("granted")))
+        .collect();
+    assert_eq!(found, [(pid, true)]);
+
+    let idle = sqlx::query(sql("idle_for"))
+        .fetch_all(&mut looks)
+        .await
+        .unwrap();
+    let found: Vec<i32> = idle.iter().map(|row| row.get("pid")).collect();
+    assert_eq!(
+        found,
+        [pid],
+        "a session lock that is held outside a transaction is no fault"
+    );
+    tx.rollback().await.unwrap();
+    other.release().await.unwrap();
+}
+
+/// As the recipe has it.
+async fn start_up(pool: &PgPool, migrations: &Path) -> Result<(), Box<dyn std::error::Error>> {
+    let lock = AdvisoryLock::new("schema")
+        .polling(Duration::from_millis(20))
+        .timeout(Duration::from_secs(60));
+    let mut guard = lock.acquire(pool).await?;
+    let mut migrator = Migrator::new(migrations).await?;
+    migrator
+        .set_locking(false)
+        .run(guard.connection().await?)
+        .await?;
+    guard.release().await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn instances_that_start_at_once_migrate_once_also_concurrently_made_indexes() {
+    let migrations = tempfile::tempdir().unwrap();
+    let write = |name, sql| fs::write(migrations.path().join(name), sql).unwrap();
+    write("1_table.sql", "CREATE TABLE item (id bigint)");
+    write(
+        "2_index.sql",
+        "-- no-transaction\nCREATE INDEX CONCURRENTLY item_id ON item (id)",
+    );
+
+    let database = Database::new().await;
+    let pool = database.pool(8).await;
+    let starts = (0..8).map(|_| start_up(&pool, migrations.path()));
+    try_join_all(starts).await.unwrap();
+    let valid = "SELECT indisvalid FROM pg_index WHERE indexrelid = 'item_id'::regclass";
+    assert!(
+        sqlx::query_scalar::<_, bool>(valid)
+            .fetch_one(&pool)
+            .await
+            .unwrap()
+    );
+    database.assert_nothing_leaked(&pool).await;
+}
