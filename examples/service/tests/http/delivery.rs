@@ -2,9 +2,11 @@
 
 use advisory_core::AdvisoryLock;
 use futures_util::future::join_all;
+use tokio::time::timeout;
 
 use crate::client::{self, Answer};
 use crate::fleet::{Fleet, rows};
+use crate::instance::PATIENCE;
 
 const DELIVERIES: usize = 50;
 const DUPLICATES: usize = 8;
@@ -84,12 +86,15 @@ async fn a_turn_that_does_not_come_is_an_answer_that_says_when_to_come_again() {
     assert_eq!(rows(&fleet.pool, "7").await, 0);
     first.commit().await.unwrap();
     // As a provider does: until it is taken.
-    while client::deliver(fleet.one.address, "7")
-        .await
-        .unwrap()
-        .status
-        == 503
-    {}
+    let taken = async {
+        while client::deliver(fleet.one.address, "7")
+            .await
+            .unwrap()
+            .status
+            == 503
+        {}
+    };
+    timeout(PATIENCE, taken).await.expect("it is taken");
     assert_eq!(rows(&fleet.pool, "7").await, 1);
     fleet.end().await;
 }

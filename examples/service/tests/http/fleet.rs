@@ -4,6 +4,7 @@ use advisory_tests::Database;
 use sqlx::PgPool;
 
 use crate::instance::Instance;
+use crate::lead_log::{Term, until};
 
 pub(crate) struct Fleet {
     pub(crate) database: Database,
@@ -33,6 +34,50 @@ impl Fleet {
     pub(crate) async fn end(self) {
         tokio::join!(self.one.end(), self.two.end());
         nothing_is_left(&self.database, &self.pool).await;
+    }
+}
+
+/// A fleet with a leader.
+pub(crate) struct Led {
+    pub(crate) database: Database,
+    pub(crate) pool: PgPool,
+    pub(crate) leader: Instance,
+    pub(crate) other: Instance,
+    /// The leader's first.
+    pub(crate) term: Term,
+}
+
+impl Led {
+    pub(crate) async fn start(arguments: &[&str]) -> Self {
+        let Fleet {
+            database,
+            pool,
+            one,
+            two,
+        } = Fleet::start(arguments).await;
+        let mut terms = until(&pool, "a leader", |terms| !terms.is_empty()).await;
+        let term = terms.remove(0);
+        let (leader, other) = match &*term.instance {
+            "one" => (one, two),
+            _ => (two, one),
+        };
+        Self {
+            database,
+            pool,
+            leader,
+            other,
+            term,
+        }
+    }
+
+    /// Waits until the other leads, under a newer token.
+    pub(crate) async fn until_other_leads(&self) {
+        let newer =
+            |term: &Term| term.fence > self.term.fence && term.instance != self.term.instance;
+        until(&self.pool, "the other leads", |terms| {
+            terms.last().is_some_and(newer)
+        })
+        .await;
     }
 }
 

@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::client::{self, Answer};
 
 /// How long a state may take to come about.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A process, killed when it is dropped.
 pub(crate) struct Instance {

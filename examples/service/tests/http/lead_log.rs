@@ -5,8 +5,7 @@ use std::time::Duration;
 use sqlx::{FromRow, PgPool};
 use tokio::time::{Instant, sleep};
 
-/// How long a state may take to come about.
-const PATIENCE: Duration = Duration::from_secs(30);
+use crate::instance::PATIENCE;
 
 // The microseconds of an epoch, which need no type of dates.
 const TERMS: &str = "SELECT fence, string_agg(DISTINCT instance, ' and ') AS instance, count(*) AS beats, \

@@ -3,7 +3,7 @@
 use advisory_tests::Database;
 use nix::sys::signal::Signal;
 
-use crate::fleet::{Fleet, nothing_is_left};
+use crate::fleet::{Fleet, Led, nothing_is_left};
 use crate::instance::Instance;
 use crate::lead_log::{assert_one_at_a_time, terms, until};
 
@@ -22,29 +22,12 @@ async fn leadership_goes_from_one_to_the_other_and_is_never_shared() {
 
 #[tokio::test]
 async fn a_leader_that_is_killed_is_followed_by_the_other() {
-    let Fleet {
-        database,
-        pool,
-        one,
-        two,
-    } = Fleet::start(&[]).await;
-    let before = until(&pool, "a leader", |terms| !terms.is_empty()).await;
-    let [first] = &before[..] else {
-        panic!("expected one term, found {before:#?}");
-    };
-    let (leader, other) = match &*first.instance {
-        "one" => (one, two),
-        _ => (two, one),
-    };
-    leader.signal(Signal::SIGKILL);
-    assert_eq!(leader.ended().await, None);
-    let after = until(&pool, "a second term", |terms| terms.len() >= 2).await;
-    assert!(
-        after[1].fence > first.fence && after[1].instance != first.instance,
-        "{after:#?}"
-    );
-    other.end().await;
-    nothing_is_left(&database, &pool).await;
+    let fleet = Led::start(&[]).await;
+    fleet.leader.signal(Signal::SIGKILL);
+    fleet.until_other_leads().await;
+    assert_eq!(fleet.leader.ended().await, None);
+    fleet.other.end().await;
+    nothing_is_left(&fleet.database, &fleet.pool).await;
 }
 
 #[tokio::test]
