@@ -77,7 +77,7 @@ async fn pairs_can_be_read_in_pg_locks_and_idle_holders_be_found() {
 async fn start_up(pool: &PgPool, migrations: &Path) -> Result<(), Box<dyn std::error::Error>> {
     let lock = AdvisoryLock::new("schema")
         .polling(Duration::from_millis(20))
-        .timeout(Duration::from_secs(60));
+        .timeout(Duration::from_mins(1));
     let mut guard = lock.acquire(pool).await?;
     let mut migrator = Migrator::new(migrations).await?;
     migrator
