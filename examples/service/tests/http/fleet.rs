@@ -4,7 +4,7 @@ use advisory_tests::Database;
 use sqlx::PgPool;
 
 use crate::instance::Instance;
-use crate::lead_log::{Term, until};
+use crate::term::{Term, until};
 
 pub(crate) struct Fleet {
     pub(crate) database: Database,

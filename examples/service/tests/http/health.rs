@@ -6,7 +6,7 @@ use advisory_tests::{Database, Server, Shutdown};
 use crate::client;
 use crate::fleet::nothing_is_left;
 use crate::instance::Instance;
-use crate::lead_log::until;
+use crate::term::until;
 
 #[tokio::test]
 async fn it_is_not_ready_without_its_database_and_ready_when_that_is_back() {

@@ -5,7 +5,7 @@ use nix::sys::signal::Signal;
 
 use crate::fleet::{Fleet, Led, nothing_is_left};
 use crate::instance::Instance;
-use crate::lead_log::{assert_one_at_a_time, terms, until};
+use crate::term::{assert_one_at_a_time, terms, until};
 
 #[tokio::test]
 async fn leadership_goes_from_one_to_the_other_and_is_never_shared() {

@@ -7,5 +7,5 @@ mod end;
 mod fleet;
 mod health;
 mod instance;
-mod lead_log;
 mod leader;
+mod term;
