@@ -11,6 +11,7 @@ use tokio::time::{Sleep, sleep_until};
 use crate::abandon::{SettleOnDrop, close, settle};
 use crate::fencing::token;
 use crate::release::release;
+use crate::sql::session::Kept;
 use crate::sql::state;
 use crate::vigil::{Sign, Vigil};
 use crate::watch::until;
@@ -49,8 +50,8 @@ enum State {
 }
 
 impl SessionGuard {
-    pub(crate) fn new(lock: AdvisoryLock, session: PgListener) -> Self {
-        let vigil = Box::new(Vigil::new(session, lock.probe_interval()));
+    pub(crate) fn new(lock: AdvisoryLock, session: PgListener, kept: Kept) -> Self {
+        let vigil = Box::new(Vigil::new(session, kept, lock.probe_interval()));
         Self {
             lock,
             vigil: Mutex::new(State::Held(vigil)),

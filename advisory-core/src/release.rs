@@ -7,21 +7,26 @@ use tokio::time::timeout;
 use crate::abandon::{GRACE, close};
 use crate::executor::ready;
 use crate::patience::patience;
-use crate::sql::{session, state};
+use crate::sql::session::{self, Kept};
+use crate::sql::state;
 use crate::vigil::Vigil;
 use crate::{AdvisoryLock, Error};
 
 /// Whether the lock was held until now; the connection is given back if nothing speaks against it, and closed otherwise.
 pub(crate) async fn release(lock: AdvisoryLock, vigil: Box<Vigil>) -> Result<(), Error> {
     let was_asked = vigil.was_asked();
-    let mut session = vigil.session;
+    let (mut session, kept) = (vigil.session, vigil.kept);
     if !answers_in_time(&mut session).await {
         close(session);
         // Either the server does not answer what a watcher has asked, or a statement that was given up still runs; that one the
         // server ends with the connection, and the lock with both.
         return if was_asked { Err(lock.loss()) } else { Ok(()) };
     }
-    let unlocked = timeout(patience(lock.probe_interval()), unlock(&lock, &mut session)).await;
+    let unlocked = timeout(
+        patience(lock.probe_interval()),
+        unlock(&lock, &kept, &mut session),
+    )
+    .await;
     match unlocked {
         Ok(Ok(Released {
             held: true,
@@ -53,14 +58,18 @@ struct Released {
     in_transaction: bool,
 }
 
-async fn unlock(lock: &AdvisoryLock, session: &mut PgListener) -> Result<Released, sqlx::Error> {
+async fn unlock(
+    lock: &AdvisoryLock,
+    kept: &Kept,
+    session: &mut PgListener,
+) -> Result<Released, sqlx::Error> {
     let conn = session.acquire().await?;
-    let released = match ask(lock, conn).await {
+    let released = match ask(lock, kept, conn).await {
         Err(error) if state::is_aborted_before(&error) => {
             conn.execute(session::ROLLBACK).await?;
             Released {
                 in_transaction: true,
-                ..ask(lock, conn).await?
+                ..ask(lock, kept, conn).await?
             }
         }
         released => released?,
@@ -71,10 +80,16 @@ async fn unlock(lock: &AdvisoryLock, session: &mut PgListener) -> Result<Release
     Ok(released)
 }
 
-async fn ask(lock: &AdvisoryLock, conn: &mut PgConnection) -> Result<Released, sqlx::Error> {
-    let row = conn
-        .fetch_one(sqlx::raw_sql(AssertSqlSafe(session::unlock(lock))))
+async fn ask(
+    lock: &AdvisoryLock,
+    kept: &Kept,
+    conn: &mut PgConnection,
+) -> Result<Released, sqlx::Error> {
+    let message = session::unlock(lock, kept);
+    let rows = conn
+        .fetch_all(sqlx::raw_sql(AssertSqlSafe(message)))
         .await?;
+    let row = rows.first().ok_or(sqlx::Error::RowNotFound)?;
     Ok(Released {
         held: row.try_get(0)?,
         in_transaction: row.try_get(1)?,

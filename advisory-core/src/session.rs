@@ -10,7 +10,8 @@ use crate::mark::REACTION;
 use crate::observe::observe;
 use crate::patience::answer;
 use crate::pool::{listener, refusal};
-use crate::sql::{session, state};
+use crate::sql::session::{self, Kept};
+use crate::sql::state;
 use crate::wait::{Deadline, Wait};
 use crate::{AdvisoryLock, Error};
 
@@ -114,8 +115,8 @@ async fn attempt(
     };
     let (listener, answer) = CloseOnDrop::new(Box::pin(asked)).await;
     match answer {
-        Ok(true) => Ok(Some(SessionGuard::new(lock.clone(), listener))),
-        Ok(false) => Ok(None),
+        Ok(Some(kept)) => Ok(Some(SessionGuard::new(lock.clone(), listener, kept))),
+        Ok(None) => Ok(None),
         // Whatever it was, the session may hold the lock now, or not.
         Err(error) => {
             close(listener);
@@ -124,14 +125,14 @@ async fn attempt(
     }
 }
 
-/// Asks for the lock; the first time, whether the session is one, and whether the lock is held.
+/// Asks for the lock; the first time, whether the session is one, and whether the lock is held. What to keep, if it is held.
 async fn ask(
     lock: &AdvisoryLock,
     listener: &mut PgListener,
     fitness: &Fitness,
     deadline: Deadline,
     wait: Option<Wait>,
-) -> Result<bool, Error> {
+) -> Result<Option<Kept>, Error> {
     let session = fitness.check_session(lock, listener, deadline);
     answer(lock, Wait::For(REACTION), session).await?;
     let wait = wait.unwrap_or_else(|| deadline.left());
@@ -141,13 +142,17 @@ async fn ask(
     };
     let conn = listener.acquire().await?;
     let rows = conn.fetch_all(sqlx::raw_sql(AssertSqlSafe(message)));
-    let acquired = match answer(lock, wait, rows).await {
-        Ok(rows) => rows.last().ok_or(sqlx::Error::RowNotFound)?.try_get(0)?,
-        Err(error) if state::is_lock_timeout(&error) => false,
+    let rows = match answer(lock, wait, rows).await {
+        Ok(rows) => rows,
+        Err(error) if state::is_lock_timeout(&error) => return Ok(None),
         Err(error) => return Err(fitness.failure(error, lock)),
     };
-    if acquired {
-        fitness.check_lock(lock, conn).await?;
+    let (Some(first), Some(last)) = (rows.first(), rows.last()) else {
+        return Err(sqlx::Error::RowNotFound.into());
+    };
+    if !last.try_get(0)? {
+        return Ok(None);
     }
-    Ok(acquired)
+    fitness.check_lock(lock, conn).await?;
+    Ok(Some(Kept::read(lock, first)?))
 }

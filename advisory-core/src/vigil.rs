@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use crate::abandon::in_context;
 use crate::metric::Hold;
 use crate::patience::patience;
+use crate::sql::session::Kept;
 use crate::sql::state;
 
 /// The least time between two questions.
@@ -26,6 +27,7 @@ const MOST_INTERVAL: Duration = Duration::from_hours(24);
 /// as much as a long one.
 pub(crate) struct Vigil {
     pub(crate) session: PgListener,
+    pub(crate) kept: Kept,
     interval: Duration,
     /// When the last sign of life came.
     heard: Instant,
@@ -43,9 +45,10 @@ pub(crate) enum Sign {
 }
 
 impl Vigil {
-    pub(crate) fn new(session: PgListener, interval: Duration) -> Self {
+    pub(crate) fn new(session: PgListener, kept: Kept, interval: Duration) -> Self {
         Self {
             session,
+            kept,
             interval: interval.clamp(LEAST_INTERVAL, MOST_INTERVAL),
             heard: Instant::now(),
             asked: None,

@@ -106,6 +106,15 @@ fn int_pairs(keys: &[Key]) -> Option<(&'static str, String)> {
     (!first.is_empty()).then_some(("k.a,k.b", rows))
 }
 
+/// Text, whatever `standard_conforming_strings` says.
+pub(super) fn text(text: &str) -> String {
+    let quoted = text.replace('\'', "''");
+    if quoted.contains('\\') {
+        return format!("E'{}'", quoted.replace('\\', "\\\\"));
+    }
+    format!("'{quoted}'")
+}
+
 /// `'{1,2}'`
 pub(super) fn array<T: Display>(items: &[T]) -> String {
     let mut text = String::from("'{");

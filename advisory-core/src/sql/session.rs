@@ -2,12 +2,15 @@
 
 use std::fmt::Write as _;
 
-use super::literal::{Calls, Function};
+use sqlx::Row as _;
+use sqlx::postgres::PgRow;
+
+use super::literal::{Calls, Function, text};
 use super::message::{ACQUIRED, AFRESH, PRELUDE, Platform, if_acquired, wait_on_primary};
 use crate::wait::Wait;
 use crate::{AdvisoryLock, label};
 
-/// Settings of a session that holds a lock. Each is kept in a setting of our own and put back when the lock is released.
+/// Settings of a session that holds a lock, and what they become. What they were is kept by the client and put back with the release.
 ///
 /// A session that holds a lock is idle by design, so `idle_session_timeout` must not end it; and it looks whether its client is
 /// there, also in the middle of a statement.
@@ -31,14 +34,28 @@ fn changes(lock: &AdvisoryLock, platform: Platform) -> Vec<(&'static str, String
     changes
 }
 
-/// Waits for the lock and gives it to the session. One row whose first column is true.
+/// What the settings of a session were before it held a lock.
+#[derive(Debug)]
+pub(crate) struct Kept(Vec<(&'static str, String)>);
+
+impl Kept {
+    /// From the first row of [`lock`] or [`try_lock`].
+    pub(crate) fn read(lock: &AdvisoryLock, row: &PgRow) -> Result<Self, sqlx::Error> {
+        let names = changes(lock, Platform::Unknown).into_iter().enumerate();
+        let kept = names.map(|(column, (name, _))| Ok((name, row.try_get(column)?)));
+        kept.collect::<Result<_, _>>().map(Self)
+    }
+}
+
+/// Waits for the lock and gives it to the session. The first row is what to [keep](Kept::read); the first column of the last one is true.
 ///
 /// The wait is one for a transaction lock, in the message's own implicit transaction, and the session's lock is asked for when
 /// there is nothing left to wait for. A session lock whose wait fails may have been granted all the same; a transaction lock
 /// is gone with its transaction. So a timeout leaves nothing behind.
 pub(crate) fn lock(lock: &AdvisoryLock, wait: Wait, platform: Platform) -> String {
     let mut message = format!(
-        "{AFRESH};SELECT {};{}",
+        "{AFRESH};SELECT {};SELECT {};{}",
+        kept(lock),
         settings(lock, platform),
         wait_on_primary(lock, wait)
     );
@@ -53,21 +70,29 @@ pub(crate) fn lock(lock: &AdvisoryLock, wait: Wait, platform: Platform) -> Strin
     message
 }
 
-/// Asks for the lock without waiting: all keys, or none. One row whose first column is the answer.
+/// Asks for the lock without waiting: all keys, or none. The first row is what to [keep](Kept::read); the first column of the last
+/// one is the answer.
 pub(crate) fn try_lock(lock: &AdvisoryLock, platform: Platform) -> String {
+    let settings = settings(lock, platform);
+    let mut message = format!(
+        concat!("{};SELECT {},", refuse_standby!()),
+        AFRESH,
+        kept(lock)
+    );
     if let Some(call) = Function::TryLock.call(lock) {
-        return format!(
-            "{PRELUDE};SELECT CASE WHEN {call} THEN ({}) IS NOT NULL ELSE false END",
-            settings(lock, platform)
+        let _ = write!(
+            message,
+            ";SELECT CASE WHEN {call} THEN ({settings}) IS NOT NULL ELSE false END"
         );
+        return message;
     }
     // Transaction locks first: if some key is not to be had, the others are gone with the implicit transaction.
     let tried = Function::TryXactLock.all(lock);
-    let mut message = format!(
-        "{PRELUDE};SELECT pg_catalog.set_config('advisory.acquired',({tried})::pg_catalog.text,true)"
+    let _ = write!(
+        message,
+        ";SELECT pg_catalog.set_config('advisory.acquired',({tried})::pg_catalog.text,true)"
     );
     if_acquired(&mut message, Function::Lock, lock);
-    let settings = settings(lock, platform);
     let _ = write!(
         message,
         ";SELECT CASE WHEN {ACQUIRED} THEN ({settings}) IS NOT NULL ELSE false END"
@@ -106,33 +131,25 @@ pub(crate) const BEGIN: &str = "BEGIN";
 /// Ends a transaction, also one that was aborted, in which nothing else is answered.
 pub(crate) const ROLLBACK: &str = "ROLLBACK";
 
-/// Releases the lock. One row: whether every key was held, and whether a transaction is open.
-pub(crate) fn unlock(lock: &AdvisoryLock) -> String {
+/// Releases the lock, and puts the settings back. One row: whether every key was held, and whether a transaction is open.
+pub(crate) fn unlock(lock: &AdvisoryLock, kept: &Kept) -> String {
     let released = Function::Unlock.all(lock);
-    let restored = changes(lock, Platform::Unknown)
-        .into_iter()
-        .map(|(name, _)| {
-            // Empty if the session was reset meanwhile; then there is nothing to put back.
-            let kept = format!("pg_catalog.current_setting('advisory.{name}',true)");
-            format!(
-                "pg_catalog.set_config('{name}',CASE WHEN {kept} OPERATOR(pg_catalog.<>) '' \
-             THEN pg_catalog.substr({kept},2) ELSE pg_catalog.current_setting('{name}') END,false)"
-            )
-        });
-    format!(
-        concat!("SELECT {},", in_transaction!(), ",{}"),
-        released,
-        restored.collect::<Vec<_>>().join(",")
-    )
+    let mut message = format!(concat!("SELECT {},", in_transaction!()), released);
+    for (name, value) in &kept.0 {
+        let _ = write!(message, ";SET {name}={}", text(value));
+    }
+    message
+}
+
+fn kept(lock: &AdvisoryLock) -> String {
+    let names = changes(lock, Platform::Unknown).into_iter();
+    let values = names.map(|(name, _)| format!("pg_catalog.current_setting('{name}')"));
+    values.collect::<Vec<_>>().join(",")
 }
 
 fn settings(lock: &AdvisoryLock, platform: Platform) -> String {
-    let set = changes(lock, platform).into_iter().map(|(name, value)| {
-        // The sign tells an empty value from none.
-        format!(
-            "pg_catalog.set_config('advisory.{name}',pg_catalog.concat('=',pg_catalog.current_setting('{name}')),false),\
-             pg_catalog.set_config('{name}',{value},false)"
-        )
-    });
+    let set = changes(lock, platform)
+        .into_iter()
+        .map(|(name, value)| format!("pg_catalog.set_config('{name}',{value},false)"));
     set.collect::<Vec<_>>().join(",")
 }
