@@ -164,6 +164,8 @@ impl From<Key> for PgAdvisoryLockKey {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -209,6 +211,25 @@ mod tests {
     fn sqlx_keys_convert_both_ways() {
         for key in [Key::BigInt(-7), Key::IntPair(1, -2)] {
             assert_eq!(Key::from(PgAdvisoryLockKey::from(key)), key);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn keys_and_columns_are_two_writings_of_one(big in any::<i64>(), pair in any::<(i32, i32)>()) {
+            for key in [Key::from(big), Key::from(pair)] {
+                let (classid, objid, objsubid) = key.to_pg_locks();
+                prop_assert_eq!(Key::from_pg_locks(classid, objid, objsubid), Some(key));
+            }
+        }
+
+        #[test]
+        fn any_columns_are_those_of_their_key(classid in any::<u32>(), objid in any::<u32>(), objsubid in any::<i16>()) {
+            for objsubid in [1, 2, objsubid] {
+                let key = Key::from_pg_locks(classid, objid, objsubid);
+                prop_assert_eq!(key.is_some(), objsubid == 1 || objsubid == 2);
+                prop_assert!(key.is_none_or(|key| key.to_pg_locks() == (classid, objid, objsubid)));
+            }
         }
     }
 }

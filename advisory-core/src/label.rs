@@ -51,6 +51,8 @@ pub(crate) fn room_before(label: &str) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -86,5 +88,36 @@ mod tests {
             assert!(start.len() > 15 && name.starts_with(start), "{read}");
         }
         assert_eq!(read(&write("n...")).as_deref(), Some("n..."));
+    }
+
+    /// As `application_name` is made: the session's own name is cut where there is no room.
+    fn application(own: &str, label: &str) -> String {
+        let own = &own[..own.len().min(room_before(label))];
+        [own, label].join(" ").trim_start().to_owned()
+    }
+
+    proptest! {
+        #[test]
+        fn any_name_is_read_as_it_was_written_as_far_as_there_is_room(
+            name in prop_oneof![any::<String>(), "[%'.a-zü…:\\\\]{0,80}", "(advisory:|%3A|[.]{3}|…){0,8}"],
+            own in "[ -~]{0,70}",
+        ) {
+            let label = write(&name);
+            let application = application(&own, &label);
+            prop_assert!(application.is_ascii() && application.len() <= ROOM, "{}", application);
+            prop_assert!(!label.contains(['\'', '\\']) && !label.contains(char::is_control), "{}", label);
+            let read = read(&application).unwrap();
+            let cut = read.strip_suffix('…').filter(|_| label.ends_with(CUT) && read != name);
+            match cut {
+                Some(start) => prop_assert!(name.starts_with(start), "{} is not the start of {}", start, name),
+                None => prop_assert_eq!(read, name),
+            }
+        }
+
+        #[test]
+        fn any_application_name_can_be_read(application in any::<String>(), marked in "[ -~]{0,20}advisory:[%0-9a-fA-F.]{0,54}") {
+            read(&application);
+            prop_assert!(read(&marked).is_some());
+        }
     }
 }

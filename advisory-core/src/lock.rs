@@ -441,6 +441,8 @@ impl From<&AdvisoryLock> for AdvisoryLock {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::scheme;
 
@@ -456,6 +458,26 @@ mod tests {
             lock.keys(),
             [Key::BigInt(-3), Key::BigInt(3), Key::IntPair(0, 0)]
         );
+    }
+
+    proptest! {
+        /// Few numbers, so that some come twice.
+        #[test]
+        fn the_order_of_several_does_not_matter(
+            keys in prop::collection::vec(prop_oneof![(-3_i64..3).prop_map(Key::from), (-2..2, -2..2).prop_map(Key::from)], 0..24),
+            turn in any::<prop::sample::Index>(),
+        ) {
+            let mut turned: Vec<_> = keys.iter().rev().copied().collect();
+            turned.rotate_left(turn.index(keys.len().max(1)));
+            let lock = AdvisoryLock::all(keys.iter().copied());
+            prop_assert!(lock.keys().is_sorted_by(|one, next| one < next));
+            prop_assert!(keys.iter().all(|key| lock.keys().contains(key)));
+            prop_assert!(lock.keys().iter().all(|key| keys.contains(key)));
+            let grouped = turned.chunks(3).map(|some| AdvisoryLock::all(some.iter().copied()));
+            for other in [AdvisoryLock::all(turned.iter().copied()), AdvisoryLock::all(grouped)] {
+                prop_assert_eq!(other.keys(), lock.keys());
+            }
+        }
     }
 
     #[test]

@@ -46,6 +46,8 @@ impl AdvisoryLock {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::scheme;
 
@@ -79,5 +81,18 @@ mod tests {
         let one = AdvisoryLock::all([1_i64 << 32, 0]).namespace(3);
         assert_eq!(one.keys(), AdvisoryLock::new(0).namespace(3).keys());
         assert_eq!(AdvisoryLock::all([0_i32; 0]).namespace(3).keys(), []);
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_in_one_namespace_is_in_no_other(names in prop::collection::vec(any::<String>(), 0..9), one: i32, other: i32) {
+            let keys = |namespace| AdvisoryLock::all(&names).namespace(namespace).keys().to_vec();
+            prop_assert!(keys(one).is_sorted_by(|one, next| one < next));
+            prop_assert!(keys(one).iter().all(|key| matches!(key, Key::IntPair(first, _) if *first == one)));
+            prop_assert_eq!(keys(one).iter().any(|key| keys(other).contains(key)), one == other && !names.is_empty());
+            let each = names.iter().map(|name| AdvisoryLock::new(name).namespace(one));
+            let all = AdvisoryLock::all(each);
+            prop_assert_eq!(all.keys(), keys(one));
+        }
     }
 }

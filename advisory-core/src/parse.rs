@@ -118,6 +118,8 @@ impl std::error::Error for ParseKeyError {}
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn expected(text: &str) -> Expected {
@@ -169,6 +171,31 @@ mod tests {
         }
         for text in ["2147483648, 0", "0,-2147483649", "(1, 0x100000000)"] {
             assert_eq!(expected(text), Expected::IntPair, "{text:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_key_that_is_written_is_read(big in any::<i64>(), pair in any::<(i32, i32)>()) {
+            for key in [Key::from(big), Key::from(pair)] {
+                prop_assert_eq!(key.to_string().parse(), Ok(key));
+            }
+            let (high, low) = pair;
+            prop_assert_eq!(format!("{big:#x}").parse(), Ok(Key::BigInt(big)));
+            prop_assert_eq!(format!("({high:#X}, {low:#x})").to_lowercase().parse(), Ok(Key::from(pair)));
+        }
+
+        #[test]
+        fn any_text_is_a_key_or_an_error_that_shows_it(text in any::<String>(), like in "[ (]{0,3}[-+0-9a-fxX,() \t]{0,24}") {
+            for text in [text, like] {
+                match text.parse::<Key>() {
+                    Ok(key) => prop_assert_eq!(key.to_string().parse(), Ok(key)),
+                    Err(error) => {
+                        let shown = error.to_string().ends_with(&format!("found `{text}`"));
+                        prop_assert!(shown, "{}", error);
+                    }
+                }
+            }
         }
     }
 }

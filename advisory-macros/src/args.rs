@@ -8,7 +8,7 @@ use syn::{Error, Expr, Ident, Lit, LitStr, Path, Result, Token};
 
 use crate::mistake::Mistakes;
 
-const OPTIONS: &[&str] = &[
+pub(crate) const OPTIONS: &[&str] = &[
     "key",
     "keys",
     "timeout",

@@ -7,6 +7,8 @@ mod function;
 mod mistake;
 mod model;
 mod parameter;
+#[cfg(test)]
+mod soup;
 mod validate;
 
 use proc_macro2::TokenStream;

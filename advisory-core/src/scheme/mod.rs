@@ -140,6 +140,9 @@ pub fn systems() -> impl Iterator<Item = &'static System> {
 
 #[cfg(test)]
 mod tests {
+    #[cfg(feature = "interop")]
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -164,6 +167,21 @@ mod tests {
             }
             assert!(schemes.insert(system.scheme), "{} twice", system.scheme);
             assert!(!system.algorithm.is_empty() && !system.source.is_empty());
+        }
+    }
+
+    #[cfg(feature = "interop")]
+    proptest! {
+        #[test]
+        fn every_scheme_takes_any_name(name in any::<String>(), plain in "[a-z0-9:()./ _-]{0,80}") {
+            for (system, name) in systems().flat_map(|system| [(system, &name), (system, &plain)]) {
+                let key = KeyScheme::key(&system, name);
+                prop_assert_eq!(key, KeyScheme::key(&system, &name.clone()), "{}", system.label);
+                prop_assert!(system.key(name).is_none_or(|given| given == key), "{}", system.label);
+                let is_pair = matches!(key, Key::IntPair(..));
+                prop_assert!(is_pair || system.space != Space::IntPair, "{}", system.label);
+                prop_assert!(!is_pair || system.space != Space::BigInt, "{}", system.label);
+            }
         }
     }
 }
