@@ -152,6 +152,8 @@ impl fmt::Display for Decoded {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -178,5 +180,26 @@ mod tests {
         assert_eq!(ascii(flyway).as_deref(), Some("Flyway"));
         assert_eq!(ascii(Key::BigInt(42)), None);
         assert_eq!(ascii(Key::from("foo")), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_a_key_or_is_not(text in any::<String>(), like in "[( ]{0,2}[-+0-9a-fx, )]{0,40}", columns: (u32, u32)) {
+            for text in [text, like] {
+                let read = parse(&text);
+                prop_assert!(text.split(',').count() == 3 || read.ok() == text.parse().ok());
+            }
+            let (classid, objid) = columns;
+            let read = parse(&format!(" {classid},{objid} ,2")).ok();
+            prop_assert_eq!(read, Key::from_pg_locks(classid, objid, 2));
+        }
+
+        #[test]
+        fn the_scheme_of_any_name_is_among_those_of_its_key(name in any::<String>(), plain in "[a-zA-Z0-9:. ]{0,20}") {
+            for (system, name) in scheme::systems().flat_map(|system| [(system, &name), (system, &plain)]) {
+                let told = system.key(name).is_none_or(|key| makes(system, key));
+                prop_assert!(told, "{} of {:?}", system.scheme, name);
+            }
+        }
     }
 }

@@ -39,6 +39,8 @@ fn letters(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -66,5 +68,16 @@ mod tests {
         let error = parse("sha3").unwrap_err();
         assert!(error.starts_with("expected one of Sha1, "), "{error}");
         assert!(error.contains("DjangoPglock"), "{error}");
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_a_scheme_or_brings_the_list(text in any::<String>(), spaced in "[ _-]{0,3}") {
+            prop_assert!(parse(&text).is_ok_and(|system| !system.scheme.is_empty()) || parse(&text).unwrap_err().contains("Sha1"));
+            for system in scheme::systems() {
+                let written = system.label.replace(['-', ' '], &spaced);
+                prop_assert_eq!(parse(&written).map(|found| found.scheme), Ok(system.scheme));
+            }
+        }
     }
 }

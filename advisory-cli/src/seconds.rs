@@ -25,6 +25,8 @@ fn within(text: &str, range: RangeInclusive<f64>) -> Result<Duration, String> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -45,5 +47,19 @@ mod tests {
             assert_eq!(error, expected, "{text}");
         }
         assert!(interval("0").unwrap_err().contains("from 0.1 to 86400"));
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_a_wait_in_its_range_or_is_told_the_range(
+            text in prop_oneof![any::<String>(), "[-+]?[0-9]{0,20}[.]?[0-9]{0,20}(e[-+]?[0-9]{1,3})?"],
+        ) {
+            for (read, range) in [(timeout(&text), 0.0..=2_147_483.0), (interval(&text), 0.1..=86_400.0)] {
+                match read {
+                    Ok(wait) => prop_assert!(range.contains(&wait.as_secs_f64()), "{:?}", wait),
+                    Err(message) => prop_assert!(message.starts_with("expected seconds from "), "{}", message),
+                }
+            }
+        }
     }
 }

@@ -88,6 +88,8 @@ fn range(line: &str) -> Option<(&str, std::ops::RangeInclusive<i64>, &str)> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn name(text: &str) -> Entry {
@@ -126,6 +128,35 @@ mod tests {
             ("a({1..900000})\nb({1..900000})", 2),
         ] {
             assert_eq!(parse(text).unwrap_err().0, line, "{text:?}");
+        }
+    }
+
+    /// Lines as one writes them, and such as go wrong.
+    fn line() -> impl Strategy<Value = String> {
+        prop_oneof![
+            any::<String>().prop_map(|text| text.replace(['\n', '\r'], " ")),
+            "[-+ (]{0,3}[0-9a-fxX]{1,24}[, )]{0,3}[-+0-9]{0,12}[)]? = .{0,8}",
+            "[a-z({]{0,3}\\{[-+]?[0-9]{0,3}\\.\\.[-+]?([0-9]{0,3}|[0-9]{15,20})\\}?[)}a-z]{0,3}",
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn any_lines_are_names_or_the_first_bad_one_is_told(lines in prop::collection::vec(line(), 0..9), end in "\r?\n") {
+            let alone = |line: &String| parse(&format!("#{end}{line}"));
+            let bad = lines.iter().position(|line| alone(line).is_err());
+            let text = format!("#{end}{}", lines.join(&end));
+            match (parse(&text), bad) {
+                (Ok(entries), bad) => {
+                    prop_assert_eq!(bad, None);
+                    let each = lines.iter().flat_map(|line| alone(line).unwrap());
+                    prop_assert!(each.eq(entries));
+                }
+                (Err((line, what)), Some(bad)) => {
+                    prop_assert_eq!((line, what), (bad + 2, alone(&lines[bad]).unwrap_err().1));
+                }
+                (Err((_, what)), None) => prop_assert!(false, "{} in no line", what),
+            }
         }
     }
 }
