@@ -94,6 +94,9 @@
 //!
 //! The runtime is tokio; TLS is chosen with sqlx's own features.
 
+// Only docs.rs has the compiler for it.
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 mod abandon;
 mod attribute;
 mod cancel;

@@ -1,0 +1,135 @@
+//! What would be published: the files of each package, and what its manifest says of it.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value;
+
+const CRATES: [&str; 3] = ["advisory-macros", "advisory-core", "advisory-cli"];
+
+/// What stands beside the sources in every package; the first three are cargo's own.
+const EVERYWHERE: [&str; 7] = [
+    ".cargo_vcs_info.json",
+    "Cargo.lock",
+    "Cargo.toml.orig",
+    "Cargo.toml",
+    "LICENSE-APACHE",
+    "LICENSE-MIT",
+    "README.md",
+];
+
+fn workspace() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+}
+
+fn cargo(arguments: &[&str]) -> String {
+    let mut command = Command::new(env!("CARGO"));
+    let output = command.current_dir(workspace()).args(arguments).output();
+    let output = output.unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}\n{error}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn packaged(name: &str) -> BTreeSet<String> {
+    let list = cargo(&[
+        "package",
+        "--list",
+        "--allow-dirty",
+        "--offline",
+        "-p",
+        name,
+    ]);
+    list.lines().map(str::to_owned).collect()
+}
+
+fn queries() -> BTreeSet<String> {
+    let entries = std::fs::read_dir(workspace().join(".sqlx")).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.map(|name| format!(".sqlx/{name}")).collect()
+}
+
+#[test]
+fn a_package_has_its_sources_and_nothing_else() {
+    for name in CRATES {
+        let files = packaged(name);
+        let (sources, rest): (BTreeSet<_>, BTreeSet<_>) = files
+            .into_iter()
+            .partition(|file| file.starts_with("src/") && file.ends_with(".rs"));
+        assert!(!sources.is_empty(), "{name}");
+        let mut expected: BTreeSet<_> = EVERYWHERE.map(str::to_owned).into();
+        if name == "advisory-core" {
+            expected.insert("build.rs".to_owned());
+            expected.extend(queries());
+        }
+        // There is none outside of a repository, such as an unpacked archive of this one.
+        let missing: Vec<_> = expected.difference(&rest).collect();
+        assert!(
+            missing.iter().all(|file| *file == EVERYWHERE[0]),
+            "{name}: {missing:?}"
+        );
+        let more: Vec<_> = rest.difference(&expected).collect();
+        assert!(more.is_empty(), "{name}: {more:?}");
+    }
+}
+
+fn manifests() -> Vec<Value> {
+    let metadata = cargo(&[
+        "metadata",
+        "--no-deps",
+        "--offline",
+        "--format-version",
+        "1",
+    ]);
+    let metadata: Value = serde_json::from_str(&metadata).unwrap();
+    metadata["packages"].as_array().unwrap().clone()
+}
+
+/// crates.io refuses more than five keywords, ones longer than 20 letters, and categories that it does not know.
+#[test]
+fn a_manifest_says_what_the_registry_asks_for() {
+    const CATEGORIES: [&str; 4] = [
+        "asynchronous",
+        "command-line-utilities",
+        "concurrency",
+        "database",
+    ];
+    let list = |manifest: &Value, field: &str| -> Vec<String> {
+        let list = manifest[field].as_array().unwrap().iter();
+        list.map(|item| item.as_str().unwrap().to_owned()).collect()
+    };
+    let manifests = manifests();
+    for name in CRATES {
+        let manifest = manifests.iter().find(|manifest| manifest["name"] == name);
+        let manifest = manifest.unwrap();
+        for field in ["description", "license", "readme", "rust_version"] {
+            assert!(manifest[field].is_string(), "{name} has no {field}");
+        }
+        let keywords = list(manifest, "keywords");
+        assert!((1..=5).contains(&keywords.len()), "{keywords:?}");
+        assert!(
+            keywords.iter().all(|keyword| keyword.len() <= 20),
+            "{keywords:?}"
+        );
+        let categories = list(manifest, "categories");
+        assert!(
+            categories
+                .iter()
+                .all(|category| CATEGORIES.contains(&&**category)),
+            "{categories:?}"
+        );
+    }
+}
+
+#[test]
+fn nothing_else_is_published() {
+    let manifests = manifests();
+    let may = |manifest: &&Value| manifest["publish"].is_null();
+    let names: BTreeSet<_> = manifests
+        .iter()
+        .filter(may)
+        .map(|manifest| manifest["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(names, CRATES.into());
+}
