@@ -84,11 +84,44 @@ pub struct Holder {
 
 impl Error {
     /// Whether the lock was not to be had in time, and nothing else went wrong.
+    ///
+    /// ```no_run
+    /// use std::time::Duration;
+    ///
+    /// use advisory_core::{AdvisoryLock, Error};
+    ///
+    /// # async fn example(pool: &sqlx::PgPool) -> Result<(), Error> {
+    /// let lock = AdvisoryLock::new("sync(4)").timeout(Duration::from_secs(2));
+    /// if let Err(error) = lock.begin(pool).await {
+    ///     if let Error::NotAcquired { holders, .. } = &error {
+    ///         println!("held by {:?}", holders.iter().map(|holder| holder.pid).collect::<Vec<_>>());
+    ///     }
+    ///     if !error.is_not_acquired() {
+    ///         return Err(error); // a fault, not an outcome
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn is_not_acquired(&self) -> bool {
         matches!(self, Self::NotAcquired { .. })
     }
 
     /// Whether the server broke a deadlock by ending this wait.
+    ///
+    /// ```no_run
+    /// use advisory_core::{AdvisoryLock, Error};
+    ///
+    /// # async fn example(pool: &sqlx::PgPool) -> Result<(), Error> {
+    /// # async fn transfer(pool: &sqlx::PgPool) -> Result<(), Error> { Ok(()) }
+    /// loop {
+    ///     match transfer(pool).await {
+    ///         Err(error) if error.is_deadlock() => {} // it is rolled back: all of it again
+    ///         done => return done,
+    ///     }
+    /// }
+    /// # }
+    /// ```
     pub fn is_deadlock(&self) -> bool {
         matches!(self, Self::Deadlock { .. })
     }

@@ -17,6 +17,17 @@ use crate::{AdvisoryLock, Error, Key, LockExecutor};
 /// that a pooler lends out for a transaction: the lock stays behind in a session that is somebody else's next. [`AdvisoryLock::acquire`]
 /// notices that, and this function cannot.
 ///
+/// ```no_run
+/// use advisory_core::Error;
+///
+/// # async fn example(conn: &mut sqlx::PgConnection) -> Result<(), Error> {
+/// advisory_core::lock(&mut *conn, "nightly").await?;
+/// // … whatever happens to transactions in between …
+/// assert!(advisory_core::unlock(&mut *conn, "nightly").await?);
+/// # Ok(())
+/// # }
+/// ```
+///
 /// # Errors
 ///
 /// A `lock_timeout` or a cancelled statement is [`Error::Database`], not "not acquired": the lock may have been granted all the
@@ -55,6 +66,18 @@ pub async fn lock_shared(
 }
 
 /// Takes an exclusive session lock if it is free (`pg_try_advisory_lock`); `false` if not.
+///
+/// ```no_run
+/// use advisory_core::Error;
+///
+/// # async fn example(conn: &mut sqlx::PgConnection) -> Result<(), Error> {
+/// if advisory_core::try_lock(&mut *conn, "nightly").await? {
+///     // …
+///     advisory_core::unlock(&mut *conn, "nightly").await?;
+/// }
+/// # Ok(())
+/// # }
+/// ```
 ///
 /// # Cancel safety
 ///
@@ -116,6 +139,18 @@ pub async fn unlock_shared(
 ///
 /// If the wait fails, the transaction is aborted; [`AdvisoryLock::acquire_xact`] keeps it usable.
 ///
+/// ```no_run
+/// use advisory_core::Error;
+///
+/// # async fn example(pool: &sqlx::PgPool) -> Result<(), Error> {
+/// let mut tx = pool.begin().await?;
+/// advisory_core::xact_lock(&mut tx, "account:1").await?;
+/// // … others who want it wait until this is done …
+/// tx.commit().await?;
+/// # Ok(())
+/// # }
+/// ```
+///
 /// # Errors
 ///
 /// [`Error::NotInTransaction`] outside a transaction, where nothing is sent; [`Error::NotAcquired`] if the server has a
@@ -157,6 +192,19 @@ pub async fn xact_lock_shared(
 }
 
 /// Takes an exclusive lock until the transaction ends if it is free (`pg_try_advisory_xact_lock`); `false` if not.
+///
+/// ```no_run
+/// use advisory_core::Error;
+///
+/// # async fn example(pool: &sqlx::PgPool) -> Result<(), Error> {
+/// let mut tx = pool.begin().await?;
+/// if advisory_core::try_xact_lock(&mut tx, "nightly").await? {
+///     // …
+/// }
+/// tx.commit().await?;
+/// # Ok(())
+/// # }
+/// ```
 ///
 /// # Errors
 ///
@@ -200,6 +248,17 @@ pub async fn try_xact_lock_shared(
 /// Releases every advisory lock the session holds, exclusive and shared (`pg_advisory_unlock_all`).
 ///
 /// Transaction locks stay: they end with their transaction.
+///
+/// ```no_run
+/// use advisory_core::Error;
+///
+/// # async fn example(conn: &mut sqlx::PgConnection) -> Result<(), Error> {
+/// advisory_core::lock(&mut *conn, "rows").await?;
+/// advisory_core::lock_shared(&mut *conn, "schema").await?;
+/// advisory_core::unlock_all(&mut *conn).await?;
+/// # Ok(())
+/// # }
+/// ```
 ///
 /// # Cancel safety
 ///

@@ -68,6 +68,18 @@ impl SessionGuard {
     /// They run while the lock is held and, if the session is lost, fail. Do not unlock or `DISCARD` there, and end every
     /// transaction before the lock is released: others get the lock then, and do not see what was not committed.
     ///
+    /// ```no_run
+    /// use advisory_core::{AdvisoryLock, Error};
+    ///
+    /// # async fn example(pool: &sqlx::PgPool) -> Result<(), Error> {
+    /// let mut guard = AdvisoryLock::new("nightly").acquire(pool).await?;
+    /// let analyze = sqlx::query("ANALYZE");
+    /// analyze.execute(guard.connection().await?).await?;
+    /// guard.release().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`Error::Lost`] when the session is gone.
@@ -92,6 +104,19 @@ impl SessionGuard {
     ///
     /// One round trip, and a wait for the disk: when it returns, the record behind it is as safe as a commit, unless a transaction
     /// is open on the [`connection`](Self::connection).
+    ///
+    /// ```no_run
+    /// use advisory_core::{AdvisoryLock, Error};
+    ///
+    /// # async fn example(pool: &sqlx::PgPool) -> Result<(), Error> {
+    /// # async fn put(file: &str, token: i64) {}
+    /// let mut guard = AdvisoryLock::new("leader").acquire(pool).await?;
+    /// let token = guard.fencing_token().await?;
+    /// put("report.csv", token).await; // the store refuses a token lower than its last
+    /// guard.release().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
@@ -134,6 +159,22 @@ impl SessionGuard {
 
     /// Resolves when the session is gone, and the lock with it.
     ///
+    /// ```no_run
+    /// use advisory_core::{AdvisoryLock, Error};
+    ///
+    /// # async fn example(pool: &sqlx::PgPool) -> Result<(), Error> {
+    /// # async fn tick() {}
+    /// let guard = AdvisoryLock::new("leader").acquire(pool).await?;
+    /// loop {
+    ///     tokio::select! {
+    ///         () = guard.lost() => break,
+    ///         () = tick() => {}
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Cancel safety
     ///
     /// Cancel safe: the lock stays held, and the next call goes on watching.
@@ -160,6 +201,21 @@ impl SessionGuard {
     }
 
     /// Runs a future for as long as the session lives.
+    ///
+    /// ```no_run
+    /// use advisory_core::{AdvisoryLock, Error};
+    ///
+    /// # async fn example(pool: &sqlx::PgPool) -> Result<(), Error> {
+    /// # async fn lead() {}
+    /// loop {
+    ///     let guard = AdvisoryLock::new("leader").acquire(pool).await?;
+    ///     match guard.until_lost(lead()).await {
+    ///         Err(error) if error.is_lost() => {} // somebody else leads; get in line again
+    ///         done => return done,
+    ///     }
+    /// }
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///

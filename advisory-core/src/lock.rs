@@ -170,6 +170,17 @@ impl AdvisoryLock {
     ///
     /// If not set, the lock is exclusive. PostgreSQL's queue is fair: a shared lock waits behind an exclusive waiter that came
     /// first.
+    ///
+    /// ```no_run
+    /// use advisory_core::{AdvisoryLock, Error};
+    ///
+    /// # async fn example(pool: &sqlx::PgPool) -> Result<(), Error> {
+    /// // Readers share it; who rebuilds the catalogue takes it without `shared`.
+    /// let tx = AdvisoryLock::new("catalogue").shared().begin(pool).await?;
+    /// tx.commit().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn shared(mut self) -> Self {
         self.mode = Mode::Shared;
@@ -188,6 +199,22 @@ impl AdvisoryLock {
     /// bound: it fails when the operating system gives the connection up.
     ///
     /// If not set, see the table above.
+    ///
+    /// ```no_run
+    /// use std::time::Duration;
+    ///
+    /// use advisory_core::{AdvisoryLock, Error};
+    ///
+    /// # async fn example(pool: &sqlx::PgPool) -> Result<(), Error> {
+    /// let lock = AdvisoryLock::new("sync(4)").timeout(Duration::from_millis(500));
+    /// match lock.begin(pool).await {
+    ///     Ok(tx) => tx.commit().await?,
+    ///     Err(error) if error.is_not_acquired() => println!("{error}"),
+    ///     Err(error) => return Err(error),
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.wait = Some(Wait::at_most(timeout));
@@ -211,6 +238,19 @@ impl AdvisoryLock {
     /// wait to end.
     ///
     /// If not set, the server queues.
+    ///
+    /// ```no_run
+    /// use std::time::Duration;
+    ///
+    /// use advisory_core::{AdvisoryLock, Error};
+    ///
+    /// # async fn example(pool: &sqlx::PgPool) -> Result<(), Error> {
+    /// let lock = AdvisoryLock::new("reindex").polling(Duration::from_millis(100));
+    /// let guard = lock.timeout(Duration::from_secs(30)).acquire(pool).await?;
+    /// guard.release().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn polling(mut self, interval: Duration) -> Self {
         self.polling = Some(interval);
@@ -226,6 +266,18 @@ impl AdvisoryLock {
     ///
     /// If not set, the level is the server's default, and the snapshot of a level other than `READ COMMITTED` is older than
     /// the lock. The other verbs join a transaction or need none, and leave this aside.
+    ///
+    /// ```no_run
+    /// use advisory_core::{AdvisoryLock, Error, Isolation};
+    ///
+    /// # async fn example(pool: &sqlx::PgPool) -> Result<(), Error> {
+    /// let lock = AdvisoryLock::new("report").isolation(Isolation::RepeatableRead);
+    /// let tx = lock.begin(pool).await?;
+    /// // … one snapshot, no older than the lock …
+    /// tx.commit().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn isolation(mut self, isolation: Isolation) -> Self {
         self.isolation = Some(isolation);
@@ -242,6 +294,16 @@ impl AdvisoryLock {
     /// If not set, such a wait stays in the queue until the lock is granted or its timeout is over. Counts for
     /// [`acquire_xact`](Self::acquire_xact) and [`try_acquire_xact`](Self::try_acquire_xact); the other verbs own their connection
     /// and close it.
+    ///
+    /// ```no_run
+    /// use advisory_core::{AdvisoryLock, Error};
+    ///
+    /// # async fn example(pool: &sqlx::PgPool) -> Result<(), Error> {
+    /// let mut tx = pool.begin().await?;
+    /// AdvisoryLock::new("sync(4)").cancel_via(pool).acquire_xact(&mut tx).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn cancel_via(mut self, pool: &PgPool) -> Self {
         self.cancel_via = Some(pool.clone());
@@ -259,6 +321,19 @@ impl AdvisoryLock {
     /// [`timeout`](Self::timeout), but for the commit: what has become of it nobody else can say.
     ///
     /// If not set, 5 seconds.
+    ///
+    /// ```no_run
+    /// use std::time::Duration;
+    ///
+    /// use advisory_core::{AdvisoryLock, Error};
+    ///
+    /// # async fn example(pool: &sqlx::PgPool) -> Result<(), Error> {
+    /// let lock = AdvisoryLock::new("leader").probing(Duration::from_secs(1));
+    /// let guard = lock.acquire(pool).await?;
+    /// guard.lost().await; // two seconds after the network went silent, at the latest
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn probing(mut self, interval: Duration) -> Self {
         self.probing = interval;
@@ -278,6 +353,17 @@ impl AdvisoryLock {
     ///
     /// If not set, `application_name` is left alone. Counts for [`acquire`](Self::acquire), [`try_acquire`](Self::try_acquire) and
     /// the attribute with `scope = session`; a lock without a [`name`](Self::name) has nothing to show.
+    ///
+    /// ```no_run
+    /// use advisory_core::{AdvisoryLock, Error};
+    ///
+    /// # async fn example(pool: &sqlx::PgPool) -> Result<(), Error> {
+    /// let guard = AdvisoryLock::new("nightly").tag_session().acquire(pool).await?;
+    /// // `SELECT application_name FROM pg_stat_activity` says `billing advisory:nightly`.
+    /// guard.release().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn tag_session(mut self) -> Self {
         self.tag_session = true;
@@ -296,6 +382,14 @@ impl AdvisoryLock {
     ///
     /// `None` if a key was given as a number. It says what the lock is for in errors, spans and monitoring; only the
     /// [`keys`](Self::keys) reach the server.
+    ///
+    /// ```
+    /// use advisory_core::AdvisoryLock;
+    ///
+    /// assert_eq!(AdvisoryLock::new("sync(4)").name(), Some("sync(4)"));
+    /// assert_eq!(AdvisoryLock::all(["a", "b"]).name(), Some("a, b"));
+    /// assert_eq!(AdvisoryLock::new(42).name(), None);
+    /// ```
     pub fn name(&self) -> Option<&str> {
         self.name.as_deref()
     }

@@ -83,6 +83,18 @@ impl LockStatus {
 
 /// All advisory locks of this database, held and waited for: by key, holders first, the longest first.
 ///
+/// ```no_run
+/// use advisory_core::{Error, monitor};
+///
+/// # async fn example(pool: &sqlx::PgPool) -> Result<(), Error> {
+/// for lock in monitor::locks(pool).await? {
+///     let does = if lock.granted { "holds" } else { "waits for" };
+///     println!("{} {does} {} ({})", lock.pid, lock.key, lock.mode);
+/// }
+/// # Ok(())
+/// # }
+/// ```
+///
 /// # Errors
 ///
 /// [`Error::Database`].
@@ -102,6 +114,16 @@ pub async fn locks_of_all_databases(
 }
 
 /// Who holds a key of this database, the longest first.
+///
+/// ```no_run
+/// use advisory_core::{Error, monitor};
+///
+/// # async fn example(pool: &sqlx::PgPool) -> Result<(), Error> {
+/// let holders = monitor::holders(pool, "nightly").await?;
+/// println!("{}", if holders.is_empty() { "it does not run" } else { "it runs" });
+/// # Ok(())
+/// # }
+/// ```
 ///
 /// # Errors
 ///
@@ -134,6 +156,17 @@ pub async fn waiters(
 /// False if no backend of this number holds or waits for an advisory lock: a number that has gone to somebody else meanwhile hits
 /// nobody. A session that is idle has nothing to cancel, and keeps its locks: [`terminate`] it.
 ///
+/// ```no_run
+/// use advisory_core::{Error, monitor};
+///
+/// # async fn example(pool: &sqlx::PgPool) -> Result<(), Error> {
+/// for waiter in monitor::waiters(pool, "nightly").await? {
+///     monitor::cancel(pool, waiter.pid).await?;
+/// }
+/// # Ok(())
+/// # }
+/// ```
+///
 /// # Errors
 ///
 /// [`Error::Database`], also if the role may not (SQLSTATE `42501`): the session must be its own, or it a member of
@@ -147,6 +180,18 @@ pub async fn cancel(executor: impl PgExecutor<'_>, pid: i32) -> Result<bool, Err
 /// Ends a backend (`pg_terminate_backend`): its transaction is rolled back, and all of its locks are free. Whether it was told to.
 ///
 /// It ends soon after, not before this returns. Otherwise as [`cancel`].
+///
+/// ```no_run
+/// use advisory_core::{Error, monitor};
+///
+/// # async fn example(pool: &sqlx::PgPool) -> Result<(), Error> {
+/// // One that is idle in its transaction, for ever it seems.
+/// for holder in monitor::holders(pool, "nightly").await? {
+///     monitor::terminate(pool, holder.pid).await?;
+/// }
+/// # Ok(())
+/// # }
+/// ```
 ///
 /// # Errors
 ///

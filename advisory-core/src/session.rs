@@ -62,6 +62,19 @@ impl AdvisoryLock {
     ///
     /// If no wait is set, it does not wait. Otherwise as [`acquire`](Self::acquire).
     ///
+    /// ```no_run
+    /// use advisory_core::{AdvisoryLock, Error};
+    ///
+    /// # async fn example(pool: &sqlx::PgPool) -> Result<(), Error> {
+    /// let Some(guard) = AdvisoryLock::new("nightly").try_acquire(pool).await? else {
+    ///     return Ok(()); // another instance is at it
+    /// };
+    /// // …
+    /// guard.release().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
     /// As [`acquire`](Self::acquire), but never [`Error::NotAcquired`].

@@ -25,6 +25,17 @@ impl AdvisoryLock {
     /// While a statement runs, the server looks every 500 ms whether this client is still there
     /// (`client_connection_check_interval`, set until the transaction ends).
     ///
+    /// ```no_run
+    /// use advisory_core::{AdvisoryLock, Error};
+    ///
+    /// # async fn example(pool: &sqlx::PgPool) -> Result<(), Error> {
+    /// let mut tx = AdvisoryLock::new("outbox").begin(pool).await?;
+    /// sqlx::query("DELETE FROM outbox WHERE sent").execute(&mut *tx).await?;
+    /// tx.commit().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`Error::NotAcquired`] when the wait is over. A pool that has no connection to give is [`Error::Database`] with
@@ -42,6 +53,18 @@ impl AdvisoryLock {
     /// Opens a transaction that holds the lock if it is to be had; `None` if not.
     ///
     /// If no wait is set, it does not wait; two round trips then. Otherwise as [`begin`](Self::begin).
+    ///
+    /// ```no_run
+    /// use advisory_core::{AdvisoryLock, Error};
+    ///
+    /// # async fn example(pool: &sqlx::PgPool) -> Result<(), Error> {
+    /// if let Some(tx) = AdvisoryLock::new("outbox").try_begin(pool).await? {
+    ///     // …
+    ///     tx.commit().await?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
@@ -97,6 +120,25 @@ impl AdvisoryLock {
     /// Runs a closure in a transaction that holds the lock, or skips it: `None` if the lock is not to be had.
     ///
     /// If no wait is set, it does not wait; three round trips then. Otherwise as [`transaction`](Self::transaction).
+    ///
+    /// ```no_run
+    /// use advisory_core::{AdvisoryLock, Error};
+    ///
+    /// # async fn example(pool: &sqlx::PgPool) -> Result<(), Error> {
+    /// let lock = AdvisoryLock::new("outbox");
+    /// let swept = lock
+    ///     .try_transaction(pool, async |tx| {
+    ///         let sweep = sqlx::query("DELETE FROM outbox WHERE sent");
+    ///         Ok::<_, Error>(sweep.execute(&mut **tx).await?.rows_affected())
+    ///     })
+    ///     .await?;
+    /// match swept {
+    ///     Some(rows) => println!("{rows} rows"),
+    ///     None => println!("another instance is at it"),
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///

@@ -39,6 +39,19 @@ impl AdvisoryLock {
     /// looks every 500 ms whether this client is still there (`client_connection_check_interval`, set until the transaction
     /// ends).
     ///
+    /// ```no_run
+    /// use advisory_core::{AdvisoryLock, Error};
+    ///
+    /// # async fn example(pool: &sqlx::PgPool) -> Result<(), Error> {
+    /// let mut tx = pool.begin().await?;
+    /// let lock = AdvisoryLock::all(["account:1", "account:2"]);
+    /// lock.acquire_xact(&mut tx).await?;
+    /// // … nobody else moves money of these two …
+    /// tx.commit().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`Error::NotAcquired`] when the wait is over: the transaction is usable, its `lock_timeout` is what it was, and of several
@@ -70,6 +83,19 @@ impl AdvisoryLock {
     /// the transaction is usable, its `lock_timeout` is what it was, and of several keys none is held.
     ///
     /// Several keys are taken in a `DO` block of PL/pgSQL, which every role may use unless that was revoked or the language dropped.
+    ///
+    /// ```no_run
+    /// use advisory_core::{AdvisoryLock, Error};
+    ///
+    /// # async fn example(pool: &sqlx::PgPool) -> Result<(), Error> {
+    /// let mut tx = pool.begin().await?;
+    /// if AdvisoryLock::new("sync(4)").try_acquire_xact(&mut tx).await? {
+    ///     // …
+    /// }
+    /// tx.commit().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///

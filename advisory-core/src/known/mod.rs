@@ -50,6 +50,14 @@ enum Origin {
 
 impl Known {
     /// The key of the lock in this database; `None` if it follows from the database's name, and there is none.
+    ///
+    /// ```
+    /// use advisory_core::{Key, known};
+    ///
+    /// let rails = known::all().iter().find(|known| known.label.contains("Rails")).unwrap();
+    /// assert!(rails.needs_database() && rails.key(None).is_none());
+    /// assert!(matches!(rails.key(Some("app_production")), Some(Key::BigInt(_))));
+    /// ```
     pub fn key(&self, database: Option<&str>) -> Option<Key> {
         match self.origin {
             Origin::Fixed(key) => Some(key),
@@ -69,6 +77,14 @@ pub fn all() -> &'static [Known] {
 }
 
 /// Whose key this is, in the database of this name; without a name, only keys that are the same everywhere are told.
+///
+/// ```
+/// use advisory_core::{Key, known};
+///
+/// let flyway = known::flyway("public", "flyway_schema_history");
+/// assert_eq!(known::owner(flyway, None).unwrap().label, "Flyway");
+/// assert!(known::owner(Key::from("sync(4)"), Some("app")).is_none());
+/// ```
 pub fn owner(key: Key, database: Option<&str>) -> Option<&'static Known> {
     all().iter().find(|known| known.key(database) == Some(key))
 }

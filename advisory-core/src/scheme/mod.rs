@@ -97,6 +97,21 @@ pub(crate) mod schemes {
 )]
 pub trait KeyScheme {
     /// The key of `name`.
+    ///
+    /// ```
+    /// use advisory_core::{Key, KeyScheme, scheme};
+    ///
+    /// /// What another service of ours has always done.
+    /// struct Legacy;
+    ///
+    /// impl KeyScheme for Legacy {
+    ///     fn key(&self, name: &str) -> Key {
+    ///         scheme::Crc32.key(&name.to_lowercase())
+    ///     }
+    /// }
+    ///
+    /// assert_eq!(Legacy.key("Nightly"), Legacy.key("nightly"));
+    /// ```
     fn key(&self, name: &str) -> Key;
 }
 
