@@ -108,6 +108,7 @@ mod fitness;
 mod function;
 mod guard;
 pub mod hygiene;
+mod isolation;
 mod key;
 #[cfg(feature = "interop")]
 pub mod known;
@@ -115,6 +116,7 @@ mod label;
 mod lock;
 mod mark;
 mod metric;
+mod mode;
 pub mod monitor;
 mod name;
 mod namespace;
@@ -126,6 +128,7 @@ mod pool;
 mod release;
 pub mod scheme;
 mod session;
+mod setting;
 mod skipped;
 mod sql;
 mod tag;
@@ -143,10 +146,12 @@ pub use function::{
     unlock_all, unlock_shared, xact_lock, xact_lock_shared,
 };
 pub use guard::SessionGuard;
+pub use isolation::Isolation;
 pub use key::Key;
-pub use lock::{AdvisoryLock, Isolation, Mode};
+pub use lock::AdvisoryLock;
 #[cfg(feature = "metrics")]
 pub use metric::describe_metrics;
+pub use mode::Mode;
 pub use parse::ParseKeyError;
 pub use scheme::KeyScheme;
 pub use skipped::Skipped;
@@ -173,6 +178,10 @@ struct Readme;
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/RECIPES.md")]
 struct Recipes;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/RELIABILITY.md")]
+struct Reliability;
 
 #[cfg(all(doctest, feature = "interop"))]
 #[doc = include_str!("../../docs/INTEROP.md")]

@@ -66,7 +66,8 @@ impl Drop for Hold {
 /// `scope` is `xact` or `session`. No label has the name of a lock in it: there are too many of them. The last two count what the
 /// library sees the end of: guards, closures and annotated functions on a pool or a connection. A transaction that is in your hands,
 /// from [`begin`](crate::AdvisoryLock::begin) or joined by [`acquire_xact`](crate::AdvisoryLock::acquire_xact), ends without it.
-/// PostgreSQL's functions at the crate root, which are one statement, are not counted.
+/// Who stands for a lock for hours, [polling](crate::AdvisoryLock::polling) without a timeout, is one acquire of hours, or one that was
+/// `dropped`. PostgreSQL's functions at the crate root, which are one statement, are not counted.
 ///
 /// ```
 /// // After `metrics_exporter_prometheus::PrometheusBuilder::new().install()`, say.

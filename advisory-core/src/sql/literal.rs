@@ -2,8 +2,7 @@
 
 use std::fmt::{Display, Write as _};
 
-use crate::lock::Mode;
-use crate::{AdvisoryLock, Key};
+use crate::{AdvisoryLock, Key, Mode};
 
 /// Which of PostgreSQL's lock functions.
 #[derive(Clone, Copy)]
