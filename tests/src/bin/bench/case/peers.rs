@@ -1,6 +1,6 @@
 //! Packages that do the same, each in a process of its own that times itself: same server, same proxy, in turns with ours.
 
-use advisory_core::{AdvisoryLock, Error};
+use advisory_core::AdvisoryLock;
 use advisory_tests::original::{Original, Runtime, python, rust};
 use advisory_tests::{Database, Proxy};
 use sqlx::PgPool;
@@ -11,7 +11,8 @@ use crate::place::Place;
 use crate::report::{Part, Report, Table};
 use crate::trips::{count, counter};
 
-use super::transaction::TIMEOUT;
+use super::session::acquiring;
+use super::transaction::{TIMEOUT, whole};
 
 /// What a row is called, and the class of `tests/originals` behind it.
 const OF_PYTHON: [(&str, &str); 6] = [
@@ -117,31 +118,9 @@ fn ours(pool: &PgPool) -> Vec<Lane> {
     let lock = AdvisoryLock::new("bench:peers");
     let patient = lock.clone().timeout(TIMEOUT);
     vec![
-        session("ours, session", pool, &lock),
-        session("ours, session, timeout", pool, &patient),
-        transaction("ours, transaction", pool, &lock),
-        transaction("ours, transaction, timeout", pool, &patient),
+        acquiring("ours, session", pool, &lock),
+        acquiring("ours, session, timeout", pool, &patient),
+        whole("ours, transaction", pool, &lock),
+        whole("ours, transaction, timeout", pool, &patient),
     ]
-}
-
-fn session(name: &str, pool: &PgPool, lock: &AdvisoryLock) -> Lane {
-    let (pool, lock) = (pool.clone(), lock.clone());
-    Lane::new(name, move || {
-        let (pool, lock) = (pool.clone(), lock.clone());
-        async move {
-            let guard = lock.acquire(&pool).await.expect("the lock is free");
-            guard.release().await.expect("the lock was held");
-        }
-    })
-}
-
-fn transaction(name: &str, pool: &PgPool, lock: &AdvisoryLock) -> Lane {
-    let (pool, lock) = (pool.clone(), lock.clone());
-    Lane::new(name, move || {
-        let (pool, lock) = (pool.clone(), lock.clone());
-        async move {
-            let done = lock.transaction(&pool, async |_| Ok::<_, Error>(()));
-            done.await.expect("the lock is free");
-        }
-    })
 }

@@ -86,7 +86,7 @@ fn lanes(pool: &PgPool) -> Vec<Lane> {
     ]
 }
 
-fn acquiring(name: &str, pool: &PgPool, lock: &AdvisoryLock) -> Lane {
+pub(super) fn acquiring(name: &str, pool: &PgPool, lock: &AdvisoryLock) -> Lane {
     let (pool, lock) = (pool.clone(), lock.clone());
     Lane::new(name, move || {
         let (pool, lock) = (pool.clone(), lock.clone());

@@ -151,7 +151,7 @@ pub(crate) async fn lanes(place: &Place, pool: PgPool) -> Vec<Lane> {
     ]
 }
 
-fn whole(name: &str, pool: &PgPool, lock: &AdvisoryLock) -> Lane {
+pub(super) fn whole(name: &str, pool: &PgPool, lock: &AdvisoryLock) -> Lane {
     let (pool, lock) = (pool.clone(), lock.clone());
     Lane::new(name, move || {
         let (pool, lock) = (pool.clone(), lock.clone());
