@@ -146,7 +146,7 @@ impl fmt::Display for Decoded {
         if self.is_small {
             writeln!(f, "  perhaps   a number that somebody has chosen")?;
         }
-        write!(f, "  schemes   {}", self.schemes.join(", "))
+        write!(f, "  fits      {}", self.schemes.join(", "))
     }
 }
 

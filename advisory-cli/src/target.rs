@@ -13,7 +13,7 @@ pub(crate) struct Target {
     /// The name of the lock, hashed by the scheme.
     #[arg(allow_negative_numbers = true)]
     name: String,
-    /// How the name becomes a key: that of the system whose lock it is, such as `django-pglock`.
+    /// How the name becomes a key: that of the system whose lock it is, `django-pglock` or `DjangoPglock`; `advisory key NAME` lists all.
     #[arg(long, value_name = "SCHEME", value_parser = scheme::parse, default_value = "Sha1", conflicts_with = "key")]
     key_scheme: &'static System,
     /// NAME is the key itself: `42`, `-42`, `0x1f` or `1,7`.
