@@ -73,7 +73,8 @@ pub enum Error {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Holder {
-    /// The process id of the backend: the argument of `pg_cancel_backend` and `pg_terminate_backend`.
+    /// The process id of the backend: the argument of `pg_cancel_backend` and `pg_terminate_backend`. 0 is a prepared transaction, which
+    /// has none; `pg_prepared_xacts` has its name.
     pub pid: i32,
     /// Its `application_name`; `None` if it has none, or if PostgreSQL hides it from this role.
     pub application: Option<String>,
@@ -158,7 +159,10 @@ impl fmt::Display for HeldBy<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, holder) in self.0.iter().enumerate() {
             let before = if index == 0 { "; held by" } else { "," };
-            write!(f, "{before} pid {}", holder.pid)?;
+            match holder.pid {
+                0 => write!(f, "{before} a prepared transaction")?,
+                pid => write!(f, "{before} pid {pid}")?,
+            }
             if let Some(application) = &holder.application {
                 write!(f, " ({application})")?;
             }
