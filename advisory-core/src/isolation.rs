@@ -1,6 +1,6 @@
 //! The isolation level of a transaction.
 
-/// The isolation level of a transaction that a verb opens; see [`AdvisoryLock::isolation`].
+/// The isolation level of a transaction that a verb opens; see [`AdvisoryLock::isolation`](crate::AdvisoryLock::isolation).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Isolation {
     /// Each statement sees what was committed before it began: PostgreSQL's default.

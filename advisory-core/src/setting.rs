@@ -36,7 +36,7 @@ impl AdvisoryLock {
     /// least 100 ms to hand out a connection, since cutting that short would close it; and with a wait of zero, as long as its own
     /// `acquire_timeout`.
     ///
-    /// If the server does not answer either, because the network or the server is gone, the call fails with [`Error::Database`]
+    /// If the server does not answer either, because the network or the server is gone, the call fails with [`Error::Database`](crate::Error::Database)
     /// after the interval of [`probing`](Self::probing) more, or a second if that is shorter. A wait without an end has no such
     /// bound: it fails when the operating system gives the connection up.
     ///
