@@ -3,8 +3,9 @@
 /// How often, in milliseconds, a backend of ours looks whether its client is still there; an expression.
 macro_rules! check_interval {
     () => {
-        "CASE WHEN pg_catalog.textregexeq(pg_catalog.version(),\
-         '-linux|^PostgreSQL (1[5-9]|[2-9][0-9]).*-(darwin|freebsd|netbsd|openbsd)') \
+        "CASE WHEN pg_catalog.strpos(pg_catalog.version(),'-linux') OPERATOR(pg_catalog.>) 0 THEN '500' \
+         WHEN pg_catalog.textregexeq(pg_catalog.version(),\
+         '^PostgreSQL (1[5-9]|[2-9][0-9]).*-(darwin|freebsd|netbsd|openbsd)') \
          THEN '500' ELSE '0' END"
     };
 }

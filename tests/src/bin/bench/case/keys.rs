@@ -10,6 +10,7 @@ use sqlx::PgPool;
 use crate::Bench;
 use crate::by_hand;
 use crate::contest::{Lane, measure};
+use crate::one_core::OnOneCore;
 use crate::place::Place;
 use crate::plot::{Line, Plot, Shape};
 use crate::report::{Part, Report, Table, Target};
@@ -22,6 +23,8 @@ pub(crate) async fn run(bench: &Bench) -> Report {
     let database = Database::on(&bench.server).await;
     let (proxy, counted) = counter(&database).await;
     let (counted, direct) = (counted.pool().await, Place(database.options()).pool().await);
+    // With two, the time of the long answer is that of a core that has gone to sleep meanwhile. Elsewhere than on Linux, with two.
+    let _on_one_core = OnOneCore::with(&database).await;
     let mut table = Table::new([
         "keys",
         "at once",
