@@ -39,28 +39,25 @@ fn order(lock: &LockStatus) -> impl Ord + use<'_> {
     (&lock.database, lock.key, !lock.granted, since, lock.pid)
 }
 
-/// Sends a signal to a backend that holds or waits for an advisory lock; false if there is none.
-pub(crate) async fn cancel(executor: impl PgExecutor<'_>, pid: i32) -> Result<bool, sqlx::Error> {
-    let text = sqlx::query_scalar!(
-        r#"SELECT pg_catalog.pg_cancel_backend(l.pid) AS "signalled!" FROM (SELECT DISTINCT l.pid FROM pg_catalog.pg_locks AS l
+/// A function that sends a signal to a backend that holds or waits for an advisory lock; false if there is none.
+macro_rules! signal {
+    ($name:ident, $function:literal) => {
+        pub(crate) async fn $name(
+            executor: impl PgExecutor<'_>,
+            pid: i32,
+        ) -> Result<bool, sqlx::Error> {
+            let text = sqlx::query_scalar!(
+                "SELECT pg_catalog." + $function + r#"(l.pid) AS "signalled!" FROM (SELECT DISTINCT l.pid FROM pg_catalog.pg_locks AS l
            WHERE l.locktype OPERATOR(pg_catalog.=) 'advisory' AND l.pid OPERATOR(pg_catalog.=) $1::pg_catalog.int4) AS l"#,
-        pid
-    );
-    signal(executor, text.sql().as_str(), pid).await
+                pid
+            );
+            signal(executor, text.sql().as_str(), pid).await
+        }
+    };
 }
 
-/// As [`cancel`].
-pub(crate) async fn terminate(
-    executor: impl PgExecutor<'_>,
-    pid: i32,
-) -> Result<bool, sqlx::Error> {
-    let text = sqlx::query_scalar!(
-        r#"SELECT pg_catalog.pg_terminate_backend(l.pid) AS "signalled!" FROM (SELECT DISTINCT l.pid FROM pg_catalog.pg_locks AS l
-           WHERE l.locktype OPERATOR(pg_catalog.=) 'advisory' AND l.pid OPERATOR(pg_catalog.=) $1::pg_catalog.int4) AS l"#,
-        pid
-    );
-    signal(executor, text.sql().as_str(), pid).await
-}
+signal!(cancel, "pg_cancel_backend");
+signal!(terminate, "pg_terminate_backend");
 
 async fn signal(executor: impl PgExecutor<'_>, text: &str, pid: i32) -> Result<bool, sqlx::Error> {
     let message = text.replace("$1", &format!("'{pid}'"));

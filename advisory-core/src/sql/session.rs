@@ -10,28 +10,35 @@ use super::message::{ACQUIRED, AFRESH, PRELUDE, Platform, if_acquired, wait_on_p
 use crate::wait::Wait;
 use crate::{AdvisoryLock, label};
 
-/// Settings of a session that holds a lock, and what they become. What they were is kept by the client and put back with the release.
+/// Settings of a session that holds a lock. What they were is kept by the client and put back with the release.
 ///
 /// A session that holds a lock is idle by design, so `idle_session_timeout` must not end it; and it looks whether its client is
-/// there, also in the middle of a statement.
-fn changes(lock: &AdvisoryLock, platform: Platform) -> Vec<(&'static str, String)> {
-    let mut changes = vec![
-        ("idle_session_timeout", "'0'".to_owned()),
-        (
-            "client_connection_check_interval",
-            platform.check_interval().to_owned(),
-        ),
-    ];
-    if let Some(name) = lock.session_name() {
+/// there, also in the middle of a statement. The last one is for a session that is to be named.
+const SETTINGS: [&str; 3] = [
+    "idle_session_timeout",
+    "client_connection_check_interval",
+    "application_name",
+];
+
+/// Those that this lock changes.
+fn names(lock: &AdvisoryLock) -> impl Iterator<Item = &'static str> {
+    SETTINGS
+        .into_iter()
+        .take(2 + usize::from(lock.session_name().is_some()))
+}
+
+/// What they become, in their order; expressions.
+fn values(lock: &AdvisoryLock, platform: Platform) -> impl Iterator<Item = String> {
+    let named = lock.session_name().map(|name| {
         let label = label::write(name);
         let own = format!(
             "pg_catalog.left(pg_catalog.current_setting('application_name'),{})",
             label::room_before(&label)
         );
-        let whole = format!("pg_catalog.ltrim(pg_catalog.concat({own},' {label}'))");
-        changes.push(("application_name", whole));
-    }
-    changes
+        format!("pg_catalog.ltrim(pg_catalog.concat({own},' {label}'))")
+    });
+    let always = ["'0'", platform.check_interval()].map(str::to_owned);
+    always.into_iter().chain(named)
 }
 
 /// What the settings of a session were before it held a lock.
@@ -41,8 +48,8 @@ pub(crate) struct Kept(Vec<(&'static str, String)>);
 impl Kept {
     /// From the first row of [`lock`] or [`try_lock`].
     pub(crate) fn read(lock: &AdvisoryLock, row: &PgRow) -> Result<Self, sqlx::Error> {
-        let names = changes(lock, Platform::Unknown).into_iter().enumerate();
-        let kept = names.map(|(column, (name, _))| Ok((name, row.try_get(column)?)));
+        let names = names(lock).enumerate();
+        let kept = names.map(|(column, name)| Ok((name, row.try_get(column)?)));
         kept.collect::<Result<_, _>>().map(Self)
     }
 }
@@ -142,14 +149,13 @@ pub(crate) fn unlock(lock: &AdvisoryLock, kept: &Kept) -> String {
 }
 
 fn kept(lock: &AdvisoryLock) -> String {
-    let names = changes(lock, Platform::Unknown).into_iter();
-    let values = names.map(|(name, _)| format!("pg_catalog.current_setting('{name}')"));
+    let values = names(lock).map(|name| format!("pg_catalog.current_setting('{name}')"));
     values.collect::<Vec<_>>().join(",")
 }
 
 fn settings(lock: &AdvisoryLock, platform: Platform) -> String {
-    let set = changes(lock, platform)
-        .into_iter()
+    let set = names(lock)
+        .zip(values(lock, platform))
         .map(|(name, value)| format!("pg_catalog.set_config('{name}',{value},false)"));
     set.collect::<Vec<_>>().join(",")
 }
