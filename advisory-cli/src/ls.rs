@@ -11,6 +11,7 @@ use crate::listing::listing;
 use crate::names::Names;
 use crate::output;
 use crate::record::Record;
+use crate::seconds;
 use crate::server::Server;
 use crate::view::{Scope, View};
 use crate::watch::watch;
@@ -28,7 +29,7 @@ Examples:
   advisory ls --json | jq '.[] | select(.granted and .state == \"idle in transaction\")'")]
 pub(crate) struct Ls {
     /// Look again every so many seconds: in place on a terminal, where `q` ends it, and one after the other elsewhere.
-    #[arg(long, short, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2", value_parser = interval)]
+    #[arg(long, short, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2", value_parser = seconds::interval)]
     watch: Option<Duration>,
     /// Only locks that somebody waits for.
     #[arg(long, short)]
@@ -41,16 +42,6 @@ pub(crate) struct Ls {
     json: bool,
     #[command(flatten)]
     scope: Scope,
-}
-
-fn interval(text: &str) -> Result<Duration, String> {
-    let seconds = text
-        .parse()
-        .ok()
-        .filter(|seconds| (0.1..=86_400.0).contains(seconds));
-    seconds
-        .map(Duration::from_secs_f64)
-        .ok_or_else(|| "expected a number of seconds from 0.1 to 86400".to_owned())
 }
 
 pub(crate) async fn ls(server: &Server, args: Ls) -> Result<ExitCode, Failure> {

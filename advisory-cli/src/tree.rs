@@ -117,7 +117,7 @@ impl<'v> Forest<'v> {
     }
 
     fn at(&self, root: Place<'v>) -> impl Iterator<Item = (&'v LockStatus, Option<&'v Name>)> {
-        let locks = self.locks.clone().into_iter();
+        let locks = self.locks.iter().copied();
         locks.filter(move |(lock, _)| place(lock) == root)
     }
 
