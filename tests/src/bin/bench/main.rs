@@ -16,6 +16,7 @@ mod page;
 mod pgbench;
 mod place;
 mod plot;
+mod rate;
 mod report;
 mod sample;
 mod trips;

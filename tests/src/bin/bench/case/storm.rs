@@ -1,22 +1,21 @@
 //! Many tasks that want one key and do not wait for it.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, LazyLock};
-use std::time::{Duration, Instant};
+use std::sync::LazyLock;
+use std::time::Duration;
 
 use advisory_core::{AdvisoryLock, Error, advisory};
 use advisory_tests::Database;
 use futures_util::future::BoxFuture;
 use sqlx::PgPool;
 use sqlx::postgres::PgAdvisoryLock;
-use tokio::task::JoinSet;
 
 use crate::Bench;
 use crate::by_hand;
 use crate::contest::turns;
 use crate::place::Place;
+use crate::rate::rate;
 use crate::report::{Part, Report, Table};
-use crate::sample::{Sample, count, thousands, three_digits};
+use crate::sample::{Sample, thousands, three_digits};
 
 const TASKS: usize = 64;
 const CONNECTIONS: u32 = 16;
@@ -91,30 +90,14 @@ async fn contest(bench: &Bench, pool: &PgPool) -> Vec<Sample> {
 
 /// Attempts per second.
 async fn storm(pool: &PgPool, attempt: Attempt, length: Duration) -> f64 {
-    let (stop, attempts) = (
-        Arc::new(AtomicBool::new(false)),
-        Arc::new(AtomicUsize::new(0)),
-    );
-    let mut tasks = JoinSet::new();
-    let start = Instant::now();
-    for _ in 0..TASKS {
-        let (pool, stop, attempts) = (pool.clone(), Arc::clone(&stop), Arc::clone(&attempts));
-        tasks.spawn(async move {
-            loop {
-                assert!(!attempt(pool.clone()).await, "somebody else holds it");
-                attempts.fetch_add(1, Ordering::Relaxed);
-                if stop.load(Ordering::Relaxed) {
-                    return;
-                }
-            }
-        });
-    }
-    tokio::time::sleep(length).await;
-    stop.store(true, Ordering::Relaxed);
-    while let Some(ended) = tasks.join_next().await {
-        ended.expect("nobody fails");
-    }
-    count(attempts.load(Ordering::Relaxed)) / start.elapsed().as_secs_f64()
+    let task = |_| {
+        let pool = pool.clone();
+        move || {
+            let attempted = attempt(pool.clone());
+            async move { assert!(!attempted.await, "somebody else holds it") }
+        }
+    };
+    rate((0..TASKS).map(task), length).await
 }
 
 #[advisory(key = "bench:{name}", timeout = 0, side_effect = Skip)]

@@ -4,20 +4,19 @@ mod report;
 mod way;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use advisory_tests::Database;
 use nix::sys::resource::{Usage, UsageWho, getrusage};
 use nix::sys::time::TimeValLike as _;
-use tokio::task::JoinSet;
 
 use crate::Bench;
 use crate::contest::turns;
 use crate::pgbench::Pgbench;
 use crate::place::Place;
+use crate::rate::rate;
 use crate::report::{Part, Report, Table};
-use crate::sample::{Sample, count};
+use crate::sample::Sample;
 
 use way::{Hands, Runner, Way, Work};
 
@@ -107,28 +106,9 @@ async fn hands(database: &Database, connections: u32) -> Vec<Arc<Hands>> {
 
 /// Locks per second, by as many tasks as there are hands.
 async fn rush(hands: &[Arc<Hands>], work: Work, length: Duration) -> f64 {
-    let (stop, locks) = (
-        Arc::new(AtomicBool::new(false)),
-        Arc::new(AtomicUsize::new(0)),
-    );
-    let mut tasks = JoinSet::new();
-    let start = Instant::now();
-    for hands in hands {
-        let (hands, stop, locks) = (Arc::clone(hands), Arc::clone(&stop), Arc::clone(&locks));
-        tasks.spawn(async move {
-            loop {
-                work(Arc::clone(&hands), fastrand::i64(..)).await;
-                locks.fetch_add(1, Ordering::Relaxed);
-                if stop.load(Ordering::Relaxed) {
-                    return;
-                }
-            }
-        });
-    }
-    tokio::time::sleep(length).await;
-    stop.store(true, Ordering::Relaxed);
-    while let Some(ended) = tasks.join_next().await {
-        ended.expect("nobody fails");
-    }
-    count(locks.load(Ordering::Relaxed)) / start.elapsed().as_secs_f64()
+    let task = |hands: &Arc<Hands>| {
+        let hands = Arc::clone(hands);
+        move || work(Arc::clone(&hands), fastrand::i64(..))
+    };
+    rate(hands.iter().map(task), length).await
 }
