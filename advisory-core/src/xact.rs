@@ -219,8 +219,9 @@ async fn wait(
 
 /// Has a look at a grant, whose row ends with its circumstances.
 async fn witness(lock: &AdvisoryLock, conn: &mut PgConnection, row: &PgRow) -> Result<(), Error> {
-    warn_of_old_snapshot(lock, row.try_get(row.len() - 2)?);
-    check_lock_on(row.try_get(row.len() - 1)?, lock, conn).await
+    let (isolation, server) = message::circumstances(row)?;
+    warn_of_old_snapshot(lock, isolation);
+    check_lock_on(&server, lock, conn).await
 }
 
 async fn go_back_to_savepoint(

@@ -4,6 +4,7 @@ use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{AssertSqlSafe, Executor as _, Row as _};
 
 use super::message::Platform;
+use super::server;
 use crate::Key;
 
 /// The comment by which the backend that runs a message is found.
@@ -28,7 +29,7 @@ pub(crate) async fn cancel(conn: &mut PgConnection, tag: &str) -> Result<bool, s
 pub(crate) async fn surroundings(conn: &mut PgConnection) -> Result<(bool, String), sqlx::Error> {
     let message = concat!("SELECT ", in_transaction!(), ",", server!());
     let row = conn.fetch_one(sqlx::raw_sql(message)).await?;
-    Ok((row.try_get(0)?, row.try_get(1)?))
+    Ok((row.try_get(0)?, server(&row, 1)?))
 }
 
 /// What a session says of a lock that it was granted.
@@ -60,13 +61,13 @@ pub(crate) async fn holds(conn: &mut PgConnection, key: Key) -> Result<Witness, 
     let row = conn
         .fetch_one(sqlx::raw_sql(AssertSqlSafe(message)))
         .await?;
-    let platform = match row.try_get(2)? {
+    let platform = match row.try_get(3)? {
         "0" => Platform::Unknown,
         _ => Platform::NoticesClosedClient,
     };
     Ok(Witness {
         is_held: row.try_get(0)?,
-        server: row.try_get(1)?,
+        server: server(&row, 1)?,
         platform,
     })
 }

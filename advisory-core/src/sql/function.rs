@@ -8,6 +8,7 @@ use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{AssertSqlSafe, Execute as _, Executor as _, Row as _, SqlStr};
 
 use super::message::ON_PRIMARY;
+use super::server;
 use crate::Key;
 
 type Result<T> = std::result::Result<T, sqlx::Error>;
@@ -38,7 +39,7 @@ macro_rules! lock {
             let answer = |row: PgRow| {
                 Ok(Answer {
                     acquired: true,
-                    server: row.try_get(1)?,
+                    server: server(&row, 1)?,
                 })
             };
             answered.map(answer).transpose()
@@ -54,7 +55,7 @@ macro_rules! try_lock {
             let answer = |row: PgRow| {
                 Ok(Answer {
                     acquired: row.try_get(0)?,
-                    server: row.try_get(1)?,
+                    server: server(&row, 1)?,
                 })
             };
             answered.map(answer).transpose()
@@ -144,9 +145,9 @@ async fn ask_to_lock(conn: &mut PgConnection, text: &SqlStr, key: Key) -> Result
 fn with_literals(text: &SqlStr, key: Key) -> String {
     let text = text.as_str();
     match key {
-        Key::BigInt(key) => text.replace("$1", &format!("'{key}'::pg_catalog.int8")),
+        Key::BigInt(key) => text.replace("$1", &format!("'{key}'")),
         Key::IntPair(a, b) => text
-            .replace("$1", &format!("'{a}'::pg_catalog.int4"))
-            .replace("$2", &format!("'{b}'::pg_catalog.int4")),
+            .replace("$1", &format!("'{a}'"))
+            .replace("$2", &format!("'{b}'")),
     }
 }

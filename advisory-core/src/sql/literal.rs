@@ -34,12 +34,10 @@ impl Function {
     pub(super) fn call(self, lock: &AdvisoryLock) -> Option<String> {
         let [key] = lock.keys() else { return None };
         let function = self.name(lock.mode());
-        // Quoted, because the smallest number is not a `bigint` when it is written bare.
+        // Quoted, a number is of the type that the function takes: one `bigint`, or two `int4`.
         Some(match key {
-            Key::BigInt(key) => format!("{function}('{key}'::pg_catalog.int8)"),
-            Key::IntPair(a, b) => {
-                format!("{function}('{a}'::pg_catalog.int4,'{b}'::pg_catalog.int4)")
-            }
+            Key::BigInt(key) => format!("{function}('{key}')"),
+            Key::IntPair(a, b) => format!("{function}('{a}','{b}')"),
         })
     }
 

@@ -6,8 +6,12 @@
 
 use std::fmt::Write as _;
 
+use sqlx::Row as _;
+use sqlx::postgres::PgRow;
+
 use super::literal::{Calls, Function};
-use super::timeout::Timeout;
+use super::server;
+use super::timeout::{Timeout, limited};
 use crate::wait::Wait;
 use crate::{AdvisoryLock, Isolation};
 
@@ -53,6 +57,12 @@ const CIRCUMSTANCES: &str = concat!(
     "pg_catalog.current_setting('transaction_isolation'),",
     server!()
 );
+
+/// Reads [`CIRCUMSTANCES`] from the end of a row.
+pub(crate) fn circumstances(row: &PgRow) -> Result<(&str, String), sqlx::Error> {
+    let first = row.len().saturating_sub(3);
+    Ok((row.try_get(first)?, server(row, first + 1)?))
+}
 
 /// On a primary; no row elsewhere.
 pub(super) const ON_PRIMARY: &str = " WHERE NOT pg_catalog.pg_is_in_recovery()";
@@ -231,23 +241,30 @@ pub(crate) fn try_lock_all_or_none(lock: &AdvisoryLock) -> String {
     )
 }
 
-/// The wait, which fails on a standby before it begins. Its last row says nothing.
+/// The wait, which fails on a standby before it begins.
 pub(super) fn wait_on_primary(lock: &AdvisoryLock, wait: Wait) -> String {
     wait_with(lock, wait, "")
 }
 
 /// The wait. Its last row ends with what is `told` of it, which begins with a comma.
 fn wait_with(lock: &AdvisoryLock, wait: Wait, told: &str) -> String {
-    let Timeout { set, left, restore } = Timeout::of(wait);
-    // Targets are evaluated from the left to the right.
     let standby = refuse_standby!();
     if let Some(call) = Function::XactLock.call(lock) {
-        return format!("SELECT {standby},{set}{call}{restore}{told}");
+        let wait = limited(&call, wait);
+        return format!("SELECT {standby},{wait}{told}");
     }
-    let mut message = format!("SELECT {standby},{set}true");
+    let Timeout { save, set, restore } = Timeout::of(wait);
+    let mut message = format!("SELECT {standby}{save}");
     for Calls { call, rows } in Function::XactLock.calls(lock) {
-        let _ = write!(message, ";SELECT {left}{call} FROM {rows}");
+        // No row of many comes back: all of them are granted, or there is an error.
+        let wait = match &set {
+            Some(set) => format!("CASE WHEN {set} IS NOT NULL THEN {call} IS NULL END"),
+            None => format!("{call} IS NULL"),
+        };
+        let _ = write!(message, ";SELECT FROM {rows} WHERE {wait}");
     }
-    let _ = write!(message, ";SELECT true{restore}{told}");
+    if !(told.is_empty() && restore.is_empty()) {
+        let _ = write!(message, ";SELECT true{restore}{told}");
+    }
     message
 }

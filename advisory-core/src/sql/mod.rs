@@ -25,8 +25,15 @@ macro_rules! refuse_standby {
     };
 }
 
-/// The database, and this run of its server, as nobody else calls it; an expression.
+/// The database, and this run of its server, in the words of the session that asks; two columns, read with [`server`].
 macro_rules! server {
+    () => {
+        "pg_catalog.pg_postmaster_start_time(),pg_catalog.current_database()"
+    };
+}
+
+/// The database, and this run of its server, in words that every session says; an expression.
+macro_rules! server_for_all {
     () => {
         "pg_catalog.concat(pg_catalog.date_part('epoch',pg_catalog.pg_postmaster_start_time()),\
          ' ',pg_catalog.current_database())"
@@ -43,3 +50,14 @@ pub(crate) mod monitor;
 pub(crate) mod session;
 pub(crate) mod state;
 mod timeout;
+
+use sqlx::Row as _;
+use sqlx::postgres::PgRow;
+
+/// What a session calls its server, from this column on; see `server!`.
+pub(crate) fn server(row: &PgRow, column: usize) -> Result<String, sqlx::Error> {
+    // A point in time, of which only the text is wanted.
+    let started: &str = row.try_get_unchecked(column)?;
+    let database: &str = row.try_get(column + 1)?;
+    Ok(format!("{started} {database}"))
+}

@@ -20,6 +20,12 @@ const SETTINGS: [&str; 3] = [
     "application_name",
 ];
 
+/// What a session says of a setting that was before what it becomes.
+const AS_BEFORE: [(&str, &str); 2] = [
+    ("idle_session_timeout", "0"),
+    ("client_connection_check_interval", "500ms"),
+];
+
 /// Those that this lock changes.
 fn names(lock: &AdvisoryLock) -> impl Iterator<Item = &'static str> {
     SETTINGS
@@ -41,55 +47,62 @@ fn values(lock: &AdvisoryLock, platform: Platform) -> impl Iterator<Item = Strin
     always.into_iter().chain(named)
 }
 
-/// What the settings of a session were before it held a lock.
+/// What the settings of a session were before it held a lock, where that was something else.
 #[derive(Debug)]
 pub(crate) struct Kept(Vec<(&'static str, String)>);
 
 impl Kept {
     /// From the first row of [`lock`] or [`try_lock`].
     pub(crate) fn read(lock: &AdvisoryLock, row: &PgRow) -> Result<Self, sqlx::Error> {
-        let names = names(lock).enumerate();
-        let kept = names.map(|(column, name)| Ok((name, row.try_get(column)?)));
-        kept.collect::<Result<_, _>>().map(Self)
+        let mut kept = Vec::new();
+        for (column, name) in names(lock).enumerate() {
+            let value: &str = row.try_get(column)?;
+            if !AS_BEFORE.contains(&(name, value)) {
+                kept.push((name, value.to_owned()));
+            }
+        }
+        Ok(Self(kept))
     }
 }
 
-/// Waits for the lock and gives it to the session. The first row is what to [keep](Kept::read); the first column of the last one is true.
+/// Waits for the lock and gives it to the session. The first row is what to [keep](Kept::read); the last column of the last one is
+/// true.
 ///
 /// The wait is one for a transaction lock, in the message's own implicit transaction, and the session's lock is asked for when
 /// there is nothing left to wait for. A session lock whose wait fails may have been granted all the same; a transaction lock
 /// is gone with its transaction. So a timeout leaves nothing behind.
 pub(crate) fn lock(lock: &AdvisoryLock, wait: Wait, platform: Platform) -> String {
     let mut message = format!(
-        "{AFRESH};SELECT {};SELECT {};{}",
+        "{AFRESH};SELECT {},{};{}",
         kept(lock),
         settings(lock, platform),
         wait_on_primary(lock, wait)
     );
+    // A statement of its own: between two the server looks whether the timeout has fired after all. Within one it would look too late.
     if let Some(call) = Function::Lock.call(lock) {
-        let _ = write!(message, ";SELECT true,{call}");
+        let _ = write!(message, ";SELECT {call},true");
         return message;
     }
     for Calls { call, rows } in Function::Lock.calls(lock) {
-        let _ = write!(message, ";SELECT {call} FROM {rows}");
+        let _ = write!(message, ";SELECT FROM {rows} WHERE {call} IS NULL");
     }
     message.push_str(";SELECT true");
     message
 }
 
-/// Asks for the lock without waiting: all keys, or none. The first row is what to [keep](Kept::read); the first column of the last
+/// Asks for the lock without waiting: all keys, or none. The first row is what to [keep](Kept::read); the last column of the last
 /// one is the answer.
 pub(crate) fn try_lock(lock: &AdvisoryLock, platform: Platform) -> String {
-    let settings = settings(lock, platform);
     let mut message = format!(
-        concat!("{};SELECT {},", refuse_standby!()),
+        concat!("{};SELECT {},", refuse_standby!(), ","),
         AFRESH,
         kept(lock)
     );
+    let settings = settings(lock, platform);
     if let Some(call) = Function::TryLock.call(lock) {
         let _ = write!(
             message,
-            ";SELECT CASE WHEN {call} THEN ({settings}) IS NOT NULL ELSE false END"
+            "CASE WHEN {call} THEN ({settings}) IS NOT NULL ELSE false END"
         );
         return message;
     }
@@ -97,7 +110,7 @@ pub(crate) fn try_lock(lock: &AdvisoryLock, platform: Platform) -> String {
     let tried = Function::TryXactLock.all(lock);
     let _ = write!(
         message,
-        ";SELECT pg_catalog.set_config('advisory.acquired',({tried})::pg_catalog.text,true)"
+        "pg_catalog.set_config('advisory.acquired',({tried})::pg_catalog.text,true)"
     );
     if_acquired(&mut message, Function::Lock, lock);
     let _ = write!(
@@ -110,7 +123,10 @@ pub(crate) fn try_lock(lock: &AdvisoryLock, platform: Platform) -> String {
 /// Leaves a mark on the session: a lock on a key of chance. The last row is the server.
 pub(crate) fn leave(mark: &AdvisoryLock) -> String {
     let call = Function::TryLock.all(mark);
-    format!(concat!("{};SELECT ", server!(), ",{}"), PRELUDE, call)
+    format!(
+        concat!("{};SELECT ", server_for_all!(), ",{}"),
+        PRELUDE, call
+    )
 }
 
 /// Looks for the mark. One row: whether it is there; whether this session has it, which then loses it; and the server.
@@ -126,7 +142,7 @@ pub(crate) fn take_back(mark: &AdvisoryLock) -> String {
              AND l.objsubid OPERATOR(pg_catalog.=) '{}'::pg_catalog.int2) \
              SELECT EXISTS(SELECT FROM l),CASE WHEN EXISTS(SELECT FROM l \
              WHERE l.pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid()) THEN {} ELSE false END,",
-            server!()
+            server_for_all!()
         ),
         classid, objid, objsubid, unlock
     )
@@ -143,7 +159,11 @@ pub(crate) fn unlock(lock: &AdvisoryLock, kept: &Kept) -> String {
     let released = Function::Unlock.all(lock);
     let mut message = format!(concat!("SELECT {},", in_transaction!()), released);
     for (name, value) in &kept.0 {
-        let _ = write!(message, ";SET {name}={}", text(value));
+        let _ = write!(
+            message,
+            ",pg_catalog.set_config('{name}',{},false)",
+            text(value)
+        );
     }
     message
 }

@@ -1,55 +1,72 @@
 //! `lock_timeout` for the length of one wait.
+//!
+//! The text of the setting that was there before is carried over: it prints as `1min`, which nobody should parse, and `RESET` would
+//! lose what the user has `SET`.
 
 use std::time::Duration;
 
 use crate::wait::Wait;
 
-/// What goes around a wait: items of a target list.
+/// A wait for one key; an expression.
+pub(super) fn limited(call: &str, wait: Wait) -> String {
+    let Some(limit) = setting(wait) else {
+        return call.to_owned();
+    };
+    // Arguments are evaluated from the left to the right: what the setting is; what it is to be meanwhile, and the wait; and it is put
+    // back, until the end of the transaction, because the last argument is true.
+    format!(
+        "pg_catalog.set_config('lock_timeout',pg_catalog.current_setting('lock_timeout'),\
+         pg_catalog.set_config('lock_timeout','{}',true) IS NOT NULL AND {call} IS NOT NULL)",
+        milliseconds(limit)
+    )
+}
+
+/// What goes around a wait for several keys.
 #[derive(Default)]
 pub(super) struct Timeout {
-    /// Replaces the setting, and ends with a comma.
-    pub(super) set: String,
-    /// Takes off what has been waited already, and ends with a comma. The server counts anew for every lock; this keeps several
-    /// to the one deadline.
-    pub(super) left: String,
-    /// Puts the setting back, and begins with a comma.
+    /// Keeps the setting in one of our own; an item of a target list, which begins with a comma.
+    pub(super) save: &'static str,
+    /// What the setting is to be before each lock; an expression. The server counts anew for every lock: what has been waited already
+    /// is taken off, which keeps several to the one deadline.
+    pub(super) set: Option<String>,
+    /// Puts the setting back; an item of a target list, which begins with a comma.
     pub(super) restore: &'static str,
 }
 
-/// The text of the setting is carried over in one of our own: it prints as `1min`, which nobody should parse, and `RESET` would
-/// lose what the user has `SET`.
-const SAVE: &str = "pg_catalog.set_config('advisory.lock_timeout',pg_catalog.current_setting('lock_timeout'),true)";
+const SAVE: &str = ",pg_catalog.set_config('advisory.lock_timeout',pg_catalog.current_setting('lock_timeout'),true)";
 const RESTORE: &str = ",pg_catalog.set_config('lock_timeout',pg_catalog.current_setting('advisory.lock_timeout'),true)";
 
 impl Timeout {
     pub(super) fn of(wait: Wait) -> Self {
-        match wait {
-            Wait::Server | Wait::No => Self::default(),
-            Wait::For(limit) => Self {
-                left: left(limit),
-                ..Self::set(limit)
-            },
-            // Zero switches it off.
-            Wait::Forever => Self::set(Duration::ZERO),
-        }
-    }
-
-    fn set(limit: Duration) -> Self {
-        let milliseconds = milliseconds(limit);
-        let set = format!("{SAVE},pg_catalog.set_config('lock_timeout','{milliseconds}',true),");
+        let Some(limit) = setting(wait) else {
+            return Self::default();
+        };
+        let left = match limit {
+            Duration::ZERO => "'0'".to_owned(),
+            limit => left(limit),
+        };
         Self {
-            set,
-            left: String::new(),
+            save: SAVE,
+            set: Some(format!("pg_catalog.set_config('lock_timeout',{left},true)")),
             restore: RESTORE,
         }
     }
 }
 
+/// What `lock_timeout` is to be, if not what it is. Zero switches it off.
+fn setting(wait: Wait) -> Option<Duration> {
+    match wait {
+        Wait::Server | Wait::No => None,
+        Wait::For(limit) => Some(limit),
+        Wait::Forever => Some(Duration::ZERO),
+    }
+}
+
 fn left(limit: Duration) -> String {
     format!(
-        "pg_catalog.set_config('lock_timeout',GREATEST(1,{} OPERATOR(pg_catalog.-) \
+        "GREATEST(1,{} OPERATOR(pg_catalog.-) \
          (1000 OPERATOR(pg_catalog.*) pg_catalog.date_part('epoch',pg_catalog.clock_timestamp() \
-         OPERATOR(pg_catalog.-) pg_catalog.statement_timestamp()))::pg_catalog.int4)::pg_catalog.text,true),",
+         OPERATOR(pg_catalog.-) pg_catalog.statement_timestamp()))::pg_catalog.int4)::pg_catalog.text",
         milliseconds(limit)
     )
 }
