@@ -2,7 +2,9 @@
 
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgPool, Postgres};
-use sqlx::{AssertSqlSafe, Executor as _, PgTransaction, Row as _, SqlSafeStr as _, Transaction};
+use sqlx::{
+    AssertSqlSafe, Executor as _, PgTransaction, Row as _, SqlSafeStr as _, Transaction, raw_sql,
+};
 
 use crate::abandon::{CloseOnDrop, close};
 use crate::fitness::Fitness;
@@ -11,7 +13,7 @@ use crate::pool::connection;
 use crate::sql::{message, state};
 use crate::transaction::OwnTransaction;
 use crate::wait::{Deadline, Wait};
-use crate::{AdvisoryLock, Error, Isolation, xact};
+use crate::{AdvisoryLock, Error, Isolation};
 
 /// Opens a transaction that holds the lock; `None` if it was not to be had in time.
 pub(crate) async fn open(
@@ -98,8 +100,11 @@ async fn try_open(
     let begun = begin_with(conn, message::begin(lock, fitness.platform())).await;
     let begun = begun.map_err(|error| fitness.failure(error, lock))?;
     let mut transaction = OwnTransaction::new(begun);
-    let acquired = xact::try_all_or_none(lock, transaction.get()).await?;
-    Ok(Some(transaction.into_inner()).filter(|_| acquired))
+    let asked = raw_sql(AssertSqlSafe(message::try_in_own(lock)));
+    let row = transaction.get().fetch_one(asked).await;
+    let row = row.map_err(|error| state::failure(error, lock))?;
+    let acquired: bool = row.try_get(0)?;
+    Ok(acquired.then(|| transaction.into_inner()))
 }
 
 /// Sends a message that opens a transaction by way of a session lock, and hands the transaction to sqlx.
@@ -128,7 +133,7 @@ async fn ask(
     mut conn: PoolConnection<Postgres>,
     message: String,
 ) -> (PoolConnection<Postgres>, Result<bool, sqlx::Error>) {
-    let rows = conn.fetch_all(sqlx::raw_sql(AssertSqlSafe(message))).await;
+    let rows = conn.fetch_all(raw_sql(AssertSqlSafe(message))).await;
     let answer = rows.and_then(|rows| rows.last().ok_or(sqlx::Error::RowNotFound)?.try_get(0));
     (conn, answer)
 }

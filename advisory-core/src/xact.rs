@@ -177,10 +177,7 @@ pub(crate) async fn try_lock(lock: &AdvisoryLock, conn: &mut PgConnection) -> Re
 }
 
 /// As [`try_lock`], and if the answer is no, nothing is held.
-pub(crate) async fn try_all_or_none(
-    lock: &AdvisoryLock,
-    conn: &mut PgConnection,
-) -> Result<bool, Error> {
+async fn try_all_or_none(lock: &AdvisoryLock, conn: &mut PgConnection) -> Result<bool, Error> {
     match lock.keys() {
         [] | [_] => try_lock(lock, conn).await,
         _ => ask(lock, conn, message::try_lock_all_or_none(lock)).await,

@@ -151,7 +151,7 @@ async fn a_server_whose_functions_lock_nothing_is_found_out() {
 async fn a_server_without_the_functions_is_no_postgresql() {
     let database = Database::new().await;
     let mut conn = database.connection().await;
-    conn.execute("ALTER FUNCTION pg_catalog.pg_is_in_recovery() RENAME TO not_here")
+    conn.execute("ALTER FUNCTION pg_catalog.pg_advisory_xact_lock(bigint) RENAME TO not_here")
         .await
         .unwrap();
     let pool = database.pool(1).await;
@@ -160,7 +160,7 @@ async fn a_server_without_the_functions_is_no_postgresql() {
         panic!("{error:?}")
     };
     assert!(
-        what.contains("pg_is_in_recovery") && what.contains("PostgreSQL 14"),
+        what.contains("pg_advisory_xact_lock") && what.contains("PostgreSQL 14"),
         "{what}"
     );
     database.assert_nothing_leaked(&pool).await;

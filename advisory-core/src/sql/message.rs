@@ -67,24 +67,14 @@ pub(crate) fn circumstances(row: &PgRow) -> Result<(&str, String), sqlx::Error> 
 /// On a primary; no row elsewhere.
 pub(super) const ON_PRIMARY: &str = " WHERE NOT pg_catalog.pg_is_in_recovery()";
 
-/// Whatever a session was in, it is idle after this.
+/// What a message begins with that is to find its session idle, and on a primary.
 ///
 /// A session of a pool can be inside a transaction: somebody has given up a `begin` of sqlx's half-way, and the pool has handed the
 /// connection on. What was abandoned would be committed with ours. `BEGIN` joins it, with a warning, or opens one; `ROLLBACK`
-/// ends either.
-macro_rules! afresh {
-    () => {
-        "BEGIN;ROLLBACK"
-    };
-}
+/// ends either. A standby grants locks, to its own sessions alone, and refuses a transaction that may write.
+pub(super) const AFRESH: &str = "BEGIN READ WRITE;ROLLBACK";
 
-/// What a message begins with that is to find its session idle.
-pub(super) const AFRESH: &str = afresh!();
-
-/// The same, on a primary.
-pub(super) const PRELUDE: &str = concat!(afresh!(), ";SELECT ", refuse_standby!());
-
-/// What opens a transaction: its session is idle, and notices when its client is gone.
+/// What opens a transaction: its session is idle, on a primary, and notices when its client is gone.
 ///
 /// At `READ COMMITTED`, if it was asked for, whatever the server's default, each statement sees what was committed before it, the
 /// wait included.
@@ -95,10 +85,10 @@ fn opening(lock: &AdvisoryLock, platform: Platform) -> String {
         _ => "",
     };
     let notice = platform.notice_closed_client();
-    format!(concat!(afresh!(), "{};{}"), level, notice)
+    format!("{AFRESH}{level};{notice}")
 }
 
-/// Opens a transaction that notices when its client is gone. Whether it is on a primary shows when it asks for the lock.
+/// Opens a transaction that notices when its client is gone.
 pub(crate) fn begin(lock: &AdvisoryLock, platform: Platform) -> String {
     format!("{};BEGIN", opening(lock, platform))
 }
@@ -108,7 +98,7 @@ pub(crate) fn begin(lock: &AdvisoryLock, platform: Platform) -> String {
 /// `BEGIN` comes last: until then the message is one implicit transaction, which the server itself rolls back if the lock is
 /// not to be had, and which `BEGIN` makes explicit if it is. So the session is either in a transaction with the lock, or idle.
 pub(crate) fn begin_and_lock(lock: &AdvisoryLock, wait: Wait, platform: Platform) -> String {
-    let (opening, wait) = (opening(lock, platform), wait_on_primary(lock, wait));
+    let (opening, wait) = (opening(lock, platform), waiting(lock, wait, ""));
     format!("{opening};{wait};BEGIN")
 }
 
@@ -119,19 +109,12 @@ pub(crate) fn begin_and_lock(lock: &AdvisoryLock, wait: Wait, platform: Platform
 /// wait. So an implicit transaction waits, hands the lock to the session, and ends; the transaction proper begins with the lock
 /// at hand, and takes it from the session.
 pub(crate) fn begin_isolated(lock: &AdvisoryLock, wait: Wait, isolation: Isolation) -> String {
-    let (mut message, tried) = match wait {
-        Wait::No => (
-            format!("{PRELUDE};{NOTICE_CLOSED_CLIENT}"),
-            Function::TryXactLock.all(lock),
-        ),
-        _ => (
-            format!(
-                concat!(afresh!(), ";{};{}"),
-                NOTICE_CLOSED_CLIENT,
-                wait_on_primary(lock, wait)
-            ),
-            "true".to_owned(),
-        ),
+    let mut message = format!("{AFRESH};{NOTICE_CLOSED_CLIENT}");
+    let tried = if wait == Wait::No {
+        Function::TryXactLock.all(lock)
+    } else {
+        let _ = write!(message, ";{}", waiting(lock, wait, ""));
+        "true".to_owned()
     };
     let _ = write!(
         message,
@@ -180,8 +163,9 @@ macro_rules! savepoint {
 
 /// Waits for the lock inside a transaction, and leaves the way back open: see [`BACK_TO_SAVEPOINT`].
 pub(crate) fn lock_after_savepoint(lock: &AdvisoryLock, wait: Wait) -> String {
-    let wait = wait_with(lock, wait, &format!(",{CIRCUMSTANCES}"));
-    after_savepoint(&format!("{NOTICE_CLOSED_CLIENT};{wait}"))
+    let wait = waiting(lock, wait, &format!(",{CIRCUMSTANCES}"));
+    let standby = refuse_standby!();
+    after_savepoint(&format!("{NOTICE_CLOSED_CLIENT},{standby};{wait}"))
 }
 
 /// Runs statements that may fail inside a transaction, and leaves the way back open.
@@ -218,6 +202,14 @@ pub(crate) fn back_to_savepoint_and(statements: &str) -> String {
     )
 }
 
+/// Asks for the lock without waiting, in a transaction of [`begin`]: all keys, or none. One row: granted or not.
+pub(crate) fn try_in_own(lock: &AdvisoryLock) -> String {
+    match lock.keys() {
+        [] | [_] => format!("SELECT {}", Function::TryXactLock.all(lock)),
+        _ => format!("{};SELECT {ACQUIRED}", try_all_or_none(lock)),
+    }
+}
+
 /// Asks for the lock without waiting. One row: granted or not, and the circumstances; none on a standby. If it was not granted, some
 /// of several keys may be held.
 pub(crate) fn try_lock(lock: &AdvisoryLock) -> String {
@@ -226,9 +218,15 @@ pub(crate) fn try_lock(lock: &AdvisoryLock) -> String {
 }
 
 /// Asks for several keys without waiting: all, or none. One row: granted or not, and the circumstances; none on a standby.
+pub(crate) fn try_lock_all_or_none(lock: &AdvisoryLock) -> String {
+    let tried = try_all_or_none(lock);
+    format!("{tried};SELECT {ACQUIRED},{CIRCUMSTANCES}{ON_PRIMARY}")
+}
+
+/// Takes all keys of a lock, or none; the answer is in [`ACQUIRED`].
 ///
 /// The block's exception handler is a savepoint that costs no round trip and leaves no error in the server's log.
-pub(crate) fn try_lock_all_or_none(lock: &AdvisoryLock) -> String {
+fn try_all_or_none(lock: &AdvisoryLock) -> String {
     let acquired = Function::TryXactLock.all(lock);
     format!(
         "DO LANGUAGE plpgsql $advisory$BEGIN \
@@ -236,35 +234,25 @@ pub(crate) fn try_lock_all_or_none(lock: &AdvisoryLock) -> String {
          PERFORM pg_catalog.set_config('advisory.acquired','true',true);\
          EXCEPTION WHEN SQLSTATE 'AL000' THEN \
          PERFORM pg_catalog.set_config('advisory.acquired','false',true);\
-         END$advisory$;\
-         SELECT {ACQUIRED},{CIRCUMSTANCES}{ON_PRIMARY}"
+         END$advisory$"
     )
 }
 
-/// The wait, which fails on a standby before it begins.
-pub(super) fn wait_on_primary(lock: &AdvisoryLock, wait: Wait) -> String {
-    wait_with(lock, wait, "")
-}
-
-/// The wait. Its last row ends with what is `told` of it, which begins with a comma.
-fn wait_with(lock: &AdvisoryLock, wait: Wait, told: &str) -> String {
-    let standby = refuse_standby!();
+/// The wait, inside a transaction. Its last row ends with what is `told` of it, which begins with a comma.
+pub(super) fn waiting(lock: &AdvisoryLock, wait: Wait, told: &str) -> String {
     if let Some(call) = Function::XactLock.call(lock) {
-        let wait = limited(&call, wait);
-        return format!("SELECT {standby},{wait}{told}");
+        return format!("SELECT {}{told}", limited(&call, wait));
     }
     let Timeout { save, set, restore } = Timeout::of(wait);
-    let mut message = format!("SELECT {standby}{save}");
+    let mut message = String::from(save);
     for Calls { call, rows } in Function::XactLock.calls(lock) {
         // No row of many comes back: all of them are granted, or there is an error.
         let wait = match &set {
             Some(set) => format!("CASE WHEN {set} IS NOT NULL THEN {call} IS NULL END"),
             None => format!("{call} IS NULL"),
         };
-        let _ = write!(message, ";SELECT FROM {rows} WHERE {wait}");
+        let _ = write!(message, "SELECT FROM {rows} WHERE {wait};");
     }
-    if !(told.is_empty() && restore.is_empty()) {
-        let _ = write!(message, ";SELECT true{restore}{told}");
-    }
+    let _ = write!(message, "SELECT true{restore}{told}");
     message
 }

@@ -6,7 +6,7 @@ use sqlx::Row as _;
 use sqlx::postgres::PgRow;
 
 use super::literal::{Calls, Function, text};
-use super::message::{ACQUIRED, AFRESH, PRELUDE, Platform, if_acquired, wait_on_primary};
+use super::message::{ACQUIRED, AFRESH, Platform, if_acquired, waiting};
 use crate::wait::Wait;
 use crate::{AdvisoryLock, label};
 
@@ -76,7 +76,7 @@ pub(crate) fn lock(lock: &AdvisoryLock, wait: Wait, platform: Platform) -> Strin
         "{AFRESH};SELECT {},{};{}",
         kept(lock),
         settings(lock, platform),
-        wait_on_primary(lock, wait)
+        waiting(lock, wait, "")
     );
     // A statement of its own: between two the server looks whether the timeout has fired after all. Within one it would look too late.
     if let Some(call) = Function::Lock.call(lock) {
@@ -93,11 +93,7 @@ pub(crate) fn lock(lock: &AdvisoryLock, wait: Wait, platform: Platform) -> Strin
 /// Asks for the lock without waiting: all keys, or none. The first row is what to [keep](Kept::read); the last column of the last
 /// one is the answer.
 pub(crate) fn try_lock(lock: &AdvisoryLock, platform: Platform) -> String {
-    let mut message = format!(
-        concat!("{};SELECT {},", refuse_standby!(), ","),
-        AFRESH,
-        kept(lock)
-    );
+    let mut message = format!("{AFRESH};SELECT {},", kept(lock));
     let settings = settings(lock, platform);
     if let Some(call) = Function::TryLock.call(lock) {
         let _ = write!(
@@ -125,7 +121,7 @@ pub(crate) fn leave(mark: &AdvisoryLock) -> String {
     let call = Function::TryLock.all(mark);
     format!(
         concat!("{};SELECT ", server_for_all!(), ",{}"),
-        PRELUDE, call
+        AFRESH, call
     )
 }
 
