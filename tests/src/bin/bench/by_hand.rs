@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sqlx::postgres::{PgPool, PgTransaction};
-use sqlx::{AssertSqlSafe, Connection as _, Error, Executor as _, PgConnection};
+use sqlx::{AssertSqlSafe, Connection as _, Error, Executor as _, PgConnection, raw_sql};
 
 const XACT_LOCK: &str = "SELECT pg_advisory_xact_lock($1)";
 
@@ -17,6 +17,21 @@ pub(crate) async fn begin(pool: &PgPool, key: i64) -> Result<PgTransaction<'stat
 /// Begin, lock, commit.
 pub(crate) async fn transaction(pool: &PgPool, key: i64) -> Result<(), Error> {
     begin(pool, key).await?.commit().await
+}
+
+/// The same, with the key in the text: behind a pooler that lends sessions out, a prepared statement may be another one's.
+pub(crate) async fn transaction_as_text(pool: &PgPool, key: i64) -> Result<(), Error> {
+    let mut tx = pool.begin().await?;
+    let lock = format!("SELECT pg_advisory_xact_lock('{key}')");
+    tx.execute(raw_sql(AssertSqlSafe(lock))).await?;
+    tx.commit().await
+}
+
+/// The same, in as few round trips and words as sqlx can.
+pub(crate) async fn transaction_in_one_message(pool: &PgPool, key: i64) -> Result<(), Error> {
+    let begin = format!("BEGIN;SELECT pg_advisory_xact_lock('{key}')");
+    let tx = pool.begin_with(AssertSqlSafe(begin)).await?;
+    tx.commit().await
 }
 
 /// With a timeout, as the careful do it: a savepoint, so that the transaction survives the timeout, and the setting as it was

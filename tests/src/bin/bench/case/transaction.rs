@@ -24,21 +24,23 @@ pub(crate) const TRANSACTION: usize = 0;
 pub(crate) const ATTRIBUTE: usize = 1;
 pub(crate) const JOINED: usize = 3;
 pub(crate) const BY_HAND: usize = 4;
-pub(crate) const PIPELINED: usize = 5;
-pub(crate) const TRANSACTION_TIMEOUT: usize = 6;
-pub(crate) const ATTRIBUTE_TIMEOUT: usize = 7;
-pub(crate) const BY_HAND_TIMEOUT: usize = 9;
+pub(crate) const PIPELINED: usize = 7;
+pub(crate) const TRANSACTION_TIMEOUT: usize = 8;
+pub(crate) const ATTRIBUTE_TIMEOUT: usize = 9;
+pub(crate) const BY_HAND_TIMEOUT: usize = 11;
 
 /// Those of ours.
-const OURS: [usize; 7] = [0, 1, 2, JOINED, TRANSACTION_TIMEOUT, ATTRIBUTE_TIMEOUT, 8];
+const OURS: [usize; 7] = [0, 1, 2, JOINED, TRANSACTION_TIMEOUT, ATTRIBUTE_TIMEOUT, 10];
 
 /// Against whom each is held.
-pub(crate) const AGAINST: [Option<usize>; 10] = [
+pub(crate) const AGAINST: [Option<usize>; 12] = [
     Some(BY_HAND),
     Some(BY_HAND),
     Some(BY_HAND),
     Some(BY_HAND),
     None,
+    Some(BY_HAND),
+    Some(BY_HAND),
     Some(BY_HAND),
     Some(BY_HAND_TIMEOUT),
     Some(BY_HAND_TIMEOUT),
@@ -143,6 +145,8 @@ pub(crate) async fn lanes(place: &Place, pool: PgPool) -> Vec<Lane> {
         beginning("`begin`, commit", &pool, &lock),
         joining("begin, `acquire_xact`, commit", &pool, &lock),
         by_hand_on("by hand", &pool),
+        by_hand_as_text("by hand, as text", &pool),
+        bare("one bare message, commit", &pool),
         pipelined("pipelining driver, without a pool", place).await,
         whole("`transaction`, timeout", &pool, &patient),
         attribute_with_timeout("`#[advisory]`, timeout", &pool),
@@ -213,6 +217,30 @@ fn by_hand_on(name: &str, pool: &PgPool) -> Lane {
         let pool = pool.clone();
         async move {
             let done = by_hand::transaction(&pool, KEY);
+            done.await.expect("the lock is free");
+        }
+    })
+}
+
+/// What no pooler can tear apart.
+fn by_hand_as_text(name: &str, pool: &PgPool) -> Lane {
+    let pool = pool.clone();
+    Lane::new(name, move || {
+        let pool = pool.clone();
+        async move {
+            let done = by_hand::transaction_as_text(&pool, KEY);
+            done.await.expect("the lock is free");
+        }
+    })
+}
+
+/// The least that a message can say that opens a transaction and locks: no more than this can be gained.
+fn bare(name: &str, pool: &PgPool) -> Lane {
+    let pool = pool.clone();
+    Lane::new(name, move || {
+        let pool = pool.clone();
+        async move {
+            let done = by_hand::transaction_in_one_message(&pool, KEY);
             done.await.expect("the lock is free");
         }
     })
