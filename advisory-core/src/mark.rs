@@ -14,7 +14,7 @@ use sqlx::{
 use tokio::time::{sleep, timeout};
 
 use crate::patience::patience;
-use crate::sql::{session, state};
+use crate::sql::{message, session, state};
 use crate::tag::unique;
 use crate::wait::{Deadline, Wait};
 use crate::{AdvisoryLock, Error};
@@ -117,7 +117,7 @@ async fn look_elsewhere(
     mark: &AdvisoryLock,
     server: &str,
 ) -> Result<Sight, sqlx::Error> {
-    conn.execute(sqlx::raw_sql(session::BEGIN)).await?;
+    conn.execute(sqlx::raw_sql(message::BEGIN)).await?;
     let elsewhere = async {
         let mut other = options.connect().await?;
         let sight = look(&mut other, mark, server).await?;
@@ -125,7 +125,7 @@ async fn look_elsewhere(
         Ok::<_, sqlx::Error>(sight)
     };
     let sight = timeout(LEAST_PATIENCE, elsewhere).await;
-    conn.execute(sqlx::raw_sql(session::ROLLBACK)).await?;
+    conn.execute(sqlx::raw_sql(message::ROLLBACK)).await?;
     // Where no other connection is to be had, there is nothing to be seen.
     Ok(sight.unwrap_or(Ok(Sight::Left)).unwrap_or(Sight::Left))
 }

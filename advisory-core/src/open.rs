@@ -6,7 +6,7 @@ use sqlx::{
     AssertSqlSafe, Executor as _, PgTransaction, Row as _, SqlSafeStr as _, Transaction, raw_sql,
 };
 
-use crate::abandon::{CloseOnDrop, close};
+use crate::abandon::{CloseOnDrop, close, settle};
 use crate::fitness::Fitness;
 use crate::patience::answer;
 use crate::pool::connection;
@@ -78,10 +78,12 @@ async fn open_on(
     if let Some(level @ (Isolation::RepeatableRead | Isolation::Serializable)) =
         lock.isolation_level()
     {
-        return open_isolated(lock, conn, message::begin_isolated(lock, wait, level)).await;
+        let message = message::begin_isolated(lock, wait, level);
+        return open_and_ask(lock, fitness, conn, message).await;
     }
     if wait == Wait::No {
-        return try_open(lock, fitness, conn).await;
+        let message = message::begin_and_try(lock, fitness.platform());
+        return open_and_ask(lock, fitness, conn, message).await;
     }
     let message = message::begin_and_lock(lock, wait, fitness.platform());
     match begin_with(conn, message).await {
@@ -91,40 +93,28 @@ async fn open_on(
     }
 }
 
-/// Asks for the lock in a transaction that was opened before.
-async fn try_open(
+/// Sends a message that opens a transaction and says whether it has the lock, and hands the transaction to sqlx, or ends it.
+async fn open_and_ask(
     lock: &AdvisoryLock,
     fitness: &Fitness,
-    conn: PoolConnection<Postgres>,
-) -> Result<Option<PgTransaction<'static>>, Error> {
-    let begun = begin_with(conn, message::begin(lock, fitness.platform())).await;
-    let begun = begun.map_err(|error| fitness.failure(error, lock))?;
-    let mut transaction = OwnTransaction::new(begun);
-    let asked = raw_sql(AssertSqlSafe(message::try_in_own(lock)));
-    let row = transaction.get().fetch_one(asked).await;
-    let row = row.map_err(|error| state::failure(error, lock))?;
-    let acquired: bool = row.try_get(0)?;
-    Ok(acquired.then(|| transaction.into_inner()))
-}
-
-/// Sends a message that opens a transaction by way of a session lock, and hands the transaction to sqlx.
-async fn open_isolated(
-    lock: &AdvisoryLock,
     conn: PoolConnection<Postgres>,
     message: String,
 ) -> Result<Option<PgTransaction<'static>>, Error> {
     let (conn, answer) = CloseOnDrop::new(Box::pin(ask(conn, message))).await;
     match answer {
-        Ok(acquired) => {
+        Ok(true) => {
             let adopted = begin_with(conn, message::ADOPT.to_owned()).await;
-            let transaction = adopted.map_err(|error| state::failure(error, lock))?;
-            Ok(Some(transaction).filter(|_| acquired))
+            Ok(Some(adopted.map_err(|error| state::failure(error, lock))?))
+        }
+        Ok(false) => {
+            settle(Box::pin(roll_back(conn)));
+            Ok(None)
         }
         Err(error) if state::is_lock_timeout(&error) => Ok(None),
         // The session may hold the lock now.
         Err(error) => {
             close(conn);
-            Err(state::failure(error, lock))
+            Err(fitness.failure(error, lock))
         }
     }
 }
@@ -136,6 +126,13 @@ async fn ask(
     let rows = conn.fetch_all(raw_sql(AssertSqlSafe(message))).await;
     let answer = rows.and_then(|rows| rows.last().ok_or(sqlx::Error::RowNotFound)?.try_get(0));
     (conn, answer)
+}
+
+/// Ends a transaction that sqlx does not know of.
+async fn roll_back(mut conn: PoolConnection<Postgres>) {
+    if conn.execute(message::ROLLBACK).await.is_err() {
+        close(conn);
+    }
 }
 
 async fn begin_with(

@@ -8,7 +8,7 @@ use crate::abandon::{GRACE, close};
 use crate::executor::ready;
 use crate::patience::patience;
 use crate::sql::session::{self, Kept};
-use crate::sql::state;
+use crate::sql::{message, state};
 use crate::vigil::Vigil;
 use crate::{AdvisoryLock, Error};
 
@@ -66,7 +66,7 @@ async fn unlock(
     let conn = session.acquire().await?;
     let released = match ask(lock, kept, conn).await {
         Err(error) if state::is_aborted_before(&error) => {
-            conn.execute(session::ROLLBACK).await?;
+            conn.execute(message::ROLLBACK).await?;
             Released {
                 in_transaction: true,
                 ..ask(lock, kept, conn).await?

@@ -52,7 +52,8 @@ impl AdvisoryLock {
 
     /// Opens a transaction that holds the lock if it is to be had; `None` if not.
     ///
-    /// If no wait is set, it does not wait; two round trips then. Otherwise as [`begin`](Self::begin).
+    /// If no wait is set, it does not wait: two round trips if the lock is to be had, one if not. Otherwise as
+    /// [`begin`](Self::begin).
     ///
     /// ```no_run
     /// use advisory_core::{AdvisoryLock, Error};
@@ -119,7 +120,8 @@ impl AdvisoryLock {
 
     /// Runs a closure in a transaction that holds the lock, or skips it: `None` if the lock is not to be had.
     ///
-    /// If no wait is set, it does not wait; three round trips then. Otherwise as [`transaction`](Self::transaction).
+    /// If no wait is set, it does not wait: three round trips if the lock is to be had, one if not. Otherwise as
+    /// [`transaction`](Self::transaction).
     ///
     /// ```no_run
     /// use advisory_core::{AdvisoryLock, Error};

@@ -108,7 +108,7 @@ async fn every_row_of_the_table_is_met() {
     joining(&mut table, &pool).await;
     contended(&mut table, &pool, &database).await;
     opening(&mut table, &pool).await;
-    trying(&mut table, &pool).await;
+    trying(&mut table, &pool, &database).await;
     session(&mut table, &pool).await;
     table.print();
 }
@@ -248,8 +248,20 @@ async fn annotated(pool: &PgPool) -> Result<(), Error> {
     Ok(())
 }
 
-async fn trying(table: &mut Table<'_>, pool: &PgPool) {
+async fn trying(table: &mut Table<'_>, pool: &PgPool, database: &Database) {
     let lock = AdvisoryLock::new("try");
+    let held = lock.begin(&database.pool(1).await).await.unwrap();
+    for (keys, lock) in [
+        ("1 key", lock.clone()),
+        ("2 keys", AdvisoryLock::all(["try", "z"])),
+    ] {
+        // Its rollback is sent in the background.
+        let work = format!("try_begin, {keys}, refused, and its rollback");
+        let refused = table.row(work, 2, lock.try_begin(pool)).await.unwrap();
+        assert!(refused.is_none());
+        drop(pool.acquire().await.unwrap());
+    }
+    held.rollback().await.unwrap();
     let tx = table
         .row("try_begin", 2, lock.try_begin(pool))
         .await

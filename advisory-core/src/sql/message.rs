@@ -102,6 +102,22 @@ pub(crate) fn begin_and_lock(lock: &AdvisoryLock, wait: Wait, platform: Platform
     format!("{opening};{wait};BEGIN")
 }
 
+/// Opens a transaction, and asks for the lock in it without waiting: all keys, or none. The last row is the answer; the transaction is
+/// open whatever it says.
+pub(crate) fn begin_and_try(lock: &AdvisoryLock, platform: Platform) -> String {
+    let opening = opening(lock, platform);
+    match lock.keys() {
+        [] | [_] => {
+            let tried = Function::TryXactLock.all(lock);
+            format!("{opening};SELECT {tried};BEGIN")
+        }
+        _ => {
+            let tried = try_all_or_none(lock);
+            format!("{opening};{tried};SELECT {ACQUIRED};BEGIN")
+        }
+    }
+}
+
 /// Opens a transaction that holds the lock and whose snapshot is younger than the grant. One row with one boolean is the
 /// answer; the transaction is open whatever it says.
 ///
@@ -150,6 +166,12 @@ fn level(isolation: Isolation) -> &'static str {
         Isolation::Serializable => "SERIALIZABLE",
     }
 }
+
+/// Opens a transaction.
+pub(crate) const BEGIN: &str = "BEGIN";
+
+/// Ends a transaction, also one that was aborted, in which nothing else is answered.
+pub(crate) const ROLLBACK: &str = "ROLLBACK";
 
 /// Nothing: it is answered with the state of the session, which is all that is wanted.
 pub(crate) const ADOPT: &str = "";
@@ -200,14 +222,6 @@ pub(crate) fn back_to_savepoint_and(statements: &str) -> String {
         ),
         statements
     )
-}
-
-/// Asks for the lock without waiting, in a transaction of [`begin`]: all keys, or none. One row: granted or not.
-pub(crate) fn try_in_own(lock: &AdvisoryLock) -> String {
-    match lock.keys() {
-        [] | [_] => format!("SELECT {}", Function::TryXactLock.all(lock)),
-        _ => format!("{};SELECT {ACQUIRED}", try_all_or_none(lock)),
-    }
 }
 
 /// Asks for the lock without waiting. One row: granted or not, and the circumstances; none on a standby. If it was not granted, some

@@ -144,12 +144,6 @@ pub(crate) fn take_back(mark: &AdvisoryLock) -> String {
     )
 }
 
-/// Opens a transaction.
-pub(crate) const BEGIN: &str = "BEGIN";
-
-/// Ends a transaction, also one that was aborted, in which nothing else is answered.
-pub(crate) const ROLLBACK: &str = "ROLLBACK";
-
 /// Releases the lock, and puts the settings back. One row: whether every key was held, and whether a transaction is open.
 pub(crate) fn unlock(lock: &AdvisoryLock, kept: &Kept) -> String {
     let released = Function::Unlock.all(lock);
