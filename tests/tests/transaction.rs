@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use advisory_core::{AdvisoryLock, Error};
+use advisory_core::{AdvisoryLock, Error, Isolation};
 use advisory_tests::Database;
 use sqlx::{Executor as _, PgPool, Row as _};
 
@@ -81,6 +81,37 @@ async fn the_settings_of_the_session_are_those_of_the_user() {
                 .get(0);
             assert_eq!([inside, after, interval], ["90s", "90s", "0"]);
         }
+    }
+}
+
+/// A standby is told from a primary by a transaction that may write; nobody else sees that one.
+#[tokio::test]
+async fn a_session_that_only_reads_by_default_takes_locks_and_only_reads() {
+    let database = Database::new().await;
+    let pool = database.pool(1).await;
+    pool.execute("SET default_transaction_read_only = on")
+        .await
+        .unwrap();
+    let isolated = AdvisoryLock::new("one").isolation(Isolation::Serializable);
+    for lock in locks().into_iter().chain([isolated]) {
+        for tries in [false, true] {
+            let mut tx = if tries {
+                lock.try_begin(&pool).await.unwrap().unwrap()
+            } else {
+                lock.begin(&pool).await.unwrap()
+            };
+            let row = tx.fetch_one("SHOW transaction_read_only").await.unwrap();
+            assert_eq!(row.get::<&str, _>(0), "on");
+            tx.rollback().await.unwrap();
+        }
+        let mut guard = lock.acquire(&pool).await.unwrap();
+        let session = guard.connection().await.unwrap();
+        let row = session
+            .fetch_one("SHOW default_transaction_read_only")
+            .await
+            .unwrap();
+        assert_eq!(row.get::<&str, _>(0), "on");
+        guard.release().await.unwrap();
     }
 }
 
