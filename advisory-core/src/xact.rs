@@ -11,7 +11,7 @@ use crate::executor::ready;
 use crate::fitness::check_lock_on;
 use crate::observe::{observe, warn_of_old_snapshot};
 use crate::patience::answer;
-use crate::sql::{holder, message, state};
+use crate::sql::{holder, state, xact};
 use crate::wait::{Deadline, Wait};
 use crate::{AdvisoryLock, Error, LockExecutor};
 
@@ -173,14 +173,14 @@ async fn poll(
 
 /// Asks without waiting, in a transaction that is rolled back if the answer is no.
 pub(crate) async fn try_lock(lock: &AdvisoryLock, conn: &mut PgConnection) -> Result<bool, Error> {
-    ask(lock, conn, message::try_lock(lock)).await
+    ask(lock, conn, xact::try_lock(lock)).await
 }
 
 /// As [`try_lock`], and if the answer is no, nothing is held.
 async fn try_all_or_none(lock: &AdvisoryLock, conn: &mut PgConnection) -> Result<bool, Error> {
     match lock.keys() {
         [] | [_] => try_lock(lock, conn).await,
-        _ => ask(lock, conn, message::try_lock_all_or_none(lock)).await,
+        _ => ask(lock, conn, xact::try_lock_all_or_none(lock)).await,
     }
 }
 
@@ -204,7 +204,7 @@ async fn wait(
 ) -> Result<PgRow, sqlx::Error> {
     let cancel = CancelOnDrop::new(lock.canceller());
     let left = deadline.left();
-    let message = cancel.tagged(message::lock_after_savepoint(lock, left));
+    let message = cancel.tagged(xact::lock_after_savepoint(lock, left));
     let rows = async {
         let rows = conn.fetch_all(sqlx::raw_sql(AssertSqlSafe(message))).await;
         cancel.answered();
@@ -216,7 +216,7 @@ async fn wait(
 
 /// Has a look at a grant, whose row ends with its circumstances.
 async fn witness(lock: &AdvisoryLock, conn: &mut PgConnection, row: &PgRow) -> Result<(), Error> {
-    let (isolation, server) = message::circumstances(row)?;
+    let (isolation, server) = xact::circumstances(row)?;
     warn_of_old_snapshot(lock, isolation);
     check_lock_on(&server, lock, conn).await
 }
@@ -225,7 +225,7 @@ async fn go_back_to_savepoint(
     lock: &AdvisoryLock,
     conn: &mut PgConnection,
 ) -> Result<(), sqlx::Error> {
-    let sent = conn.execute(sqlx::raw_sql(message::BACK_TO_SAVEPOINT));
+    let sent = conn.execute(sqlx::raw_sql(xact::BACK_TO_SAVEPOINT));
     answer(lock, Wait::No, sent).await.map(drop)
 }
 
@@ -241,7 +241,7 @@ async fn go_back(
         return Err(Error::Database(error));
     }
     if state::is_lock_timeout(&error) && refusal == Refusal::Explained {
-        let message = message::back_to_savepoint_and(&holder::message(lock));
+        let message = xact::back_to_savepoint_and(&holder::message(lock));
         return Ok(Answer::Refused(holders(lock, conn, message).await?));
     }
     go_back_to_savepoint(lock, conn).await?;
@@ -259,7 +259,7 @@ async fn explain(
     match refusal {
         Refusal::Reported => Ok(Vec::new()),
         Refusal::Explained => {
-            let message = message::after_savepoint(&holder::message(lock));
+            let message = xact::after_savepoint(&holder::message(lock));
             holders(lock, conn, message).await
         }
     }

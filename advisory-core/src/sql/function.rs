@@ -7,8 +7,8 @@
 use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{AssertSqlSafe, Execute as _, Executor as _, Row as _, SqlStr};
 
-use super::message::ON_PRIMARY;
 use super::server;
+use super::xact::ON_PRIMARY;
 use crate::Key;
 
 type Result<T> = std::result::Result<T, sqlx::Error>;

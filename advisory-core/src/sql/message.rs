@@ -1,4 +1,4 @@
-//! The messages of the transaction verbs: simple-protocol text with literals of our own making.
+//! The messages of the verbs that open a transaction: simple-protocol text with literals of our own making.
 //!
 //! One such message reaches one backend whole, also through a transaction-mode pooler, where the statements of the extended
 //! protocol can be torn apart; and its statements cost one round trip together. Every name is qualified, operators included,
@@ -6,11 +6,7 @@
 
 use std::fmt::Write as _;
 
-use sqlx::Row as _;
-use sqlx::postgres::PgRow;
-
 use super::literal::{Calls, Function};
-use super::server;
 use super::timeout::{Timeout, limited};
 use crate::wait::Wait;
 use crate::{AdvisoryLock, Isolation};
@@ -18,7 +14,7 @@ use crate::{AdvisoryLock, Isolation};
 /// Makes a backend look, while it waits, whether its client is still there: without it, a waiter outlives its client until the
 /// lock is granted. Counts from the next statement on, until the transaction ends. The setting exists everywhere from
 /// PostgreSQL 14 on, but is refused where the platform cannot tell: there it stays off.
-const NOTICE_CLOSED_CLIENT: &str = concat!(
+pub(super) const NOTICE_CLOSED_CLIENT: &str = concat!(
     "SELECT pg_catalog.set_config('client_connection_check_interval',",
     check_interval!(),
     ",true)"
@@ -51,21 +47,6 @@ impl Platform {
         }
     }
 }
-
-/// What is to be known of a grant in the caller's transaction: its isolation level, in words, and the server.
-const CIRCUMSTANCES: &str = concat!(
-    "pg_catalog.current_setting('transaction_isolation'),",
-    server!()
-);
-
-/// Reads [`CIRCUMSTANCES`] from the end of a row.
-pub(crate) fn circumstances(row: &PgRow) -> Result<(&str, String), sqlx::Error> {
-    let first = row.len().saturating_sub(3);
-    Ok((row.try_get(first)?, server(row, first + 1)?))
-}
-
-/// On a primary; no row elsewhere.
-pub(super) const ON_PRIMARY: &str = " WHERE NOT pg_catalog.pg_is_in_recovery()";
 
 /// What a message begins with that is to find its session idle, and on a primary.
 ///
@@ -176,71 +157,10 @@ pub(crate) const ROLLBACK: &str = "ROLLBACK";
 /// Nothing: it is answered with the state of the session, which is all that is wanted.
 pub(crate) const ADOPT: &str = "";
 
-/// A name that nobody else gives to a savepoint.
-macro_rules! savepoint {
-    () => {
-        "_advisory_core"
-    };
-}
-
-/// Waits for the lock inside a transaction, and leaves the way back open: see [`BACK_TO_SAVEPOINT`].
-pub(crate) fn lock_after_savepoint(lock: &AdvisoryLock, wait: Wait) -> String {
-    let wait = waiting(lock, wait, &format!(",{CIRCUMSTANCES}"));
-    let standby = refuse_standby!();
-    after_savepoint(&format!("{NOTICE_CLOSED_CLIENT},{standby};{wait}"))
-}
-
-/// Runs statements that may fail inside a transaction, and leaves the way back open.
-pub(crate) fn after_savepoint(statements: &str) -> String {
-    format!(
-        concat!(
-            "SAVEPOINT ",
-            savepoint!(),
-            ";{};RELEASE SAVEPOINT ",
-            savepoint!()
-        ),
-        statements
-    )
-}
-
-/// Makes the transaction usable again after [`after_savepoint`] has failed; it undoes the settings as well.
-pub(crate) const BACK_TO_SAVEPOINT: &str = concat!(
-    "ROLLBACK TO SAVEPOINT ",
-    savepoint!(),
-    ";RELEASE SAVEPOINT ",
-    savepoint!()
-);
-
-/// Goes back, and runs more statements that may fail.
-pub(crate) fn back_to_savepoint_and(statements: &str) -> String {
-    format!(
-        concat!(
-            "ROLLBACK TO SAVEPOINT ",
-            savepoint!(),
-            ";{};RELEASE SAVEPOINT ",
-            savepoint!()
-        ),
-        statements
-    )
-}
-
-/// Asks for the lock without waiting. One row: granted or not, and the circumstances; none on a standby. If it was not granted, some
-/// of several keys may be held.
-pub(crate) fn try_lock(lock: &AdvisoryLock) -> String {
-    let acquired = Function::TryXactLock.all(lock);
-    format!("SELECT {acquired},{CIRCUMSTANCES}{ON_PRIMARY}")
-}
-
-/// Asks for several keys without waiting: all, or none. One row: granted or not, and the circumstances; none on a standby.
-pub(crate) fn try_lock_all_or_none(lock: &AdvisoryLock) -> String {
-    let tried = try_all_or_none(lock);
-    format!("{tried};SELECT {ACQUIRED},{CIRCUMSTANCES}{ON_PRIMARY}")
-}
-
 /// Takes all keys of a lock, or none; the answer is in [`ACQUIRED`].
 ///
 /// The block's exception handler is a savepoint that costs no round trip and leaves no error in the server's log.
-fn try_all_or_none(lock: &AdvisoryLock) -> String {
+pub(super) fn try_all_or_none(lock: &AdvisoryLock) -> String {
     let acquired = Function::TryXactLock.all(lock);
     format!(
         "DO LANGUAGE plpgsql $advisory$BEGIN \

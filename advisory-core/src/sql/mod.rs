@@ -50,6 +50,7 @@ pub(crate) mod monitor;
 pub(crate) mod session;
 pub(crate) mod state;
 mod timeout;
+pub(crate) mod xact;
 
 use sqlx::Row as _;
 use sqlx::postgres::PgRow;
