@@ -68,11 +68,10 @@ async fn a_server_that_lets_two_sessions_have_it_is_not_fit() {
 #[tokio::test]
 async fn a_server_that_does_not_know_what_locks_need_is_not_fit() {
     let database = Database::new().await;
-    execute(
-        &database,
-        "ALTER FUNCTION pg_catalog.pg_is_in_recovery() RENAME TO not_here",
-    )
-    .await;
+    for missing in ["pg_is_in_recovery()", "pg_advisory_xact_lock(bigint)"] {
+        let rename = format!("ALTER FUNCTION pg_catalog.{missing} RENAME TO not_here");
+        execute(&database, &rename).await;
+    }
     let diagnosis = diagnose(&database.options()).await;
     assert_eq!(diagnosis.code, 1);
     diagnosis.assert_says("server version", "warn", "cannot tell", "PostgreSQL");
