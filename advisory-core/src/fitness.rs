@@ -76,7 +76,8 @@ impl Fitness {
         lock: &AdvisoryLock,
         conn: &mut PgConnection,
     ) -> Result<(), Error> {
-        if !self.has_locks.load(Ordering::Relaxed) {
+        // A lock on nothing shows nothing.
+        if !self.has_locks.load(Ordering::Relaxed) && !lock.keys().is_empty() {
             let platform = look(lock, conn).await?;
             self.notices_closed_client
                 .store(platform == Platform::NoticesClosedClient, Ordering::Relaxed);

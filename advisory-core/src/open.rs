@@ -124,7 +124,10 @@ async fn ask(
     message: String,
 ) -> (PoolConnection<Postgres>, Result<bool, sqlx::Error>) {
     let rows = conn.fetch_all(raw_sql(AssertSqlSafe(message))).await;
-    let answer = rows.and_then(|rows| rows.last().ok_or(sqlx::Error::RowNotFound)?.try_get(0));
+    let answer = rows.and_then(|rows| {
+        let last = rows.last().ok_or(sqlx::Error::RowNotFound)?;
+        last.try_get(last.len().saturating_sub(1))
+    });
     (conn, answer)
 }
 

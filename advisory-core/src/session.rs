@@ -163,7 +163,7 @@ async fn ask(
     let (Some(first), Some(last)) = (rows.first(), rows.last()) else {
         return Err(sqlx::Error::RowNotFound.into());
     };
-    if !last.try_get(last.len() - 1)? {
+    if !last.try_get(last.len().saturating_sub(1))? {
         return Ok(None);
     }
     fitness.check_lock(lock, conn).await?;

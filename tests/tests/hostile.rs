@@ -369,13 +369,17 @@ async fn abandon_a_transaction(pool: &PgPool, statement: &'static str) {
 async fn a_transaction_that_was_abandoned_in_the_pool_is_not_ours() {
     let database = Database::new().await;
     let pool = with_table(&database, 1).await;
-    let abandoned = "BEGIN ISOLATION LEVEL REPEATABLE READ; INSERT INTO written VALUES ('theirs')";
+    let left = [
+        "BEGIN ISOLATION LEVEL REPEATABLE READ; INSERT INTO written VALUES ('theirs')",
+        "BEGIN READ ONLY; SELECT 1; SAVEPOINT theirs",
+    ];
     let limit = Duration::from_secs(20);
-    for lock in [
+    let locks = [
         AdvisoryLock::new("one"),
         AdvisoryLock::new("one").timeout(limit),
         AdvisoryLock::all(["one", "two"]),
-    ] {
+    ];
+    for (lock, abandoned) in locks.iter().flat_map(|lock| left.map(|left| (lock, left))) {
         let isolated = lock
             .clone()
             .isolation(advisory_core::Isolation::Serializable);

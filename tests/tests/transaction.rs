@@ -84,7 +84,6 @@ async fn the_settings_of_the_session_are_those_of_the_user() {
     }
 }
 
-/// A standby is told from a primary by a transaction that may write; nobody else sees that one.
 #[tokio::test]
 async fn a_session_that_only_reads_by_default_takes_locks_and_only_reads() {
     let database = Database::new().await;

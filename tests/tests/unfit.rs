@@ -148,6 +148,23 @@ async fn a_server_whose_functions_lock_nothing_is_found_out() {
 }
 
 #[tokio::test]
+async fn a_lock_on_nothing_vouches_for_nothing() {
+    let database = Database::new().await;
+    make_an_impostor(&database).await;
+    let pool = database.pool(1).await;
+    let nothing = AdvisoryLock::all([0_i64; 0]);
+    nothing
+        .begin(&pool)
+        .await
+        .unwrap()
+        .rollback()
+        .await
+        .unwrap();
+    let told = AdvisoryLock::new(1).begin(&pool).await.map(drop);
+    assert_unsupported(vec![("begin", told)], "does not hold");
+}
+
+#[tokio::test]
 async fn a_server_without_the_functions_is_no_postgresql() {
     let database = Database::new().await;
     let mut conn = database.connection().await;

@@ -48,14 +48,14 @@ impl Platform {
     }
 }
 
-/// What a message begins with that is to find its session idle, and on a primary.
+/// What a message begins with that is to find its session idle.
 ///
 /// A session of a pool can be inside a transaction: somebody has given up a `begin` of sqlx's half-way, and the pool has handed the
 /// connection on. What was abandoned would be committed with ours. `BEGIN` joins it, with a warning, or opens one; `ROLLBACK`
-/// ends either. A standby grants locks, to its own sessions alone, and refuses a transaction that may write.
-pub(super) const AFRESH: &str = "BEGIN READ WRITE;ROLLBACK";
+/// ends either. One that is aborted already refuses the whole message.
+pub(super) const AFRESH: &str = "BEGIN;ROLLBACK";
 
-/// What opens a transaction: its session is idle, on a primary, and notices when its client is gone.
+/// What opens a transaction: its session is idle, and notices when its client is gone.
 ///
 /// At `READ COMMITTED`, if it was asked for, whatever the server's default, each statement sees what was committed before it, the
 /// wait included.
@@ -69,7 +69,7 @@ fn opening(lock: &AdvisoryLock, platform: Platform) -> String {
     format!("{AFRESH}{level};{notice}")
 }
 
-/// Opens a transaction that notices when its client is gone.
+/// Opens a transaction that notices when its client is gone. Whether it is on a primary shows when it asks for the lock.
 pub(crate) fn begin(lock: &AdvisoryLock, platform: Platform) -> String {
     format!("{};BEGIN", opening(lock, platform))
 }
@@ -83,24 +83,23 @@ pub(crate) fn begin_and_lock(lock: &AdvisoryLock, wait: Wait, platform: Platform
     format!("{opening};{wait};BEGIN")
 }
 
-/// Opens a transaction, and asks for the lock in it without waiting: all keys, or none. The last row is the answer; the transaction is
-/// open whatever it says.
+/// Opens a transaction, and asks for the lock in it without waiting: all keys, or none. The last column of the last row is the answer;
+/// the transaction is open whatever it says.
 pub(crate) fn begin_and_try(lock: &AdvisoryLock, platform: Platform) -> String {
-    let opening = opening(lock, platform);
+    let (opening, standby) = (opening(lock, platform), refuse_standby!());
     match lock.keys() {
         [] | [_] => {
             let tried = Function::TryXactLock.all(lock);
-            format!("{opening};SELECT {tried};BEGIN")
+            format!("{opening};SELECT {standby},{tried};BEGIN")
         }
         _ => {
             let tried = try_all_or_none(lock);
-            format!("{opening};{tried};SELECT {ACQUIRED};BEGIN")
+            format!("{opening};{tried};SELECT {standby},{ACQUIRED};BEGIN")
         }
     }
 }
 
-/// Opens a transaction that holds the lock and whose snapshot is younger than the grant. One row with one boolean is the
-/// answer; the transaction is open whatever it says.
+/// Opens a transaction that holds the lock and whose snapshot is younger than the grant. The last row is the answer; the transaction is open whatever it says.
 ///
 /// A transaction of these levels takes its snapshot with its first statement: waiting in it would read what was before the
 /// wait. So an implicit transaction waits, hands the lock to the session, and ends; the transaction proper begins with the lock
@@ -115,7 +114,12 @@ pub(crate) fn begin_isolated(lock: &AdvisoryLock, wait: Wait, isolation: Isolati
     };
     let _ = write!(
         message,
-        ";SELECT pg_catalog.set_config('advisory.acquired',({tried})::pg_catalog.text,false)"
+        concat!(
+            ";SELECT ",
+            refuse_standby!(),
+            ",pg_catalog.set_config('advisory.acquired',({})::pg_catalog.text,false)"
+        ),
+        tried
     );
     if_acquired(&mut message, Function::Lock, lock);
     let level = level(isolation);
@@ -172,13 +176,16 @@ pub(super) fn try_all_or_none(lock: &AdvisoryLock) -> String {
     )
 }
 
-/// The wait, inside a transaction. Its last row ends with what is `told` of it, which begins with a comma.
+/// The wait, inside a transaction, which fails on a standby before it begins. Its last row ends with what is `told` of it, which begins
+/// with a comma.
 pub(super) fn waiting(lock: &AdvisoryLock, wait: Wait, told: &str) -> String {
+    let standby = refuse_standby!();
+    // Targets are evaluated from the left to the right.
     if let Some(call) = Function::XactLock.call(lock) {
-        return format!("SELECT {}{told}", limited(&call, wait));
+        return format!("SELECT {standby},{}{told}", limited(&call, wait));
     }
     let Timeout { save, set, restore } = Timeout::of(wait);
-    let mut message = String::from(save);
+    let mut message = format!("SELECT {standby}{save};");
     for Calls { call, rows } in Function::XactLock.calls(lock) {
         // No row of many comes back: all of them are granted, or there is an error.
         let wait = match &set {

@@ -93,7 +93,11 @@ pub(crate) fn lock(lock: &AdvisoryLock, wait: Wait, platform: Platform) -> Strin
 /// Asks for the lock without waiting: all keys, or none. The first row is what to [keep](Kept::read); the last column of the last
 /// one is the answer.
 pub(crate) fn try_lock(lock: &AdvisoryLock, platform: Platform) -> String {
-    let mut message = format!("{AFRESH};SELECT {},", kept(lock));
+    let mut message = format!(
+        concat!("{};SELECT {},", refuse_standby!(), ","),
+        AFRESH,
+        kept(lock)
+    );
     let settings = settings(lock, platform);
     if let Some(call) = Function::TryLock.call(lock) {
         let _ = write!(

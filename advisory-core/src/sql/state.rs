@@ -14,14 +14,9 @@ const OUT_OF_MEMORY: &str = "53200";
 
 /// `read_only_sql_transaction`: what is refused on a standby, and nowhere else of what is said here.
 const READ_ONLY_SQL_TRANSACTION: &str = "25006";
-/// `feature_not_supported`. What a standby says to a transaction that may write, if it comes from this routine, which checks a setting
-/// that is a boolean: nothing else of what is said here can be refused there with this code. The words are in the server's language.
-const FEATURE_NOT_SUPPORTED: &str = "0A000";
-const CHECKS_BOOLEAN_SETTING: &str = "call_bool_check_hook";
-
 /// `undefined_function`, `undefined_object` (a setting, a language), `undefined_table` (a view), `feature_not_supported`,
 /// `syntax_error`: what a server answers to our messages that is not PostgreSQL, or is an old one.
-const UNKNOWN_TO_SERVER: [&str; 5] = ["42883", "42704", "42P01", FEATURE_NOT_SUPPORTED, "42601"];
+const UNKNOWN_TO_SERVER: [&str; 5] = ["42883", "42704", "42P01", "0A000", "42601"];
 
 /// `invalid_parameter_value`: a setting that the platform does not have.
 const INVALID_PARAMETER_VALUE: &str = "22023";
@@ -48,8 +43,9 @@ pub(crate) fn is_loss(error: &sqlx::Error) -> bool {
 
 /// Whether the server has ended the session with this error.
 fn is_end_of_session(error: &sqlx::Error) -> bool {
-    answer(error)
-        .is_some_and(|error| matches!(error.severity(), PgSeverity::Fatal | PgSeverity::Panic))
+    let error = error.as_database_error();
+    let error = error.and_then(|error| error.try_downcast_ref::<PgDatabaseError>());
+    error.is_some_and(|error| matches!(error.severity(), PgSeverity::Fatal | PgSeverity::Panic))
 }
 
 /// Whether a transaction was refused at its end: a deferred constraint, a serialization failure.
@@ -88,7 +84,7 @@ pub(crate) fn failure_of_message(error: sqlx::Error) -> Error {
     if has_code(&error, OUT_OF_MEMORY) {
         return Error::LockTableFull;
     }
-    if is_of_standby(&error) {
+    if has_code(&error, READ_ONLY_SQL_TRANSACTION) {
         return standby();
     }
     if UNKNOWN_TO_SERVER.iter().any(|code| has_code(&error, code)) {
@@ -104,23 +100,12 @@ pub(crate) fn standby() -> Error {
     Error::Unsupported { what: what.into() }
 }
 
-fn is_of_standby(error: &sqlx::Error) -> bool {
-    has_code(error, READ_ONLY_SQL_TRANSACTION)
-        || has_code(error, FEATURE_NOT_SUPPORTED)
-            && answer(error).and_then(PgDatabaseError::routine) == Some(CHECKS_BOOLEAN_SETTING)
-}
-
 fn unknown_to_server(error: &sqlx::Error) -> Error {
     let said = error.as_database_error().map_or("", DatabaseError::message);
     let what = format!(
         "this server does not know what advisory locks need ({said}); expected PostgreSQL 14 or later"
     );
     Error::Unsupported { what: what.into() }
-}
-
-/// What the server has answered, if it has.
-fn answer(error: &sqlx::Error) -> Option<&PgDatabaseError> {
-    error.as_database_error()?.try_downcast_ref()
 }
 
 fn has_code(error: &sqlx::Error, code: &str) -> bool {

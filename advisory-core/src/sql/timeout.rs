@@ -24,7 +24,7 @@ pub(super) fn limited(call: &str, wait: Wait) -> String {
 /// What goes around a wait for several keys.
 #[derive(Default)]
 pub(super) struct Timeout {
-    /// Keeps the setting in one of our own; a statement, which ends with a semicolon.
+    /// Keeps the setting in one of our own; an item of a target list, which begins with a comma.
     pub(super) save: &'static str,
     /// What the setting is to be before each lock; an expression. The server counts anew for every lock: what has been waited already
     /// is taken off, which keeps several to the one deadline.
@@ -33,7 +33,7 @@ pub(super) struct Timeout {
     pub(super) restore: &'static str,
 }
 
-const SAVE: &str = "SELECT pg_catalog.set_config('advisory.lock_timeout',pg_catalog.current_setting('lock_timeout'),true);";
+const SAVE: &str = ",pg_catalog.set_config('advisory.lock_timeout',pg_catalog.current_setting('lock_timeout'),true)";
 const RESTORE: &str = ",pg_catalog.set_config('lock_timeout',pg_catalog.current_setting('advisory.lock_timeout'),true)";
 
 impl Timeout {

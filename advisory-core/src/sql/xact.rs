@@ -34,8 +34,7 @@ macro_rules! savepoint {
 /// Waits for the lock inside a transaction, and leaves the way back open: see [`BACK_TO_SAVEPOINT`].
 pub(crate) fn lock_after_savepoint(lock: &AdvisoryLock, wait: Wait) -> String {
     let wait = waiting(lock, wait, &format!(",{CIRCUMSTANCES}"));
-    let standby = refuse_standby!();
-    after_savepoint(&format!("{NOTICE_CLOSED_CLIENT},{standby};{wait}"))
+    after_savepoint(&format!("{NOTICE_CLOSED_CLIENT};{wait}"))
 }
 
 /// Runs statements that may fail inside a transaction, and leaves the way back open.
