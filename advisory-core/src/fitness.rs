@@ -76,9 +76,10 @@ impl Fitness {
         lock: &AdvisoryLock,
         conn: &mut PgConnection,
     ) -> Result<(), Error> {
-        // A lock on nothing shows nothing.
-        if !self.has_locks.load(Ordering::Relaxed) && !lock.keys().is_empty() {
-            let platform = look(lock, conn).await?;
+        if self.has_locks.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        if let Some(platform) = look(lock, conn).await? {
             self.notices_closed_client
                 .store(platform == Platform::NoticesClosedClient, Ordering::Relaxed);
             self.has_locks.store(true, Ordering::Relaxed);
@@ -121,9 +122,10 @@ pub(crate) async fn check_lock_on(
     look(lock, conn).await.map(drop)
 }
 
-async fn look(lock: &AdvisoryLock, conn: &mut PgConnection) -> Result<Platform, Error> {
+/// The platform of a server whose locks are held; `None` for a lock on nothing, which shows nothing.
+async fn look(lock: &AdvisoryLock, conn: &mut PgConnection) -> Result<Option<Platform>, Error> {
     let Some(key) = lock.keys().first() else {
-        return Ok(Platform::Unknown);
+        return Ok(None);
     };
     let seen = answer(lock, Wait::No, backend::holds(conn, *key)).await;
     let seen = seen.map_err(|error| state::failure(error, lock))?;
@@ -134,7 +136,7 @@ async fn look(lock: &AdvisoryLock, conn: &mut PgConnection) -> Result<Platform, 
     }
     let mut servers = SERVERS.lock().unwrap_or_else(PoisonError::into_inner);
     servers.insert(seen.server);
-    Ok(seen.platform)
+    Ok(Some(seen.platform))
 }
 
 const NOT_HELD: &str = "the server granted an advisory lock that this session does not hold: its lock functions do nothing, or a \

@@ -2,15 +2,13 @@
 
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgPool, Postgres};
-use sqlx::{
-    AssertSqlSafe, Executor as _, PgTransaction, Row as _, SqlSafeStr as _, Transaction, raw_sql,
-};
+use sqlx::{AssertSqlSafe, Executor as _, PgTransaction, SqlSafeStr as _, Transaction, raw_sql};
 
 use crate::abandon::{CloseOnDrop, close, settle};
 use crate::fitness::Fitness;
 use crate::patience::answer;
 use crate::pool::connection;
-use crate::sql::{message, state};
+use crate::sql::{acquired, message, state};
 use crate::transaction::OwnTransaction;
 use crate::wait::{Deadline, Wait};
 use crate::{AdvisoryLock, Error, Isolation};
@@ -124,11 +122,7 @@ async fn ask(
     message: String,
 ) -> (PoolConnection<Postgres>, Result<bool, sqlx::Error>) {
     let rows = conn.fetch_all(raw_sql(AssertSqlSafe(message))).await;
-    let answer = rows.and_then(|rows| {
-        let last = rows.last().ok_or(sqlx::Error::RowNotFound)?;
-        last.try_get(last.len().saturating_sub(1))
-    });
-    (conn, answer)
+    (conn, rows.and_then(|rows| acquired(&rows)))
 }
 
 /// Ends a transaction that sqlx does not know of.

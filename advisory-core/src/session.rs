@@ -1,7 +1,7 @@
 //! A lock that a session holds.
 
 use sqlx::postgres::{PgListener, PgPool};
-use sqlx::{Acquire as _, AssertSqlSafe, Executor as _, Row as _};
+use sqlx::{Acquire as _, AssertSqlSafe, Executor as _};
 
 use crate::abandon::{CloseOnDrop, close};
 use crate::fitness::Fitness;
@@ -11,7 +11,7 @@ use crate::observe::observe;
 use crate::patience::answer;
 use crate::pool::{listener, refusal};
 use crate::sql::session::{self, Kept};
-use crate::sql::state;
+use crate::sql::{acquired, state};
 use crate::wait::{Deadline, Wait};
 use crate::{AdvisoryLock, Error};
 
@@ -160,12 +160,10 @@ async fn ask(
         Err(error) if state::is_lock_timeout(&error) => return Ok(None),
         Err(error) => return Err(fitness.failure(error, lock)),
     };
-    let (Some(first), Some(last)) = (rows.first(), rows.last()) else {
-        return Err(sqlx::Error::RowNotFound.into());
-    };
-    if !last.try_get(last.len().saturating_sub(1))? {
+    if !acquired(&rows)? {
         return Ok(None);
     }
     fitness.check_lock(lock, conn).await?;
+    let first = rows.first().ok_or(sqlx::Error::RowNotFound)?;
     Ok(Some(Kept::read(lock, first)?))
 }

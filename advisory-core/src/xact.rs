@@ -178,10 +178,7 @@ pub(crate) async fn try_lock(lock: &AdvisoryLock, conn: &mut PgConnection) -> Re
 
 /// As [`try_lock`], and if the answer is no, nothing is held.
 async fn try_all_or_none(lock: &AdvisoryLock, conn: &mut PgConnection) -> Result<bool, Error> {
-    match lock.keys() {
-        [] | [_] => try_lock(lock, conn).await,
-        _ => ask(lock, conn, xact::try_lock_all_or_none(lock)).await,
-    }
+    ask(lock, conn, xact::try_lock_all_or_none(lock)).await
 }
 
 async fn ask(lock: &AdvisoryLock, conn: &mut PgConnection, message: String) -> Result<bool, Error> {

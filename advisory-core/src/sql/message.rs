@@ -86,17 +86,9 @@ pub(crate) fn begin_and_lock(lock: &AdvisoryLock, wait: Wait, platform: Platform
 /// Opens a transaction, and asks for the lock in it without waiting: all keys, or none. The last column of the last row is the answer;
 /// the transaction is open whatever it says.
 pub(crate) fn begin_and_try(lock: &AdvisoryLock, platform: Platform) -> String {
-    let (opening, standby) = (opening(lock, platform), refuse_standby!());
-    match lock.keys() {
-        [] | [_] => {
-            let tried = Function::TryXactLock.all(lock);
-            format!("{opening};SELECT {standby},{tried};BEGIN")
-        }
-        _ => {
-            let tried = try_all_or_none(lock);
-            format!("{opening};{tried};SELECT {standby},{ACQUIRED};BEGIN")
-        }
-    }
+    let opening = opening(lock, platform);
+    let select = try_all_or_none(lock, concat!(refuse_standby!(), ","));
+    format!("{opening};{select};BEGIN")
 }
 
 /// Opens a transaction that holds the lock and whose snapshot is younger than the grant. The last row is the answer; the transaction is open whatever it says.
@@ -161,18 +153,22 @@ pub(crate) const ROLLBACK: &str = "ROLLBACK";
 /// Nothing: it is answered with the state of the session, which is all that is wanted.
 pub(crate) const ADOPT: &str = "";
 
-/// Takes all keys of a lock, or none; the answer is in [`ACQUIRED`].
+/// Takes all keys of a lock, or none, without waiting. What is `told` before the answer ends with a comma; the last statement is a
+/// `SELECT`, which more can be added to.
 ///
-/// The block's exception handler is a savepoint that costs no round trip and leaves no error in the server's log.
-pub(super) fn try_all_or_none(lock: &AdvisoryLock) -> String {
+/// For several keys, a block's exception handler is a savepoint that costs no round trip and leaves no error in the server's log.
+pub(super) fn try_all_or_none(lock: &AdvisoryLock, told: &str) -> String {
     let acquired = Function::TryXactLock.all(lock);
+    if lock.keys().len() <= 1 {
+        return format!("SELECT {told}{acquired}");
+    }
     format!(
         "DO LANGUAGE plpgsql $advisory$BEGIN \
          IF pg_catalog.pg_is_in_recovery() OR NOT ({acquired}) THEN RAISE SQLSTATE 'AL000';END IF;\
          PERFORM pg_catalog.set_config('advisory.acquired','true',true);\
          EXCEPTION WHEN SQLSTATE 'AL000' THEN \
          PERFORM pg_catalog.set_config('advisory.acquired','false',true);\
-         END$advisory$"
+         END$advisory$;SELECT {told}{ACQUIRED}"
     )
 }
 

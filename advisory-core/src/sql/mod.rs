@@ -55,6 +55,12 @@ pub(crate) mod xact;
 use sqlx::Row as _;
 use sqlx::postgres::PgRow;
 
+/// What a message says in the last column of its last row: whether the lock is held.
+pub(crate) fn acquired(rows: &[PgRow]) -> Result<bool, sqlx::Error> {
+    let last = rows.last().ok_or(sqlx::Error::RowNotFound)?;
+    last.try_get(last.len().saturating_sub(1))
+}
+
 /// What a session calls its server, from this column on; see `server!`.
 pub(crate) fn server(row: &PgRow, column: usize) -> Result<String, sqlx::Error> {
     // A point in time, of which only the text is wanted.

@@ -14,20 +14,16 @@ use crate::{AdvisoryLock, label};
 ///
 /// A session that holds a lock is idle by design, so `idle_session_timeout` must not end it; and it looks whether its client is
 /// there, also in the middle of a statement. The last one is for a session that is to be named.
-const SETTINGS: [&str; 3] = [
-    "idle_session_timeout",
-    "client_connection_check_interval",
-    "application_name",
-];
-
-/// What a session says of a setting that was before what it becomes.
-const AS_BEFORE: [(&str, &str); 2] = [
-    ("idle_session_timeout", "0"),
-    ("client_connection_check_interval", "500ms"),
+///
+/// With what the session says of one that was before what it becomes, which need not be put back.
+const SETTINGS: [(&str, Option<&str>); 3] = [
+    ("idle_session_timeout", Some("0")),
+    ("client_connection_check_interval", Some("500ms")),
+    ("application_name", None),
 ];
 
 /// Those that this lock changes.
-fn names(lock: &AdvisoryLock) -> impl Iterator<Item = &'static str> {
+fn changed(lock: &AdvisoryLock) -> impl Iterator<Item = (&'static str, Option<&'static str>)> {
     SETTINGS
         .into_iter()
         .take(2 + usize::from(lock.session_name().is_some()))
@@ -55,9 +51,9 @@ impl Kept {
     /// From the first row of [`lock`] or [`try_lock`].
     pub(crate) fn read(lock: &AdvisoryLock, row: &PgRow) -> Result<Self, sqlx::Error> {
         let mut kept = Vec::new();
-        for (column, name) in names(lock).enumerate() {
+        for (column, (name, becomes)) in changed(lock).enumerate() {
             let value: &str = row.try_get(column)?;
-            if !AS_BEFORE.contains(&(name, value)) {
+            if becomes != Some(value) {
                 kept.push((name, value.to_owned()));
             }
         }
@@ -163,13 +159,13 @@ pub(crate) fn unlock(lock: &AdvisoryLock, kept: &Kept) -> String {
 }
 
 fn kept(lock: &AdvisoryLock) -> String {
-    let values = names(lock).map(|name| format!("pg_catalog.current_setting('{name}')"));
+    let values = changed(lock).map(|(name, _)| format!("pg_catalog.current_setting('{name}')"));
     values.collect::<Vec<_>>().join(",")
 }
 
 fn settings(lock: &AdvisoryLock, platform: Platform) -> String {
-    let set = names(lock)
+    let set = changed(lock)
         .zip(values(lock, platform))
-        .map(|(name, value)| format!("pg_catalog.set_config('{name}',{value},false)"));
+        .map(|((name, _), value)| format!("pg_catalog.set_config('{name}',{value},false)"));
     set.collect::<Vec<_>>().join(",")
 }

@@ -4,7 +4,7 @@ use sqlx::Row as _;
 use sqlx::postgres::PgRow;
 
 use super::literal::Function;
-use super::message::{ACQUIRED, NOTICE_CLOSED_CLIENT, try_all_or_none, waiting};
+use super::message::{NOTICE_CLOSED_CLIENT, try_all_or_none, waiting};
 use super::server;
 use crate::AdvisoryLock;
 use crate::wait::Wait;
@@ -78,8 +78,8 @@ pub(crate) fn try_lock(lock: &AdvisoryLock) -> String {
     format!("SELECT {acquired},{CIRCUMSTANCES}{ON_PRIMARY}")
 }
 
-/// Asks for several keys without waiting: all, or none. One row: granted or not, and the circumstances; none on a standby.
+/// As [`try_lock`], but all keys, or none.
 pub(crate) fn try_lock_all_or_none(lock: &AdvisoryLock) -> String {
-    let tried = try_all_or_none(lock);
-    format!("{tried};SELECT {ACQUIRED},{CIRCUMSTANCES}{ON_PRIMARY}")
+    let select = try_all_or_none(lock, "");
+    format!("{select},{CIRCUMSTANCES}{ON_PRIMARY}")
 }
