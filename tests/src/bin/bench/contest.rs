@@ -1,11 +1,13 @@
 //! Rivals, measured in turns: a block of A, a block of B, a block of A again, so that whatever slows the machine down slows all.
 
+use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use advisory_tests::original::Original;
 use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
+use sqlx::PgPool;
 use tokio::sync::Mutex;
 
 use crate::sample::Sample;
@@ -37,6 +39,20 @@ impl Lane {
                 work().await;
                 start.elapsed()
             }
+        })
+    }
+
+    /// Work on a pool, which takes a lock that is free.
+    pub(crate) fn on_pool<F, W, E>(name: impl Into<String>, pool: &PgPool, work: F) -> Self
+    where
+        F: Fn(PgPool) -> W + Clone + Send + Sync + 'static,
+        W: Future<Output = Result<(), E>> + Send + 'static,
+        E: Debug,
+    {
+        let pool = pool.clone();
+        Self::new(name, move || {
+            let done = work(pool.clone());
+            async move { done.await.expect("the lock is free") }
         })
     }
 

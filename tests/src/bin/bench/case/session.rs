@@ -80,9 +80,13 @@ fn lanes(pool: &PgPool) -> Vec<Lane> {
         acquiring("`acquire`, release", pool, &lock),
         trying("`try_acquire`, release", pool, &lock),
         sqlx_guard("sqlx `PgAdvisoryLock`", pool),
-        by_hand_on("by hand", pool),
+        Lane::on_pool("by hand", pool, |pool| async move {
+            by_hand::session(&pool, KEY).await
+        }),
         acquiring("`acquire`, timeout, release", pool, &patient),
-        by_hand_with_timeout("by hand, timeout", pool),
+        Lane::on_pool("by hand, timeout", pool, |pool| async move {
+            by_hand::session_with_timeout(&pool, KEY, TIMEOUT).await
+        }),
     ]
 }
 
@@ -117,28 +121,6 @@ fn sqlx_guard(name: &str, pool: &PgPool) -> Lane {
             let conn = pool.acquire().await.expect("the pool has a connection");
             let guard = lock.acquire(conn).await.expect("the lock is free");
             guard.release_now().await.expect("the lock was held");
-        }
-    })
-}
-
-fn by_hand_on(name: &str, pool: &PgPool) -> Lane {
-    let pool = pool.clone();
-    Lane::new(name, move || {
-        let pool = pool.clone();
-        async move {
-            let done = by_hand::session(&pool, KEY);
-            done.await.expect("the lock is free");
-        }
-    })
-}
-
-fn by_hand_with_timeout(name: &str, pool: &PgPool) -> Lane {
-    let pool = pool.clone();
-    Lane::new(name, move || {
-        let pool = pool.clone();
-        async move {
-            let done = by_hand::session_with_timeout(&pool, KEY, TIMEOUT);
-            done.await.expect("the lock is free");
         }
     })
 }

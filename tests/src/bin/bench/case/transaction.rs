@@ -141,17 +141,31 @@ pub(crate) async fn lanes(place: &Place, pool: PgPool) -> Vec<Lane> {
     let patient = lock.clone().timeout(TIMEOUT);
     vec![
         whole("`transaction`", &pool, &lock),
-        attribute("`#[advisory]` on a pool", &pool),
+        Lane::on_pool("`#[advisory]` on a pool", &pool, |pool| async move {
+            annotated(&pool, "attribute").await
+        }),
         beginning("`begin`, commit", &pool, &lock),
         joining("begin, `acquire_xact`, commit", &pool, &lock),
-        by_hand_on("by hand", &pool),
-        by_hand_as_text("by hand, as text", &pool),
-        bare("one bare message, commit", &pool),
+        Lane::on_pool("by hand", &pool, |pool| async move {
+            by_hand::transaction(&pool, KEY).await
+        }),
+        // What no pooler can tear apart.
+        Lane::on_pool("by hand, as text", &pool, |pool| async move {
+            by_hand::transaction_as_text(&pool, KEY).await
+        }),
+        // The least that a message can say that opens a transaction and locks: no more than this can be gained.
+        Lane::on_pool("one bare message, commit", &pool, |pool| async move {
+            by_hand::transaction_in_one_message(&pool, KEY).await
+        }),
         pipelined("pipelining driver, without a pool", place).await,
         whole("`transaction`, timeout", &pool, &patient),
-        attribute_with_timeout("`#[advisory]`, timeout", &pool),
+        Lane::on_pool("`#[advisory]`, timeout", &pool, |pool| async move {
+            annotated_with_timeout(&pool, "attribute").await
+        }),
         joining("begin, `acquire_xact`, commit, timeout", &pool, &patient),
-        by_hand_with_timeout("by hand, timeout", &pool),
+        Lane::on_pool("by hand, timeout", &pool, |pool| async move {
+            by_hand::transaction_with_timeout(&pool, KEY, TIMEOUT).await
+        }),
     ]
 }
 
@@ -161,28 +175,6 @@ pub(super) fn whole(name: &str, pool: &PgPool, lock: &AdvisoryLock) -> Lane {
         let (pool, lock) = (pool.clone(), lock.clone());
         async move {
             let done = lock.transaction(&pool, async |_| Ok::<_, Error>(()));
-            done.await.expect("the lock is free");
-        }
-    })
-}
-
-fn attribute(name: &str, pool: &PgPool) -> Lane {
-    let pool = pool.clone();
-    Lane::new(name, move || {
-        let pool = pool.clone();
-        async move {
-            let done = annotated(&pool, "attribute").await;
-            done.expect("the lock is free");
-        }
-    })
-}
-
-fn attribute_with_timeout(name: &str, pool: &PgPool) -> Lane {
-    let pool = pool.clone();
-    Lane::new(name, move || {
-        let pool = pool.clone();
-        async move {
-            let done = annotated_with_timeout(&pool, "attribute");
             done.await.expect("the lock is free");
         }
     })
@@ -207,52 +199,6 @@ fn joining(name: &str, pool: &PgPool, lock: &AdvisoryLock) -> Lane {
             let mut tx = pool.begin().await.expect("a transaction can begin");
             lock.acquire_xact(&mut tx).await.expect("the lock is free");
             tx.commit().await.expect("it can be committed");
-        }
-    })
-}
-
-fn by_hand_on(name: &str, pool: &PgPool) -> Lane {
-    let pool = pool.clone();
-    Lane::new(name, move || {
-        let pool = pool.clone();
-        async move {
-            let done = by_hand::transaction(&pool, KEY);
-            done.await.expect("the lock is free");
-        }
-    })
-}
-
-/// What no pooler can tear apart.
-fn by_hand_as_text(name: &str, pool: &PgPool) -> Lane {
-    let pool = pool.clone();
-    Lane::new(name, move || {
-        let pool = pool.clone();
-        async move {
-            let done = by_hand::transaction_as_text(&pool, KEY);
-            done.await.expect("the lock is free");
-        }
-    })
-}
-
-/// The least that a message can say that opens a transaction and locks: no more than this can be gained.
-fn bare(name: &str, pool: &PgPool) -> Lane {
-    let pool = pool.clone();
-    Lane::new(name, move || {
-        let pool = pool.clone();
-        async move {
-            let done = by_hand::transaction_in_one_message(&pool, KEY);
-            done.await.expect("the lock is free");
-        }
-    })
-}
-
-fn by_hand_with_timeout(name: &str, pool: &PgPool) -> Lane {
-    let pool = pool.clone();
-    Lane::new(name, move || {
-        let pool = pool.clone();
-        async move {
-            let done = by_hand::transaction_with_timeout(&pool, KEY, TIMEOUT);
-            done.await.expect("the lock is free");
         }
     })
 }
