@@ -1,90 +1,157 @@
-use std::borrow::Cow;
+//! Why a lock was not taken.
+
 use std::fmt;
 use std::time::Duration;
 
-use crate::AdvisoryLock;
+use sqlx::error::DatabaseError;
+
+use crate::LockId;
+use crate::sql::sqlstate;
 
 /// Why a lock could not be taken, or a statement about one failed.
 ///
-/// Not getting a lock is an outcome, everything else is a fault: [`is_not_acquired`](Self::is_not_acquired) tells them apart.
-/// A deadlock, a cancelled statement, a lost connection and an exhausted pool are never reported as "not acquired".
+/// A lock that is held elsewhere is an outcome, everything else is a fault:
+/// [`is_not_acquired`](Self::is_not_acquired) tells them apart. A deadlock, a cancelled statement, a lost
+/// connection and an exhausted pool are never reported as "not acquired".
 ///
-/// It converts into [`sqlx::Error`] and stays reachable there as its source, so a function that returns sqlx's error can use `?`
-/// on this one:
+/// It converts into [`sqlx::Error`] and back, so a function that returns sqlx's error can use `?` on this
+/// one, and its caller can restore it:
 ///
 /// ```
-/// use std::error::Error as _;
-///
 /// use advisory_core::Error;
 ///
-/// fn is_not_acquired(error: &sqlx::Error) -> bool {
-///     let source = error.source().and_then(|source| source.downcast_ref::<Error>());
-///     source.is_some_and(Error::is_not_acquired)
-/// }
-///
 /// let error: sqlx::Error = Error::NotInTransaction.into();
-/// assert!(!is_not_acquired(&error));
+/// assert!(matches!(Error::from(error), Error::NotInTransaction));
 /// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// Somebody else holds the lock, and the wait is over.
+    /// Another session holds the lock, and the wait is over.
     #[error("advisory lock {lock} not acquired after {}{}", Seconds(*waited), HeldBy(holders))]
+    #[non_exhaustive]
     NotAcquired {
-        /// What was to be locked.
-        lock: Box<AdvisoryLock>,
+        /// Which lock it is.
+        lock: Box<LockId>,
         /// How long the call took.
         waited: Duration,
-        /// Who held the lock just after the wait; empty if they had gone by then, or could not be asked for.
+        /// Who held the lock just after the wait; empty if the holders had ended by then, or could not be
+        /// listed.
         holders: Vec<Holder>,
     },
-    /// The server ended the wait because the transactions that wait for each other would have waited for ever
-    /// (SQLSTATE `40P01`). Roll back and try again; take locks in one order, or with [`AdvisoryLock::all`]. A deadlock over the
-    /// rows of a body is an error of its statement, not this one.
+    /// The server ended the wait to break a deadlock (SQLSTATE `40P01`). Roll back and try again; take
+    /// locks in one order, or together with [`AdvisoryLock::all`](crate::AdvisoryLock::all). A deadlock
+    /// over the rows of a body is an error of its statement: [`Error::Database`].
     #[error("deadlock while waiting for advisory lock {lock}; roll back and try again")]
+    #[non_exhaustive]
     Deadlock {
-        /// What was to be locked.
-        lock: Box<AdvisoryLock>,
+        /// Which lock it is.
+        lock: Box<LockId>,
     },
-    /// A transaction lock was asked for outside a transaction, where it would be free again at once. Nothing was sent.
+    /// A transaction lock was requested outside a transaction, where it would be released at once. Nothing
+    /// was sent.
     #[error("a transaction lock needs a transaction; begin one first, or use a session lock")]
     NotInTransaction,
-    /// The session that held the lock is gone, and the lock with it.
+    /// The session that held the lock has ended, and the lock with it.
     #[error("advisory lock {lock} was lost with its session")]
+    #[non_exhaustive]
     Lost {
-        /// What was locked.
-        lock: Box<AdvisoryLock>,
+        /// Which lock it is.
+        lock: Box<LockId>,
     },
-    /// The server's lock table has no room (SQLSTATE `53200`).
+    /// The server's lock table is full (SQLSTATE `53200`).
     #[error("the server's lock table is full; raise `max_locks_per_transaction`")]
     LockTableFull,
-    /// Something here cannot keep its promise on this server, connection or runtime.
-    #[error("{what}")]
+    /// A promise cannot be kept on this server, connection or runtime, or with these settings.
+    #[error("{reason}")]
+    #[non_exhaustive]
     Unsupported {
         /// What is not supported, and what to do.
-        what: Cow<'static, str>,
+        reason: UnsupportedReason,
     },
     /// Everything else: the connection, the pool, a cancelled statement, the server.
     #[error(transparent)]
-    Database(#[from] sqlx::Error),
+    Database(sqlx::Error),
 }
 
-/// Who holds a lock, as the server saw it.
+/// Why a lock would not be a lock here; see [`Error::Unsupported`]. It writes what to do instead.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum UnsupportedReason {
+    /// The server is a standby. A standby grants locks, to its own sessions only.
+    #[error(
+        "this server is a standby, whose advisory locks bind nobody on the primary or on other standbys; \
+         connect to the primary (`target_session_attrs`, a writer endpoint)"
+    )]
+    Standby,
+    /// The pool's connections are not sessions: a pooler lends a session for a transaction at a time.
+    #[error(
+        "this pool's connections are not sessions of one server: a pooler in transaction mode (PgBouncer's \
+         `pool_mode = transaction`) lends them out, and a session lock would stay behind; use a transaction \
+         lock, or connect past the pooler or to one in session mode"
+    )]
+    TransactionPooler,
+    /// The server grants locks that it does not hold.
+    #[error(
+        "the server granted an advisory lock that this session does not hold: its lock functions do nothing, \
+         or a pooler gives every transaction another session; connect to PostgreSQL itself"
+    )]
+    LocksDoNothing,
+    /// The server lacks something that PostgreSQL has from version 14 on.
+    #[error(
+        "this server does not know what advisory locks need ({message}); expected PostgreSQL 14 or later"
+    )]
+    #[non_exhaustive]
+    UnknownToServer {
+        /// The server's own message.
+        message: String,
+    },
+    /// The call was made outside a tokio runtime.
+    #[error("locks need a tokio runtime; use sqlx with `runtime-tokio`")]
+    NoRuntime,
+    /// The connection is in a transaction that was begun by a statement, which sqlx does not track.
+    #[error(
+        "the connection is in a transaction that sqlx does not know of; begin it with sqlx instead of a statement"
+    )]
+    UntrackedTransaction,
+    /// The lock has a setting that the called method has no use for.
+    #[error("`{setting}` has no effect here; it belongs to {belongs_to}")]
+    #[non_exhaustive]
+    UnusedSetting {
+        /// The method of [`AdvisoryLock`](crate::AdvisoryLock) that sets it.
+        setting: &'static str,
+        /// Where it has an effect, in words.
+        belongs_to: &'static str,
+    },
+    /// The position in the server's write-ahead log does not fit into a fencing token.
+    #[error(
+        "no fencing token can be made of the position {position} in the write-ahead log, file {file}; \
+         expected less than 8 PiB of it on less than 8192 timelines"
+    )]
+    #[non_exhaustive]
+    FencingTokenOverflow {
+        /// The position, as PostgreSQL writes it.
+        position: String,
+        /// The file of the log, whose name begins with the timeline.
+        file: String,
+    },
+}
+
+/// A holder of a lock, as the server saw it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Holder {
-    /// The process id of the backend: the argument of `pg_cancel_backend` and `pg_terminate_backend`. 0 is a prepared transaction, which
-    /// has none; `pg_prepared_xacts` has its name.
+    /// The process id of the backend: the argument of `pg_cancel_backend` and `pg_terminate_backend`. It is 0
+    /// for a prepared transaction, which has no backend; `pg_prepared_xacts` has its name.
     pub pid: i32,
     /// Its `application_name`; `None` if it has none, or if PostgreSQL hides it from this role.
-    pub application: Option<String>,
-    /// How long its transaction has been open, which is at least as long as it has held a transaction lock. `None` outside a
-    /// transaction, or if PostgreSQL hides it from this role.
-    pub since: Option<Duration>,
+    pub application_name: Option<String>,
+    /// How long its transaction has been open, which is at least as long as it has held a transaction lock.
+    /// `None` outside a transaction, or if PostgreSQL hides it from this role.
+    pub transaction_age: Option<Duration>,
 }
 
 impl Error {
-    /// Whether the lock was not to be had in time, and nothing else went wrong.
+    /// Whether the lock was not granted in time, and nothing else went wrong.
     ///
     /// ```no_run
     /// use std::time::Duration;
@@ -108,7 +175,20 @@ impl Error {
         matches!(self, Self::NotAcquired { .. })
     }
 
-    /// Whether the server broke a deadlock by ending this wait.
+    /// Whether the server ended a statement to break a deadlock, over advisory locks or over rows.
+    pub fn is_deadlock(&self) -> bool {
+        matches!(self, Self::Deadlock { .. }) || self.is_database(sqlstate::is_deadlock)
+    }
+
+    /// Whether the session that held the lock has ended.
+    pub fn is_lost(&self) -> bool {
+        matches!(self, Self::Lost { .. })
+    }
+
+    /// Whether the whole transaction can succeed when it is run again: after a deadlock (SQLSTATE `40P01`)
+    /// or a serialization failure (`40001`), over advisory locks or over rows.
+    ///
+    /// A lock that was not acquired is not among them: the caller has chosen how long to wait for it.
     ///
     /// ```no_run
     /// use advisory_core::{AdvisoryLock, Error};
@@ -117,28 +197,86 @@ impl Error {
     /// # async fn transfer(pool: &sqlx::PgPool) -> Result<(), Error> { Ok(()) }
     /// loop {
     ///     match transfer(pool).await {
-    ///         Err(error) if error.is_deadlock() => {} // it is rolled back: all of it again
+    ///         Err(error) if error.is_retryable() => {} // it is rolled back: run all of it again
     ///         done => return done,
     ///     }
     /// }
     /// # }
     /// ```
-    pub fn is_deadlock(&self) -> bool {
-        matches!(self, Self::Deadlock { .. })
+    pub fn is_retryable(&self) -> bool {
+        self.is_deadlock() || self.is_database(sqlstate::is_serialization_failure)
     }
 
-    /// Whether the session that held the lock is gone.
-    pub fn is_lost(&self) -> bool {
-        matches!(self, Self::Lost { .. })
+    pub(crate) fn not_acquired(lock: &LockId, waited: Duration, holders: Vec<Holder>) -> Self {
+        Self::NotAcquired {
+            lock: Box::new(lock.clone()),
+            waited,
+            holders,
+        }
+    }
+
+    pub(crate) fn lost(lock: &LockId) -> Self {
+        let lock = Box::new(lock.clone());
+        Self::Lost { lock }
+    }
+
+    /// The error of a message that asks for a lock, other than "not in time".
+    pub(crate) fn of_lock(error: sqlx::Error, lock: &LockId) -> Self {
+        if sqlstate::is_deadlock(&error) {
+            tracing::debug!(%lock, error = &error as &dyn std::error::Error, "deadlock");
+            let lock = Box::new(lock.clone());
+            return Self::Deadlock { lock };
+        }
+        Self::of_message(error)
+    }
+
+    /// The error of any other message of this crate.
+    pub(crate) fn of_message(error: sqlx::Error) -> Self {
+        if sqlstate::is_lock_table_full(&error) {
+            return Self::LockTableFull;
+        }
+        if sqlstate::is_read_only(&error) {
+            return UnsupportedReason::Standby.into();
+        }
+        if sqlstate::is_unknown_to_server(&error) {
+            let message = error.as_database_error().map_or("", DatabaseError::message);
+            let message = message.to_owned();
+            return UnsupportedReason::UnknownToServer { message }.into();
+        }
+        error.into()
+    }
+
+    fn is_database(&self, predicate: fn(&sqlx::Error) -> bool) -> bool {
+        matches!(self, Self::Database(error) if predicate(error))
     }
 }
 
-/// [`Error::Database`] becomes what it was; anything else is boxed as [`sqlx::Error::AnyDriverError`], whose source it is.
+impl From<UnsupportedReason> for Error {
+    fn from(reason: UnsupportedReason) -> Self {
+        Self::Unsupported { reason }
+    }
+}
+
+/// [`Error::Database`] becomes the error that it holds; anything else is boxed as
+/// [`sqlx::Error::AnyDriverError`], whose source it is.
 impl From<Error> for sqlx::Error {
     fn from(error: Error) -> Self {
         match error {
             Error::Database(error) => error,
             other => Self::AnyDriverError(Box::new(other)),
+        }
+    }
+}
+
+/// Restores an error that was converted into sqlx's; any other error is [`Error::Database`].
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        match error {
+            sqlx::Error::AnyDriverError(source) => match source.downcast::<Self>() {
+                Ok(error) => *error,
+                Err(source) => Self::Database(sqlx::Error::AnyDriverError(source)),
+            },
+            other => Self::Database(other),
         }
     }
 }
@@ -163,11 +301,11 @@ impl fmt::Display for HeldBy<'_> {
                 0 => write!(f, "{before} a prepared transaction")?,
                 pid => write!(f, "{before} pid {pid}")?,
             }
-            if let Some(application) = &holder.application {
-                write!(f, " ({application})")?;
+            if let Some(name) = &holder.application_name {
+                write!(f, " ({name})")?;
             }
-            if let Some(since) = holder.since {
-                write!(f, " in a transaction of {}", Seconds(since))?;
+            if let Some(age) = holder.transaction_age {
+                write!(f, " in a transaction of {}", Seconds(age))?;
             }
         }
         Ok(())
@@ -179,21 +317,22 @@ mod tests {
     use std::error::Error as _;
 
     use super::*;
+    use crate::AdvisoryLock;
 
     #[test]
-    fn not_acquired_says_what_how_long_and_who() {
+    fn not_acquired_names_the_lock_the_wait_and_the_holders() {
         let holder = Holder {
             pid: 7,
-            application: Some("sync".into()),
-            since: Some(Duration::from_millis(250)),
+            application_name: Some("sync".into()),
+            transaction_age: Some(Duration::from_millis(250)),
         };
         let hidden = Holder {
             pid: 8,
-            application: None,
-            since: None,
+            application_name: None,
+            transaction_age: None,
         };
         let error = Error::NotAcquired {
-            lock: Box::new("sync(4)".into()),
+            lock: Box::new(AdvisoryLock::new("sync(4)").id().clone()),
             waited: Duration::from_secs(2),
             holders: vec![holder, hidden],
         };
@@ -206,8 +345,8 @@ mod tests {
 
     #[test]
     fn it_stays_reachable_inside_the_error_of_sqlx() {
-        let lock = Box::new(AdvisoryLock::new(7));
-        let error = sqlx::Error::from(Error::Lost { lock });
+        let lock = AdvisoryLock::new(7);
+        let error = sqlx::Error::from(Error::lost(lock.id()));
         let source = error
             .source()
             .and_then(|source| source.downcast_ref::<Error>());
@@ -218,10 +357,11 @@ mod tests {
                 .ends_with("advisory lock 7 was lost with its session"),
             "{error}"
         );
+        assert!(Error::from(error).is_lost());
     }
 
     #[test]
-    fn the_error_of_sqlx_comes_back_as_it_was() {
+    fn an_error_of_sqlx_converts_back_unchanged() {
         let error = sqlx::Error::from(Error::Database(sqlx::Error::PoolTimedOut));
         assert!(matches!(error, sqlx::Error::PoolTimedOut));
     }

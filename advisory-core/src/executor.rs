@@ -1,13 +1,14 @@
-use sqlx::{Connection as _, PgTransaction};
+//! The executors that a lock function takes.
 
-use crate::sql::state;
+use sqlx::PgTransaction;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnection, Postgres};
 
 /// An executor that is **one** connection: `&mut` of a transaction, of a pooled or of a plain connection.
 ///
-/// An advisory lock belongs to a session. A pool runs each statement on whichever connection is free, so the compiler refuses it
-/// here: nobody could say where the lock has landed, nor release it. This trait is sealed.
+/// An advisory lock belongs to a session. A pool runs each statement on any free connection, so the compiler
+/// refuses a pool here: the lock would be on an unknown connection, and could not be released. This trait is
+/// sealed.
 ///
 /// ```no_run
 /// # async fn example(pool: &sqlx::PgPool) -> Result<(), advisory_core::Error> {
@@ -23,7 +24,7 @@ use sqlx::postgres::{PgConnection, Postgres};
 #[diagnostic::on_unimplemented(
     message = "an advisory lock needs one connection, and `{Self}` is not one",
     label = "expected `&mut` of a transaction or a connection",
-    note = "a pool runs each statement on any of its connections, so the lock would land on one that nobody can name",
+    note = "a pool runs each statement on any of its connections, so the lock would be on an unknown one",
     note = "take `&mut pool.acquire().await?` or `&mut pool.begin().await?`, or use the verbs of `AdvisoryLock`, which take a pool"
 )]
 pub trait LockExecutor: sealed::Sealed + Send {
@@ -46,19 +47,6 @@ impl LockExecutor for &mut PoolConnection<Postgres> {
 impl LockExecutor for &mut PgTransaction<'_> {
     fn connection(&mut self) -> &mut PgConnection {
         self
-    }
-}
-
-/// Takes in the answers to statements that were dropped before they were answered. sqlx would give an error among them to the
-/// next statement, where a lock timeout of another wait would pass for this one's. Costs nothing where there are none.
-pub(crate) async fn ready(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
-    loop {
-        match conn.flush().await {
-            Ok(()) => return Ok(()),
-            // The owner of that statement is gone. If its transaction was aborted, the next statement says so.
-            Err(error) if state::is_answer(&error) => {}
-            Err(error) => return Err(error),
-        }
     }
 }
 

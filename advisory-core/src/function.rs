@@ -3,19 +3,21 @@
 use std::time::Instant;
 
 use sqlx::Connection as _;
-use sqlx::postgres::PgConnection;
 
-use crate::executor::ready;
-use crate::fitness::check_lock_on;
+use crate::error::UnsupportedReason;
+use crate::probe::check_lock_on;
+use crate::sql::Function;
 use crate::sql::function::{self, Answer};
-use crate::sql::state;
-use crate::{AdvisoryLock, Error, Key, LockExecutor};
+use crate::sql::send::{drain, send, send_for_row};
+use crate::sql::sqlstate;
+use crate::time_bounds::DEFAULT_RESPONSE_TIMEOUT;
+use crate::{AdvisoryLock, Error, Key, LockExecutor, Mode};
 
 /// Waits for an exclusive lock that the session holds until [`unlock`] or its end (`pg_advisory_lock`).
 ///
-/// A session may take one lock several times; each needs its own [`unlock`]. Rolling back does not release it. Not for a connection
-/// that a pooler lends out for a transaction: the lock stays behind in a session that is somebody else's next. [`AdvisoryLock::acquire`]
-/// notices that, and this function cannot.
+/// A session may take one lock several times; each needs its own [`unlock`]. Rolling back does not release it. Do
+/// not use it on a connection to which a pooler lends a session for a transaction: the lock stays behind in a
+/// session that another client gets next. [`AdvisoryLock::acquire`] detects such a pooler; this function cannot.
 ///
 /// ```no_run
 /// use advisory_core::Error;
@@ -30,39 +32,34 @@ use crate::{AdvisoryLock, Error, Key, LockExecutor};
 ///
 /// # Errors
 ///
-/// A `lock_timeout` or a cancelled statement is [`Error::Database`], not "not acquired": the lock may have been granted all the
-/// same. Look in `pg_locks`, or close the connection.
+/// A `lock_timeout` or a cancelled statement is [`Error::Database`], not "not acquired": the lock may have been
+/// granted nevertheless. Look in `pg_locks`, or close the connection.
 ///
 /// # Cancel safety
 ///
-/// Not cancel safe: the server goes on waiting, and the session then holds a lock that nobody knows of. Close the connection.
-pub async fn lock(mut executor: impl LockExecutor, key: impl Into<Key>) -> Result<(), Error> {
-    let key = key.into();
-    ready(executor.connection()).await?;
-    let answer = function::lock(executor.connection(), key).await;
-    let answer = answer.map_err(|error| failure(error, key))?;
-    acquired(answer, executor.connection(), key).await.map(drop)
+/// Not cancel safe: the server continues to wait, and the session then holds a lock that nobody owns. Close the
+/// connection.
+pub async fn lock(executor: impl LockExecutor, key: impl Into<Key>) -> Result<(), Error> {
+    call(executor, Function::Lock, Mode::Exclusive, key.into())
+        .await
+        .map(drop)
 }
 
 /// Waits for a shared lock that the session holds until [`unlock_shared`] or its end (`pg_advisory_lock_shared`).
 ///
 /// # Errors
 ///
-/// A `lock_timeout` or a cancelled statement is [`Error::Database`], not "not acquired": the lock may have been granted all the
-/// same. Look in `pg_locks`, or close the connection.
+/// A `lock_timeout` or a cancelled statement is [`Error::Database`], not "not acquired": the lock may have been
+/// granted nevertheless. Look in `pg_locks`, or close the connection.
 ///
 /// # Cancel safety
 ///
-/// Not cancel safe: the server goes on waiting, and the session then holds a lock that nobody knows of. Close the connection.
-pub async fn lock_shared(
-    mut executor: impl LockExecutor,
-    key: impl Into<Key>,
-) -> Result<(), Error> {
-    let key = key.into();
-    ready(executor.connection()).await?;
-    let answer = function::lock_shared(executor.connection(), key).await;
-    let answer = answer.map_err(|error| failure(error, key))?;
-    acquired(answer, executor.connection(), key).await.map(drop)
+/// Not cancel safe: the server continues to wait, and the session then holds a lock that nobody owns. Close the
+/// connection.
+pub async fn lock_shared(executor: impl LockExecutor, key: impl Into<Key>) -> Result<(), Error> {
+    call(executor, Function::Lock, Mode::Shared, key.into())
+        .await
+        .map(drop)
 }
 
 /// Takes an exclusive session lock if it is free (`pg_try_advisory_lock`); `false` if not.
@@ -82,57 +79,44 @@ pub async fn lock_shared(
 /// # Cancel safety
 ///
 /// Not cancel safe: the session may hold the lock or not. Close the connection, or look in `pg_locks`.
-pub async fn try_lock(mut executor: impl LockExecutor, key: impl Into<Key>) -> Result<bool, Error> {
-    let key = key.into();
-    ready(executor.connection()).await?;
-    let answer = function::try_lock(executor.connection(), key).await;
-    let answer = answer.map_err(|error| failure(error, key))?;
-    acquired(answer, executor.connection(), key).await
+pub async fn try_lock(executor: impl LockExecutor, key: impl Into<Key>) -> Result<bool, Error> {
+    call(executor, Function::TryLock, Mode::Exclusive, key.into()).await
 }
 
-/// Takes a shared session lock if no one holds or waits for the exclusive one (`pg_try_advisory_lock_shared`); `false` if not.
+/// Takes a shared session lock if nobody holds it exclusively or waits to (`pg_try_advisory_lock_shared`); `false`
+/// if not.
 ///
 /// # Cancel safety
 ///
 /// Not cancel safe: the session may hold the lock or not. Close the connection, or look in `pg_locks`.
 pub async fn try_lock_shared(
-    mut executor: impl LockExecutor,
+    executor: impl LockExecutor,
     key: impl Into<Key>,
 ) -> Result<bool, Error> {
-    let key = key.into();
-    ready(executor.connection()).await?;
-    let answer = function::try_lock_shared(executor.connection(), key).await;
-    let answer = answer.map_err(|error| failure(error, key))?;
-    acquired(answer, executor.connection(), key).await
+    call(executor, Function::TryLock, Mode::Shared, key.into()).await
 }
 
-/// Releases an exclusive session lock once (`pg_advisory_unlock`). Returns what the server said: `false` if this session did not hold it.
+/// Releases an exclusive session lock once (`pg_advisory_unlock`). Returns the server's answer: `false` if this
+/// session did not hold it.
 ///
 /// # Cancel safety
 ///
-/// The lock may be held or not; asking once more tells, at the price of a warning in the server's log.
-pub async fn unlock(mut executor: impl LockExecutor, key: impl Into<Key>) -> Result<bool, Error> {
-    let key = key.into();
-    ready(executor.connection()).await?;
-    function::unlock(executor.connection(), key)
-        .await
-        .map_err(|error| failure(error, key))
+/// The lock may be held or not. A second call shows which, and may cause a warning in the server's log.
+pub async fn unlock(executor: impl LockExecutor, key: impl Into<Key>) -> Result<bool, Error> {
+    release(executor, Mode::Exclusive, key.into()).await
 }
 
-/// Releases a shared session lock once (`pg_advisory_unlock_shared`). Returns what the server said: `false` if this session did not hold it.
+/// Releases a shared session lock once (`pg_advisory_unlock_shared`). Returns the server's answer: `false` if
+/// this session did not hold it.
 ///
 /// # Cancel safety
 ///
-/// The lock may be held or not; asking once more tells, at the price of a warning in the server's log.
+/// The lock may be held or not. A second call shows which, and may cause a warning in the server's log.
 pub async fn unlock_shared(
-    mut executor: impl LockExecutor,
+    executor: impl LockExecutor,
     key: impl Into<Key>,
 ) -> Result<bool, Error> {
-    let key = key.into();
-    ready(executor.connection()).await?;
-    function::unlock_shared(executor.connection(), key)
-        .await
-        .map_err(|error| failure(error, key))
+    release(executor, Mode::Shared, key.into()).await
 }
 
 /// Waits for an exclusive lock that is held until the transaction ends (`pg_advisory_xact_lock`).
@@ -145,7 +129,7 @@ pub async fn unlock_shared(
 /// # async fn example(pool: &sqlx::PgPool) -> Result<(), Error> {
 /// let mut tx = pool.begin().await?;
 /// advisory_core::xact_lock(&mut tx, "account:1").await?;
-/// // … others who want it wait until this is done …
+/// // … others wait for it until the transaction ends …
 /// tx.commit().await?;
 /// # Ok(())
 /// # }
@@ -153,21 +137,17 @@ pub async fn unlock_shared(
 ///
 /// # Errors
 ///
-/// [`Error::NotInTransaction`] outside a transaction, where nothing is sent; [`Error::NotAcquired`] if the server has a
-/// `lock_timeout` and it was over.
+/// [`Error::NotInTransaction`] outside a transaction, where nothing is sent; [`Error::NotAcquired`] if the server
+/// has a `lock_timeout` and it fired.
 ///
 /// # Cancel safety
 ///
-/// Dropping the future does not end the wait: the server stays in the queue, and once granted, holds the lock until the
-/// transaction ends. Bound the wait with [`AdvisoryLock::acquire_xact`], or end it by rolling back.
-pub async fn xact_lock(mut executor: impl LockExecutor, key: impl Into<Key>) -> Result<(), Error> {
-    let key = key.into();
-    in_transaction(&mut executor)?;
-    let started = Instant::now();
-    ready(executor.connection()).await?;
-    let answer = function::xact_lock(executor.connection(), key).await;
-    let answer = answer.map_err(|error| not_in_time(error, key, started))?;
-    acquired(answer, executor.connection(), key).await.map(drop)
+/// Dropping the future does not end the wait: the server stays in the queue, and after the grant it holds the
+/// lock until the transaction ends. [`AdvisoryLock::acquire_xact`] bounds the wait; a rollback ends it.
+pub async fn xact_lock(executor: impl LockExecutor, key: impl Into<Key>) -> Result<(), Error> {
+    call_in_transaction(executor, Function::XactLock, Mode::Exclusive, key.into())
+        .await
+        .map(drop)
 }
 
 /// Waits for a shared lock that is held until the transaction ends (`pg_advisory_xact_lock_shared`).
@@ -176,19 +156,15 @@ pub async fn xact_lock(mut executor: impl LockExecutor, key: impl Into<Key>) -> 
 ///
 /// # Cancel safety
 ///
-/// Dropping the future does not end the wait: the server stays in the queue, and once granted, holds the lock until the
-/// transaction ends. Bound the wait with [`AdvisoryLock::acquire_xact`], or end it by rolling back.
+/// Dropping the future does not end the wait: the server stays in the queue, and after the grant it holds the
+/// lock until the transaction ends. [`AdvisoryLock::acquire_xact`] bounds the wait; a rollback ends it.
 pub async fn xact_lock_shared(
-    mut executor: impl LockExecutor,
+    executor: impl LockExecutor,
     key: impl Into<Key>,
 ) -> Result<(), Error> {
-    let key = key.into();
-    in_transaction(&mut executor)?;
-    let started = Instant::now();
-    ready(executor.connection()).await?;
-    let answer = function::xact_lock_shared(executor.connection(), key).await;
-    let answer = answer.map_err(|error| not_in_time(error, key, started))?;
-    acquired(answer, executor.connection(), key).await.map(drop)
+    call_in_transaction(executor, Function::XactLock, Mode::Shared, key.into())
+        .await
+        .map(drop)
 }
 
 /// Takes an exclusive lock until the transaction ends if it is free (`pg_try_advisory_xact_lock`); `false` if not.
@@ -212,37 +188,27 @@ pub async fn xact_lock_shared(
 ///
 /// # Cancel safety
 ///
-/// The lock may be held or not; in either case it is free when the transaction ends.
+/// The lock may be held or not; in either case it is released when the transaction ends.
 pub async fn try_xact_lock(
-    mut executor: impl LockExecutor,
+    executor: impl LockExecutor,
     key: impl Into<Key>,
 ) -> Result<bool, Error> {
-    let key = key.into();
-    in_transaction(&mut executor)?;
-    ready(executor.connection()).await?;
-    let answer = function::try_xact_lock(executor.connection(), key).await;
-    let answer = answer.map_err(|error| failure(error, key))?;
-    acquired(answer, executor.connection(), key).await
+    call_in_transaction(executor, Function::TryXactLock, Mode::Exclusive, key.into()).await
 }
 
-/// Takes a shared lock until the transaction ends if no one holds or waits for the exclusive one
+/// Takes a shared lock until the transaction ends if nobody holds it exclusively or waits to
 /// (`pg_try_advisory_xact_lock_shared`); `false` if not.
 ///
 /// Otherwise as [`try_xact_lock`].
 ///
 /// # Cancel safety
 ///
-/// The lock may be held or not; in either case it is free when the transaction ends.
+/// The lock may be held or not; in either case it is released when the transaction ends.
 pub async fn try_xact_lock_shared(
-    mut executor: impl LockExecutor,
+    executor: impl LockExecutor,
     key: impl Into<Key>,
 ) -> Result<bool, Error> {
-    let key = key.into();
-    in_transaction(&mut executor)?;
-    ready(executor.connection()).await?;
-    let answer = function::try_xact_lock_shared(executor.connection(), key).await;
-    let answer = answer.map_err(|error| failure(error, key))?;
-    acquired(answer, executor.connection(), key).await
+    call_in_transaction(executor, Function::TryXactLock, Mode::Shared, key.into()).await
 }
 
 /// Releases every advisory lock the session holds, exclusive and shared (`pg_advisory_unlock_all`).
@@ -262,42 +228,62 @@ pub async fn try_xact_lock_shared(
 ///
 /// # Cancel safety
 ///
-/// The locks may be held or not; asking once more does no harm.
+/// The locks may be held or not. A second call does no harm.
 pub async fn unlock_all(mut executor: impl LockExecutor) -> Result<(), Error> {
-    ready(executor.connection()).await?;
-    Ok(function::unlock_all(executor.connection()).await?)
+    let conn = executor.connection();
+    drain(conn).await?;
+    send(conn, function::unlock_all()).await?;
+    Ok(())
 }
 
-fn in_transaction(executor: &mut impl LockExecutor) -> Result<(), Error> {
-    let found = executor.connection().is_in_transaction();
-    found.then_some(()).ok_or(Error::NotInTransaction)
-}
-
-/// What the server has answered, if it is to be believed.
-async fn acquired(
-    answer: Option<Answer>,
-    conn: &mut PgConnection,
+/// Calls a function that locks. False if it has not locked.
+async fn call(
+    mut executor: impl LockExecutor,
+    function: Function,
+    mode: Mode,
     key: Key,
 ) -> Result<bool, Error> {
-    let Answer { acquired, server } = answer.ok_or_else(state::standby)?;
+    let (conn, lock) = (executor.connection(), AdvisoryLock::from(key));
+    drain(conn).await?;
+    let rows = send(&mut *conn, function::lock(function, mode, key)).await;
+    let rows = rows.map_err(|error| Error::of_lock(error, lock.id()))?;
+    let row = rows.first().ok_or(UnsupportedReason::Standby)?;
+    let Answer { acquired, server } = Answer::read(function, row)?;
     if acquired {
-        check_lock_on(&server, &key.into(), conn).await?;
+        check_lock_on(&server, lock.id(), DEFAULT_RESPONSE_TIMEOUT, conn).await?;
     }
     Ok(acquired)
 }
 
-/// A transaction lock that timed out was not granted, or is free again with the transaction that the timeout has aborted.
-fn not_in_time(error: sqlx::Error, key: Key, started: Instant) -> Error {
-    if state::is_lock_timeout(&error) {
-        return Error::NotAcquired {
-            lock: Box::new(key.into()),
-            waited: started.elapsed(),
-            holders: Vec::new(),
-        };
+/// Calls a function that locks until the transaction ends. A wait that the server's `lock_timeout` has ended
+/// leaves no lock: it has aborted the transaction.
+async fn call_in_transaction(
+    mut executor: impl LockExecutor,
+    function: Function,
+    mode: Mode,
+    key: Key,
+) -> Result<bool, Error> {
+    if !executor.connection().is_in_transaction() {
+        return Err(Error::NotInTransaction);
     }
-    failure(error, key)
+    let started = Instant::now();
+    match call(executor, function, mode, key).await {
+        Err(Error::Database(error)) if sqlstate::is_lock_timeout(&error) => {
+            let lock = AdvisoryLock::from(key);
+            Err(Error::not_acquired(
+                lock.id(),
+                started.elapsed(),
+                Vec::new(),
+            ))
+        }
+        called => called,
+    }
 }
 
-fn failure(error: sqlx::Error, key: Key) -> Error {
-    state::failure(error, &AdvisoryLock::from(key))
+async fn release(mut executor: impl LockExecutor, mode: Mode, key: Key) -> Result<bool, Error> {
+    let conn = executor.connection();
+    drain(conn).await?;
+    let row = send_for_row(conn, function::unlock(mode, key)).await;
+    let row = row.map_err(|error| Error::of_lock(error, AdvisoryLock::from(key).id()))?;
+    Ok(sqlx::Row::try_get(&row, 0)?)
 }

@@ -97,75 +97,53 @@
 // Only docs.rs has the compiler for it.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-mod abandon;
-mod attribute;
-mod cancel;
-mod connection;
+mod acquire;
 mod error;
 mod executor;
 mod fencing;
-mod fitness;
 mod function;
-mod guard;
-pub mod hygiene;
-mod isolation;
 mod key;
 #[cfg(feature = "interop")]
 pub mod known;
-mod label;
+mod leftover;
 mod lock;
-mod mark;
-mod metric;
-mod mode;
+mod macro_support;
 pub mod monitor;
-mod name;
-mod namespace;
-mod observe;
-mod open;
-mod parse;
-mod patience;
-mod pool;
-mod release;
+mod on_drop;
+mod probe;
 pub mod scheme;
 mod session;
-mod setting;
 mod skipped;
 mod sql;
-mod tag;
-mod transaction;
-mod vigil;
-mod wait;
-mod watch;
-mod xact;
+mod telemetry;
+mod time_bounds;
 
-pub use error::{Error, Holder};
+pub use error::{Error, Holder, UnsupportedReason};
 pub use executor::LockExecutor;
 pub use fencing::fencing_token;
 pub use function::{
     lock, lock_shared, try_lock, try_lock_shared, try_xact_lock, try_xact_lock_shared, unlock,
     unlock_all, unlock_shared, xact_lock, xact_lock_shared,
 };
-pub use guard::SessionGuard;
-pub use isolation::Isolation;
-pub use key::Key;
-pub use lock::AdvisoryLock;
-#[cfg(feature = "metrics")]
-pub use metric::describe_metrics;
-pub use mode::Mode;
-pub use parse::ParseKeyError;
+pub use key::{Key, ParseKeyError};
+pub use leftover::release_leftover_locks;
+pub use lock::{AdvisoryLock, Isolation, LockId, Mode};
 pub use scheme::KeyScheme;
+pub use session::SessionGuard;
 pub use skipped::Skipped;
+#[cfg(feature = "metrics")]
+pub use telemetry::metric::describe_metrics;
 
 #[cfg(feature = "macros")]
 pub use advisory_macros::advisory;
 
 #[doc(hidden)]
 pub mod __private {
-    pub use crate::attribute::{
-        ConnectionScope, Joined, OnConnection, OnPool, Outcome, PoolScope, SessionScope,
+    pub use crate::macro_support::{
+        CallerScope, ConnectionScope, OnConnection, OnPool, Outcome, PoolScope, SessionScope,
         SessionTarget, SkippedOutcome, Target,
     };
-    /// What a bare name in `scheme = …` is looked for in.
+    /// Where a bare name in `scheme = …` is looked up.
     pub mod scheme {
         pub use crate::scheme::schemes::*;
     }

@@ -125,6 +125,18 @@ where
     }
 }
 
+macro_rules! from_text {
+    ($($text:ty),+) => {$(
+        /// Hashes the text with [`Sha1`].
+        impl From<$text> for Key {
+            fn from(name: $text) -> Self {
+                Sha1.key(&name)
+            }
+        }
+    )+};
+}
+from_text!(&str, &&str, String, &String);
+
 /// Every system there is a scheme for, those without a feature first.
 ///
 /// ```

@@ -1,39 +1,23 @@
-//! A position in the write-ahead log.
+//! A fencing token is a position in the write-ahead log.
 
-use sqlx::postgres::PgConnection;
-use sqlx::{AssertSqlSafe, Connection as _, Executor as _, Row as _};
+use sqlx::Row as _;
+use sqlx::postgres::PgRow;
 
-use super::state;
-use crate::Error;
+use super::REFUSE_STANDBY;
+use crate::error::{Error, UnsupportedReason};
 
-/// From here on a record can be flushed at once.
+/// From this version on, a record can be flushed at once.
 const CAN_FLUSH: u32 = 17_00_00;
 
 /// The bits for the position. Records begin at multiples of eight bytes, so these are 8 PiB.
 const POSITION_BITS: u32 = 50;
 
-/// Writes a record, and returns where.
-pub(crate) async fn token(conn: &mut PgConnection) -> Result<i64, Error> {
-    let message = message(conn);
-    let row = conn.fetch_all(sqlx::raw_sql(AssertSqlSafe(message))).await;
-    let rows = row.map_err(state::failure_of_message)?;
-    let row = rows.last().ok_or(sqlx::Error::RowNotFound)?;
-    let (file, position): (&str, &str) = (row.try_get(0)?, row.try_get(1)?);
-    number(file, position).ok_or_else(|| {
-        let what = format!(
-            "no fencing token can be made of the position {position} in the write-ahead log, file {file}; \
-             expected less than 8 PiB of it on less than 8192 timelines"
-        );
-        Error::Unsupported { what: what.into() }
-    })
-}
-
-fn message(conn: &PgConnection) -> String {
-    let can_flush = conn
-        .server_version_num()
-        .is_some_and(|version| version >= CAN_FLUSH);
-    // Elsewhere the record is flushed with its transaction, if that waits for its commit.
-    let (wait, record) = match (can_flush, conn.is_in_transaction()) {
+/// Writes a record. The last row is its position.
+///
+/// Before [`CAN_FLUSH`], the record is flushed by the commit of its transaction, if that waits for the disk.
+pub(crate) fn write_record(server_version: Option<u32>, in_transaction: bool) -> String {
+    let can_flush = server_version.is_some_and(|version| version >= CAN_FLUSH);
+    let (wait, record) = match (can_flush, in_transaction) {
         (true, _) => ("", "false,'advisory_core',''::pg_catalog.text,true"),
         (false, true) => ("", "true,'advisory_core',''::pg_catalog.text"),
         (false, false) => (
@@ -43,17 +27,21 @@ fn message(conn: &PgConnection) -> String {
         ),
     };
     format!(
-        concat!(
-            "SELECT ",
-            refuse_standby!(),
-            ";{}SELECT pg_catalog.pg_walfile_name(p),p::pg_catalog.text \
-             FROM pg_catalog.pg_logical_emit_message({}) AS p"
-        ),
-        wait, record
+        "SELECT {REFUSE_STANDBY};{wait}SELECT pg_catalog.pg_walfile_name(p),p::pg_catalog.text \
+         FROM pg_catalog.pg_logical_emit_message({record}) AS p"
     )
 }
 
-/// The timeline is the first part of the name of a file of the log; the position has two halves, in hexadecimal.
+/// Reads the last row of [`write_record`].
+pub(crate) fn read_token(row: &PgRow) -> Result<i64, Error> {
+    let (file, position): (&str, &str) = (row.try_get(0)?, row.try_get(1)?);
+    number(file, position).ok_or_else(|| {
+        let (file, position) = (file.to_owned(), position.to_owned());
+        UnsupportedReason::FencingTokenOverflow { position, file }.into()
+    })
+}
+
+/// The name of a file of the log begins with the timeline; the position has two hexadecimal halves.
 fn number(file: &str, position: &str) -> Option<i64> {
     let timeline = i64::from(u32::from_str_radix(file.get(..8)?, 16).ok()?);
     let (high, low) = position.split_once('/')?;
@@ -83,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_position_or_too_great_is_no_number() {
+    fn text_that_is_no_position_or_out_of_range_is_refused() {
         let file = "000000010000000000000001";
         for (file, position) in [
             ("", "0/0"),

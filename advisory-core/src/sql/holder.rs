@@ -1,31 +1,27 @@
-//! Who holds a lock.
+//! The holders of a lock, for an error.
 
 use std::time::Duration;
 
-use sqlx::postgres::{PgConnection, PgRow};
-use sqlx::{AssertSqlSafe, Executor as _, Row as _};
+use sqlx::Row as _;
+use sqlx::postgres::PgRow;
 
-use super::literal::array;
+use super::call::array_literal;
 use crate::error::Holder;
-use crate::{AdvisoryLock, Key};
+use crate::{Key, LockId};
 
-/// As many holders as an error names.
+/// An error names at most this many holders.
 const MOST: usize = 8;
 
-/// The message that asks for the holders of a lock.
-pub(crate) fn message(lock: &AdvisoryLock) -> String {
+/// Lists the holders of a lock, other than this session.
+pub(crate) fn holders(lock: &LockId) -> String {
     let columns = |part: fn((u32, u32, i16)) -> i64| {
-        array(
-            &lock
-                .keys()
-                .iter()
-                .map(|key| part(Key::to_pg_locks(*key)))
-                .collect::<Vec<_>>(),
-        )
+        let keys = lock.keys().iter();
+        let parts: Vec<_> = keys.map(|key| part(Key::to_pg_locks(*key))).collect();
+        array_literal(&parts)
     };
     format!(
-        "SELECT DISTINCT COALESCE(l.pid,0) AS pid,CASE WHEN a.application_name OPERATOR(pg_catalog.<>) '' THEN a.application_name END AS application,\
-         pg_catalog.date_part('epoch',pg_catalog.statement_timestamp() OPERATOR(pg_catalog.-) a.xact_start) AS since \
+        "SELECT DISTINCT COALESCE(l.pid,0) AS pid,CASE WHEN a.application_name OPERATOR(pg_catalog.<>) '' THEN a.application_name END AS application_name,\
+         pg_catalog.date_part('epoch',pg_catalog.statement_timestamp() OPERATOR(pg_catalog.-) a.xact_start) AS transaction_age \
          FROM ROWS FROM(pg_catalog.unnest({classid}::pg_catalog.oid[]),pg_catalog.unnest({objid}::pg_catalog.oid[]),\
          pg_catalog.unnest({objsubid}::pg_catalog.int2[])) AS k(classid,objid,objsubid) \
          JOIN pg_catalog.pg_locks AS l ON l.classid OPERATOR(pg_catalog.=) k.classid \
@@ -42,22 +38,16 @@ pub(crate) fn message(lock: &AdvisoryLock) -> String {
     )
 }
 
-/// Sends a message that ends with [`message`].
-pub(crate) async fn ask(
-    conn: &mut PgConnection,
-    message: String,
-) -> Result<Vec<Holder>, sqlx::Error> {
-    let rows = conn
-        .fetch_all(sqlx::raw_sql(AssertSqlSafe(message)))
-        .await?;
+/// Reads the last rows of a message that ends with [`holders`].
+pub(crate) fn read_holders(rows: &[PgRow]) -> Result<Vec<Holder>, sqlx::Error> {
     rows.iter().map(holder).collect()
 }
 
 fn holder(row: &PgRow) -> Result<Holder, sqlx::Error> {
-    let since: Option<f64> = row.try_get("since")?;
+    let age: Option<f64> = row.try_get("transaction_age")?;
     Ok(Holder {
         pid: row.try_get("pid")?,
-        application: row.try_get("application")?,
-        since: since.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
+        application_name: row.try_get("application_name")?,
+        transaction_age: age.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
     })
 }

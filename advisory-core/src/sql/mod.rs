@@ -1,70 +1,112 @@
-//! Everything that is said to the server, and nothing else says anything.
+//! The text of every message, the sender, and what the server's errors mean.
+//!
+//! The messages are pure functions: simple-protocol text with literals of our own making. One such message
+//! reaches one backend whole, behind a transaction-mode pooler too, and its statements cost one round trip
+//! together. Every name is qualified, operators included, so that no `search_path` can replace it.
+//! [`send`](send::send) sends them; what a message returns is read by a function beside its text.
 
-/// How often, in milliseconds, a backend of ours looks whether its client is still there; an expression.
-macro_rules! check_interval {
-    () => {
-        "CASE WHEN pg_catalog.strpos(pg_catalog.version(),'-linux') OPERATOR(pg_catalog.>) 0 THEN '500' \
-         WHEN pg_catalog.textregexeq(pg_catalog.version(),\
-         '^PostgreSQL (1[5-9]|[2-9][0-9]).*-(darwin|freebsd|netbsd|openbsd)') \
-         THEN '500' ELSE '0' END"
-    };
-}
-
-/// Whether the message stands in a transaction that was begun before it; an expression. One of its own begins with it.
-macro_rules! in_transaction {
-    () => {
-        "pg_catalog.transaction_timestamp() OPERATOR(pg_catalog.<>) pg_catalog.statement_timestamp()"
-    };
-}
-
-/// Fails on a standby with `READ_ONLY_SQL_TRANSACTION`, and says nothing elsewhere; an expression. A standby grants locks, to the
-/// sessions of that standby alone.
-macro_rules! refuse_standby {
-    () => {
-        "CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_current_xact_id() END"
-    };
-}
-
-/// The database, and this run of its server, in the words of the session that asks; two columns, read with [`server`].
-macro_rules! server {
-    () => {
-        "pg_catalog.pg_postmaster_start_time(),pg_catalog.current_database()"
-    };
-}
-
-/// The database, and this run of its server, in words that every session says; an expression.
-macro_rules! server_for_all {
-    () => {
-        "pg_catalog.concat(pg_catalog.date_part('epoch',pg_catalog.pg_postmaster_start_time()),\
-         ' ',pg_catalog.current_database())"
-    };
-}
-
+pub(crate) mod application_name;
 pub(crate) mod backend;
+mod call;
+pub(crate) mod caller_transaction;
+pub(crate) mod cancel;
 pub(crate) mod fencing;
 pub(crate) mod function;
 pub(crate) mod holder;
-mod literal;
-pub(crate) mod message;
 pub(crate) mod monitor;
+pub(crate) mod send;
 pub(crate) mod session;
-pub(crate) mod state;
+pub(crate) mod sqlstate;
 mod timeout;
-pub(crate) mod xact;
+pub(crate) mod transaction;
+
+pub(crate) use self::call::Function;
+
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use sqlx::Row as _;
 use sqlx::postgres::PgRow;
 
-/// What a message says in the last column of its last row: whether the lock is held.
-pub(crate) fn acquired(rows: &[PgRow]) -> Result<bool, sqlx::Error> {
+use crate::time_bounds::CLIENT_CHECK_INTERVAL;
+
+/// Whether the message stands in a transaction that was begun before it; an expression. The server begins
+/// an implicit transaction at the time of the message.
+const IN_TRANSACTION: &str =
+    "pg_catalog.transaction_timestamp() OPERATOR(pg_catalog.<>) pg_catalog.statement_timestamp()";
+
+/// Fails on a standby with `read_only_sql_transaction`, and is null elsewhere; an expression.
+const REFUSE_STANDBY: &str =
+    "CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_current_xact_id() END";
+
+/// No row on a standby; a condition.
+const ON_PRIMARY: &str = " WHERE NOT pg_catalog.pg_is_in_recovery()";
+
+/// The database, and this run of its server, as the session's settings write them; two columns, read by
+/// [`server`].
+const SERVER: &str = "pg_catalog.pg_postmaster_start_time(),pg_catalog.current_database()";
+
+/// The database, and this run of its server, in the same words in every session; an expression.
+const SERVER_IN_ALL_SESSIONS: &str = "pg_catalog.concat(pg_catalog.date_part('epoch',pg_catalog.pg_postmaster_start_time()),\
+     ' ',pg_catalog.current_database())";
+
+/// What is known of a server: whether its platform can notice that a client has gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ClientCheck {
+    Unknown,
+    Supported,
+}
+
+impl ClientCheck {
+    /// The value of `client_connection_check_interval`; an expression. The setting exists everywhere from
+    /// PostgreSQL 14 on, but a platform that does not support it refuses a value other than zero.
+    fn interval(self) -> String {
+        if self == Self::Supported {
+            return format!("'{CLIENT_CHECK_INTERVAL}'");
+        }
+        format!(
+            "CASE WHEN pg_catalog.strpos(pg_catalog.version(),'-linux') OPERATOR(pg_catalog.>) 0 THEN '{CLIENT_CHECK_INTERVAL}' \
+             WHEN pg_catalog.textregexeq(pg_catalog.version(),\
+             '^PostgreSQL (1[5-9]|[2-9][0-9]).*-(darwin|freebsd|netbsd|openbsd)') \
+             THEN '{CLIENT_CHECK_INTERVAL}' ELSE '0' END"
+        )
+    }
+
+    /// Makes a backend check, while it waits, whether its client is still there; a statement. Without it, a
+    /// waiter outlives its client until the lock is granted. It counts from the next statement on, until
+    /// the transaction ends.
+    fn enable(self) -> String {
+        match self {
+            // A third of the time of the other statement goes into finding the platform.
+            Self::Supported => {
+                format!("SET LOCAL client_connection_check_interval='{CLIENT_CHECK_INTERVAL}'")
+            }
+            Self::Unknown => format!(
+                "SELECT pg_catalog.set_config('client_connection_check_interval',{},true)",
+                self.interval()
+            ),
+        }
+    }
+}
+
+/// Whether the lock was granted: the last column of the last row.
+pub(crate) fn granted(rows: &[PgRow]) -> Result<bool, sqlx::Error> {
     let last = rows.last().ok_or(sqlx::Error::RowNotFound)?;
     last.try_get(last.len().saturating_sub(1))
 }
 
-/// What a session calls its server, from this column on; see `server!`.
-pub(crate) fn server(row: &PgRow, column: usize) -> Result<String, sqlx::Error> {
-    // A point in time, of which only the text is wanted.
+/// Reads the columns of [`SERVER`], from this column on.
+fn server(row: &PgRow, column: usize) -> Result<String, sqlx::Error> {
+    // A point in time, of which only the text matters.
     let started: &str = row.try_get_unchecked(column)?;
     let database: &str = row.try_get(column + 1)?;
     Ok(format!("{started} {database}"))
+}
+
+/// A name that is unique among all that a server can see, and short enough for an identifier.
+pub(crate) fn unique_name(what: &str) -> String {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let random = RandomState::new().hash_one(count);
+    format!("{what} {}-{count}-{random:x}", std::process::id())
 }

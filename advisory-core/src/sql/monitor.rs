@@ -1,16 +1,13 @@
-//! Who holds and who waits for advisory locks, and how to end it.
+//! The statements of `monitor`: who holds and who waits for advisory locks, and how to end it.
+//!
+//! Like the functions, each is checked by `query!` and sent as one message with literals.
 
-use std::cmp::Reverse;
-use std::time::Duration;
-
+use sqlx::Execute as _;
 use sqlx::postgres::types::Oid;
-use sqlx::postgres::{PgExecutor, PgRow};
-use sqlx::{AssertSqlSafe, Execute as _, Row as _};
 
-use crate::monitor::LockStatus;
-use crate::{Key, Mode};
+use crate::Key;
 
-/// Which locks are asked for.
+/// Which locks to list.
 #[derive(Clone, Copy)]
 pub(crate) enum Which {
     ThisDatabase,
@@ -19,55 +16,8 @@ pub(crate) enum Which {
     Of(Key),
 }
 
-/// The statement is checked by `query!` and sent as one message with literals, like the functions: it is as good behind a pooler.
-pub(crate) async fn locks(
-    executor: impl PgExecutor<'_>,
-    which: Which,
-) -> Result<Vec<LockStatus>, sqlx::Error> {
-    let rows = executor
-        .fetch_all(sqlx::raw_sql(AssertSqlSafe(message(which))))
-        .await?;
-    let mut locks: Vec<_> = rows.iter().map(status).collect::<Result<_, _>>()?;
-    // Not by the server: ten thousand wide rows do not fit its `work_mem`.
-    locks.sort_by(|a, b| order(a).cmp(&order(b)));
-    Ok(locks)
-}
-
-/// By key, holders first, the longest first.
-fn order(lock: &LockStatus) -> impl Ord + use<'_> {
-    let since = Reverse(lock.since);
-    (&lock.database, lock.key, !lock.granted, since, lock.pid)
-}
-
-/// A function that sends a signal to a backend that holds or waits for an advisory lock; false if there is none.
-macro_rules! signal {
-    ($name:ident, $function:literal) => {
-        pub(crate) async fn $name(
-            executor: impl PgExecutor<'_>,
-            pid: i32,
-        ) -> Result<bool, sqlx::Error> {
-            let text = sqlx::query_scalar!(
-                "SELECT pg_catalog." + $function + r#"(l.pid) AS "signalled!" FROM (SELECT DISTINCT l.pid FROM pg_catalog.pg_locks AS l
-           WHERE l.locktype OPERATOR(pg_catalog.=) 'advisory' AND l.pid OPERATOR(pg_catalog.=) $1::pg_catalog.int4) AS l"#,
-                pid
-            );
-            signal(executor, text.sql().as_str(), pid).await
-        }
-    };
-}
-
-signal!(cancel, "pg_cancel_backend");
-signal!(terminate, "pg_terminate_backend");
-
-async fn signal(executor: impl PgExecutor<'_>, text: &str, pid: i32) -> Result<bool, sqlx::Error> {
-    let message = text.replace("$1", &format!("'{pid}'"));
-    let signalled = executor
-        .fetch_optional(sqlx::raw_sql(AssertSqlSafe(message)))
-        .await?;
-    signalled.map_or(Ok(false), |row| row.try_get(0))
-}
-
-fn message(which: Which) -> String {
+/// Lists locks, held and awaited; see `monitor::LockStatus` for the columns.
+pub(crate) fn locks(which: Which) -> String {
     let all = matches!(which, Which::AllDatabases);
     let columns = match which {
         Which::Of(key) => Some(key.to_pg_locks()),
@@ -80,13 +30,13 @@ fn message(which: Which) -> String {
            COALESCE(l.pid,0) AS "pid!",d.datname::pg_catalog.text AS "database!",
            CASE WHEN l.granted THEN '{}'::pg_catalog.int4[] ELSE pg_catalog.pg_blocking_pids(l.pid) END AS "blocked_by!",
            pg_catalog.date_part('epoch',pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-)
-             CASE WHEN l.granted THEN COALESCE(p.prepared,a.xact_start) ELSE l.waitstart END) AS since,
-           pg_catalog.date_part('epoch',pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) a.state_change) AS state_since,
-           pg_catalog.date_part('epoch',pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) a.backend_start) AS connected_since,
-           CASE WHEN a.application_name OPERATOR(pg_catalog.<>) '' THEN a.application_name END AS application,
+             CASE WHEN l.granted THEN COALESCE(p.prepared,a.xact_start) ELSE l.waitstart END) AS age,
+           pg_catalog.date_part('epoch',pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) a.state_change) AS state_age,
+           pg_catalog.date_part('epoch',pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) a.backend_start) AS session_age,
+           CASE WHEN a.application_name OPERATOR(pg_catalog.<>) '' THEN a.application_name END AS application_name,
            COALESCE(p.owner,a.usename)::pg_catalog.text AS "user?",
-           CASE WHEN a.client_port OPERATOR(pg_catalog.=) -1 THEN 'local' ELSE pg_catalog.host(a.client_addr) END AS client,
-           a.state AS "state?",a.wait_event_type OPERATOR(pg_catalog.||) ': ' OPERATOR(pg_catalog.||) a.wait_event AS wait_event,p.gid AS "prepared?",
+           CASE WHEN a.client_port OPERATOR(pg_catalog.=) -1 THEN 'local' ELSE pg_catalog.host(a.client_addr) END AS client_addr,
+           a.state AS "state?",a.wait_event_type OPERATOR(pg_catalog.||) ': ' OPERATOR(pg_catalog.||) a.wait_event AS wait_event,p.gid AS "gid?",
            CASE WHEN a.query OPERATOR(pg_catalog.<>) '<insufficient privilege>' THEN a.query END AS query
            FROM k AS l JOIN pg_catalog.pg_database AS d ON d.oid OPERATOR(pg_catalog.=) l.database
            LEFT JOIN pg_catalog.pg_stat_activity AS a ON a.pid OPERATOR(pg_catalog.=) l.pid
@@ -119,43 +69,20 @@ fn message(which: Which) -> String {
         )
 }
 
-fn status(row: &PgRow) -> Result<LockStatus, sqlx::Error> {
-    let ago = |column| -> Result<Option<Duration>, sqlx::Error> {
-        let seconds: Option<f64> = row.try_get(column)?;
-        Ok(seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()))
+/// A function that signals a backend that holds or waits for an advisory lock.
+macro_rules! signal {
+    ($name:ident, $function:literal) => {
+        /// Signals a backend. One row, whether it was signalled; none if there is no such backend.
+        pub(crate) fn $name(pid: i32) -> String {
+            let text = sqlx::query_scalar!(
+                "SELECT pg_catalog." + $function + r#"(l.pid) AS "signalled!" FROM (SELECT DISTINCT l.pid FROM pg_catalog.pg_locks AS l
+           WHERE l.locktype OPERATOR(pg_catalog.=) 'advisory' AND l.pid OPERATOR(pg_catalog.=) $1::pg_catalog.int4) AS l"#,
+                pid
+            );
+            text.sql().as_str().replace("$1", &format!("'{pid}'"))
+        }
     };
-    Ok(LockStatus {
-        key: key(row)?,
-        mode: if row.try_get("is_shared!")? {
-            Mode::Shared
-        } else {
-            Mode::Exclusive
-        },
-        granted: row.try_get("granted!")?,
-        pid: row.try_get("pid!")?,
-        database: row.try_get("database!")?,
-        blocked_by: row.try_get("blocked_by!")?,
-        since: ago("since")?,
-        state_since: ago("state_since")?,
-        connected_since: ago("connected_since")?,
-        application: row.try_get("application")?,
-        user: row.try_get("user?")?,
-        client: row.try_get("client")?,
-        state: row.try_get("state?")?,
-        wait_event: row.try_get("wait_event")?,
-        prepared: row.try_get("prepared?")?,
-        query: row.try_get("query")?,
-    })
 }
 
-fn key(row: &PgRow) -> Result<Key, sqlx::Error> {
-    let half = |column| -> Result<u32, sqlx::Error> {
-        let half: i64 = row.try_get(column)?;
-        u32::try_from(half).map_err(|error| sqlx::Error::Decode(error.into()))
-    };
-    let (classid, objid) = (half("classid!")?, half("objid!")?);
-    let objsubid = row.try_get("objsubid!")?;
-    Key::from_pg_locks(classid, objid, objsubid).ok_or_else(|| {
-        sqlx::Error::Decode(format!("`pg_locks.objsubid` is {objsubid}, expected 1 or 2").into())
-    })
-}
+signal!(cancel, "pg_cancel_backend");
+signal!(terminate, "pg_terminate_backend");

@@ -1,81 +1,93 @@
-//! The messages of the session verbs; see [`message`](super::message) on how they are written.
+//! The messages for a lock that a session holds.
 
 use std::fmt::Write as _;
 
 use sqlx::Row as _;
 use sqlx::postgres::PgRow;
 
-use super::literal::{Calls, Function, text};
-use super::message::{ACQUIRED, AFRESH, Platform, if_acquired, waiting};
-use crate::wait::Wait;
-use crate::{AdvisoryLock, label};
+use super::application_name;
+use super::call::{Calls, Function, text_literal};
+use super::transaction::{GRANTED, RESET, call_if_granted, lock_with_wait};
+use super::{ClientCheck, IN_TRANSACTION, REFUSE_STANDBY, SERVER_IN_ALL_SESSIONS};
+use crate::LockId;
+use crate::lock::Wait;
+use crate::time_bounds::CLIENT_CHECK_INTERVAL;
 
-/// Settings of a session that holds a lock. What they were is kept by the client and put back with the release.
-///
-/// A session that holds a lock is idle by design, so `idle_session_timeout` must not end it; and it looks whether its client is
-/// there, also in the middle of a statement. The last one is for a session that is to be named.
-///
-/// With what the session says of one that was before what it becomes, which need not be put back.
-const SETTINGS: [(&str, Option<&str>); 3] = [
-    ("idle_session_timeout", Some("0")),
-    ("client_connection_check_interval", Some("500ms")),
-    ("application_name", None),
-];
-
-/// Those that this lock changes.
-fn changed(lock: &AdvisoryLock) -> impl Iterator<Item = (&'static str, Option<&'static str>)> {
-    SETTINGS
-        .into_iter()
-        .take(2 + usize::from(lock.session_name().is_some()))
+/// A setting of a session, for as long as the session holds a lock.
+pub(crate) struct ServerSetting {
+    name: &'static str,
+    /// The value it gets; an expression.
+    value: String,
+    /// What `current_setting` reports if the value is already as wanted; such a setting is not restored.
+    wanted: Option<&'static str>,
 }
 
-/// What they become, in their order; expressions.
-fn values(lock: &AdvisoryLock, platform: Platform) -> impl Iterator<Item = String> {
-    let named = lock.session_name().map(|name| {
-        let label = label::write(name);
+/// The settings of a session that holds a lock. The message that takes the lock returns their previous
+/// values, and the one that releases it restores them.
+///
+/// A session that holds a lock is idle by design, so `idle_session_timeout` must not end it. It checks
+/// whether its client is there, in the middle of a statement too. `tag` goes into its `application_name`.
+pub(crate) fn settings(check: ClientCheck, tag: Option<&str>) -> Vec<ServerSetting> {
+    let mut settings = vec![
+        ServerSetting {
+            name: "idle_session_timeout",
+            value: "'0'".into(),
+            wanted: Some("0"),
+        },
+        ServerSetting {
+            name: "client_connection_check_interval",
+            value: check.interval(),
+            wanted: Some(CLIENT_CHECK_INTERVAL),
+        },
+    ];
+    settings.extend(tag.map(|name| {
+        let tag = application_name::write(name);
         let own = format!(
             "pg_catalog.left(pg_catalog.current_setting('application_name'),{})",
-            label::room_before(&label)
+            application_name::space_before(&tag)
         );
-        format!("pg_catalog.ltrim(pg_catalog.concat({own},' {label}'))")
-    });
-    let always = ["'0'", platform.check_interval()].map(str::to_owned);
-    always.into_iter().chain(named)
+        ServerSetting {
+            name: "application_name",
+            value: format!("pg_catalog.ltrim(pg_catalog.concat({own},' {tag}'))"),
+            wanted: None,
+        }
+    }));
+    settings
 }
 
-/// What the settings of a session were before it held a lock, where that was something else.
+/// The values that a session's settings had before, where they were others.
 #[derive(Debug)]
-pub(crate) struct Kept(Vec<(&'static str, String)>);
+pub(crate) struct SavedSettings(Vec<(&'static str, String)>);
 
-impl Kept {
-    /// From the first row of [`lock`] or [`try_lock`].
-    pub(crate) fn read(lock: &AdvisoryLock, row: &PgRow) -> Result<Self, sqlx::Error> {
-        let mut kept = Vec::new();
-        for (column, (name, becomes)) in changed(lock).enumerate() {
+impl SavedSettings {
+    /// From the first row of [`lock`] or [`try_lock`], which begins with their values.
+    pub(crate) fn read(settings: &[ServerSetting], row: &PgRow) -> Result<Self, sqlx::Error> {
+        let mut saved = Vec::new();
+        for (column, setting) in settings.iter().enumerate() {
             let value: &str = row.try_get(column)?;
-            if becomes != Some(value) {
-                kept.push((name, value.to_owned()));
+            if setting.wanted != Some(value) {
+                saved.push((setting.name, value.to_owned()));
             }
         }
-        Ok(Self(kept))
+        Ok(Self(saved))
     }
 }
 
-/// Waits for the lock and gives it to the session. The first row is what to [keep](Kept::read); the last column of the last one is
-/// true.
+/// Waits for the lock and gives it to the session. The first row begins with the previous
+/// [`SavedSettings`]; the last column of the last row is true.
 ///
-/// The wait is one for a transaction lock, in the message's own implicit transaction, and the session's lock is asked for when
-/// there is nothing left to wait for. A session lock whose wait fails may have been granted all the same; a transaction lock
-/// is gone with its transaction. So a timeout leaves nothing behind.
-pub(crate) fn lock(lock: &AdvisoryLock, wait: Wait, platform: Platform) -> String {
+/// The wait is for a transaction lock, in the message's own implicit transaction. Then the session takes
+/// the lock, without a wait. A session lock whose wait fails may have been granted all the same; a
+/// transaction lock ends with its transaction, so a timeout leaves nothing behind.
+pub(crate) fn lock(lock: &LockId, wait: Wait, settings: &[ServerSetting]) -> String {
     let mut message = format!(
-        "{AFRESH};SELECT {},{};{}",
-        kept(lock),
-        settings(lock, platform),
-        waiting(lock, wait, "")
+        "{RESET};SELECT {},{};{}",
+        current_values(settings),
+        set_values(settings),
+        lock_with_wait(lock, wait, "")
     );
-    // A statement of its own: between two the server looks whether the timeout has fired after all. Within one it would look too late.
-    if let Some(call) = Function::Lock.call(lock) {
+    // A statement of its own: the server checks between two statements whether the timeout has fired.
+    if let Some(call) = Function::Lock.single_call(lock) {
         let _ = write!(message, ";SELECT {call},true");
         return message;
     }
@@ -86,86 +98,80 @@ pub(crate) fn lock(lock: &AdvisoryLock, wait: Wait, platform: Platform) -> Strin
     message
 }
 
-/// Asks for the lock without waiting: all keys, or none. The first row is what to [keep](Kept::read); the last column of the last
-/// one is the answer.
-pub(crate) fn try_lock(lock: &AdvisoryLock, platform: Platform) -> String {
-    let mut message = format!(
-        concat!("{};SELECT {},", refuse_standby!(), ","),
-        AFRESH,
-        kept(lock)
-    );
-    let settings = settings(lock, platform);
-    if let Some(call) = Function::TryLock.call(lock) {
+/// Tries the lock without waiting: all keys, or none. The first row begins with the previous
+/// [`SavedSettings`]; the last column of the last row is the result.
+pub(crate) fn try_lock(lock: &LockId, settings: &[ServerSetting]) -> String {
+    let current = current_values(settings);
+    let mut message = format!("{RESET};SELECT {current},{REFUSE_STANDBY},");
+    let settings = set_values(settings);
+    if let Some(call) = Function::TryLock.single_call(lock) {
         let _ = write!(
             message,
             "CASE WHEN {call} THEN ({settings}) IS NOT NULL ELSE false END"
         );
         return message;
     }
-    // Transaction locks first: if some key is not to be had, the others are gone with the implicit transaction.
+    // Transaction locks first: if one key is not granted, the others end with the implicit transaction.
     let tried = Function::TryXactLock.all(lock);
     let _ = write!(
         message,
         "pg_catalog.set_config('advisory.acquired',({tried})::pg_catalog.text,true)"
     );
-    if_acquired(&mut message, Function::Lock, lock);
+    call_if_granted(&mut message, Function::Lock, lock);
     let _ = write!(
         message,
-        ";SELECT CASE WHEN {ACQUIRED} THEN ({settings}) IS NOT NULL ELSE false END"
+        ";SELECT CASE WHEN {GRANTED} THEN ({settings}) IS NOT NULL ELSE false END"
     );
     message
 }
 
-/// Leaves a mark on the session: a lock on a key of chance. The last row is the server.
-pub(crate) fn leave(mark: &AdvisoryLock) -> String {
-    let call = Function::TryLock.all(mark);
-    format!(
-        concat!("{};SELECT ", server_for_all!(), ",{}"),
-        AFRESH, call
-    )
-}
-
-/// Looks for the mark. One row: whether it is there; whether this session has it, which then loses it; and the server.
-pub(crate) fn take_back(mark: &AdvisoryLock) -> String {
-    let (classid, objid, objsubid) = mark.keys()[0].to_pg_locks();
-    let unlock = Function::Unlock.all(mark);
-    format!(
-        concat!(
-            "WITH l AS MATERIALIZED(SELECT l.pid FROM pg_catalog.pg_locks AS l \
-             WHERE l.locktype OPERATOR(pg_catalog.=) 'advisory' \
-             AND l.classid OPERATOR(pg_catalog.=) '{}'::pg_catalog.oid \
-             AND l.objid OPERATOR(pg_catalog.=) '{}'::pg_catalog.oid \
-             AND l.objsubid OPERATOR(pg_catalog.=) '{}'::pg_catalog.int2) \
-             SELECT EXISTS(SELECT FROM l),CASE WHEN EXISTS(SELECT FROM l \
-             WHERE l.pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid()) THEN {} ELSE false END,",
-            server_for_all!()
-        ),
-        classid, objid, objsubid, unlock
-    )
-}
-
-/// Releases the lock, and puts the settings back. One row: whether every key was held, and whether a transaction is open.
-pub(crate) fn unlock(lock: &AdvisoryLock, kept: &Kept) -> String {
+/// Releases the lock and restores the settings. One row: whether every key was held, and whether a
+/// transaction is open.
+pub(crate) fn unlock(lock: &LockId, saved: &SavedSettings) -> String {
     let released = Function::Unlock.all(lock);
-    let mut message = format!(concat!("SELECT {},", in_transaction!()), released);
-    for (name, value) in &kept.0 {
-        let _ = write!(
-            message,
-            ",pg_catalog.set_config('{name}',{},false)",
-            text(value)
-        );
+    let mut message = format!("SELECT {released},{IN_TRANSACTION}");
+    for (name, value) in &saved.0 {
+        let value = text_literal(value);
+        let _ = write!(message, ",pg_catalog.set_config('{name}',{value},false)");
     }
     message
 }
 
-fn kept(lock: &AdvisoryLock) -> String {
-    let values = changed(lock).map(|(name, _)| format!("pg_catalog.current_setting('{name}')"));
-    values.collect::<Vec<_>>().join(",")
+/// Locks the key of a pooler probe in this session. The last row is the server.
+pub(crate) fn leave_probe(probe: &LockId) -> String {
+    let call = Function::TryLock.all(probe);
+    format!("{RESET};SELECT {SERVER_IN_ALL_SESSIONS},{call}")
 }
 
-fn settings(lock: &AdvisoryLock, platform: Platform) -> String {
-    let set = changed(lock)
-        .zip(values(lock, platform))
-        .map(|((name, _), value)| format!("pg_catalog.set_config('{name}',{value},false)"));
-    set.collect::<Vec<_>>().join(",")
+/// Looks for the key of a pooler probe. One row: whether a session holds it; whether this session held it
+/// and has released it; and the server.
+pub(crate) fn find_probe(probe: &LockId) -> String {
+    let (classid, objid, objsubid) = probe.keys()[0].to_pg_locks();
+    let unlock = Function::Unlock.all(probe);
+    format!(
+        "WITH l AS MATERIALIZED(SELECT l.pid FROM pg_catalog.pg_locks AS l \
+         WHERE l.locktype OPERATOR(pg_catalog.=) 'advisory' \
+         AND l.classid OPERATOR(pg_catalog.=) '{classid}'::pg_catalog.oid \
+         AND l.objid OPERATOR(pg_catalog.=) '{objid}'::pg_catalog.oid \
+         AND l.objsubid OPERATOR(pg_catalog.=) '{objsubid}'::pg_catalog.int2) \
+         SELECT EXISTS(SELECT FROM l),CASE WHEN EXISTS(SELECT FROM l \
+         WHERE l.pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid()) THEN {unlock} ELSE false END,\
+         {SERVER_IN_ALL_SESSIONS}"
+    )
+}
+
+fn current_values(settings: &[ServerSetting]) -> String {
+    join(settings, |ServerSetting { name, .. }| {
+        format!("pg_catalog.current_setting('{name}')")
+    })
+}
+
+fn set_values(settings: &[ServerSetting]) -> String {
+    join(settings, |ServerSetting { name, value, .. }| {
+        format!("pg_catalog.set_config('{name}',{value},false)")
+    })
+}
+
+fn join(settings: &[ServerSetting], item: impl Fn(&ServerSetting) -> String) -> String {
+    settings.iter().map(item).collect::<Vec<_>>().join(",")
 }

@@ -1,19 +1,19 @@
 //! `lock_timeout` for the length of one wait.
 //!
-//! The text of the setting that was there before is carried over: it prints as `1min`, which nobody should parse, and `RESET` would
-//! lose what the user has `SET`.
+//! The previous value of the setting is restored as the text that `current_setting` reports: it prints as
+//! `1min`, which is not parsed, and `RESET` would lose what the user has `SET`.
 
 use std::time::Duration;
 
-use crate::wait::Wait;
+use crate::lock::Wait;
 
 /// A wait for one key; an expression.
-pub(super) fn limited(call: &str, wait: Wait) -> String {
-    let Some(limit) = setting(wait) else {
+pub(super) fn with_timeout(call: &str, wait: Wait) -> String {
+    let Some(limit) = lock_timeout(wait) else {
         return call.to_owned();
     };
-    // Arguments are evaluated from the left to the right: what the setting is; what it is to be meanwhile, and the wait; and it is put
-    // back, until the end of the transaction, because the last argument is true.
+    // Arguments are evaluated from left to right: the first reads the previous value; the last sets the
+    // new one, waits, and is true, which restores the previous value until the end of the transaction.
     format!(
         "pg_catalog.set_config('lock_timeout',pg_catalog.current_setting('lock_timeout'),\
          pg_catalog.set_config('lock_timeout','{}',true) IS NOT NULL AND {call} IS NOT NULL)",
@@ -21,15 +21,16 @@ pub(super) fn limited(call: &str, wait: Wait) -> String {
     )
 }
 
-/// What goes around a wait for several keys.
+/// The parts of a message that go around a wait for several keys.
 #[derive(Default)]
 pub(super) struct Timeout {
-    /// Keeps the setting in one of our own; an item of a target list, which begins with a comma.
+    /// Keeps the previous value in a setting of our own; an item of a target list, which begins with a
+    /// comma.
     pub(super) save: &'static str,
-    /// What the setting is to be before each lock; an expression. The server counts anew for every lock: what has been waited already
-    /// is taken off, which keeps several to the one deadline.
+    /// Sets the timeout before each lock; an expression. The server counts anew for every lock, so the
+    /// time that has passed is subtracted, which keeps all locks to one deadline.
     pub(super) set: Option<String>,
-    /// Puts the setting back; an item of a target list, which begins with a comma.
+    /// Restores the previous value; an item of a target list, which begins with a comma.
     pub(super) restore: &'static str,
 }
 
@@ -38,12 +39,12 @@ const RESTORE: &str = ",pg_catalog.set_config('lock_timeout',pg_catalog.current_
 
 impl Timeout {
     pub(super) fn of(wait: Wait) -> Self {
-        let Some(limit) = setting(wait) else {
+        let Some(limit) = lock_timeout(wait) else {
             return Self::default();
         };
         let left = match limit {
             Duration::ZERO => "'0'".to_owned(),
-            limit => left(limit),
+            limit => remaining(limit),
         };
         Self {
             save: SAVE,
@@ -53,8 +54,8 @@ impl Timeout {
     }
 }
 
-/// What `lock_timeout` is to be, if not what it is. Zero switches it off.
-fn setting(wait: Wait) -> Option<Duration> {
+/// The `lock_timeout` to set; `None` to leave it alone. Zero switches it off.
+fn lock_timeout(wait: Wait) -> Option<Duration> {
     match wait {
         Wait::Server | Wait::No => None,
         Wait::For(limit) => Some(limit),
@@ -62,7 +63,7 @@ fn setting(wait: Wait) -> Option<Duration> {
     }
 }
 
-fn left(limit: Duration) -> String {
+fn remaining(limit: Duration) -> String {
     format!(
         "GREATEST(1,{} OPERATOR(pg_catalog.-) \
          (1000 OPERATOR(pg_catalog.*) pg_catalog.date_part('epoch',pg_catalog.clock_timestamp() \
@@ -71,7 +72,7 @@ fn left(limit: Duration) -> String {
     )
 }
 
-/// Rounded up, so that a wait is never shorter than was asked for.
+/// Rounded up, so that a wait is never shorter than requested.
 fn milliseconds(limit: Duration) -> u128 {
     limit.as_micros().div_ceil(1000)
 }

@@ -1,0 +1,248 @@
+//! A lock on the caller's connection: it joins the transaction that the connection is in, or opens one.
+
+use std::future::Future;
+use std::mem;
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnection, PgTransactionManager};
+use sqlx::{AssertSqlSafe, Connection as _};
+use sqlx_core::transaction::TransactionManager as _;
+
+use super::caller_transaction::{CallerTransaction, try_lock};
+use super::cancel::CancelOnDrop;
+use super::{Attempt, TryOnce, acquire, try_acquire};
+use crate::error::{Error, Holder, UnsupportedReason};
+use crate::lock::{ScopedSetting, Wait};
+use crate::on_drop::poll_once;
+use crate::probe::check_lock_on;
+use crate::session::{transaction_lost, until_lost};
+use crate::sql::backend::{read_transaction_status, transaction_status};
+use crate::sql::holder::{holders, read_holders};
+use crate::sql::send::{drain, send, send_for_row, within};
+use crate::sql::{ClientCheck, caller_transaction, sqlstate, transaction};
+use crate::telemetry::Scope;
+use crate::telemetry::metric::Hold;
+use crate::{AdvisoryLock, LockId};
+
+/// A transaction on the caller's connection that holds a lock. It hands out the connection in its own type.
+///
+/// sqlx's `Transaction` would hide the connection behind another type. It is used to begin, and is then
+/// forgotten; from there on, this type does what `Transaction` would do.
+#[derive(Debug)]
+pub struct ConnectionScope<'c, C: AsMut<PgConnection>> {
+    lock: LockId,
+    response_timeout: Duration,
+    conn: &'c mut C,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    /// No transaction of ours is open: it is the caller's, or has ended.
+    Nothing,
+    /// The message that opens a transaction was sent, and has not been answered.
+    Opening,
+    /// A transaction of ours is open, and sqlx tracks it.
+    Open { _hold: Hold },
+}
+
+impl<'c, C: AsMut<PgConnection> + Send> ConnectionScope<'c, C> {
+    fn new(conn: &'c mut C, lock: &AdvisoryLock) -> Self {
+        Self {
+            lock: lock.id().clone(),
+            response_timeout: lock.response_limit(),
+            conn,
+            state: State::Nothing,
+        }
+    }
+
+    pub(crate) async fn enter(conn: &'c mut C, lock: &AdvisoryLock) -> Result<Self, Error> {
+        let mut scope = Self::new(conn, lock);
+        if scope.conn.as_mut().is_in_transaction() {
+            acquire(lock, CallerTransaction::new(scope.conn.as_mut())).await?;
+        } else {
+            acquire(lock, CallerConnection::new(&mut scope)).await?;
+        }
+        Ok(scope)
+    }
+
+    pub(crate) async fn try_enter(
+        conn: &'c mut C,
+        lock: &AdvisoryLock,
+    ) -> Result<Option<Self>, Error> {
+        let mut scope = Self::new(conn, lock);
+        let granted = if scope.conn.as_mut().is_in_transaction() {
+            try_acquire(lock, CallerTransaction::new(scope.conn.as_mut())).await?
+        } else {
+            try_acquire(lock, CallerConnection::new(&mut scope)).await?
+        };
+        Ok(granted.map(|()| scope))
+    }
+
+    /// The connection, inside the transaction that holds the lock.
+    pub fn connection(&mut self) -> &mut C {
+        self.conn
+    }
+
+    /// Runs a body that does not use the connection. The caller watches over a transaction of its own.
+    pub fn until_lost<F: Future>(
+        &mut self,
+        body: F,
+    ) -> impl Future<Output = Result<F::Output, Error>> {
+        let is_ours = matches!(self.state, State::Open { .. });
+        let (limit, conn) = (self.response_timeout, self.conn.as_mut());
+        let lost = async move {
+            if is_ours {
+                transaction_lost(limit, conn).await;
+            } else {
+                std::future::pending::<()>().await;
+            }
+        };
+        until_lost(&self.lock, lost, body)
+    }
+
+    /// Commits or rolls back, if the transaction is ours.
+    pub async fn finish(mut self, commit: bool) -> Result<(), Error> {
+        if matches!(self.state, State::Open { .. }) {
+            if commit {
+                PgTransactionManager::commit(self.conn.as_mut()).await?;
+            } else {
+                // The body's error is the one to return. sqlx sends this rollback after the response to the
+                // statement that the body has dropped. If that takes too long, dropping this scope sends it.
+                let rollback = PgTransactionManager::rollback(self.conn.as_mut());
+                let rolled_back = within(self.response_timeout, Wait::No, rollback).await;
+                if rolled_back.is_err() {
+                    return Ok(());
+                }
+            }
+            self.state = State::Nothing;
+        }
+        Ok(())
+    }
+
+    async fn begin_with(&mut self, message: String) -> Result<(), sqlx::Error> {
+        self.state = State::Opening;
+        let begun = self.conn.as_mut().begin_with(AssertSqlSafe(message)).await;
+        // The message opens a transaction or leaves nothing behind: see `sql::transaction`.
+        self.state = match begun {
+            Ok(_) => State::Open {
+                _hold: Hold::start(Scope::CallerConnection),
+            },
+            Err(_) => State::Nothing,
+        };
+        begun.map(mem::forget)
+    }
+}
+
+impl<C: AsMut<PgConnection>> Drop for ConnectionScope<'_, C> {
+    /// Sends the rollback, which sqlx would leave in the connection's buffer until the next statement.
+    fn drop(&mut self) {
+        let conn = self.conn.as_mut();
+        match self.state {
+            State::Nothing => {}
+            // sqlx tracks no transaction yet and would not roll back. The server runs this message after the
+            // first one, and after its wait for the lock.
+            State::Opening => drop(poll_once(conn.begin_with(transaction::ROLLBACK))),
+            State::Open { .. } => {
+                PgTransactionManager::start_rollback(conn);
+                let _ = poll_once(conn.ping());
+            }
+        }
+    }
+}
+
+/// The scope of a lock in a transaction that is opened on the caller's connection.
+struct CallerConnection<'s, 'c, C: AsMut<PgConnection>> {
+    scope: &'s mut ConnectionScope<'c, C>,
+    /// The server; `None` before the connection was found to be idle.
+    server: Option<String>,
+}
+
+impl<'s, 'c, C: AsMut<PgConnection> + Send> CallerConnection<'s, 'c, C> {
+    fn new(scope: &'s mut ConnectionScope<'c, C>) -> Self {
+        Self {
+            scope,
+            server: None,
+        }
+    }
+
+    fn conn(&mut self) -> &mut PgConnection {
+        self.scope.conn.as_mut()
+    }
+
+    /// The server, once the connection was found to be idle.
+    async fn check_idle(&mut self, attempt: &Attempt<'_>) -> Result<String, Error> {
+        if let Some(server) = &self.server {
+            return Ok(server.clone());
+        }
+        drain(self.conn()).await?;
+        let row = send_for_row(self.conn(), transaction_status());
+        let row = attempt.within(Wait::No, row).await;
+        let row = row.map_err(|error| Error::of_lock(error, attempt.id()))?;
+        let (in_transaction, server) = read_transaction_status(&row)?;
+        if in_transaction {
+            return Err(UnsupportedReason::UntrackedTransaction.into());
+        }
+        Ok(self.server.insert(server).clone())
+    }
+
+    /// Opens a transaction that holds the lock; `None`, and no transaction, if the lock was not granted.
+    async fn open(
+        &mut self,
+        attempt: &Attempt<'_>,
+        server: &str,
+        wait: Wait,
+    ) -> Result<Option<()>, Error> {
+        let (lock, limit) = (attempt.id(), attempt.lock().response_limit());
+        let failure = |error| Error::of_lock(error, lock);
+        if wait == Wait::No {
+            let begin = transaction::begin(ClientCheck::Unknown);
+            self.scope.begin_with(begin).await.map_err(failure)?;
+            let message = caller_transaction::try_lock(lock);
+            let granted = try_lock(attempt, self.conn(), message).await?;
+            if granted.is_none() {
+                PgTransactionManager::rollback(self.conn()).await?;
+                self.scope.state = State::Nothing;
+            }
+            return Ok(granted);
+        }
+        let cancel = CancelOnDrop::new(attempt.lock().cancel_pool());
+        let message = transaction::begin_and_lock(lock, wait, None, ClientCheck::Unknown);
+        let begun = self.scope.begin_with(cancel.mark(message)).await;
+        cancel.answered();
+        match begun {
+            Ok(()) => {
+                // A transaction that fails here is rolled back with the scope.
+                check_lock_on(server, lock, limit, self.conn()).await?;
+                Ok(Some(()))
+            }
+            Err(error) if sqlstate::is_lock_timeout(&error) => Ok(None),
+            Err(error) => Err(failure(error)),
+        }
+    }
+}
+
+impl<C: AsMut<PgConnection> + Send> TryOnce for CallerConnection<'_, '_, C> {
+    const SCOPE: Scope = Scope::CallerConnection;
+    const SETTINGS: &'static [ScopedSetting] = &[ScopedSetting::CancelVia];
+    type Granted = ();
+
+    async fn try_once(&mut self, attempt: &Attempt<'_>) -> Result<Option<()>, Error> {
+        let server = self.check_idle(attempt).await?;
+        let wait = attempt.wait();
+        attempt
+            .within(wait, self.open(attempt, &server, wait))
+            .await
+    }
+
+    async fn refused(&mut self, attempt: &Attempt<'_>) -> Result<Vec<Holder>, Error> {
+        if !attempt.explains() {
+            return Ok(Vec::new());
+        }
+        let rows = send(self.conn(), holders(attempt.id()));
+        let rows = attempt.within(Wait::No, rows).await;
+        Ok(rows
+            .and_then(|rows| read_holders(&rows))
+            .unwrap_or_default())
+    }
+}

@@ -1,0 +1,232 @@
+//! A lock in the caller's transaction.
+
+use sqlx::Connection as _;
+use sqlx::postgres::{PgConnection, PgRow};
+
+use super::cancel::CancelOnDrop;
+use super::{Attempt, TryOnce, acquire, try_acquire};
+use crate::error::{Error, Holder, UnsupportedReason};
+use crate::lock::{ScopedSetting, Wait};
+use crate::probe::check_lock_on;
+use crate::sql::caller_transaction::{self, GrantContext};
+use crate::sql::holder::{holders, read_holders};
+use crate::sql::send::{drain, send, send_for_row};
+use crate::sql::sqlstate;
+use crate::telemetry::Scope;
+use crate::{AdvisoryLock, LockExecutor};
+
+impl AdvisoryLock {
+    /// Waits for the lock in the caller's transaction, which holds it until it ends.
+    ///
+    /// Takes `&mut` of a transaction, or of a connection inside one. Rolling back to an earlier savepoint
+    /// releases the lock, as PostgreSQL documents; releasing that savepoint keeps it. A nested `begin()` of sqlx
+    /// is such a savepoint.
+    ///
+    /// One round trip if the lock is free, two after a wait, three if it is not granted in time. While it waits,
+    /// the server checks every 500 ms whether this client is still there (`client_connection_check_interval`, set
+    /// until the transaction ends).
+    ///
+    /// ```no_run
+    /// use advisory_core::{AdvisoryLock, Error};
+    ///
+    /// # async fn example(pool: &sqlx::PgPool) -> Result<(), Error> {
+    /// let mut tx = pool.begin().await?;
+    /// let lock = AdvisoryLock::all(["account:1", "account:2"]);
+    /// lock.acquire_xact(&mut tx).await?;
+    /// // … nobody else changes these two accounts …
+    /// tx.commit().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotAcquired`] when the wait is over: the transaction is usable, its `lock_timeout` is unchanged,
+    /// and of several keys none is held. The same holds after [`Error::Deadlock`], though a new transaction is
+    /// the better answer to a deadlock. [`Error::NotInTransaction`] outside a transaction, where nothing is sent.
+    /// [`Error::Unsupported`] on a standby, on a server that locks nothing, and with settings of other scopes.
+    /// Otherwise [`Error::LockTableFull`] and [`Error::Database`], as a rule with the transaction aborted.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future while it waits does not end the wait: the connection belongs to the caller. The server
+    /// stays in the queue until the lock is granted or the timeout fires. The next use of the transaction,
+    /// including its rollback, waits for that, and ending the transaction releases the lock. Set a
+    /// [`timeout`](Self::timeout), cancel a dropped wait with [`cancel_via`](Self::cancel_via), or use a method
+    /// that owns its connection: [`transaction`](Self::transaction), [`begin`](Self::begin).
+    pub async fn acquire_xact(&self, mut executor: impl LockExecutor) -> Result<(), Error> {
+        acquire(self, CallerTransaction::new(executor.connection())).await
+    }
+
+    /// Takes the lock in the caller's transaction; `false` if the lock is not granted in time.
+    ///
+    /// If no wait is set, it does not wait. One round trip, or as [`acquire_xact`](Self::acquire_xact) with a wait.
+    /// After `false` the transaction is usable, its `lock_timeout` is unchanged, and of several keys none is held.
+    ///
+    /// Several keys are taken in a `DO` block of PL/pgSQL, which every role may use unless that right was revoked
+    /// or the language dropped.
+    ///
+    /// ```no_run
+    /// use advisory_core::{AdvisoryLock, Error};
+    ///
+    /// # async fn example(pool: &sqlx::PgPool) -> Result<(), Error> {
+    /// let mut tx = pool.begin().await?;
+    /// if AdvisoryLock::new("sync(4)").try_acquire_xact(&mut tx).await? {
+    ///     // …
+    /// }
+    /// tx.commit().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`acquire_xact`](Self::acquire_xact), but never [`Error::NotAcquired`].
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`acquire_xact`](Self::acquire_xact). If no wait is set, there is no wait to drop; the lock may then be
+    /// held until the transaction ends.
+    pub async fn try_acquire_xact(&self, mut executor: impl LockExecutor) -> Result<bool, Error> {
+        let granted = try_acquire(self, CallerTransaction::new(executor.connection())).await?;
+        Ok(granted.is_some())
+    }
+}
+
+/// The scope of a lock in the caller's transaction.
+pub(super) struct CallerTransaction<'c> {
+    conn: &'c mut PgConnection,
+    /// Whether a timeout has aborted the transaction after our savepoint.
+    is_aborted: bool,
+}
+
+impl<'c> CallerTransaction<'c> {
+    pub(super) fn new(conn: &'c mut PgConnection) -> Self {
+        Self {
+            conn,
+            is_aborted: false,
+        }
+    }
+}
+
+impl TryOnce for CallerTransaction<'_> {
+    const SCOPE: Scope = Scope::CallerTransaction;
+    const SETTINGS: &'static [ScopedSetting] = &[ScopedSetting::CancelVia];
+    type Granted = ();
+
+    async fn try_once(&mut self, attempt: &Attempt<'_>) -> Result<Option<()>, Error> {
+        if !self.conn.is_in_transaction() {
+            return Err(Error::NotInTransaction);
+        }
+        drain(self.conn).await?;
+        let lock = attempt.id();
+        if attempt.wait() == Wait::No {
+            let message = caller_transaction::try_lock_all_or_none(lock);
+            return try_lock(attempt, self.conn, message).await;
+        }
+        // Several keys are not tried first: those that are free would stay locked if the wait fails.
+        if lock.keys().len() == 1
+            && let message = caller_transaction::try_lock(lock)
+            && let Some(()) = try_lock(attempt, self.conn, message).await?
+        {
+            return Ok(Some(()));
+        }
+        match self.lock_with_wait(attempt).await {
+            Ok(row) => check_grant(attempt, self.conn, &row).await.map(Some),
+            Err(error) if sqlstate::is_lock_timeout(&error) => {
+                self.is_aborted = true;
+                Ok(None)
+            }
+            // The transaction was aborted before: there is no savepoint of ours to return to.
+            Err(error) if sqlstate::is_aborted_before(&error) => Err(error.into()),
+            Err(error) if sqlstate::is_answer(&error) => {
+                let message = caller_transaction::roll_back_to_savepoint();
+                attempt
+                    .within(Wait::No, send(&mut *self.conn, message))
+                    .await?;
+                Err(Error::of_lock(error, lock))
+            }
+            Err(error) => Err(Error::of_lock(error, lock)),
+        }
+    }
+
+    /// Makes the transaction usable again, and lists the holders in the same message.
+    async fn refused(&mut self, attempt: &Attempt<'_>) -> Result<Vec<Holder>, Error> {
+        let message = match (self.is_aborted, attempt.explains()) {
+            (false, false) => return Ok(Vec::new()),
+            (false, true) => caller_transaction::after_savepoint(&holders(attempt.id())),
+            (true, false) => caller_transaction::roll_back_to_savepoint(),
+            (true, true) => caller_transaction::roll_back_to_savepoint_and(&holders(attempt.id())),
+        };
+        let rows = attempt
+            .within(Wait::No, send(&mut *self.conn, message))
+            .await;
+        match rows.and_then(|rows| read_holders(&rows)) {
+            Ok(holders) => Ok(holders),
+            Err(error) if sqlstate::is_loss(&error) || !attempt.explains() => Err(error.into()),
+            Err(error) => {
+                tracing::debug!(%error, "cannot list the holders of the lock");
+                let message = caller_transaction::roll_back_to_savepoint();
+                attempt
+                    .within(Wait::No, send(&mut *self.conn, message))
+                    .await?;
+                Ok(Vec::new())
+            }
+        }
+    }
+}
+
+impl CallerTransaction<'_> {
+    /// Waits after a savepoint, to which a failed wait can return.
+    async fn lock_with_wait(&mut self, attempt: &Attempt<'_>) -> Result<PgRow, sqlx::Error> {
+        let wait = attempt.wait();
+        let cancel = CancelOnDrop::new(attempt.lock().cancel_pool());
+        let message = caller_transaction::lock_after_savepoint(attempt.id(), wait);
+        let message = cancel.mark(message);
+        let row = async {
+            let row = send_for_row(&mut *self.conn, message).await;
+            cancel.answered();
+            row
+        };
+        attempt.within(wait, row).await
+    }
+}
+
+/// Tries the lock without waiting.
+pub(super) async fn try_lock(
+    attempt: &Attempt<'_>,
+    conn: &mut PgConnection,
+    message: String,
+) -> Result<Option<()>, Error> {
+    let rows = attempt.within(Wait::No, send(&mut *conn, message)).await;
+    let rows = rows.map_err(|error| Error::of_lock(error, attempt.id()))?;
+    let row = rows.first().ok_or(UnsupportedReason::Standby)?;
+    if !sqlx::Row::try_get(row, 0)? {
+        return Ok(None);
+    }
+    check_grant(attempt, conn, row).await.map(Some)
+}
+
+/// Checks a grant whose row ends with its [`GrantContext`].
+async fn check_grant(
+    attempt: &Attempt<'_>,
+    conn: &mut PgConnection,
+    row: &PgRow,
+) -> Result<(), Error> {
+    let (lock, context) = (attempt.id(), GrantContext::read(row)?);
+    warn_of_old_snapshot(attempt.lock(), context.isolation);
+    let limit = attempt.lock().response_limit();
+    check_lock_on(&context.server, lock, limit, conn).await
+}
+
+/// Warns that what is read under the lock may be older than the lock.
+fn warn_of_old_snapshot(lock: &AdvisoryLock, isolation: &str) {
+    if isolation != "read committed" {
+        tracing::warn!(
+            %lock,
+            isolation,
+            "the transaction's snapshot is older than its lock: it does not see what the last holder has committed; \
+             open it with `AdvisoryLock::isolation`"
+        );
+    }
+}

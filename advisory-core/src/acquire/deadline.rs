@@ -1,0 +1,90 @@
+//! One deadline for everything that a call waits for.
+
+use std::hash::{BuildHasher as _, RandomState};
+use std::time::{Duration, Instant};
+
+use crate::lock::Wait;
+use crate::time_bounds::SHORTEST_LOCK_TIMEOUT;
+
+/// One deadline for everything that a call waits for: a pooled connection, the polls, the lock.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Deadline {
+    started: Instant,
+    wait: Wait,
+}
+
+impl Deadline {
+    /// Starts the clock.
+    pub(super) fn start(wait: Wait) -> Self {
+        Self {
+            started: Instant::now(),
+            wait,
+        }
+    }
+
+    pub(super) fn waited(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// What is left of the wait. After the deadline it is the shortest wait there is, so that the
+    /// server has the last word.
+    pub(super) fn left(&self) -> Wait {
+        match self.wait {
+            Wait::For(limit) => Wait::For(
+                limit
+                    .saturating_sub(self.waited())
+                    .max(SHORTEST_LOCK_TIMEOUT),
+            ),
+            other => other,
+        }
+    }
+
+    /// Sleeps for about this long between two polls; `false` if there is no time for another poll.
+    pub(super) async fn pause(&self, interval: Duration) -> bool {
+        let pause = jitter(interval);
+        let left = match self.wait {
+            Wait::No => return false,
+            Wait::For(limit) => limit.saturating_sub(self.waited()),
+            Wait::Server | Wait::Forever => pause,
+        };
+        tokio::time::sleep(pause.min(left)).await;
+        // The last poll is made at the deadline itself, unless the deadline had passed before.
+        !left.is_zero()
+    }
+}
+
+/// Between half and one and a half of the interval, so that several pollers spread out.
+fn jitter(interval: Duration) -> Duration {
+    // The hasher of the standard library has a random seed, which is random enough here.
+    let random = RandomState::new().hash_one(()) % 1024;
+    let thousandths = 512 + u32::try_from(random).expect("BUG: more than 1023");
+    interval.saturating_mul(thousandths) / 1024
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn polls_are_spread_around_their_interval() {
+        let interval = Duration::from_millis(100);
+        let pauses: Vec<_> = (0..1000).map(|_| jitter(interval)).collect();
+        let in_range = |pause: &Duration| *pause >= interval / 2 && *pause < interval * 3 / 2;
+        assert!(pauses.iter().all(in_range));
+        assert!(pauses.iter().any(|pause| *pause < interval * 3 / 4));
+        assert!(pauses.iter().any(|pause| *pause > interval * 5 / 4));
+        assert_eq!(jitter(Duration::ZERO), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_deadline_that_has_passed_still_asks_the_server() {
+        let deadline = Deadline {
+            started: Instant::now()
+                .checked_sub(SHORTEST_LOCK_TIMEOUT * 3)
+                .unwrap(),
+            wait: Wait::For(SHORTEST_LOCK_TIMEOUT),
+        };
+        assert_eq!(deadline.left(), Wait::For(SHORTEST_LOCK_TIMEOUT));
+        assert_eq!(Deadline::start(Wait::Forever).left(), Wait::Forever);
+    }
+}

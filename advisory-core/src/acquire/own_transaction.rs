@@ -1,0 +1,188 @@
+//! A transaction on a pool that holds a lock: how it is opened, and how it ends.
+
+use sqlx::pool::PoolConnection;
+use sqlx::postgres::{PgPool, PgRow, PgTransactionManager, Postgres};
+use sqlx::{AssertSqlSafe, PgTransaction, SqlSafeStr as _, Transaction};
+use sqlx_core::transaction::TransactionManager as _;
+
+use super::{Attempt, TryOnce};
+use crate::error::{Error, Holder};
+use crate::lock::{ScopedSetting, Wait};
+use crate::on_drop::{
+    DiscardOnDrop, FinishOnDrop, discard, finish_in_background, within_grace_period,
+};
+use crate::probe::Capabilities;
+use crate::sql::send::send;
+use crate::sql::{granted, sqlstate, transaction};
+use crate::telemetry::Scope;
+use crate::{Isolation, LockId};
+
+/// The scope of a lock in a transaction that is opened on a pool.
+pub(crate) struct NewTransaction<'p>(pub(crate) &'p PgPool);
+
+impl TryOnce for NewTransaction<'_> {
+    const SCOPE: Scope = Scope::NewTransaction;
+    const SETTINGS: &'static [ScopedSetting] = &[ScopedSetting::Isolation];
+    type Granted = OwnTransaction;
+
+    async fn try_once(&mut self, attempt: &Attempt<'_>) -> Result<Option<OwnTransaction>, Error> {
+        let conn = attempt.check_out(self.0).await?;
+        let capabilities = Capabilities::of(self.0);
+        let wait = attempt.wait();
+        let opened = async {
+            let transaction = open(attempt, &capabilities, conn, wait).await?;
+            let Some(mut transaction) = transaction else {
+                return Ok(None);
+            };
+            let conn = transaction.get();
+            capabilities.check_lock(attempt.lock(), conn).await?;
+            Ok(Some(transaction))
+        };
+        attempt.within(wait, opened).await
+    }
+
+    async fn refused(&mut self, attempt: &Attempt<'_>) -> Result<Vec<Holder>, Error> {
+        Ok(attempt.holders_via(self.0).await)
+    }
+}
+
+/// Opens a transaction that holds the lock; `None` if the lock was not granted.
+async fn open(
+    attempt: &Attempt<'_>,
+    capabilities: &Capabilities,
+    conn: PoolConnection<Postgres>,
+    wait: Wait,
+) -> Result<Option<OwnTransaction>, Error> {
+    let (lock, check) = (attempt.id(), capabilities.client_check());
+    let isolation = attempt.lock().isolation_level();
+    match isolation {
+        Some(level @ (Isolation::RepeatableRead | Isolation::Serializable)) => {
+            let message = transaction::begin_isolated(lock, wait, level);
+            open_if_granted(lock, capabilities, conn, message).await
+        }
+        _ if wait == Wait::No => {
+            let message = transaction::begin_and_try(lock, isolation, check);
+            open_if_granted(lock, capabilities, conn, message).await
+        }
+        _ => {
+            let message = transaction::begin_and_lock(lock, wait, isolation, check);
+            match begin_with(conn, message).await {
+                Ok(transaction) => Ok(Some(transaction)),
+                Err(error) if sqlstate::is_lock_timeout(&error) => Ok(None),
+                Err(error) => Err(capabilities.failure(error, lock)),
+            }
+        }
+    }
+}
+
+/// Sends a message that opens a transaction and reports whether the lock was granted. Then sqlx learns of the
+/// transaction, or it is rolled back.
+async fn open_if_granted(
+    lock: &LockId,
+    capabilities: &Capabilities,
+    conn: PoolConnection<Postgres>,
+    message: String,
+) -> Result<Option<OwnTransaction>, Error> {
+    let (conn, rows) = DiscardOnDrop::new(send_owned(conn, message)).await;
+    match rows.and_then(|rows| granted(&rows)) {
+        Ok(true) => {
+            let transaction = begin_with(conn, transaction::EMPTY_QUERY.to_owned()).await;
+            Ok(Some(
+                transaction.map_err(|error| Error::of_lock(error, lock))?,
+            ))
+        }
+        Ok(false) => {
+            finish_in_background(roll_back_untracked(conn));
+            Ok(None)
+        }
+        Err(error) if sqlstate::is_lock_timeout(&error) => Ok(None),
+        // The session may hold the lock now.
+        Err(error) => {
+            discard(conn);
+            Err(capabilities.failure(error, lock))
+        }
+    }
+}
+
+async fn send_owned(
+    mut conn: PoolConnection<Postgres>,
+    message: String,
+) -> (PoolConnection<Postgres>, Result<Vec<PgRow>, sqlx::Error>) {
+    let rows = send(&mut *conn, message).await;
+    (conn, rows)
+}
+
+/// Ends a transaction that sqlx does not track.
+async fn roll_back_untracked(mut conn: PoolConnection<Postgres>) {
+    if send(&mut *conn, transaction::ROLLBACK).await.is_err() {
+        discard(conn);
+    }
+}
+
+async fn begin_with(
+    conn: PoolConnection<Postgres>,
+    message: String,
+) -> Result<OwnTransaction, sqlx::Error> {
+    // `Transaction::begin` is hidden, and the only way to a transaction on a connection that was checked out
+    // before: `Pool::begin_with` checks out its own, without our deadline. sqlx's drivers call it, too.
+    let message = AssertSqlSafe(message).into_sql_str();
+    let transaction = DiscardOnDrop::new(Transaction::begin(conn, Some(message))).await?;
+    Ok(OwnTransaction(Some(transaction)))
+}
+
+/// A transaction that was opened here. Dropping it rolls it back, whatever its connection is busy with.
+#[derive(Debug)]
+pub(crate) struct OwnTransaction(Option<PgTransaction<'static>>);
+
+/// `finish`, `into_inner` and `drop`, which take the transaction, consume the owner.
+const TAKEN: &str = "BUG: the transaction was taken before its end";
+
+impl OwnTransaction {
+    pub(crate) fn get(&mut self) -> &mut PgTransaction<'static> {
+        self.0.as_mut().expect(TAKEN)
+    }
+
+    /// The transaction, as sqlx's own.
+    pub(super) fn into_inner(mut self) -> PgTransaction<'static> {
+        self.0.take().expect(TAKEN)
+    }
+
+    /// Commits, or rolls back.
+    pub(crate) async fn finish(mut self, commit: bool) -> Result<(), Error> {
+        let transaction = self.0.take().expect(TAKEN);
+        if commit {
+            return Ok(FinishOnDrop::new(end_with_commit(transaction)).await?);
+        }
+        // The body's error is the one to return. A statement that the body has dropped may run for hours.
+        let rollback = within_grace_period(end_with_rollback(transaction));
+        FinishOnDrop::new(rollback).await;
+        Ok(())
+    }
+}
+
+impl Drop for OwnTransaction {
+    fn drop(&mut self) {
+        if let Some(transaction) = self.0.take() {
+            finish_in_background(end_with_rollback(transaction));
+        }
+    }
+}
+
+/// A connection that fails to roll back is closed. The rest of a dropped `COPY`, for example, would be taken
+/// for the response to the next statement.
+async fn end_with_rollback(mut transaction: PgTransaction<'static>) {
+    let rolled_back = PgTransactionManager::rollback(&mut transaction).await;
+    if rolled_back.is_err() {
+        discard(transaction);
+    }
+}
+
+/// The same holds for a commit, unless the server refused the commit itself.
+async fn end_with_commit(mut transaction: PgTransaction<'static>) -> Result<(), sqlx::Error> {
+    let committed = PgTransactionManager::commit(&mut transaction).await;
+    let is_fault = |error| !sqlstate::is_refused_commit(error);
+    if committed.as_ref().is_err_and(is_fault) {
+        discard(transaction);
+    }
+    committed
+}

@@ -1,0 +1,64 @@
+//! Connections of the caller's pool.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use sqlx::pool::PoolConnection;
+use sqlx::postgres::{PgListener, PgPool, Postgres};
+use tokio::runtime::Handle;
+use tokio::time::timeout;
+
+use super::Attempt;
+use crate::error::{Error, Holder, UnsupportedReason};
+use crate::lock::Wait;
+use crate::sql::holder::{holders, read_holders};
+use crate::sql::send::send;
+use crate::time_bounds::{HOLDERS_LOOKUP, SHORTEST_CHECK_OUT};
+
+impl Attempt<'_> {
+    /// A connection of the pool, within the deadline.
+    pub(super) async fn check_out(&self, pool: &PgPool) -> Result<PoolConnection<Postgres>, Error> {
+        self.within_deadline(Box::pin(pool.acquire())).await
+    }
+
+    /// A connection of the pool that can be read without a request, within the deadline.
+    pub(super) async fn check_out_listener(&self, pool: &PgPool) -> Result<PgListener, Error> {
+        let connecting = Box::pin(PgListener::connect_with(pool));
+        let mut listener = self.within_deadline(connecting).await?;
+        // After a loss another session would not hold the lock. A pool that closes waits for its connections.
+        listener.eager_reconnect(false);
+        listener.ignore_pool_close_event(true);
+        Ok(listener)
+    }
+
+    /// The future is boxed by the caller: it takes some 8 KiB, which every future around it would copy.
+    async fn within_deadline<T>(
+        &self,
+        check_out: Pin<Box<impl Future<Output = Result<T, sqlx::Error>>>>,
+    ) -> Result<T, Error> {
+        if Handle::try_current().is_err() {
+            return Err(UnsupportedReason::NoRuntime.into());
+        }
+        let checked_out = match self.deadline.left() {
+            Wait::For(left) => timeout(left.max(SHORTEST_CHECK_OUT), check_out).await,
+            _ => Ok(check_out.await),
+        };
+        let checked_out = checked_out.unwrap_or(Err(sqlx::Error::PoolTimedOut));
+        checked_out.map_err(Error::of_message)
+    }
+
+    /// The holders of the lock, if the attempt explains a refusal and they can be found quickly.
+    pub(super) async fn holders_via(&self, pool: &PgPool) -> Vec<Holder> {
+        if !self.explains() {
+            return Vec::new();
+        }
+        let lookup = async {
+            let mut conn = Box::pin(pool.acquire()).await?;
+            read_holders(&send(&mut *conn, holders(self.id())).await?)
+        };
+        let found = timeout(HOLDERS_LOOKUP, lookup).await;
+        found
+            .unwrap_or_else(|_elapsed| Ok(Vec::new()))
+            .unwrap_or_default()
+    }
+}

@@ -1,0 +1,149 @@
+//! A lock in a session of its own.
+
+use sqlx::Acquire as _;
+use sqlx::postgres::{PgListener, PgPool};
+
+use super::{Attempt, TryOnce, acquire, try_acquire};
+use crate::AdvisoryLock;
+use crate::error::{Error, Holder};
+use crate::lock::{ScopedSetting, Wait};
+use crate::on_drop::{DiscardOnDrop, discard};
+use crate::probe::Capabilities;
+use crate::session::{Liveness, SessionGuard};
+use crate::sql::send::send;
+use crate::sql::session::{self, SavedSettings};
+use crate::sql::{granted, sqlstate};
+use crate::telemetry::Scope;
+use crate::time_bounds::PROBE_LIMIT;
+
+impl AdvisoryLock {
+    /// Waits for the lock in a session of its own, a connection of the pool, which holds it until it is released.
+    ///
+    /// It is for work that is too long for a transaction, or that calls other systems: on the server there is
+    /// only an idle connection meanwhile. One round trip. The connection counts against the pool until the lock
+    /// is released, and then returns to it. While it holds the lock, its `idle_session_timeout` is off, and the
+    /// server checks every 500 ms whether this client is still there, in the middle of a statement too.
+    ///
+    /// The session can end before the work does: see [`SessionGuard::until_lost`].
+    ///
+    /// ```no_run
+    /// use advisory_core::{AdvisoryLock, Error};
+    ///
+    /// # async fn sync() {}
+    /// # async fn example(pool: &sqlx::PgPool) -> Result<(), Error> {
+    /// let guard = AdvisoryLock::new("nightly").acquire(pool).await?;
+    /// guard.until_lost(sync()).await?;
+    /// guard.release().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`begin`](Self::begin). After [`Error::NotAcquired`] nothing is held: the wait is for a transaction
+    /// lock, which ends with its timeout, and which the session takes over only when it is granted. After any
+    /// other error the connection is closed. [`Error::Unsupported`] if the pool's connections are not sessions,
+    /// because a pooler in transaction mode lends them out.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`begin`](Self::begin): dropping the future closes its connection. The pool's slot is free at once, and
+    /// within a second the server neither holds nor waits for the lock.
+    pub async fn acquire(&self, pool: &PgPool) -> Result<SessionGuard, Error> {
+        acquire(self, Session(pool)).await
+    }
+
+    /// Takes the lock in a session of its own; `None` if the lock is not granted in time.
+    ///
+    /// If no wait is set, it does not wait. Otherwise as [`acquire`](Self::acquire).
+    ///
+    /// ```no_run
+    /// use advisory_core::{AdvisoryLock, Error};
+    ///
+    /// # async fn example(pool: &sqlx::PgPool) -> Result<(), Error> {
+    /// let Some(guard) = AdvisoryLock::new("nightly").try_acquire(pool).await? else {
+    ///     return Ok(()); // another instance does it
+    /// };
+    /// // …
+    /// guard.release().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`acquire`](Self::acquire), but never [`Error::NotAcquired`].
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`acquire`](Self::acquire).
+    pub async fn try_acquire(&self, pool: &PgPool) -> Result<Option<SessionGuard>, Error> {
+        try_acquire(self, Session(pool)).await
+    }
+}
+
+/// The scope of a lock in a session of its own.
+struct Session<'p>(&'p PgPool);
+
+impl TryOnce for Session<'_> {
+    const SCOPE: Scope = Scope::Session;
+    const SETTINGS: &'static [ScopedSetting] =
+        &[ScopedSetting::KeepaliveInterval, ScopedSetting::TagSession];
+    type Granted = SessionGuard;
+
+    async fn try_once(&mut self, attempt: &Attempt<'_>) -> Result<Option<SessionGuard>, Error> {
+        let capabilities = Capabilities::of(self.0);
+        let mut session = attempt.check_out_listener(self.0).await?;
+        let locked = async move {
+            let locked = lock_session(attempt, &capabilities, &mut session).await;
+            (session, locked)
+        };
+        let (session, locked) = DiscardOnDrop::new(locked).await;
+        match locked {
+            Ok(Some(saved)) => {
+                let liveness = Liveness::new(attempt.lock(), session, saved);
+                Ok(Some(SessionGuard::new(attempt.id().clone(), liveness)))
+            }
+            Ok(None) => Ok(None),
+            // After any error, the session may hold the lock.
+            Err(error) => {
+                discard(session);
+                Err(error)
+            }
+        }
+    }
+
+    async fn refused(&mut self, attempt: &Attempt<'_>) -> Result<Vec<Holder>, Error> {
+        Ok(attempt.holders_via(self.0).await)
+    }
+}
+
+/// Locks in a session. The first time on a pool, it checks that the connection is a session, and that the
+/// lock is held. Returns the settings to restore, or `None` if the lock was not granted.
+async fn lock_session(
+    attempt: &Attempt<'_>,
+    capabilities: &Capabilities,
+    session: &mut PgListener,
+) -> Result<Option<SavedSettings>, Error> {
+    let lock = attempt.lock();
+    let checked = capabilities.check_session(lock, session, attempt.deadline.left());
+    attempt.within(Wait::For(PROBE_LIMIT), checked).await?;
+    let wait = attempt.wait();
+    let settings = session::settings(capabilities.client_check(), lock.session_tag());
+    let message = match wait {
+        Wait::No => session::try_lock(lock.id(), &settings),
+        wait => session::lock(lock.id(), wait, &settings),
+    };
+    let conn = session.acquire().await?;
+    let rows = match attempt.within(wait, send(&mut *conn, message)).await {
+        Ok(rows) => rows,
+        Err(error) if sqlstate::is_lock_timeout(&error) => return Ok(None),
+        Err(error) => return Err(capabilities.failure(error, lock.id())),
+    };
+    if !granted(&rows)? {
+        return Ok(None);
+    }
+    capabilities.check_lock(lock, conn).await?;
+    let first = rows.first().ok_or(sqlx::Error::RowNotFound)?;
+    Ok(Some(SavedSettings::read(&settings, first)?))
+}

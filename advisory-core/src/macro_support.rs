@@ -1,0 +1,265 @@
+//! What the expansion of `#[advisory]` calls. Not part of the public API.
+#![expect(missing_docs, reason = "hidden")]
+
+use std::future::Future;
+use std::time::Duration;
+
+use sqlx::PgTransaction;
+use sqlx::pool::PoolConnection;
+use sqlx::postgres::{PgConnection, PgPool, Postgres};
+
+pub use crate::acquire::ConnectionScope;
+use crate::acquire::{NewTransaction, OwnTransaction, acquire, try_acquire};
+use crate::session::{transaction_lost, until_lost};
+use crate::telemetry::Scope;
+use crate::telemetry::metric::Hold;
+use crate::{AdvisoryLock, Error, LockId, SessionGuard, Skipped};
+
+/// How an annotated function returns the error of its lock.
+#[diagnostic::on_unimplemented(
+    message = "an `#[advisory]` function returns `Result<T, E>`, not `{Self}`",
+    label = "expected `Result<T, E>` with `E: From<advisory_core::Error>`",
+    note = "the lock can fail, and the function returns its error"
+)]
+pub trait Outcome {
+    fn raise(error: Error) -> Self;
+    fn is_ok(&self) -> bool;
+}
+
+impl<T, E: From<Error>> Outcome for Result<T, E> {
+    fn raise(error: Error) -> Self {
+        Err(error.into())
+    }
+
+    fn is_ok(&self) -> bool {
+        self.is_ok()
+    }
+}
+
+/// How an annotated function reports that it was skipped.
+#[diagnostic::on_unimplemented(
+    message = "an `#[advisory]` function returns `Result<T, E>`, not `{Self}`",
+    label = "expected `Result<T, E>` with `T: Skipped` and `E: From<advisory_core::Error>`"
+)]
+pub trait SkippedOutcome: Outcome {
+    fn skip() -> Self;
+}
+
+impl<T: Skipped, E: From<Error>> SkippedOutcome for Result<T, E> {
+    fn skip() -> Self {
+        Ok(T::skipped())
+    }
+}
+
+/// Where an annotated function takes its lock.
+#[diagnostic::on_unimplemented(
+    message = "`#[advisory]` cannot lock on `{Self}`",
+    label = "expected a pool, or `&mut` of a transaction or a connection"
+)]
+pub trait Target {
+    type Scope;
+
+    /// Acquires the lock; an error if it is not granted in time.
+    fn enter(self, lock: &AdvisoryLock) -> impl Future<Output = Result<Self::Scope, Error>> + Send;
+
+    /// Acquires the lock; `None` if it is not granted in time.
+    fn try_enter(
+        self,
+        lock: &AdvisoryLock,
+    ) -> impl Future<Output = Result<Option<Self::Scope>, Error>> + Send;
+}
+
+impl Target for &PgPool {
+    type Scope = PoolScope;
+
+    async fn enter(self, lock: &AdvisoryLock) -> Result<PoolScope, Error> {
+        let transaction = acquire(lock, NewTransaction(self)).await?;
+        Ok(PoolScope::new(lock, transaction))
+    }
+
+    async fn try_enter(self, lock: &AdvisoryLock) -> Result<Option<PoolScope>, Error> {
+        let transaction = try_acquire(lock, NewTransaction(self)).await?;
+        Ok(transaction.map(|transaction| PoolScope::new(lock, transaction)))
+    }
+}
+
+impl Target for &mut PgTransaction<'_> {
+    type Scope = CallerScope;
+
+    async fn enter(self, lock: &AdvisoryLock) -> Result<CallerScope, Error> {
+        lock.acquire_xact(self).await.map(|()| CallerScope)
+    }
+
+    async fn try_enter(self, lock: &AdvisoryLock) -> Result<Option<CallerScope>, Error> {
+        let granted = lock.try_acquire_xact(self).await?;
+        Ok(granted.then_some(CallerScope))
+    }
+}
+
+impl<'c> Target for &'c mut PgConnection {
+    type Scope = ConnectionScope<'c, PgConnection>;
+
+    async fn enter(self, lock: &AdvisoryLock) -> Result<Self::Scope, Error> {
+        ConnectionScope::enter(self, lock).await
+    }
+
+    async fn try_enter(self, lock: &AdvisoryLock) -> Result<Option<Self::Scope>, Error> {
+        ConnectionScope::try_enter(self, lock).await
+    }
+}
+
+impl<'c> Target for &'c mut PoolConnection<Postgres> {
+    type Scope = ConnectionScope<'c, PoolConnection<Postgres>>;
+
+    async fn enter(self, lock: &AdvisoryLock) -> Result<Self::Scope, Error> {
+        ConnectionScope::enter(self, lock).await
+    }
+
+    async fn try_enter(self, lock: &AdvisoryLock) -> Result<Option<Self::Scope>, Error> {
+        ConnectionScope::try_enter(self, lock).await
+    }
+}
+
+/// Where an annotated function takes a session lock.
+#[diagnostic::on_unimplemented(
+    message = "`#[advisory(scope = session)]` cannot lock on `{Self}`",
+    label = "expected a pool: a session lock has a session of its own"
+)]
+pub trait SessionTarget {
+    type Scope;
+
+    /// Acquires the lock; an error if it is not granted in time.
+    fn enter(self, lock: &AdvisoryLock) -> impl Future<Output = Result<Self::Scope, Error>> + Send;
+
+    /// Acquires the lock; `None` if it is not granted in time.
+    fn try_enter(
+        self,
+        lock: &AdvisoryLock,
+    ) -> impl Future<Output = Result<Option<Self::Scope>, Error>> + Send;
+}
+
+impl SessionTarget for &PgPool {
+    type Scope = SessionScope;
+
+    async fn enter(self, lock: &AdvisoryLock) -> Result<SessionScope, Error> {
+        lock.acquire(self).await.map(SessionScope)
+    }
+
+    async fn try_enter(self, lock: &AdvisoryLock) -> Result<Option<SessionScope>, Error> {
+        Ok(lock.try_acquire(self).await?.map(SessionScope))
+    }
+}
+
+/// The body runs while a session of our own holds the lock.
+#[derive(Debug)]
+pub struct SessionScope(SessionGuard);
+
+impl SessionScope {
+    pub fn until_lost<F: Future>(
+        &mut self,
+        body: F,
+    ) -> impl Future<Output = Result<F::Output, Error>> {
+        self.0.until_lost(body)
+    }
+
+    /// Releases the lock. The error of a failed body matters more than that of the release.
+    pub async fn finish(self, succeeded: bool) -> Result<(), Error> {
+        let released = self.0.release().await;
+        if succeeded { released } else { Ok(()) }
+    }
+}
+
+/// Lets method lookup find the type of an expression: a pool.
+pub trait OnPool {
+    fn pool_or_connection(&self) -> &PgPool;
+}
+
+impl OnPool for PgPool {
+    fn pool_or_connection(&self) -> &PgPool {
+        self
+    }
+}
+
+/// Lets method lookup find the type of an expression: a transaction or a connection.
+pub trait OnConnection {
+    fn pool_or_connection(&mut self) -> &mut Self;
+}
+
+impl OnConnection for PgTransaction<'_> {
+    fn pool_or_connection(&mut self) -> &mut Self {
+        self
+    }
+}
+
+impl OnConnection for PgConnection {
+    fn pool_or_connection(&mut self) -> &mut Self {
+        self
+    }
+}
+
+impl OnConnection for PoolConnection<Postgres> {
+    fn pool_or_connection(&mut self) -> &mut Self {
+        self
+    }
+}
+
+/// The body runs while a transaction of our own holds the lock, inside the transaction or outside.
+#[derive(Debug)]
+pub struct PoolScope {
+    lock: LockId,
+    response_timeout: Duration,
+    transaction: OwnTransaction,
+    _hold: Hold,
+}
+
+impl PoolScope {
+    fn new(lock: &AdvisoryLock, transaction: OwnTransaction) -> Self {
+        Self {
+            lock: lock.id().clone(),
+            response_timeout: lock.response_limit(),
+            transaction,
+            _hold: Hold::start(Scope::NewTransaction),
+        }
+    }
+
+    /// For a body inside the transaction, whose statements fail if it is lost.
+    pub fn transaction(&mut self) -> &mut PgTransaction<'static> {
+        self.transaction.get()
+    }
+
+    /// For a body outside the transaction.
+    pub fn until_lost<F: Future>(
+        &mut self,
+        body: F,
+    ) -> impl Future<Output = Result<F::Output, Error>> {
+        let lost = transaction_lost(self.response_timeout, self.transaction.get());
+        until_lost(&self.lock, lost, body)
+    }
+
+    /// Commits, or rolls back.
+    pub async fn finish(self, commit: bool) -> Result<(), Error> {
+        self.transaction.finish(commit).await
+    }
+}
+
+/// The body runs in the caller's transaction.
+#[derive(Debug)]
+pub struct CallerScope;
+
+impl CallerScope {
+    pub fn until_lost<F: Future>(
+        &mut self,
+        body: F,
+    ) -> impl Future<Output = Result<F::Output, Error>> {
+        let body = Box::pin(body);
+        async { Ok(body.await) }
+    }
+
+    #[expect(
+        clippy::unused_async,
+        reason = "every scope is finished in the same way"
+    )]
+    pub async fn finish(self, _commit: bool) -> Result<(), Error> {
+        Ok(())
+    }
+}

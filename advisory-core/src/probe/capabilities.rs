@@ -1,0 +1,144 @@
+//! What is known of each pool and each server.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgListener, PgPool};
+use tokio::sync::OnceCell;
+
+use super::pooler::{ProbeError, probe_pooler};
+use crate::error::UnsupportedReason;
+use crate::lock::Wait;
+use crate::sql::backend::{HeldKey, holds};
+use crate::sql::send::{send_for_row, within};
+use crate::sql::{ClientCheck, sqlstate};
+use crate::{AdvisoryLock, Error, LockId};
+
+/// The servers that were seen to hold a lock; see `SERVER` in `sql`.
+static SERVERS: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+
+/// The pools that exist, and what is known of them.
+static POOLS: Mutex<Vec<Arc<Capabilities>>> = Mutex::new(Vec::new());
+
+/// What is known of a pool.
+pub(crate) struct Capabilities {
+    /// Nothing else identifies a pool. Dropped with the pool, or when it is told to connect elsewhere.
+    options: Weak<PgConnectOptions>,
+    has_locks: AtomicBool,
+    has_client_check: AtomicBool,
+    has_sessions: OnceCell<()>,
+}
+
+impl Capabilities {
+    pub(crate) fn of(pool: &PgPool) -> Arc<Self> {
+        let options = pool.connect_options();
+        let mut pools = POOLS.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_known = |known: &&Arc<Self>| known.options.as_ptr() == Arc::as_ptr(&options);
+        if let Some(known) = pools.iter().find(is_known) {
+            return Arc::clone(known);
+        }
+        pools.retain(|known| known.options.strong_count() > 0);
+        let new = Arc::new(Self {
+            options: Arc::downgrade(&options),
+            has_locks: AtomicBool::new(false),
+            has_client_check: AtomicBool::new(false),
+            has_sessions: OnceCell::new(),
+        });
+        pools.push(Arc::clone(&new));
+        new
+    }
+
+    /// Whether the pool's server can notice that a client has gone.
+    pub(crate) fn client_check(&self) -> ClientCheck {
+        if self.has_client_check.load(Ordering::Relaxed) {
+            ClientCheck::Supported
+        } else {
+            ClientCheck::Unknown
+        }
+    }
+
+    /// The error of a message that takes a lock on this pool. A refused setting means another server than
+    /// before, on another platform.
+    pub(crate) fn failure(&self, error: sqlx::Error, lock: &LockId) -> Error {
+        if sqlstate::is_refused_setting(&error) {
+            self.has_client_check.store(false, Ordering::Relaxed);
+            self.has_locks.store(false, Ordering::Relaxed);
+        }
+        Error::of_lock(error, lock)
+    }
+
+    /// Checks that a lock that was just granted is held. One round trip, the first time on a pool.
+    pub(crate) async fn check_lock(
+        &self,
+        lock: &AdvisoryLock,
+        conn: &mut PgConnection,
+    ) -> Result<(), Error> {
+        if self.has_locks.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let seen = check_held(lock.id(), lock.response_limit(), conn).await?;
+        if let Some(client_check) = seen {
+            let supported = client_check == ClientCheck::Supported;
+            self.has_client_check.store(supported, Ordering::Relaxed);
+            self.has_locks.store(true, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Checks that the pool's connections are sessions of one server. Concurrent calls wait for the first.
+    pub(crate) async fn check_session(
+        &self,
+        lock: &AdvisoryLock,
+        listener: &mut PgListener,
+        wait: Wait,
+    ) -> Result<(), Error> {
+        let Some(options) = self.options.upgrade() else {
+            return Ok(()); // the pool has just been told to connect elsewhere
+        };
+        // Boxed: it opens a connection, which is a large future and rarely needed.
+        let probe = Box::pin(probe_pooler(lock, listener, &options, wait));
+        match self.has_sessions.get_or_try_init(|| probe).await {
+            Err(ProbeError::Failed(error)) => Err(error),
+            Ok(()) | Err(ProbeError::Inconclusive) => Ok(()),
+        }
+    }
+}
+
+/// Checks that a lock that was just granted on a server is held, if nothing is known of the server.
+pub(crate) async fn check_lock_on(
+    server: &str,
+    lock: &LockId,
+    response_timeout: Duration,
+    conn: &mut PgConnection,
+) -> Result<(), Error> {
+    let is_known = {
+        let servers = SERVERS.lock().unwrap_or_else(PoisonError::into_inner);
+        servers.contains(server)
+    };
+    if is_known {
+        return Ok(());
+    }
+    check_held(lock, response_timeout, conn).await.map(drop)
+}
+
+/// Checks that this session holds the lock, and remembers its server. A lock on no keys shows nothing: `None`.
+async fn check_held(
+    lock: &LockId,
+    response_timeout: Duration,
+    conn: &mut PgConnection,
+) -> Result<Option<ClientCheck>, Error> {
+    let Some(key) = lock.keys().first() else {
+        return Ok(None);
+    };
+    let row = within(response_timeout, Wait::No, send_for_row(conn, holds(*key))).await;
+    let row = row.map_err(|error| Error::of_lock(error, lock))?;
+    let seen = HeldKey::read(&row)?;
+    if !seen.is_held {
+        return Err(UnsupportedReason::LocksDoNothing.into());
+    }
+    let mut servers = SERVERS.lock().unwrap_or_else(PoisonError::into_inner);
+    servers.insert(seen.server);
+    Ok(Some(seen.client_check))
+}

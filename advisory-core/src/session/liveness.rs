@@ -1,0 +1,201 @@
+//! Whether a session that holds a lock is alive.
+//!
+//! A closed connection shows on its socket. A silent network shows when the server is probed and does not
+//! answer within the response timeout.
+
+use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnection, PgListener, PgNotification};
+use sqlx::{Acquire as _, Connection as _};
+use tokio::task::coop::unconstrained;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::on_drop::{poll_once, with_runtime};
+use crate::sql::session::SavedSettings;
+use crate::sql::sqlstate;
+use crate::telemetry::Scope;
+use crate::telemetry::metric::Hold;
+use crate::time_bounds::TRANSACTION_PING_INTERVAL;
+use crate::{AdvisoryLock, Error, LockId};
+
+/// A session that holds a lock, and what is known of its life. The state is kept here and not in the futures
+/// that watch, so that many short watches see as much as a long one.
+pub(crate) struct Liveness {
+    pub(super) session: PgListener,
+    pub(super) saved: SavedSettings,
+    pub(super) response_timeout: Duration,
+    keepalive_interval: Duration,
+    /// When the server last answered.
+    last_answer: Instant,
+    /// When the pending probe was sent; `None` if there is none.
+    probe_sent: Option<Instant>,
+    watchers: Arc<Watchers>,
+    _hold: Hold,
+}
+
+/// What a look at the session has shown.
+pub(super) enum Sign {
+    Lost,
+    /// The session is alive. Look again at this time, or when the waker is called; `None` if only the socket
+    /// can show more.
+    Alive(Option<Instant>),
+}
+
+impl Liveness {
+    pub(crate) fn new(lock: &AdvisoryLock, session: PgListener, saved: SavedSettings) -> Self {
+        Self {
+            session,
+            saved,
+            response_timeout: lock.response_limit(),
+            keepalive_interval: lock.keepalive(),
+            last_answer: Instant::now(),
+            probe_sent: None,
+            watchers: Arc::default(),
+            _hold: Hold::start(Scope::Session),
+        }
+    }
+
+    /// Whether the server has not answered a probe yet.
+    pub(super) fn is_probing(&self) -> bool {
+        self.probe_sent.is_some()
+    }
+
+    /// Looks at the session without waiting. The watcher, if there is one, is woken when there is more to see.
+    pub(super) fn check(&mut self, watcher: Option<&Waker>) -> Sign {
+        if let Some(waker) = watcher {
+            self.watchers.add(waker);
+        }
+        // A socket wakes one task; this waker wakes all watchers.
+        let waker = Waker::from(Arc::clone(&self.watchers));
+        with_runtime(|| self.read(&mut Context::from_waker(&waker)))
+    }
+
+    fn read(&mut self, cx: &mut Context<'_>) -> Sign {
+        loop {
+            match self.poll_responses(cx) {
+                Poll::Ready(true) => self.note_answer(),
+                Poll::Ready(false) => return Sign::Lost,
+                // A dropped statement still runs: only the socket can show the session's end.
+                Poll::Pending if !self.is_probing() => return Sign::Alive(None),
+                Poll::Pending => return self.await_probe(),
+            }
+            match self.poll_socket(cx) {
+                Poll::Ready(Some(_)) => self.last_answer = Instant::now(),
+                Poll::Ready(None) => return Sign::Lost,
+                Poll::Pending => {
+                    let due = self.last_answer + self.keepalive_interval;
+                    if Instant::now() < due {
+                        return Sign::Alive(Some(due));
+                    }
+                    self.send_probe();
+                }
+            }
+        }
+    }
+
+    /// Reads the pending responses to probes and to dropped statements; false if the session has ended.
+    fn poll_responses(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        loop {
+            let responses = async { self.session.acquire().await?.flush().await };
+            return match pin!(unconstrained(responses)).poll(cx) {
+                Poll::Pending => Poll::Pending,
+                Poll::Ready(Ok(())) => Poll::Ready(true),
+                Poll::Ready(Err(error)) if sqlstate::is_loss(&error) => Poll::Ready(false),
+                Poll::Ready(Err(_)) => continue,
+            };
+        }
+    }
+
+    /// Reads what the server sends unasked: as a rule, the end of the session.
+    fn poll_socket(&mut self, cx: &mut Context<'_>) -> Poll<Option<PgNotification>> {
+        let unasked = pin!(unconstrained(self.session.try_recv()));
+        // sqlx counts responses down without a check, and panics after a dropped `COPY`, which has one
+        // response too many. Nothing that follows on that connection can be trusted.
+        let read = catch_unwind(AssertUnwindSafe(|| unasked.poll(cx)));
+        match read {
+            Ok(Poll::Pending) => Poll::Pending,
+            // A notification is a sign of life.
+            Ok(Poll::Ready(Ok(Some(notification)))) => Poll::Ready(Some(notification)),
+            Ok(Poll::Ready(Ok(None) | Err(_))) | Err(_) => Poll::Ready(None),
+        }
+    }
+
+    fn note_answer(&mut self) {
+        if self.probe_sent.take().is_some() {
+            self.last_answer = Instant::now();
+        }
+    }
+
+    fn await_probe(&self) -> Sign {
+        let due = self.probe_sent.unwrap_or(self.last_answer) + self.response_timeout;
+        if Instant::now() < due {
+            Sign::Alive(Some(due))
+        } else {
+            Sign::Lost
+        }
+    }
+
+    /// Sends a bare `Sync`, whose response is read like any other.
+    fn send_probe(&mut self) {
+        let ping = async { self.session.acquire().await?.ping().await };
+        let _ = poll_once(ping);
+        self.probe_sent = Some(Instant::now());
+    }
+}
+
+/// The tasks that wait for a sign.
+#[derive(Default)]
+struct Watchers(Mutex<Vec<Waker>>);
+
+impl Watchers {
+    fn add(&self, waker: &Waker) {
+        let mut wakers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if !wakers.iter().any(|known| known.will_wake(waker)) {
+            wakers.push(waker.clone());
+        }
+    }
+}
+
+impl Wake for Watchers {
+    fn wake(self: Arc<Self>) {
+        let wakers = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        wakers.into_iter().for_each(Waker::wake);
+    }
+}
+
+/// Runs a body until the lock is lost; the body is dropped then, and the result is [`Error::Lost`]. The body
+/// is boxed once, so that the future stays small.
+pub(crate) fn until_lost<F: Future>(
+    lock: &LockId,
+    lost: impl Future<Output = ()>,
+    body: F,
+) -> impl Future<Output = Result<F::Output, Error>> {
+    let (mut lost, mut body) = (Box::pin(lost), Some(Box::pin(body)));
+    poll_fn(move |cx| {
+        if lost.as_mut().poll(cx).is_ready() {
+            // At once: the caller may keep this future for a long time.
+            body = None;
+            return Poll::Ready(Err(Error::lost(lock)));
+        }
+        let body = body
+            .as_mut()
+            .expect("`until_lost` polled after it finished");
+        body.as_mut().poll(cx).map(Ok)
+    })
+}
+
+/// Resolves when the connection of a transaction, which nobody else uses meanwhile, is closed or does not
+/// answer.
+pub(crate) async fn transaction_lost(response_timeout: Duration, conn: &mut PgConnection) {
+    loop {
+        sleep(TRANSACTION_PING_INTERVAL).await;
+        if !matches!(timeout(response_timeout, conn.ping()).await, Ok(Ok(()))) {
+            return;
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! Sends messages, and bounds the time that the server may take to answer.
+
+use std::future::Future;
+use std::io::{Error as IoError, ErrorKind};
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnection, PgExecutor, PgRow};
+use sqlx::{AssertSqlSafe, Connection as _};
+use tokio::time::timeout;
+
+use super::sqlstate;
+use crate::lock::Wait;
+
+/// Sends one message of the simple protocol, and returns all rows of all its statements.
+///
+/// Behind a pooler that lends a session for a transaction, such a message reaches one session whole,
+/// where the extended protocol can be torn apart. Every message of this crate is sent here, but for those
+/// that open a transaction of sqlx's.
+pub(crate) async fn send(
+    executor: impl PgExecutor<'_>,
+    message: impl Into<String>,
+) -> Result<Vec<PgRow>, sqlx::Error> {
+    let message = AssertSqlSafe(message.into());
+    executor.fetch_all(sqlx::raw_sql(message)).await
+}
+
+/// The one row of a message that has one.
+pub(crate) async fn send_for_row(
+    executor: impl PgExecutor<'_>,
+    message: impl Into<String>,
+) -> Result<PgRow, sqlx::Error> {
+    let rows = send(executor, message).await?;
+    rows.into_iter().next_back().ok_or(sqlx::Error::RowNotFound)
+}
+
+/// Reads the pending responses of statements that were dropped before they were answered.
+///
+/// sqlx would return an error among them from the next statement, where the lock timeout of another wait
+/// would look like the timeout of this one. It costs nothing if there are none.
+pub(crate) async fn drain(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
+    loop {
+        match conn.flush().await {
+            Ok(()) => return Ok(()),
+            // The owner of that statement is gone. If the statement aborted its transaction, the next
+            // one says so.
+            Err(error) if sqlstate::is_answer(&error) => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Waits for the answer to a message that waits for a lock.
+///
+/// The server measures the wait. If it does not answer within the response timeout after it, then the
+/// network or the server is gone, and the wait ends in an error. A wait without a limit has none here.
+pub(crate) async fn within<T, E: From<sqlx::Error>>(
+    response_timeout: Duration,
+    wait: Wait,
+    answer: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
+    let limit = match wait {
+        Wait::No => response_timeout,
+        Wait::For(limit) => limit.saturating_add(response_timeout),
+        Wait::Server | Wait::Forever => return answer.await,
+    };
+    let silence = || IoError::new(ErrorKind::TimedOut, "the server does not answer");
+    let answer = timeout(limit, answer).await;
+    answer.unwrap_or_else(|_elapsed| Err(sqlx::Error::Io(silence()).into()))
+}

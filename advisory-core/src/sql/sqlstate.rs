@@ -1,0 +1,93 @@
+//! What the server's errors mean. SQLSTATEs are named in PostgreSQL's Appendix A.
+
+use sqlx::error::DatabaseError;
+use sqlx::postgres::{PgDatabaseError, PgSeverity};
+
+/// `lock_not_available`: a `lock_timeout` has fired.
+const LOCK_NOT_AVAILABLE: &str = "55P03";
+/// `deadlock_detected`: the server chose this transaction to break a deadlock.
+const DEADLOCK_DETECTED: &str = "40P01";
+/// `serialization_failure`: the transaction cannot be serialized with others.
+const SERIALIZATION_FAILURE: &str = "40001";
+/// `out_of_memory`, which reports a full lock table, too.
+const OUT_OF_MEMORY: &str = "53200";
+/// `read_only_sql_transaction`: of our messages, only those to a standby are refused with it.
+const READ_ONLY_SQL_TRANSACTION: &str = "25006";
+/// `undefined_function`, `undefined_object` (a setting, a language), `undefined_table` (a view),
+/// `feature_not_supported`, `syntax_error`: how a server that is not PostgreSQL, or an old one, answers
+/// our messages.
+const UNKNOWN_TO_SERVER: [&str; 5] = ["42883", "42704", "42P01", "0A000", "42601"];
+/// `invalid_parameter_value`: a setting that the platform does not support.
+const INVALID_PARAMETER_VALUE: &str = "22023";
+/// The classes `integrity_constraint_violation` and `transaction_rollback`.
+const INTEGRITY_OR_ROLLBACK: [&str; 2] = ["23", "40"];
+/// `in_failed_sql_transaction`: the transaction was aborted before.
+const IN_FAILED_SQL_TRANSACTION: &str = "25P02";
+
+/// Whether the server ended the wait because `lock_timeout` fired.
+pub(crate) fn is_lock_timeout(error: &sqlx::Error) -> bool {
+    has_code(error, LOCK_NOT_AVAILABLE)
+}
+
+pub(crate) fn is_deadlock(error: &sqlx::Error) -> bool {
+    has_code(error, DEADLOCK_DETECTED)
+}
+
+pub(crate) fn is_serialization_failure(error: &sqlx::Error) -> bool {
+    has_code(error, SERIALIZATION_FAILURE)
+}
+
+pub(crate) fn is_lock_table_full(error: &sqlx::Error) -> bool {
+    has_code(error, OUT_OF_MEMORY)
+}
+
+pub(crate) fn is_read_only(error: &sqlx::Error) -> bool {
+    has_code(error, READ_ONLY_SQL_TRANSACTION)
+}
+
+/// Whether the server lacks what our messages need.
+pub(crate) fn is_unknown_to_server(error: &sqlx::Error) -> bool {
+    UNKNOWN_TO_SERVER.iter().any(|code| has_code(error, code))
+}
+
+/// Whether the server refused the value of a setting.
+pub(crate) fn is_refused_setting(error: &sqlx::Error) -> bool {
+    has_code(error, INVALID_PARAMETER_VALUE)
+}
+
+/// Whether a transaction was refused at its end: a deferred constraint, a serialization failure.
+pub(crate) fn is_refused_commit(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(DatabaseError::code);
+    let is_of = |code: &str| {
+        INTEGRITY_OR_ROLLBACK
+            .iter()
+            .any(|class| code.starts_with(class))
+    };
+    code.is_some_and(|code| is_of(&code))
+}
+
+/// Whether a statement did not run because its transaction was aborted before.
+pub(crate) fn is_aborted_before(error: &sqlx::Error) -> bool {
+    has_code(error, IN_FAILED_SQL_TRANSACTION)
+}
+
+/// Whether the server answered: the connection works, and its transaction, if it has one, is aborted.
+pub(crate) fn is_answer(error: &sqlx::Error) -> bool {
+    matches!(error, sqlx::Error::Database(_))
+}
+
+/// Whether the session is gone: the server ended it with this error, or does not answer.
+pub(crate) fn is_loss(error: &sqlx::Error) -> bool {
+    !is_answer(error) || is_end_of_session(error)
+}
+
+fn is_end_of_session(error: &sqlx::Error) -> bool {
+    let error = error.as_database_error();
+    let error = error.and_then(|error| error.try_downcast_ref::<PgDatabaseError>());
+    error.is_some_and(|error| matches!(error.severity(), PgSeverity::Fatal | PgSeverity::Panic))
+}
+
+fn has_code(error: &sqlx::Error, code: &str) -> bool {
+    let found = error.as_database_error().and_then(DatabaseError::code);
+    found.is_some_and(|found| found == code)
+}

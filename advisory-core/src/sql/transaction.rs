@@ -1,0 +1,161 @@
+//! The messages that open a transaction.
+
+use std::fmt::Write as _;
+
+use super::call::{Calls, Function};
+use super::timeout::{Timeout, with_timeout};
+use super::{ClientCheck, REFUSE_STANDBY};
+use crate::lock::Wait;
+use crate::{Isolation, LockId};
+
+/// Ends a transaction that was left open on a pooled connection.
+///
+/// A `begin` of sqlx's that was dropped half-way leaves one, and our commit would commit its work. `BEGIN`
+/// joins that transaction, with a warning, or opens one; `ROLLBACK` ends either. If it is aborted already,
+/// the server refuses the whole message.
+pub(super) const RESET: &str = "BEGIN;ROLLBACK";
+
+/// Ends a transaction, also an aborted one, in which the server runs nothing else.
+pub(crate) const ROLLBACK: &str = "ROLLBACK";
+
+/// Opens a transaction and does nothing in it.
+pub(crate) const BEGIN: &str = "BEGIN";
+
+/// An empty query: the server answers with the state of the session, by which sqlx learns that a
+/// transaction is open.
+pub(crate) const EMPTY_QUERY: &str = "";
+
+/// The result of a try that an earlier statement of the same message has stored.
+pub(super) const GRANTED: &str = "pg_catalog.current_setting('advisory.acquired')::pg_catalog.bool";
+
+/// Opens a transaction that notices when its client has gone.
+pub(crate) fn begin(check: ClientCheck) -> String {
+    format!("{};BEGIN", opening(None, check))
+}
+
+/// Opens a transaction that holds the lock.
+///
+/// `BEGIN` comes last. Until then the message is one implicit transaction, which the server rolls back if
+/// the lock is not granted, and which `BEGIN` makes explicit if it is. So the session is either in a
+/// transaction that holds the lock, or idle.
+pub(crate) fn begin_and_lock(
+    lock: &LockId,
+    wait: Wait,
+    isolation: Option<Isolation>,
+    check: ClientCheck,
+) -> String {
+    let (opening, wait) = (opening(isolation, check), lock_with_wait(lock, wait, ""));
+    format!("{opening};{wait};BEGIN")
+}
+
+/// Opens a transaction and tries the lock in it without waiting: all keys, or none. The last column of the
+/// last row is the result; the transaction is open in either case.
+pub(crate) fn begin_and_try(
+    lock: &LockId,
+    isolation: Option<Isolation>,
+    check: ClientCheck,
+) -> String {
+    let opening = opening(isolation, check);
+    let select = try_all_or_none(lock, &format!("{REFUSE_STANDBY},"));
+    format!("{opening};{select};BEGIN")
+}
+
+/// Opens a transaction that holds the lock and whose snapshot is taken after the grant. The last row is the
+/// result; the transaction is open in either case.
+///
+/// A transaction of these levels takes its snapshot with its first statement: if that statement waits,
+/// the snapshot is older than the wait. So an implicit transaction waits, hands the lock to the session, and
+/// ends. Then the real transaction begins while the session holds the lock, and takes the lock over.
+pub(crate) fn begin_isolated(lock: &LockId, wait: Wait, isolation: Isolation) -> String {
+    let enable = ClientCheck::Unknown.enable();
+    let mut message = format!("{RESET};{enable}");
+    let tried = if wait == Wait::No {
+        Function::TryXactLock.all(lock)
+    } else {
+        let _ = write!(message, ";{}", lock_with_wait(lock, wait, ""));
+        "true".to_owned()
+    };
+    let _ = write!(
+        message,
+        ";SELECT {REFUSE_STANDBY},pg_catalog.set_config('advisory.acquired',({tried})::pg_catalog.text,false)"
+    );
+    call_if_granted(&mut message, Function::Lock, lock);
+    let level = level(isolation);
+    let _ = write!(
+        message,
+        ";BEGIN;COMMIT;BEGIN ISOLATION LEVEL {level};{enable}"
+    );
+    call_if_granted(&mut message, Function::XactLock, lock);
+    call_if_granted(&mut message, Function::Unlock, lock);
+    let _ = write!(message, ";SELECT {GRANTED}");
+    message
+}
+
+/// The beginning of a transaction: the session is idle, and notices when its client has gone.
+///
+/// At `READ COMMITTED`, each statement sees what was committed before it, so the level can be set before the
+/// wait. Other levels need [`begin_isolated`].
+fn opening(isolation: Option<Isolation>, check: ClientCheck) -> String {
+    let level = match isolation {
+        Some(Isolation::ReadCommitted) => ";SET TRANSACTION ISOLATION LEVEL READ COMMITTED",
+        _ => "",
+    };
+    format!("{RESET}{level};{}", check.enable())
+}
+
+/// Calls a function for every key, if all of them were granted; statements that begin with a semicolon.
+pub(super) fn call_if_granted(message: &mut String, function: Function, lock: &LockId) {
+    for Calls { call, rows } in function.calls(lock) {
+        let _ = write!(message, ";SELECT {call} FROM {rows} WHERE {GRANTED}");
+    }
+}
+
+/// Takes all keys of a lock, or none, without waiting. `columns` come before the result and end with a comma;
+/// the message ends with a `SELECT`, to which more can be appended.
+///
+/// For several keys, the exception handler of a block is a savepoint that costs no round trip and leaves no
+/// error in the server's log.
+pub(super) fn try_all_or_none(lock: &LockId, columns: &str) -> String {
+    let granted = Function::TryXactLock.all(lock);
+    if lock.keys().len() <= 1 {
+        return format!("SELECT {columns}{granted}");
+    }
+    format!(
+        "DO LANGUAGE plpgsql $advisory$BEGIN \
+         IF pg_catalog.pg_is_in_recovery() OR NOT ({granted}) THEN RAISE SQLSTATE 'AL000';END IF;\
+         PERFORM pg_catalog.set_config('advisory.acquired','true',true);\
+         EXCEPTION WHEN SQLSTATE 'AL000' THEN \
+         PERFORM pg_catalog.set_config('advisory.acquired','false',true);\
+         END$advisory$;SELECT {columns}{GRANTED}"
+    )
+}
+
+/// Waits inside a transaction; fails on a standby before the wait begins. The last row ends with
+/// `extra_columns`, which begin with a comma.
+pub(super) fn lock_with_wait(lock: &LockId, wait: Wait, extra_columns: &str) -> String {
+    // Target lists are evaluated from left to right.
+    if let Some(call) = Function::XactLock.single_call(lock) {
+        let wait = with_timeout(&call, wait);
+        return format!("SELECT {REFUSE_STANDBY},{wait}{extra_columns}");
+    }
+    let Timeout { save, set, restore } = Timeout::of(wait);
+    let mut message = format!("SELECT {REFUSE_STANDBY}{save};");
+    for Calls { call, rows } in Function::XactLock.calls(lock) {
+        // Many keys return no row: either all of them are granted, or there is an error.
+        let wait = match &set {
+            Some(set) => format!("CASE WHEN {set} IS NOT NULL THEN {call} IS NULL END"),
+            None => format!("{call} IS NULL"),
+        };
+        let _ = write!(message, "SELECT FROM {rows} WHERE {wait};");
+    }
+    let _ = write!(message, "SELECT true{restore}{extra_columns}");
+    message
+}
+
+fn level(isolation: Isolation) -> &'static str {
+    match isolation {
+        Isolation::ReadCommitted => "READ COMMITTED",
+        Isolation::RepeatableRead => "REPEATABLE READ",
+        Isolation::Serializable => "SERIALIZABLE",
+    }
+}

@@ -1,0 +1,98 @@
+//! Counts and times, with the feature `metrics`; without it, nothing.
+
+use std::time::Duration;
+#[cfg(feature = "metrics")]
+use std::time::Instant;
+
+use super::{Outcome, Scope};
+
+/// Counts an acquire that has ended.
+#[cfg_attr(
+    not(feature = "metrics"),
+    expect(unused_variables, reason = "there is no recorder")
+)]
+pub(crate) fn count_acquire(scope: Scope, outcome: Outcome, waited: Duration) {
+    #[cfg(feature = "metrics")]
+    {
+        let (scope, outcome) = (scope.label(), outcome.label());
+        metrics::counter!("advisory_acquire_total", "scope" => scope, "outcome" => outcome)
+            .increment(1);
+        metrics::histogram!("advisory_wait_seconds", "scope" => scope, "outcome" => outcome)
+            .record(waited);
+    }
+}
+
+/// Counts a lock as held until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Hold {
+    #[cfg(feature = "metrics")]
+    scope: &'static str,
+    #[cfg(feature = "metrics")]
+    started: Instant,
+}
+
+impl Hold {
+    #[cfg_attr(
+        not(feature = "metrics"),
+        expect(unused_variables, reason = "there is no recorder")
+    )]
+    pub(crate) fn start(scope: Scope) -> Self {
+        #[cfg(feature = "metrics")]
+        metrics::gauge!("advisory_held", "scope" => scope.label()).increment(1);
+        Self {
+            #[cfg(feature = "metrics")]
+            scope: scope.label(),
+            #[cfg(feature = "metrics")]
+            started: Instant::now(),
+        }
+    }
+}
+
+#[cfg(feature = "metrics")]
+impl Drop for Hold {
+    fn drop(&mut self) {
+        metrics::gauge!("advisory_held", "scope" => self.scope).decrement(1);
+        metrics::histogram!("advisory_hold_seconds", "scope" => self.scope)
+            .record(self.started.elapsed());
+    }
+}
+
+/// Describes the metrics and their units to the recorder. Call it once, after the recorder is installed.
+///
+/// | metric | kind | labels | |
+/// |---|---|---|---|
+/// | `advisory_acquire_total` | counter | `outcome`, `scope` | acquires that have ended; `outcome` is that of the span |
+/// | `advisory_wait_seconds` | histogram | `outcome`, `scope` | how long they took, including a pooled connection |
+/// | `advisory_hold_seconds` | histogram | `scope` | how long a lock was held |
+/// | `advisory_held` | gauge | `scope` | locks that are held now |
+///
+/// `scope` is `xact` or `session`. No label contains the name of a lock: there are too many names. The last
+/// two metrics count the holds whose end the library sees: guards, closures, and annotated functions on a
+/// pool or a connection. A transaction that the caller ends, from
+/// [`begin`](crate::AdvisoryLock::begin) or [`acquire_xact`](crate::AdvisoryLock::acquire_xact), is not
+/// counted. [Polling](crate::AdvisoryLock::polling) without a timeout is one acquire, however long it takes.
+/// PostgreSQL's functions at the crate root are single statements, and are not counted.
+///
+/// ```
+/// // After `metrics_exporter_prometheus::PrometheusBuilder::new().install()`, say.
+/// advisory_core::describe_metrics();
+/// ```
+#[cfg(feature = "metrics")]
+pub fn describe_metrics() {
+    use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
+    describe_counter!(
+        "advisory_acquire_total",
+        "Acquires of advisory locks that have ended."
+    );
+    describe_histogram!(
+        "advisory_wait_seconds",
+        Unit::Seconds,
+        "How long acquires of advisory locks took."
+    );
+    describe_histogram!(
+        "advisory_hold_seconds",
+        Unit::Seconds,
+        "How long advisory locks were held."
+    );
+    describe_gauge!("advisory_held", "Advisory locks that are held.");
+}

@@ -1,0 +1,57 @@
+//! The span around every acquire.
+
+use std::time::Instant;
+
+use tracing::field::Empty;
+use tracing::{Span, debug_span};
+
+use super::{Outcome, Scope, metric};
+use crate::LockId;
+
+/// The span of one acquire, which is also counted. It ends when it is dropped.
+pub(crate) struct AcquireSpan {
+    span: Span,
+    scope: Scope,
+    started: Instant,
+    outcome: Outcome,
+}
+
+impl AcquireSpan {
+    pub(crate) fn start(lock: &LockId, scope: Scope) -> Self {
+        let first = lock.keys().first().map(tracing::field::display);
+        let span = debug_span!(
+            "advisory_lock",
+            lock.name = lock.name(),
+            lock.key = first,
+            lock.keys = lock.keys().len(),
+            lock.scope = scope.label(),
+            lock.mode = lock.mode().name(),
+            lock.outcome = Empty,
+            lock.wait_ms = Empty,
+        );
+        Self {
+            span,
+            scope,
+            started: Instant::now(),
+            outcome: Outcome::Dropped,
+        }
+    }
+
+    pub(crate) fn span(&self) -> Span {
+        self.span.clone()
+    }
+
+    pub(crate) fn end(mut self, outcome: Outcome) {
+        self.outcome = outcome;
+    }
+}
+
+impl Drop for AcquireSpan {
+    fn drop(&mut self) {
+        let waited = self.started.elapsed();
+        self.span.record("lock.outcome", self.outcome.label());
+        self.span
+            .record("lock.wait_ms", waited.as_secs_f64() * 1000.0);
+        metric::count_acquire(self.scope, self.outcome, waited);
+    }
+}

@@ -1,0 +1,61 @@
+//! Every time bound of this crate, and its reason.
+
+use std::time::Duration;
+
+/// The shortest `lock_timeout`: zero would switch the timeout off.
+pub(crate) const SHORTEST_LOCK_TIMEOUT: Duration = Duration::from_millis(1);
+/// The longest `lock_timeout`: the setting is a count of milliseconds in an `int4`.
+pub(crate) const LONGEST_LOCK_TIMEOUT: Duration = Duration::from_millis(i32::MAX as u64);
+
+/// How long an idle session that holds a lock stays silent before it is probed, if
+/// [`keepalive_interval`](crate::AdvisoryLock::keepalive_interval) is not set.
+pub(crate) const DEFAULT_KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
+/// A shorter interval would keep the connection busy with probes.
+pub(crate) const SHORTEST_KEEPALIVE_INTERVAL: Duration = Duration::from_millis(100);
+/// A longer interval could overflow the clock that it is added to.
+pub(crate) const LONGEST_KEEPALIVE_INTERVAL: Duration = Duration::from_hours(24);
+
+/// How long the server may take to answer before its connection counts as lost, if
+/// [`response_timeout`](crate::AdvisoryLock::response_timeout) is not set.
+pub(crate) const DEFAULT_RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
+/// A shorter timeout would take a busy server for a lost one.
+pub(crate) const SHORTEST_RESPONSE_TIMEOUT: Duration = Duration::from_millis(100);
+/// A longer timeout could overflow the clock that it is added to.
+pub(crate) const LONGEST_RESPONSE_TIMEOUT: Duration = Duration::from_hours(24);
+
+/// How often the connection of a transaction is pinged while a body runs outside that transaction.
+/// It finds a closed connection within a second, and keeps `idle_in_transaction_session_timeout`
+/// from ending a transaction that waits for its body on purpose.
+pub(crate) const TRANSACTION_PING_INTERVAL: Duration = Duration::from_millis(500);
+
+/// `client_connection_check_interval` of a backend that waits or holds for us. A waiter whose client
+/// is gone then leaves the queue within a second, and the check costs no measurable time.
+pub(crate) const CLIENT_CHECK_INTERVAL: &str = "500ms";
+
+/// How long a rollback, a commit or a release may take after its owner was dropped, before its
+/// connection is closed. Together with [`CLIENT_CHECK_INTERVAL`] it keeps the promise that nothing is
+/// left after two seconds.
+pub(crate) const GRACE_PERIOD: Duration = Duration::from_secs(1);
+
+/// The least time that a pool gets to hand out a connection. A shorter deadline would cancel a
+/// connection that is just being opened or tested, close it, and find the next one in the same state.
+pub(crate) const SHORTEST_CHECK_OUT: Duration = Duration::from_millis(100);
+/// How long an error waits for a connection and a list of the holders.
+pub(crate) const HOLDERS_LOOKUP: Duration = Duration::from_millis(100);
+
+/// The least time that the pooler probe gets to open a connection beside the pool.
+pub(crate) const SHORTEST_PROBE: Duration = Duration::from_millis(100);
+/// How long the pooler probe looks for a lock that outlives its connection. A server that is not very
+/// busy takes a millisecond to notice that a connection was closed.
+pub(crate) const PROBE_LIMIT: Duration = Duration::from_secs(3);
+/// The first pause between two looks of the pooler probe.
+pub(crate) const PROBE_PAUSE: Duration = Duration::from_millis(1);
+/// The longest pause between two looks; from then on a second connection looks as well.
+pub(crate) const LONGEST_PROBE_PAUSE: Duration = Duration::from_millis(8);
+
+/// How long a connection for a cancel request may take: the server, or a pooler, may be full.
+pub(crate) const CANCEL_CONNECT: Duration = Duration::from_secs(30);
+/// How long a cancel request looks for the wait, whose message may still be on its way.
+pub(crate) const CANCEL_SEARCH: Duration = Duration::from_secs(1);
+/// The pause between two attempts to connect, or to find the wait.
+pub(crate) const CANCEL_PAUSE: Duration = Duration::from_millis(50);
