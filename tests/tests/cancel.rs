@@ -64,8 +64,9 @@ async fn the_attribute_cancels_too() {
 async fn only_the_dropped_wait_is_cancelled() {
     let database = Database::new().await;
     let pool = database.pool(4).await;
-    let lock = AdvisoryLock::new("one").cancel_via(&pool);
+    let lock = AdvisoryLock::new("one");
     let held = lock.begin(&pool).await.unwrap();
+    let lock = lock.cancel_via(&pool);
     let (mut one, mut two) = (pool.begin().await.unwrap(), pool.begin().await.unwrap());
     let (kept, ()) = tokio::join!(lock.acquire_xact(&mut two), async {
         database.wait_until_waiting(1).await;

@@ -136,7 +136,7 @@ async fn the_signal_stays_quiet_without_a_loss() {
     let database = Database::new().await;
     let pool = database.pool(2).await;
     let guard = AdvisoryLock::new("leader")
-        .probing(Duration::from_millis(5))
+        .keepalive_interval(Duration::from_millis(5))
         .acquire(&pool)
         .await
         .unwrap();
@@ -156,7 +156,7 @@ async fn a_watched_session_looks_idle() {
     let database = Database::new().await;
     let pool = database.pool(1).await;
     let guard = AdvisoryLock::new("leader")
-        .probing(Duration::from_millis(1))
+        .keepalive_interval(Duration::from_millis(1))
         .acquire(&pool)
         .await
         .unwrap();
@@ -178,7 +178,11 @@ async fn a_silent_network_is_noticed_within_the_bound() {
     let proxy = Proxy::start(&database).await;
     let pool = proxy.pool(3).await;
     let interval = Duration::from_millis(200);
-    let lock = |name: &str| AdvisoryLock::new(name).probing(interval);
+    let lock = |name: &str| {
+        AdvisoryLock::new(name)
+            .keepalive_interval(interval)
+            .response_timeout(Duration::from_secs(1))
+    };
     let watched = lock("watched").acquire(&pool).await.unwrap();
     let released = lock("released").acquire(&pool).await.unwrap();
 
@@ -209,7 +213,8 @@ async fn many_short_watches_see_as_much_as_a_long_one() {
     let proxy = Proxy::start(&database).await;
     let pool = proxy.pool(1).await;
     let guard = AdvisoryLock::new("leader")
-        .probing(Duration::from_millis(300))
+        .keepalive_interval(Duration::from_millis(300))
+        .response_timeout(Duration::from_secs(1))
         .acquire(&pool)
         .await
         .unwrap();
@@ -288,7 +293,9 @@ async fn a_statement_that_was_given_up_is_not_a_loss() {
         "SELECT pg_sleep(2)",
         "SET statement_timeout = '300ms'; SELECT pg_sleep(60)",
     ] {
-        let lock = AdvisoryLock::new("leader").probing(Duration::from_millis(100));
+        let lock = AdvisoryLock::new("leader")
+            .keepalive_interval(Duration::from_millis(100))
+            .response_timeout(Duration::from_secs(1));
         let mut guard = lock.acquire(&pool).await.unwrap();
         let conn = guard.connection().await.unwrap();
         assert!(
@@ -371,7 +378,7 @@ async fn an_interval_of_zero_is_not_a_loss() {
     let database = Database::new().await;
     let pool = database.pool(1).await;
     let guard = AdvisoryLock::new("leader")
-        .probing(Duration::ZERO)
+        .keepalive_interval(Duration::ZERO)
         .acquire(&pool)
         .await
         .unwrap();
@@ -382,7 +389,7 @@ async fn an_interval_of_zero_is_not_a_loss() {
     );
     guard.release().await.unwrap();
     let guard = AdvisoryLock::new("leader")
-        .probing(Duration::MAX)
+        .keepalive_interval(Duration::MAX)
         .acquire(&pool)
         .await
         .unwrap();
@@ -402,7 +409,9 @@ async fn looks_without_an_await_between_them_are_no_loss() {
     let database = Database::new().await;
     let pool = database.pool(1).await;
     let interval = Duration::from_millis(100);
-    let lock = AdvisoryLock::new("leader").probing(interval);
+    let lock = AdvisoryLock::new("leader")
+        .keepalive_interval(interval)
+        .response_timeout(Duration::from_secs(1));
     let guard = lock.acquire(&pool).await.unwrap();
     let started = Instant::now();
     while started.elapsed() < interval + Duration::from_secs(2) {

@@ -66,13 +66,13 @@ async fn holders_and_waiters_are_told_with_what_is_known_of_them() {
         (holds.mode, holds.granted, holds.pid),
         (Mode::Shared, true, holder_pid)
     );
-    assert_eq!(holds.application.as_deref(), Some("billing"));
+    assert_eq!(holds.application_name.as_deref(), Some("billing"));
     assert_eq!(holds.state.as_deref(), Some("idle in transaction"));
     assert_eq!(holds.query.as_deref(), Some("SELECT pg_backend_pid()"));
     assert_eq!(holds.database, database.name());
-    assert!(holds.user.is_some() && holds.client.is_some());
-    assert!(holds.since.is_some() && holds.state_since <= holds.connected_since);
-    assert!(holds.blocked_by.is_empty() && holds.prepared.is_none());
+    assert!(holds.user.is_some() && holds.client_addr.is_some());
+    assert!(holds.transaction_age.is_some() && holds.state_age <= holds.session_age);
+    assert!(holds.blocked_by.is_empty() && holds.gid.is_none());
 
     let waits = only(monitor::waiters(&pool, "report").await.unwrap());
     assert_eq!((waits.mode, waits.granted), (Mode::Exclusive, false));
@@ -84,7 +84,7 @@ async fn holders_and_waiters_are_told_with_what_is_known_of_them() {
     holder.execute("COMMIT").await.unwrap();
     // A session lock outside a transaction: nobody knows since when.
     assert_eq!(
-        only(monitor::holders(&pool, "report").await.unwrap()).since,
+        only(monitor::holders(&pool, "report").await.unwrap()).transaction_age,
         None
     );
     holder.close().await.unwrap();
@@ -105,13 +105,16 @@ async fn the_length_of_a_wait_is_that_of_the_wait_and_not_of_the_transaction() {
     });
     let waiter = loop {
         let waiters = monitor::waiters(&pool, 1).await.unwrap();
-        if let Some(waiter) = waiters.into_iter().find(|waiter| waiter.since.is_some()) {
+        if let Some(waiter) = waiters
+            .into_iter()
+            .find(|waiter| waiter.waiting_for.is_some())
+        {
             break waiter;
         }
     };
     // The session is as old as its transaction, or older.
-    let transaction = waiter.connected_since.unwrap();
-    assert!(waiter.since.unwrap() + Duration::from_millis(250) < transaction);
+    let transaction = waiter.session_age.unwrap();
+    assert!(waiter.waiting_for.unwrap() + Duration::from_millis(250) < transaction);
     guard.release().await.unwrap();
     waiting.await.unwrap().unwrap();
 }
@@ -165,8 +168,8 @@ async fn what_a_role_may_not_see_is_none_and_what_it_may_not_do_is_an_error() {
         (
             status.state,
             status.query,
-            status.client,
-            status.connected_since
+            status.client_addr,
+            status.session_age
         ),
         (None, None, None, None)
     );
@@ -230,11 +233,8 @@ async fn a_prepared_transaction_is_a_holder_without_a_process() {
         PREPARE TRANSACTION 'transfer 7'";
     conn.execute(sqlx::raw_sql(prepare)).await.unwrap();
     let holder = only(monitor::holders(&pool, 1).await.unwrap());
-    assert_eq!(
-        (holder.pid, holder.prepared.as_deref()),
-        (0, Some("transfer 7"))
-    );
-    assert!(holder.since.is_some() && holder.user.is_some() && holder.state.is_none());
+    assert_eq!((holder.pid, holder.gid.as_deref()), (0, Some("transfer 7")));
+    assert!(holder.transaction_age.is_some() && holder.user.is_some() && holder.state.is_none());
 
     let lock = AdvisoryLock::new(1).timeout(Duration::from_millis(100));
     let Err(Error::NotAcquired { holders, .. }) = lock.begin(&pool).await else {
@@ -305,7 +305,7 @@ async fn a_session_says_what_it_holds_if_it_is_told_to_and_only_then() {
                     Some(start) => assert!(start.len() > 40 && name.starts_with(start)),
                     None => assert_eq!(tag, name),
                 }
-                let called = held.application.unwrap();
+                let called = held.application_name.unwrap();
                 assert!(called.starts_with(own) || tag.ends_with('…'), "{called}");
                 guard.release().await.unwrap();
                 assert_eq!(application(&pool).await, own);
@@ -313,7 +313,7 @@ async fn a_session_says_what_it_holds_if_it_is_told_to_and_only_then() {
             let guard = lock.acquire(&pool).await.unwrap();
             let held = only(monitor::holders(&watcher, name).await.unwrap());
             assert_eq!(held.tag(), None);
-            assert_eq!(held.application.unwrap_or_default(), own);
+            assert_eq!(held.application_name.unwrap_or_default(), own);
             guard.release().await.unwrap();
         }
     }

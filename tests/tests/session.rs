@@ -3,7 +3,7 @@
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
-use advisory_core::{AdvisoryLock, Error, Key, SessionGuard, hygiene};
+use advisory_core::{AdvisoryLock, Error, Key, SessionGuard, release_leftover_locks};
 use advisory_tests::Database;
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{Connection as _, Executor as _, PgPool, Row as _};
@@ -490,11 +490,11 @@ async fn polling_holds_no_snapshot() {
 }
 
 #[tokio::test]
-async fn hygiene_frees_what_other_code_has_left() {
+async fn locks_left_on_a_pooled_connection_are_released() {
     let database = Database::new().await;
     let pool = PgPoolOptions::new()
         .max_connections(1)
-        .after_release(hygiene::after_release)
+        .after_release(release_leftover_locks)
         .connect_with(database.options())
         .await
         .unwrap();

@@ -7,13 +7,13 @@ use advisory_tests::{Database, Proxy};
 use sqlx::{Connection as _, PgConnection, PgPool};
 use tokio::time::timeout;
 
-/// What the calls may take besides their timeout: the interval of `probing`, and at least a second.
+/// What the calls may take besides their timeout: the response timeout.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// What a busy machine may take on top.
 const SLACK: Duration = Duration::from_secs(2);
 
 fn lock() -> AdvisoryLock {
-    AdvisoryLock::new(1).probing(Duration::from_millis(100))
+    AdvisoryLock::new(1).response_timeout(PATIENCE)
 }
 
 fn timed() -> AdvisoryLock {
@@ -74,7 +74,7 @@ async fn a_verb_with_a_timeout_ends_though_nobody_answers() {
     let isolated = timed().isolation(Isolation::Serializable);
     let several = AdvisoryLock::all([1, 2])
         .timeout(Duration::from_millis(200))
-        .probing(Duration::from_millis(100));
+        .response_timeout(PATIENCE);
     macro_rules! each {
         ($($name:literal => $verb:expr;)+) => {$(
             wait_until_idle(&pool).await;

@@ -121,7 +121,7 @@ async fn every_acquire_is_a_span_and_every_trap_a_warning() {
     // What other code left behind.
     let pool = sqlx::postgres::PgPoolOptions::new()
         .max_connections(1)
-        .after_release(advisory_core::hygiene::after_release)
+        .after_release(advisory_core::release_leftover_locks)
         .connect_with(database.options())
         .await
         .unwrap();

@@ -103,7 +103,7 @@ async fn a_session_that_only_reads_by_default_takes_locks_and_only_reads() {
             assert_eq!(row.get::<&str, _>(0), "on");
             tx.rollback().await.unwrap();
         }
-        let mut guard = lock.acquire(&pool).await.unwrap();
+        let mut guard = AdvisoryLock::from(lock.id()).acquire(&pool).await.unwrap();
         let session = guard.connection().await.unwrap();
         let row = session
             .fetch_one("SHOW default_transaction_read_only")

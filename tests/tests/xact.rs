@@ -206,6 +206,7 @@ async fn a_refusal_names_the_holder() {
                 lock: told,
                 waited,
                 holders,
+                ..
             } = &error
             else {
                 panic!("{error:?}")
@@ -216,10 +217,10 @@ async fn a_refusal_names_the_holder() {
                 panic!("{holders:?}")
             };
             assert_eq!(
-                (holder.pid, holder.application.as_deref()),
+                (holder.pid, holder.application_name.as_deref()),
                 (pid, Some("nightly"))
             );
-            assert!(holder.since.is_some());
+            assert!(holder.transaction_age.is_some());
             assert!(
                 error
                     .to_string()

@@ -82,11 +82,6 @@ mod tests {
 
     #[test]
     fn what_passes_is_unavailable_and_what_does_not_is_an_error() {
-        let lock = Box::new("sync(4)".into());
-        assert_eq!(
-            status(Error::Deadlock { lock }),
-            StatusCode::SERVICE_UNAVAILABLE
-        );
         assert_eq!(
             status(sqlx::Error::PoolTimedOut.into()),
             StatusCode::SERVICE_UNAVAILABLE

@@ -69,7 +69,7 @@ const fn client(
 pub(crate) static CLIENTS: [Client; 9] = [
     client("acquire", Notice::Guard, |lock, pool, life| {
         Box::pin(async move {
-            let guard = lock.acquire(&pool).await?;
+            let guard = lock.keepalive_interval(PROBING).acquire(&pool).await?;
             guard.until_lost(life.rest()).await?;
             guard.release().await
         })
@@ -129,14 +129,14 @@ pub(crate) static CLIENTS: [Client; 9] = [
     }),
 ];
 
-#[advisory(key = lock, scope = session)]
+#[advisory(key = lock.keepalive_interval(PROBING), scope = session)]
 async fn in_session(pool: &PgPool, lock: AdvisoryLock, life: Life) -> Result<(), Error> {
     life.rest().await;
     Ok(())
 }
 
 /// If it is skipped, that is no error and no loss: those who wait for one find out.
-#[advisory(key = lock, scope = session, side_effect = Skip)]
+#[advisory(key = lock.keepalive_interval(PROBING), scope = session, timeout = 600, side_effect = Skip)]
 async fn skipping(pool: &PgPool, lock: AdvisoryLock, life: Life) -> Result<Option<()>, Error> {
     life.rest().await;
     Ok(Some(()))

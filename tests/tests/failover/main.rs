@@ -21,5 +21,9 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const SLACK: Duration = Duration::from_secs(2);
 
 fn lock(name: &str) -> AdvisoryLock {
-    AdvisoryLock::new(name).probing(PROBING)
+    AdvisoryLock::new(name).response_timeout(PATIENCE)
+}
+
+fn session_lock(name: &str) -> AdvisoryLock {
+    lock(name).keepalive_interval(PROBING)
 }

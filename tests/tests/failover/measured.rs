@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::life::Life;
 use crate::pair::{Fault, Pair};
-use crate::{PATIENCE, PROBING, SLACK, lock};
+use crate::{PATIENCE, PROBING, SLACK, session_lock};
 
 /// What it takes as a rule to notice that a server was killed, the killing included: less than to find out by asking.
 const AT_ONCE: Duration = Duration::from_millis(200);
@@ -48,7 +48,7 @@ struct Failover {
 async fn fail_over(pair: &Pair, fault: Fault, holder: &Service, rival: &Service) -> Failover {
     let (old, new) = (&pair.primary.database, &pair.standby.database);
     let (held, taken) = (Life::long(), Life::long());
-    let mut guard = lock("leader").acquire(&holder.pool).await.unwrap();
+    let mut guard = session_lock("leader").acquire(&holder.pool).await.unwrap();
     let first = guard.fencing_token().await.unwrap();
     let living = held.clone().rest();
     let holding = tokio::spawn(async move { guard.until_lost(living).await });
@@ -91,7 +91,7 @@ async fn fail_over(pair: &Pair, fault: Fault, holder: &Service, rival: &Service)
 
 /// Waits for the lock, lives under it, and returns its token.
 async fn lead(pool: PgPool, life: Life, enough: oneshot::Receiver<()>) -> i64 {
-    let mut guard = insist(&lock("leader").wait_forever(), &pool).await;
+    let mut guard = insist(&session_lock("leader").wait_forever(), &pool).await;
     let alive = life.begin();
     let token = guard.fencing_token().await.unwrap();
     guard.until_lost(enough).await.unwrap().unwrap();

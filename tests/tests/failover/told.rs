@@ -128,7 +128,7 @@ async fn assert_works(pool: &PgPool, new: &Database) {
     for (client, outcome) in CLIENTS.iter().zip(join_all(runs).await) {
         assert!(outcome.is_ok(), "{} afterwards: {outcome:?}", client.name);
     }
-    let guard = lock("leader").acquire(pool).await.unwrap();
+    let guard = session_lock("leader").acquire(pool).await.unwrap();
     new.wait_until_held(1).await;
     guard.release().await.unwrap();
     new.assert_nothing_leaked(pool).await;

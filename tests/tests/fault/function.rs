@@ -27,7 +27,7 @@ pub(crate) fn stories() -> Vec<Story> {
         Story::new("try_lock, unlock_all", try_session),
         Story::new("try_lock, refused", try_session).refused(),
         Story::new("try_lock_shared, unlock_all", try_session_shared),
-        Story::new("lock, hygiene::after_release", forget).on(Pool::Hygienic),
+        Story::new("lock, release_leftover_locks", forget).on(Pool::Hygienic),
     ]
 }
 

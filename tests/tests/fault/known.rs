@@ -11,7 +11,7 @@ use tokio::time::timeout;
 const BOUND: Duration = Duration::from_secs(10);
 
 fn lock() -> AdvisoryLock {
-    let lock = AdvisoryLock::new(1).probing(Duration::from_millis(100));
+    let lock = AdvisoryLock::new(1).response_timeout(Duration::from_secs(1));
     lock.timeout(Duration::from_millis(200))
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
-use advisory_core::{AdvisoryLock, Key, hygiene};
+use advisory_core::{AdvisoryLock, Key, release_leftover_locks};
 use advisory_tests::{BackendRow, Database, LockRow, Proxy, Server};
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{Connection as _, Executor as _, PgConnection, PgPool};
@@ -174,7 +174,7 @@ pub(crate) async fn pool(story: &Story, proxy: &Proxy, is_silent: bool) -> PgPoo
         .max_connections(2)
         .acquire_timeout(patience);
     if story.pool == Pool::Hygienic {
-        options = options.after_release(hygiene::after_release);
+        options = options.after_release(release_leftover_locks);
     }
     let pool = options.connect_with(proxy.options()).await.unwrap();
     if matches!(story.pool, Pool::Used | Pool::Hygienic) {

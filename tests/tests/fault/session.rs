@@ -53,7 +53,7 @@ async fn work(stage: &Stage, mut guard: SessionGuard) -> Outcome {
 
 fn acquire(stage: Arc<Stage>) -> Tale {
     Box::pin(async move {
-        match acquired(stage.lock.acquire(&stage.pool).await)? {
+        match acquired(stage.session_lock().acquire(&stage.pool).await)? {
             Some(guard) => work(&stage, guard).await,
             None => Ok(false),
         }
@@ -63,7 +63,7 @@ fn acquire(stage: Arc<Stage>) -> Tale {
 fn give_up_wait(stage: Arc<Stage>) -> Tale {
     Box::pin(async move {
         tokio::select! {
-            told = stage.lock.acquire(&stage.pool) => Ok(acquired(told)?.is_some()),
+            told = stage.session_lock().acquire(&stage.pool) => Ok(acquired(told)?.is_some()),
             () = stage.place.database.wait_until_waiting(1) => Ok(false),
         }
     })
@@ -71,7 +71,7 @@ fn give_up_wait(stage: Arc<Stage>) -> Tale {
 
 fn try_acquire(stage: Arc<Stage>) -> Tale {
     Box::pin(async move {
-        match stage.lock.try_acquire(&stage.pool).await? {
+        match stage.session_lock().try_acquire(&stage.pool).await? {
             Some(guard) => work(&stage, guard).await,
             None => Ok(false),
         }
@@ -80,7 +80,7 @@ fn try_acquire(stage: Arc<Stage>) -> Tale {
 
 fn drop_guard(stage: Arc<Stage>) -> Tale {
     Box::pin(async move {
-        let mut guard = stage.lock.acquire(&stage.pool).await?;
+        let mut guard = stage.session_lock().acquire(&stage.pool).await?;
         stage.write(guard.connection().await?).await?;
         drop(guard);
         Ok(true)
@@ -89,7 +89,7 @@ fn drop_guard(stage: Arc<Stage>) -> Tale {
 
 fn until_lost(stage: Arc<Stage>) -> Tale {
     Box::pin(async move {
-        let guard = stage.lock.acquire(&stage.pool).await?;
+        let guard = stage.session_lock().acquire(&stage.pool).await?;
         guard.until_lost(stage.write(&stage.pool)).await??;
         guard.release().await?;
         Ok(true)
@@ -99,7 +99,7 @@ fn until_lost(stage: Arc<Stage>) -> Tale {
 /// So long that the session is asked whether it is still there.
 fn until_lost_for_long(stage: Arc<Stage>) -> Tale {
     Box::pin(async move {
-        let guard = stage.lock.acquire(&stage.pool).await?;
+        let guard = stage.session_lock().acquire(&stage.pool).await?;
         let body = async {
             sleep(Duration::from_millis(250)).await;
             stage.write(&stage.pool).await
@@ -110,7 +110,7 @@ fn until_lost_for_long(stage: Arc<Stage>) -> Tale {
     })
 }
 
-#[advisory(key = &stage.lock, scope = session)]
+#[advisory(key = stage.session_lock(), scope = session)]
 async fn write_beside(pool: &PgPool, stage: &Stage) -> Result<(), Error> {
     stage.write(pool).await
 }
@@ -122,7 +122,7 @@ fn beside(stage: Arc<Stage>) -> Tale {
     })
 }
 
-#[advisory(key = &stage.lock, scope = session, side_effect = Skip)]
+#[advisory(key = stage.session_lock(), scope = session, side_effect = Skip)]
 async fn write_or_skip(pool: &PgPool, stage: &Stage) -> Result<Option<()>, Error> {
     stage.write(pool).await.map(Some)
 }

@@ -20,7 +20,9 @@ const SILENT: Duration = Duration::from_millis(300);
 /// The timeout where nothing makes a wait last.
 const LONG: Duration = Duration::from_secs(10);
 /// How often the server is asked whether it is there. The library then gives it a second to answer.
-const PROBING: Duration = Duration::from_millis(100);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_millis(100);
+/// How long the server may take to answer.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// `true` if the row was written under the lock, `false` if the lock was not to be had.
 pub(crate) type Outcome = Result<bool, Error>;
@@ -47,7 +49,7 @@ impl Stage {
         is_silent: bool,
     ) -> Arc<Self> {
         let limit = if is_silent { SILENT } else { LONG };
-        let lock = story.lock.clone().probing(PROBING);
+        let lock = story.lock.clone().response_timeout(RESPONSE_TIMEOUT);
         let lock = match story.wait {
             Wait::Unset => lock,
             Wait::Zero => lock.timeout(Duration::ZERO),
@@ -76,9 +78,14 @@ impl Stage {
         Ok(())
     }
 
+    /// The lock, for a session.
+    pub(crate) fn session_lock(&self) -> AdvisoryLock {
+        self.lock.clone().keepalive_interval(KEEPALIVE_INTERVAL)
+    }
+
     /// A transaction without a lock. sqlx's own `begin` leaves it open on the server when it is given up half-way.
     pub(crate) async fn begin(&self) -> Result<PgTransaction<'static>, Error> {
-        let nothing = AdvisoryLock::all([0_i64; 0]).probing(PROBING);
+        let nothing = AdvisoryLock::all([0_i64; 0]).response_timeout(RESPONSE_TIMEOUT);
         nothing.timeout(self.limit).begin(&self.pool).await
     }
 

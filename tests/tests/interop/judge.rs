@@ -140,7 +140,7 @@ impl Other for Original {
             .await
             .unwrap();
         let keys = answer["keys"].take();
-        let key = |key: &Value| key.as_str().expect("it is text").parse().unwrap();
+        let key = |key: &Value| Key::parse(key.as_str().expect("it is text")).unwrap();
         keys.as_array()
             .expect("it is a list")
             .iter()

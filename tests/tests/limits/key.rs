@@ -42,7 +42,7 @@ async fn assert_every_verb_holds(lock: &AdvisoryLock, database: &Arc<Database>) 
         }
     }
     let isolated = lock.clone().isolation(Isolation::Serializable);
-    for verb in verb::on_pool() {
+    for verb in verb::in_new_transaction() {
         assert_holds(verb, &isolated, database, &pool).await;
     }
 }
@@ -90,7 +90,7 @@ async fn ten_thousand_keys_are_held_together() {
         let timeout = many.clone().timeout(Duration::from_mins(1));
         assert_holds(verb, &timeout, &database, &pool).await;
     }
-    for verb in verb::on_pool() {
+    for verb in verb::in_new_transaction() {
         let isolated = many.clone().isolation(Isolation::Serializable);
         assert_holds(verb, &isolated, &database, &pool).await;
     }

@@ -209,8 +209,13 @@ static SESSION_FUNCTIONS: [Verb; 2] = [
     }),
 ];
 
+/// On a pool, with a transaction of their own, whose isolation level can be chosen.
+pub(crate) fn in_new_transaction() -> impl Iterator<Item = &'static Verb> + Clone {
+    TRANSACTION.iter().chain(&BESIDE)
+}
+
 pub(crate) fn on_pool() -> impl Iterator<Item = &'static Verb> + Clone {
-    TRANSACTION.iter().chain(&BESIDE).chain(&SESSION)
+    in_new_transaction().chain(&SESSION)
 }
 
 /// The verbs of a lock, and the attribute.
@@ -224,8 +229,9 @@ pub(crate) fn every() -> impl Iterator<Item = &'static Verb> + Clone {
 
 /// Those whose lock ends with a transaction.
 pub(crate) fn in_transaction() -> impl Iterator<Item = &'static Verb> + Clone {
-    let own = TRANSACTION.iter().chain(&BESIDE);
-    own.chain(&CONNECTION).chain(&XACT_FUNCTIONS)
+    in_new_transaction()
+        .chain(&CONNECTION)
+        .chain(&XACT_FUNCTIONS)
 }
 
 /// Those that wait if they are told to.
@@ -251,8 +257,8 @@ pub(crate) fn waits() -> impl Iterator<Item = (&'static Verb, AdvisoryLock)> {
         several.timeout(timeout),
     ];
     let everywhere = waiting().flat_map(move |verb| kinds.clone().map(|lock| (verb, lock)));
-    // What joins a transaction leaves the level aside, and a connection of the caller's refuses it.
-    everywhere.chain(on_pool().map(move |verb| (verb, isolated.clone())))
+    // Other verbs refuse an isolation level.
+    everywhere.chain(in_new_transaction().map(move |verb| (verb, isolated.clone())))
 }
 
 /// Takes a lock in the caller's transaction by the one verb or by the other.

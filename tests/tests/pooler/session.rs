@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use advisory_core::{AdvisoryLock, Error, advisory};
+use advisory_core::{AdvisoryLock, Error, UnsupportedReason, advisory};
 use advisory_tests::Pooling;
 use sqlx::PgPool;
 use tokio::task::JoinSet;
@@ -22,10 +22,9 @@ async fn job_that_skips(pool: &PgPool) -> Result<(), Error> {
 
 fn assert_refused<T>(verb: &str, outcome: Result<T, Error>) {
     match outcome {
-        Err(Error::Unsupported { what }) => assert!(
-            what.contains("transaction") && what.contains("pooler"),
-            "{verb}: {what}"
-        ),
+        Err(Error::Unsupported { reason, .. }) => {
+            assert_eq!(reason, UnsupportedReason::TransactionPooler, "{verb}");
+        }
         Err(error) => panic!("{verb}: {error:?}"),
         Ok(_) => panic!("{verb} was not refused"),
     }

@@ -33,7 +33,7 @@ impl Plan {
         let shared = way.takes_several() && one_in(4);
         Self {
             way,
-            lock: lock(&keys, shared),
+            lock: lock(way, &keys, shared),
             keys,
             shared,
             work: Duration::from_micros(fastrand::u64(..3_000)),
@@ -44,8 +44,8 @@ impl Plan {
 }
 
 /// Every wait has an end: a wait on the caller's own transaction is not taken off the queue by dropping it.
-fn lock(keys: &[i32], shared: bool) -> AdvisoryLock {
-    let mut lock = AdvisoryLock::all(keys.iter().copied()).probing(Duration::from_millis(500));
+fn lock(way: Way, keys: &[i32], shared: bool) -> AdvisoryLock {
+    let mut lock = AdvisoryLock::all(keys.iter().copied()).response_timeout(Duration::from_secs(1));
     if shared {
         lock = lock.shared();
     }
@@ -57,7 +57,11 @@ fn lock(keys: &[i32], shared: bool) -> AdvisoryLock {
     if one_in(8) {
         lock = lock.polling(Duration::from_millis(3));
     }
+    if way.is_session() {
+        return lock.keepalive_interval(Duration::from_millis(500));
+    }
     match fastrand::u8(..8) {
+        _ if !way.opens_transaction() => lock,
         0 => lock.isolation(Isolation::RepeatableRead),
         1 => lock.isolation(Isolation::ReadCommitted),
         _ => lock,

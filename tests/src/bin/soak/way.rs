@@ -43,6 +43,23 @@ impl Way {
         ALL[fastrand::usize(..ALL.len())]
     }
 
+    pub(crate) fn is_session(self) -> bool {
+        matches!(self, Self::Acquire | Self::TryAcquire | Self::InSession)
+    }
+
+    /// Whether it opens a transaction on a pool, of an isolation level that can be chosen.
+    pub(crate) fn opens_transaction(self) -> bool {
+        matches!(
+            self,
+            Self::Begin
+                | Self::TryBegin
+                | Self::Transaction
+                | Self::TryTransaction
+                | Self::OnPool
+                | Self::OnPoolSkipping
+        )
+    }
+
     /// PostgreSQL's functions take one key; the macros of this program give them exclusive ones only.
     pub(crate) fn takes_several(self) -> bool {
         !matches!(self, Self::XactLock | Self::TryXactLock)
