@@ -13,19 +13,57 @@ use crate::acquire::{NewTransaction, OwnTransaction, acquire, try_acquire};
 use crate::session::{transaction_lost, until_lost};
 use crate::telemetry::Scope;
 use crate::telemetry::metric::Hold;
-use crate::{AdvisoryLock, Error, LockId, SessionGuard, Skipped};
+use crate::{AdvisoryLock, Error, KeyScheme, LockId, SessionGuard, Skipped};
+
+/// What `key = …` accepts.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a key of an advisory lock",
+    label = "expected text, an `i64`, an `i32`, a `u32`, a pair of `i32`s, or an `AdvisoryLock`",
+    note = "text is made from any value that can be displayed: `key = \"{{id}}\"`"
+)]
+pub trait IntoLock {
+    fn into_lock(self) -> AdvisoryLock;
+}
+
+#[diagnostic::do_not_recommend]
+impl<T: Into<AdvisoryLock>> IntoLock for T {
+    fn into_lock(self) -> AdvisoryLock {
+        self.into()
+    }
+}
+
+/// What `key = …` accepts together with `scheme = …`.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not text, from which a scheme makes a key",
+    label = "expected text",
+    note = "text is made from any value that can be displayed: `key = \"{{id}}\"`"
+)]
+pub trait IntoName: AsRef<str> {}
+
+#[diagnostic::do_not_recommend]
+impl<T: AsRef<str>> IntoName for T {}
+
+pub fn lock(key: impl IntoLock) -> AdvisoryLock {
+    key.into_lock()
+}
+
+pub fn lock_with_scheme(name: impl IntoName, scheme: impl KeyScheme) -> AdvisoryLock {
+    AdvisoryLock::with_scheme(name, scheme)
+}
 
 /// How an annotated function returns the error of its lock.
 #[diagnostic::on_unimplemented(
     message = "an `#[advisory]` function returns `Result<T, E>`, not `{Self}`",
     label = "expected `Result<T, E>` with `E: From<advisory_core::Error>`",
-    note = "the lock can fail, and the function returns its error"
+    note = "the lock can fail, and the function returns its error",
+    note = "implement `From<advisory_core::Error>` for the error type"
 )]
 pub trait Outcome {
     fn raise(error: Error) -> Self;
     fn is_ok(&self) -> bool;
 }
 
+#[diagnostic::do_not_recommend]
 impl<T, E: From<Error>> Outcome for Result<T, E> {
     fn raise(error: Error) -> Self {
         Err(error.into())
