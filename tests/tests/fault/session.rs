@@ -62,8 +62,9 @@ fn acquire(stage: Arc<Stage>) -> Tale {
 
 fn give_up_wait(stage: Arc<Stage>) -> Tale {
     Box::pin(async move {
+        let lock = stage.session_lock();
         tokio::select! {
-            told = stage.session_lock().acquire(&stage.pool) => Ok(acquired(told)?.is_some()),
+            told = lock.acquire(&stage.pool) => Ok(acquired(told)?.is_some()),
             () = stage.place.database.wait_until_waiting(1) => Ok(false),
         }
     })
