@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout};
 use crate::client::{CLIENTS, Client};
 use crate::life::Life;
 use crate::pair::{Fault, Pair};
-use crate::{PATIENCE, SLACK, session_lock};
+use crate::{PATIENCE, SLACK, lock, session_lock};
 
 /// A client at work.
 struct Running {
