@@ -1,4 +1,5 @@
-//! PostgreSQL advisory locks on [sqlx]: locks whose meaning the application decides, held in the database it has.
+//! PostgreSQL advisory locks on [sqlx]: locks whose meaning the application decides, in the database that
+//! it already has.
 //!
 //! Put a function under a lock:
 //!
@@ -20,7 +21,7 @@
 //!     Ok(done.rows_affected())
 //! }
 //!
-//! /// Holds the lock in a session, for long work, and runs at most once at a time in the whole fleet.
+//! /// Holds the lock in a session, for long work, and runs once at a time in the whole fleet.
 //! #[advisory(key = "nightly", scope = session, timeout = 0, side_effect = Skip)]
 //! async fn nightly(pool: &PgPool) -> Result<(), Error> {
 //!     // …
@@ -28,69 +29,76 @@
 //! }
 //! ```
 //!
-//! or take it by hand, where it fits better: [`AdvisoryLock`] says *what* to lock and *how long to wait*, and its verbs say
-//! *where*. Below both are PostgreSQL's own functions, one statement each: [`xact_lock`], [`try_lock`], [`unlock`] and the rest.
+//! or take the lock by hand: [`AdvisoryLock`] says *what* to lock and *how long to wait*, and its methods say
+//! *where*. Below both are PostgreSQL's own functions, one statement each: [`xact_lock`], [`try_lock`],
+//! [`unlock`] and the others.
 //!
-//! # What locks what
+//! # What a lock excludes
 //!
-//! A [`Key`] is one number of 64 bits or two of 32, in one database. Text is hashed by a [`scheme`]; the default is frozen, so a
-//! name means the same lock in every version of your service. An advisory lock binds only those who ask for it: no `SELECT`
-//! and no `UPDATE` waits for one.
+//! A [`Key`] is one number of 64 bits or two numbers of 32 bits, in one database. Text is hashed by a
+//! [`scheme`]; the default scheme is frozen, so a name means the same lock in every version of your service.
+//! An advisory lock binds only code that asks for it: no `SELECT` and no `UPDATE` waits for one.
 //!
-//! A *transaction* lock is free when its transaction has ended, so what was written under it is committed before anyone else
-//! gets it. A *session* lock is free when it is unlocked or its session ends, whatever became of the transactions in between.
+//! A *transaction* lock is released when its transaction ends. The next holder sees what was written under it.
+//! A *session* lock is released when it is unlocked or its session ends; transactions have no effect on it.
 //!
-//! # When the lock is not to be had
+//! # When the lock is not granted
 //!
-//! A verb that *acquires* waits, and then fails with [`Error::NotAcquired`], which says who holds the lock. A verb that *tries*
-//! reports it as `false` or `None`. Nothing else is ever reported so: a deadlock, a cancelled statement, a lost
-//! connection and an exhausted pool are errors of their own.
+//! A method that *acquires* waits, and then fails with [`Error::NotAcquired`], which names the holders. A
+//! method that *tries* returns `false` or `None`. Nothing else is ever reported that way: a deadlock, a
+//! cancelled statement, a lost connection and an exhausted pool are errors of their own.
 //!
 //! # When a future is dropped
 //!
-//! Every item says what becomes of the lock, of the connection and of the place in the queue, under *Cancel safety*. In short:
-//! what owns its connection ([`begin`](AdvisoryLock::begin), [`transaction`](AdvisoryLock::transaction),
-//! [`acquire`](AdvisoryLock::acquire), the attribute on a pool) can be dropped anywhere, and within two seconds nothing is held or waited for; a wait on *your* connection cannot be
-//! taken back, so bound it with a timeout or give it [`cancel_via`](AdvisoryLock::cancel_via).
+//! Every item says under *Cancel safety* what happens to the lock, the connection and the queue position. In
+//! short: a method that owns its connection ([`begin`](AdvisoryLock::begin),
+//! [`transaction`](AdvisoryLock::transaction), [`acquire`](AdvisoryLock::acquire), the attribute on a pool) can
+//! be dropped anywhere, and within two seconds the server neither holds nor waits for the lock. A wait on
+//! *your* connection cannot be ended that way: bound it with a timeout, or set
+//! [`cancel_via`](AdvisoryLock::cancel_via).
 //!
 //! # When the lock is lost
 //!
-//! A transaction lock goes with its transaction, and so do the writes. A session can end while its holder carries on: a
-//! [`SessionGuard`] notices, and [`until_lost`](SessionGuard::until_lost) drops what must not be done twice.
+//! A transaction lock ends with its transaction, and so do the writes. A session can end while its holder
+//! carries on: a [`SessionGuard`] notices, and [`until_lost`](SessionGuard::until_lost) drops the work that
+//! must not be done twice.
 //!
-//! What PostgreSQL does not guard can refuse a holder that has lost its lock and does not know it yet: give it a
-//! [`fencing_token`].
+//! A system other than PostgreSQL can refuse a holder that has lost its lock and does not know it yet: give it
+//! a [`fencing_token`].
 //!
 //! # Where locks do not work
 //!
-//! [`Error::Unsupported`] says so where a lock would not be one: on a standby, whose locks bind nobody else; on a server that
-//! answers the lock functions and locks nothing; and, for a session lock, behind a pooler that lends sessions out for a transaction,
-//! such as PgBouncer's `pool_mode = transaction`. It is found out by looking. The first lock of a pool costs a round
-//! trip more, to see that it is held; the first session lock one or two, and a short connection beside the pool, to see that what
-//! a connection locks goes with it (one that cannot be had is a warning, and the next lock looks again).
+//! [`Error::Unsupported`] reports the places where a lock would not exclude anybody: a standby, whose locks bind
+//! nobody else; a server that answers the lock functions and locks nothing; and, for a session lock, a pooler
+//! that lends a session for a transaction, such as PgBouncer's `pool_mode = transaction`. The first lock of a
+//! pool costs one more round trip, to verify that it is held. The first session lock costs one or two more and
+//! a short connection beside the pool, to verify that closing a connection frees its locks. If no such
+//! connection can be opened, a warning is logged and the next lock checks again.
 //!
-//! Transaction locks work behind such a pooler, with sqlx's default settings. So do the functions that take one. The session
-//! functions, [`lock`](crate::lock()) and its like, see one connection and cannot tell: do not use them there.
+//! Transaction locks work behind such a pooler, with sqlx's default settings, and so do the functions that take
+//! one. The session functions, such as [`lock`](crate::lock()), see one connection and cannot detect a pooler:
+//! do not use them there.
 //!
-//! # What is said
+//! # Spans, metrics and monitoring
 //!
-//! Every acquire is a `tracing` span `advisory_lock` at debug level, with the fields `lock.name`, `lock.key` (the first one),
-//! `lock.keys` (how many), `lock.scope` (`xact`, `session`), `lock.mode` (`exclusive`, `shared`), `lock.outcome` (`acquired`,
-//! `not_acquired`, `deadlock`, `error`, `dropped`) and `lock.wait_ms`. Traps are warnings: a snapshot that is older than its lock, a
-//! guard released inside an open transaction, locks left on a pooled connection. With the feature `metrics`, acquires and
-//! holds are counted. `cargo run --example spans` shows the spans, and
-//! `cargo run --example prometheus --features metrics` a scrape of the metrics.
+//! Every acquire is a `tracing` span `advisory_lock` at debug level, with the fields `lock.name`, `lock.key` (the
+//! first one), `lock.keys` (how many), `lock.scope` (`xact`, `session`), `lock.mode` (`exclusive`, `shared`),
+//! `lock.outcome` (`acquired`, `not_acquired`, `deadlock`, `error`, `dropped`) and `lock.wait_ms`. Likely
+//! mistakes are warnings: a snapshot that is older than its lock, a guard released inside an open transaction,
+//! locks left on a pooled connection. With the feature `metrics`, acquires and holds are counted.
+//! `cargo run --example spans` shows the spans, and `cargo run --example prometheus --features metrics` a
+//! scrape of the metrics.
 //!
-//! Who holds a lock, who waits, since when, and how to end it: [`monitor`]. On the server there are only numbers;
+//! [`monitor`] lists who holds a lock and who waits for it, and ends a session. The server knows only numbers;
 //! [`AdvisoryLock::tag_session`] adds the name. The command `advisory` shows all of it.
 //!
 //! # Features
 //!
 //! - `macros` (default): the attribute [`advisory`](macro@advisory).
-//! - `interop`: a [`scheme`] for each system whose locks one may have to share (Django, Rails, .NET, Node …), and `known`, the keys
-//!   that migration tools take.
-//! - `metrics`: counts and times, for whichever recorder of the crate [metrics](https://docs.rs/metrics) is installed; see
-//!   `describe_metrics`.
+//! - `interop`: a [`scheme`] for each system whose locks you may have to share (Django, Rails, .NET, Node …),
+//!   and `known`, the keys of migration tools.
+//! - `metrics`: counts and times, for the installed recorder of the crate
+//!   [metrics](https://docs.rs/metrics); see `describe_metrics`.
 //!
 //! The runtime is tokio; TLS is chosen with sqlx's own features.
 
