@@ -3,9 +3,11 @@
 use std::fmt;
 use std::time::Duration;
 
+use sqlx::Row as _;
 use sqlx::error::DatabaseError;
+use sqlx::postgres::PgRow;
 
-use crate::LockId;
+use crate::lock::LockId;
 use crate::sql::sqlstate;
 
 /// Why a lock could not be taken, or a statement about one failed.
@@ -251,6 +253,22 @@ impl Error {
     }
 }
 
+impl Holder {
+    /// Reads the rows of `sql::holder`.
+    pub(crate) fn read_all(rows: &[PgRow]) -> Result<Vec<Self>, sqlx::Error> {
+        rows.iter().map(Self::read).collect()
+    }
+
+    fn read(row: &PgRow) -> Result<Self, sqlx::Error> {
+        let age: Option<f64> = row.try_get("transaction_age")?;
+        Ok(Self {
+            pid: row.try_get("pid")?,
+            application_name: row.try_get("application_name")?,
+            transaction_age: age.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
+        })
+    }
+}
+
 impl From<UnsupportedReason> for Error {
     fn from(reason: UnsupportedReason) -> Self {
         Self::Unsupported { reason }
@@ -317,7 +335,7 @@ mod tests {
     use std::error::Error as _;
 
     use super::*;
-    use crate::AdvisoryLock;
+    use crate::lock::AdvisoryLock;
 
     #[test]
     fn not_acquired_names_the_lock_the_wait_and_the_holders() {

@@ -4,14 +4,15 @@ use std::time::Instant;
 
 use sqlx::Connection as _;
 
-use crate::error::UnsupportedReason;
+use crate::error::{Error, UnsupportedReason};
+use crate::executor::LockExecutor;
+use crate::key::Key;
+use crate::lock::{AdvisoryLock, Mode};
 use crate::probe::check_lock_on;
-use crate::sql::Function;
 use crate::sql::function::{self, Answer};
 use crate::sql::send::{drain, send, send_for_row};
-use crate::sql::sqlstate;
+use crate::sql::{Function, sqlstate};
 use crate::time_bounds::DEFAULT_RESPONSE_TIMEOUT;
-use crate::{AdvisoryLock, Error, Key, LockExecutor, Mode};
 
 /// Waits for an exclusive lock that the session holds until [`unlock`] or its end (`pg_advisory_lock`).
 ///

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use sqlx::pool::PoolConnectionMetadata;
 use sqlx::postgres::PgConnection;
 
-use crate::Key;
+use crate::key::Key;
 use crate::sql::backend::{HELD_KEYS, read_key};
 use crate::sql::function::unlock_all;
 use crate::sql::send::send;

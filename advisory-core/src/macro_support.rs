@@ -10,10 +10,13 @@ use sqlx::postgres::{PgConnection, PgPool, Postgres};
 
 pub use crate::acquire::ConnectionScope;
 use crate::acquire::{NewTransaction, OwnTransaction, acquire, try_acquire};
-use crate::session::{transaction_lost, until_lost};
+use crate::error::Error;
+use crate::lock::{AdvisoryLock, LockId};
+use crate::scheme::KeyScheme;
+use crate::session::{SessionGuard, transaction_lost, until_lost};
+use crate::skipped::Skipped;
 use crate::telemetry::Scope;
 use crate::telemetry::metric::Hold;
-use crate::{AdvisoryLock, Error, KeyScheme, LockId, SessionGuard, Skipped};
 
 /// What `key = …` accepts.
 #[diagnostic::on_unimplemented(

@@ -28,10 +28,12 @@ use std::time::Duration;
 use sqlx::Row as _;
 use sqlx::postgres::{PgExecutor, PgRow};
 
+use crate::error::Error;
+use crate::key::Key;
+use crate::lock::Mode;
 use crate::sql::application_name;
 use crate::sql::monitor::{self as statement, Which};
 use crate::sql::send::send;
-use crate::{Error, Key, Mode};
 
 /// An advisory lock that a session holds or waits for: a row of `pg_locks`, with the columns of
 /// `pg_stat_activity` for that session.

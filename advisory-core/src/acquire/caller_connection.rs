@@ -8,21 +8,20 @@ use sqlx::postgres::{PgConnection, PgTransactionManager};
 use sqlx::{AssertSqlSafe, Connection as _};
 use sqlx_core::transaction::TransactionManager as _;
 
+use super::attempt::{Attempt, TryOnce, acquire, try_acquire};
 use super::caller_transaction::{CallerTransaction, try_lock};
 use super::cancel::CancelOnDrop;
-use super::{Attempt, TryOnce, acquire, try_acquire};
 use crate::error::{Error, Holder, UnsupportedReason};
-use crate::lock::{ScopedSetting, Wait};
+use crate::lock::{AdvisoryLock, LockId, ScopedSetting, Wait};
 use crate::on_drop::poll_once;
 use crate::probe::check_lock_on;
 use crate::session::{transaction_lost, until_lost};
 use crate::sql::backend::{read_transaction_status, transaction_status};
-use crate::sql::holder::{holders, read_holders};
+use crate::sql::holder::holders;
 use crate::sql::send::{drain, send, send_for_row, within};
 use crate::sql::{ClientCheck, caller_transaction, sqlstate, transaction};
 use crate::telemetry::Scope;
 use crate::telemetry::metric::Hold;
-use crate::{AdvisoryLock, LockId};
 
 /// A transaction on the caller's connection that holds a lock. It hands out the connection in its own type.
 ///
@@ -242,7 +241,7 @@ impl<C: AsMut<PgConnection> + Send> TryOnce for CallerConnection<'_, '_, C> {
         let rows = send(self.conn(), holders(attempt.id()));
         let rows = attempt.within(Wait::No, rows).await;
         Ok(rows
-            .and_then(|rows| read_holders(&rows))
+            .and_then(|rows| Holder::read_all(&rows))
             .unwrap_or_default())
     }
 }

@@ -3,17 +3,17 @@
 use sqlx::Connection as _;
 use sqlx::postgres::{PgConnection, PgRow};
 
+use super::attempt::{Attempt, TryOnce, acquire, try_acquire};
 use super::cancel::CancelOnDrop;
-use super::{Attempt, TryOnce, acquire, try_acquire};
 use crate::error::{Error, Holder, UnsupportedReason};
-use crate::lock::{ScopedSetting, Wait};
+use crate::executor::LockExecutor;
+use crate::lock::{AdvisoryLock, ScopedSetting, Wait};
 use crate::probe::check_lock_on;
 use crate::sql::caller_transaction::{self, GrantContext};
-use crate::sql::holder::{holders, read_holders};
+use crate::sql::holder::holders;
 use crate::sql::send::{drain, send, send_for_row};
 use crate::sql::sqlstate;
 use crate::telemetry::Scope;
-use crate::{AdvisoryLock, LockExecutor};
 
 impl AdvisoryLock {
     /// Waits for the lock in the caller's transaction, which holds it until it ends.
@@ -161,7 +161,7 @@ impl TryOnce for CallerTransaction<'_> {
         let rows = attempt
             .within(Wait::No, send(&mut *self.conn, message))
             .await;
-        match rows.and_then(|rows| read_holders(&rows)) {
+        match rows.and_then(|rows| Holder::read_all(&rows)) {
             Ok(holders) => Ok(holders),
             Err(error) if sqlstate::is_loss(&error) || !attempt.explains() => Err(error.into()),
             Err(error) => {

@@ -1,10 +1,13 @@
 //! Acquires a lock: one engine for every scope.
 //!
-//! An [`Attempt`] is one call of a method that acquires. It owns the deadline, the span and the metric, the
-//! polls, the response timeout, and what a refusal becomes: an error with the holders, or a report. A scope
-//! implements [`TryOnce`]: how to ask the server once, and what a grant is. A new scope is a variant of
-//! [`Scope`], a file here that implements `TryOnce`, and the public methods above it.
+//! [`Attempt`](attempt::Attempt) is one call of a method that acquires. It owns the deadline, the span and the
+//! metric, the polls, the response timeout, and what a refusal becomes: an error that names the holders, or a
+//! report. A scope implements [`TryOnce`](attempt::TryOnce): how to ask the server once, and what a grant is.
+//!
+//! A new scope is a variant of [`Scope`](crate::telemetry::Scope), a file here with the public methods and a
+//! type that implements `TryOnce`, and its messages in [`sql`](crate::sql).
 
+mod attempt;
 mod caller_connection;
 mod caller_transaction;
 mod cancel;
@@ -14,165 +17,6 @@ mod own_transaction;
 mod pool;
 mod session;
 
-use std::future::Future;
-use std::time::Duration;
-
-use tracing::Instrument as _;
-
+pub(crate) use self::attempt::{acquire, try_acquire};
 pub use self::caller_connection::ConnectionScope;
-use self::deadline::Deadline;
 pub(crate) use self::own_transaction::{NewTransaction, OwnTransaction};
-use crate::error::{Error, Holder, UnsupportedReason};
-use crate::lock::{ScopedSetting, Wait};
-use crate::sql::send::within;
-use crate::telemetry::{AcquireSpan, Outcome, Scope};
-use crate::{AdvisoryLock, LockId};
-
-/// How one scope asks for a lock.
-pub(crate) trait TryOnce: Send {
-    const SCOPE: Scope;
-
-    /// The settings that this scope has a use for, of those that not all scopes have.
-    const SETTINGS: &'static [ScopedSetting];
-
-    /// What a grant hands out.
-    type Granted: Send;
-
-    /// Asks the server once, and waits there for as long as [`Attempt::wait`] says. `None` if the lock was not
-    /// granted in time; nothing is held then.
-    fn try_once(
-        &mut self,
-        attempt: &Attempt<'_>,
-    ) -> impl Future<Output = Result<Option<Self::Granted>, Error>> + Send;
-
-    /// Cleans up after the last refusal. Returns the holders if [`Attempt::explains`] says so.
-    fn refused(
-        &mut self,
-        attempt: &Attempt<'_>,
-    ) -> impl Future<Output = Result<Vec<Holder>, Error>> + Send;
-}
-
-/// Acquires a lock. If it is not granted in time, the error names its holders.
-pub(crate) async fn acquire<S: TryOnce>(
-    lock: &AdvisoryLock,
-    scope: S,
-) -> Result<S::Granted, Error> {
-    let attempt = Attempt::new(lock, lock.wait(), OnRefusal::Explain);
-    let granted = attempt.run(scope).await?;
-    granted.map_err(|Refusal { waited, holders }| Error::not_acquired(lock.id(), waited, holders))
-}
-
-/// Acquires a lock; `None` if it is not granted in time.
-pub(crate) async fn try_acquire<S: TryOnce>(
-    lock: &AdvisoryLock,
-    scope: S,
-) -> Result<Option<S::Granted>, Error> {
-    let attempt = Attempt::new(lock, lock.try_wait(), OnRefusal::Report);
-    Ok(attempt.run(scope).await?.ok())
-}
-
-/// One call of a method that acquires a lock.
-pub(crate) struct Attempt<'l> {
-    lock: &'l AdvisoryLock,
-    deadline: Deadline,
-    on_refusal: OnRefusal,
-}
-
-/// Whether a refusal is worth finding the holders.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum OnRefusal {
-    Explain,
-    Report,
-}
-
-/// The lock was not granted in time.
-struct Refusal {
-    waited: Duration,
-    holders: Vec<Holder>,
-}
-
-impl<'l> Attempt<'l> {
-    /// Starts the clock.
-    fn new(lock: &'l AdvisoryLock, wait: Wait, on_refusal: OnRefusal) -> Self {
-        Self {
-            lock,
-            deadline: Deadline::start(wait),
-            on_refusal,
-        }
-    }
-
-    async fn run<S: TryOnce>(self, scope: S) -> Result<Result<S::Granted, Refusal>, Error> {
-        self.check_settings::<S>()?;
-        let span = AcquireSpan::start(self.lock.id(), S::SCOPE);
-        // Boxed once, so that what the caller awaits stays small: sqlx's pool alone takes kilobytes.
-        let result = Box::pin(self.poll(scope)).instrument(span.span()).await;
-        span.end(match &result {
-            Ok(Ok(_)) => Outcome::Acquired,
-            Ok(Err(_)) => Outcome::NotAcquired,
-            Err(Error::Deadlock { .. }) => Outcome::Deadlock,
-            Err(_) => Outcome::Error,
-        });
-        result
-    }
-
-    /// Asks until the lock is granted or the deadline has passed: once, unless the lock polls.
-    async fn poll<S: TryOnce>(self, mut scope: S) -> Result<Result<S::Granted, Refusal>, Error> {
-        loop {
-            if let Some(granted) = scope.try_once(&self).await? {
-                return Ok(Ok(granted));
-            }
-            let again = match self.lock.polling_interval() {
-                Some(interval) => self.deadline.pause(interval).await,
-                None => false,
-            };
-            if !again {
-                break;
-            }
-        }
-        let waited = self.deadline.waited();
-        let holders = scope.refused(&self).await?;
-        Ok(Err(Refusal { waited, holders }))
-    }
-
-    fn check_settings<S: TryOnce>(&self) -> Result<(), Error> {
-        let mut settings = self.lock.special_settings();
-        match settings.find(|setting| !S::SETTINGS.contains(setting)) {
-            None => Ok(()),
-            Some(unused) => Err(UnsupportedReason::UnusedSetting {
-                setting: unused.name(),
-                belongs_to: unused.belongs_to(),
-            }
-            .into()),
-        }
-    }
-
-    fn lock(&self) -> &'l AdvisoryLock {
-        self.lock
-    }
-
-    fn id(&self) -> &'l LockId {
-        self.lock.id()
-    }
-
-    /// How long the server is to wait now: what is left of the deadline, or not at all if the lock polls.
-    fn wait(&self) -> Wait {
-        match self.lock.polling_interval() {
-            Some(_) => Wait::No,
-            None => self.deadline.left(),
-        }
-    }
-
-    /// Whether a refusal becomes an error that names the holders.
-    fn explains(&self) -> bool {
-        self.on_refusal == OnRefusal::Explain
-    }
-
-    /// The answer to a message that waits for a lock, or an error after the wait and the response timeout.
-    async fn within<T, E: From<sqlx::Error>>(
-        &self,
-        wait: Wait,
-        answer: impl Future<Output = Result<T, E>>,
-    ) -> Result<T, E> {
-        within(self.lock.response_limit(), wait, answer).await
-    }
-}

@@ -3,11 +3,12 @@
 use sqlx::PgTransaction;
 use sqlx::postgres::PgPool;
 
+use super::attempt::{acquire, try_acquire};
 use super::own_transaction::{NewTransaction, OwnTransaction};
-use super::{acquire, try_acquire};
+use crate::error::Error;
+use crate::lock::AdvisoryLock;
 use crate::telemetry::Scope;
 use crate::telemetry::metric::Hold;
-use crate::{AdvisoryLock, Error};
 
 impl AdvisoryLock {
     /// Opens a transaction that holds the lock: begin, timeout and lock in one round trip.

@@ -5,9 +5,9 @@ use sqlx::postgres::{PgPool, PgRow, PgTransactionManager, Postgres};
 use sqlx::{AssertSqlSafe, PgTransaction, SqlSafeStr as _, Transaction};
 use sqlx_core::transaction::TransactionManager as _;
 
-use super::{Attempt, TryOnce};
+use super::attempt::{Attempt, TryOnce};
 use crate::error::{Error, Holder};
-use crate::lock::{ScopedSetting, Wait};
+use crate::lock::{Isolation, LockId, ScopedSetting, Wait};
 use crate::on_drop::{
     DiscardOnDrop, FinishOnDrop, discard, finish_in_background, within_grace_period,
 };
@@ -15,7 +15,6 @@ use crate::probe::Capabilities;
 use crate::sql::send::send;
 use crate::sql::{granted, sqlstate, transaction};
 use crate::telemetry::Scope;
-use crate::{Isolation, LockId};
 
 /// The scope of a lock in a transaction that is opened on a pool.
 pub(crate) struct NewTransaction<'p>(pub(crate) &'p PgPool);

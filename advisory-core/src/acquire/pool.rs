@@ -8,10 +8,10 @@ use sqlx::postgres::{PgListener, PgPool, Postgres};
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
-use super::Attempt;
+use super::attempt::Attempt;
 use crate::error::{Error, Holder, UnsupportedReason};
 use crate::lock::Wait;
-use crate::sql::holder::{holders, read_holders};
+use crate::sql::holder::holders;
 use crate::sql::send::send;
 use crate::time_bounds::{HOLDERS_LOOKUP, SHORTEST_CHECK_OUT};
 
@@ -54,7 +54,7 @@ impl Attempt<'_> {
         }
         let lookup = async {
             let mut conn = Box::pin(pool.acquire()).await?;
-            read_holders(&send(&mut *conn, holders(self.id())).await?)
+            Holder::read_all(&send(&mut *conn, holders(self.id())).await?)
         };
         let found = timeout(HOLDERS_LOOKUP, lookup).await;
         found

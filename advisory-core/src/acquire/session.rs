@@ -3,10 +3,9 @@
 use sqlx::Acquire as _;
 use sqlx::postgres::{PgListener, PgPool};
 
-use super::{Attempt, TryOnce, acquire, try_acquire};
-use crate::AdvisoryLock;
+use super::attempt::{Attempt, TryOnce, acquire, try_acquire};
 use crate::error::{Error, Holder};
-use crate::lock::{ScopedSetting, Wait};
+use crate::lock::{AdvisoryLock, ScopedSetting, Wait};
 use crate::on_drop::{DiscardOnDrop, discard};
 use crate::probe::Capabilities;
 use crate::session::{Liveness, SessionGuard};

@@ -26,7 +26,7 @@
 
 mod table;
 
-use crate::Key;
+use crate::key::Key;
 use crate::scheme::crc32;
 
 /// A lock that a tool takes in every project that uses it.

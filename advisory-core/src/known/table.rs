@@ -4,7 +4,7 @@ use md5::{Digest as _, Md5};
 use sha2::Sha224;
 
 use super::{Known, Origin, golang_migrate, salted};
-use crate::Key;
+use crate::key::Key;
 use crate::scheme::{big_endian, crc32};
 
 pub(super) static TABLE: &[Known] = &[

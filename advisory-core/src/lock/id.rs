@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::list::Listed;
-use crate::Key;
+use crate::key::Key;
 
 /// Which lock it is: its keys, its name and its mode, without how it is acquired.
 ///

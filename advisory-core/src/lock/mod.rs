@@ -16,7 +16,7 @@ use self::list::Names;
 pub use self::settings::Isolation;
 pub(crate) use self::settings::ScopedSetting;
 pub(crate) use self::wait::Wait;
-use crate::Key;
+use crate::key::Key;
 use crate::scheme::KeyScheme;
 
 /// *What* to lock and *how long to wait*; its methods that acquire say *where*.

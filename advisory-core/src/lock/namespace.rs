@@ -1,6 +1,7 @@
 //! Locks of different namespaces never share a key.
 
-use crate::{AdvisoryLock, Key};
+use crate::key::Key;
+use crate::lock::AdvisoryLock;
 
 impl AdvisoryLock {
     /// Puts the lock into a namespace: the pair (`namespace`, the lower 32 bits of its key) in PostgreSQL's
@@ -57,7 +58,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{Mode, scheme};
+    use crate::lock::Mode;
+    use crate::scheme;
 
     #[test]
     fn the_lower_half_stays() {

@@ -9,12 +9,11 @@ use sqlx::postgres::{PgConnectOptions, PgConnection, PgListener, PgPool};
 use tokio::sync::OnceCell;
 
 use super::pooler::{ProbeError, probe_pooler};
-use crate::error::UnsupportedReason;
-use crate::lock::Wait;
+use crate::error::{Error, UnsupportedReason};
+use crate::lock::{AdvisoryLock, LockId, Wait};
 use crate::sql::backend::{HeldKey, holds};
 use crate::sql::send::{send_for_row, within};
 use crate::sql::{ClientCheck, sqlstate};
-use crate::{AdvisoryLock, Error, LockId};
 
 /// The servers that were seen to hold a lock; see `SERVER` in `sql`.
 static SERVERS: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());

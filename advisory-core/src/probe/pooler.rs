@@ -11,13 +11,12 @@ use sqlx::postgres::{PgConnectOptions, PgConnection, PgListener};
 use sqlx::{Acquire as _, ConnectOptions as _, Connection as _, Row as _};
 use tokio::time::{sleep, timeout};
 
-use crate::error::UnsupportedReason;
-use crate::lock::Wait;
+use crate::error::{Error, UnsupportedReason};
+use crate::lock::{AdvisoryLock, LockId, Wait};
 use crate::sql::send::{send, send_for_row};
 use crate::sql::session::{find_probe, leave_probe};
 use crate::sql::{transaction, unique_name};
 use crate::time_bounds::{LONGEST_PROBE_PAUSE, PROBE_LIMIT, PROBE_PAUSE, SHORTEST_PROBE};
-use crate::{AdvisoryLock, Error, LockId};
 
 /// Why a pool is not known to have sessions.
 pub(super) enum ProbeError {

@@ -3,7 +3,8 @@
 use md5::Digest as _;
 
 use super::digest::{big_endian, crc32, little_endian};
-use crate::{Key, KeyScheme};
+use crate::key::Key;
+use crate::scheme::KeyScheme;
 
 /// The default: SHA-1, the first 8 bytes, little-endian, signed.
 ///

@@ -1,6 +1,6 @@
 //! From a digest to a key.
 
-use crate::Key;
+use crate::key::Key;
 
 const ZLIB: crc::Crc<u32> = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC);
 

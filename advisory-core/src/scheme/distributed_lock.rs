@@ -1,6 +1,6 @@
 //! How `DistributedLock` for .NET reads a name: as text that fits, as hexadecimal digits, or as neither.
 
-use crate::Key;
+use crate::key::Key;
 use crate::scheme::digest::halves;
 
 /// How many characters of 7 bits a `bigint` holds beside the mark where they end.

@@ -60,9 +60,9 @@ macro_rules! systems {
             pub struct $scheme;
 
             #[cfg(feature = "interop")]
-            impl crate::KeyScheme for $scheme {
-                fn key(&self, name: &str) -> crate::Key {
-                    const DERIVE: fn(&str) -> crate::Key = $key;
+            impl crate::scheme::KeyScheme for $scheme {
+                fn key(&self, name: &str) -> crate::key::Key {
+                    const DERIVE: fn(&str) -> crate::key::Key = $key;
                     DERIVE(name)
                 }
             }
@@ -78,7 +78,7 @@ macro_rules! systems {
             algorithm: $algorithm,
             source: $source,
             caveat: $caveat,
-            foo: crate::Key::$variant($($number),+),
+            foo: crate::key::Key::$variant($($number),+),
             derive: $key,
             accepts: $accepts,
         }),+];

@@ -5,7 +5,8 @@ use super::entry::systems;
 #[cfg(feature = "interop")]
 use {
     super::fnv::{fnv1_32, fnv1_64},
-    crate::{Key, KeyScheme},
+    crate::key::Key,
+    crate::scheme::KeyScheme,
 };
 
 systems! {

@@ -64,7 +64,7 @@ pub use system::{Space, System};
 #[cfg(feature = "interop")]
 pub(crate) use digest::{big_endian, crc32};
 
-use crate::Key;
+use crate::key::Key;
 
 /// The schemes without the rest.
 pub(crate) mod schemes {

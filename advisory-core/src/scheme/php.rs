@@ -6,7 +6,7 @@ use super::entry::systems;
 use {
     super::digest::{crc32, little_endian_pair},
     super::hashtext::hashtext,
-    crate::Key,
+    crate::key::Key,
     md5::{Digest as _, Md5},
     sha2::Sha256,
 };

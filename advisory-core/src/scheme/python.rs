@@ -5,7 +5,8 @@ use super::entry::systems;
 #[cfg(feature = "interop")]
 use {
     super::digest::{big_endian, crc32, little_endian},
-    crate::{Key, KeyScheme},
+    crate::key::Key,
+    crate::scheme::KeyScheme,
     blake2::Blake2b,
     blake2::digest::{Digest as _, consts::U8},
     sha1::Sha1,

@@ -6,7 +6,8 @@ use super::entry::systems;
 use {
     super::digest::{big_endian, crc32},
     super::to_i::to_i,
-    crate::{Key, KeyScheme},
+    crate::key::Key,
+    crate::scheme::KeyScheme,
     md5::{Digest as _, Md5},
 };
 

@@ -7,7 +7,7 @@ use {
     super::digest::{big_endian, little_endian},
     super::distributed_lock::{packed, port_hexadecimal},
     super::fnv::fnv1a_64,
-    crate::Key,
+    crate::key::Key,
     sha1::Sha1,
     sha2::{Digest as _, Sha256},
     sqlx::postgres::PgAdvisoryLock,

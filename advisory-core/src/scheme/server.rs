@@ -5,7 +5,7 @@ use super::entry::systems;
 #[cfg(feature = "interop")]
 use {
     super::hashtext::{hashtext, hashtextextended},
-    crate::Key,
+    crate::key::Key,
 };
 
 systems! {

@@ -3,7 +3,8 @@
 use std::fmt;
 
 use super::entry::space;
-use crate::{Key, KeyScheme};
+use crate::key::Key;
+use crate::scheme::KeyScheme;
 
 /// A system whose locks can be shared, and the scheme that speaks its keys.
 ///

@@ -12,10 +12,11 @@ use tokio::time::{Sleep, sleep_until};
 
 use super::liveness::{Liveness, Sign, until_lost};
 use super::release::release;
+use crate::error::Error;
 use crate::fencing::token;
+use crate::lock::LockId;
 use crate::on_drop::{FinishOnDrop, discard, finish_in_background};
 use crate::sql::sqlstate;
-use crate::{Error, LockId};
 
 /// A lock that a session holds, until it is released or the session ends.
 ///

@@ -15,13 +15,14 @@ use sqlx::{Acquire as _, Connection as _};
 use tokio::task::coop::unconstrained;
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::error::Error;
+use crate::lock::{AdvisoryLock, LockId};
 use crate::on_drop::{poll_once, with_runtime};
 use crate::sql::session::SavedSettings;
 use crate::sql::sqlstate;
 use crate::telemetry::Scope;
 use crate::telemetry::metric::Hold;
 use crate::time_bounds::TRANSACTION_PING_INTERVAL;
-use crate::{AdvisoryLock, Error, LockId};
 
 /// A session that holds a lock, and what is known of its life. The state is kept here and not in the futures
 /// that watch, so that many short watches see as much as a long one.

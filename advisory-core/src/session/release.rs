@@ -5,12 +5,13 @@ use sqlx::{Acquire as _, Row as _};
 use tokio::time::timeout;
 
 use super::liveness::Liveness;
+use crate::error::Error;
+use crate::lock::LockId;
 use crate::on_drop::discard;
 use crate::sql::send::{drain, send, send_for_row};
 use crate::sql::session::{SavedSettings, unlock};
 use crate::sql::{sqlstate, transaction};
 use crate::time_bounds::GRACE_PERIOD;
-use crate::{Error, LockId};
 
 /// Releases the lock. The connection returns to the pool if it is clean, and is closed otherwise.
 /// [`Error::Lost`] if the lock was not held any more.

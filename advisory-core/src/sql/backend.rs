@@ -4,7 +4,7 @@ use sqlx::Row as _;
 use sqlx::postgres::PgRow;
 
 use super::{ClientCheck, IN_TRANSACTION, SERVER, server};
-use crate::Key;
+use crate::key::Key;
 
 /// Whether a transaction is open, also one that was begun by a statement, and the server.
 pub(crate) fn transaction_status() -> String {

@@ -2,7 +2,8 @@
 
 use std::fmt::{Display, Write as _};
 
-use crate::{Key, LockId, Mode};
+use crate::key::Key;
+use crate::lock::{LockId, Mode};
 
 /// Which of PostgreSQL's lock functions.
 #[derive(Clone, Copy)]

@@ -6,8 +6,7 @@ use sqlx::postgres::PgRow;
 use super::call::Function;
 use super::transaction::{lock_with_wait, try_all_or_none};
 use super::{ClientCheck, ON_PRIMARY, SERVER, server};
-use crate::LockId;
-use crate::lock::Wait;
+use crate::lock::{LockId, Wait};
 
 /// A name that nobody else gives to a savepoint.
 const SAVEPOINT: &str = "_advisory_core";

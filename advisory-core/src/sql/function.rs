@@ -9,7 +9,8 @@ use sqlx::{Execute as _, Row as _, SqlStr};
 
 use super::call::Function;
 use super::{ON_PRIMARY, SERVER, server};
-use crate::{Key, Mode};
+use crate::key::Key;
+use crate::lock::Mode;
 
 /// The text of a checked statement, in both key spaces.
 macro_rules! checked {

@@ -1,13 +1,8 @@
 //! The holders of a lock, for an error.
 
-use std::time::Duration;
-
-use sqlx::Row as _;
-use sqlx::postgres::PgRow;
-
 use super::call::array_literal;
-use crate::error::Holder;
-use crate::{Key, LockId};
+use crate::key::Key;
+use crate::lock::LockId;
 
 /// An error names at most this many holders.
 const MOST: usize = 8;
@@ -36,18 +31,4 @@ pub(crate) fn holders(lock: &LockId) -> String {
         objid = columns(|(_, objid, _)| objid.into()),
         objsubid = columns(|(_, _, objsubid)| objsubid.into()),
     )
-}
-
-/// Reads the last rows of a message that ends with [`holders`].
-pub(crate) fn read_holders(rows: &[PgRow]) -> Result<Vec<Holder>, sqlx::Error> {
-    rows.iter().map(holder).collect()
-}
-
-fn holder(row: &PgRow) -> Result<Holder, sqlx::Error> {
-    let age: Option<f64> = row.try_get("transaction_age")?;
-    Ok(Holder {
-        pid: row.try_get("pid")?,
-        application_name: row.try_get("application_name")?,
-        transaction_age: age.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
-    })
 }

@@ -5,7 +5,7 @@
 use sqlx::Execute as _;
 use sqlx::postgres::types::Oid;
 
-use crate::Key;
+use crate::key::Key;
 
 /// Which locks to list.
 #[derive(Clone, Copy)]

@@ -9,8 +9,7 @@ use super::application_name;
 use super::call::{Calls, Function, text_literal};
 use super::transaction::{GRANTED, RESET, call_if_granted, lock_with_wait};
 use super::{ClientCheck, IN_TRANSACTION, REFUSE_STANDBY, SERVER_IN_ALL_SESSIONS};
-use crate::LockId;
-use crate::lock::Wait;
+use crate::lock::{LockId, Wait};
 use crate::time_bounds::CLIENT_CHECK_INTERVAL;
 
 /// A setting of a session, for as long as the session holds a lock.

@@ -5,8 +5,7 @@ use std::fmt::Write as _;
 use super::call::{Calls, Function};
 use super::timeout::{Timeout, with_timeout};
 use super::{ClientCheck, REFUSE_STANDBY};
-use crate::lock::Wait;
-use crate::{Isolation, LockId};
+use crate::lock::{Isolation, LockId, Wait};
 
 /// Ends a transaction that was left open on a pooled connection.
 ///

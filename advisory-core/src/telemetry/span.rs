@@ -5,8 +5,8 @@ use std::time::Instant;
 use tracing::field::Empty;
 use tracing::{Span, debug_span};
 
-use super::{Outcome, Scope, metric};
-use crate::LockId;
+use super::metric::{self, Outcome, Scope};
+use crate::lock::LockId;
 
 /// The span of one acquire, which is also counted. It ends when it is dropped.
 pub(crate) struct AcquireSpan {
