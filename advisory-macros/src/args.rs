@@ -6,7 +6,7 @@ use syn::ext::IdentExt as _;
 use syn::parse::{ParseStream, Parser as _};
 use syn::{Error, Expr, Ident, Lit, LitStr, Path, Result, Token};
 
-use crate::mistake::Mistakes;
+use crate::errors::Errors;
 
 pub(crate) const OPTIONS: &[&str] = &[
     "key",
@@ -24,27 +24,27 @@ pub(crate) const OPTIONS: &[&str] = &[
     "crate",
 ];
 
-/// An option's value and where its name stands.
-pub(crate) struct Given<V> {
+/// The value of an option, and the position of its name.
+pub(crate) struct Arg<V> {
     pub(crate) name: Span,
     pub(crate) value: V,
 }
 
 #[derive(Default)]
 pub(crate) struct Args {
-    pub(crate) key: Option<Given<Expr>>,
-    pub(crate) keys: Option<Given<Expr>>,
-    pub(crate) timeout: Option<Given<Expr>>,
-    pub(crate) side_effect: Option<Given<SideEffect>>,
-    pub(crate) shared: Option<Given<()>>,
-    pub(crate) scope: Option<Given<Scope>>,
-    pub(crate) on: Option<Given<Expr>>,
-    pub(crate) tx: Option<Given<Ident>>,
-    pub(crate) scheme: Option<Given<Expr>>,
-    pub(crate) isolation: Option<Given<Expr>>,
-    pub(crate) polling: Option<Given<Expr>>,
-    pub(crate) cancel_via: Option<Given<Expr>>,
-    pub(crate) krate: Option<Given<Path>>,
+    pub(crate) key: Option<Arg<Expr>>,
+    pub(crate) keys: Option<Arg<Expr>>,
+    pub(crate) timeout: Option<Arg<Expr>>,
+    pub(crate) side_effect: Option<Arg<SideEffect>>,
+    pub(crate) shared: Option<Arg<()>>,
+    pub(crate) scope: Option<Arg<Scope>>,
+    pub(crate) on: Option<Arg<Expr>>,
+    pub(crate) tx: Option<Arg<Ident>>,
+    pub(crate) scheme: Option<Arg<Expr>>,
+    pub(crate) isolation: Option<Arg<Expr>>,
+    pub(crate) polling: Option<Arg<Expr>>,
+    pub(crate) cancel_via: Option<Arg<Expr>>,
+    pub(crate) krate: Option<Arg<Path>>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -60,20 +60,20 @@ pub(crate) enum Scope {
 }
 
 impl Args {
-    /// All that could be read; what could not is added to the mistakes.
-    pub(crate) fn parse(tokens: TokenStream, mistakes: &mut Mistakes) -> Self {
+    /// Parses every option. An option that cannot be parsed adds an error and is left out.
+    pub(crate) fn parse(tokens: TokenStream, errors: &mut Errors) -> Self {
         let mut args = Self::default();
-        let options = |input: ParseStream<'_>| args.options(input, mistakes);
+        let options = |input: ParseStream<'_>| args.parse_options(input, errors);
         let parsed = options.parse2(tokens);
-        mistakes.check(parsed);
+        errors.handle(parsed);
         args
     }
 
-    fn options(&mut self, input: ParseStream<'_>, mistakes: &mut Mistakes) -> Result<()> {
+    fn parse_options(&mut self, input: ParseStream<'_>, errors: &mut Errors) -> Result<()> {
         while !input.is_empty() {
-            let read = mistakes.check(self.option(input));
-            let ended = read.and_then(|()| mistakes.check(end_of_option(input)));
-            if read.is_none() || (ended.is_none() && !at_option(input)) {
+            let parsed = errors.handle(self.parse_option(input));
+            let end = parsed.and_then(|()| errors.handle(expect_comma(input)));
+            if parsed.is_none() || (end.is_none() && !peek_option(input)) {
                 skip_to_comma(input)?;
             }
             input.parse::<Option<Token![,]>>()?;
@@ -81,28 +81,28 @@ impl Args {
         Ok(())
     }
 
-    fn option(&mut self, input: ParseStream<'_>) -> Result<()> {
+    fn parse_option(&mut self, input: ParseStream<'_>) -> Result<()> {
         let name = option_name(input)?;
         match name.to_string().as_str() {
-            "key" => set(&mut self.key, &name, input, expression),
-            "keys" => set(&mut self.keys, &name, input, expression),
-            "timeout" => set(&mut self.timeout, &name, input, expression),
+            "key" => set(&mut self.key, &name, input, expr),
+            "keys" => set(&mut self.keys, &name, input, expr),
+            "timeout" => set(&mut self.timeout, &name, input, expr),
             "side_effect" => set(&mut self.side_effect, &name, input, side_effect),
             "shared" => set(&mut self.shared, &name, input, flag),
             "scope" => set(&mut self.scope, &name, input, scope),
-            "on" => set(&mut self.on, &name, input, expression),
+            "on" => set(&mut self.on, &name, input, expr),
             "tx" => set(&mut self.tx, &name, input, flag_or_name),
-            "scheme" => set(&mut self.scheme, &name, input, expression),
-            "isolation" => set(&mut self.isolation, &name, input, expression),
-            "polling" => set(&mut self.polling, &name, input, expression),
-            "cancel_via" => set(&mut self.cancel_via, &name, input, expression),
+            "scheme" => set(&mut self.scheme, &name, input, expr),
+            "isolation" => set(&mut self.isolation, &name, input, expr),
+            "polling" => set(&mut self.polling, &name, input, expr),
+            "cancel_via" => set(&mut self.cancel_via, &name, input, expr),
             "crate" => set(&mut self.krate, &name, input, path),
-            _ => Err(unknown(&name, input)),
+            _ => Err(unknown_option(&name, input)),
         }
     }
 }
 
-fn at_option(input: ParseStream<'_>) -> bool {
+fn peek_option(input: ParseStream<'_>) -> bool {
     let next = input.fork().call(Ident::parse_any);
     next.is_ok_and(|name| OPTIONS.iter().any(|option| name == option))
 }
@@ -116,15 +116,15 @@ fn option_name(input: ParseStream<'_>) -> Result<Ident> {
         return Err(Error::new(text.span(), fix));
     }
     let name = input.call(Ident::parse_any);
-    name.map_err(|found| Error::new(found.span(), expected_options()))
+    name.map_err(|error| Error::new(error.span(), expected_options()))
 }
 
 fn expected_options() -> String {
     format!("expected one of: `{}`", OPTIONS.join("`, `"))
 }
 
-/// Its value goes with it, so that a comma in there is not taken for the end of the option.
-fn unknown(name: &Ident, input: ParseStream<'_>) -> Error {
+/// Consumes the value as well, because a comma inside it does not end the option.
+fn unknown_option(name: &Ident, input: ParseStream<'_>) -> Error {
     if input.peek(Token![=]) {
         let _ = input
             .parse::<Token![=]>()
@@ -137,7 +137,7 @@ fn unknown(name: &Ident, input: ParseStream<'_>) -> Error {
 }
 
 fn set<V>(
-    slot: &mut Option<Given<V>>,
+    slot: &mut Option<Arg<V>>,
     name: &Ident,
     input: ParseStream<'_>,
     value: fn(&Ident, ParseStream<'_>) -> Result<V>,
@@ -147,14 +147,14 @@ fn set<V>(
         let fix = format!("`{name}` is given twice; remove one of them");
         return Err(Error::new(name.span(), fix));
     }
-    *slot = Some(Given {
+    *slot = Some(Arg {
         name: name.span(),
         value,
     });
     Ok(())
 }
 
-fn end_of_option(input: ParseStream<'_>) -> Result<()> {
+fn expect_comma(input: ParseStream<'_>) -> Result<()> {
     if input.is_empty() || input.peek(Token![,]) {
         return Ok(());
     }
@@ -170,7 +170,7 @@ fn skip_to_comma(input: ParseStream<'_>) -> Result<()> {
     Ok(())
 }
 
-fn equals(name: &Ident, input: ParseStream<'_>) -> Result<()> {
+fn expect_value(name: &Ident, input: ParseStream<'_>) -> Result<()> {
     let equals = input.parse::<Option<Token![=]>>()?;
     if equals.is_some() && !input.is_empty() && !input.peek(Token![,]) {
         return Ok(());
@@ -197,15 +197,15 @@ fn example(name: &Ident) -> String {
     format!("{name} = {value}")
 }
 
-fn expression(name: &Ident, input: ParseStream<'_>) -> Result<Expr> {
-    equals(name, input)?;
+fn expr(name: &Ident, input: ParseStream<'_>) -> Result<Expr> {
+    expect_value(name, input)?;
     input.parse()
 }
 
 fn word(name: &Ident, input: ParseStream<'_>, expected: &str) -> Result<Ident> {
-    equals(name, input)?;
+    expect_value(name, input)?;
     let word = input.parse::<Ident>();
-    word.map_err(|found| Error::new(found.span(), format!("expected {expected}")))
+    word.map_err(|error| Error::new(error.span(), format!("expected {expected}")))
 }
 
 fn side_effect(name: &Ident, input: ParseStream<'_>) -> Result<SideEffect> {
@@ -257,35 +257,40 @@ fn flag_or_name(name: &Ident, input: ParseStream<'_>) -> Result<Ident> {
 }
 
 fn path(name: &Ident, input: ParseStream<'_>) -> Result<Path> {
-    equals(name, input)?;
+    expect_value(name, input)?;
     let path = match input.parse::<Option<LitStr>>()? {
         Some(text) => text.parse_with(Path::parse_mod_style),
         None => input.call(Path::parse_mod_style),
     };
     let expected = "expected the path of `advisory_core`, as in `crate = \"other::advisory_core\"`";
-    path.map_err(|found| Error::new(found.span(), expected))
+    path.map_err(|error| Error::new(error.span(), expected))
+}
+
+#[cfg(test)]
+impl Args {
+    pub(crate) fn from_text(text: &str) -> Result<Self> {
+        let mut errors = Errors::default();
+        let args = Self::parse(text.parse()?, &mut errors);
+        errors.finish(Some(args))
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::errors;
 
-    fn parse(text: &str) -> std::result::Result<Args, Vec<String>> {
-        let mut mistakes = Mistakes::default();
-        let args = Args::parse(text.parse().unwrap(), &mut mistakes);
-        mistakes.none_in(Some(args)).map_err(|mistakes| {
-            let messages = mistakes.into_iter().map(|mistake| mistake.to_string());
-            messages.collect()
-        })
+    fn parse(text: &str) -> Result<Args> {
+        Args::from_text(text)
     }
 
     #[track_caller]
     fn messages(text: &str) -> Vec<String> {
-        parse(text).err().expect("the arguments are wrong")
+        errors::messages(parse(text))
     }
 
     #[test]
-    fn every_option_is_read() {
+    fn every_option_is_parsed() {
         let args = parse(
             "key = \"a\", keys = [\"b\"], timeout = 2, side_effect = Skip, shared, scope = xact, \
              on = self.pool, tx = locked, scheme = Md5, crate = \"a::b\",",
@@ -308,12 +313,12 @@ mod tests {
     }
 
     #[test]
-    fn no_option_is_fine() {
+    fn no_option_is_required() {
         assert!(parse("").is_ok());
     }
 
     #[test]
-    fn tx_alone_is_called_tx() {
+    fn tx_without_a_name_is_called_tx() {
         assert_eq!(parse("tx").unwrap().tx.unwrap().value, "tx");
     }
 
@@ -324,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn independent_mistakes_are_reported_together() {
+    fn independent_errors_are_reported_together() {
         let messages =
             messages("lock_id = f::<A, B>(1, 2), timeout, side_effect = Return, shared = true");
         assert_eq!(messages.len(), 4, "{messages:?}");
@@ -341,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_comma_is_one_mistake() {
+    fn a_missing_comma_is_one_error() {
         for text in [
             "key = \"a\" timeout = 2",
             "key = \"a\" timeout = 2, shared",
@@ -357,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    fn the_second_of_two_is_refused() {
+    fn a_duplicate_option_is_refused() {
         assert_eq!(
             messages("shared, shared"),
             ["`shared` is given twice; remove one of them"]
@@ -365,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_without_a_name_is_told_its_name() {
+    fn a_key_without_a_name_is_refused() {
         assert!(messages("\"sync\"")[0].contains("`key = \"sync\"`"));
     }
 }

@@ -1,4 +1,4 @@
-//! The syntax of what the attribute stands on: a signature, and a body that stays opaque.
+//! The syntax of the annotated function: a signature, and a body that stays opaque.
 
 use proc_macro2::{Delimiter, Group, Span, TokenStream, TokenTree};
 use quote::quote;
@@ -10,13 +10,13 @@ pub(crate) struct Function {
     attrs: Vec<Attribute>,
     vis: Visibility,
     pub(crate) sig: Signature,
-    /// They belong to the function, not to the block that the body becomes.
+    /// These belong to the function, not to the block that the body becomes.
     inner_attrs: Vec<Attribute>,
     pub(crate) body: Group,
     runner: Option<Runner>,
 }
 
-/// What `#[tokio::test]` writes around the body where it stands above the attribute.
+/// The code that `#[tokio::test]` puts around the body when it stands above `#[advisory]`.
 struct Runner {
     before: TokenStream,
     after: TokenStream,
@@ -53,7 +53,7 @@ impl Function {
         self.sig.asyncness.is_some() || self.runner.is_some()
     }
 
-    /// The function with another signature and body.
+    /// Returns the tokens of the function with another signature and body.
     pub(crate) fn with(&self, sig: &Signature, body: TokenStream) -> TokenStream {
         let (attrs, vis, inner_attrs) = (&self.attrs, &self.vis, &self.inner_attrs);
         let body = match &self.runner {
@@ -69,7 +69,7 @@ impl Function {
 }
 
 impl Runner {
-    /// Input: `let body = async { … }; …`. Output: the block, and what stands before and after it.
+    /// Input: `let body = async { … }; …`. Output: the block, and the tokens before and after it.
     fn split(body: &Group) -> Option<(Self, Group)> {
         let split = |input: ParseStream<'_>| {
             let (binding, name) = (input.parse::<Token![let]>()?, input.parse::<Ident>()?);
@@ -131,10 +131,10 @@ fn expect_body(input: ParseStream<'_>) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::errors::messages;
 
     fn message(item: &str) -> String {
-        let parsed = syn::parse_str::<Function>(item);
-        parsed.err().expect("no such item").to_string()
+        messages(syn::parse_str::<Function>(item)).remove(0)
     }
 
     fn parse(item: &str) -> Function {
@@ -142,14 +142,14 @@ mod tests {
     }
 
     #[test]
-    fn a_body_may_hold_anything() {
+    fn a_body_is_any_list_of_tokens() {
         let function = parse("async fn f() -> u8 { #![allow(unused)] yield ! $ ? }");
         assert_eq!(function.inner_attrs.len(), 1);
         assert_eq!(function.body.to_string(), "{ yield ! $ ? }");
     }
 
     #[test]
-    fn what_tokio_test_writes_is_async() {
+    fn the_expansion_of_tokio_test_is_async() {
         let function = parse("#[test] fn f() { let body = async { work() }; run(body) }");
         assert!(function.is_async());
         assert_eq!(function.body.to_string(), "{ work () }");
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn an_async_block_of_the_users_is_not_a_runner() {
+    fn an_async_block_without_a_test_attribute_is_not_a_runner() {
         assert!(!parse("fn f() { let body = async { work() }; run(body) }").is_async());
     }
 

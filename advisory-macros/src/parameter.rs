@@ -1,4 +1,4 @@
-//! Which of a function's parameters a lock can be taken on.
+//! The parameters of a function that a lock can be taken on.
 
 use proc_macro2::{Span, TokenStream, TokenTree};
 use quote::ToTokens as _;
@@ -15,7 +15,7 @@ pub(crate) enum Kind {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Passing {
+pub(crate) enum Ownership {
     Owned,
     Shared,
     Mutable,
@@ -25,38 +25,39 @@ pub(crate) enum Passing {
 pub(crate) struct Parameter {
     pub(crate) index: usize,
     pub(crate) mutability: Option<Token![mut]>,
-    /// A generated one where the pattern is `_`.
+    /// A generated name where the pattern is `_`.
     pub(crate) name: Ident,
     pub(crate) kind: Kind,
-    pub(crate) passing: Passing,
+    pub(crate) ownership: Ownership,
     pub(crate) ty: Type,
 }
 
 impl Parameter {
     pub(crate) fn all(sig: &Signature) -> Vec<Self> {
         let parameters = sig.inputs.iter().enumerate();
-        let parameters = parameters.filter_map(|(index, argument)| Self::read(index, argument));
+        let parameters =
+            parameters.filter_map(|(index, argument)| Self::from_argument(index, argument));
         parameters.collect()
     }
 
-    fn read(index: usize, argument: &FnArg) -> Option<Self> {
+    fn from_argument(index: usize, argument: &FnArg) -> Option<Self> {
         let FnArg::Typed(argument) = argument else {
             return None;
         };
-        let (kind, passing) = classify(&argument.ty)?;
+        let (kind, ownership) = classify(&argument.ty)?;
         let (mutability, name) = binding(&argument.pat)?;
         Some(Self {
             index,
             mutability,
             name,
             kind,
-            passing,
+            ownership,
             ty: (*argument.ty).clone(),
         })
     }
 }
 
-/// The names of all plain parameters.
+/// Returns the names of all parameters that are plain identifiers.
 pub(crate) fn names(sig: &Signature) -> Vec<&Ident> {
     let names = sig.inputs.iter().filter_map(|argument| match argument {
         FnArg::Typed(argument) => match &*argument.pat {
@@ -68,17 +69,18 @@ pub(crate) fn names(sig: &Signature) -> Vec<&Ident> {
     names.collect()
 }
 
-/// Whether some pattern binds the name.
+/// Returns whether the pattern of a parameter mentions the name.
 pub(crate) fn is_parameter(name: &Ident, sig: &Signature) -> bool {
     sig.inputs.iter().any(|argument| match argument {
-        FnArg::Typed(argument) => mentions(argument.pat.to_token_stream(), name),
+        FnArg::Typed(argument) => mentions(argument.pat.to_token_stream(), &name.to_string()),
         FnArg::Receiver(_) => false,
     })
 }
 
-fn mentions(tokens: TokenStream, name: &Ident) -> bool {
+/// Returns whether the tokens contain the name, at any depth.
+pub(crate) fn mentions(tokens: TokenStream, name: &str) -> bool {
     tokens.into_iter().any(|token| match token {
-        TokenTree::Ident(word) => word == *name,
+        TokenTree::Ident(word) => word == name,
         TokenTree::Group(group) => mentions(group.stream(), name),
         _ => false,
     })
@@ -101,20 +103,20 @@ fn binding(pattern: &Pat) -> Option<(Option<Token![mut]>, Ident)> {
     }
 }
 
-fn classify(ty: &Type) -> Option<(Kind, Passing)> {
-    let (passing, inner) = match bare(ty) {
+fn classify(ty: &Type) -> Option<(Kind, Ownership)> {
+    let (ownership, inner) = match ungroup(ty) {
         Type::Reference(reference) if reference.mutability.is_some() => {
-            (Passing::Mutable, &*reference.elem)
+            (Ownership::Mutable, &*reference.elem)
         }
-        Type::Reference(reference) => (Passing::Shared, &*reference.elem),
-        owned => (Passing::Owned, owned),
+        Type::Reference(reference) => (Ownership::Shared, &*reference.elem),
+        owned => (Ownership::Owned, owned),
     };
     let kind = if is_pool(inner) {
         Kind::Pool
     } else {
         exclusive_kind(last_segment(inner)?)?
     };
-    Some((kind, passing))
+    Some((kind, ownership))
 }
 
 fn exclusive_kind(segment: &PathSegment) -> Option<Kind> {
@@ -128,7 +130,7 @@ fn exclusive_kind(segment: &PathSegment) -> Option<Kind> {
 }
 
 fn is_pool(ty: &Type) -> bool {
-    if let Type::Reference(reference) = bare(ty) {
+    if let Type::Reference(reference) = ungroup(ty) {
         return is_pool(&reference.elem);
     }
     let Some(segment) = last_segment(ty) else {
@@ -147,7 +149,7 @@ fn is_of_postgres(segment: &PathSegment) -> bool {
     database.is_some_and(|database| database.ident == "Postgres")
 }
 
-fn last_argument(segment: &PathSegment) -> Option<&Type> {
+pub(crate) fn last_argument(segment: &PathSegment) -> Option<&Type> {
     let PathArguments::AngleBracketed(arguments) = &segment.arguments else {
         return None;
     };
@@ -157,18 +159,18 @@ fn last_argument(segment: &PathSegment) -> Option<&Type> {
     }
 }
 
-fn last_segment(ty: &Type) -> Option<&PathSegment> {
-    match bare(ty) {
+pub(crate) fn last_segment(ty: &Type) -> Option<&PathSegment> {
+    match ungroup(ty) {
         Type::Path(path) => path.path.segments.last(),
         _ => None,
     }
 }
 
-/// What a `macro_rules!` argument or parentheses wrap.
-fn bare(ty: &Type) -> &Type {
+/// Removes parentheses, and the invisible group around an argument of a `macro_rules!` macro.
+fn ungroup(ty: &Type) -> &Type {
     match ty {
-        Type::Group(group) => bare(&group.elem),
-        Type::Paren(paren) => bare(&paren.elem),
+        Type::Group(group) => ungroup(&group.elem),
+        Type::Paren(paren) => ungroup(&paren.elem),
         _ => ty,
     }
 }
@@ -177,48 +179,52 @@ fn bare(ty: &Type) -> &Type {
 mod tests {
     use super::*;
 
-    fn read(ty: &str) -> Option<(Kind, Passing)> {
+    fn classify_text(ty: &str) -> Option<(Kind, Ownership)> {
         classify(&syn::parse_str(ty).unwrap())
     }
 
     #[test]
-    fn transactions() {
+    fn transactions_are_recognized() {
         for ty in [
             "PgTransaction<'_>",
             "Transaction<'a, Postgres>",
             "sqlx::Transaction<'static, sqlx::Postgres>",
         ] {
-            assert_eq!(read(ty), Some((Kind::Transaction, Passing::Owned)), "{ty}");
             assert_eq!(
-                read(&format!("&mut {ty}")),
-                Some((Kind::Transaction, Passing::Mutable)),
+                classify_text(ty),
+                Some((Kind::Transaction, Ownership::Owned)),
                 "{ty}"
             );
             assert_eq!(
-                read(&format!("&'a {ty}")),
-                Some((Kind::Transaction, Passing::Shared)),
+                classify_text(&format!("&mut {ty}")),
+                Some((Kind::Transaction, Ownership::Mutable)),
+                "{ty}"
+            );
+            assert_eq!(
+                classify_text(&format!("&'a {ty}")),
+                Some((Kind::Transaction, Ownership::Shared)),
                 "{ty}"
             );
         }
     }
 
     #[test]
-    fn connections() {
+    fn connections_are_recognized() {
         for ty in [
             "PgConnection",
             "sqlx::PgConnection",
             "PoolConnection<Postgres>",
         ] {
             assert_eq!(
-                read(&format!("&mut {ty}")),
-                Some((Kind::Connection, Passing::Mutable)),
+                classify_text(&format!("&mut {ty}")),
+                Some((Kind::Connection, Ownership::Mutable)),
                 "{ty}"
             );
         }
     }
 
     #[test]
-    fn pools() {
+    fn pools_are_recognized() {
         for ty in [
             "PgPool",
             "&PgPool",
@@ -227,12 +233,16 @@ mod tests {
             "&Arc<PgPool>",
             "(std::sync::Arc<sqlx::PgPool>)",
         ] {
-            assert_eq!(read(ty).map(|(kind, _)| kind), Some(Kind::Pool), "{ty}");
+            assert_eq!(
+                classify_text(ty).map(|(kind, _)| kind),
+                Some(Kind::Pool),
+                "{ty}"
+            );
         }
     }
 
     #[test]
-    fn others() {
+    fn other_types_are_not_recognized() {
         for ty in [
             "&str",
             "MySqlPool",
@@ -243,7 +253,7 @@ mod tests {
             "&[PgPool]",
             "impl A",
         ] {
-            assert_eq!(read(ty), None, "{ty}");
+            assert_eq!(classify_text(ty), None, "{ty}");
         }
     }
 }

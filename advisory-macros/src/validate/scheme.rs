@@ -1,43 +1,43 @@
-//! How names become keys.
+//! The rules for the scheme, which turns text into keys.
 
 use syn::{Error, Expr, ExprPath, Result};
 
-use super::bare;
+use super::ungroup;
 use crate::args::Args;
-use crate::model::{Named, Scheme};
+use crate::model::{Scheme, SchemeName};
 
 pub(super) fn scheme(args: &Args) -> Result<Option<Scheme>> {
     let Some(scheme) = &args.scheme else {
         return Ok(None);
     };
-    let value = bare(&scheme.value);
+    let value = ungroup(&scheme.value);
     let scheme = match value {
         Expr::Lit(literal) => {
-            let fix = "a scheme is the path of a `KeyScheme`; write `Sha1`, `Crc32`, `Md5`, `Sha256`, another of \
-                       `advisory_core::scheme`, or your own";
+            let fix = "a scheme is the path of a `KeyScheme`; write `Sha1`, `Crc32`, `Md5`, \
+                       `Sha256`, another of `advisory_core::scheme`, or your own";
             return Err(Error::new_spanned(literal, fix));
         }
-        Expr::Path(path) => named(path).map(|name| Scheme::Named(name, None)),
-        Expr::Call(call) => match bare(&call.func) {
+        Expr::Path(path) => scheme_name(path).map(|name| Scheme::Named(name, None)),
+        Expr::Call(call) => match ungroup(&call.func) {
             Expr::Path(path) => {
-                named(path).map(|name| Scheme::Named(name, Some(call.args.clone())))
+                scheme_name(path).map(|name| Scheme::Named(name, Some(call.args.clone())))
             }
             _ => None,
         },
         _ => None,
     };
-    Ok(Some(scheme.unwrap_or_else(|| Scheme::Value(value.clone()))))
+    Ok(Some(scheme.unwrap_or_else(|| Scheme::Expr(value.clone()))))
 }
 
-/// A name that may be one of the library's. None, if the path says where it leads.
-fn named(path: &ExprPath) -> Option<Named> {
+/// Returns a name that may belong to the library, or `None` for a path that names its module.
+fn scheme_name(path: &ExprPath) -> Option<SchemeName> {
     let segments = &path.path.segments;
     let first = segments[0].ident.to_string();
     let is_type = first.starts_with(char::is_uppercase) && first != "Self";
     let is_keyword = ["self", "Self", "super", "crate"].contains(&first.as_str());
     let is_relative = path.qself.is_none() && path.path.leading_colon.is_none() && !is_keyword;
     let is_bare = is_relative && (is_type || segments.len() == 1);
-    is_bare.then(|| Named {
+    is_bare.then(|| SchemeName {
         path: path.clone(),
         is_type,
     })
@@ -48,17 +48,14 @@ mod tests {
     use quote::ToTokens as _;
 
     use super::*;
-    use crate::mistake::Mistakes;
+    use crate::errors::messages;
 
-    fn read(value: &str) -> Result<Option<Scheme>> {
-        let mut mistakes = Mistakes::default();
-        let args = format!("scheme = {value}").parse().unwrap();
-        let args = Args::parse(args, &mut mistakes);
-        scheme(&mistakes.none_in(Some(args)).unwrap())
+    fn parse(value: &str) -> Result<Option<Scheme>> {
+        scheme(&Args::from_text(&format!("scheme = {value}"))?)
     }
 
     #[test]
-    fn names_may_be_the_librarys() {
+    fn bare_names_may_belong_to_the_library() {
         for (value, called, is_type) in [
             ("Sha256", false, true),
             ("(Sha256)", false, true),
@@ -67,7 +64,7 @@ mod tests {
             ("sha256", false, false),
             ("mine(7)", true, false),
         ] {
-            let Ok(Some(Scheme::Named(name, arguments))) = read(value) else {
+            let Ok(Some(Scheme::Named(name, arguments))) = parse(value) else {
                 panic!("{value} is a name");
             };
             assert_eq!(
@@ -79,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_that_say_where_they_lead_are_left_alone() {
+    fn other_expressions_are_unchanged() {
         for value in [
             "self::Mine",
             "crate::Mine",
@@ -91,17 +88,16 @@ mod tests {
             "|name: &str| 7",
             "mine.scheme()",
         ] {
-            let Ok(Some(Scheme::Value(left))) = read(value) else {
-                panic!("{value} is a value");
+            let Ok(Some(Scheme::Expr(expr))) = parse(value) else {
+                panic!("{value} is an expression");
             };
-            let left = left.to_token_stream().to_string();
-            assert_eq!(left.replace(' ', ""), value.replace(' ', ""));
+            let expr = expr.to_token_stream().to_string();
+            assert_eq!(expr.replace(' ', ""), value.replace(' ', ""));
         }
     }
 
     #[test]
-    fn text_is_no_scheme() {
-        let mistake = read("\"md5\"").err().expect("it is text");
-        assert!(mistake.to_string().contains("write `Sha1`"), "{mistake}");
+    fn text_is_refused() {
+        assert!(messages(parse("\"md5\""))[0].contains("write `Sha1`"));
     }
 }

@@ -1,75 +1,76 @@
-//! Which options go with the scope and with the place: one that would do nothing is refused.
+//! The rules for options that depend on the scope and the target. An option without effect is refused.
 
 use proc_macro2::Span;
 use syn::{Error, Result};
 
-use crate::args::{Args, Given, Scope};
-use crate::mistake::Mistakes;
+use crate::args::{Arg, Args, Scope};
+use crate::errors::Errors;
 use crate::model::Target;
 
-pub(super) fn fits(args: &Args, target: &Target) -> Result<()> {
-    let mut mistakes = Mistakes::default();
+pub(super) fn check_scope(args: &Args, target: &Target) -> Result<()> {
+    let mut errors = Errors::default();
     match &args.scope {
         Some(scope) if scope.value == Scope::Session => {
-            mistakes.check(session(args, scope.name, target));
+            errors.handle(check_session(args, scope.name, target));
         }
         _ => {
-            mistakes.check(isolation(args, target));
-            mistakes.check(cancel_via(args, target));
+            errors.handle(check_isolation(args, target));
+            errors.handle(check_cancel_via(args, target));
         }
     }
-    mistakes.none_in(Some(()))
+    errors.finish(Some(()))
 }
 
-fn session(args: &Args, scope: Span, target: &Target) -> Result<()> {
-    let mut mistakes = Mistakes::default();
+fn check_session(args: &Args, scope: Span, target: &Target) -> Result<()> {
+    let mut errors = Errors::default();
     if matches!(target, Target::Transaction(_) | Target::Connection(_)) {
-        let fix =
-            "a session lock has a session of its own; give a pool, or remove `scope = session`";
-        mistakes.check::<()>(Err(Error::new(scope, fix)));
+        let fix = "a session lock needs a session of its own; pass a pool, or remove \
+                   `scope = session`";
+        errors.handle::<()>(Err(Error::new(scope, fix)));
     }
-    mistakes.check(unused(
+    errors.handle(refuse(
         args.tx.as_ref(),
         "a session lock opens no transaction; remove `tx`",
     ));
-    mistakes.check(unused(
+    errors.handle(refuse(
         args.isolation.as_ref(),
         "a session lock opens no transaction; remove `isolation`",
     ));
-    mistakes.check(unused(
+    errors.handle(refuse(
         args.cancel_via.as_ref(),
-        "a wait for a session lock ends when it is dropped; remove `cancel_via`",
+        "a dropped wait for a session lock leaves the queue by itself; remove `cancel_via`",
     ));
-    mistakes.none_in(Some(()))
+    errors.finish(Some(()))
 }
 
-fn isolation(args: &Args, target: &Target) -> Result<()> {
+fn check_isolation(args: &Args, target: &Target) -> Result<()> {
     match target {
-        Target::Transaction(_) => unused(
+        Target::Transaction(_) => refuse(
             args.isolation.as_ref(),
-            "the transaction has begun already; remove `isolation`, or give a pool",
+            "the transaction has already begun; remove `isolation`, or pass a pool",
         ),
-        Target::Connection(_) => unused(
+        Target::Connection(_) => refuse(
             args.isolation.as_ref(),
-            "only a transaction on a pool is opened with an isolation level; remove `isolation`, or give a pool",
+            "only a transaction on a pool is opened with an isolation level; remove `isolation`, or \
+             pass a pool",
         ),
-        Target::Pool { .. } | Target::Place { .. } => Ok(()),
+        Target::Pool { .. } | Target::Expr { .. } => Ok(()),
     }
 }
 
-fn cancel_via(args: &Args, target: &Target) -> Result<()> {
+fn check_cancel_via(args: &Args, target: &Target) -> Result<()> {
     match target {
-        Target::Pool { .. } => unused(
+        Target::Pool { .. } => refuse(
             args.cancel_via.as_ref(),
-            "a wait on a pool ends when it is dropped; remove `cancel_via`",
+            "a dropped wait on a pool leaves the queue by itself; remove `cancel_via`",
         ),
-        Target::Transaction(_) | Target::Connection(_) | Target::Place { .. } => Ok(()),
+        Target::Transaction(_) | Target::Connection(_) | Target::Expr { .. } => Ok(()),
     }
 }
 
-fn unused<V>(option: Option<&Given<V>>, fix: &str) -> Result<()> {
+fn refuse<V>(option: Option<&Arg<V>>, fix: &str) -> Result<()> {
     match option {
-        Some(given) => Err(Error::new(given.name, fix)),
+        Some(arg) => Err(Error::new(arg.name, fix)),
         None => Ok(()),
     }
 }

@@ -1,44 +1,44 @@
-//! A return type as it may stand in the body, where `impl Trait` may not.
+//! A return type in the form that the body may repeat, where `impl Trait` is not allowed.
 
 use syn::{AngleBracketedGenericArguments, GenericArgument, PathArguments, Type, TypeInfer};
 
 /// Input: `Result<impl Stream, Error>`. Output: `Result<_, Error>`.
-pub(crate) fn erase_impl_trait(ty: &Type) -> Type {
+pub(crate) fn infer_impl_trait(ty: &Type) -> Type {
     let mut ty = ty.clone();
-    erase(&mut ty);
+    replace(&mut ty);
     ty
 }
 
-fn erase(ty: &mut Type) {
+fn replace(ty: &mut Type) {
     match ty {
         Type::ImplTrait(_) => {
             let underscore_token = <syn::Token![_]>::default();
             *ty = Type::Infer(TypeInfer { underscore_token });
         }
-        Type::Array(array) => erase(&mut array.elem),
-        Type::Group(group) => erase(&mut group.elem),
-        Type::Paren(paren) => erase(&mut paren.elem),
-        Type::Ptr(pointer) => erase(&mut pointer.elem),
-        Type::Reference(reference) => erase(&mut reference.elem),
-        Type::Slice(slice) => erase(&mut slice.elem),
-        Type::Tuple(tuple) => tuple.elems.iter_mut().for_each(erase),
+        Type::Array(array) => replace(&mut array.elem),
+        Type::Group(group) => replace(&mut group.elem),
+        Type::Paren(paren) => replace(&mut paren.elem),
+        Type::Ptr(pointer) => replace(&mut pointer.elem),
+        Type::Reference(reference) => replace(&mut reference.elem),
+        Type::Slice(slice) => replace(&mut slice.elem),
+        Type::Tuple(tuple) => tuple.elems.iter_mut().for_each(replace),
         Type::Path(path) => path
             .path
             .segments
             .iter_mut()
-            .for_each(|segment| erase_arguments(&mut segment.arguments)),
+            .for_each(|segment| replace_arguments(&mut segment.arguments)),
         _ => {}
     }
 }
 
-fn erase_arguments(arguments: &mut PathArguments) {
+fn replace_arguments(arguments: &mut PathArguments) {
     let PathArguments::AngleBracketed(AngleBracketedGenericArguments { args, .. }) = arguments
     else {
         return;
     };
     for argument in args {
         if let GenericArgument::Type(ty) = argument {
-            erase(ty);
+            replace(ty);
         }
     }
 }
@@ -50,8 +50,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn impl_trait_is_left_to_inference() {
-        for (written, erased) in [
+    fn impl_trait_is_inferred() {
+        for (written, inferred) in [
             ("Result<(), E>", "Result<(), E>"),
             ("Result<impl Fn(u8) -> u8 + 'a, E>", "Result<_, E>"),
             (
@@ -59,8 +59,8 @@ mod tests {
                 "io::Result<(Vec<_>, &'a [_; 2])>",
             ),
         ] {
-            let ty = erase_impl_trait(&syn::parse_str(written).unwrap());
-            let expected = syn::parse_str::<Type>(erased).unwrap();
+            let ty = infer_impl_trait(&syn::parse_str(written).unwrap());
+            let expected = syn::parse_str::<Type>(inferred).unwrap();
             assert_eq!(
                 ty.to_token_stream().to_string(),
                 expected.to_token_stream().to_string()
