@@ -45,6 +45,8 @@ pub(crate) struct Args {
     pub(crate) polling: Option<Arg<Expr>>,
     pub(crate) cancel_via: Option<Arg<Expr>>,
     pub(crate) krate: Option<Arg<Path>>,
+    /// Whether every option was parsed. A missing option may otherwise be one that was not.
+    pub(crate) is_complete: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -66,6 +68,7 @@ impl Args {
         let options = |input: ParseStream<'_>| args.parse_options(input, errors);
         let parsed = options.parse2(tokens);
         errors.handle(parsed);
+        args.is_complete = errors.is_empty();
         args
     }
 

@@ -43,7 +43,7 @@ fn keys(args: &Args, sig: &Signature) -> Result<Keys> {
         }
         (Some(arg), None) => key(&arg.value, has_scheme).map(Keys::One),
         (None, Some(keys)) => key_list(&keys.value, has_scheme),
-        (None, None) if is_method(sig) => {
+        (None, None) if args.is_complete && is_method(sig) => {
             let name = sig.ident.unraw();
             let fix = format!(
                 "a method needs a `key`, because the default key would not name its type; write \

@@ -10,7 +10,7 @@ use crate::model::{Interval, Wait};
 
 pub(super) fn wait(args: &Args) -> Result<Option<Wait>> {
     let Some(timeout) = &args.timeout else {
-        return Ok(None);
+        return check_skip(None, args).map(|()| None);
     };
     let wait = match ungroup(&timeout.value) {
         Expr::Path(path) if path.path.is_ident("None") => Wait::Forever,
@@ -22,7 +22,7 @@ pub(super) fn wait(args: &Args) -> Result<Option<Wait>> {
              indefinitely",
         )?),
     };
-    check_skip(&wait, args)?;
+    check_skip(Some(&wait), args)?;
     Ok(Some(wait))
 }
 
@@ -54,19 +54,23 @@ fn is_literal(expr: &Expr) -> bool {
     matches!(ungroup(expr), Expr::Lit(_))
 }
 
-fn check_skip(wait: &Wait, args: &Args) -> Result<()> {
-    let skip = args
-        .side_effect
-        .as_ref()
-        .filter(|given| given.value == SideEffect::Skip);
-    match (wait, skip) {
-        (Wait::Forever, Some(skip)) => {
-            let fix = "a wait without end is never skipped; give `timeout` in seconds, `0` not to wait, \
-                       or remove `side_effect = Skip`";
-            Err(Error::new(skip.name, fix))
+fn check_skip(wait: Option<&Wait>, args: &Args) -> Result<()> {
+    let skip = args.side_effect.as_ref();
+    let Some(skip) = skip.filter(|arg| arg.value == SideEffect::Skip) else {
+        return Ok(());
+    };
+    let fix = match wait {
+        None if args.is_complete => {
+            "`Skip` needs a `timeout` beside it: without one the function could wait indefinitely \
+             and never skip; add `timeout = 0` not to wait, or a number of seconds"
         }
-        _ => Ok(()),
-    }
+        Some(Wait::Forever) => {
+            "`Skip` needs a `timeout` that ends: with `None` the function never skips; write \
+             seconds, `0` not to wait, or remove `side_effect = Skip`"
+        }
+        _ => return Ok(()),
+    };
+    Err(Error::new(skip.name, fix))
 }
 
 fn seconds(literal: &Lit, expected: &str) -> Result<Duration> {
@@ -154,7 +158,11 @@ mod tests {
 
     #[test]
     fn skip_needs_a_timeout() {
-        assert!(message("timeout = None, side_effect = Skip").contains("never skipped"));
+        assert!(message("side_effect = Skip").contains("add `timeout = 0`"));
+        assert!(message("timeout = None, side_effect = Skip").contains("never skips"));
         assert!(parse("timeout = None, side_effect = Raise").is_ok());
+        for timeout in ["0", "0.5", "limit"] {
+            assert!(parse(&format!("side_effect = Skip, timeout = {timeout}")).is_ok());
+        }
     }
 }
