@@ -3,8 +3,8 @@
 use proc_macro2::{Span, TokenStream, TokenTree};
 use quote::ToTokens as _;
 use syn::{
-    FnArg, GenericArgument, Ident, Pat, PatIdent, PathArguments, PathSegment, Signature, Token,
-    Type,
+    FnArg, GenericArgument, Ident, Pat, PatIdent, PatType, PathArguments, PathSegment, Signature,
+    Token, Type,
 };
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -57,23 +57,87 @@ impl Parameter {
     }
 }
 
-/// Returns the names of all parameters that are plain identifiers.
+/// Returns the names that the parameters bind.
 pub(crate) fn names(sig: &Signature) -> Vec<&Ident> {
-    let names = sig.inputs.iter().filter_map(|argument| match argument {
-        FnArg::Typed(argument) => match &*argument.pat {
-            Pat::Ident(pattern) => Some(&pattern.ident),
-            _ => None,
-        },
-        FnArg::Receiver(_) => None,
-    });
-    names.collect()
+    let patterns = typed(sig).map(|argument| &*argument.pat);
+    patterns.flat_map(bindings).collect()
 }
 
 /// Returns whether the pattern of a parameter mentions the name.
-pub(crate) fn is_parameter(name: &Ident, sig: &Signature) -> bool {
-    sig.inputs.iter().any(|argument| match argument {
-        FnArg::Typed(argument) => mentions(argument.pat.to_token_stream(), &name.to_string()),
-        FnArg::Receiver(_) => false,
+pub(crate) fn is_parameter(name: &str, sig: &Signature) -> bool {
+    typed(sig).any(|argument| mentions(argument.pat.to_token_stream(), name))
+}
+
+/// Returns the parameters that may be a target whose type has another name, each with its type.
+pub(crate) fn candidates(sig: &Signature) -> Vec<(&Ident, &Type)> {
+    typed(sig).filter_map(candidate).collect()
+}
+
+fn candidate(argument: &PatType) -> Option<(&Ident, &Type)> {
+    let (pattern, ty) = (&*argument.pat, &*argument.ty);
+    let [name] = bindings(pattern)[..] else {
+        return None;
+    };
+    // A generic type such as `Option<_>` is not a target itself, unless the pattern opens it.
+    let is_plain = last_segment(pointee(ty)).is_some_and(|last| last_argument(last).is_none());
+    let may_be_target = is_plain || !matches!(pattern, Pat::Ident(_));
+    let tokens = name
+        .to_token_stream()
+        .into_iter()
+        .chain(ty.to_token_stream());
+    (may_be_target && mentions_target(tokens.collect())).then_some((name, ty))
+}
+
+fn typed(sig: &Signature) -> impl Iterator<Item = &PatType> {
+    sig.inputs.iter().filter_map(|argument| match argument {
+        FnArg::Typed(argument) => Some(argument),
+        FnArg::Receiver(_) => None,
+    })
+}
+
+fn bindings(pattern: &Pat) -> Vec<&Ident> {
+    match pattern {
+        Pat::Ident(pattern) => vec![&pattern.ident],
+        Pat::Paren(pattern) => bindings(&pattern.pat),
+        Pat::Reference(pattern) => bindings(&pattern.pat),
+        Pat::Struct(pattern) => pattern
+            .fields
+            .iter()
+            .flat_map(|field| bindings(&field.pat))
+            .collect(),
+        Pat::Tuple(pattern) => pattern.elems.iter().flat_map(bindings).collect(),
+        Pat::TupleStruct(pattern) => pattern.elems.iter().flat_map(bindings).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// Returns whether a word of a name, as `pool` in `PgPool` and `main_pool`, stands for a target.
+fn mentions_target(tokens: TokenStream) -> bool {
+    const WORDS: [&str; 7] = [
+        "pool",
+        "db",
+        "database",
+        "conn",
+        "connection",
+        "tx",
+        "transaction",
+    ];
+    tokens.into_iter().any(|token| match token {
+        TokenTree::Ident(name) => {
+            let separate = |c: char| [c.is_uppercase().then_some('_'), Some(c)];
+            let words: String = name
+                .to_string()
+                .chars()
+                .flat_map(separate)
+                .flatten()
+                .collect();
+            words
+                .to_lowercase()
+                .split('_')
+                .any(|word| WORDS.contains(&word))
+        }
+        TokenTree::Group(group) => mentions_target(group.stream()),
+        TokenTree::Punct(_) | TokenTree::Literal(_) => false,
     })
 }
 
@@ -130,18 +194,23 @@ fn exclusive_kind(segment: &PathSegment) -> Option<Kind> {
 }
 
 fn is_pool(ty: &Type) -> bool {
+    last_segment(pointee(ty)).is_some_and(|segment| {
+        segment.ident == "PgPool" || segment.ident == "Pool" && is_of_postgres(segment)
+    })
+}
+
+/// Removes references and smart pointers.
+fn pointee(ty: &Type) -> &Type {
     if let Type::Reference(reference) = ungroup(ty) {
-        return is_pool(&reference.elem);
+        return pointee(&reference.elem);
     }
-    let Some(segment) = last_segment(ty) else {
-        return false;
+    let is_pointer = |segment: &&PathSegment| {
+        ["Arc", "Rc", "Box"]
+            .iter()
+            .any(|pointer| segment.ident == pointer)
     };
-    match segment.ident.to_string().as_str() {
-        "PgPool" => true,
-        "Pool" => is_of_postgres(segment),
-        "Arc" | "Rc" | "Box" => last_argument(segment).is_some_and(is_pool),
-        _ => false,
-    }
+    let inner = last_segment(ty).filter(is_pointer).and_then(last_argument);
+    inner.map_or(ty, pointee)
 }
 
 fn is_of_postgres(segment: &PathSegment) -> bool {

@@ -36,14 +36,16 @@ pub(crate) fn fallback(function: &Function, args: &Args) -> TokenStream {
     let krate = Krate(args.krate.as_ref().map(|krate| &krate.value));
     let names = names(&function.sig);
     let tx = args.tx.as_ref().map(|arg| &arg.value);
-    let tx = tx.filter(|tx| !is_parameter(tx, &function.sig)).map(|tx| {
-        hygienic! {
-            #[allow(unused_variables)]
-            let #tx = #krate::__private::PoolScope::transaction(
-                ::core::option::Option::unwrap(::core::option::Option::None),
-            );
-        }
-    });
+    let tx = tx
+        .filter(|tx| !is_parameter(&tx.to_string(), &function.sig))
+        .map(|tx| {
+            hygienic! {
+                #[allow(unused_variables)]
+                let #tx = #krate::__private::PoolScope::transaction(
+                    ::core::option::Option::unwrap(::core::option::Option::None),
+                );
+            }
+        });
     let body = body_block(function);
     function.with(&function.sig, hygienic!(let _ = (#(&#names),*); #tx #body))
 }

@@ -28,7 +28,7 @@ pub(crate) fn validate(
     errors.handle(check_qualifiers(sig));
     let output = errors.handle(output(sig));
     let lock = errors.handle(lock::lock(args, sig));
-    let target = errors.handle(target::target(args, sig));
+    let target = errors.handle(target::target(args, sig)).flatten();
     if let Some(target) = &target {
         errors.handle(scope::check_scope(args, target));
     }

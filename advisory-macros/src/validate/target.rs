@@ -6,24 +6,23 @@ use super::ungroup;
 use crate::args::{Arg, Args};
 use crate::errors::Errors;
 use crate::model::Target;
-use crate::parameter::{Kind, Ownership, Parameter, is_parameter};
+use crate::parameter::{Kind, Ownership, Parameter, candidates, is_parameter};
 
-pub(super) fn target(args: &Args, sig: &Signature) -> Result<Target> {
+/// Returns the target, or `None` if an option that may name it was not parsed.
+pub(super) fn target(args: &Args, sig: &Signature) -> Result<Option<Target>> {
     let mut parameters = Parameter::all(sig);
-    let Some(on) = &args.on else {
-        return parameter_target(only_parameter(parameters, sig)?, args, sig);
+    let name = args.on.as_ref().and_then(|on| variable(&on.value));
+    let named = |parameter: &Parameter| name == Some(&parameter.name);
+    let parameter = match (&args.on, parameters.iter().position(named)) {
+        (_, Some(index)) => parameters.swap_remove(index),
+        (Some(on), None) => {
+            let (expr, tx) = (on.value.clone(), tx(args, sig)?);
+            return Ok(Some(Target::Expr { expr, tx }));
+        }
+        (None, None) if parameters.len() != 1 && !args.is_complete => return Ok(None),
+        (None, None) => only_parameter(parameters, sig)?,
     };
-    let name = variable(&on.value);
-    match parameters
-        .iter()
-        .position(|parameter| name == Some(&parameter.name))
-    {
-        Some(index) => parameter_target(parameters.swap_remove(index), args, sig),
-        None => Ok(Target::Expr {
-            expr: on.value.clone(),
-            tx: tx(args, sig)?,
-        }),
-    }
+    parameter_target(parameter, args, sig).map(Some)
 }
 
 fn only_parameter(parameters: Vec<Parameter>, sig: &Signature) -> Result<Parameter> {
@@ -37,13 +36,21 @@ fn only_parameter(parameters: Vec<Parameter>, sig: &Signature) -> Result<Paramet
             );
             Err(Error::new_spanned(second.ty, fix))
         }
-        (None, _) => {
+        (None, _) => Err(missing_target(sig)),
+    }
+}
+
+fn missing_target(sig: &Signature) -> Error {
+    const RULE: &str = "no parameter has the type of a PostgreSQL transaction, connection or pool";
+    match *candidates(sig) {
+        [(name, ty)] => {
+            let fix = format!("{RULE}; if `{name}` is one, write `on = {name}`");
+            Error::new_spanned(ty, fix)
+        }
+        _ => {
             let on = sig.receiver().map_or("on = …", |_| "on = self.pool");
-            let fix = format!(
-                "no parameter is a PostgreSQL transaction, connection or pool; add one, or say where \
-                 to lock with `{on}`"
-            );
-            Err(Error::new(sig.paren_token.span.join(), fix))
+            let fix = format!("{RULE}; add one, or name what to lock on with `{on}`");
+            Error::new(sig.paren_token.span.join(), fix)
         }
     }
 }
@@ -112,7 +119,7 @@ fn tx(args: &Args, sig: &Signature) -> Result<Option<Ident>> {
     let Some(Arg { value: tx, .. }) = &args.tx else {
         return Ok(None);
     };
-    if is_parameter(tx, sig) {
+    if is_parameter(&tx.to_string(), sig) {
         let fix = format!(
             "`{tx}` is already a parameter; give the transaction another name, as in `tx = locked`"
         );
@@ -128,7 +135,8 @@ mod tests {
 
     fn parse(args: &str, parameters: &str) -> Result<Target> {
         let sig = format!("async fn f({parameters})");
-        target(&Args::from_text(args)?, &syn::parse_str(&sig)?)
+        let target = target(&Args::from_text(args)?, &syn::parse_str(&sig)?)?;
+        Ok(target.expect("the arguments are complete"))
     }
 
     fn messages(args: &str, parameters: &str) -> Vec<String> {
@@ -177,6 +185,36 @@ mod tests {
     fn a_missing_target_is_refused() {
         assert!(messages("", "id: u8")[0].contains("`on = …`"));
         assert!(messages("", "&self, id: u8")[0].contains("`on = self.pool`"));
+    }
+
+    #[test]
+    fn a_likely_target_is_suggested() {
+        for (parameters, name) in [
+            ("id: u8, State(pool): State<PgPool>", "pool"),
+            ("&self, db: &Db", "db"),
+            ("State(state): State<SqlPool>", "state"),
+            ("main: Arc<Database>", "main"),
+            ("Extension(Shared { tx, .. }): Extension<Shared>", "tx"),
+        ] {
+            let messages = messages("", parameters);
+            assert!(
+                messages[0].ends_with(&format!("write `on = {name}`")),
+                "{messages:?}"
+            );
+        }
+        for parameters in [
+            "db: &Db, conn: &Other",
+            "State((pool, id)): State<(PgPool, u8)>",
+            "tx: Option<&mut PgTransaction<'_>>",
+            "pools: &[PgPool]",
+            "pool: impl AsRef<PgPool>",
+            "ctx: &Context, feedback: &Feedback, State(state): State<AppState>",
+        ] {
+            assert!(
+                messages("", parameters)[0].ends_with("`on = …`"),
+                "{parameters}"
+            );
+        }
     }
 
     #[test]
