@@ -1,5 +1,7 @@
 //! The syntax of the attribute's arguments.
 
+use std::fmt::Display;
+
 use proc_macro2::{Span, TokenStream, TokenTree};
 use quote::ToTokens as _;
 use syn::ext::IdentExt as _;
@@ -8,45 +10,56 @@ use syn::{Error, Expr, Ident, Lit, LitStr, Path, Result, Token};
 
 use crate::errors::Errors;
 
-pub(crate) const OPTIONS: &[&str] = &[
-    "key",
-    "keys",
-    "timeout",
-    "side_effect",
-    "shared",
-    "scope",
-    "on",
-    "tx",
-    "scheme",
-    "isolation",
-    "polling",
-    "cancel_via",
-    "crate",
-];
-
 /// The value of an option, and the position of its name.
 pub(crate) struct Arg<V> {
     pub(crate) name: Span,
     pub(crate) value: V,
 }
 
-#[derive(Default)]
-pub(crate) struct Args {
-    pub(crate) key: Option<Arg<Expr>>,
-    pub(crate) keys: Option<Arg<Expr>>,
-    pub(crate) timeout: Option<Arg<Expr>>,
-    pub(crate) side_effect: Option<Arg<SideEffect>>,
-    pub(crate) shared: Option<Arg<()>>,
-    pub(crate) scope: Option<Arg<Scope>>,
-    pub(crate) on: Option<Arg<Expr>>,
-    pub(crate) tx: Option<Arg<Ident>>,
-    pub(crate) scheme: Option<Arg<Expr>>,
-    pub(crate) isolation: Option<Arg<Expr>>,
-    pub(crate) polling: Option<Arg<Expr>>,
-    pub(crate) cancel_via: Option<Arg<Expr>>,
-    pub(crate) krate: Option<Arg<Path>>,
-    /// Whether every option was parsed. A missing option may otherwise be one that was not.
-    pub(crate) is_complete: bool,
+/// Declares every option with its field, its type, its parser and an example.
+macro_rules! options {
+    ($($name:literal, $field:ident: $ty:ty, $parse:ident, $example:literal;)*) => {
+        pub(crate) const OPTIONS: &[&str] = &[$($name),*];
+
+        #[derive(Default)]
+        pub(crate) struct Args {
+            $(pub(crate) $field: Option<Arg<$ty>>,)*
+            /// Whether every option was parsed. A missing option may otherwise be one that was not.
+            pub(crate) is_complete: bool,
+        }
+
+        impl Args {
+            fn parse_option(&mut self, input: ParseStream<'_>) -> Result<()> {
+                let name = option_name(input)?;
+                match name.to_string().as_str() {
+                    $($name => set(&mut self.$field, &name, input, $parse),)*
+                    _ => Err(unknown_option(&name, input)),
+                }
+            }
+        }
+
+        fn example(name: &Ident) -> &'static str {
+            let examples = [$(($name, concat!($name, " = ", $example))),*];
+            let example = examples.iter().find(|(option, _)| name == option);
+            example.map_or("…", |(_, example)| example)
+        }
+    };
+}
+
+options! {
+    "key", key: Expr, expr, "\"sync({id})\"";
+    "keys", keys: Expr, expr, "[\"account:{from}\", \"account:{to}\"]";
+    "timeout", timeout: Expr, expr, "2";
+    "side_effect", side_effect: SideEffect, side_effect, "Skip";
+    "shared", shared: (), flag, "";
+    "scope", scope: Scope, scope, "session";
+    "on", on: Expr, expr, "self.pool";
+    "tx", tx: Ident, flag_or_name, "locked";
+    "scheme", scheme: Expr, expr, "Sha256";
+    "isolation", isolation: Expr, expr, "RepeatableRead";
+    "polling", polling: Expr, expr, "0.1";
+    "cancel_via", cancel_via: Expr, expr, "&self.pool";
+    "crate", krate: Path, path, "\"advisory_core\"";
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -82,26 +95,6 @@ impl Args {
             input.parse::<Option<Token![,]>>()?;
         }
         Ok(())
-    }
-
-    fn parse_option(&mut self, input: ParseStream<'_>) -> Result<()> {
-        let name = option_name(input)?;
-        match name.to_string().as_str() {
-            "key" => set(&mut self.key, &name, input, expr),
-            "keys" => set(&mut self.keys, &name, input, expr),
-            "timeout" => set(&mut self.timeout, &name, input, expr),
-            "side_effect" => set(&mut self.side_effect, &name, input, side_effect),
-            "shared" => set(&mut self.shared, &name, input, flag),
-            "scope" => set(&mut self.scope, &name, input, scope),
-            "on" => set(&mut self.on, &name, input, expr),
-            "tx" => set(&mut self.tx, &name, input, flag_or_name),
-            "scheme" => set(&mut self.scheme, &name, input, expr),
-            "isolation" => set(&mut self.isolation, &name, input, expr),
-            "polling" => set(&mut self.polling, &name, input, expr),
-            "cancel_via" => set(&mut self.cancel_via, &name, input, expr),
-            "crate" => set(&mut self.krate, &name, input, path),
-            _ => Err(unknown_option(&name, input)),
-        }
     }
 }
 
@@ -182,62 +175,63 @@ fn expect_value(name: &Ident, input: ParseStream<'_>) -> Result<()> {
     Err(Error::new(name.span(), fix))
 }
 
-fn example(name: &Ident) -> String {
-    let value = match name.to_string().as_str() {
-        "key" => "\"sync({id})\"",
-        "keys" => "[\"account:{from}\", \"account:{to}\"]",
-        "timeout" => "2",
-        "side_effect" => "Skip",
-        "scope" => "session",
-        "on" => "self.pool",
-        "scheme" => "Sha256",
-        "isolation" => "RepeatableRead",
-        "polling" => "0.1",
-        "cancel_via" => "&self.pool",
-        "crate" => "\"advisory_core\"",
-        _ => "…",
-    };
-    format!("{name} = {value}")
-}
-
 fn expr(name: &Ident, input: ParseStream<'_>) -> Result<Expr> {
     expect_value(name, input)?;
     input.parse()
 }
 
-fn word(name: &Ident, input: ParseStream<'_>, expected: &str) -> Result<Ident> {
-    expect_value(name, input)?;
-    let word = input.parse::<Ident>();
-    word.map_err(|error| Error::new(error.span(), format!("expected {expected}")))
-}
-
 fn side_effect(name: &Ident, input: ParseStream<'_>) -> Result<SideEffect> {
-    const EXPECTED: &str = "`Raise` or `Skip`";
-    let word = word(name, input, EXPECTED)?;
-    let fix = match word.to_string().as_str() {
-        "Raise" => return Ok(SideEffect::Raise),
-        "Skip" => return Ok(SideEffect::Skip),
-        "Return" => {
-            "`side_effect = Return` has no place in an attribute, the function could not see \
-                     the answer; use `Skip`, or `AdvisoryLock::try_acquire_xact` in the body"
-                .to_owned()
-        }
-        _ => format!("expected {EXPECTED}, found `{word}`"),
-    };
-    Err(Error::new(word.span(), fix))
+    let ahead = input.fork();
+    let word = ahead
+        .parse::<Token![=]>()
+        .and_then(|_| ahead.parse::<Ident>());
+    if let Ok(word) = word
+        && word == "Return"
+    {
+        let fix = "`side_effect = Return` has no place in an attribute, because the function could \
+                   not see the answer; use `Skip`, or `AdvisoryLock::try_acquire_xact` in the body";
+        return Err(Error::new(word.span(), fix));
+    }
+    one_of(
+        name,
+        input,
+        &[("Raise", SideEffect::Raise), ("Skip", SideEffect::Skip)],
+    )
 }
 
 fn scope(name: &Ident, input: ParseStream<'_>) -> Result<Scope> {
-    const EXPECTED: &str = "`xact` or `session`";
-    let word = word(name, input, EXPECTED)?;
-    match word.to_string().as_str() {
-        "xact" => Ok(Scope::Xact),
-        "session" => Ok(Scope::Session),
-        _ => {
-            let fix = format!("expected {EXPECTED}, found `{word}`");
-            Err(Error::new(word.span(), fix))
-        }
+    one_of(
+        name,
+        input,
+        &[("xact", Scope::Xact), ("session", Scope::Session)],
+    )
+}
+
+fn one_of<V: Copy>(name: &Ident, input: ParseStream<'_>, values: &[(&str, V)]) -> Result<V> {
+    expect_value(name, input)?;
+    let words: Vec<_> = values.iter().map(|(word, _)| *word).collect();
+    if let Some(text) = input.parse::<Option<LitStr>>()? {
+        return Err(quoted(name, &text, &words));
     }
+    let expected = format!("expected `{}`", words.join("` or `"));
+    let word = input.parse::<Ident>();
+    let word = word.map_err(|error| Error::new(error.span(), &expected))?;
+    let value = values.iter().find(|(known, _)| word == known);
+    let unknown = || Error::new(word.span(), format!("{expected}, found `{word}`"));
+    value.map(|(_, value)| *value).ok_or_else(unknown)
+}
+
+/// Returns the error for text where a word belongs, with the word that the text spells.
+pub(crate) fn quoted(option: impl Display, text: &LitStr, words: &[&str]) -> Error {
+    let spelling = |text: &str| text.replace([' ', '-', '_'], "").to_lowercase();
+    let value = text.value();
+    let spells = |word: &&&str| spelling(word) == spelling(&value);
+    let fix = match words.iter().find(spells) {
+        Some(word) => format!("write `{option} = {word}`"),
+        None => format!("write `{}`", words.join("` or `")),
+    };
+    let message = format!("the value of `{option}` has no quotes; {fix}");
+    Error::new(text.span(), message)
 }
 
 fn flag(name: &Ident, input: ParseStream<'_>) -> Result<()> {
@@ -252,11 +246,15 @@ fn flag_or_name(name: &Ident, input: ParseStream<'_>) -> Result<Ident> {
     if !input.peek(Token![=]) {
         return Ok(name.clone());
     }
-    word(
-        name,
-        input,
-        "a name for the transaction, as in `tx = locked`",
-    )
+    expect_value(name, input)?;
+    if let Ok(text) = input.fork().parse::<LitStr>()
+        && text.parse::<Ident>().is_ok()
+    {
+        return Err(quoted(name, &text, &[&text.value()]));
+    }
+    let expected = "expected a name for the transaction, as in `tx = locked`";
+    let tx = input.parse::<Ident>();
+    tx.map_err(|error| Error::new(error.span(), expected))
 }
 
 fn path(name: &Ident, input: ParseStream<'_>) -> Result<Path> {
@@ -359,6 +357,23 @@ mod tests {
             assert_eq!(messages.len(), 1, "{messages:?}");
             assert!(
                 messages[0].starts_with("expected `,` before"),
+                "{messages:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_word_in_quotes_is_refused_with_the_word() {
+        for (text, fix) in [
+            ("scope = \"session\"", "write `scope = session`"),
+            ("scope = \"statement\"", "write `xact` or `session`"),
+            ("side_effect = \"skip\"", "write `side_effect = Skip`"),
+            ("tx = \"locked_tx\"", "write `tx = locked_tx`"),
+            ("tx = \"a b\"", "as in `tx = locked`"),
+        ] {
+            let messages = messages(text);
+            assert!(
+                messages.len() == 1 && messages[0].ends_with(fix),
                 "{messages:?}"
             );
         }

@@ -6,8 +6,9 @@ use syn::ext::IdentExt as _;
 use syn::{Error, Expr, ExprLit, ExprUnary, Lit, LitInt, LitStr, Result, Signature, UnOp};
 
 use super::scheme::scheme;
+use super::template::check_template;
 use super::{timeout, ungroup};
-use crate::args::Args;
+use crate::args::{Args, quoted};
 use crate::errors::Errors;
 use crate::model::{Isolation, Key, Keys, Lock};
 use crate::parameter::mentions;
@@ -99,12 +100,11 @@ fn text_key(text: &LitStr) -> Result<Key> {
         let fix = "the key is empty; name the thing to lock, as in `\"sync({id})\"`";
         return Err(Error::new(text.span(), fix));
     }
-    let key = if value.contains(['{', '}']) {
-        Key::Template
-    } else {
-        Key::Text
-    };
-    Ok(key(text.clone()))
+    if value.contains(['{', '}']) {
+        check_template(text)?;
+        return Ok(Key::Template(text.clone()));
+    }
+    Ok(Key::Text(text.clone()))
 }
 
 fn is_number(expr: &Expr) -> bool {
@@ -146,9 +146,12 @@ fn isolation(args: &Args) -> Result<Option<Isolation>> {
         return Ok(None);
     };
     match ungroup(&isolation.value) {
+        Expr::Lit(ExprLit {
+            lit: Lit::Str(text),
+            ..
+        }) => Err(quoted("isolation", text, &LEVELS)),
         Expr::Lit(literal) => {
-            let fix = "an isolation level is a name; write `ReadCommitted`, `RepeatableRead` or \
-                       `Serializable`";
+            let fix = format!("expected `{}`", LEVELS.join("` or `"));
             Err(Error::new_spanned(literal, fix))
         }
         Expr::Path(path) if LEVELS.iter().any(|level| path.path.is_ident(level)) => {
@@ -243,6 +246,19 @@ mod tests {
             assert!(messages[0].contains("remove `scheme`"), "{messages:?}");
         }
         assert!(parse("key = five, scheme = Md5", "async fn f()").is_ok());
+    }
+
+    #[test]
+    fn an_isolation_level_has_no_quotes() {
+        for (text, fix) in [
+            ("repeatable read", "write `isolation = RepeatableRead`"),
+            ("SERIALIZABLE", "write `isolation = Serializable`"),
+            ("none", "`RepeatableRead` or `Serializable`"),
+        ] {
+            let args = format!("isolation = \"{text}\"");
+            let messages = messages(parse(&args, "async fn f()"));
+            assert!(messages[0].ends_with(fix), "{messages:?}");
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@ mod lock;
 mod scheme;
 mod scope;
 mod target;
+mod template;
 mod timeout;
 
 use syn::{Error, Expr, Result, ReturnType, Signature, Type};

@@ -1,10 +1,12 @@
 //! The rules for the scheme, which turns text into keys.
 
-use syn::{Error, Expr, ExprPath, Result};
+use syn::{Error, Expr, ExprLit, ExprPath, Lit, Result};
 
 use super::ungroup;
-use crate::args::Args;
+use crate::args::{Args, quoted};
 use crate::model::{Scheme, SchemeName};
+
+const NAMES: [&str; 4] = ["Sha1", "Crc32", "Md5", "Sha256"];
 
 pub(super) fn scheme(args: &Args) -> Result<Option<Scheme>> {
     let Some(scheme) = &args.scheme else {
@@ -12,6 +14,15 @@ pub(super) fn scheme(args: &Args) -> Result<Option<Scheme>> {
     };
     let value = ungroup(&scheme.value);
     let scheme = match value {
+        Expr::Lit(ExprLit {
+            lit: Lit::Str(text),
+            ..
+        }) if NAMES
+            .iter()
+            .any(|name| text.value().eq_ignore_ascii_case(name)) =>
+        {
+            return Err(quoted("scheme", text, &NAMES));
+        }
         Expr::Lit(literal) => {
             let fix = "a scheme is the path of a `KeyScheme`; write `Sha1`, `Crc32`, `Md5`, \
                        `Sha256`, another of `advisory_core::scheme`, or your own";
@@ -98,6 +109,7 @@ mod tests {
 
     #[test]
     fn text_is_refused() {
-        assert!(messages(parse("\"md5\""))[0].contains("write `Sha1`"));
+        assert!(messages(parse("\"md5\""))[0].ends_with("write `scheme = Md5`"));
+        assert!(messages(parse("\"md4\""))[0].contains("write `Sha1`"));
     }
 }
