@@ -9,6 +9,7 @@ mod fuzz;
 mod impl_trait;
 mod model;
 mod parameter;
+mod unbound_tx;
 mod validate;
 
 use proc_macro2::TokenStream;

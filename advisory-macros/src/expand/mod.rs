@@ -17,6 +17,7 @@ use crate::args::{Args, Scope, SideEffect};
 use crate::function::Function;
 use crate::model::{Model, Target};
 use crate::parameter::{Ownership, Parameter, is_parameter, names};
+use crate::unbound_tx::unbound_tx;
 
 pub(crate) fn expand(model: &Model) -> TokenStream {
     let krate = Krate(model.krate.as_ref());
@@ -35,17 +36,17 @@ pub(crate) fn expand(model: &Model) -> TokenStream {
 pub(crate) fn fallback(function: &Function, args: &Args) -> TokenStream {
     let krate = Krate(args.krate.as_ref().map(|krate| &krate.value));
     let names = names(&function.sig);
-    let tx = args.tx.as_ref().map(|arg| &arg.value);
-    let tx = tx
-        .filter(|tx| !is_parameter(&tx.to_string(), &function.sig))
-        .map(|tx| {
-            hygienic! {
-                #[allow(unused_variables)]
-                let #tx = #krate::__private::PoolScope::transaction(
-                    ::core::option::Option::unwrap(::core::option::Option::None),
-                );
-            }
-        });
+    let tx = args.tx.as_ref().map(|arg| arg.value.clone());
+    let tx = tx.or_else(|| unbound_tx(function));
+    let tx = tx.filter(|tx| !is_parameter(&tx.to_string(), &function.sig));
+    let tx = tx.map(|tx| {
+        hygienic! {
+            #[allow(unused_variables)]
+            let #tx = #krate::__private::PoolScope::transaction(
+                ::core::option::Option::unwrap(::core::option::Option::None),
+            );
+        }
+    });
     let body = body_block(function);
     function.with(&function.sig, hygienic!(let _ = (#(&#names),*); #tx #body))
 }

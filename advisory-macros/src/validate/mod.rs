@@ -31,7 +31,7 @@ pub(crate) fn validate(
     let lock = errors.handle(lock::lock(args, sig));
     let target = errors.handle(target::target(args, sig)).flatten();
     if let Some(target) = &target {
-        errors.handle(scope::check_scope(args, target));
+        errors.handle(scope::check_scope(args, &function, target));
     }
     let model = output.zip(lock).zip(target);
     let model = model.map(|((output, lock), target)| Model {

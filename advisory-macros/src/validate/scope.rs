@@ -5,9 +5,11 @@ use syn::{Error, Result};
 
 use crate::args::{Arg, Args, Scope};
 use crate::errors::Errors;
+use crate::function::Function;
 use crate::model::Target;
+use crate::unbound_tx::unbound_tx;
 
-pub(super) fn check_scope(args: &Args, target: &Target) -> Result<()> {
+pub(super) fn check_scope(args: &Args, function: &Function, target: &Target) -> Result<()> {
     let mut errors = Errors::default();
     match &args.scope {
         Some(scope) if scope.value == Scope::Session => {
@@ -16,6 +18,7 @@ pub(super) fn check_scope(args: &Args, target: &Target) -> Result<()> {
         _ => {
             errors.handle(check_isolation(args, target));
             errors.handle(check_cancel_via(args, target));
+            errors.handle(check_unbound_tx(args, function, target));
         }
     }
     errors.finish(Some(()))
@@ -65,6 +68,20 @@ fn check_cancel_via(args: &Args, target: &Target) -> Result<()> {
             "a dropped wait on a pool leaves the queue by itself; remove `cancel_via`",
         ),
         Target::Transaction(_) | Target::Connection(_) | Target::Expr { .. } => Ok(()),
+    }
+}
+
+fn check_unbound_tx(args: &Args, function: &Function, target: &Target) -> Result<()> {
+    let (Target::Pool { tx: None, .. } | Target::Expr { tx: None, .. }) = target else {
+        return Ok(());
+    };
+    match unbound_tx(function) {
+        Some(tx) if args.is_complete => {
+            let fix = "`tx` is not bound; add `tx` to the arguments of `#[advisory]` to use the \
+                       transaction that holds the lock";
+            Err(Error::new(tx.span(), fix))
+        }
+        _ => Ok(()),
     }
 }
 

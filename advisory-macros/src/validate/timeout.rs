@@ -61,12 +61,12 @@ fn check_skip(wait: Option<&Wait>, args: &Args) -> Result<()> {
     };
     let fix = match wait {
         None if args.is_complete => {
-            "`Skip` needs a `timeout` beside it: without one the function could wait indefinitely \
-             and never skip; add `timeout = 0` not to wait, or a number of seconds"
+            "`Skip` needs a `timeout` beside it, because without one the function may wait \
+             indefinitely and never skip; add `timeout = 0` not to wait, or a number of seconds"
         }
         Some(Wait::Forever) => {
-            "`Skip` needs a `timeout` that ends: with `None` the function never skips; write \
-             seconds, `0` not to wait, or remove `side_effect = Skip`"
+            "`Skip` needs a `timeout` that ends, because with `None` the function never skips; \
+             write seconds, `0` not to wait, or remove `side_effect = Skip`"
         }
         _ => return Ok(()),
     };
