@@ -248,81 +248,36 @@ fn ungroup(ty: &Type) -> &Type {
 mod tests {
     use super::*;
 
-    fn classify_text(ty: &str) -> Option<(Kind, Ownership)> {
-        classify(&syn::parse_str(ty).unwrap())
-    }
-
-    #[test]
-    fn transactions_are_recognized() {
-        for ty in [
-            "PgTransaction<'_>",
-            "Transaction<'a, Postgres>",
-            "sqlx::Transaction<'static, sqlx::Postgres>",
-        ] {
-            assert_eq!(
-                classify_text(ty),
-                Some((Kind::Transaction, Ownership::Owned)),
-                "{ty}"
-            );
-            assert_eq!(
-                classify_text(&format!("&mut {ty}")),
-                Some((Kind::Transaction, Ownership::Mutable)),
-                "{ty}"
-            );
-            assert_eq!(
-                classify_text(&format!("&'a {ty}")),
-                Some((Kind::Transaction, Ownership::Shared)),
-                "{ty}"
-            );
+    fn classify_all(types: &str, expected: Option<(Kind, Ownership)>) {
+        for ty in types.split("; ") {
+            assert_eq!(classify(&syn::parse_str(ty).unwrap()), expected, "{ty}");
         }
     }
 
     #[test]
-    fn connections_are_recognized() {
-        for ty in [
-            "PgConnection",
-            "sqlx::PgConnection",
-            "PoolConnection<Postgres>",
-        ] {
-            assert_eq!(
-                classify_text(&format!("&mut {ty}")),
-                Some((Kind::Connection, Ownership::Mutable)),
-                "{ty}"
-            );
-        }
-    }
-
-    #[test]
-    fn pools_are_recognized() {
-        for ty in [
-            "PgPool",
-            "&PgPool",
-            "&Pool<Postgres>",
-            "Arc<PgPool>",
-            "&Arc<PgPool>",
-            "(std::sync::Arc<sqlx::PgPool>)",
-        ] {
-            assert_eq!(
-                classify_text(ty).map(|(kind, _)| kind),
-                Some(Kind::Pool),
-                "{ty}"
-            );
-        }
+    fn targets_are_recognized() {
+        use Kind::{Connection, Pool, Transaction};
+        use Ownership::{Mutable, Owned, Shared};
+        let types = "PgTransaction<'_>; Transaction<'a, Postgres>; \
+                     sqlx::Transaction<'static, sqlx::Postgres>";
+        classify_all(types, Some((Transaction, Owned)));
+        let types = "&mut PgTransaction<'_>; &'a mut Transaction<'a, sqlx::Postgres>";
+        classify_all(types, Some((Transaction, Mutable)));
+        classify_all("&PgTransaction<'_>", Some((Transaction, Shared)));
+        let types = "&mut PgConnection; &mut sqlx::PgConnection; &mut PoolConnection<Postgres>";
+        classify_all(types, Some((Connection, Mutable)));
+        let types = "PgPool; Arc<PgPool>; (std::sync::Arc<sqlx::PgPool>)";
+        classify_all(types, Some((Pool, Owned)));
+        classify_all(
+            "&PgPool; &Pool<Postgres>; &Arc<PgPool>; &&PgPool",
+            Some((Pool, Shared)),
+        );
     }
 
     #[test]
     fn other_types_are_not_recognized() {
-        for ty in [
-            "&str",
-            "MySqlPool",
-            "Pool<MySql>",
-            "Transaction<'_, Sqlite>",
-            "Transaction",
-            "Vec<PgPool>",
-            "&[PgPool]",
-            "impl A",
-        ] {
-            assert_eq!(classify_text(ty), None, "{ty}");
-        }
+        let types = "&str; MySqlPool; Pool<MySql>; Transaction<'_, Sqlite>; Transaction; \
+                     Vec<PgPool>; &[PgPool]; impl A";
+        classify_all(types, None);
     }
 }

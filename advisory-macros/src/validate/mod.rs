@@ -5,6 +5,8 @@ mod scheme;
 mod scope;
 mod target;
 mod template;
+#[cfg(test)]
+mod tests;
 mod timeout;
 
 use syn::{Error, Expr, Result, ReturnType, Signature, Type};

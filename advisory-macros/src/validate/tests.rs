@@ -1,0 +1,252 @@
+use quote::ToTokens as _;
+
+use super::*;
+use crate::errors::messages;
+use crate::model::{Interval, Key, Keys, Lock, Scheme, Target, Wait};
+
+/// Arguments, parameters (by default a pool), and the end of the only message.
+const REFUSED: &str = r##"
+    key = "a" timeout = 2 ||| expected `,` before `timeout`; options are separated by commas
+    key = "a" timeout = 2, shared ||| expected `,` before `timeout`; options are separated by commas
+    timeout = 2 seconds, shared ||| expected `,` before `seconds`; options are separated by commas
+    shared, shared ||| `shared` is given twice; remove one of them
+    "sync" ||| write `key = "sync"`
+    scope = "session" ||| write `scope = session`
+    scope = "statement" ||| write `xact` or `session`
+    side_effect = "skip" ||| write `side_effect = Skip`
+    tx = "locked_tx" ||| write `tx = locked_tx`
+    tx = "a b" ||| as in `tx = locked`
+    isolation = "repeatable read" ||| write `isolation = RepeatableRead`
+    isolation = "none" ||| write `ReadCommitted` or `RepeatableRead` or `Serializable`
+    isolation = 1 ||| expected `ReadCommitted` or `RepeatableRead` or `Serializable`
+    scheme = "md5" ||| write `scheme = Md5`
+    scheme = "md4" ||| another of `advisory_core::scheme`, or your own
+    key = 5, scheme = Md5 ||| remove `scheme`, or write text
+    key = -5, scheme = Md5 ||| remove `scheme`, or write text
+    keys = ["a", (1, 2)], scheme = Md5 ||| remove `scheme`, or write text
+    on = pool ||| &self ||| write `key = "….f"`
+    on = pool ||| self: Arc<Self> ||| write `key = "….f"`
+    on = pool ||| all: &[Self] ||| write `key = "….f"`
+    timeout = "2s" ||| a `Duration`, or `None` to wait indefinitely
+    timeout = true ||| a `Duration`, or `None` to wait indefinitely
+    timeout = 500ms ||| a `Duration`, or `None` to wait indefinitely
+    timeout = -1 ||| write seconds, `0` not to wait, or `None` to wait indefinitely
+    timeout = -0.5 ||| write seconds, `0` not to wait, or `None` to wait indefinitely
+    timeout = 18446744073709551616 ||| hold so many seconds; write `None` to wait indefinitely
+    timeout = 1e20 ||| hold so many seconds; write `None` to wait indefinitely
+    side_effect = Skip ||| add `timeout = 0` not to wait, or a number of seconds
+    timeout = None, side_effect = Skip ||| `0` not to wait, or remove `side_effect = Skip`
+    ||| pool: &PgPool, tx: &mut PgTransaction<'_> ||| name one of them, as in `on = pool`
+    ||| tx: &PgTransaction<'_> ||| write `&mut` instead of `&`
+    ||| conn: &PgConnection ||| write `&mut` instead of `&`
+    ||| conn: PgConnection ||| write `&mut` before the type
+    tx ||| tx: &mut PgTransaction<'_> ||| opens no other; remove `tx`
+    tx = a ||| conn: &mut PgConnection ||| through `conn`; remove `tx`
+    tx = a ||| pool: &PgPool, (a, b): (u8, u8) ||| another name, as in `tx = locked`
+    ||| id: u8 ||| name what to lock on with `on = …`
+    key = 1 ||| &self, id: u8 ||| name what to lock on with `on = self.pool`
+    ||| id: u8, State(pool): State<PgPool> ||| if `pool` is one, write `on = pool`
+    key = 1 ||| &self, db: &Db ||| if `db` is one, write `on = db`
+    ||| State(state): State<SqlPool> ||| if `state` is one, write `on = state`
+    ||| main: Arc<Database> ||| if `main` is one, write `on = main`
+    ||| Extension(Shared { tx, .. }): Extension<Shared> ||| if `tx` is one, write `on = tx`
+    ||| db: &Db, conn: &Other ||| name what to lock on with `on = …`
+    ||| State((pool, id)): State<(PgPool, u8)> ||| name what to lock on with `on = …`
+    ||| tx: Option<&mut PgTransaction<'_>> ||| name what to lock on with `on = …`
+    ||| pools: &[PgPool] ||| name what to lock on with `on = …`
+    ||| pool: impl AsRef<PgPool> ||| name what to lock on with `on = …`
+    ||| ctx: &Context, feedback: &Feedback, State(state): State<AppState> ||| with `on = …`
+    timout = 1, side_effect = Skip ||| found `timout`
+    onn = db ||| &self ||| found `onn`
+"##;
+
+fn parse(args: &str, parameters: &str) -> Result<Model> {
+    let mut errors = Errors::default();
+    let args = Args::parse(args.parse()?, &mut errors);
+    let function = format!("async fn f({parameters}) -> Result<(), Error> {{}}");
+    validate(&args, errors.handle(syn::parse_str(&function)), errors)
+}
+
+fn lock(args: &str) -> Lock {
+    parse(args, "pool: &PgPool").ok().expect(args).lock
+}
+
+fn target(args: &str, parameters: &str) -> Target {
+    parse(args, parameters).ok().expect(args).target
+}
+
+#[test]
+fn every_mistake_is_one_error_with_the_fix() {
+    for row in REFUSED.lines().map(str::trim).filter(|row| !row.is_empty()) {
+        let columns: Vec<_> = row.split("|||").map(str::trim).collect();
+        let (args, parameters, fix) = match columns[..] {
+            [args, fix] => (args, "pool: &PgPool", fix),
+            [args, parameters, fix] => (args, parameters, fix),
+            _ => panic!("{row}"),
+        };
+        let messages = messages(parse(args, parameters));
+        assert!(
+            messages.len() == 1 && messages[0].ends_with(fix),
+            "{row}: {messages:?}"
+        );
+    }
+}
+
+#[test]
+fn independent_errors_are_reported_together() {
+    let args = "keys = [\"\", \"\"], scheme = \"md5\", timeout = -1, tx";
+    assert_eq!(messages(parse(args, "conn: PgConnection")).len(), 6);
+}
+
+#[test]
+fn correct_arguments_are_accepted() {
+    for args in [
+        "timeout = None, side_effect = Raise",
+        "timeout = 0, side_effect = Skip",
+        "timeout = limit, side_effect = Skip",
+        "key = five, scheme = Md5",
+    ] {
+        assert!(parse(args, "pool: &PgPool").is_ok(), "{args}");
+    }
+    assert!(parse("key = \"a\"", "&self, pool: &PgPool").is_ok());
+}
+
+#[test]
+fn the_default_key_is_the_path_of_the_function() {
+    assert!(matches!(lock("").keys, Keys::FunctionPath(name) if name == "f"));
+}
+
+#[test]
+fn only_braces_make_a_template() {
+    let key = |key: &str| lock(&format!("key = {key}")).keys;
+    assert!(matches!(key("\"a\""), Keys::One(Key::Text(_))));
+    assert!(matches!(key("\"a{b}\""), Keys::One(Key::Template(_))));
+    assert!(matches!(key("(r\"}}\")"), Keys::One(Key::Template(_))));
+    assert!(matches!(key("format!(\"a\")"), Keys::One(Key::Expr(_))));
+}
+
+#[test]
+fn numbers_without_a_suffix_are_i64() {
+    for (key, expected) in [
+        ("5", "5i64"),
+        ("-5", "- 5i64"),
+        ("5u32", "5u32"),
+        ("(1, 2)", "(1 , 2)"),
+    ] {
+        let Keys::One(Key::Expr(expr)) = lock(&format!("key = {key}")).keys else {
+            panic!("{key} is an expression");
+        };
+        assert_eq!(expr.to_token_stream().to_string(), expected);
+    }
+}
+
+#[test]
+fn keys_are_a_list_or_an_iterator() {
+    assert!(matches!(lock("keys = [\"a\", 1, b]").keys, Keys::List(keys) if keys.len() == 3));
+    assert!(matches!(
+        lock("keys = ids.iter().copied()").keys,
+        Keys::Iterator(_)
+    ));
+}
+
+#[test]
+fn numbers_are_seconds() {
+    let timeout = |timeout: &str| match lock(&format!("timeout = {timeout}")).wait {
+        Some(Wait::For(Interval::Seconds(duration))) => duration.as_millis(),
+        _ => panic!("{timeout} is a number"),
+    };
+    assert_eq!(timeout("0"), 0);
+    assert_eq!(timeout("1_000u64"), 1_000_000);
+    assert_eq!(timeout("2f64"), 2_000);
+    assert_eq!(timeout("1.5"), 1_500);
+    assert_eq!(timeout("25e-2_f32"), 250);
+    assert_eq!(timeout("18446744073709551615"), u128::from(u64::MAX) * 1000);
+}
+
+#[test]
+fn other_timeouts_are_left_to_the_compiler() {
+    assert!(matches!(lock("timeout = None").wait, Some(Wait::Forever)));
+    for args in ["timeout = self.wait", "timeout = -limit()"] {
+        assert!(
+            matches!(lock(args).wait, Some(Wait::For(Interval::Expr(_)))),
+            "{args}"
+        );
+    }
+    assert!(lock("shared").wait.is_none());
+}
+
+#[test]
+fn bare_schemes_may_belong_to_the_library() {
+    for (scheme, has_arguments, is_type) in [
+        ("Sha256", false, true),
+        ("(Sha256)", false, true),
+        ("Pals::app", false, true),
+        ("Pals::app(\"a\")", true, true),
+        ("sha256", false, false),
+        ("mine(7)", true, false),
+    ] {
+        let Some(Scheme::Named(name, arguments)) = lock(&format!("scheme = {scheme}")).scheme
+        else {
+            panic!("{scheme} is a name");
+        };
+        assert_eq!(
+            (arguments.is_some(), name.is_type),
+            (has_arguments, is_type),
+            "{scheme}"
+        );
+    }
+}
+
+#[test]
+fn other_schemes_are_unchanged() {
+    let schemes = "self::Mine crate::Mine super::Mine Self::SCHEME ::mine::Mine mine::Mine \
+                   <Mine>::default() |name:&str|7 mine.scheme()";
+    for scheme in schemes.split(' ') {
+        let Some(Scheme::Expr(expr)) = lock(&format!("scheme = {scheme}")).scheme else {
+            panic!("{scheme} is an expression");
+        };
+        assert_eq!(expr.to_token_stream().to_string().replace(' ', ""), scheme);
+    }
+}
+
+#[test]
+fn the_only_target_is_taken() {
+    assert!(matches!(
+        target("", "id: u8, pool: &PgPool"),
+        Target::Pool { tx: None, .. }
+    ));
+    assert!(matches!(
+        target("", "mut tx: PgTransaction<'_>"),
+        Target::Transaction(_)
+    ));
+    assert!(matches!(
+        target("", "_: &mut PgConnection"),
+        Target::Connection(_)
+    ));
+}
+
+#[test]
+fn on_names_the_target() {
+    const BOTH: &str = "pool: &PgPool, tx: &mut PgTransaction<'_>";
+    for on in ["on = tx", "on = (tx)", "on = &mut *tx"] {
+        assert!(matches!(target(on, BOTH), Target::Transaction(_)), "{on}");
+    }
+    assert!(matches!(
+        target("on = pool.clone()", BOTH),
+        Target::Expr { .. }
+    ));
+    assert!(matches!(
+        target("on = other", "other: &Database"),
+        Target::Expr { .. }
+    ));
+}
+
+#[test]
+fn tx_names_the_transaction_opened_on_a_pool() {
+    let tx = |args, parameters| match target(args, parameters) {
+        Target::Pool { tx, .. } | Target::Expr { tx, .. } => tx.expect(args).to_string(),
+        _ => panic!("{parameters} has a pool"),
+    };
+    assert_eq!(tx("tx", "pool: PgPool"), "tx");
+    assert_eq!(tx("key = 1, on = self.pool, tx = a", "&self"), "a");
+}
