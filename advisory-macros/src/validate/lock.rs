@@ -3,11 +3,11 @@
 use proc_macro2::Span;
 use quote::ToTokens as _;
 use syn::ext::IdentExt as _;
-use syn::{Error, Expr, ExprLit, ExprUnary, Lit, LitInt, LitStr, Result, Signature, UnOp};
+use syn::{Error, Expr, Lit, LitInt, LitStr, Result, Signature, Token, parse_quote};
 
 use super::scheme::scheme;
 use super::template::check_template;
-use super::{timeout, ungroup};
+use super::{literal, text, timeout, ungroup};
 use crate::args::{Args, quoted};
 use crate::errors::Errors;
 use crate::model::{Isolation, Key, Keys, Lock};
@@ -80,18 +80,16 @@ fn key_list(keys: &Expr, has_scheme: bool) -> Result<Keys> {
 }
 
 fn key(key: &Expr, has_scheme: bool) -> Result<Key> {
-    match ungroup(key) {
-        Expr::Lit(ExprLit {
-            lit: Lit::Str(text),
-            ..
-        }) => text_key(text),
-        number if has_scheme && is_number(number) => {
-            let fix = "a scheme makes a key from text, and this is a number; remove `scheme`, or \
-                       write text";
-            Err(Error::new_spanned(number, fix))
-        }
-        expr => Ok(Key::Expr(with_i64_suffix(expr))),
+    if let Some(text) = text(key) {
+        return text_key(text);
     }
+    let is_number = literal(key).is_some() || matches!(ungroup(key), Expr::Tuple(_));
+    if is_number && has_scheme {
+        let fix = "a scheme makes a key from text, and this is a number; remove `scheme`, or write \
+                   text";
+        return Err(Error::new_spanned(ungroup(key), fix));
+    }
+    Ok(Key::Expr(with_i64_suffix(ungroup(key))))
 }
 
 fn text_key(text: &LitStr) -> Result<Key> {
@@ -107,49 +105,26 @@ fn text_key(text: &LitStr) -> Result<Key> {
     Ok(Key::Text(text.clone()))
 }
 
-fn is_number(expr: &Expr) -> bool {
-    match ungroup(expr) {
-        Expr::Lit(_) | Expr::Tuple(_) => true,
-        Expr::Unary(ExprUnary {
-            op: UnOp::Neg(_),
-            expr,
-            ..
-        }) => is_number(expr),
-        _ => false,
-    }
-}
-
 /// Makes a number without a suffix an `i64`, which is what a key is; rustc would infer `i32`.
 fn with_i64_suffix(expr: &Expr) -> Expr {
-    let mut suffixed = expr.clone();
-    let literal = match &mut suffixed {
-        Expr::Unary(ExprUnary {
-            op: UnOp::Neg(_),
-            expr,
-            ..
-        }) => &mut **expr,
-        other => other,
-    };
-    if let Expr::Lit(ExprLit {
-        lit: Lit::Int(number),
-        ..
-    }) = literal
-        && number.suffix().is_empty()
-    {
-        *number = LitInt::new(&format!("{number}i64"), number.span());
+    match literal(expr) {
+        Some((Lit::Int(number), is_negative)) if number.suffix().is_empty() => {
+            let sign = is_negative.then(<Token![-]>::default);
+            let number = LitInt::new(&format!("{number}i64"), number.span());
+            parse_quote!(#sign #number)
+        }
+        _ => expr.clone(),
     }
-    suffixed
 }
 
 fn isolation(args: &Args) -> Result<Option<Isolation>> {
     let Some(isolation) = &args.isolation else {
         return Ok(None);
     };
+    if let Some(text) = text(&isolation.value) {
+        return Err(quoted("isolation", text, &LEVELS));
+    }
     match ungroup(&isolation.value) {
-        Expr::Lit(ExprLit {
-            lit: Lit::Str(text),
-            ..
-        }) => Err(quoted("isolation", text, &LEVELS)),
         Expr::Lit(literal) => {
             let fix = format!("expected `{}`", LEVELS.join("` or `"));
             Err(Error::new_spanned(literal, fix))

@@ -9,7 +9,7 @@ mod template;
 mod tests;
 mod timeout;
 
-use syn::{Error, Expr, Result, ReturnType, Signature, Type};
+use syn::{Error, Expr, Lit, LitStr, Result, ReturnType, Signature, Type, UnOp};
 
 use crate::args::{Arg, Args, Scope, SideEffect};
 use crate::errors::Errors;
@@ -108,6 +108,25 @@ fn returns_boxed_future(sig: &Signature) -> bool {
 fn argument_of<'a>(ty: &'a Type, name: &str) -> Option<&'a Type> {
     let segment = last_segment(ty).filter(|segment| segment.ident == name);
     segment.and_then(last_argument)
+}
+
+fn text(expr: &Expr) -> Option<&LitStr> {
+    match literal(expr) {
+        Some((Lit::Str(text), false)) => Some(text),
+        _ => None,
+    }
+}
+
+/// Returns the literal in `2` and `-2`, and whether it has the sign.
+fn literal(expr: &Expr) -> Option<(&Lit, bool)> {
+    match ungroup(expr) {
+        Expr::Lit(literal) => Some((&literal.lit, false)),
+        Expr::Unary(unary) if matches!(unary.op, UnOp::Neg(_)) => match ungroup(&unary.expr) {
+            Expr::Lit(literal) => Some((&literal.lit, true)),
+            _ => None,
+        },
+        _ => None,
+    }
 }
 
 /// Removes parentheses, and the invisible group around an argument of a `macro_rules!` macro.

@@ -1,8 +1,8 @@
 //! The rules for the scheme, which turns text into keys.
 
-use syn::{Error, Expr, ExprLit, ExprPath, Lit, Result};
+use syn::{Error, Expr, ExprPath, LitStr, Result};
 
-use super::ungroup;
+use super::{text, ungroup};
 use crate::args::{Args, quoted};
 use crate::model::{Scheme, SchemeName};
 
@@ -13,16 +13,11 @@ pub(super) fn scheme(args: &Args) -> Result<Option<Scheme>> {
         return Ok(None);
     };
     let value = ungroup(&scheme.value);
+    let is_name = |text: &&LitStr| NAMES.iter().any(|n| text.value().eq_ignore_ascii_case(n));
+    if let Some(text) = text(value).filter(is_name) {
+        return Err(quoted("scheme", text, &NAMES));
+    }
     let scheme = match value {
-        Expr::Lit(ExprLit {
-            lit: Lit::Str(text),
-            ..
-        }) if NAMES
-            .iter()
-            .any(|name| text.value().eq_ignore_ascii_case(name)) =>
-        {
-            return Err(quoted("scheme", text, &NAMES));
-        }
         Expr::Lit(literal) => {
             let fix = "a scheme is the path of a `KeyScheme`; write `Sha1`, `Crc32`, `Md5`, \
                        `Sha256`, another of `advisory_core::scheme`, or your own";

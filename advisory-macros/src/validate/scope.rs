@@ -1,9 +1,10 @@
-//! The rules for options that depend on the scope and the target. An option without effect is refused.
+//! The rules for options that depend on the scope and the target.
+//!
+//! An option that would have no effect is refused.
 
-use proc_macro2::Span;
 use syn::{Error, Result};
 
-use crate::args::{Arg, Args, Scope};
+use crate::args::{Args, Scope};
 use crate::errors::Errors;
 use crate::function::Function;
 use crate::model::Target;
@@ -11,64 +12,55 @@ use crate::unbound_tx::unbound_tx;
 
 pub(super) fn check_scope(args: &Args, function: &Function, target: &Target) -> Result<()> {
     let mut errors = Errors::default();
-    match &args.scope {
-        Some(scope) if scope.value == Scope::Session => {
-            errors.handle(check_session(args, scope.name, target));
-        }
-        _ => {
-            errors.handle(check_isolation(args, target));
-            errors.handle(check_cancel_via(args, target));
-            errors.handle(check_unbound_tx(args, function, target));
-        }
-    }
-    errors.finish(Some(()))
-}
-
-fn check_session(args: &Args, scope: Span, target: &Target) -> Result<()> {
-    let mut errors = Errors::default();
-    if matches!(target, Target::Transaction(_) | Target::Connection(_)) {
-        let fix = "a session lock needs a session of its own; pass a pool, or remove \
-                   `scope = session`";
-        errors.handle::<()>(Err(Error::new(scope, fix)));
-    }
-    errors.handle(refuse(
-        args.tx.as_ref(),
-        "a session lock opens no transaction; remove `tx`",
-    ));
-    errors.handle(refuse(
-        args.isolation.as_ref(),
-        "a session lock opens no transaction; remove `isolation`",
-    ));
-    errors.handle(refuse(
-        args.cancel_via.as_ref(),
-        "a dropped wait for a session lock leaves the queue by itself; remove `cancel_via`",
-    ));
-    errors.finish(Some(()))
-}
-
-fn check_isolation(args: &Args, target: &Target) -> Result<()> {
-    match target {
-        Target::Transaction(_) => refuse(
-            args.isolation.as_ref(),
+    let session = args
+        .scope
+        .as_ref()
+        .filter(|scope| scope.value == Scope::Session);
+    let is_joined = matches!(target, Target::Transaction(_) | Target::Connection(_));
+    let tx = args.tx.as_ref().map(|arg| arg.name);
+    let isolation = args.isolation.as_ref().map(|arg| arg.name);
+    let cancel_via = args.cancel_via.as_ref().map(|arg| arg.name);
+    let refused: &[_] = match target {
+        _ if session.is_some() => &[
+            (
+                session.filter(|_| is_joined).map(|arg| arg.name),
+                "a session lock needs a session of its own; pass a pool, or remove \
+                 `scope = session`",
+            ),
+            (tx, "a session lock opens no transaction; remove `tx`"),
+            (
+                isolation,
+                "a session lock opens no transaction; remove `isolation`",
+            ),
+            (
+                cancel_via,
+                "a dropped wait for a session lock leaves the queue by itself; remove `cancel_via`",
+            ),
+        ],
+        Target::Transaction(_) => &[(
+            isolation,
             "the transaction has already begun; remove `isolation`, or pass a pool",
-        ),
-        Target::Connection(_) => refuse(
-            args.isolation.as_ref(),
-            "only a transaction on a pool is opened with an isolation level; remove `isolation`, or \
-             pass a pool",
-        ),
-        Target::Pool { .. } | Target::Expr { .. } => Ok(()),
-    }
-}
-
-fn check_cancel_via(args: &Args, target: &Target) -> Result<()> {
-    match target {
-        Target::Pool { .. } => refuse(
-            args.cancel_via.as_ref(),
+        )],
+        Target::Connection(_) => &[(
+            isolation,
+            "only a transaction on a pool is opened with an isolation level; remove `isolation`, \
+             or pass a pool",
+        )],
+        Target::Pool { .. } => &[(
+            cancel_via,
             "a dropped wait on a pool leaves the queue by itself; remove `cancel_via`",
-        ),
-        Target::Transaction(_) | Target::Connection(_) | Target::Expr { .. } => Ok(()),
+        )],
+        Target::Expr { .. } => &[],
+    };
+    for (option, fix) in refused {
+        if let Some(span) = option {
+            errors.push(Error::new(*span, fix));
+        }
     }
+    if session.is_none() {
+        errors.handle(check_unbound_tx(args, function, target));
+    }
+    errors.finish(Some(()))
 }
 
 fn check_unbound_tx(args: &Args, function: &Function, target: &Target) -> Result<()> {
@@ -82,12 +74,5 @@ fn check_unbound_tx(args: &Args, function: &Function, target: &Target) -> Result
             Err(Error::new(tx.span(), fix))
         }
         _ => Ok(()),
-    }
-}
-
-fn refuse<V>(option: Option<&Arg<V>>, fix: &str) -> Result<()> {
-    match option {
-        Some(arg) => Err(Error::new(arg.name, fix)),
-        None => Ok(()),
     }
 }

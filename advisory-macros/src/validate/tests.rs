@@ -56,6 +56,14 @@ const REFUSED: &str = r##"
     ||| pools: &[PgPool] ||| name what to lock on with `on = …`
     ||| pool: impl AsRef<PgPool> ||| name what to lock on with `on = …`
     ||| ctx: &Context, feedback: &Feedback, State(state): State<AppState> ||| with `on = …`
+    key = "a:{b.c}" ||| `b.c` is not; write `format!("a:{}", b.c)`
+    key = "{{{b.c:>4}}}{d}{e(1)}" ||| write `format!("{{{:>4}}}{d}{}", b.c, e(1))`
+    keys = [1, "{A::B:?}"] ||| write `format!("{:?}", A::B)`
+    key = "{a[\"b\"]}" ||| write `format!("{}", a["b"])`
+    key = "{a b}" ||| write `format!("sync({})", request.id)`, or `{{` for a brace
+    key = "a{}" ||| as in `{id}`, or write `format!("a{}", …)`
+    key = "{b}{1:>4}" ||| as in `{id}`, or write `format!("{b}{1:>4}", …)`
+    key = "{ }" ||| as in `{id}`, or write `format!("{ }", …)`
     timout = 1, side_effect = Skip ||| found `timout`
     onn = db ||| &self ||| found `onn`
 "##;
@@ -105,6 +113,9 @@ fn correct_arguments_are_accepted() {
         "timeout = 0, side_effect = Skip",
         "timeout = limit, side_effect = Skip",
         "key = five, scheme = Md5",
+        "keys = [\"a{b}\", \"{b:?}\", \"{b:>4}\", \"{b::>4}\", \"{b:w$}\", \"{ b }\", \"{self}\"]",
+        // `format!` reports what is wrong with the last four.
+        "keys = [\"{{b.c}}\", \"{{{b}}}\", \"{\", \"a{b\", \"{b:!}\", \"}{b.c\"]",
     ] {
         assert!(parse(args, "pool: &PgPool").is_ok(), "{args}");
     }

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use syn::{Error, Expr, ExprLit, ExprUnary, Lit, Result, UnOp};
+use syn::{Error, Expr, Lit, Result};
 
-use super::ungroup;
+use super::{literal, ungroup};
 use crate::args::{Args, SideEffect};
 use crate::model::{Interval, Wait};
 
@@ -39,19 +39,11 @@ pub(super) fn polling(args: &Args) -> Result<Option<Interval>> {
 }
 
 fn interval(value: &Expr, expected: &str, negative: &str) -> Result<Interval> {
-    match value {
-        Expr::Lit(ExprLit { lit, .. }) => Ok(Interval::Seconds(seconds(lit, expected)?)),
-        Expr::Unary(ExprUnary {
-            op: UnOp::Neg(_),
-            expr,
-            ..
-        }) if is_literal(expr) => Err(Error::new_spanned(value, negative)),
-        value => Ok(Interval::Expr(value.clone())),
+    match literal(value) {
+        Some((_, true)) => Err(Error::new_spanned(value, negative)),
+        Some((literal, false)) => Ok(Interval::Seconds(seconds(literal, expected)?)),
+        None => Ok(Interval::Expr(value.clone())),
     }
-}
-
-fn is_literal(expr: &Expr) -> bool {
-    matches!(ungroup(expr), Expr::Lit(_))
 }
 
 fn check_skip(wait: Option<&Wait>, args: &Args) -> Result<()> {
