@@ -1,6 +1,6 @@
 //! A return type in the form that the body may repeat, where `impl Trait` is not allowed.
 
-use syn::{AngleBracketedGenericArguments, GenericArgument, PathArguments, Type, TypeInfer};
+use syn::{GenericArgument, PathArguments, Type, TypeInfer};
 
 /// Input: `Result<impl Stream, Error>`. Output: `Result<_, Error>`.
 pub(crate) fn infer_impl_trait(ty: &Type) -> Type {
@@ -22,21 +22,19 @@ fn replace(ty: &mut Type) {
         Type::Reference(reference) => replace(&mut reference.elem),
         Type::Slice(slice) => replace(&mut slice.elem),
         Type::Tuple(tuple) => tuple.elems.iter_mut().for_each(replace),
-        Type::Path(path) => path
-            .path
-            .segments
-            .iter_mut()
-            .for_each(|segment| replace_arguments(&mut segment.arguments)),
+        Type::Path(path) => {
+            let segments = path.path.segments.iter_mut();
+            segments.for_each(|segment| replace_in(&mut segment.arguments));
+        }
         _ => {}
     }
 }
 
-fn replace_arguments(arguments: &mut PathArguments) {
-    let PathArguments::AngleBracketed(AngleBracketedGenericArguments { args, .. }) = arguments
-    else {
+fn replace_in(arguments: &mut PathArguments) {
+    let PathArguments::AngleBracketed(arguments) = arguments else {
         return;
     };
-    for argument in args {
+    for argument in &mut arguments.args {
         if let GenericArgument::Type(ty) = argument {
             replace(ty);
         }
@@ -55,16 +53,13 @@ mod tests {
             ("Result<(), E>", "Result<(), E>"),
             ("Result<impl Fn(u8) -> u8 + 'a, E>", "Result<_, E>"),
             (
-                "io::Result<(Vec<impl A>, &'a [impl B; 2])>",
-                "io::Result<(Vec<_>, &'a [_; 2])>",
+                "A<(Vec<impl B>, &'a [impl C; 2])>",
+                "A<(Vec<_>, &'a [_; 2])>",
             ),
         ] {
-            let ty = infer_impl_trait(&syn::parse_str(written).unwrap());
-            let expected = syn::parse_str::<Type>(inferred).unwrap();
-            assert_eq!(
-                ty.to_token_stream().to_string(),
-                expected.to_token_stream().to_string()
-            );
+            let [ty, expected] = [written, inferred].map(|ty| syn::parse_str(ty).unwrap());
+            let ty = infer_impl_trait(&ty).to_token_stream().to_string();
+            assert_eq!(ty, expected.to_token_stream().to_string());
         }
     }
 }

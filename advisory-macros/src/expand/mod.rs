@@ -21,12 +21,7 @@ use crate::unbound_tx::unbound_tx;
 
 pub(crate) fn expand(model: &Model) -> TokenStream {
     let krate = Krate(model.krate.as_ref());
-    let body = match &model.target {
-        Target::Transaction(parameter) => in_transaction(model, &krate, parameter),
-        Target::Connection(parameter) => on_connection(model, &krate, parameter),
-        Target::Pool { parameter, tx } => on_pool(model, &krate, parameter, tx.as_ref()),
-        Target::Expr { expr, tx } => on_expr(model, &krate, expr, tx.as_ref()),
-    };
+    let body = Expansion { model, krate }.body();
     model.function.with(&signature::signature(model), body)
 }
 
@@ -67,21 +62,191 @@ impl ToTokens for Krate<'_> {
     }
 }
 
-/// Input: `async fn f(tx: &mut PgTransaction<'_>) -> R { body }`
-///
-/// Output:
-/// ```text
-/// { let lock = …; match Target::enter(&mut *tx, &lock).await { … } };
-/// { body }
-/// ```
-fn in_transaction(model: &Model, krate: &Krate<'_>, parameter: &Parameter) -> TokenStream {
-    let lock = lock::lock(&model.lock, krate);
-    let enter = enter(model, krate, &lock, &reborrow(parameter));
-    let body = body_block(&model.function);
-    hygienic! {
-        #[allow(clippy::used_underscore_binding)]
-        #enter;
-        #body
+struct Expansion<'a> {
+    model: &'a Model,
+    krate: Krate<'a>,
+}
+
+impl Expansion<'_> {
+    fn body(&self) -> TokenStream {
+        match &self.model.target {
+            Target::Transaction(parameter) => self.in_transaction(parameter),
+            Target::Connection(parameter) => self.on_connection(parameter),
+            Target::Pool { parameter, tx } => self.on_pool(parameter, tx.as_ref()),
+            Target::Expr { expr, tx } => self.on_expr(expr, tx.as_ref()),
+        }
+    }
+
+    fn lock(&self) -> TokenStream {
+        lock::lock(&self.model.lock, &self.krate)
+    }
+
+    /// Input: `async fn f(tx: &mut PgTransaction<'_>) -> R { body }`
+    ///
+    /// Output:
+    /// ```text
+    /// { let lock = …; match Target::enter(&mut *tx, &lock).await { … } };
+    /// { body }
+    /// ```
+    fn in_transaction(&self, parameter: &Parameter) -> TokenStream {
+        let enter = self.enter(&self.lock(), &reborrow(parameter));
+        let body = body_block(&self.model.function);
+        hygienic! {
+            #[allow(clippy::used_underscore_binding)]
+            #enter;
+            #body
+        }
+    }
+
+    /// Input: `async fn f(conn: &mut PgConnection) -> R { body }`
+    ///
+    /// Output:
+    /// ```text
+    /// let mut scope = { let lock = …; match Target::enter(&mut *conn, &lock).await { … } };
+    /// let result = { let conn = scope.connection(); async move { { body } }.await };
+    /// match scope.finish(result.is_ok()).await { … }
+    /// ```
+    fn on_connection(&self, parameter: &Parameter) -> TokenStream {
+        let (mutability, conn) = (&parameter.mutability, &parameter.name);
+        let enter = self.enter(&self.lock(), &reborrow(parameter));
+        let binding = hygienic! {
+            #[allow(unused_variables)]
+            let #mutability #conn = scope.connection();
+        };
+        self.in_scope(&enter, Some(&binding))
+    }
+
+    /// Input: `async fn f(pool: &PgPool) -> R { body }`
+    ///
+    /// Output:
+    /// ```text
+    /// let mut scope = {
+    ///     let lock = …;
+    ///     match Target::enter(pool.pool_or_connection(), &lock).await { … }
+    /// };
+    /// let result = { let tx = scope.transaction(); async move { { body } }.await };
+    /// match scope.finish(result.is_ok()).await { … }
+    /// ```
+    fn on_pool(&self, parameter: &Parameter, tx: Option<&Ident>) -> TokenStream {
+        let imports = self.import_traits();
+        let enter = self.enter(&self.lock(), &pool_or_connection(&parameter.name));
+        let body = self.in_scope(&enter, tx.map(bind_tx).as_ref());
+        hygienic!(#imports #body)
+    }
+
+    /// Input: `#[advisory(on = expr)] async fn f() -> R { body }`
+    ///
+    /// Output: as on a pool, inside `match expr.pool_or_connection() { target => { … } }`.
+    ///
+    /// The `match` keeps temporaries alive, such as the guard in `on = self.conn.lock().await`. The
+    /// key is evaluated first, because it may need the same value.
+    fn on_expr(&self, expr: &Expr, tx: Option<&Ident>) -> TokenStream {
+        let (imports, lock, expr) = (self.import_traits(), self.lock(), pool_or_connection(expr));
+        let enter = self.enter(&hygienic!(lock), &hygienic!(target));
+        let body = self.in_scope(&enter, tx.map(bind_tx).as_ref());
+        hygienic! {
+            #imports
+            let lock = #lock;
+            match #expr {
+                target => { #body }
+            }
+        }
+    }
+
+    /// Imports the traits that distinguish a pool from a connection.
+    fn import_traits(&self) -> TokenStream {
+        let krate = &self.krate;
+        hygienic! {
+            #[allow(unused_imports)]
+            use #krate::__private::{OnConnection as _, OnPool as _};
+        }
+    }
+
+    /// Runs the body inside the scope that holds the lock.
+    ///
+    /// The body becomes a future, which is `Send` when the body is.
+    fn in_scope(&self, enter: &TokenStream, binding: Option<&TokenStream>) -> TokenStream {
+        let (outcome, body) = (self.outcome(), self.body_future());
+        let result = match binding {
+            Some(_) => hygienic!(#body.await),
+            // The body does not use the connection with the lock, so only the scope sees a loss.
+            None => hygienic! {
+                match scope.until_lost(#body).await {
+                    ::core::result::Result::Ok(result) => result,
+                    ::core::result::Result::Err(error) => return #outcome::raise(error),
+                }
+            },
+        };
+        hygienic! {
+            #[allow(clippy::used_underscore_binding)]
+            let mut scope = #enter;
+            let result = { #binding #result };
+            match scope.finish(#outcome::is_ok(&result)).await {
+                ::core::result::Result::Ok(()) => result,
+                ::core::result::Result::Err(error) => #outcome::raise(error),
+            }
+        }
+    }
+
+    fn body_future(&self) -> TokenStream {
+        let (output, body) = (&self.model.output, body_block(&self.model.function));
+        hygienic! {
+            async move {
+                // This never runs. It fixes the type of the block, so that a wrong type is
+                // reported where the body has it.
+                #[allow(unreachable_code, clippy::all, clippy::pedantic)]
+                if false {
+                    let output: #output = loop {};
+                    return output;
+                }
+                #body
+            }
+        }
+    }
+
+    /// Evaluates to the scope that holds the lock, or returns from the function.
+    ///
+    /// The whole call has the span of the target, so that rustc reports a wrong target once.
+    fn enter(&self, lock: &TokenStream, target: &TokenStream) -> TokenStream {
+        let span = mixed_site_at(target);
+        let (verb, granted) = match self.model.side_effect {
+            SideEffect::Raise => ("enter", hygienic!(scope)),
+            SideEffect::Skip => ("try_enter", hygienic!(::core::option::Option::Some(scope))),
+        };
+        let target_trait = match self.model.scope {
+            Scope::Xact => "Target",
+            Scope::Session => "SessionTarget",
+        };
+        let names = [verb, "target", target_trait].map(|name| Ident::new(name, span));
+        let ([verb, name, target_trait], krate) = (names, self.krate.at(span));
+        let enter = quote_spanned!(span=> #krate::__private::#target_trait::#verb(#name, &lock));
+        let (outcome, skip) = (self.outcome(), self.skip_arm());
+        hygienic! {
+            {
+                let lock = #lock;
+                let #name = #target;
+                match #enter.await {
+                    ::core::result::Result::Ok(#granted) => scope,
+                    #skip
+                    ::core::result::Result::Err(error) => return #outcome::raise(error),
+                }
+            }
+        }
+    }
+
+    fn skip_arm(&self) -> Option<TokenStream> {
+        let (krate, output) = (&self.krate, &self.model.output);
+        let skip = hygienic!(<#output as #krate::__private::SkippedOutcome>::skip);
+        let arm = hygienic! {
+            ::core::result::Result::Ok(::core::option::Option::None) => return #skip(),
+        };
+        (self.model.side_effect == SideEffect::Skip).then_some(arm)
+    }
+
+    /// Names the return type by the user's own tokens, so that rustc reports a missing trait once.
+    fn outcome(&self) -> TokenStream {
+        let (krate, output) = (&self.krate, &self.model.output);
+        hygienic!(<#output as #krate::__private::Outcome>)
     }
 }
 
@@ -94,76 +259,6 @@ fn reborrow(parameter: &Parameter) -> TokenStream {
     }
 }
 
-/// Input: `async fn f(conn: &mut PgConnection) -> R { body }`
-///
-/// Output:
-/// ```text
-/// let mut scope = { let lock = …; match Target::enter(&mut *conn, &lock).await { … } };
-/// let result = { let conn = scope.connection(); async move { { body } }.await };
-/// match scope.finish(result.is_ok()).await { … }
-/// ```
-fn on_connection(model: &Model, krate: &Krate<'_>, parameter: &Parameter) -> TokenStream {
-    let (mutability, conn) = (&parameter.mutability, &parameter.name);
-    let lock = lock::lock(&model.lock, krate);
-    let enter = enter(model, krate, &lock, &reborrow(parameter));
-    let binding = hygienic! {
-        #[allow(unused_variables)]
-        let #mutability #conn = scope.connection();
-    };
-    in_scope(model, krate, &enter, Some(&binding))
-}
-
-/// Input: `async fn f(pool: &PgPool) -> R { body }`
-///
-/// Output:
-/// ```text
-/// let mut scope = {
-///     let lock = …;
-///     match Target::enter(pool.pool_or_connection(), &lock).await { … }
-/// };
-/// let result = { let tx = scope.transaction(); async move { { body } }.await };
-/// match scope.finish(result.is_ok()).await { … }
-/// ```
-fn on_pool(
-    model: &Model,
-    krate: &Krate<'_>,
-    parameter: &Parameter,
-    tx: Option<&Ident>,
-) -> TokenStream {
-    let (imports, lock) = (import_traits(krate), lock::lock(&model.lock, krate));
-    let enter = enter(model, krate, &lock, &pool_or_connection(&parameter.name));
-    let body = in_scope(model, krate, &enter, tx.map(bind_tx).as_ref());
-    hygienic!(#imports #body)
-}
-
-/// Input: `#[advisory(on = expr)] async fn f() -> R { body }`
-///
-/// Output: as on a pool, inside `match expr.pool_or_connection() { target => { … } }`.
-///
-/// The `match` keeps temporaries alive, such as the guard in `on = self.connection.lock().await`.
-/// The key is evaluated first, because it may need the same value.
-fn on_expr(model: &Model, krate: &Krate<'_>, expr: &Expr, tx: Option<&Ident>) -> TokenStream {
-    let (imports, expr) = (import_traits(krate), pool_or_connection(expr));
-    let lock = lock::lock(&model.lock, krate);
-    let enter = enter(model, krate, &hygienic!(lock), &hygienic!(target));
-    let body = in_scope(model, krate, &enter, tx.map(bind_tx).as_ref());
-    hygienic! {
-        #imports
-        let lock = #lock;
-        match #expr {
-            target => { #body }
-        }
-    }
-}
-
-/// Imports the traits that distinguish a pool from a connection.
-fn import_traits(krate: &Krate<'_>) -> TokenStream {
-    hygienic! {
-        #[allow(unused_imports)]
-        use #krate::__private::{OnConnection as _, OnPool as _};
-    }
-}
-
 fn pool_or_connection(expr: &impl ToTokens) -> TokenStream {
     quote_spanned!(mixed_site_at(expr)=> (#expr).pool_or_connection())
 }
@@ -173,53 +268,6 @@ fn bind_tx(tx: &Ident) -> TokenStream {
     hygienic!(let #tx = scope.#transaction();)
 }
 
-/// Runs the body inside the scope that holds the lock.
-///
-/// The body becomes a future, which is `Send` when the body is.
-fn in_scope(
-    model: &Model,
-    krate: &Krate<'_>,
-    enter: &TokenStream,
-    binding: Option<&TokenStream>,
-) -> TokenStream {
-    let (outcome, body) = (outcome(model, krate), body_future(model));
-    let result = match binding {
-        Some(_) => hygienic!(#body.await),
-        // The body does not use the connection that holds the lock, so only the scope sees a loss.
-        None => hygienic! {
-            match scope.until_lost(#body).await {
-                ::core::result::Result::Ok(result) => result,
-                ::core::result::Result::Err(error) => return #outcome::raise(error),
-            }
-        },
-    };
-    hygienic! {
-        #[allow(clippy::used_underscore_binding)]
-        let mut scope = #enter;
-        let result = { #binding #result };
-        match scope.finish(#outcome::is_ok(&result)).await {
-            ::core::result::Result::Ok(()) => result,
-            ::core::result::Result::Err(error) => #outcome::raise(error),
-        }
-    }
-}
-
-fn body_future(model: &Model) -> TokenStream {
-    let (output, body) = (&model.output, body_block(&model.function));
-    hygienic! {
-        async move {
-            // This never runs. It fixes the type of the block, so that a wrong type is reported
-            // where the body has it.
-            #[allow(unreachable_code, clippy::all, clippy::pedantic)]
-            if false {
-                let output: #output = loop {};
-                return output;
-            }
-            #body
-        }
-    }
-}
-
 /// Returns the body as a block, with a constant in front: rustc warns of braces around a lone
 /// expression.
 fn body_block(function: &Function) -> TokenStream {
@@ -227,61 +275,6 @@ fn body_block(function: &Function) -> TokenStream {
     let mut block = Group::new(Delimiter::Brace, hygienic!(const _: () = (); #tokens));
     block.set_span(function.body.span());
     block.into_token_stream()
-}
-
-/// Evaluates to the scope that holds the lock, or returns from the function.
-///
-/// The whole call has the span of the target, so that rustc reports a wrong target once.
-fn enter(
-    model: &Model,
-    krate: &Krate<'_>,
-    lock: &TokenStream,
-    target: &TokenStream,
-) -> TokenStream {
-    let span = mixed_site_at(target);
-    let (verb, arms) = match model.side_effect {
-        SideEffect::Raise => ("enter", raise_arms(model, krate)),
-        SideEffect::Skip => ("try_enter", skip_arms(model, krate)),
-    };
-    let target_trait = match model.scope {
-        Scope::Xact => "Target",
-        Scope::Session => "SessionTarget",
-    };
-    let [verb, name, target_trait] =
-        [verb, "target", target_trait].map(|word| Ident::new(word, span));
-    let krate = krate.at(span);
-    let enter = quote_spanned!(span=> #krate::__private::#target_trait::#verb(#name, &lock));
-    hygienic! {
-        {
-            let lock = #lock;
-            let #name = #target;
-            match #enter.await { #arms }
-        }
-    }
-}
-
-fn raise_arms(model: &Model, krate: &Krate<'_>) -> TokenStream {
-    let outcome = outcome(model, krate);
-    hygienic! {
-        ::core::result::Result::Ok(scope) => scope,
-        ::core::result::Result::Err(error) => return #outcome::raise(error),
-    }
-}
-
-fn skip_arms(model: &Model, krate: &Krate<'_>) -> TokenStream {
-    let (output, outcome) = (&model.output, outcome(model, krate));
-    let skip = hygienic!(<#output as #krate::__private::SkippedOutcome>::skip);
-    hygienic! {
-        ::core::result::Result::Ok(::core::option::Option::Some(scope)) => scope,
-        ::core::result::Result::Ok(::core::option::Option::None) => return #skip(),
-        ::core::result::Result::Err(error) => return #outcome::raise(error),
-    }
-}
-
-/// Names the return type by the user's own tokens, so that rustc reports a missing trait once.
-fn outcome(model: &Model, krate: &Krate<'_>) -> TokenStream {
-    let output = &model.output;
-    hygienic!(<#output as #krate::__private::Outcome>)
 }
 
 /// Returns a hygienic span at the position of the tokens.
