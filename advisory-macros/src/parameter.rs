@@ -1,7 +1,7 @@
 //! The parameters of a function that a lock can be taken on.
 
 use proc_macro2::{Span, TokenStream, TokenTree};
-use quote::ToTokens as _;
+use quote::{ToTokens as _, quote};
 use syn::{
     FnArg, GenericArgument, Ident, Pat, PatIdent, PatType, PathArguments, PathSegment, Signature,
     Token, Type,
@@ -81,11 +81,7 @@ fn candidate(argument: &PatType) -> Option<(&Ident, &Type)> {
     // A generic type such as `Option<_>` is not a target itself, unless the pattern opens it.
     let is_plain = last_segment(pointee(ty)).is_some_and(|last| last_argument(last).is_none());
     let may_be_target = is_plain || !matches!(pattern, Pat::Ident(_));
-    let tokens = name
-        .to_token_stream()
-        .into_iter()
-        .chain(ty.to_token_stream());
-    (may_be_target && mentions_target(tokens.collect())).then_some((name, ty))
+    (may_be_target && mentions_target(&quote!(#name #ty).to_string())).then_some((name, ty))
 }
 
 fn typed(sig: &Signature) -> impl Iterator<Item = &PatType> {
@@ -100,44 +96,26 @@ fn bindings(pattern: &Pat) -> Vec<&Ident> {
         Pat::Ident(pattern) => vec![&pattern.ident],
         Pat::Paren(pattern) => bindings(&pattern.pat),
         Pat::Reference(pattern) => bindings(&pattern.pat),
-        Pat::Struct(pattern) => pattern
-            .fields
-            .iter()
-            .flat_map(|field| bindings(&field.pat))
-            .collect(),
+        Pat::Struct(pattern) => {
+            let fields = pattern.fields.iter().map(|field| &*field.pat);
+            fields.flat_map(bindings).collect()
+        }
         Pat::Tuple(pattern) => pattern.elems.iter().flat_map(bindings).collect(),
         Pat::TupleStruct(pattern) => pattern.elems.iter().flat_map(bindings).collect(),
         _ => Vec::new(),
     }
 }
 
-/// Returns whether a word of a name, as `pool` in `PgPool` and `main_pool`, stands for a target.
-fn mentions_target(tokens: TokenStream) -> bool {
-    const WORDS: [&str; 7] = [
-        "pool",
-        "db",
-        "database",
-        "conn",
-        "connection",
-        "tx",
-        "transaction",
-    ];
-    tokens.into_iter().any(|token| match token {
-        TokenTree::Ident(name) => {
-            let separate = |c: char| [c.is_uppercase().then_some('_'), Some(c)];
-            let words: String = name
-                .to_string()
-                .chars()
-                .flat_map(separate)
-                .flatten()
-                .collect();
-            words
-                .to_lowercase()
-                .split('_')
-                .any(|word| WORDS.contains(&word))
-        }
-        TokenTree::Group(group) => mentions_target(group.stream()),
-        TokenTree::Punct(_) | TokenTree::Literal(_) => false,
+/// Returns whether a word in the text, as `pool` in `PgPool` and `main_pool`, stands for a target.
+fn mentions_target(text: &str) -> bool {
+    const WORDS: &str = "pool db database conn connection tx transaction";
+    let separate = |c: char| [c.is_uppercase().then_some(' '), Some(c)];
+    let text: String = text.chars().flat_map(separate).flatten().collect();
+    let mut words = text.split(|c: char| !c.is_alphanumeric());
+    words.any(|word| {
+        WORDS
+            .split(' ')
+            .any(|target| word.eq_ignore_ascii_case(target))
     })
 }
 
@@ -204,11 +182,7 @@ fn pointee(ty: &Type) -> &Type {
     if let Type::Reference(reference) = ungroup(ty) {
         return pointee(&reference.elem);
     }
-    let is_pointer = |segment: &&PathSegment| {
-        ["Arc", "Rc", "Box"]
-            .iter()
-            .any(|pointer| segment.ident == pointer)
-    };
+    let is_pointer = |last: &&PathSegment| ["Arc", "Rc", "Box"].iter().any(|p| last.ident == p);
     let inner = last_segment(ty).filter(is_pointer).and_then(last_argument);
     inner.map_or(ty, pointee)
 }

@@ -17,6 +17,11 @@ const LITERALS: &str = r##"0 2 0x1f 1_000u64 5seconds 2.5 1e20 1e308 1e400 1e-40
     18446744073709551616 0b1i128 'a' b'a' "" "a" "sync({id})" "{" "}}{" "{\u{0}}" r#"{a:?}"# b"a"
     c"a" "a"suffix "a::b" "::" "é{ü}" "a:{b.c}{d::e:>4}{}" "{a[\"b\"]}""##;
 
+const DELIMITERS: [Delimiter; 4] = {
+    use Delimiter::{Brace, Bracket, None, Parenthesis};
+    [Parenthesis, Brace, Bracket, None]
+};
+
 fn literal() -> impl Strategy<Value = TokenTree> {
     let literals: Vec<_> = LITERALS.split_whitespace().collect();
     select(literals).prop_map(|text| {
@@ -42,18 +47,9 @@ fn token() -> impl Strategy<Value = TokenTree> {
     prop_oneof![4 => word, 1 => raw, 4 => sign, 2 => literal(), 1 => text]
 }
 
-fn delimiter() -> impl Strategy<Value = Delimiter> {
-    select(vec![
-        Delimiter::Parenthesis,
-        Delimiter::Brace,
-        Delimiter::Bracket,
-        Delimiter::None,
-    ])
-}
-
 pub(super) fn tree() -> impl Strategy<Value = TokenTree> {
     token().boxed().prop_recursive(3, 32, 6, |tree| {
-        (delimiter(), prop::collection::vec(tree, 0..6))
+        (select(&DELIMITERS[..]), prop::collection::vec(tree, 0..6))
             .prop_map(|(delimiter, trees)| {
                 Group::new(delimiter, trees.into_iter().collect()).into()
             })

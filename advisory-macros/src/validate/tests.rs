@@ -4,48 +4,19 @@ use super::*;
 use crate::errors::messages;
 use crate::model::{Interval, Key, Keys, Lock, Scheme, Target, Wait};
 
-/// Arguments, parameters (by default a pool), and the end of the only message.
+/// Arguments, parameters (by default a pool), and the end of the only message, beyond the UI cases.
 const REFUSED: &str = r##"
-    key = "a" timeout = 2 ||| expected `,` before `timeout`; options are separated by commas
     key = "a" timeout = 2, shared ||| expected `,` before `timeout`; options are separated by commas
-    timeout = 2 seconds, shared ||| expected `,` before `seconds`; options are separated by commas
-    shared, shared ||| `shared` is given twice; remove one of them
-    "sync" ||| write `key = "sync"`
-    scope = "session" ||| write `scope = session`
-    scope = "statement" ||| write `xact` or `session`
-    side_effect = "skip" ||| write `side_effect = Skip`
     tx = "locked_tx" ||| write `tx = locked_tx`
-    tx = "a b" ||| as in `tx = locked`
-    isolation = "repeatable read" ||| write `isolation = RepeatableRead`
     isolation = "none" ||| write `ReadCommitted` or `RepeatableRead` or `Serializable`
     isolation = 1 ||| expected `ReadCommitted` or `RepeatableRead` or `Serializable`
-    scheme = "md5" ||| write `scheme = Md5`
     scheme = "md4" ||| another of `advisory_core::scheme`, or your own
-    key = 5, scheme = Md5 ||| remove `scheme`, or write text
     key = -5, scheme = Md5 ||| remove `scheme`, or write text
-    keys = ["a", (1, 2)], scheme = Md5 ||| remove `scheme`, or write text
-    on = pool ||| &self ||| write `key = "….f"`
     on = pool ||| self: Arc<Self> ||| write `key = "….f"`
-    on = pool ||| all: &[Self] ||| write `key = "….f"`
-    timeout = "2s" ||| a `Duration`, or `None` to wait indefinitely
     timeout = true ||| a `Duration`, or `None` to wait indefinitely
-    timeout = 500ms ||| a `Duration`, or `None` to wait indefinitely
-    timeout = -1 ||| write seconds, `0` not to wait, or `None` to wait indefinitely
-    timeout = -0.5 ||| write seconds, `0` not to wait, or `None` to wait indefinitely
-    timeout = 18446744073709551616 ||| hold so many seconds; write `None` to wait indefinitely
-    timeout = 1e20 ||| hold so many seconds; write `None` to wait indefinitely
     side_effect = Skip ||| add `timeout = 0` not to wait, or a number of seconds
-    timeout = None, side_effect = Skip ||| `0` not to wait, or remove `side_effect = Skip`
     ||| pool: &PgPool, tx: &mut PgTransaction<'_> ||| name one of them, as in `on = pool`
-    ||| tx: &PgTransaction<'_> ||| write `&mut` instead of `&`
-    ||| conn: &PgConnection ||| write `&mut` instead of `&`
-    ||| conn: PgConnection ||| write `&mut` before the type
-    tx ||| tx: &mut PgTransaction<'_> ||| opens no other; remove `tx`
-    tx = a ||| conn: &mut PgConnection ||| through `conn`; remove `tx`
     tx = a ||| pool: &PgPool, (a, b): (u8, u8) ||| another name, as in `tx = locked`
-    ||| id: u8 ||| name what to lock on with `on = …`
-    key = 1 ||| &self, id: u8 ||| name what to lock on with `on = self.pool`
-    ||| id: u8, State(pool): State<PgPool> ||| if `pool` is one, write `on = pool`
     key = 1 ||| &self, db: &Db ||| if `db` is one, write `on = db`
     ||| State(state): State<SqlPool> ||| if `state` is one, write `on = state`
     ||| main: Arc<Database> ||| if `main` is one, write `on = main`
