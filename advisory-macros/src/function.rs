@@ -7,7 +7,7 @@ use syn::parse::{Parse, ParseStream, Parser as _};
 use syn::{Attribute, Error, Ident, LitStr, Result, Signature, Token, Visibility};
 
 pub(crate) struct Function {
-    attrs: Vec<Attribute>,
+    pub(crate) attrs: Vec<Attribute>,
     vis: Visibility,
     pub(crate) sig: Signature,
     /// These belong to the function, not to the block that the body becomes.

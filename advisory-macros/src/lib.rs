@@ -50,16 +50,16 @@ use crate::function::Function;
 /// The lock is taken on the one parameter that is a transaction, a connection or a pool, or on the
 /// expression that `on` gives:
 ///
-/// - `&mut PgTransaction<'_>`, or one by value: the lock joins the transaction and is held until the
-///   transaction ends. If the lock is not acquired, a transaction by value is dropped, which rolls
-///   back everything that was done in it before.
+/// - `&mut PgTransaction<'_>`, or one by value: the lock joins the transaction and is held until
+///   the transaction ends. If the lock is not acquired, a transaction by value is dropped, which
+///   rolls back everything that was done in it before.
 /// - `&mut PgConnection`, `&mut PoolConnection<Postgres>`: if the connection is in a transaction
 ///   that sqlx has opened, the lock joins that transaction. Otherwise the attribute opens a
 ///   transaction around the body, as on a pool.
 /// - `&PgPool`, and one by value or in an `Arc`: the attribute opens a transaction on a connection
 ///   of its own. The transaction is committed when the body returns `Ok`, and rolled back when the
-///   body returns `Err`, panics or is dropped. The lock is free when the transaction has ended. `tx`
-///   gives the transaction to the body.
+///   body returns `Err`, panics or is dropped. The lock is free when the transaction has ended.
+///   `tx` gives the transaction to the body.
 /// - a pool, with `scope = session`: a session of its own holds the lock, outside any transaction,
 ///   until the body has ended.
 ///
@@ -74,8 +74,8 @@ use crate::function::Function;
 /// PostgreSQL silently rolls back an aborted transaction.
 ///
 /// A parameter is recognized by the name of its type: `PgTransaction`, `Transaction<'_, Postgres>`,
-/// `PgConnection`, `PoolConnection<Postgres>`, `PgPool`, `Pool<Postgres>`. If the type has any other
-/// name, name the parameter: `on = database`.
+/// `PgConnection`, `PoolConnection<Postgres>`, `PgPool`, `Pool<Postgres>`. If the type has any
+/// other name, name the parameter: `on = database`.
 ///
 /// # Arguments
 ///
@@ -141,9 +141,9 @@ use crate::function::Function;
 /// # Cancel safety
 ///
 /// On a pool, dropping the future frees the lock: a wait leaves the server's queue, and a body is
-/// rolled back. The same holds on a connection, except that a dropped *wait* stays in the queue until
-/// the lock is granted or the timeout ends, and then rolls back. On the caller's transaction the wait
-/// stays in the queue as well, unless `cancel_via` cancels it.
+/// rolled back. The same holds on a connection, except that a dropped *wait* stays in the queue
+/// until the lock is granted or the timeout ends, and then rolls back. On the caller's transaction
+/// the wait stays in the queue as well, unless `cancel_via` cancels it.
 #[proc_macro_attribute]
 pub fn advisory(
     args: proc_macro::TokenStream,
@@ -156,9 +156,7 @@ fn expand_advisory(args: TokenStream, item: TokenStream) -> TokenStream {
     let mut errors = Errors::default();
     let args = Args::parse(args, &mut errors);
     let function = errors.handle(syn::parse2::<Function>(item.clone()));
-    let fallback = function
-        .as_ref()
-        .map(|function| expand::fallback(function, &args));
+    let fallback = function.as_ref().map(|f| expand::fallback(f, &args));
     match validate::validate(&args, function, errors) {
         Ok(model) => expand::expand(&model),
         Err(errors) => {

@@ -34,9 +34,8 @@ pub(crate) struct Parameter {
 
 impl Parameter {
     pub(crate) fn all(sig: &Signature) -> Vec<Self> {
-        let parameters = sig.inputs.iter().enumerate();
-        let parameters =
-            parameters.filter_map(|(index, argument)| Self::from_argument(index, argument));
+        let arguments = sig.inputs.iter().enumerate();
+        let parameters = arguments.filter_map(|(index, arg)| Self::from_argument(index, arg));
         parameters.collect()
     }
 

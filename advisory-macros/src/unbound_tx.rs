@@ -1,6 +1,7 @@
 //! A use of `tx` as a transaction in a function that does not bind it.
 
 use proc_macro2::{Delimiter, Ident, TokenStream, TokenTree};
+use syn::Attribute;
 use syn::ext::IdentExt as _;
 
 use crate::function::Function;
@@ -13,7 +14,9 @@ use crate::parameter::{is_parameter, mentions};
 pub(crate) fn unbound_tx(function: &Function) -> Option<Ident> {
     let mut search = Search::default();
     search.visit(function.body.stream(), false);
-    let may_be_bound = search.may_be_bound || is_parameter("tx", &function.sig);
+    let is_bound = search.may_be_bound || is_parameter("tx", &function.sig);
+    // An attribute below this one may bind it as well.
+    let may_be_bound = is_bound || !function.attrs.iter().all(is_known);
     search.transaction.filter(|_| !may_be_bound)
 }
 
@@ -30,8 +33,9 @@ impl Search {
         let words: Vec<_> = words.iter().map(String::as_str).collect();
         for (index, tree) in trees.iter().enumerate() {
             let (before, after) = (&words[..index], &words[index + 1..]);
+            let is_macro = matches!(before, [.., "!"] | [.., "macro_rules", "!", _]);
             match tree {
-                TokenTree::Group(group) if is_macro(before) => {
+                TokenTree::Group(group) if is_macro => {
                     self.may_be_bound |= mentions(group.stream(), "tx");
                 }
                 TokenTree::Group(group) => {
@@ -47,22 +51,31 @@ impl Search {
     }
 
     fn visit_tx(&mut self, tx: &Ident, before: &[&str], after: &[&str], is_call: bool) {
-        match (before, after) {
-            ([.., ".", "."], _) => self.may_be_bound = true,
-            // This is a field, a method or a lifetime.
-            ([.., "." | "'"], _) => {}
-            ([.., "*", "*"] | [.., "&", "mut", "*"] | [.., "=", "&", "mut"], _) => {
-                self.transaction.get_or_insert_with(|| tx.clone());
-            }
-            (["&", "mut"] | [.., ",", "&", "mut"], _) if is_call => {
-                self.transaction.get_or_insert_with(|| tx.clone());
-            }
-            ([.., "*"], _) => {}
-            (_, [".", next, ..]) if *next != "." => {}
-            ([] | [.., ","], [] | [",", ..]) if is_call => {}
-            _ => self.may_be_bound = true,
+        let is_borrowed = match before {
+            [.., "*", "*"] | [.., "&", "mut", "*"] | [.., "=", "&", "mut"] => true,
+            ["&", "mut"] | [.., ",", "&", "mut"] => is_call,
+            _ => false,
+        };
+        if is_borrowed {
+            self.transaction.get_or_insert_with(|| tx.clone());
+            return;
         }
+        self.may_be_bound |= match (before, after) {
+            ([.., ".", "."], _) => true,
+            // This is a field, a method, a lifetime or a dereference.
+            ([.., "." | "'" | "*"], _) => false,
+            (_, [".", next, ..]) => *next == ".",
+            ([] | [.., ","], [] | [",", ..]) => !is_call,
+            _ => true,
+        };
     }
+}
+
+/// Returns whether an attribute is known to leave the body as it is.
+fn is_known(attr: &Attribute) -> bool {
+    const NAMES: &str = "doc allow expect warn deny must_use inline cfg deprecated test instrument";
+    let last = attr.path().segments.last();
+    last.is_some_and(|last| NAMES.split(' ').any(|name| last.ident == name))
 }
 
 fn word(tree: &TokenTree) -> String {
@@ -71,10 +84,6 @@ fn word(tree: &TokenTree) -> String {
         TokenTree::Group(_) => String::new(),
         other => other.to_string(),
     }
-}
-
-fn is_macro(before: &[&str]) -> bool {
-    matches!(before, [.., "!"] | [.., "macro_rules", "!", _])
 }
 
 /// Returns whether parentheses between these tokens hold the arguments of a call, not a pattern.
@@ -91,7 +100,7 @@ mod tests {
     use super::*;
 
     fn is_unbound(body: &str) -> bool {
-        let item = format!("async fn f(pool: &PgPool) {{ {body} }}");
+        let item = format!("#[doc = \"a\"] async fn f(pool: &PgPool) {{ {body} }}");
         unbound_tx(&syn::parse_str(&item).unwrap()).is_some()
     }
 
@@ -125,9 +134,7 @@ mod tests {
             "run(async |a, tx: &mut PgTransaction<'_>| a);",
             "async fn inner(a: u8, tx: &mut PgTransaction<'_>) {}",
             "use crate::tx;",
-            "static tx: u8 = 1;",
             "let Wrapper { tx, .. } = a;",
-            "let Wrapper { ref tx } = a;",
             "select! { tx = a => {} }",
             "with_transaction!(pool, tx, {});",
             "macro_rules! a { ($a:expr) => { let tx = $a; } }",
@@ -141,15 +148,17 @@ mod tests {
 
     #[test]
     fn other_uses_of_tx_are_left_to_the_compiler() {
-        for body in [
-            "tx.send(1)",
-            "helper(tx)",
-            "*tx += 1",
-            "self.tx.len(&mut *self.tx)",
-        ] {
+        for body in "tx.send(1); helper(tx); *tx += 1; self.tx.len(&mut *self.tx)".split("; ") {
             assert!(!is_unbound(body), "{body}");
         }
-        let parameter = "async fn f(pool: &PgPool, tx: &mut Sender) { query(&mut **tx) }";
-        assert!(unbound_tx(&syn::parse_str(parameter).unwrap()).is_none());
+        for item in [
+            "async fn f(pool: &PgPool, tx: &mut Sender) { query(&mut **tx) }",
+            "#[transactional] async fn f(pool: &PgPool) { query(&mut **tx) }",
+        ] {
+            assert!(
+                unbound_tx(&syn::parse_str(item).unwrap()).is_none(),
+                "{item}"
+            );
+        }
     }
 }

@@ -89,24 +89,16 @@ fn one_key(key: &TokenStream, scheme: Option<&Scheme>, krate: &Krate<'_>) -> Tok
 /// the same name, rustc reports the ambiguity, so a scheme that the library adds later cannot
 /// silently replace the user's. A lower-case name may be a local variable, which a glob import of
 /// the module would not find; for such a name only the library is imported.
-fn named_scheme(
-    name: &SchemeName,
-    arguments: Option<&Arguments>,
-    krate: &Krate<'_>,
-) -> TokenStream {
+fn named_scheme(name: &SchemeName, args: Option<&Arguments>, krate: &Krate<'_>) -> TokenStream {
     let path = &name.path;
-    let import_module = name.is_type.then(|| {
-        hygienic!(
-            use self::*;
-        )
-    });
+    let import_module = name.is_type.then(|| hygienic! { use self::*; });
     let scheme = hygienic!({
         #import_module
         use #krate::__private::scheme::*;
         #path
     });
-    match arguments {
-        Some(arguments) => quote_spanned!(mixed_site_at(path)=> (#scheme)(#arguments)),
+    match args {
+        Some(args) => quote_spanned!(mixed_site_at(path)=> (#scheme)(#args)),
         None => scheme,
     }
 }

@@ -167,15 +167,16 @@ impl Expansion<'_> {
     /// The body becomes a future, which is `Send` when the body is.
     fn in_scope(&self, enter: &TokenStream, binding: Option<&TokenStream>) -> TokenStream {
         let (outcome, body) = (self.outcome(), self.body_future());
-        let result = match binding {
-            Some(_) => hygienic!(#body.await),
+        let result = if binding.is_some() {
+            hygienic!(#body.await)
+        } else {
             // The body does not use the connection with the lock, so only the scope sees a loss.
-            None => hygienic! {
+            hygienic! {
                 match scope.until_lost(#body).await {
                     ::core::result::Result::Ok(result) => result,
                     ::core::result::Result::Err(error) => return #outcome::raise(error),
                 }
-            },
+            }
         };
         hygienic! {
             #[allow(clippy::used_underscore_binding)]

@@ -64,11 +64,8 @@ fn key_list(keys: &Expr, has_scheme: bool) -> Result<Keys> {
         }
         Expr::Array(list) => {
             let mut errors = Errors::default();
-            let keys = list
-                .elems
-                .iter()
-                .filter_map(|elem| errors.handle(key(elem, has_scheme)))
-                .collect();
+            let keys = list.elems.iter().map(|elem| key(elem, has_scheme));
+            let keys = keys.filter_map(|key| errors.handle(key)).collect();
             errors.finish(Some(Keys::List(keys)))
         }
         Expr::Lit(one) => {

@@ -66,8 +66,8 @@ fn check_async(function: &Function) -> Result<()> {
          `#[advisory]` on an `async fn` that this one calls, or use the language's own `async fn` \
          in traits"
     } else {
-        "`#[advisory]` goes on an `async fn`; add `async`, or, if an attribute above has taken it away, \
-         put `#[advisory]` above that one"
+        "`#[advisory]` goes on an `async fn`; add `async`, or, if an attribute above has taken it \
+         away, put `#[advisory]` above that one"
     };
     Err(Error::new(sig.fn_token.span, fix))
 }

@@ -42,17 +42,13 @@ fn only_parameter(parameters: Vec<Parameter>, sig: &Signature) -> Result<Paramet
 
 fn missing_target(sig: &Signature) -> Error {
     const RULE: &str = "no parameter has the type of a PostgreSQL transaction, connection or pool";
-    match *candidates(sig) {
-        [(name, ty)] => {
-            let fix = format!("{RULE}; if `{name}` is one, write `on = {name}`");
-            Error::new_spanned(ty, fix)
-        }
-        _ => {
-            let on = sig.receiver().map_or("on = …", |_| "on = self.pool");
-            let fix = format!("{RULE}; add one, or name what to lock on with `{on}`");
-            Error::new(sig.paren_token.span.join(), fix)
-        }
+    if let [(name, ty)] = *candidates(sig) {
+        let fix = format!("{RULE}; if `{name}` is one, write `on = {name}`");
+        return Error::new_spanned(ty, fix);
     }
+    let on = sig.receiver().map_or("on = …", |_| "on = self.pool");
+    let fix = format!("{RULE}; add one, or name what to lock on with `{on}`");
+    Error::new(sig.paren_token.span.join(), fix)
 }
 
 /// Returns the name in `name`, `&name` and `&mut *name`.
@@ -96,10 +92,8 @@ fn check_ownership(parameter: &Parameter) -> Result<()> {
         Ownership::Shared => "write `&mut` instead of `&`",
         Ownership::Owned => "write `&mut` before the type",
     };
-    Err(Error::new_spanned(
-        &parameter.ty,
-        format!("{needed}; {fix}"),
-    ))
+    let message = format!("{needed}; {fix}");
+    Err(Error::new_spanned(&parameter.ty, message))
 }
 
 fn tx_without_pool(tx: &Arg<Ident>, parameter: &Parameter) -> Error {

@@ -34,9 +34,7 @@ pub(super) fn check_template(text: &LitStr) -> Result<()> {
     let Some(first) = arguments.first() else {
         return Ok(());
     };
-    let is_exact = arguments
-        .iter()
-        .all(|argument| syn::parse_str::<Expr>(argument).is_ok());
+    let is_exact = arguments.iter().all(|a| syn::parse_str::<Expr>(a).is_ok());
     let call = if is_exact {
         let format = LitStr::new(&format, Span::call_site()).token();
         format!("`format!({format}, {})`", arguments.join(", "))
@@ -69,6 +67,8 @@ fn split_spec(inside: &str) -> (&str, &str) {
 }
 
 fn is_name(argument: &str) -> bool {
-    let mut characters = argument.trim().chars();
-    characters.all(|character| character.is_alphanumeric() || character == '_')
+    argument
+        .trim()
+        .chars()
+        .all(|c| c.is_alphanumeric() || c == '_')
 }

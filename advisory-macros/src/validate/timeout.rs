@@ -81,9 +81,6 @@ fn seconds(literal: &Lit, expected: &str) -> Result<Duration> {
 }
 
 fn is_numeric(suffix: &str) -> bool {
-    [
-        "", "u8", "u16", "u32", "u64", "u128", "usize", "i8", "i16", "i32", "i64", "i128", "isize",
-        "f32", "f64",
-    ]
-    .contains(&suffix)
+    const SUFFIXES: &str = "u8 u16 u32 u64 u128 usize i8 i16 i32 i64 i128 isize f32 f64";
+    suffix.is_empty() || SUFFIXES.split(' ').any(|known| known == suffix)
 }
