@@ -140,7 +140,7 @@ async fn in_session(pool: &PgPool, lock: AdvisoryLock, life: Life) -> Result<(),
 ///
 /// This is the expansion of the attribute, which itself would need a timeout in place of the lock's own.
 async fn skipping(pool: &PgPool, lock: AdvisoryLock, life: Life) -> Result<(), Error> {
-    let Some(scope) = SessionTarget::try_enter(pool, &lock).await? else {
+    let Some(mut scope) = SessionTarget::try_enter(pool, &lock).await? else {
         return Ok(());
     };
     scope.until_lost(life.rest()).await?;

@@ -125,7 +125,7 @@ pub(crate) static SESSION: [Verb; 4] = [
         "#[advisory(scope = session, side_effect = Skip)]",
         |lock, pool, work| {
             Box::pin(async move {
-                let Some(scope) = SessionTarget::try_enter(&pool, &lock).await? else {
+                let Some(mut scope) = SessionTarget::try_enter(&pool, &lock).await? else {
                     return Ok(false);
                 };
                 scope.until_lost(work).await?;
