@@ -1,50 +1,65 @@
 //! The syntax of the attribute's arguments.
 
+use std::fmt::Display;
+
 use proc_macro2::{Span, TokenStream, TokenTree};
 use quote::ToTokens as _;
 use syn::ext::IdentExt as _;
 use syn::parse::{ParseStream, Parser as _};
 use syn::{Error, Expr, Ident, Lit, LitStr, Path, Result, Token};
 
-use crate::mistake::Mistakes;
+use crate::errors::Errors;
 
-pub(crate) const OPTIONS: &[&str] = &[
-    "key",
-    "keys",
-    "timeout",
-    "side_effect",
-    "shared",
-    "scope",
-    "on",
-    "tx",
-    "scheme",
-    "isolation",
-    "polling",
-    "cancel_via",
-    "crate",
-];
-
-/// An option's value and where its name stands.
-pub(crate) struct Given<V> {
+/// The value of an option, and the position of its name.
+pub(crate) struct Arg<V> {
     pub(crate) name: Span,
     pub(crate) value: V,
 }
 
-#[derive(Default)]
-pub(crate) struct Args {
-    pub(crate) key: Option<Given<Expr>>,
-    pub(crate) keys: Option<Given<Expr>>,
-    pub(crate) timeout: Option<Given<Expr>>,
-    pub(crate) side_effect: Option<Given<SideEffect>>,
-    pub(crate) shared: Option<Given<()>>,
-    pub(crate) scope: Option<Given<Scope>>,
-    pub(crate) on: Option<Given<Expr>>,
-    pub(crate) tx: Option<Given<Ident>>,
-    pub(crate) scheme: Option<Given<Expr>>,
-    pub(crate) isolation: Option<Given<Expr>>,
-    pub(crate) polling: Option<Given<Expr>>,
-    pub(crate) cancel_via: Option<Given<Expr>>,
-    pub(crate) krate: Option<Given<Path>>,
+/// Declares every option with its field, its type, its parser and an example.
+macro_rules! options {
+    ($($name:literal, $field:ident: $ty:ty, $parse:ident, $example:literal;)*) => {
+        pub(crate) const OPTIONS: &[&str] = &[$($name),*];
+
+        #[derive(Default)]
+        pub(crate) struct Args {
+            $(pub(crate) $field: Option<Arg<$ty>>,)*
+            /// Whether every option was parsed. A missing option may otherwise be one that was not.
+            pub(crate) is_complete: bool,
+        }
+
+        impl Args {
+            fn parse_option(&mut self, input: ParseStream<'_>) -> Result<()> {
+                let name = option_name(input)?;
+                match name.to_string().as_str() {
+                    $($name => set(&mut self.$field, &name, input, $parse),)*
+                    _ => Err(unknown_option(&name, input)),
+                }
+            }
+        }
+
+        fn example(name: &Ident) -> &'static str {
+            let examples = [$(($name, concat!($name, " = ", $example))),*];
+            let example = examples.iter().find(|(option, _)| name == option);
+            example.map_or("…", |(_, example)| example)
+        }
+    };
+}
+
+options! {
+    "key", key: Expr, expr, "\"sync({id})\"";
+    "keys", keys: Expr, expr, "[\"account:{from}\", \"account:{to}\"]";
+    "timeout", timeout: Expr, expr, "2";
+    "side_effect", side_effect: SideEffect, side_effect, "Skip";
+    "shared", shared: (), flag, "";
+    "scope", scope: Scope, scope, "session";
+    "on", on: Expr, expr, "self.pool";
+    "tx", tx: Ident, flag_or_name, "locked";
+    "scheme", scheme: Expr, expr, "Sha256";
+    "isolation", isolation: Expr, expr, "RepeatableRead";
+    "polling", polling: Expr, expr, "0.1";
+    "cancel_via", cancel_via: Expr, expr, "&self.pool";
+    "crate", krate: Path, path, "\"advisory_core\"";
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -60,84 +75,59 @@ pub(crate) enum Scope {
 }
 
 impl Args {
-    /// All that could be read; what could not is added to the mistakes.
-    pub(crate) fn parse(tokens: TokenStream, mistakes: &mut Mistakes) -> Self {
+    /// Parses every option. An option that cannot be parsed adds an error and is left out.
+    pub(crate) fn parse(tokens: TokenStream, errors: &mut Errors) -> Self {
         let mut args = Self::default();
-        let options = |input: ParseStream<'_>| args.options(input, mistakes);
+        let options = |input: ParseStream<'_>| args.parse_options(input, errors);
         let parsed = options.parse2(tokens);
-        mistakes.check(parsed);
+        errors.handle(parsed);
+        args.is_complete = errors.is_empty();
         args
     }
 
-    fn options(&mut self, input: ParseStream<'_>, mistakes: &mut Mistakes) -> Result<()> {
+    fn parse_options(&mut self, input: ParseStream<'_>, errors: &mut Errors) -> Result<()> {
         while !input.is_empty() {
-            let read = mistakes.check(self.option(input));
-            let ended = read.and_then(|()| mistakes.check(end_of_option(input)));
-            if read.is_none() || (ended.is_none() && !at_option(input)) {
+            let parsed = errors.handle(self.parse_option(input));
+            let end = parsed.and_then(|()| errors.handle(expect_comma(input)));
+            if parsed.is_none() || (end.is_none() && !peek_option(input)) {
                 skip_to_comma(input)?;
             }
             input.parse::<Option<Token![,]>>()?;
         }
         Ok(())
     }
-
-    fn option(&mut self, input: ParseStream<'_>) -> Result<()> {
-        let name = option_name(input)?;
-        match name.to_string().as_str() {
-            "key" => set(&mut self.key, &name, input, expression),
-            "keys" => set(&mut self.keys, &name, input, expression),
-            "timeout" => set(&mut self.timeout, &name, input, expression),
-            "side_effect" => set(&mut self.side_effect, &name, input, side_effect),
-            "shared" => set(&mut self.shared, &name, input, flag),
-            "scope" => set(&mut self.scope, &name, input, scope),
-            "on" => set(&mut self.on, &name, input, expression),
-            "tx" => set(&mut self.tx, &name, input, flag_or_name),
-            "scheme" => set(&mut self.scheme, &name, input, expression),
-            "isolation" => set(&mut self.isolation, &name, input, expression),
-            "polling" => set(&mut self.polling, &name, input, expression),
-            "cancel_via" => set(&mut self.cancel_via, &name, input, expression),
-            "crate" => set(&mut self.krate, &name, input, path),
-            _ => Err(unknown(&name, input)),
-        }
-    }
 }
 
-fn at_option(input: ParseStream<'_>) -> bool {
+fn peek_option(input: ParseStream<'_>) -> bool {
     let next = input.fork().call(Ident::parse_any);
     next.is_ok_and(|name| OPTIONS.iter().any(|option| name == option))
 }
 
 fn option_name(input: ParseStream<'_>) -> Result<Ident> {
     if let Ok(text) = input.fork().parse::<Lit>() {
-        let fix = format!(
-            "options have names; write `key = {}`",
-            text.to_token_stream()
-        );
+        let key = text.to_token_stream();
+        let fix = format!("options have names; write `key = {key}`");
         return Err(Error::new(text.span(), fix));
     }
     let name = input.call(Ident::parse_any);
-    name.map_err(|found| Error::new(found.span(), expected_options()))
+    name.map_err(|error| Error::new(error.span(), expected_options()))
 }
 
 fn expected_options() -> String {
     format!("expected one of: `{}`", OPTIONS.join("`, `"))
 }
 
-/// Its value goes with it, so that a comma in there is not taken for the end of the option.
-fn unknown(name: &Ident, input: ParseStream<'_>) -> Error {
-    if input.peek(Token![=]) {
-        let _ = input
-            .parse::<Token![=]>()
-            .and_then(|_| input.parse::<Expr>());
+/// Consumes the value as well, because a comma inside it does not end the option.
+fn unknown_option(name: &Ident, input: ParseStream<'_>) -> Error {
+    if matches!(input.parse::<Option<Token![=]>>(), Ok(Some(_))) {
+        let _ = input.parse::<Expr>();
     }
-    Error::new(
-        name.span(),
-        format!("{}, found `{name}`", expected_options()),
-    )
+    let message = format!("{}, found `{name}`", expected_options());
+    Error::new(name.span(), message)
 }
 
 fn set<V>(
-    slot: &mut Option<Given<V>>,
+    slot: &mut Option<Arg<V>>,
     name: &Ident,
     input: ParseStream<'_>,
     value: fn(&Ident, ParseStream<'_>) -> Result<V>,
@@ -147,14 +137,14 @@ fn set<V>(
         let fix = format!("`{name}` is given twice; remove one of them");
         return Err(Error::new(name.span(), fix));
     }
-    *slot = Some(Given {
+    *slot = Some(Arg {
         name: name.span(),
         value,
     });
     Ok(())
 }
 
-fn end_of_option(input: ParseStream<'_>) -> Result<()> {
+fn expect_comma(input: ParseStream<'_>) -> Result<()> {
     if input.is_empty() || input.peek(Token![,]) {
         return Ok(());
     }
@@ -170,7 +160,7 @@ fn skip_to_comma(input: ParseStream<'_>) -> Result<()> {
     Ok(())
 }
 
-fn equals(name: &Ident, input: ParseStream<'_>) -> Result<()> {
+fn expect_value(name: &Ident, input: ParseStream<'_>) -> Result<()> {
     let equals = input.parse::<Option<Token![=]>>()?;
     if equals.is_some() && !input.is_empty() && !input.peek(Token![,]) {
         return Ok(());
@@ -179,62 +169,55 @@ fn equals(name: &Ident, input: ParseStream<'_>) -> Result<()> {
     Err(Error::new(name.span(), fix))
 }
 
-fn example(name: &Ident) -> String {
-    let value = match name.to_string().as_str() {
-        "key" => "\"sync({id})\"",
-        "keys" => "[\"account:{from}\", \"account:{to}\"]",
-        "timeout" => "2",
-        "side_effect" => "Skip",
-        "scope" => "session",
-        "on" => "self.pool",
-        "scheme" => "Sha256",
-        "isolation" => "RepeatableRead",
-        "polling" => "0.1",
-        "cancel_via" => "&self.pool",
-        "crate" => "\"advisory_core\"",
-        _ => "…",
-    };
-    format!("{name} = {value}")
-}
-
-fn expression(name: &Ident, input: ParseStream<'_>) -> Result<Expr> {
-    equals(name, input)?;
+fn expr(name: &Ident, input: ParseStream<'_>) -> Result<Expr> {
+    expect_value(name, input)?;
     input.parse()
 }
 
-fn word(name: &Ident, input: ParseStream<'_>, expected: &str) -> Result<Ident> {
-    equals(name, input)?;
-    let word = input.parse::<Ident>();
-    word.map_err(|found| Error::new(found.span(), format!("expected {expected}")))
-}
-
 fn side_effect(name: &Ident, input: ParseStream<'_>) -> Result<SideEffect> {
-    const EXPECTED: &str = "`Raise` or `Skip`";
-    let word = word(name, input, EXPECTED)?;
-    let fix = match word.to_string().as_str() {
-        "Raise" => return Ok(SideEffect::Raise),
-        "Skip" => return Ok(SideEffect::Skip),
-        "Return" => {
-            "`side_effect = Return` has no place in an attribute, the function could not see \
-                     the answer; use `Skip`, or `AdvisoryLock::try_acquire_xact` in the body"
-                .to_owned()
-        }
-        _ => format!("expected {EXPECTED}, found `{word}`"),
-    };
-    Err(Error::new(word.span(), fix))
+    let ahead = input.fork();
+    if ahead.parse::<Token![=]>().is_ok()
+        && let Ok(word) = ahead.parse::<Ident>()
+        && word == "Return"
+    {
+        let fix = "`side_effect = Return` has no place in an attribute, because the function could \
+                   not see the answer; use `Skip`, or `AdvisoryLock::try_acquire_xact` in the body";
+        return Err(Error::new(word.span(), fix));
+    }
+    let values = [("Raise", SideEffect::Raise), ("Skip", SideEffect::Skip)];
+    one_of(name, input, &values)
 }
 
 fn scope(name: &Ident, input: ParseStream<'_>) -> Result<Scope> {
-    const EXPECTED: &str = "`xact` or `session`";
-    let word = word(name, input, EXPECTED)?;
-    match word.to_string().as_str() {
-        "xact" => Ok(Scope::Xact),
-        "session" => Ok(Scope::Session),
-        _ => {
-            let fix = format!("expected {EXPECTED}, found `{word}`");
-            Err(Error::new(word.span(), fix))
-        }
+    let values = [("xact", Scope::Xact), ("session", Scope::Session)];
+    one_of(name, input, &values)
+}
+
+fn one_of<V: Copy>(name: &Ident, input: ParseStream<'_>, values: &[(&str, V)]) -> Result<V> {
+    expect_value(name, input)?;
+    let words: Vec<_> = values.iter().map(|(word, _)| *word).collect();
+    if let Some(text) = input.parse::<Option<LitStr>>()? {
+        return Err(quoted(name, &text, &words));
     }
+    let expected = format!("expected `{}`", words.join("` or `"));
+    let word = input.parse::<Ident>();
+    let word = word.map_err(|error| Error::new(error.span(), &expected))?;
+    let value = values.iter().find(|(known, _)| word == known);
+    let unknown = || Error::new(word.span(), format!("{expected}, found `{word}`"));
+    value.map(|(_, value)| *value).ok_or_else(unknown)
+}
+
+/// Returns the error for text where a word belongs, with the word that the text spells.
+pub(crate) fn quoted(option: impl Display, text: &LitStr, words: &[&str]) -> Error {
+    let spelling = |text: &str| text.replace([' ', '-', '_'], "").to_lowercase();
+    let value = text.value();
+    let spells = |word: &&&str| spelling(word) == spelling(&value);
+    let fix = match words.iter().find(spells) {
+        Some(word) => format!("write `{option} = {word}`"),
+        None => format!("write `{}`", words.join("` or `")),
+    };
+    let message = format!("the value of `{option}` has no quotes; {fix}");
+    Error::new(text.span(), message)
 }
 
 fn flag(name: &Ident, input: ParseStream<'_>) -> Result<()> {
@@ -249,43 +232,39 @@ fn flag_or_name(name: &Ident, input: ParseStream<'_>) -> Result<Ident> {
     if !input.peek(Token![=]) {
         return Ok(name.clone());
     }
-    word(
-        name,
-        input,
-        "a name for the transaction, as in `tx = locked`",
-    )
+    expect_value(name, input)?;
+    if let Ok(text) = input.fork().parse::<LitStr>()
+        && text.parse::<Ident>().is_ok()
+    {
+        return Err(quoted(name, &text, &[&text.value()]));
+    }
+    let expected = "expected a name for the transaction, as in `tx = locked`";
+    let tx = input.parse::<Ident>();
+    tx.map_err(|error| Error::new(error.span(), expected))
 }
 
 fn path(name: &Ident, input: ParseStream<'_>) -> Result<Path> {
-    equals(name, input)?;
+    expect_value(name, input)?;
     let path = match input.parse::<Option<LitStr>>()? {
         Some(text) => text.parse_with(Path::parse_mod_style),
         None => input.call(Path::parse_mod_style),
     };
     let expected = "expected the path of `advisory_core`, as in `crate = \"other::advisory_core\"`";
-    path.map_err(|found| Error::new(found.span(), expected))
+    path.map_err(|error| Error::new(error.span(), expected))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn parse(text: &str) -> std::result::Result<Args, Vec<String>> {
-        let mut mistakes = Mistakes::default();
-        let args = Args::parse(text.parse().unwrap(), &mut mistakes);
-        mistakes.none_in(Some(args)).map_err(|mistakes| {
-            let messages = mistakes.into_iter().map(|mistake| mistake.to_string());
-            messages.collect()
-        })
-    }
-
-    #[track_caller]
-    fn messages(text: &str) -> Vec<String> {
-        parse(text).err().expect("the arguments are wrong")
+    fn parse(text: &str) -> Result<Args> {
+        let mut errors = Errors::default();
+        let args = Args::parse(text.parse()?, &mut errors);
+        errors.finish(Some(args))
     }
 
     #[test]
-    fn every_option_is_read() {
+    fn every_option_is_parsed() {
         let args = parse(
             "key = \"a\", keys = [\"b\"], timeout = 2, side_effect = Skip, shared, scope = xact, \
              on = self.pool, tx = locked, scheme = Md5, crate = \"a::b\",",
@@ -300,72 +279,9 @@ mod tests {
     }
 
     #[test]
-    fn every_listed_option_is_known() {
-        for option in OPTIONS {
-            let messages = messages(&format!("{option} = !"));
-            assert!(!messages[0].contains("expected one of"), "{messages:?}");
-        }
-    }
-
-    #[test]
-    fn no_option_is_fine() {
-        assert!(parse("").is_ok());
-    }
-
-    #[test]
-    fn tx_alone_is_called_tx() {
-        assert_eq!(parse("tx").unwrap().tx.unwrap().value, "tx");
-    }
-
-    #[test]
-    fn the_crate_may_be_a_bare_path() {
-        let path = parse("crate = crate::locks").unwrap().krate.unwrap().value;
-        assert_eq!(path.segments[1].ident, "locks");
-    }
-
-    #[test]
-    fn independent_mistakes_are_reported_together() {
-        let messages =
-            messages("lock_id = f::<A, B>(1, 2), timeout, side_effect = Return, shared = true");
-        assert_eq!(messages.len(), 4, "{messages:?}");
-        assert!(messages[0].ends_with("found `lock_id`"), "{messages:?}");
-        assert!(
-            messages[1].starts_with("`timeout` needs a value"),
-            "{messages:?}"
-        );
-        assert!(messages[2].contains("could not see"), "{messages:?}");
-        assert!(
-            messages[3].starts_with("`shared` takes no value"),
-            "{messages:?}"
-        );
-    }
-
-    #[test]
-    fn a_missing_comma_is_one_mistake() {
-        for text in [
-            "key = \"a\" timeout = 2",
-            "key = \"a\" timeout = 2, shared",
-            "timeout = 2 seconds, shared",
-        ] {
-            let messages = messages(text);
-            assert_eq!(messages.len(), 1, "{messages:?}");
-            assert!(
-                messages[0].starts_with("expected `,` before"),
-                "{messages:?}"
-            );
-        }
-    }
-
-    #[test]
-    fn the_second_of_two_is_refused() {
-        assert_eq!(
-            messages("shared, shared"),
-            ["`shared` is given twice; remove one of them"]
-        );
-    }
-
-    #[test]
-    fn a_text_without_a_name_is_told_its_name() {
-        assert!(messages("\"sync\"")[0].contains("`key = \"sync\"`"));
+    fn tx_needs_no_name_and_crate_no_quotes() {
+        let args = parse("tx, crate = crate::locks").unwrap();
+        assert_eq!(args.tx.unwrap().value, "tx");
+        assert_eq!(args.krate.unwrap().value.segments[1].ident, "locks");
     }
 }

@@ -1,4 +1,4 @@
-//! What the arguments and the function mean together.
+//! The meaning of the arguments and the function together.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::parameter::Parameter;
 
 pub(crate) struct Model {
     pub(crate) function: Function,
-    /// The function's return type, its `impl Trait`s left to inference.
+    /// The function's return type, with `_` in place of each `impl Trait`.
     pub(crate) output: Type,
     pub(crate) krate: Option<Path>,
     pub(crate) lock: Lock,
@@ -31,32 +31,32 @@ pub(crate) struct Lock {
 }
 
 pub(crate) enum Keys {
-    /// The path of the function of this name.
-    Path(String),
+    /// The path of the function, which has this name.
+    FunctionPath(String),
     One(Key),
     List(Vec<Key>),
-    /// An expression that yields them.
-    Each(Expr),
+    /// An expression that yields the keys.
+    Iterator(Expr),
 }
 
 pub(crate) enum Key {
     Text(LitStr),
     Template(LitStr),
-    Value(Expr),
+    Expr(Expr),
 }
 
 pub(crate) enum Scheme {
-    /// `Sha256`; or called, `Pals::app("…")`.
-    Named(Named, Option<Arguments>),
-    Value(Expr),
+    /// A name such as `Sha256`, or a call such as `Pals::app("…")`.
+    Named(SchemeName, Option<Arguments>),
+    Expr(Expr),
 }
 
 pub(crate) type Arguments = Punctuated<Expr, Token![,]>;
 
-/// A name that is looked for in the library, too.
-pub(crate) struct Named {
+/// A name that may belong to the library.
+pub(crate) struct SchemeName {
     pub(crate) path: ExprPath,
-    /// Written as types are.
+    /// Whether the name is written as a type is.
     pub(crate) is_type: bool,
 }
 
@@ -67,24 +67,24 @@ pub(crate) enum Wait {
 
 pub(crate) enum Interval {
     Seconds(Duration),
-    Value(Expr),
+    Expr(Expr),
 }
 
 pub(crate) enum Isolation {
     Level(Ident),
-    Value(Expr),
+    Expr(Expr),
 }
 
 pub(crate) enum Target {
     /// The body runs in the caller's transaction.
     Transaction(Parameter),
-    /// The body sees the connection through its scope.
+    /// The body uses the connection through the scope that holds the lock.
     Connection(Parameter),
-    /// The body runs beside a transaction on the pool, which `tx` names.
+    /// The attribute opens a transaction on the pool, and binds it to `tx` for the body.
     Pool {
         parameter: Parameter,
         tx: Option<Ident>,
     },
-    /// The type decides, which only the compiler knows.
-    Place { place: Expr, tx: Option<Ident> },
+    /// The type of the expression decides, which only the compiler knows.
+    Expr { expr: Expr, tx: Option<Ident> },
 }

@@ -1,10 +1,10 @@
-//! Which of a function's parameters a lock can be taken on.
+//! The parameters of a function that a lock can be taken on.
 
 use proc_macro2::{Span, TokenStream, TokenTree};
-use quote::ToTokens as _;
+use quote::{ToTokens as _, quote};
 use syn::{
-    FnArg, GenericArgument, Ident, Pat, PatIdent, PathArguments, PathSegment, Signature, Token,
-    Type,
+    FnArg, GenericArgument, Ident, Pat, PatIdent, PatType, PathArguments, PathSegment, Signature,
+    Token, Type,
 };
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -15,7 +15,7 @@ pub(crate) enum Kind {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Passing {
+pub(crate) enum Ownership {
     Owned,
     Shared,
     Mutable,
@@ -25,60 +25,103 @@ pub(crate) enum Passing {
 pub(crate) struct Parameter {
     pub(crate) index: usize,
     pub(crate) mutability: Option<Token![mut]>,
-    /// A generated one where the pattern is `_`.
+    /// A generated name where the pattern is `_`.
     pub(crate) name: Ident,
     pub(crate) kind: Kind,
-    pub(crate) passing: Passing,
+    pub(crate) ownership: Ownership,
     pub(crate) ty: Type,
 }
 
 impl Parameter {
     pub(crate) fn all(sig: &Signature) -> Vec<Self> {
-        let parameters = sig.inputs.iter().enumerate();
-        let parameters = parameters.filter_map(|(index, argument)| Self::read(index, argument));
+        let arguments = sig.inputs.iter().enumerate();
+        let parameters = arguments.filter_map(|(index, arg)| Self::from_argument(index, arg));
         parameters.collect()
     }
 
-    fn read(index: usize, argument: &FnArg) -> Option<Self> {
+    fn from_argument(index: usize, argument: &FnArg) -> Option<Self> {
         let FnArg::Typed(argument) = argument else {
             return None;
         };
-        let (kind, passing) = classify(&argument.ty)?;
+        let (kind, ownership) = classify(&argument.ty)?;
         let (mutability, name) = binding(&argument.pat)?;
         Some(Self {
             index,
             mutability,
             name,
             kind,
-            passing,
+            ownership,
             ty: (*argument.ty).clone(),
         })
     }
 }
 
-/// The names of all plain parameters.
+/// Returns the names that the parameters bind.
 pub(crate) fn names(sig: &Signature) -> Vec<&Ident> {
-    let names = sig.inputs.iter().filter_map(|argument| match argument {
-        FnArg::Typed(argument) => match &*argument.pat {
-            Pat::Ident(pattern) => Some(&pattern.ident),
-            _ => None,
-        },
-        FnArg::Receiver(_) => None,
-    });
-    names.collect()
+    let patterns = typed(sig).map(|argument| &*argument.pat);
+    patterns.flat_map(bindings).collect()
 }
 
-/// Whether some pattern binds the name.
-pub(crate) fn is_parameter(name: &Ident, sig: &Signature) -> bool {
-    sig.inputs.iter().any(|argument| match argument {
-        FnArg::Typed(argument) => mentions(argument.pat.to_token_stream(), name),
-        FnArg::Receiver(_) => false,
+/// Returns whether the pattern of a parameter mentions the name.
+pub(crate) fn is_parameter(name: &str, sig: &Signature) -> bool {
+    typed(sig).any(|argument| mentions(argument.pat.to_token_stream(), name))
+}
+
+/// Returns the parameters that may be a target whose type has another name, each with its type.
+pub(crate) fn candidates(sig: &Signature) -> Vec<(&Ident, &Type)> {
+    typed(sig).filter_map(candidate).collect()
+}
+
+fn candidate(argument: &PatType) -> Option<(&Ident, &Type)> {
+    let (pattern, ty) = (&*argument.pat, &*argument.ty);
+    let [name] = bindings(pattern)[..] else {
+        return None;
+    };
+    // A generic type such as `Option<_>` is not a target itself, unless the pattern opens it.
+    let is_plain = last_segment(pointee(ty)).is_some_and(|last| last_argument(last).is_none());
+    let may_be_target = is_plain || !matches!(pattern, Pat::Ident(_));
+    (may_be_target && mentions_target(&quote!(#name #ty).to_string())).then_some((name, ty))
+}
+
+fn typed(sig: &Signature) -> impl Iterator<Item = &PatType> {
+    sig.inputs.iter().filter_map(|argument| match argument {
+        FnArg::Typed(argument) => Some(argument),
+        FnArg::Receiver(_) => None,
     })
 }
 
-fn mentions(tokens: TokenStream, name: &Ident) -> bool {
+fn bindings(pattern: &Pat) -> Vec<&Ident> {
+    match pattern {
+        Pat::Ident(pattern) => vec![&pattern.ident],
+        Pat::Paren(pattern) => bindings(&pattern.pat),
+        Pat::Reference(pattern) => bindings(&pattern.pat),
+        Pat::Struct(pattern) => {
+            let fields = pattern.fields.iter().map(|field| &*field.pat);
+            fields.flat_map(bindings).collect()
+        }
+        Pat::Tuple(pattern) => pattern.elems.iter().flat_map(bindings).collect(),
+        Pat::TupleStruct(pattern) => pattern.elems.iter().flat_map(bindings).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// Returns whether a word in the text, as `pool` in `PgPool` and `main_pool`, stands for a target.
+fn mentions_target(text: &str) -> bool {
+    const WORDS: &str = "pool db database conn connection tx transaction";
+    let separate = |c: char| [c.is_uppercase().then_some(' '), Some(c)];
+    let text: String = text.chars().flat_map(separate).flatten().collect();
+    let mut words = text.split(|c: char| !c.is_alphanumeric());
+    words.any(|word| {
+        WORDS
+            .split(' ')
+            .any(|target| word.eq_ignore_ascii_case(target))
+    })
+}
+
+/// Returns whether the tokens contain the name, at any depth.
+pub(crate) fn mentions(tokens: TokenStream, name: &str) -> bool {
     tokens.into_iter().any(|token| match token {
-        TokenTree::Ident(word) => word == *name,
+        TokenTree::Ident(word) => word == name,
         TokenTree::Group(group) => mentions(group.stream(), name),
         _ => false,
     })
@@ -101,20 +144,20 @@ fn binding(pattern: &Pat) -> Option<(Option<Token![mut]>, Ident)> {
     }
 }
 
-fn classify(ty: &Type) -> Option<(Kind, Passing)> {
-    let (passing, inner) = match bare(ty) {
+fn classify(ty: &Type) -> Option<(Kind, Ownership)> {
+    let (ownership, inner) = match ungroup(ty) {
         Type::Reference(reference) if reference.mutability.is_some() => {
-            (Passing::Mutable, &*reference.elem)
+            (Ownership::Mutable, &*reference.elem)
         }
-        Type::Reference(reference) => (Passing::Shared, &*reference.elem),
-        owned => (Passing::Owned, owned),
+        Type::Reference(reference) => (Ownership::Shared, &*reference.elem),
+        owned => (Ownership::Owned, owned),
     };
     let kind = if is_pool(inner) {
         Kind::Pool
     } else {
         exclusive_kind(last_segment(inner)?)?
     };
-    Some((kind, passing))
+    Some((kind, ownership))
 }
 
 fn exclusive_kind(segment: &PathSegment) -> Option<Kind> {
@@ -128,18 +171,19 @@ fn exclusive_kind(segment: &PathSegment) -> Option<Kind> {
 }
 
 fn is_pool(ty: &Type) -> bool {
-    if let Type::Reference(reference) = bare(ty) {
-        return is_pool(&reference.elem);
+    last_segment(pointee(ty)).is_some_and(|segment| {
+        segment.ident == "PgPool" || segment.ident == "Pool" && is_of_postgres(segment)
+    })
+}
+
+/// Removes references and smart pointers.
+fn pointee(ty: &Type) -> &Type {
+    if let Type::Reference(reference) = ungroup(ty) {
+        return pointee(&reference.elem);
     }
-    let Some(segment) = last_segment(ty) else {
-        return false;
-    };
-    match segment.ident.to_string().as_str() {
-        "PgPool" => true,
-        "Pool" => is_of_postgres(segment),
-        "Arc" | "Rc" | "Box" => last_argument(segment).is_some_and(is_pool),
-        _ => false,
-    }
+    let is_pointer = |last: &&PathSegment| ["Arc", "Rc", "Box"].iter().any(|p| last.ident == p);
+    let inner = last_segment(ty).filter(is_pointer).and_then(last_argument);
+    inner.map_or(ty, pointee)
 }
 
 fn is_of_postgres(segment: &PathSegment) -> bool {
@@ -147,7 +191,7 @@ fn is_of_postgres(segment: &PathSegment) -> bool {
     database.is_some_and(|database| database.ident == "Postgres")
 }
 
-fn last_argument(segment: &PathSegment) -> Option<&Type> {
+pub(crate) fn last_argument(segment: &PathSegment) -> Option<&Type> {
     let PathArguments::AngleBracketed(arguments) = &segment.arguments else {
         return None;
     };
@@ -157,18 +201,18 @@ fn last_argument(segment: &PathSegment) -> Option<&Type> {
     }
 }
 
-fn last_segment(ty: &Type) -> Option<&PathSegment> {
-    match bare(ty) {
+pub(crate) fn last_segment(ty: &Type) -> Option<&PathSegment> {
+    match ungroup(ty) {
         Type::Path(path) => path.path.segments.last(),
         _ => None,
     }
 }
 
-/// What a `macro_rules!` argument or parentheses wrap.
-fn bare(ty: &Type) -> &Type {
+/// Removes parentheses, and the invisible group around an argument of a `macro_rules!` macro.
+fn ungroup(ty: &Type) -> &Type {
     match ty {
-        Type::Group(group) => bare(&group.elem),
-        Type::Paren(paren) => bare(&paren.elem),
+        Type::Group(group) => ungroup(&group.elem),
+        Type::Paren(paren) => ungroup(&paren.elem),
         _ => ty,
     }
 }
@@ -177,73 +221,36 @@ fn bare(ty: &Type) -> &Type {
 mod tests {
     use super::*;
 
-    fn read(ty: &str) -> Option<(Kind, Passing)> {
-        classify(&syn::parse_str(ty).unwrap())
-    }
-
-    #[test]
-    fn transactions() {
-        for ty in [
-            "PgTransaction<'_>",
-            "Transaction<'a, Postgres>",
-            "sqlx::Transaction<'static, sqlx::Postgres>",
-        ] {
-            assert_eq!(read(ty), Some((Kind::Transaction, Passing::Owned)), "{ty}");
-            assert_eq!(
-                read(&format!("&mut {ty}")),
-                Some((Kind::Transaction, Passing::Mutable)),
-                "{ty}"
-            );
-            assert_eq!(
-                read(&format!("&'a {ty}")),
-                Some((Kind::Transaction, Passing::Shared)),
-                "{ty}"
-            );
+    fn classify_all(types: &str, expected: Option<(Kind, Ownership)>) {
+        for ty in types.split("; ") {
+            assert_eq!(classify(&syn::parse_str(ty).unwrap()), expected, "{ty}");
         }
     }
 
     #[test]
-    fn connections() {
-        for ty in [
-            "PgConnection",
-            "sqlx::PgConnection",
-            "PoolConnection<Postgres>",
-        ] {
-            assert_eq!(
-                read(&format!("&mut {ty}")),
-                Some((Kind::Connection, Passing::Mutable)),
-                "{ty}"
-            );
-        }
+    fn targets_are_recognized() {
+        use Kind::{Connection, Pool, Transaction};
+        use Ownership::{Mutable, Owned, Shared};
+        let types = "PgTransaction<'_>; Transaction<'a, Postgres>; \
+                     sqlx::Transaction<'static, sqlx::Postgres>";
+        classify_all(types, Some((Transaction, Owned)));
+        let types = "&mut PgTransaction<'_>; &'a mut Transaction<'a, sqlx::Postgres>";
+        classify_all(types, Some((Transaction, Mutable)));
+        classify_all("&PgTransaction<'_>", Some((Transaction, Shared)));
+        let types = "&mut PgConnection; &mut sqlx::PgConnection; &mut PoolConnection<Postgres>";
+        classify_all(types, Some((Connection, Mutable)));
+        let types = "PgPool; Arc<PgPool>; (std::sync::Arc<sqlx::PgPool>)";
+        classify_all(types, Some((Pool, Owned)));
+        classify_all(
+            "&PgPool; &Pool<Postgres>; &Arc<PgPool>; &&PgPool",
+            Some((Pool, Shared)),
+        );
     }
 
     #[test]
-    fn pools() {
-        for ty in [
-            "PgPool",
-            "&PgPool",
-            "&Pool<Postgres>",
-            "Arc<PgPool>",
-            "&Arc<PgPool>",
-            "(std::sync::Arc<sqlx::PgPool>)",
-        ] {
-            assert_eq!(read(ty).map(|(kind, _)| kind), Some(Kind::Pool), "{ty}");
-        }
-    }
-
-    #[test]
-    fn others() {
-        for ty in [
-            "&str",
-            "MySqlPool",
-            "Pool<MySql>",
-            "Transaction<'_, Sqlite>",
-            "Transaction",
-            "Vec<PgPool>",
-            "&[PgPool]",
-            "impl A",
-        ] {
-            assert_eq!(read(ty), None, "{ty}");
-        }
+    fn other_types_are_not_recognized() {
+        let types = "&str; MySqlPool; Pool<MySql>; Transaction<'_, Sqlite>; Transaction; \
+                     Vec<PgPool>; &[PgPool]; impl A";
+        classify_all(types, None);
     }
 }

@@ -378,7 +378,7 @@ async fn the_attribute_on_a_pool_leaks_nothing() {
     .await;
 }
 
-#[advisory(key = lock, side_effect = Skip)]
+#[advisory(key = lock, timeout = 60, side_effect = Skip)]
 async fn skipping(pool: &PgPool, lock: AdvisoryLock) -> Result<(), Error> {
     sqlx::query("SELECT 1").execute(pool).await?;
     Ok(())

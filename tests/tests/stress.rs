@@ -68,6 +68,8 @@ struct Plan {
     keys: Vec<i32>,
     shared: bool,
     lock: AdvisoryLock,
+    /// The timeout of the lock, if one is set.
+    timeout: Option<Duration>,
     work: Duration,
     drop_after: Option<Duration>,
 }
@@ -102,16 +104,18 @@ impl Plan {
         if shared {
             lock = lock.shared();
         }
-        lock = match fastrand::u8(..4) {
-            0 => lock.timeout(Duration::ZERO),
-            1 => lock.timeout(Duration::from_millis(fastrand::u64(1..30))),
-            2 => lock.timeout(Duration::from_secs(20)),
-            _ => lock,
+        let mut timeout = match fastrand::u8(..4) {
+            0 => Some(Duration::ZERO),
+            1 => Some(Duration::from_millis(fastrand::u64(1..30))),
+            2 => Some(Duration::from_secs(20)),
+            _ => None,
         };
         if fastrand::u8(..8) == 0 {
-            lock = lock
-                .polling(Duration::from_millis(3))
-                .timeout(Duration::from_secs(5));
+            lock = lock.polling(Duration::from_millis(3));
+            timeout = Some(Duration::from_secs(5));
+        }
+        if let Some(timeout) = timeout {
+            lock = lock.timeout(timeout);
         }
         let drop_after =
             (fastrand::u8(..3) == 0).then(|| Duration::from_micros(fastrand::u64(..20_000)));
@@ -121,6 +125,7 @@ impl Plan {
             keys,
             shared,
             lock,
+            timeout,
             work,
             drop_after,
         }
@@ -140,7 +145,12 @@ async fn on_pool(pool: &PgPool, sections: &Sections, plan: &Plan) -> Result<(), 
     body(sections, plan, tx).await
 }
 
-#[advisory(key = &plan.lock, tx, side_effect = Skip)]
+#[advisory(
+    key = &plan.lock,
+    tx,
+    timeout = plan.timeout.unwrap_or(Duration::MAX),
+    side_effect = Skip
+)]
 async fn skipping(pool: &PgPool, sections: &Sections, plan: &Plan) -> Result<Option<()>, Error> {
     body(sections, plan, tx).await.map(Some)
 }

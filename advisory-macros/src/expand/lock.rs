@@ -1,11 +1,10 @@
-//! The expression that is the `AdvisoryLock`.
+//! The expression that evaluates to the `AdvisoryLock`.
 
 use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, quote_spanned};
-use syn::spanned::Spanned as _;
 
-use super::Krate;
-use crate::model::{Arguments, Interval, Isolation, Key, Keys, Lock, Named, Scheme, Wait};
+use super::{Krate, mixed_site_at};
+use crate::model::{Arguments, Interval, Isolation, Key, Keys, Lock, Scheme, SchemeName, Wait};
 
 pub(super) fn lock(lock: &Lock, krate: &Krate<'_>) -> TokenStream {
     let keys = keys(lock, krate);
@@ -23,12 +22,10 @@ pub(super) fn lock(lock: &Lock, krate: &Krate<'_>) -> TokenStream {
     });
     let isolation = lock.isolation.as_ref().map(|isolation| match isolation {
         Isolation::Level(level) => hygienic!(.isolation(#krate::Isolation::#level)),
-        Isolation::Value(value) => hygienic!(.isolation(#value)),
+        Isolation::Expr(expr) => hygienic!(.isolation(#expr)),
     });
-    let cancel_via = lock
-        .cancel_via
-        .as_ref()
-        .map(|pool| hygienic!(.cancel_via(#pool)));
+    let pool = lock.cancel_via.as_ref();
+    let cancel_via = pool.map(|pool| hygienic!(.cancel_via(#pool)));
     hygienic!(#keys #shared #wait #polling #isolation #cancel_via)
 }
 
@@ -38,47 +35,49 @@ fn interval(interval: &Interval) -> TokenStream {
             let (seconds, nanos) = (duration.as_secs(), duration.subsec_nanos());
             hygienic!(::core::time::Duration::new(#seconds, #nanos))
         }
-        Interval::Value(value) => value.to_token_stream(),
+        Interval::Expr(expr) => expr.to_token_stream(),
     }
 }
 
 fn keys(lock: &Lock, krate: &Krate<'_>) -> TokenStream {
-    let one = |key: &TokenStream| one(key, lock.scheme.as_ref(), krate);
+    let one_key = |key: &TokenStream| one_key(key, lock.scheme.as_ref(), krate);
     match &lock.keys {
-        Keys::Path(name) => one(&hygienic!(
+        Keys::FunctionPath(name) => one_key(&hygienic!(
             ::core::concat!(::core::module_path!(), "::", #name)
         )),
-        Keys::One(key) => one(&value(key)),
+        Keys::One(key) => one_key(&key_expr(key)),
         Keys::List(keys) => {
-            let keys = keys.iter().map(|key| one(&value(key)));
+            let keys = keys.iter().map(|key| one_key(&key_expr(key)));
             hygienic!(#krate::AdvisoryLock::all([#(#keys),*]))
         }
-        Keys::Each(keys) if lock.scheme.is_some() => {
-            let one = one(&hygienic!(name));
+        Keys::Iterator(keys) if lock.scheme.is_some() => {
+            let lock = one_key(&hygienic!(name));
             let keys = hygienic!(::core::iter::IntoIterator::into_iter(#keys));
-            hygienic!(#krate::AdvisoryLock::all(::core::iter::Iterator::map(#keys, |name| #one)))
+            hygienic!(#krate::AdvisoryLock::all(::core::iter::Iterator::map(#keys, |name| #lock)))
         }
-        Keys::Each(keys) => hygienic!(#krate::AdvisoryLock::all(#keys)),
+        Keys::Iterator(keys) => hygienic!(#krate::AdvisoryLock::all(#keys)),
     }
 }
 
-fn one(key: &TokenStream, scheme: Option<&Scheme>, krate: &Krate<'_>) -> TokenStream {
+fn one_key(key: &TokenStream, scheme: Option<&Scheme>, krate: &Krate<'_>) -> TokenStream {
     match scheme {
         None => hygienic!(#krate::AdvisoryLock::new(#key)),
         Some(Scheme::Named(name, arguments)) => {
-            let named = named(name, arguments.as_ref(), krate);
-            // Errors of type are shown where these are passed. The key comes first, as it may await.
-            let one = quote_spanned!(at(key)=> key);
-            let scheme = quote_spanned!(at(&name.path)=> scheme);
+            let named_scheme = named_scheme(name, arguments.as_ref(), krate);
+            // rustc reports a wrong type at these names, so they have the spans of the user's
+            // tokens. The key is evaluated first, because it may await.
+            let name_span = mixed_site_at(&name.path);
+            let key_name = quote_spanned!(mixed_site_at(key)=> key);
+            let scheme_name = quote_spanned!(name_span=> scheme);
             hygienic! {
                 match #key {
-                    #one => match #named {
-                        #scheme => #krate::AdvisoryLock::with_scheme(#one, #scheme),
+                    #key_name => match #named_scheme {
+                        #scheme_name => #krate::AdvisoryLock::with_scheme(#key_name, #scheme_name),
                     },
                 }
             }
         }
-        Some(Scheme::Value(scheme)) => hygienic!(#krate::AdvisoryLock::with_scheme(#key, #scheme)),
+        Some(Scheme::Expr(scheme)) => hygienic!(#krate::AdvisoryLock::with_scheme(#key, #scheme)),
     }
 }
 
@@ -86,34 +85,28 @@ fn one(key: &TokenStream, scheme: Option<&Scheme>, krate: &Krate<'_>) -> TokenSt
 ///
 /// Output: `{ use self::*; use advisory_core::__private::scheme::*; Sha256 }`
 ///
-/// So the library's names need no path; and where a name is the user's as well, the compiler says so, instead of one silently taking
-/// the place of the other when the library gains a scheme. A function's name is only helped to a hint: it may be a local variable.
-fn named(name: &Named, arguments: Option<&Arguments>, krate: &Krate<'_>) -> TokenStream {
+/// The glob imports make the library's schemes available without a path. If the user's module has
+/// the same name, rustc reports the ambiguity, so a scheme that the library adds later cannot
+/// silently replace the user's. A lower-case name may be a local variable, which a glob import of
+/// the module would not find; for such a name only the library is imported.
+fn named_scheme(name: &SchemeName, args: Option<&Arguments>, krate: &Krate<'_>) -> TokenStream {
     let path = &name.path;
-    let theirs = name.is_type.then(|| {
-        hygienic!(
-            use self::*;
-        )
-    });
-    let named = hygienic!({
-        #theirs
+    let import_module = name.is_type.then(|| hygienic! { use self::*; });
+    let scheme = hygienic!({
+        #import_module
         use #krate::__private::scheme::*;
         #path
     });
-    match arguments {
-        Some(arguments) => quote_spanned!(at(path)=> (#named)(#arguments)),
-        None => named,
+    match args {
+        Some(args) => quote_spanned!(mixed_site_at(path)=> (#scheme)(#args)),
+        None => scheme,
     }
 }
 
-fn at(tokens: &impl ToTokens) -> Span {
-    Span::mixed_site().located_at(tokens.span())
-}
-
-fn value(key: &Key) -> TokenStream {
+fn key_expr(key: &Key) -> TokenStream {
     match key {
         Key::Text(text) => text.to_token_stream(),
         Key::Template(text) => hygienic!(::std::format!(#text)),
-        Key::Value(value) => value.to_token_stream(),
+        Key::Expr(expr) => expr.to_token_stream(),
     }
 }

@@ -1,6 +1,6 @@
-//! The function under its lock. Nothing fails here.
+//! The function under its lock. Nothing in this module can fail.
 
-/// Tokens whose names the user's cannot collide with.
+/// Quotes tokens whose names cannot collide with the user's.
 macro_rules! hygienic {
     ($($tokens:tt)*) => { quote_spanned! {Span::mixed_site()=> $($tokens)*} };
 }
@@ -16,26 +16,25 @@ use syn::{Expr, Ident, Path};
 use crate::args::{Args, Scope, SideEffect};
 use crate::function::Function;
 use crate::model::{Model, Target};
-use crate::parameter::{Parameter, Passing, is_parameter, names};
+use crate::parameter::{Ownership, Parameter, is_parameter, names};
+use crate::unbound_tx::unbound_tx;
 
 pub(crate) fn expand(model: &Model) -> TokenStream {
     let krate = Krate(model.krate.as_ref());
-    let body = match &model.target {
-        Target::Transaction(parameter) => in_transaction(model, &krate, parameter),
-        Target::Connection(parameter) => on_connection(model, &krate, parameter),
-        Target::Pool { parameter, tx } => on_pool(model, &krate, parameter, tx.as_ref()),
-        Target::Place { place, tx } => on_place(model, &krate, place, tx.as_ref()),
-    };
+    let body = Expansion { model, krate }.body();
     model.function.with(&signature::signature(model), body)
 }
 
-/// The function as it was, for the editor. What the lock would have used or bound is used and bound, which spares its user
-/// further messages.
-pub(crate) fn unlocked(function: &Function, args: &Args) -> TokenStream {
+/// Returns the function without a lock, for the case that the input is refused.
+///
+/// It binds `tx` and uses the parameters as the lock would, so that rustc reports nothing further.
+pub(crate) fn fallback(function: &Function, args: &Args) -> TokenStream {
     let krate = Krate(args.krate.as_ref().map(|krate| &krate.value));
     let names = names(&function.sig);
-    let tx = args.tx.as_ref().map(|given| &given.value);
-    let tx = tx.filter(|tx| !is_parameter(tx, &function.sig)).map(|tx| {
+    let tx = args.tx.as_ref().map(|arg| arg.value.clone());
+    let tx = tx.or_else(|| unbound_tx(function));
+    let tx = tx.filter(|tx| !is_parameter(&tx.to_string(), &function.sig));
+    let tx = tx.map(|tx| {
         hygienic! {
             #[allow(unused_variables)]
             let #tx = #krate::__private::PoolScope::transaction(
@@ -43,7 +42,7 @@ pub(crate) fn unlocked(function: &Function, args: &Args) -> TokenStream {
             );
         }
     });
-    let body = braced(function);
+    let body = body_block(function);
     function.with(&function.sig, hygienic!(let _ = (#(&#names),*); #tx #body))
 }
 
@@ -63,226 +62,223 @@ impl ToTokens for Krate<'_> {
     }
 }
 
-/// Input: `async fn f(tx: &mut PgTransaction<'_>) -> R { body }`
-///
-/// Output:
-/// ```text
-/// { let lock = …; match Target::enter(&mut *tx, &lock).await { … } };
-/// { body }
-/// ```
-fn in_transaction(model: &Model, krate: &Krate<'_>, parameter: &Parameter) -> TokenStream {
-    let lock = lock::lock(&model.lock, krate);
-    let entered = entered(model, krate, &lock, &exclusive(parameter));
-    let body = body(model);
-    hygienic! {
-        #[allow(clippy::used_underscore_binding)]
-        #entered;
-        #body
-    }
+struct Expansion<'a> {
+    model: &'a Model,
+    krate: Krate<'a>,
 }
 
-fn exclusive(parameter: &Parameter) -> TokenStream {
-    let name = &parameter.name;
-    let span = Span::mixed_site().located_at(name.span());
-    match parameter.passing {
-        Passing::Owned => quote_spanned!(span=> &mut #name),
-        Passing::Shared | Passing::Mutable => quote_spanned!(span=> &mut *#name),
-    }
-}
-
-/// Input: `async fn f(conn: &mut PgConnection) -> R { body }`
-///
-/// Output:
-/// ```text
-/// let mut scope = { let lock = …; match Target::enter(&mut *conn, &lock).await { … } };
-/// let result = { let conn = scope.connection(); async move { { body } }.await };
-/// match scope.finish(result.is_ok()).await { … }
-/// ```
-fn on_connection(model: &Model, krate: &Krate<'_>, parameter: &Parameter) -> TokenStream {
-    let (mutability, conn) = (&parameter.mutability, &parameter.name);
-    let lock = lock::lock(&model.lock, krate);
-    let entered = entered(model, krate, &lock, &exclusive(parameter));
-    let binding = hygienic! {
-        #[allow(unused_variables)]
-        let #mutability #conn = scope.connection();
-    };
-    in_scope(model, krate, &entered, Some(&binding))
-}
-
-/// Input: `async fn f(pool: &PgPool) -> R { body }`
-///
-/// Output:
-/// ```text
-/// let mut scope = { let lock = …; match Target::enter(pool.pool_or_connection(), &lock).await { … } };
-/// let result = { let tx = scope.transaction(); async move { { body } }.await };
-/// match scope.finish(result.is_ok()).await { … }
-/// ```
-fn on_pool(
-    model: &Model,
-    krate: &Krate<'_>,
-    parameter: &Parameter,
-    tx: Option<&Ident>,
-) -> TokenStream {
-    let (lookup, lock) = (lookup(krate), lock::lock(&model.lock, krate));
-    let entered = entered(model, krate, &lock, &found(&parameter.name));
-    let body = in_scope(model, krate, &entered, tx.map(transaction).as_ref());
-    hygienic!(#lookup #body)
-}
-
-/// Input: `#[advisory(on = place)] async fn f() -> R { body }`
-///
-/// Output: as on a pool, in a `match place.pool_or_connection() { target => { … } }`, which keeps alive what the place
-/// borrows from: `on = self.connection.lock().await`. The key, which may need the same, comes first.
-fn on_place(model: &Model, krate: &Krate<'_>, place: &Expr, tx: Option<&Ident>) -> TokenStream {
-    let (lookup, place) = (lookup(krate), found(place));
-    let lock = lock::lock(&model.lock, krate);
-    let entered = entered(model, krate, &hygienic!(lock), &hygienic!(target));
-    let body = in_scope(model, krate, &entered, tx.map(transaction).as_ref());
-    hygienic! {
-        #lookup
-        let lock = #lock;
-        match #place {
-            target => { #body }
+impl Expansion<'_> {
+    fn body(&self) -> TokenStream {
+        match &self.model.target {
+            Target::Transaction(parameter) => self.in_transaction(parameter),
+            Target::Connection(parameter) => self.on_connection(parameter),
+            Target::Pool { parameter, tx } => self.on_pool(parameter, tx.as_ref()),
+            Target::Expr { expr, tx } => self.on_expr(expr, tx.as_ref()),
         }
     }
-}
 
-/// The traits that tell a pool from a connection.
-fn lookup(krate: &Krate<'_>) -> TokenStream {
-    hygienic! {
-        #[allow(unused_imports)]
-        use #krate::__private::{OnConnection as _, OnPool as _};
+    fn lock(&self) -> TokenStream {
+        lock::lock(&self.model.lock, &self.krate)
     }
-}
 
-fn found(place: &impl ToTokens) -> TokenStream {
-    let place = place.to_token_stream();
-    let span = Span::mixed_site().located_at(place.span());
-    quote_spanned!(span=> (#place).pool_or_connection())
-}
-
-fn transaction(tx: &Ident) -> TokenStream {
-    let transaction = Ident::new("transaction", Span::mixed_site().located_at(tx.span()));
-    hygienic!(let #tx = scope.#transaction();)
-}
-
-/// The body between entering a scope and finishing it, as a future that is `Send` when the body is.
-fn in_scope(
-    model: &Model,
-    krate: &Krate<'_>,
-    entered: &TokenStream,
-    binding: Option<&TokenStream>,
-) -> TokenStream {
-    let outcome = outcome(model, krate);
-    let result = match binding {
-        Some(_) => awaited(model),
-        None => until_lost(model, &outcome),
-    };
-    hygienic! {
-        #[allow(clippy::used_underscore_binding)]
-        let mut scope = #entered;
-        let result = { #binding #result };
-        match scope.finish(#outcome::is_ok(&result)).await {
-            ::core::result::Result::Ok(()) => result,
-            ::core::result::Result::Err(error) => #outcome::raise(error),
-        }
-    }
-}
-
-fn awaited(model: &Model) -> TokenStream {
-    let body = future(model);
-    hygienic!(#body.await)
-}
-
-/// A body that does not use the connection with the lock would not be told of its loss.
-fn until_lost(model: &Model, outcome: &TokenStream) -> TokenStream {
-    let body = future(model);
-    hygienic! {
-        match scope.until_lost(#body).await {
-            ::core::result::Result::Ok(result) => result,
-            ::core::result::Result::Err(error) => return #outcome::raise(error),
-        }
-    }
-}
-
-fn future(model: &Model) -> TokenStream {
-    let (output, body) = (&model.output, body(model));
-    hygienic! {
-        async move {
-            // Never run: without it the type of the block is inferred, and a wrong one is reported elsewhere.
-            #[allow(unreachable_code, clippy::all, clippy::pedantic)]
-            if false {
-                let output: #output = loop {};
-                return output;
-            }
+    /// Input: `async fn f(tx: &mut PgTransaction<'_>) -> R { body }`
+    ///
+    /// Output:
+    /// ```text
+    /// { let lock = …; match Target::enter(&mut *tx, &lock).await { … } };
+    /// { body }
+    /// ```
+    fn in_transaction(&self, parameter: &Parameter) -> TokenStream {
+        let enter = self.enter(&self.lock(), &reborrow(parameter));
+        let body = body_block(&self.model.function);
+        hygienic! {
+            #[allow(clippy::used_underscore_binding)]
+            #enter;
             #body
         }
     }
-}
 
-fn body(model: &Model) -> TokenStream {
-    braced(&model.function)
-}
+    /// Input: `async fn f(conn: &mut PgConnection) -> R { body }`
+    ///
+    /// Output:
+    /// ```text
+    /// let mut scope = { let lock = …; match Target::enter(&mut *conn, &lock).await { … } };
+    /// let result = { let conn = scope.connection(); async move { { body } }.await };
+    /// match scope.finish(result.is_ok()).await { … }
+    /// ```
+    fn on_connection(&self, parameter: &Parameter) -> TokenStream {
+        let (mutability, conn) = (&parameter.mutability, &parameter.name);
+        let enter = self.enter(&self.lock(), &reborrow(parameter));
+        let binding = hygienic! {
+            #[allow(unused_variables)]
+            let #mutability #conn = scope.connection();
+        };
+        self.in_scope(&enter, Some(&binding))
+    }
 
-/// In braces of its own; the constant is there because rustc warns of braces around a lone expression.
-fn braced(function: &Function) -> TokenStream {
-    let tokens = function.body.stream();
-    let mut braced = Group::new(Delimiter::Brace, hygienic!(const _: () = (); #tokens));
-    braced.set_span(function.body.span());
-    braced.into_token_stream()
-}
+    /// Input: `async fn f(pool: &PgPool) -> R { body }`
+    ///
+    /// Output:
+    /// ```text
+    /// let mut scope = {
+    ///     let lock = …;
+    ///     match Target::enter(pool.pool_or_connection(), &lock).await { … }
+    /// };
+    /// let result = { let tx = scope.transaction(); async move { { body } }.await };
+    /// match scope.finish(result.is_ok()).await { … }
+    /// ```
+    fn on_pool(&self, parameter: &Parameter, tx: Option<&Ident>) -> TokenStream {
+        let imports = self.import_traits();
+        let enter = self.enter(&self.lock(), &pool_or_connection(&parameter.name));
+        let body = self.in_scope(&enter, tx.map(bind_tx).as_ref());
+        hygienic!(#imports #body)
+    }
 
-/// The scope in which the lock is held, or a return.
-///
-/// All of the call stands where the place does: the compiler then tells once what cannot be locked on.
-fn entered(
-    model: &Model,
-    krate: &Krate<'_>,
-    lock: &TokenStream,
-    place: &TokenStream,
-) -> TokenStream {
-    let at = Span::mixed_site().located_at(place.span());
-    let (verb, outcomes) = match model.side_effect {
-        SideEffect::Raise => ("enter", granted(model, krate)),
-        SideEffect::Skip => ("try_enter", granted_or_skipped(model, krate)),
-    };
-    let (verb, target) = (Ident::new(verb, at), Ident::new("target", at));
-    let krate_there = krate.at(at);
-    let places = match model.scope {
-        Scope::Xact => "Target",
-        Scope::Session => "SessionTarget",
-    };
-    let places = Ident::new(places, at);
-    let enter = quote_spanned!(at=> #krate_there::__private::#places::#verb(#target, &lock));
-    hygienic! {
-        {
+    /// Input: `#[advisory(on = expr)] async fn f() -> R { body }`
+    ///
+    /// Output: as on a pool, inside `match expr.pool_or_connection() { target => { … } }`.
+    ///
+    /// The `match` keeps temporaries alive, such as the guard in `on = self.conn.lock().await`. The
+    /// key is evaluated first, because it may need the same value.
+    fn on_expr(&self, expr: &Expr, tx: Option<&Ident>) -> TokenStream {
+        let (imports, lock, expr) = (self.import_traits(), self.lock(), pool_or_connection(expr));
+        let enter = self.enter(&hygienic!(lock), &hygienic!(target));
+        let body = self.in_scope(&enter, tx.map(bind_tx).as_ref());
+        hygienic! {
+            #imports
             let lock = #lock;
-            let #target = #place;
-            match #enter.await { #outcomes }
+            match #expr {
+                target => { #body }
+            }
         }
     }
-}
 
-fn granted(model: &Model, krate: &Krate<'_>) -> TokenStream {
-    let outcome = outcome(model, krate);
-    hygienic! {
-        ::core::result::Result::Ok(scope) => scope,
-        ::core::result::Result::Err(error) => return #outcome::raise(error),
+    /// Imports the traits that distinguish a pool from a connection.
+    fn import_traits(&self) -> TokenStream {
+        let krate = &self.krate;
+        hygienic! {
+            #[allow(unused_imports)]
+            use #krate::__private::{OnConnection as _, OnPool as _};
+        }
+    }
+
+    /// Runs the body inside the scope that holds the lock.
+    ///
+    /// The body becomes a future, which is `Send` when the body is.
+    fn in_scope(&self, enter: &TokenStream, binding: Option<&TokenStream>) -> TokenStream {
+        let (outcome, body) = (self.outcome(), self.body_future());
+        let result = if binding.is_some() {
+            hygienic!(#body.await)
+        } else {
+            // The body does not use the connection with the lock, so only the scope sees a loss.
+            hygienic! {
+                match scope.until_lost(#body).await {
+                    ::core::result::Result::Ok(result) => result,
+                    ::core::result::Result::Err(error) => return #outcome::raise(error),
+                }
+            }
+        };
+        hygienic! {
+            #[allow(clippy::used_underscore_binding)]
+            let mut scope = #enter;
+            let result = { #binding #result };
+            match scope.finish(#outcome::is_ok(&result)).await {
+                ::core::result::Result::Ok(()) => result,
+                ::core::result::Result::Err(error) => #outcome::raise(error),
+            }
+        }
+    }
+
+    fn body_future(&self) -> TokenStream {
+        let (output, body) = (&self.model.output, body_block(&self.model.function));
+        hygienic! {
+            async move {
+                // This never runs. It fixes the type of the block, so that a wrong type is
+                // reported where the body has it.
+                #[allow(unreachable_code, clippy::all, clippy::pedantic)]
+                if false {
+                    let output: #output = loop {};
+                    return output;
+                }
+                #body
+            }
+        }
+    }
+
+    /// Evaluates to the scope that holds the lock, or returns from the function.
+    ///
+    /// The whole call has the span of the target, so that rustc reports a wrong target once.
+    fn enter(&self, lock: &TokenStream, target: &TokenStream) -> TokenStream {
+        let span = mixed_site_at(target);
+        let (verb, granted) = match self.model.side_effect {
+            SideEffect::Raise => ("enter", hygienic!(scope)),
+            SideEffect::Skip => ("try_enter", hygienic!(::core::option::Option::Some(scope))),
+        };
+        let target_trait = match self.model.scope {
+            Scope::Xact => "Target",
+            Scope::Session => "SessionTarget",
+        };
+        let names = [verb, "target", target_trait].map(|name| Ident::new(name, span));
+        let ([verb, name, target_trait], krate) = (names, self.krate.at(span));
+        let enter = quote_spanned!(span=> #krate::__private::#target_trait::#verb(#name, &lock));
+        let (outcome, skip) = (self.outcome(), self.skip_arm());
+        hygienic! {
+            {
+                let lock = #lock;
+                let #name = #target;
+                match #enter.await {
+                    ::core::result::Result::Ok(#granted) => scope,
+                    #skip
+                    ::core::result::Result::Err(error) => return #outcome::raise(error),
+                }
+            }
+        }
+    }
+
+    fn skip_arm(&self) -> Option<TokenStream> {
+        let (krate, output) = (&self.krate, &self.model.output);
+        let skip = hygienic!(<#output as #krate::__private::SkippedOutcome>::skip);
+        let arm = hygienic! {
+            ::core::result::Result::Ok(::core::option::Option::None) => return #skip(),
+        };
+        (self.model.side_effect == SideEffect::Skip).then_some(arm)
+    }
+
+    /// Names the return type by the user's own tokens, so that rustc reports a missing trait once.
+    fn outcome(&self) -> TokenStream {
+        let (krate, output) = (&self.krate, &self.model.output);
+        hygienic!(<#output as #krate::__private::Outcome>)
     }
 }
 
-/// Always of the return type's own tokens: the compiler then tells once what it lacks.
-fn outcome(model: &Model, krate: &Krate<'_>) -> TokenStream {
-    let output = &model.output;
-    hygienic!(<#output as #krate::__private::Outcome>)
+fn reborrow(parameter: &Parameter) -> TokenStream {
+    let name = &parameter.name;
+    let span = mixed_site_at(name);
+    match parameter.ownership {
+        Ownership::Owned => quote_spanned!(span=> &mut #name),
+        Ownership::Shared | Ownership::Mutable => quote_spanned!(span=> &mut *#name),
+    }
 }
 
-fn granted_or_skipped(model: &Model, krate: &Krate<'_>) -> TokenStream {
-    let (output, outcome) = (&model.output, outcome(model, krate));
-    let skip = hygienic!(<#output as #krate::__private::SkippedOutcome>::skip);
-    hygienic! {
-        ::core::result::Result::Ok(::core::option::Option::Some(scope)) => scope,
-        ::core::result::Result::Ok(::core::option::Option::None) => return #skip(),
-        ::core::result::Result::Err(error) => return #outcome::raise(error),
-    }
+fn pool_or_connection(expr: &impl ToTokens) -> TokenStream {
+    quote_spanned!(mixed_site_at(expr)=> (#expr).pool_or_connection())
+}
+
+fn bind_tx(tx: &Ident) -> TokenStream {
+    let transaction = Ident::new("transaction", mixed_site_at(tx));
+    hygienic!(let #tx = scope.#transaction();)
+}
+
+/// Returns the body as a block, with a constant in front: rustc warns of braces around a lone
+/// expression.
+fn body_block(function: &Function) -> TokenStream {
+    let tokens = function.body.stream();
+    let mut block = Group::new(Delimiter::Brace, hygienic!(const _: () = (); #tokens));
+    block.set_span(function.body.span());
+    block.into_token_stream()
+}
+
+/// Returns a hygienic span at the position of the tokens.
+fn mixed_site_at(tokens: &impl ToTokens) -> Span {
+    Span::mixed_site().located_at(tokens.span())
 }

@@ -1,10 +1,10 @@
-//! The function's parameters as the lock needs them.
+//! The signature of the expanded function.
 
 use proc_macro2::Span;
 use syn::{FnArg, Pat, PatIdent, Signature, Token};
 
 use crate::model::{Model, Target};
-use crate::parameter::{Kind, Parameter, Passing};
+use crate::parameter::{Kind, Ownership, Parameter};
 
 pub(super) fn signature(model: &Model) -> Signature {
     let mut sig = model.function.sig.clone();
@@ -20,12 +20,14 @@ pub(super) fn signature(model: &Model) -> Signature {
     sig
 }
 
-/// The parameter as the lock needs it: a name for `_`, `mut` where it is borrowed by `&mut`, and none where the body sees
-/// another binding of that name.
+/// Returns the pattern of the parameter that is locked on.
+///
+/// `_` becomes a name. A transaction by value becomes `mut`, because the lock borrows it mutably. A
+/// connection loses its `mut`, because the body sees another binding of the same name.
 fn pattern(parameter: &Parameter) -> Pat {
-    let mutability = match (parameter.kind, parameter.passing) {
+    let mutability = match (parameter.kind, parameter.ownership) {
         (Kind::Connection, _) => None,
-        (Kind::Transaction, Passing::Owned) => Some(Token![mut](Span::mixed_site())),
+        (Kind::Transaction, Ownership::Owned) => Some(Token![mut](Span::mixed_site())),
         _ => parameter.mutability,
     };
     Pat::Ident(PatIdent {

@@ -1,25 +1,27 @@
-//! What is locked.
+//! The rules for the keys and the settings of the lock.
 
-use proc_macro2::{Span, TokenStream, TokenTree};
+use proc_macro2::Span;
 use quote::ToTokens as _;
 use syn::ext::IdentExt as _;
-use syn::{Error, Expr, ExprLit, ExprUnary, Lit, LitInt, LitStr, Result, Signature, UnOp};
+use syn::{Error, Expr, Lit, LitInt, LitStr, Result, Signature, Token, parse_quote};
 
 use super::scheme::scheme;
-use super::{bare, timeout};
-use crate::args::Args;
-use crate::mistake::Mistakes;
+use super::template::check_template;
+use super::{literal, text, timeout, ungroup};
+use crate::args::{Args, quoted};
+use crate::errors::Errors;
 use crate::model::{Isolation, Key, Keys, Lock};
+use crate::parameter::mentions;
 
 const LEVELS: [&str; 3] = ["ReadCommitted", "RepeatableRead", "Serializable"];
 
 pub(super) fn lock(args: &Args, sig: &Signature) -> Result<Lock> {
-    let mut mistakes = Mistakes::default();
-    let keys = mistakes.check(keys(args, sig));
-    let scheme = mistakes.check(scheme(args));
-    let wait = mistakes.check(timeout::wait(args));
-    let polling = mistakes.check(timeout::polling(args));
-    let isolation = mistakes.check(isolation(args));
+    let mut errors = Errors::default();
+    let keys = errors.handle(keys(args, sig));
+    let scheme = errors.handle(scheme(args));
+    let wait = errors.handle(timeout::wait(args));
+    let polling = errors.handle(timeout::polling(args));
+    let isolation = errors.handle(isolation(args));
     let whole = keys.zip(scheme).zip(wait).zip(polling).zip(isolation);
     let lock = whole.map(|((((keys, scheme), wait), polling), isolation)| Lock {
         keys,
@@ -30,237 +32,107 @@ pub(super) fn lock(args: &Args, sig: &Signature) -> Result<Lock> {
         isolation,
         cancel_via: args.cancel_via.as_ref().map(|pool| pool.value.clone()),
     });
-    mistakes.none_in(lock)
+    errors.finish(lock)
 }
 
 fn keys(args: &Args, sig: &Signature) -> Result<Keys> {
-    let hashed = args.scheme.is_some();
+    let has_scheme = args.scheme.is_some();
     match (&args.key, &args.keys) {
         (Some(_), Some(keys)) => {
-            let fix = "`key` and `keys` exclude each other; list all of them in `keys`";
+            let fix = "`key` and `keys` exclude each other; list every key in `keys`";
             Err(Error::new(keys.name, fix))
         }
-        (Some(given), None) => key(&given.value, hashed).map(Keys::One),
-        (None, Some(keys)) => several(&keys.value, hashed),
-        (None, None) if is_method(sig) => {
+        (Some(arg), None) => key(&arg.value, has_scheme).map(Keys::One),
+        (None, Some(keys)) => key_list(&keys.value, has_scheme),
+        (None, None) if args.is_complete && is_method(sig) => {
             let name = sig.ident.unraw();
             let fix = format!(
-                "a method needs a `key`, the default one would not name its type; write `key = \"….{name}\"`"
+                "a method needs a `key`, because the default key would not name its type; write \
+                 `key = \"….{name}\"`"
             );
             Err(Error::new(Span::call_site(), fix))
         }
-        (None, None) => Ok(Keys::Path(sig.ident.unraw().to_string())),
+        (None, None) => Ok(Keys::FunctionPath(sig.ident.unraw().to_string())),
     }
 }
 
-fn several(keys: &Expr, hashed: bool) -> Result<Keys> {
-    match bare(keys) {
+fn key_list(keys: &Expr, has_scheme: bool) -> Result<Keys> {
+    match ungroup(keys) {
         Expr::Array(list) if list.elems.is_empty() => {
             let fix = "an empty `keys` locks nothing; list at least one key";
             Err(Error::new_spanned(list, fix))
         }
         Expr::Array(list) => {
-            let mut mistakes = Mistakes::default();
-            let keys = list
-                .elems
-                .iter()
-                .filter_map(|elem| mistakes.check(key(elem, hashed)))
-                .collect();
-            mistakes.none_in(Some(Keys::List(keys)))
+            let mut errors = Errors::default();
+            let keys = list.elems.iter().map(|elem| key(elem, has_scheme));
+            let keys = keys.filter_map(|key| errors.handle(key)).collect();
+            errors.finish(Some(Keys::List(keys)))
         }
         Expr::Lit(one) => {
             let fix = "`keys` is a list; write `keys = […]`, or `key` for a single one";
             Err(Error::new_spanned(one, fix))
         }
-        each => Ok(Keys::Each(each.clone())),
+        iterator => Ok(Keys::Iterator(iterator.clone())),
     }
 }
 
-fn key(key: &Expr, hashed: bool) -> Result<Key> {
-    match bare(key) {
-        Expr::Lit(ExprLit {
-            lit: Lit::Str(text),
-            ..
-        }) => text_key(text),
-        number if hashed && is_number(number) => {
-            let fix = "a scheme makes the key out of text, this is a number; remove `scheme`, or write text";
-            Err(Error::new_spanned(number, fix))
-        }
-        value => Ok(Key::Value(wide(value))),
+fn key(key: &Expr, has_scheme: bool) -> Result<Key> {
+    if let Some(text) = text(key) {
+        return text_key(text);
     }
+    let is_number = literal(key).is_some() || matches!(ungroup(key), Expr::Tuple(_));
+    if is_number && has_scheme {
+        let fix = "a scheme makes a key from text, and this is a number; remove `scheme`, or write \
+                   text";
+        return Err(Error::new_spanned(ungroup(key), fix));
+    }
+    Ok(Key::Expr(with_i64_suffix(ungroup(key))))
 }
 
 fn text_key(text: &LitStr) -> Result<Key> {
     let value = text.value();
     if value.is_empty() {
-        let fix = "the key is empty; name what is locked, as in `\"sync({id})\"`";
+        let fix = "the key is empty; name the thing to lock, as in `\"sync({id})\"`";
         return Err(Error::new(text.span(), fix));
     }
-    let key = if value.contains(['{', '}']) {
-        Key::Template
-    } else {
-        Key::Text
-    };
-    Ok(key(text.clone()))
+    if value.contains(['{', '}']) {
+        check_template(text)?;
+        return Ok(Key::Template(text.clone()));
+    }
+    Ok(Key::Text(text.clone()))
 }
 
-fn is_number(expr: &Expr) -> bool {
-    match bare(expr) {
-        Expr::Lit(_) | Expr::Tuple(_) => true,
-        Expr::Unary(ExprUnary {
-            op: UnOp::Neg(_),
-            expr,
-            ..
-        }) => is_number(expr),
-        _ => false,
+/// Makes a number without a suffix an `i64`, which is what a key is; rustc would infer `i32`.
+fn with_i64_suffix(expr: &Expr) -> Expr {
+    match literal(expr) {
+        Some((Lit::Int(number), is_negative)) if number.suffix().is_empty() => {
+            let sign = is_negative.then(<Token![-]>::default);
+            let number = LitInt::new(&format!("{number}i64"), number.span());
+            parse_quote!(#sign #number)
+        }
+        _ => expr.clone(),
     }
-}
-
-/// A key is 64 bits wide, a number without a suffix would be taken for 32.
-fn wide(value: &Expr) -> Expr {
-    let mut wide = value.clone();
-    let literal = match &mut wide {
-        Expr::Unary(ExprUnary {
-            op: UnOp::Neg(_),
-            expr,
-            ..
-        }) => &mut **expr,
-        other => other,
-    };
-    if let Expr::Lit(ExprLit {
-        lit: Lit::Int(number),
-        ..
-    }) = literal
-        && number.suffix().is_empty()
-    {
-        *number = LitInt::new(&format!("{number}i64"), number.span());
-    }
-    wide
 }
 
 fn isolation(args: &Args) -> Result<Option<Isolation>> {
     let Some(isolation) = &args.isolation else {
         return Ok(None);
     };
-    match bare(&isolation.value) {
+    if let Some(text) = text(&isolation.value) {
+        return Err(quoted("isolation", text, &LEVELS));
+    }
+    match ungroup(&isolation.value) {
         Expr::Lit(literal) => {
-            let fix = "an isolation level is a name; write `ReadCommitted`, `RepeatableRead` or `Serializable`";
+            let fix = format!("expected `{}`", LEVELS.join("` or `"));
             Err(Error::new_spanned(literal, fix))
         }
         Expr::Path(path) if LEVELS.iter().any(|level| path.path.is_ident(level)) => {
             Ok(path.path.get_ident().cloned().map(Isolation::Level))
         }
-        value => Ok(Some(Isolation::Value(value.clone()))),
+        expr => Ok(Some(Isolation::Expr(expr.clone()))),
     }
 }
 
 fn is_method(sig: &Signature) -> bool {
-    sig.receiver().is_some() || mentions_self(sig.to_token_stream())
-}
-
-fn mentions_self(tokens: TokenStream) -> bool {
-    tokens.into_iter().any(|token| match token {
-        TokenTree::Ident(word) => word == "Self",
-        TokenTree::Group(group) => mentions_self(group.stream()),
-        _ => false,
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn read(args: &str, sig: &str) -> Result<Lock> {
-        let mut mistakes = Mistakes::default();
-        let args = Args::parse(args.parse().unwrap(), &mut mistakes);
-        let args = mistakes.none_in(Some(args)).unwrap();
-        lock(&args, &syn::parse_str(sig).unwrap())
-    }
-
-    fn keys(args: &str) -> Keys {
-        read(args, "async fn f()").unwrap().keys
-    }
-
-    fn messages(args: &str, sig: &str) -> Vec<String> {
-        let mistakes = read(args, sig).err().expect("the arguments are wrong");
-        let messages = mistakes.into_iter().map(|mistake| mistake.to_string());
-        messages.collect()
-    }
-
-    #[test]
-    fn a_function_is_its_own_key() {
-        let lock = read("", "async fn r#loop(pool: &PgPool)").unwrap();
-        assert!(matches!(lock.keys, Keys::Path(name) if name == "loop"));
-    }
-
-    #[test]
-    fn only_braces_make_a_template() {
-        assert!(matches!(keys("key = \"a\""), Keys::One(Key::Text(_))));
-        assert!(matches!(
-            keys("key = \"a{b}\""),
-            Keys::One(Key::Template(_))
-        ));
-        assert!(matches!(
-            keys("key = (r\"}}\")"),
-            Keys::One(Key::Template(_))
-        ));
-        assert!(matches!(
-            keys("key = format!(\"a\")"),
-            Keys::One(Key::Value(_))
-        ));
-    }
-
-    #[test]
-    fn numbers_are_wide() {
-        for (written, wide) in [
-            ("5", "5i64"),
-            ("-5", "- 5i64"),
-            ("5u32", "5u32"),
-            ("(1, 2)", "(1 , 2)"),
-        ] {
-            let Keys::One(Key::Value(value)) = keys(&format!("key = {written}")) else {
-                panic!("{written} is a value");
-            };
-            assert_eq!(value.to_token_stream().to_string(), wide);
-        }
-    }
-
-    #[test]
-    fn several_keys_are_listed_or_yielded() {
-        assert!(matches!(keys("keys = [\"a\", 1, b]"), Keys::List(keys) if keys.len() == 3));
-        assert!(matches!(keys("keys = ids.iter().copied()"), Keys::Each(_)));
-    }
-
-    #[test]
-    fn methods_need_a_key() {
-        for sig in [
-            "async fn f(&self)",
-            "async fn f(self: Arc<Self>)",
-            "async fn f(all: &[Self])",
-        ] {
-            assert!(
-                messages("", sig)[0].starts_with("a method needs a `key`"),
-                "{sig}"
-            );
-            assert!(read("key = \"a\"", sig).is_ok(), "{sig}");
-        }
-    }
-
-    #[test]
-    fn only_text_is_hashed() {
-        for key in ["5", "-5", "(1, 2)", "1.5"] {
-            let messages = messages(&format!("key = {key}, scheme = Md5"), "async fn f()");
-            assert!(messages[0].contains("remove `scheme`"), "{messages:?}");
-        }
-        assert!(read("key = five, scheme = Md5", "async fn f()").is_ok());
-    }
-
-    #[test]
-    fn each_mistake_is_told() {
-        let messages = messages(
-            "keys = [\"\", \"\"], scheme = \"md5\", timeout = -1",
-            "async fn f()",
-        );
-        assert_eq!(messages.len(), 4, "{messages:?}");
-    }
+    sig.receiver().is_some() || mentions(sig.to_token_stream(), "Self")
 }

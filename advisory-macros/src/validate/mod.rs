@@ -1,53 +1,58 @@
-//! The rules, each with the message for who breaks it.
+//! The rules for the input, each with the message for input that breaks it.
 
 mod lock;
 mod scheme;
 mod scope;
 mod target;
+mod template;
+#[cfg(test)]
+mod tests;
 mod timeout;
 
-use syn::{Error, Expr, GenericArgument, PathArguments, Result, ReturnType, Signature, Type};
+use syn::{Error, Expr, Lit, LitStr, Result, ReturnType, Signature, Type, UnOp};
 
-use crate::args::{Args, Scope, SideEffect};
-use crate::erase::erase_impl_trait;
+use crate::args::{Arg, Args, Scope, SideEffect};
+use crate::errors::Errors;
 use crate::function::Function;
-use crate::mistake::Mistakes;
+use crate::impl_trait::infer_impl_trait;
 use crate::model::Model;
+use crate::parameter::{last_argument, last_segment};
 
 pub(crate) fn validate(
     args: &Args,
     function: Option<Function>,
-    mut mistakes: Mistakes,
+    mut errors: Errors,
 ) -> Result<Model> {
     let Some(function) = function else {
-        return mistakes.none_in(None);
+        return errors.finish(None);
     };
     let sig = &function.sig;
-    mistakes.check(is_async(&function));
-    mistakes.check(is_safe(sig));
-    let output = mistakes.check(output(sig));
-    let lock = mistakes.check(lock::lock(args, sig));
-    let target = mistakes.check(target::target(args, sig));
+    errors.handle(check_async(&function));
+    errors.handle(check_qualifiers(sig));
+    let output = errors.handle(output(sig));
+    let lock = errors.handle(lock::lock(args, sig));
+    let target = errors.handle(target::target(args, sig)).flatten();
     if let Some(target) = &target {
-        mistakes.check(scope::fits(args, target));
+        errors.handle(scope::check_scope(args, &function, target));
     }
     let model = output.zip(lock).zip(target);
     let model = model.map(|((output, lock), target)| Model {
         output,
         krate: args.krate.as_ref().map(|krate| krate.value.clone()),
         lock,
-        side_effect: args
-            .side_effect
-            .as_ref()
-            .map_or(SideEffect::Raise, |given| given.value),
-        scope: args.scope.as_ref().map_or(Scope::Xact, |given| given.value),
+        side_effect: value_or(args.side_effect.as_ref(), SideEffect::Raise),
+        scope: value_or(args.scope.as_ref(), Scope::Xact),
         target,
         function,
     });
-    mistakes.none_in(model)
+    errors.finish(model)
 }
 
-fn is_async(function: &Function) -> Result<()> {
+fn value_or<V: Copy>(arg: Option<&Arg<V>>, default: V) -> V {
+    arg.map_or(default, |arg| arg.value)
+}
+
+fn check_async(function: &Function) -> Result<()> {
     let sig = &function.sig;
     if function.is_async() {
         return Ok(());
@@ -58,21 +63,23 @@ fn is_async(function: &Function) -> Result<()> {
     }
     let fix = if returns_boxed_future(sig) {
         "`#[async_trait]` has already turned this into a function that returns a future; put \
-         `#[advisory]` on an `async fn` that this one calls, or use the language's own `async fn` in traits"
+         `#[advisory]` on an `async fn` that this one calls, or use the language's own `async fn` \
+         in traits"
     } else {
-        "`#[advisory]` goes on an `async fn`; add `async`, or, if an attribute above has taken it away, \
-         put `#[advisory]` above that one"
+        "`#[advisory]` goes on an `async fn`; add `async`, or, if an attribute above has taken it \
+         away, put `#[advisory]` above that one"
     };
     Err(Error::new(sig.fn_token.span, fix))
 }
 
-fn is_safe(sig: &Signature) -> Result<()> {
+fn check_qualifiers(sig: &Signature) -> Result<()> {
     if let Some(unsafety) = &sig.unsafety {
-        let fix = "an `unsafe fn` cannot be put under a lock; make it safe, with an `unsafe` block inside";
+        let fix = "an `unsafe fn` cannot be put under a lock; make it safe, with an `unsafe` block \
+                   inside";
         return Err(Error::new(unsafety.span, fix));
     }
     if let Some(abi) = &sig.abi {
-        let fix = "nothing awaits an `extern` function; remove `extern`";
+        let fix = "an `extern` function cannot be awaited; remove `extern`";
         return Err(Error::new(abi.extern_token.span, fix));
     }
     Ok(())
@@ -80,7 +87,7 @@ fn is_safe(sig: &Signature) -> Result<()> {
 
 fn output(sig: &Signature) -> Result<Type> {
     match &sig.output {
-        ReturnType::Type(_, output) => Ok(erase_impl_trait(output)),
+        ReturnType::Type(_, output) => Ok(infer_impl_trait(output)),
         ReturnType::Default => {
             let fix = "a function under a lock returns a `Result`, since locking can fail; add \
                        `-> Result<(), advisory_core::Error>`, or an error type that is `From` it";
@@ -99,28 +106,34 @@ fn returns_boxed_future(sig: &Signature) -> bool {
 }
 
 fn argument_of<'a>(ty: &'a Type, name: &str) -> Option<&'a Type> {
-    let Type::Path(path) = ty else {
-        return None;
-    };
-    let segment = path
-        .path
-        .segments
-        .last()
-        .filter(|segment| segment.ident == name)?;
-    match &segment.arguments {
-        PathArguments::AngleBracketed(arguments) => match arguments.args.first()? {
-            GenericArgument::Type(ty) => Some(ty),
+    let segment = last_segment(ty).filter(|segment| segment.ident == name);
+    segment.and_then(last_argument)
+}
+
+fn text(expr: &Expr) -> Option<&LitStr> {
+    match literal(expr) {
+        Some((Lit::Str(text), false)) => Some(text),
+        _ => None,
+    }
+}
+
+/// Returns the literal in `2` and `-2`, and whether it has the sign.
+fn literal(expr: &Expr) -> Option<(&Lit, bool)> {
+    match ungroup(expr) {
+        Expr::Lit(literal) => Some((&literal.lit, false)),
+        Expr::Unary(unary) if matches!(unary.op, UnOp::Neg(_)) => match ungroup(&unary.expr) {
+            Expr::Lit(literal) => Some((&literal.lit, true)),
             _ => None,
         },
         _ => None,
     }
 }
 
-/// What a `macro_rules!` argument or parentheses wrap.
-fn bare(expr: &Expr) -> &Expr {
+/// Removes parentheses, and the invisible group around an argument of a `macro_rules!` macro.
+fn ungroup(expr: &Expr) -> &Expr {
     match expr {
-        Expr::Group(group) => bare(&group.expr),
-        Expr::Paren(paren) => bare(&paren.expr),
+        Expr::Group(group) => ungroup(&group.expr),
+        Expr::Paren(paren) => ungroup(&paren.expr),
         _ => expr,
     }
 }

@@ -1,75 +1,78 @@
-//! Which options go with the scope and with the place: one that would do nothing is refused.
+//! The rules for options that depend on the scope and the target.
+//!
+//! An option that would have no effect is refused.
 
-use proc_macro2::Span;
 use syn::{Error, Result};
 
-use crate::args::{Args, Given, Scope};
-use crate::mistake::Mistakes;
+use crate::args::{Args, Scope};
+use crate::errors::Errors;
+use crate::function::Function;
 use crate::model::Target;
+use crate::unbound_tx::unbound_tx;
 
-pub(super) fn fits(args: &Args, target: &Target) -> Result<()> {
-    let mut mistakes = Mistakes::default();
-    match &args.scope {
-        Some(scope) if scope.value == Scope::Session => {
-            mistakes.check(session(args, scope.name, target));
+pub(super) fn check_scope(args: &Args, function: &Function, target: &Target) -> Result<()> {
+    let mut errors = Errors::default();
+    let session = args
+        .scope
+        .as_ref()
+        .filter(|scope| scope.value == Scope::Session);
+    let is_joined = matches!(target, Target::Transaction(_) | Target::Connection(_));
+    let tx = args.tx.as_ref().map(|arg| arg.name);
+    let isolation = args.isolation.as_ref().map(|arg| arg.name);
+    let cancel_via = args.cancel_via.as_ref().map(|arg| arg.name);
+    let refused: &[_] = match target {
+        _ if session.is_some() => &[
+            (
+                session.filter(|_| is_joined).map(|arg| arg.name),
+                "a session lock needs a session of its own; pass a pool, or remove \
+                 `scope = session`",
+            ),
+            (tx, "a session lock opens no transaction; remove `tx`"),
+            (
+                isolation,
+                "a session lock opens no transaction; remove `isolation`",
+            ),
+            (
+                cancel_via,
+                "a dropped wait for a session lock leaves the queue by itself; remove `cancel_via`",
+            ),
+        ],
+        Target::Transaction(_) => &[(
+            isolation,
+            "the transaction has already begun; remove `isolation`, or pass a pool",
+        )],
+        Target::Connection(_) => &[(
+            isolation,
+            "only a transaction on a pool is opened with an isolation level; remove `isolation`, \
+             or pass a pool",
+        )],
+        Target::Pool { .. } => &[(
+            cancel_via,
+            "a dropped wait on a pool leaves the queue by itself; remove `cancel_via`",
+        )],
+        Target::Expr { .. } => &[],
+    };
+    for (option, fix) in refused {
+        if let Some(span) = option {
+            errors.push(Error::new(*span, fix));
         }
-        _ => {
-            mistakes.check(isolation(args, target));
-            mistakes.check(cancel_via(args, target));
+    }
+    if session.is_none() {
+        errors.handle(check_unbound_tx(args, function, target));
+    }
+    errors.finish(Some(()))
+}
+
+fn check_unbound_tx(args: &Args, function: &Function, target: &Target) -> Result<()> {
+    let (Target::Pool { tx: None, .. } | Target::Expr { tx: None, .. }) = target else {
+        return Ok(());
+    };
+    match unbound_tx(function) {
+        Some(tx) if args.is_complete => {
+            let fix = "`tx` is not bound; add `tx` to the arguments of `#[advisory]` to use the \
+                       transaction that holds the lock";
+            Err(Error::new(tx.span(), fix))
         }
-    }
-    mistakes.none_in(Some(()))
-}
-
-fn session(args: &Args, scope: Span, target: &Target) -> Result<()> {
-    let mut mistakes = Mistakes::default();
-    if matches!(target, Target::Transaction(_) | Target::Connection(_)) {
-        let fix =
-            "a session lock has a session of its own; give a pool, or remove `scope = session`";
-        mistakes.check::<()>(Err(Error::new(scope, fix)));
-    }
-    mistakes.check(unused(
-        args.tx.as_ref(),
-        "a session lock opens no transaction; remove `tx`",
-    ));
-    mistakes.check(unused(
-        args.isolation.as_ref(),
-        "a session lock opens no transaction; remove `isolation`",
-    ));
-    mistakes.check(unused(
-        args.cancel_via.as_ref(),
-        "a wait for a session lock ends when it is dropped; remove `cancel_via`",
-    ));
-    mistakes.none_in(Some(()))
-}
-
-fn isolation(args: &Args, target: &Target) -> Result<()> {
-    match target {
-        Target::Transaction(_) => unused(
-            args.isolation.as_ref(),
-            "the transaction has begun already; remove `isolation`, or give a pool",
-        ),
-        Target::Connection(_) => unused(
-            args.isolation.as_ref(),
-            "only a transaction on a pool is opened with an isolation level; remove `isolation`, or give a pool",
-        ),
-        Target::Pool { .. } | Target::Place { .. } => Ok(()),
-    }
-}
-
-fn cancel_via(args: &Args, target: &Target) -> Result<()> {
-    match target {
-        Target::Pool { .. } => unused(
-            args.cancel_via.as_ref(),
-            "a wait on a pool ends when it is dropped; remove `cancel_via`",
-        ),
-        Target::Transaction(_) | Target::Connection(_) | Target::Place { .. } => Ok(()),
-    }
-}
-
-fn unused<V>(option: Option<&Given<V>>, fix: &str) -> Result<()> {
-    match option {
-        Some(given) => Err(Error::new(given.name, fix)),
-        None => Ok(()),
+        _ => Ok(()),
     }
 }

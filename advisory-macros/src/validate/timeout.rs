@@ -1,174 +1,86 @@
-//! How long to wait.
+//! The rules for the timeout and the polling interval.
 
 use std::time::Duration;
 
-use syn::{Error, Expr, ExprLit, ExprUnary, Lit, Result, UnOp};
+use syn::{Error, Expr, Lit, Result};
 
-use super::bare;
+use super::{literal, ungroup};
 use crate::args::{Args, SideEffect};
 use crate::model::{Interval, Wait};
 
 pub(super) fn wait(args: &Args) -> Result<Option<Wait>> {
     let Some(timeout) = &args.timeout else {
-        return Ok(None);
+        return check_skip(None, args).map(|()| None);
     };
-    let wait = match bare(&timeout.value) {
+    let wait = match ungroup(&timeout.value) {
         Expr::Path(path) if path.path.is_ident("None") => Wait::Forever,
         value => Wait::For(interval(
             value,
-            "a timeout is a number of seconds, as in `2` or `0.5`, a `Duration`, or `None` to wait for ever",
-            "a timeout is not negative; write seconds, `0` not to wait, or `None` to wait for ever",
+            "expected a number of seconds, as in `2` or `0.5`, a `Duration`, or `None` to wait \
+             indefinitely",
+            "a timeout cannot be negative; write seconds, `0` not to wait, or `None` to wait \
+             indefinitely",
         )?),
     };
-    can_run_out(&wait, args)?;
+    check_skip(Some(&wait), args)?;
     Ok(Some(wait))
 }
 
-const POLLING: &str =
-    "polling takes the seconds between two attempts, as in `0.1`, or a `Duration`";
+const POLLING: &str = "expected the seconds between two attempts, as in `0.1`, or a `Duration`";
 
 pub(super) fn polling(args: &Args) -> Result<Option<Interval>> {
     let Some(polling) = &args.polling else {
         return Ok(None);
     };
-    match interval(bare(&polling.value), POLLING, POLLING)? {
+    match interval(ungroup(&polling.value), POLLING, POLLING)? {
         Interval::Seconds(Duration::ZERO) => Err(Error::new_spanned(&polling.value, POLLING)),
         interval => Ok(Some(interval)),
     }
 }
 
-fn interval(value: &Expr, other: &str, negative: &str) -> Result<Interval> {
-    match value {
-        Expr::Lit(ExprLit { lit, .. }) => Ok(Interval::Seconds(seconds(lit, other)?)),
-        Expr::Unary(ExprUnary {
-            op: UnOp::Neg(_),
-            expr,
-            ..
-        }) if is_literal(expr) => Err(Error::new_spanned(value, negative)),
-        value => Ok(Interval::Value(value.clone())),
+fn interval(value: &Expr, expected: &str, negative: &str) -> Result<Interval> {
+    match literal(value) {
+        Some((_, true)) => Err(Error::new_spanned(value, negative)),
+        Some((literal, false)) => Ok(Interval::Seconds(seconds(literal, expected)?)),
+        None => Ok(Interval::Expr(value.clone())),
     }
 }
 
-fn is_literal(expr: &Expr) -> bool {
-    matches!(bare(expr), Expr::Lit(_))
-}
-
-fn can_run_out(wait: &Wait, args: &Args) -> Result<()> {
-    let skip = args
-        .side_effect
-        .as_ref()
-        .filter(|given| given.value == SideEffect::Skip);
-    match (wait, skip) {
-        (Wait::Forever, Some(skip)) => {
-            let fix = "a wait without end is never skipped; give `timeout` in seconds, `0` not to wait, \
-                       or remove `side_effect = Skip`";
-            Err(Error::new(skip.name, fix))
+fn check_skip(wait: Option<&Wait>, args: &Args) -> Result<()> {
+    let skip = args.side_effect.as_ref();
+    let Some(skip) = skip.filter(|arg| arg.value == SideEffect::Skip) else {
+        return Ok(());
+    };
+    let fix = match wait {
+        None if args.is_complete => {
+            "`Skip` needs a `timeout` beside it, because without one the function may wait \
+             indefinitely and never skip; add `timeout = 0` not to wait, or a number of seconds"
         }
-        _ => Ok(()),
-    }
+        Some(Wait::Forever) => {
+            "`Skip` needs a `timeout` that ends, because with `None` the function never skips; \
+             write seconds, `0` not to wait, or remove `side_effect = Skip`"
+        }
+        _ => return Ok(()),
+    };
+    Err(Error::new(skip.name, fix))
 }
 
-fn seconds(literal: &Lit, other: &str) -> Result<Duration> {
+fn seconds(literal: &Lit, expected: &str) -> Result<Duration> {
     let seconds = match literal {
-        Lit::Int(number) if is_number(number.suffix()) => {
+        Lit::Int(number) if is_numeric(number.suffix()) => {
             number.base10_parse().ok().map(Duration::from_secs)
         }
-        Lit::Float(number) if is_number(number.suffix()) => {
+        Lit::Float(number) if is_numeric(number.suffix()) => {
             let seconds = number.base10_parse::<f64>().ok();
             seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
         }
-        _ => return Err(Error::new(literal.span(), other)),
+        _ => return Err(Error::new(literal.span(), expected)),
     };
-    let fix = "no `Duration` holds so many seconds; write `None` to wait for ever";
+    let fix = "a `Duration` cannot hold so many seconds; write `None` to wait indefinitely";
     seconds.ok_or_else(|| Error::new(literal.span(), fix))
 }
 
-fn is_number(suffix: &str) -> bool {
-    matches!(
-        suffix,
-        "" | "u8"
-            | "u16"
-            | "u32"
-            | "u64"
-            | "u128"
-            | "usize"
-            | "i8"
-            | "i16"
-            | "i32"
-            | "i64"
-            | "i128"
-            | "isize"
-            | "f32"
-            | "f64"
-    )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::mistake::Mistakes;
-
-    fn read(timeout: &str) -> Result<Option<Wait>> {
-        let mut mistakes = Mistakes::default();
-        let args = Args::parse(timeout.parse().unwrap(), &mut mistakes);
-        wait(&mistakes.none_in(Some(args)).unwrap())
-    }
-
-    fn duration(timeout: &str) -> Duration {
-        match read(&format!("timeout = {timeout}")).unwrap() {
-            Some(Wait::For(Interval::Seconds(duration))) => duration,
-            _ => panic!("{timeout} is not a number"),
-        }
-    }
-
-    fn message(timeout: &str) -> String {
-        let message = read(timeout).err().expect("the timeout is wrong");
-        message.to_string()
-    }
-
-    #[test]
-    fn numbers_are_seconds() {
-        assert_eq!(duration("0"), Duration::ZERO);
-        assert_eq!(duration("1_000u64"), Duration::from_secs(1000));
-        assert_eq!(duration("2f64"), Duration::from_secs(2));
-        assert_eq!(duration("1.5"), Duration::from_millis(1500));
-        assert_eq!(duration("25e-2_f32"), Duration::from_millis(250));
-        assert_eq!(duration("18446744073709551615").as_secs(), u64::MAX);
-    }
-
-    #[test]
-    fn other_values_are_left_to_the_compiler() {
-        assert!(matches!(read("timeout = None"), Ok(Some(Wait::Forever))));
-        assert!(matches!(
-            read("timeout = self.wait"),
-            Ok(Some(Wait::For(Interval::Value(_))))
-        ));
-        assert!(matches!(
-            read("timeout = -limit()"),
-            Ok(Some(Wait::For(Interval::Value(_))))
-        ));
-        assert!(matches!(read("shared"), Ok(None)));
-    }
-
-    #[test]
-    fn other_literals_are_refused() {
-        for timeout in ["\"2s\"", "true", "2s", "500ms"] {
-            let message = message(&format!("timeout = {timeout}"));
-            assert!(message.contains("a number of seconds"), "{message}");
-        }
-    }
-
-    #[test]
-    fn numbers_out_of_range_are_refused() {
-        assert!(message("timeout = -1").contains("not negative"));
-        assert!(message("timeout = -0.5").contains("not negative"));
-        assert!(message("timeout = 18446744073709551616").contains("so many seconds"));
-        assert!(message("timeout = 1e20").contains("so many seconds"));
-    }
-
-    #[test]
-    fn a_wait_for_ever_is_not_skipped() {
-        assert!(message("timeout = None, side_effect = Skip").contains("never skipped"));
-        assert!(read("timeout = None, side_effect = Raise").is_ok());
-    }
+fn is_numeric(suffix: &str) -> bool {
+    const SUFFIXES: &str = "u8 u16 u32 u64 u128 usize i8 i16 i32 i64 i128 isize f32 f64";
+    suffix.is_empty() || SUFFIXES.split(' ').any(|known| known == suffix)
 }

@@ -3,6 +3,7 @@
 use std::pin::Pin;
 use std::time::Duration;
 
+use advisory_core::__private::SessionTarget;
 use advisory_core::{AdvisoryLock, Error, advisory};
 use sqlx::pool::PoolConnection;
 use sqlx::{Executor as _, PgPool, PgTransaction, Postgres};
@@ -82,7 +83,7 @@ pub(crate) static CLIENTS: [Client; 9] = [
     client(
         "#[advisory(scope = session, side_effect = Skip)]",
         Notice::Guard,
-        |lock, pool, life| Box::pin(async move { skipping(&pool, lock, life).await.map(drop) }),
+        |lock, pool, life| Box::pin(async move { skipping(&pool, lock, life).await }),
     ),
     client(
         "#[advisory] beside a transaction",
@@ -136,10 +137,15 @@ async fn in_session(pool: &PgPool, lock: AdvisoryLock, life: Life) -> Result<(),
 }
 
 /// If it is skipped, that is no error and no loss: those who wait for one find out.
-#[advisory(key = lock.keepalive_interval(PROBING), scope = session, timeout = 600, side_effect = Skip)]
-async fn skipping(pool: &PgPool, lock: AdvisoryLock, life: Life) -> Result<Option<()>, Error> {
-    life.rest().await;
-    Ok(Some(()))
+///
+/// This is the expansion of the attribute, which itself would need a timeout in place of the lock's own.
+async fn skipping(pool: &PgPool, lock: AdvisoryLock, life: Life) -> Result<(), Error> {
+    let Some(mut scope) = SessionTarget::try_enter(pool, &lock.keepalive_interval(PROBING)).await?
+    else {
+        return Ok(());
+    };
+    scope.until_lost(life.rest()).await?;
+    scope.finish(true).await
 }
 
 #[advisory(key = lock)]

@@ -134,7 +134,7 @@ fn on_connection(stage: Arc<Stage>) -> Tale {
     })
 }
 
-#[advisory(key = &stage.lock, side_effect = Skip)]
+#[advisory(key = &stage.lock, timeout = stage.timeout, side_effect = Skip)]
 async fn open_or_skip(
     conn: &mut PoolConnection<Postgres>,
     stage: &Stage,

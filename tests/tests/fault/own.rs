@@ -195,7 +195,7 @@ fn beside_for_long(stage: Arc<Stage>) -> Tale {
     })
 }
 
-#[advisory(key = &stage.lock, side_effect = Skip)]
+#[advisory(key = &stage.lock, timeout = stage.timeout, side_effect = Skip)]
 async fn write_or_skip(pool: &PgPool, stage: &Stage) -> Result<Option<()>, Error> {
     stage.write(pool).await.map(Some)
 }

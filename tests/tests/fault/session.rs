@@ -123,7 +123,7 @@ fn beside(stage: Arc<Stage>) -> Tale {
     })
 }
 
-#[advisory(key = stage.session_lock(), scope = session, side_effect = Skip)]
+#[advisory(key = stage.session_lock(), scope = session, timeout = stage.timeout, side_effect = Skip)]
 async fn write_or_skip(pool: &PgPool, stage: &Stage) -> Result<Option<()>, Error> {
     stage.write(pool).await.map(Some)
 }

@@ -31,6 +31,8 @@ pub(crate) type Tale = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 
 pub(crate) struct Stage {
     pub(crate) lock: AdvisoryLock,
+    /// The timeout of the lock, for the attribute, which does not skip without one.
+    pub(crate) timeout: Duration,
     pub(crate) pool: PgPool,
     pub(crate) place: Arc<Place>,
     row: i64,
@@ -50,14 +52,19 @@ impl Stage {
     ) -> Arc<Self> {
         let limit = if is_silent { SILENT } else { LONG };
         let lock = story.lock.clone().response_timeout(RESPONSE_TIMEOUT);
+        let timeout = match story.wait {
+            Wait::Unset => Duration::MAX,
+            Wait::Zero => Duration::ZERO,
+            Wait::Short => SHORT,
+            Wait::Long => limit,
+        };
         let lock = match story.wait {
             Wait::Unset => lock,
-            Wait::Zero => lock.timeout(Duration::ZERO),
-            Wait::Short => lock.timeout(SHORT),
-            Wait::Long => lock.timeout(limit),
+            _ => lock.timeout(timeout),
         };
         Arc::new(Self {
             lock,
+            timeout,
             pool: pool.clone(),
             place: Arc::clone(place),
             row,

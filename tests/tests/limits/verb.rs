@@ -3,6 +3,7 @@
 use std::pin::Pin;
 use std::time::Duration;
 
+use advisory_core::__private::{SessionTarget, Target};
 use advisory_core::{AdvisoryLock, Error, Isolation, advisory};
 use sqlx::pool::PoolConnection;
 use sqlx::{Executor as _, PgPool, PgTransaction, Postgres};
@@ -85,8 +86,15 @@ pub(crate) static BESIDE: [Verb; 2] = [
     verb("#[advisory] beside a transaction", |lock, pool, work| {
         Box::pin(async move { beside(&pool, lock, work).await.map(|()| true) })
     }),
+    // The expansion of the attribute, which itself would need a timeout in place of the lock's own.
     verb("#[advisory(side_effect = Skip)]", |lock, pool, work| {
-        Box::pin(async move { Ok(skipping(&pool, lock, work).await?.is_some()) })
+        Box::pin(async move {
+            let Some(mut scope) = Target::try_enter(&pool, &lock).await? else {
+                return Ok(false);
+            };
+            scope.until_lost(work).await?;
+            scope.finish(true).await.map(|()| true)
+        })
     }),
 ];
 
@@ -116,7 +124,13 @@ pub(crate) static SESSION: [Verb; 4] = [
     verb(
         "#[advisory(scope = session, side_effect = Skip)]",
         |lock, pool, work| {
-            Box::pin(async move { Ok(skipping_in_session(&pool, lock, work).await?.is_some()) })
+            Box::pin(async move {
+                let Some(mut scope) = SessionTarget::try_enter(&pool, &lock).await? else {
+                    return Ok(false);
+                };
+                scope.until_lost(work).await?;
+                scope.finish(true).await.map(|()| true)
+            })
         },
     ),
 ];
@@ -287,26 +301,10 @@ async fn inside(pool: &PgPool, lock: AdvisoryLock, work: Work) -> Result<(), Err
     Ok(())
 }
 
-#[advisory(key = lock, side_effect = Skip)]
-async fn skipping(pool: &PgPool, lock: AdvisoryLock, work: Work) -> Result<Option<()>, Error> {
-    work.await;
-    Ok(Some(()))
-}
-
 #[advisory(key = lock, scope = session)]
 async fn in_session(pool: &PgPool, lock: AdvisoryLock, work: Work) -> Result<(), Error> {
     work.await;
     Ok(())
-}
-
-#[advisory(key = lock, scope = session, side_effect = Skip)]
-async fn skipping_in_session(
-    pool: &PgPool,
-    lock: AdvisoryLock,
-    work: Work,
-) -> Result<Option<()>, Error> {
-    work.await;
-    Ok(Some(()))
 }
 
 #[advisory(key = lock)]

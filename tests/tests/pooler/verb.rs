@@ -34,6 +34,8 @@ const VERBS: [&str; 11] = [
 struct Plan {
     verb: &'static str,
     lock: AdvisoryLock,
+    /// The timeout of the lock; `Duration::MAX` if none is set.
+    timeout: Duration,
     drop_after: Option<Duration>,
 }
 
@@ -44,13 +46,16 @@ impl Plan {
             0 => AdvisoryLock::all(several),
             _ => AdvisoryLock::new(nth_key(n)),
         };
-        lock = match fastrand::u8(..5) {
-            0 => lock.timeout(Duration::ZERO),
-            1 => lock.timeout(Duration::from_millis(fastrand::u64(1..20))),
-            2 => lock.timeout(Duration::from_mins(1)),
-            3 => lock.wait_forever(),
-            _ => lock,
+        let (timed, timeout) = match fastrand::u8(..5) {
+            0 => (true, Duration::ZERO),
+            1 => (true, Duration::from_millis(fastrand::u64(1..20))),
+            2 => (true, Duration::from_mins(1)),
+            3 => (true, Duration::MAX),
+            _ => (false, Duration::MAX),
         };
+        if timed {
+            lock = lock.timeout(timeout);
+        }
         if fastrand::u8(..5) == 0 {
             lock = lock.polling(Duration::from_millis(2));
         }
@@ -63,6 +68,7 @@ impl Plan {
         Self {
             verb,
             lock,
+            timeout,
             drop_after,
         }
     }
@@ -79,7 +85,7 @@ async fn binding(pool: &PgPool, stage: &Stage, plan: &Plan) -> Result<(), Error>
     stage.check(&plan.lock, tx).await
 }
 
-#[advisory(key = &plan.lock, tx, side_effect = Skip)]
+#[advisory(key = &plan.lock, tx, timeout = plan.timeout, side_effect = Skip)]
 async fn skipping(pool: &PgPool, stage: &Stage, plan: &Plan) -> Result<Option<()>, Error> {
     stage.check(&plan.lock, tx).await.map(Some)
 }

@@ -6,11 +6,6 @@ async fn misspelt(_pool: &PgPool, client_id: i64) -> Result<i64, Error> {
     Ok(client_id)
 }
 
-#[advisory(key = "sync({})")]
-async fn without_a_name(_pool: &PgPool) -> Result<(), Error> {
-    Ok(())
-}
-
 #[advisory(keys = ["sync({client})"])]
 async fn not_shown(_pool: &PgPool, client: Vec<u8>) -> Result<Vec<u8>, Error> {
     Ok(client)

@@ -6,9 +6,4 @@ async fn ignore(_pool: &PgPool) -> Result<(), Error> {
     Ok(())
 }
 
-#[advisory(timeout = 0, side_effect = "Skip")]
-async fn text(_pool: &PgPool) -> Result<(), Error> {
-    Ok(())
-}
-
 fn main() {}

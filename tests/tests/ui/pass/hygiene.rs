@@ -41,7 +41,11 @@ trait Len {
 
 impl Len for ::sqlx::PgTransaction<'_> {}
 
-#[::advisory_core::advisory(keys = [::std::convert::Into::<i32>::into(lock)], side_effect = Skip)]
+#[::advisory_core::advisory(
+    keys = [::std::convert::Into::<i32>::into(lock)],
+    timeout = 0,
+    side_effect = Skip
+)]
 async fn on_a_transaction(
     scope: &mut ::sqlx::PgTransaction<'_>,
     lock: u8,

@@ -79,6 +79,27 @@ async fn nested(tx: &mut sqlx::PgTransaction<'_>) -> Result<(), sqlx::Error> {
 }
 
 #[advisory]
+async fn with_a_transaction_of_its_own(pool: &PgPool) -> Result<(), sqlx::Error> {
+    let mut tx = pool.begin().await?;
+    sqlx::query("SELECT 1").execute(&mut *tx).await?;
+    nested(&mut tx).await?;
+    tx.commit().await
+}
+
+#[advisory(key = 1)]
+async fn with_transactions_of_its_own(pool: &PgPool) -> Result<(), Error> {
+    if let Ok(Some(mut tx)) = pool.try_begin().await {
+        sqlx::query("SELECT 1").execute(&mut *tx).await?;
+    }
+    let lock = advisory_core::AdvisoryLock::new("inner");
+    let inner = async |tx: &mut sqlx::PgTransaction<'_>| {
+        sqlx::query("SELECT 1").execute(&mut **tx).await?;
+        Ok::<_, Error>(())
+    };
+    lock.transaction(pool, inner).await
+}
+
+#[advisory]
 async fn opaque(pool: &PgPool) -> Result<impl Iterator<Item = u8> + use<>, Error> {
     Ok([1, 2].into_iter())
 }

@@ -1,6 +1,8 @@
-//! `Skip` returns what the type says for it.
+//! A skipped function returns the value that its type has for it.
 #![deny(warnings, clippy::all, clippy::pedantic)]
 #![allow(dead_code)]
+
+use std::time::Duration;
 
 use advisory_core::{Error, Skipped, advisory};
 use sqlx::{PgConnection, PgPool, PgTransaction};
@@ -27,8 +29,11 @@ async fn option(tx: &mut PgTransaction<'_>) -> Result<Option<String>, Error> {
     Ok(Some(String::new()))
 }
 
-#[advisory(side_effect = Skip)]
-async fn opaque(pool: &PgPool) -> Result<Option<impl Iterator<Item = u8> + use<>>, Error> {
+#[advisory(timeout = limit, side_effect = Skip)]
+async fn opaque(
+    pool: &PgPool,
+    limit: Duration,
+) -> Result<Option<impl Iterator<Item = u8> + use<>>, Error> {
     Ok(Some([1].into_iter()))
 }
 

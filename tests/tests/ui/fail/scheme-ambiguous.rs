@@ -1,7 +1,7 @@
 use advisory_core::{Error, Key, KeyScheme, advisory};
 use sqlx::PgPool;
 
-/// The library has one of this name, too.
+/// The library has a scheme of this name as well.
 struct Malkuth;
 
 impl KeyScheme for Malkuth {

@@ -1,4 +1,4 @@
-//! Tokens of every kind, more of those that mean something to the attribute.
+//! Strategies for tokens of every kind, most of them tokens that the attribute knows.
 
 use proc_macro2::{Delimiter, Group, Ident, Literal, Punct, Spacing, Span, TokenStream, TokenTree};
 use proptest::prelude::*;
@@ -7,45 +7,25 @@ use quote::quote;
 
 use crate::args::OPTIONS;
 
-const WORDS: &str = "key keys timeout side_effect shared scope on tx scheme isolation polling cancel_via crate \
-    Raise Skip Return xact session None Sha1 Pals Serializable self Self super pool conn sqlx PgPool PgTransaction \
-    PgConnection PoolConnection Pool Postgres Arc Result Ok async await fn unsafe extern const pub default impl \
-    trait mod struct where dyn mut ref for if match move return true false test _";
+const WORDS: &str = "key keys timeout side_effect shared scope on tx scheme isolation polling \
+    cancel_via crate Raise Skip Return xact session None Sha1 Pals Serializable self Self super \
+    pool conn sqlx PgPool PgTransaction PgConnection PoolConnection Pool Postgres Arc Result Ok \
+    async await fn unsafe extern const pub default impl trait mod struct where dyn mut ref for if \
+    let match move return true false test _";
 
-const LITERALS: &[&str] = &[
-    "0",
-    "2",
-    "0x1f",
-    "1_000u64",
-    "5seconds",
-    "2.5",
-    "1e20",
-    "1e308",
-    "1e400",
-    "1e-400",
-    "0.0f32",
-    "18446744073709551616",
-    "0b1i128",
-    "'a'",
-    "b'a'",
-    "\"\"",
-    "\"a\"",
-    "\"sync({id})\"",
-    "\"{\"",
-    "\"}}{\"",
-    "\"{\u{0}}\"",
-    "r#\"{a:?}\"#",
-    "b\"a\"",
-    "c\"a\"",
-    "\"a\"suffix",
-    "\"a::b\"",
-    "\"::\"",
-    "\"é{ü}\"",
-];
+const LITERALS: &str = r##"0 2 0x1f 1_000u64 5seconds 2.5 1e20 1e308 1e400 1e-400 0.0f32
+    18446744073709551616 0b1i128 'a' b'a' "" "a" "sync({id})" "{" "}}{" "{\u{0}}" r#"{a:?}"# b"a"
+    c"a" "a"suffix "a::b" "::" "é{ü}" "a:{b.c}{d::e:>4}{}" "{a[\"b\"]}""##;
+
+const DELIMITERS: [Delimiter; 4] = {
+    use Delimiter::{Brace, Bracket, None, Parenthesis};
+    [Parenthesis, Brace, Bracket, None]
+};
 
 fn literal() -> impl Strategy<Value = TokenTree> {
-    select(LITERALS).prop_map(|text| {
-        let literal: Literal = text.parse().expect("BUG: it is a literal");
+    let literals: Vec<_> = LITERALS.split_whitespace().collect();
+    select(literals).prop_map(|text| {
+        let literal: Literal = text.parse().expect("BUG: the text is a literal");
         literal.into()
     })
 }
@@ -67,18 +47,9 @@ fn token() -> impl Strategy<Value = TokenTree> {
     prop_oneof![4 => word, 1 => raw, 4 => sign, 2 => literal(), 1 => text]
 }
 
-fn delimiter() -> impl Strategy<Value = Delimiter> {
-    select(vec![
-        Delimiter::Parenthesis,
-        Delimiter::Brace,
-        Delimiter::Bracket,
-        Delimiter::None,
-    ])
-}
-
 pub(super) fn tree() -> impl Strategy<Value = TokenTree> {
     token().boxed().prop_recursive(3, 32, 6, |tree| {
-        (delimiter(), prop::collection::vec(tree, 0..6))
+        (select(&DELIMITERS[..]), prop::collection::vec(tree, 0..6))
             .prop_map(|(delimiter, trees)| {
                 Group::new(delimiter, trees.into_iter().collect()).into()
             })
@@ -86,11 +57,11 @@ pub(super) fn tree() -> impl Strategy<Value = TokenTree> {
     })
 }
 
-pub(super) fn soup() -> impl Strategy<Value = TokenStream> {
+pub(super) fn tokens() -> impl Strategy<Value = TokenStream> {
     prop::collection::vec(tree(), 0..16).prop_map(|trees| trees.into_iter().collect())
 }
 
-/// Options with values, most of them a single literal: it is literals that are read.
+/// Options with values, most of them a single literal, because the attribute parses literals.
 pub(super) fn options() -> impl Strategy<Value = TokenStream> {
     let value = prop_oneof![
         4 => literal().prop_map(TokenStream::from),
