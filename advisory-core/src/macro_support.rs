@@ -56,10 +56,9 @@ pub fn lock_with_scheme(name: impl IntoName, scheme: impl KeyScheme) -> Advisory
 
 /// How an annotated function returns the error of its lock.
 #[diagnostic::on_unimplemented(
-    message = "an `#[advisory]` function returns `Result<T, E>`, not `{Self}`",
+    message = "`{Self}` cannot return the error of an advisory lock",
     label = "expected `Result<T, E>` with `E: From<advisory_core::Error>`",
-    note = "the lock can fail, and the function returns its error",
-    note = "implement `From<advisory_core::Error>` for the error type"
+    note = "`sqlx::Error` and boxed errors have that `From`; for an error type of your own, implement it"
 )]
 pub trait Outcome {
     fn raise(error: Error) -> Self;
@@ -79,7 +78,7 @@ impl<T, E: From<Error>> Outcome for Result<T, E> {
 
 /// How an annotated function reports that it was skipped.
 #[diagnostic::on_unimplemented(
-    message = "an `#[advisory]` function returns `Result<T, E>`, not `{Self}`",
+    message = "`{Self}` cannot return the error of an advisory lock",
     label = "expected `Result<T, E>` with `T: Skipped` and `E: From<advisory_core::Error>`"
 )]
 pub trait SkippedOutcome: Outcome {

@@ -1,6 +1,8 @@
-/// What a function under `#[advisory(side_effect = Skip)]` returns when it was skipped.
+//! What a skipped function returns.
+
+/// What a function under `#[advisory(side_effect = Skip)]` returns when it is skipped.
 ///
-/// `()` says nothing and `Option<T>` says `None`; implement it for a type of your own that can say more:
+/// `()` is returned as it is, and `Option<T>` as `None`. Implement it for a type of your own that can say more:
 ///
 /// ```
 /// use advisory_core::Skipped;
@@ -19,10 +21,10 @@
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot say that the function was skipped",
     label = "expected `Result<(), E>`, `Result<Option<T>, E>`, or a type that implements `Skipped`",
-    note = "with `side_effect = Skip` the function returns without running when the lock is not to be had"
+    note = "with `side_effect = Skip` the function returns without running when the lock is not granted"
 )]
 pub trait Skipped {
-    /// The value that says so.
+    /// The value of a skipped function.
     fn skipped() -> Self;
 }
 

@@ -1,6 +1,6 @@
 //! The expression that evaluates to the `AdvisoryLock`.
 
-use proc_macro2::{Span, TokenStream};
+use proc_macro2::{Ident, Span, TokenStream};
 use quote::{ToTokens, quote_spanned};
 
 use super::{Krate, mixed_site_at};
@@ -50,20 +50,24 @@ fn keys(lock: &Lock, krate: &Krate<'_>) -> TokenStream {
             let keys = keys.iter().map(|key| one_key(&key_expr(key)));
             hygienic!(#krate::AdvisoryLock::all([#(#keys),*]))
         }
-        Keys::Iterator(keys) if lock.scheme.is_some() => {
-            let lock = one_key(&hygienic!(name));
+        Keys::Iterator(keys) => {
+            let key = Ident::new("key", mixed_site_at(keys));
+            let lock = one_key(&key.to_token_stream());
             let keys = hygienic!(::core::iter::IntoIterator::into_iter(#keys));
-            hygienic!(#krate::AdvisoryLock::all(::core::iter::Iterator::map(#keys, |name| #lock)))
+            hygienic!(#krate::AdvisoryLock::all(::core::iter::Iterator::map(#keys, |#key| #lock)))
         }
-        Keys::Iterator(keys) => hygienic!(#krate::AdvisoryLock::all(#keys)),
     }
 }
 
+/// The calls have the span of the key, where rustc then reports a type that is not a key.
 fn one_key(key: &TokenStream, scheme: Option<&Scheme>, krate: &Krate<'_>) -> TokenStream {
+    let span = mixed_site_at(key);
+    let krate = krate.at(span);
     match scheme {
-        None => hygienic!(#krate::AdvisoryLock::new(#key)),
+        None => quote_spanned!(span=> #krate::__private::lock(#key)),
         Some(Scheme::Named(name, arguments)) => {
-            let named_scheme = named_scheme(name, arguments.as_ref(), krate);
+            let named_scheme = named_scheme(name, arguments.as_ref(), &krate);
+            let lock_with_scheme = quote_spanned!(span=> #krate::__private::lock_with_scheme);
             // rustc reports a wrong type at these names, so they have the spans of the user's
             // tokens. The key is evaluated first, because it may await.
             let name_span = mixed_site_at(&name.path);
@@ -72,12 +76,14 @@ fn one_key(key: &TokenStream, scheme: Option<&Scheme>, krate: &Krate<'_>) -> Tok
             hygienic! {
                 match #key {
                     #key_name => match #named_scheme {
-                        #scheme_name => #krate::AdvisoryLock::with_scheme(#key_name, #scheme_name),
+                        #scheme_name => #lock_with_scheme(#key_name, #scheme_name),
                     },
                 }
             }
         }
-        Some(Scheme::Expr(scheme)) => hygienic!(#krate::AdvisoryLock::with_scheme(#key, #scheme)),
+        Some(Scheme::Expr(scheme)) => {
+            quote_spanned!(span=> #krate::__private::lock_with_scheme(#key, #scheme))
+        }
     }
 }
 
@@ -89,7 +95,7 @@ fn one_key(key: &TokenStream, scheme: Option<&Scheme>, krate: &Krate<'_>) -> Tok
 /// the same name, rustc reports the ambiguity, so a scheme that the library adds later cannot
 /// silently replace the user's. A lower-case name may be a local variable, which a glob import of
 /// the module would not find; for such a name only the library is imported.
-fn named_scheme(name: &SchemeName, args: Option<&Arguments>, krate: &Krate<'_>) -> TokenStream {
+fn named_scheme(name: &SchemeName, args: Option<&Arguments>, krate: &TokenStream) -> TokenStream {
     let path = &name.path;
     let import_module = name.is_type.then(|| hygienic! { use self::*; });
     let scheme = hygienic!({

@@ -101,7 +101,7 @@ async fn on_pool(pool: &PgPool, plan: &Plan) -> Result<(), Failure> {
     inside(tx, plan).await
 }
 
-#[advisory(key = &plan.lock, tx, side_effect = Skip)]
+#[advisory(key = &plan.lock, tx, timeout = 2, side_effect = Skip)]
 async fn on_pool_or_not(pool: &PgPool, plan: &Plan) -> Result<Option<()>, Failure> {
     inside(tx, plan).await.map(Some)
 }
