@@ -53,7 +53,7 @@ async fn cancelling_by_name_ends_the_waits_and_leaves_the_holder() {
     let outcome = advisory(&database, &["cancel", "--name", "nightly", "-y"]).await;
     assert_done(
         &outcome,
-        &["it waits no more for", &format!("which pid {pid} holds")],
+        &["it no longer waits for", &format!("which pid {pid} holds")],
     );
     assert_eq!(
         outcome.stdout.matches("cancelled").count(),

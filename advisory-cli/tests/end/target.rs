@@ -13,7 +13,7 @@ async fn a_side_that_is_asked_for_is_the_one_that_is_meant() {
     let waiting = waiter(&database, "nightly").await;
     let arguments = ["terminate", "--name", "nightly", "--waiters", "--yes"];
     let outcome = advisory(&database, &arguments).await;
-    assert_done(&outcome, &["terminated", "it waits no more for"]);
+    assert_done(&outcome, &["terminated", "it no longer waits for"]);
     assert!(waiting.await.unwrap().is_err());
     assert_alive(&mut conn).await;
 
