@@ -1,31 +1,31 @@
-//! What becomes of holders and of those who wait.
+//! The outcome for holders and waiters.
 
 use advisory_core::{lock, lock_shared};
 use advisory_tests::{BackendRow, Database};
 use sqlx::{Connection as _, Executor as _, PgConnection};
 use tokio::task::JoinHandle;
 
-use crate::outcome::advisory;
-use crate::scene::{self, assert_alive, assert_done, holder, pid, waiter, waiting};
+use crate::command::advisory;
+use crate::session::{self, assert_alive, assert_done, count_waiting, holder, pid, waiter};
 
 #[tokio::test]
-async fn a_terminated_holder_has_let_go_when_the_command_ends() {
+async fn the_locks_of_a_terminated_session_are_free_when_the_command_ends() {
     let database = Database::new().await;
     let (mut conn, pid) = holder(&database, "nightly").await;
     let outcome = advisory(&database, &["terminate", &pid, "--yes"]).await;
     assert!(database.advisory_locks().await.is_empty());
-    let said = [&*format!("terminated {pid}"), "is free", "holds", "idle"];
-    assert_done(&outcome, &said);
+    let texts = [&*format!("terminated {pid}"), "is free", "holds", "idle"];
+    assert_done(&outcome, &texts);
     assert!(conn.ping().await.is_err());
-    assert!(!outcome.stdout.contains('\x1b'));
+    assert!(!outcome.text().contains('\x1b'));
 }
 
 #[tokio::test]
-async fn terminating_by_name_ends_the_holder_and_says_who_has_it_now() {
+async fn terminating_by_name_prints_the_next_holder() {
     let database = Database::new().await;
     let (_conn, pid) = holder(&database, "nightly").await;
     let mut next = database.connection().await;
-    let next_pid = scene::pid(&mut next).await;
+    let next_pid = session::pid(&mut next).await;
     let waiting = tokio::spawn(async move {
         lock(&mut next, "nightly").await.unwrap();
         next
@@ -43,7 +43,7 @@ async fn terminating_by_name_ends_the_holder_and_says_who_has_it_now() {
 }
 
 #[tokio::test]
-async fn cancelling_by_name_ends_the_waits_and_leaves_the_holder() {
+async fn cancelling_by_name_ends_the_waits_and_keeps_the_holder() {
     let database = Database::new().await;
     let (mut conn, pid) = holder(&database, "nightly").await;
     let waiters = [
@@ -56,12 +56,12 @@ async fn cancelling_by_name_ends_the_waits_and_leaves_the_holder() {
         &["it no longer waits for", &format!("which pid {pid} holds")],
     );
     assert_eq!(
-        outcome.stdout.matches("cancelled").count(),
+        outcome.text().matches("cancelled").count(),
         2,
         "{}",
-        outcome.stdout
+        outcome.text()
     );
-    assert_eq!(waiting(&database.advisory_locks().await), 0);
+    assert_eq!(count_waiting(&database.advisory_locks().await), 0);
     for waiter in waiters {
         let ended = waiter.await.unwrap().unwrap_err();
         assert!(ended.to_string().contains("canceling statement"), "{ended}");
@@ -82,7 +82,7 @@ async fn an_idle_holder_cannot_be_cancelled() {
     database.wait_until_held(1).await;
 }
 
-/// Runs a statement that takes its time on a connection that holds a lock.
+/// Runs a long statement on a connection that holds a lock.
 async fn busy(database: &Database, mut conn: PgConnection) -> JoinHandle<PgConnection> {
     let busy = tokio::spawn(async move {
         conn.execute("SELECT pg_sleep(60)").await.unwrap_err();
@@ -97,7 +97,7 @@ async fn busy(database: &Database, mut conn: PgConnection) -> JoinHandle<PgConne
 }
 
 #[tokio::test]
-async fn a_busy_holder_is_cancelled_and_keeps_the_lock_of_its_session() {
+async fn a_cancelled_statement_keeps_the_session_lock() {
     let database = Database::new().await;
     let (conn, pid) = holder(&database, "nightly").await;
     let busy = busy(&database, conn).await;
@@ -111,7 +111,7 @@ async fn a_busy_holder_is_cancelled_and_keeps_the_lock_of_its_session() {
 }
 
 #[tokio::test]
-async fn a_busy_holder_is_cancelled_and_loses_the_lock_of_its_transaction() {
+async fn a_cancelled_statement_frees_the_transaction_lock() {
     let database = Database::new().await;
     let mut conn = database.connection().await;
     conn.execute("BEGIN; SELECT pg_advisory_xact_lock(42)")
@@ -126,7 +126,7 @@ async fn a_busy_holder_is_cancelled_and_loses_the_lock_of_its_transaction() {
 }
 
 #[tokio::test]
-async fn a_session_that_shares_many_locks_is_one_session() {
+async fn a_session_with_several_locks_is_terminated_once() {
     let database = Database::new().await;
     let mut conn = database.connection().await;
     lock_shared(&mut conn, 42).await.unwrap();
@@ -134,5 +134,5 @@ async fn a_session_that_shares_many_locks_is_one_session() {
     let pid = pid(&mut conn).await;
     let outcome = advisory(&database, &["terminate", &pid, "--yes"]).await;
     assert_done(&outcome, &["holds, shared", "42 is free", "43 is free"]);
-    assert_eq!(outcome.stdout.matches("terminated").count(), 1);
+    assert_eq!(outcome.text().matches("terminated").count(), 1);
 }

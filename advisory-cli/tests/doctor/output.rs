@@ -1,12 +1,12 @@
-//! What a person or a program gets to see.
+//! The text and the JSON.
 
 use advisory_tests::{Database, Server};
 use serde_json::Value;
 
-use crate::outcome::{advisory, command, run};
+use crate::command::{advisory, advisory_command, command_with_url, output_of};
 use crate::terminal::Terminal;
 
-/// In the order in which they are shown.
+/// The checks in the order of the output.
 const CHECKS: [&str; 19] = [
     "server version",
     "primary",
@@ -30,10 +30,10 @@ const CHECKS: [&str; 19] = [
 ];
 
 #[tokio::test]
-async fn its_json_has_a_schema() {
+async fn json_output_has_a_fixed_schema() {
     let database = Database::new().await;
     let outcome = advisory(&database, &["doctor", "--json"]).await;
-    let checks: Vec<Value> = serde_json::from_str(&outcome.stdout).unwrap();
+    let checks: Vec<Value> = serde_json::from_str(outcome.text()).unwrap();
     for check in &checks {
         let mut keys: Vec<_> = check.as_object().unwrap().keys().collect();
         keys.sort_unstable();
@@ -51,20 +51,20 @@ async fn its_json_has_a_schema() {
 }
 
 #[tokio::test]
-async fn a_person_reads_a_line_for_each_check_and_colours_only_on_a_terminal() {
+async fn text_has_a_line_for_each_check_and_colours_only_on_a_terminal() {
     let server = Server::start().unwrap();
     let database = Database::on(&server).await;
     let plain = advisory(&database, &["doctor"]).await;
-    assert_eq!((plain.code, &*plain.stderr), (Some(0), ""));
-    let lines: Vec<_> = plain.stdout.lines().collect();
+    assert_eq!((plain.code, &*plain.stderr), (0, ""));
+    let lines: Vec<_> = plain.text().lines().collect();
     for (line, check) in lines.iter().zip(CHECKS) {
         assert!(line.contains("✓ pass") && line.contains(check), "{line}");
     }
     assert_eq!(lines.len(), CHECKS.len() + 2);
     assert_eq!(lines.last(), Some(&"fit for advisory locks"));
-    assert!(!plain.stdout.contains('\x1b'), "{}", plain.stdout);
+    assert!(!plain.text().contains('\x1b'), "{}", plain.text());
 
-    let on_terminal = || command(&database.url(), &["doctor"]);
+    let on_terminal = || advisory_command(&database, &["doctor"]);
     let coloured = Terminal::new().show(on_terminal()).await;
     assert!(coloured.contains("\x1b["), "{coloured}");
     let mut uncoloured = on_terminal();
@@ -79,10 +79,14 @@ async fn a_person_reads_a_line_for_each_check_and_colours_only_on_a_terminal() {
 }
 
 #[tokio::test]
-async fn a_server_that_does_not_answer_is_no_diagnosis() {
-    let nowhere = run(command("postgres://nobody@127.0.0.1:1/none", &["doctor"])).await;
+async fn an_unreachable_server_is_a_failure_without_checks() {
+    let nowhere = output_of(command_with_url(
+        "postgres://nobody@127.0.0.1:1/none",
+        &["doctor"],
+    ))
+    .await;
     nowhere.assert_fails(69, &["127.0.0.1, port 1", "--database-url"]);
-    assert_eq!(nowhere.stdout, "");
-    let nonsense = run(command("nonsense", &["doctor", "--json"])).await;
+    assert_eq!(nowhere.text(), "");
+    let nonsense = output_of(command_with_url("nonsense", &["doctor", "--json"])).await;
     nonsense.assert_fails(2, &["postgres://user@host/database"]);
 }

@@ -1,14 +1,11 @@
-//! `advisory ls`, `tree` and `key`: what is to be seen.
+//! `advisory ls` and `advisory tree`.
 
 #![cfg(unix)]
 
 #[path = "../command/mod.rs"]
-#[allow(dead_code)]
 mod command;
-
-mod key;
 mod ls;
 mod readme;
-mod scene;
+mod session;
 mod tree;
 mod watch;

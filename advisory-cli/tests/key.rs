@@ -1,5 +1,7 @@
 //! `advisory key`, which needs no server.
 
+mod command;
+
 use std::io::Write as _;
 
 use advisory_core::scheme;
@@ -7,20 +9,20 @@ use serde_json::Value;
 use tempfile::NamedTempFile;
 use tokio::process::Command;
 
-use crate::command::{ADVISORY, Ended, ended};
+use crate::command::{ADVISORY, Outcome, output_of};
 
-async fn key(arguments: &[&str]) -> Ended {
+async fn key(arguments: &[&str]) -> Outcome {
     let mut command = Command::new(ADVISORY);
     command
         .arg("key")
         .args(arguments)
         .env_remove("DATABASE_URL");
-    ended(command).await
+    output_of(command).await
 }
 
 async fn json(arguments: &[&str]) -> Vec<Value> {
     let ended = key(&[arguments, &["--json"]].concat()).await;
-    ended.is_silent(0);
+    ended.assert_silent(0);
     serde_json::from_slice(&ended.stdout).unwrap()
 }
 
@@ -61,14 +63,14 @@ async fn a_system_that_refuses_a_name_has_no_key_for_it() {
     assert!(keys.len() < scheme::systems().count());
     assert!(!keys.iter().any(|row| row["scheme"] == "DjangoPglock"));
     let refused = key(&["", "--key-scheme", "django-pglock"]).await;
-    refused.says(
+    refused.assert_only_fails(
         2,
         "django-pglock does not take the name ``: it refuses the empty name",
     );
 }
 
 #[tokio::test]
-async fn one_scheme_is_enough_if_it_is_known() {
+async fn a_scheme_can_be_chosen() {
     let keys = json(&["foo", "--key-scheme", "django_pglock"]).await;
     assert_eq!(keys.len(), 1);
     assert_eq!(keys[0]["key"], "-8086495256948496852");
@@ -81,7 +83,7 @@ async fn one_scheme_is_enough_if_it_is_known() {
 }
 
 #[tokio::test]
-async fn a_key_is_told_apart() {
+async fn a_key_is_decoded() {
     let mut names = NamedTempFile::new().unwrap();
     names.write_all(b"foo\n").unwrap();
     let path = names.path().to_str().unwrap();
@@ -125,14 +127,14 @@ async fn a_key_is_told_apart() {
 }
 
 #[tokio::test]
-async fn what_is_no_key_is_said() {
+async fn an_invalid_key_is_an_error() {
     let no_key = key(&["--decode", "sync(4)"]).await;
-    no_key.says(
+    no_key.assert_only_fails(
         2,
         "expected a key, such as `-42`, `0x1f` or `(1, 7)`, found `sync(4)`",
     );
     let columns = key(&["--decode", "1,2,3"]).await;
-    columns.says(2, "expected `classid,objid,objsubid` as in `pg_locks`");
+    columns.assert_only_fails(2, "expected `classid,objid,objsubid` as in `pg_locks`");
     assert_eq!(key(&[]).await.code, 2);
     assert_eq!(key(&["foo", "--database", "x"]).await.code, 2);
 }

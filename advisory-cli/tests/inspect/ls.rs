@@ -8,19 +8,19 @@ use serde_json::Value;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
 use tempfile::NamedTempFile;
 
-use crate::command::{Ended, advisory, ended};
-use crate::scene::{ask, holder, session, wait};
+use crate::command::{Outcome, advisory, advisory_command, output_of};
+use crate::session::{holder, session, take_lock, wait};
 
 /// `foo` as django-pglock hashes it.
 const DJANGO_FOO: i64 = -8_086_495_256_948_496_852;
 
-fn text(ended: &Ended) -> &str {
+fn text(ended: &Outcome) -> &str {
     std::str::from_utf8(&ended.stdout).unwrap()
 }
 
 async fn ls(database: &Database, options: &[&str]) -> String {
-    let ended = ended(advisory(database, &[&["ls"], options].concat())).await;
-    ended.is_silent(0);
+    let ended = advisory(database, &[&["ls"], options].concat()).await;
+    ended.assert_silent(0);
     text(&ended).to_owned()
 }
 
@@ -44,7 +44,7 @@ fn line<'t>(text: &'t str, words: &[&str]) -> &'t str {
 }
 
 #[tokio::test]
-async fn a_quiet_server_is_told_in_one_friendly_line() {
+async fn an_empty_list_is_one_line() {
     let database = Database::new().await;
     assert_eq!(
         ls(&database, &[]).await,
@@ -70,12 +70,14 @@ async fn a_quiet_server_is_told_in_one_friendly_line() {
 }
 
 #[tokio::test]
-async fn who_holds_and_who_waits_is_a_row_of_the_table() {
+async fn each_holder_and_each_waiter_is_a_row() {
     let database = Database::new().await;
-    let holder = holder(&database, "billing", 42).await;
+    let mut holder = holder(&database, "billing", 42).await;
+    let pid = sqlx::query_scalar("SELECT pg_backend_pid()::text");
+    let pid: String = pid.fetch_one(&mut holder).await.unwrap();
     let waits = wait(&database, session(&database, "web").await, 42, 1).await;
     let mut other = session(&database, "cron").await;
-    ask(&mut other, true, "1, -7").await;
+    take_lock(&mut other, true, "1, -7").await;
     let all = ls(&database, &[]).await;
     let heads = all.lines().next().unwrap();
     for head in [
@@ -96,13 +98,10 @@ async fn who_holds_and_who_waits_is_a_row_of_the_table() {
         !heads.contains("NAME") && !heads.contains("DATABASE"),
         "{heads}"
     );
-    let held = line(
+    line(
         &all,
-        &["42", "exclusive", "held", "billing", "idle in transaction"],
+        &["42", &pid, "held", "billing", "idle in transaction"],
     );
-    let pid = held
-        .split_whitespace()
-        .find(|word| word.len() > 2 && word.parse::<i32>().is_ok());
     line(
         &all,
         &[
@@ -110,7 +109,7 @@ async fn who_holds_and_who_waits_is_a_row_of_the_table() {
             "waits",
             "web",
             "active",
-            pid.unwrap(),
+            &pid,
             "SELECT pg_advisory_xact_lock(42)",
         ],
     );
@@ -125,9 +124,9 @@ async fn who_holds_and_who_waits_is_a_row_of_the_table() {
     waits.await.unwrap();
 }
 
-/// Programs are written against this: fields are added, and never renamed or removed.
+/// Other programs depend on the fields: they are added, and never renamed or removed.
 #[tokio::test]
-async fn the_json_has_these_fields() {
+async fn the_json_has_a_fixed_set_of_fields() {
     let database = Database::new().await;
     let _holder = holder(&database, "billing", DJANGO_FOO).await;
     let waits = wait(&database, session(&database, "web").await, DJANGO_FOO, 1).await;
@@ -193,7 +192,7 @@ fn kind_of(value: &Value) -> &'static str {
 }
 
 #[tokio::test]
-async fn a_lock_of_another_systems_is_shown_by_its_name() {
+async fn names_of_the_file_are_found_by_every_scheme() {
     let database = Database::new().await;
     let _django = holder(&database, "django", DJANGO_FOO).await;
     let _ours = holder(&database, "rust", -2_661_838_577_447_997_941_i64).await;
@@ -210,12 +209,12 @@ async fn a_lock_of_another_systems_is_shown_by_its_name() {
         .find(|row| row["application"] == "django")
         .unwrap();
     assert_eq!(django["name_source"], "file");
-    // The same algorithm, and the first one that has it.
+    // The first scheme of the list with this algorithm.
     assert_eq!(django["scheme"], "Sha256");
 }
 
 #[tokio::test]
-async fn a_session_that_says_what_it_holds_is_believed_where_nothing_speaks_against_it() {
+async fn the_tag_of_a_session_names_its_lock_unless_it_is_ambiguous() {
     let database = Database::new().await;
     let pool = database.pool(3).await;
     let sync = AdvisoryLock::new("sync(4)")
@@ -248,9 +247,9 @@ async fn a_session_that_says_what_it_holds_is_believed_where_nothing_speaks_agai
     let table = ls(&database, &[]).await;
     assert!(
         !table.contains("advisory:"),
-        "the tag is no name of an application: {table}"
+        "the tag is not shown as an application: {table}"
     );
-    // With a second lock the tag may mean either.
+    // With a second lock, the tag may mean either of them.
     let conn = own.connection().await.unwrap();
     advisory_core::lock(conn, 4712).await.unwrap();
     let rows = json(&database, &[]).await;
@@ -262,7 +261,7 @@ async fn a_session_that_says_what_it_holds_is_believed_where_nothing_speaks_agai
 }
 
 #[tokio::test]
-async fn the_lock_of_a_known_tool_is_shown_by_the_tool() {
+async fn the_lock_of_a_known_tool_has_the_name_of_the_tool() {
     let database = Database::new().await;
     let tool = known::all()
         .iter()
@@ -277,7 +276,7 @@ async fn the_lock_of_a_known_tool_is_shown_by_the_tool() {
 }
 
 #[tokio::test]
-async fn other_databases_and_other_roles_are_seen_on_request() {
+async fn other_databases_and_roles_are_listed_on_request() {
     let database = Database::new().await;
     let other = Database::new().await;
     let _here = holder(&database, "here", 1).await;
@@ -292,18 +291,18 @@ async fn other_databases_and_other_roles_are_seen_on_request() {
     let mut owner = database.connection().await;
     let create = format!("CREATE ROLE \"{role}\" LOGIN PASSWORD 'x'");
     owner.execute(AssertSqlSafe(create)).await.unwrap();
-    let mut command = advisory(&database, &["ls", "--json"]);
+    let mut command = advisory_command(&database, &["ls", "--json"]);
     command.env("DATABASE_URL", with_user(&database.url(), &role));
-    let seen = ended(command).await;
-    seen.is_silent(0);
+    let seen = output_of(command).await;
+    seen.assert_silent(0);
     let rows: Vec<Value> = serde_json::from_str(text(&seen)).unwrap();
     assert_eq!(
         (&rows[0]["application"], &rows[0]["query"]),
         (&"here".into(), &Value::Null)
     );
-    let mut command = advisory(&database, &["ls", "--mine"]);
+    let mut command = advisory_command(&database, &["ls", "--mine"]);
     command.env("DATABASE_URL", with_user(&database.url(), &role));
-    assert!(text(&ended(command).await).starts_with("no session of yours holds"));
+    assert!(text(&output_of(command).await).starts_with("no session of yours holds"));
     assert!(ls(&database, &["--mine"]).await.contains("here"));
     let drop = format!("DROP ROLE \"{role}\"");
     owner.execute(AssertSqlSafe(drop)).await.unwrap();
@@ -315,7 +314,7 @@ fn with_user(url: &str, role: &str) -> String {
 }
 
 #[tokio::test]
-async fn what_a_session_calls_itself_cannot_draw_on_the_screen() {
+async fn control_characters_are_replaced() {
     let database = Database::new().await;
     let mut session = session(&database, "x").await;
     session
@@ -327,14 +326,14 @@ async fn what_a_session_calls_itself_cannot_draw_on_the_screen() {
 }
 
 #[tokio::test]
-async fn bad_input_is_one_clear_line() {
+async fn bad_input_is_a_failure_of_one_line() {
     let database = Database::new().await;
     let names = names("a\n99999999999999999999 = b\n");
     let path = names.path().to_str().unwrap();
-    let bad = ended(advisory(&database, &["ls", "--names", path])).await;
-    bad.says(2, "line 2: expected a number of 64 bits");
-    let missing = ended(advisory(&database, &["ls", "--names", "/nonexistent"])).await;
-    missing.says(2, "the names file /nonexistent cannot be read");
+    let bad = advisory(&database, &["ls", "--names", path]).await;
+    bad.assert_only_fails(2, "line 2: expected a number of 64 bits");
+    let missing = advisory(&database, &["ls", "--names", "/nonexistent"]).await;
+    missing.assert_only_fails(2, "the names file /nonexistent cannot be read");
     for (url, code, said) in [
         (
             "postgres://nobody@127.0.0.1:1/nowhere",
@@ -352,13 +351,13 @@ async fn bad_input_is_one_clear_line() {
             "expected `postgres://",
         ),
     ] {
-        let mut command = advisory(&database, &["ls"]);
+        let mut command = advisory_command(&database, &["ls"]);
         command.env("DATABASE_URL", url);
-        let ended = ended(command).await;
-        ended.says(code, said);
+        let ended = output_of(command).await;
+        ended.assert_only_fails(code, said);
         assert!(!ended.stderr.contains("secret"), "{ended:?}");
     }
-    let interval = ended(advisory(&database, &["ls", "--watch", "0"])).await;
+    let interval = advisory(&database, &["ls", "--watch", "0"]).await;
     assert!(
         interval.code == 2 && interval.stderr.contains("from 0.1 to 86400"),
         "{interval:?}"

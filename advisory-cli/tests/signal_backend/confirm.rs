@@ -1,4 +1,4 @@
-//! Nobody is ended unasked.
+//! The confirmation.
 
 use std::process::{Output, Stdio};
 
@@ -8,12 +8,12 @@ use sqlx::Executor as _;
 use tokio::io::{AsyncReadExt as _, BufReader};
 use tokio::process::Child;
 
-use crate::outcome::{advisory, command};
-use crate::scene::{assert_alive, holder, pid};
+use crate::command::{advisory, advisory_command};
+use crate::session::{assert_alive, holder, pid};
 use crate::terminal::Terminal;
 
 #[tokio::test]
-async fn nobody_is_ended_unasked() {
+async fn nothing_is_sent_without_confirmation() {
     let database = Database::new().await;
     let (mut conn, pid) = holder(&database, "nightly").await;
     for arguments in [
@@ -22,14 +22,14 @@ async fn nobody_is_ended_unasked() {
     ] {
         let refused = advisory(&database, arguments).await;
         refused.assert_fails(2, &["nothing was sent", "not a terminal", "`--yes`"]);
-        assert!(refused.stdout.contains(&pid), "{}", refused.stdout);
+        assert!(refused.text().contains(&pid), "{}", refused.text());
     }
     assert_alive(&mut conn).await;
 }
 
-/// Starts a command at a terminal, and returns when it asks.
+/// Starts a command on a terminal, and returns when it asks for confirmation.
 async fn asked(terminal: &Terminal, database: &Database, arguments: &[&str]) -> Child {
-    let mut command = command(&database.url(), arguments);
+    let mut command = advisory_command(database, arguments);
     command
         .stdin(terminal.end())
         .stdout(Stdio::piped())
@@ -45,39 +45,44 @@ async fn asked(terminal: &Terminal, database: &Database, arguments: &[&str]) -> 
     child
 }
 
-fn text(output: Output) -> (Option<i32>, String, String) {
+/// The exit code, standard output and standard error.
+async fn end(child: Child) -> (Option<i32>, String, String) {
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = child.wait_with_output().await.unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
-    (
-        output.status.code(),
-        text(output.stdout),
-        text(output.stderr),
-    )
+    (status.code(), text(stdout), text(stderr))
 }
 
 #[tokio::test]
-async fn who_says_no_has_sent_nothing_and_who_says_yes_has() {
+async fn only_yes_sends_the_signal() {
     let database = Database::new().await;
     let (mut conn, pid) = holder(&database, "nightly").await;
     for no in ["n", "", "why?"] {
         let mut terminal = Terminal::new();
         let child = asked(&terminal, &database, &["terminate", &pid]).await;
         terminal.enter(no);
-        let (code, shown, said) = text(child.wait_with_output().await.unwrap());
-        assert_eq!((code, &*said), (Some(1), "advisory: nothing was sent\n"));
-        assert!(shown.contains(&pid) && shown.contains("holds"), "{shown}");
+        let (code, stdout, stderr) = end(child).await;
+        assert_eq!((code, &*stderr), (Some(1), "advisory: nothing was sent\n"));
+        assert!(
+            stdout.contains(&pid) && stdout.contains("holds"),
+            "{stdout}"
+        );
         assert_alive(&mut conn).await;
     }
     let mut terminal = Terminal::new();
     let child = asked(&terminal, &database, &["terminate", &pid]).await;
     terminal.enter("y");
-    let (code, shown, said) = text(child.wait_with_output().await.unwrap());
-    assert_eq!((code, &*said), (Some(0), ""));
-    assert!(shown.contains("is free"), "{shown}");
+    let (code, stdout, stderr) = end(child).await;
+    assert_eq!((code, &*stderr), (Some(0), ""));
+    assert!(stdout.contains("is free"), "{stdout}");
     assert!(database.advisory_locks().await.is_empty());
 }
 
 #[tokio::test]
-async fn who_has_moved_on_while_it_was_asked_is_left_alone() {
+async fn a_session_that_released_the_lock_meanwhile_is_not_signalled() {
     let database = Database::new().await;
     let (mut conn, pid) = holder(&database, "nightly").await;
     let mut terminal = Terminal::new();
@@ -85,23 +90,26 @@ async fn who_has_moved_on_while_it_was_asked_is_left_alone() {
     advisory_core::unlock(&mut conn, "nightly").await.unwrap();
     lock(&mut conn, "something else").await.unwrap();
     terminal.enter("yes");
-    let (code, _, said) = text(child.wait_with_output().await.unwrap());
-    assert_eq!(code, Some(1), "{said}");
-    assert!(said.contains("has moved on; nothing was sent"), "{said}");
+    let (code, _, stderr) = end(child).await;
+    assert_eq!(code, Some(1), "{stderr}");
+    assert!(
+        stderr.contains("has moved on; nothing was sent"),
+        "{stderr}"
+    );
     assert_alive(&mut conn).await;
 }
 
 #[tokio::test]
-async fn who_waited_and_has_the_lock_by_now_is_not_cancelled() {
+async fn a_waiter_that_was_granted_the_lock_meanwhile_is_not_cancelled() {
     let database = Database::new().await;
     let (mut first, _) = holder(&database, "nightly").await;
     let mut second = database.connection().await;
     let second_pid = pid(&mut second).await;
-    // This one it keeps.
+    // A lock that it keeps.
     lock(&mut second, "something else").await.unwrap();
     let works = tokio::spawn(async move {
         lock(&mut second, "nightly").await.unwrap();
-        // Long enough to be hit.
+        // Long enough to be cancelled.
         let work = second.execute("SELECT pg_sleep(60)").await;
         work.map(drop)
     });
@@ -114,9 +122,9 @@ async fn who_waited_and_has_the_lock_by_now_is_not_cancelled() {
         .unwrap();
     database.wait_until_waiting(0).await;
     terminal.enter("y");
-    let (code, _, said) = text(child.wait_with_output().await.unwrap());
+    let (code, _, stderr) = end(child).await;
     assert_eq!(code, Some(1));
-    assert!(said.contains("has moved on"), "{said}");
+    assert!(stderr.contains("has moved on"), "{stderr}");
     assert!(!works.is_finished());
     works.abort();
 }

@@ -1,4 +1,4 @@
-//! What the README shows of `ls` and `tree` is what they print.
+//! The README shows what `ls`, `tree` and `doctor` print.
 
 use std::io::Write as _;
 
@@ -10,11 +10,11 @@ use tempfile::NamedTempFile;
 use tokio::process::Command;
 use tokio::task::JoinHandle;
 
-use crate::command::{ADVISORY, ended, with_url};
-use crate::scene::{ask, holder, session, wait};
+use crate::command::{ADVISORY, output_of, with_url};
+use crate::session::{holder, session, take_lock, wait};
 
-/// A night: one session idles on its lock, a chain waits behind it, two readers share theirs.
-struct Night {
+/// One session idles while it holds a lock, a chain waits behind it, and two sessions share a lock.
+struct Sessions {
     _sessions: Vec<PgConnection>,
     waiting: Vec<JoinHandle<PgConnection>>,
 }
@@ -26,7 +26,7 @@ fn number(name: &str) -> i64 {
     }
 }
 
-async fn night(database: &Database) -> Night {
+async fn start_sessions(database: &Database) -> Sessions {
     let mut sessions = vec![holder(database, "billing", number("sync(4)")).await];
     let web = holder(database, "web", number("report")).await;
     let web = wait(database, web, number("sync(4)"), 1).await;
@@ -34,37 +34,38 @@ async fn night(database: &Database) -> Night {
     let cron = wait(database, cron, number("report"), 2).await;
     for reader in ["django-1", "django-2"] {
         let mut conn = session(database, reader).await;
-        ask(&mut conn, true, DjangoPglock.key("catalogue")).await;
+        take_lock(&mut conn, true, DjangoPglock.key("catalogue")).await;
         sessions.push(conn);
     }
-    Night {
+    Sessions {
         _sessions: sessions,
         waiting: vec![web, cron],
     }
 }
 
-/// As on a terminal of 120 columns.
-async fn shown(url: &str, arguments: &str) -> String {
+/// The output on a terminal of 120 columns.
+async fn on_terminal(url: &str, arguments: &str) -> String {
     let mut script = Command::new("script");
     let line = format!("stty rows 40 cols 120; {ADVISORY} {arguments}");
     script.args(["--quiet", "--return", "--command", &line, "/dev/null"]);
+    let mut script = with_url(script, url, &[]);
     script.env("NO_COLOR", "1").env("TERM", "xterm");
-    let ended = ended(with_url(script, url, &[])).await;
-    assert_eq!(ended.code, 0, "{ended:?}");
-    String::from_utf8(ended.stdout).unwrap().replace('\r', "")
+    let outcome = output_of(script).await;
+    assert_eq!(outcome.code, 0, "{outcome:?}");
+    outcome.text().replace('\r', "")
 }
 
-/// Without numbers, times and widths, which differ from night to night.
+/// The text without numbers, times and widths, which differ from run to run.
 fn masked(text: &str) -> Vec<String> {
-    let is_told = |line: &&str| !line.trim().is_empty() && !line.starts_with("^D");
+    let has_text = |line: &&str| !line.trim().is_empty() && !line.starts_with("^D");
     let word = |word: &str| match word.trim_end_matches(',') {
         "ms" | "s" | "min" | "h" => "TIME".to_owned(),
         number if number.trim_start_matches('-').parse::<u64>().is_ok() => "N".to_owned(),
         other => other.to_owned(),
     };
-    let lines = text.lines().filter(is_told).map(|line| {
+    let lines = text.lines().filter(has_text).map(|line| {
         let mut words: Vec<_> = line.split_whitespace().map(word).collect();
-        // `3 min 20 s` is a time like any other.
+        // `3 min 20 s` is one time.
         words.dedup_by(|next, word| word.as_str() == "N" && next == "TIME");
         words.dedup();
         words.join(" ")
@@ -73,9 +74,9 @@ fn masked(text: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn the_readme_shows_what_is_printed() {
+async fn the_readme_shows_the_output_of_ls_and_tree() {
     let database = Database::new().await;
-    let night = night(&database).await;
+    let sessions = start_sessions(&database).await;
     let mut names = NamedTempFile::new().unwrap();
     names
         .write_all(b"sync({1..500})\nreport\ncatalogue\n")
@@ -83,15 +84,15 @@ async fn the_readme_shows_what_is_printed() {
     let path = names.path().to_str().unwrap();
     for subcommand in ["ls", "tree"] {
         let arguments = format!("{subcommand} --names {path}");
-        let printed = shown(&database.url(), &arguments).await;
+        let printed = on_terminal(&database.url(), &arguments).await;
         println!("{printed}");
         let shown = block(&format!("advisory {subcommand} --names names.txt"));
         assert_eq!(masked(shown), masked(&printed), "{printed}");
     }
-    night.waiting.iter().for_each(JoinHandle::abort);
+    sessions.waiting.iter().for_each(JoinHandle::abort);
 }
 
-/// What stands below a command in the README.
+/// The output that the README shows below a command.
 fn block(command: &str) -> &'static str {
     let readme = include_str!("../../../README.md");
     let (_, rest) = readme
@@ -101,7 +102,7 @@ fn block(command: &str) -> &'static str {
     block.split("\n$ ").next().unwrap_or_default()
 }
 
-/// The checks and what has come of them; what was found differs from server to server.
+/// The status and the name of each check. What is found differs from server to server.
 fn checks(text: &str) -> Vec<String> {
     let checks = text
         .lines()
@@ -117,16 +118,16 @@ fn checks(text: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn the_readme_shows_what_the_doctor_says() {
+async fn the_readme_shows_the_output_of_doctor() {
     let database = Database::new().await;
     let url = database.url();
     let separator = if url.contains('?') { '&' } else { '?' };
     let url = format!("{url}{separator}options=-c%20statement_timeout%3D30s");
-    let printed = shown(&url, "doctor").await;
+    let printed = on_terminal(&url, "doctor").await;
     println!("{printed}");
     let shown = checks(block("advisory doctor"));
     assert!(shown.len() > 15, "{shown:?}");
-    // A warning or two more, on a server that is reached in another way.
+    // The status is not compared: a server that is reached in another way has more warnings.
     let printed_checks = checks(&printed);
     let words = |check: &str| check.split_whitespace().skip(2).collect::<String>();
     assert_eq!(

@@ -1,11 +1,11 @@
-//! What the role may do.
+//! The privileges of the role.
 
 use advisory_tests::{Database, Server};
 
 use crate::diagnosis::{Role, diagnose, execute};
 
 #[tokio::test]
-async fn a_role_without_rights_is_told_which_ones_there_are() {
+async fn a_role_without_privileges_gets_the_grants_as_advice() {
     let server = Server::start().unwrap();
     let database = Database::on(&server).await;
     let role = Role::new(&database).await;
@@ -19,7 +19,7 @@ async fn a_role_without_rights_is_told_which_ones_there_are() {
         let grant = format!("`GRANT {right} TO {}`", role.name);
         diagnosis.assert_says(right, "warn", "its own sessions only", &grant);
     }
-    // The one is a member of the other.
+    // `pg_monitor` is a member of `pg_read_all_stats`.
     for sees in ["pg_read_all_stats", "pg_monitor"] {
         let rights = format!("{sees}, pg_signal_backend");
         execute(&database, &format!("GRANT {rights} TO {}", role.name)).await;
@@ -30,7 +30,7 @@ async fn a_role_without_rights_is_told_which_ones_there_are() {
 }
 
 #[tokio::test]
-async fn a_role_of_one_connection_is_told_that_nobody_can_be_kept_out() {
+async fn a_role_with_one_connection_cannot_check_exclusion() {
     let server = Server::start().unwrap();
     let database = Database::on(&server).await;
     let role = Role::new(&database).await;

@@ -1,29 +1,29 @@
-//! What cannot be done, and who or what can do it.
+//! What is refused, and the advice.
 
 use advisory_tests::{Database, Server};
 use sqlx::{AssertSqlSafe, Executor as _};
 
-use crate::outcome::{advisory, advisory_as};
-use crate::scene::{assert_alive, holder, pid, waiter, waiting};
+use crate::command::{advisory, advisory_as};
+use crate::session::{assert_alive, count_waiting, holder, pid, waiter};
 
 #[tokio::test]
-async fn a_pid_that_has_nothing_to_do_with_locks_is_left_alone() {
+async fn a_pid_without_locks_is_not_signalled() {
     let database = Database::new().await;
     let mut stranger = database.connection().await;
     let stranger_pid = pid(&mut stranger).await;
     for verb in ["cancel", "terminate"] {
         for pid in [&*stranger_pid, "2147483647"] {
             let refused = advisory(&database, &[verb, pid, "--yes"]).await;
-            let says = format!("pid {pid} holds no advisory lock and waits for none");
-            refused.assert_fails(1, &[&says]);
-            assert_eq!(refused.stdout, "");
+            let message = format!("pid {pid} holds no advisory lock and waits for none");
+            refused.assert_fails(1, &[&message]);
+            assert_eq!(refused.text(), "");
         }
     }
     let prepared = advisory(&database, &["terminate", "0", "--yes"]).await;
     prepared.assert_fails(1, &["no prepared transaction"]);
     assert_alive(&mut stranger).await;
 
-    // The others are ended all the same.
+    // The other sessions are terminated all the same.
     let (_conn, pid) = holder(&database, "nightly").await;
     let some = advisory(
         &database,
@@ -31,14 +31,14 @@ async fn a_pid_that_has_nothing_to_do_with_locks_is_left_alone() {
     )
     .await;
     some.assert_fails(1, &[&stranger_pid]);
-    assert_eq!(some.stdout.matches("terminated").count(), 1);
+    assert_eq!(some.text().matches("terminated").count(), 1);
     assert!(database.advisory_locks().await.is_empty());
 }
 
 #[tokio::test]
-async fn a_lock_that_nobody_holds_or_waits_for_is_one_line() {
+async fn a_free_lock_is_a_failure_of_one_line() {
     let database = Database::new().await;
-    for (arguments, says) in [
+    for (arguments, message) in [
         (&["cancel"][..], "nobody waits for advisory lock `free`"),
         (&["terminate"], "nobody holds advisory lock `free`"),
         (
@@ -49,12 +49,12 @@ async fn a_lock_that_nobody_holds_or_waits_for_is_one_line() {
         let arguments = [arguments, &["--name", "free"]].concat();
         advisory(&database, &arguments)
             .await
-            .assert_fails(1, &[says]);
+            .assert_fails(1, &[message]);
     }
 }
 
 #[tokio::test]
-async fn a_role_that_may_not_is_told_who_may() {
+async fn a_role_without_the_privilege_gets_advice() {
     let database = Database::new().await;
     let (mut conn, pid) = holder(&database, "nightly").await;
     let waiting = waiter(&database, "nightly").await;
@@ -82,12 +82,12 @@ async fn a_role_that_may_not_is_told_who_may() {
 
 async fn waiting_and_held(database: &Database) -> (usize, usize) {
     let locks = database.advisory_locks().await;
-    let waiting = waiting(&locks);
+    let waiting = count_waiting(&locks);
     (waiting, locks.len() - waiting)
 }
 
 #[tokio::test]
-async fn a_prepared_transaction_is_ended_with_a_statement() {
+async fn a_prepared_transaction_is_refused_with_its_rollback_statement() {
     let settings = [("max_prepared_transactions", "2")];
     let server = Server::start_with(&settings).unwrap();
     let database = Database::on(&server).await;
@@ -105,6 +105,6 @@ async fn a_prepared_transaction_is_ended_with_a_statement() {
     ] {
         let refused = advisory(&database, &[arguments, &["--yes"]].concat()).await;
         refused.assert_fails(1, &["prepared transaction", "42", &remedy]);
-        assert_eq!(refused.stdout, "");
+        assert_eq!(refused.text(), "");
     }
 }

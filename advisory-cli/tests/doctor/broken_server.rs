@@ -1,10 +1,10 @@
-//! Servers that only look like PostgreSQL.
+//! Servers whose advisory locks do not work.
 
 use advisory_tests::Database;
 
 use crate::diagnosis::{diagnose, execute};
 
-/// Puts others in the place of PostgreSQL's functions that wait for a lock on one number, in this database.
+/// Replaces the functions of this database that wait for a lock on a `bigint`.
 async fn replace(database: &Database, body: impl Fn(&str) -> String) {
     for scope in ["", "_xact"] {
         let waits = format!("pg_advisory{scope}_lock");
@@ -35,7 +35,7 @@ async fn a_server_whose_functions_lock_nothing_is_not_fit() {
 }
 
 #[tokio::test]
-async fn a_server_that_shares_what_is_to_be_exclusive_is_not_fit() {
+async fn a_server_that_grants_exclusive_locks_as_shared_is_not_fit() {
     let database = Database::new().await;
     let share = |scope: &str| format!("SELECT pg_catalog.pg_advisory{scope}_lock_shared($1)");
     replace(&database, share).await;
@@ -50,7 +50,7 @@ async fn a_server_that_shares_what_is_to_be_exclusive_is_not_fit() {
 }
 
 #[tokio::test]
-async fn a_server_that_lets_two_sessions_have_it_is_not_fit() {
+async fn a_server_that_grants_a_lock_twice_is_not_fit() {
     let database = Database::new().await;
     let always = "ALTER FUNCTION pg_catalog.pg_try_advisory_xact_lock(bigint) RENAME TO own_try; \
         CREATE FUNCTION pg_catalog.pg_try_advisory_xact_lock(bigint) RETURNS boolean LANGUAGE sql AS 'SELECT true'";
@@ -66,7 +66,7 @@ async fn a_server_that_lets_two_sessions_have_it_is_not_fit() {
 }
 
 #[tokio::test]
-async fn a_server_that_does_not_know_what_locks_need_is_not_fit() {
+async fn a_server_that_lacks_functions_is_not_fit() {
     let database = Database::new().await;
     for missing in ["pg_is_in_recovery()", "pg_advisory_xact_lock(bigint)"] {
         let rename = format!("ALTER FUNCTION pg_catalog.{missing} RENAME TO not_here");
@@ -80,7 +80,7 @@ async fn a_server_that_does_not_know_what_locks_need_is_not_fit() {
 }
 
 #[tokio::test]
-async fn a_platform_that_cannot_tell_whether_a_client_is_there_is_a_warning() {
+async fn a_platform_without_connection_checks_is_a_warning() {
     let database = Database::new().await;
     let elsewhere = "ALTER FUNCTION pg_catalog.version() RENAME TO own_version; CREATE FUNCTION pg_catalog.version() \
         RETURNS text LANGUAGE sql AS $$SELECT 'PostgreSQL 14.0 on aarch64-apple-darwin'$$";

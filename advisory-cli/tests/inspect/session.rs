@@ -1,4 +1,4 @@
-//! Sessions that hold and wait.
+//! Sessions that hold locks or wait for them.
 
 use std::fmt::Display;
 
@@ -6,7 +6,7 @@ use advisory_tests::Database;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor as _, PgConnection};
 use tokio::task::JoinHandle;
 
-/// A session that calls itself so, in a transaction.
+/// A session with this `application_name`, in a transaction.
 pub(crate) async fn session(database: &Database, application: &str) -> PgConnection {
     let options = database.options().application_name(application);
     let mut conn = options.connect().await.unwrap();
@@ -14,8 +14,8 @@ pub(crate) async fn session(database: &Database, application: &str) -> PgConnect
     conn
 }
 
-/// Asks for the lock until the transaction ends.
-pub(crate) async fn ask(conn: &mut PgConnection, shared: bool, key: impl Display) {
+/// Takes the lock until the transaction ends.
+pub(crate) async fn take_lock(conn: &mut PgConnection, shared: bool, key: impl Display) {
     let function = if shared {
         "pg_advisory_xact_lock_shared"
     } else {
@@ -32,11 +32,11 @@ pub(crate) async fn holder(
     key: impl Display,
 ) -> PgConnection {
     let mut conn = session(database, application).await;
-    ask(&mut conn, false, key).await;
+    take_lock(&mut conn, false, key).await;
     conn
 }
 
-/// The session waits for the lock; so many do then.
+/// Lets the session wait for the lock. `waiting` is how many sessions wait then.
 pub(crate) async fn wait(
     database: &Database,
     mut conn: PgConnection,
@@ -44,7 +44,7 @@ pub(crate) async fn wait(
     waiting: usize,
 ) -> JoinHandle<PgConnection> {
     let waits = tokio::spawn(async move {
-        ask(&mut conn, false, key).await;
+        take_lock(&mut conn, false, key).await;
         conn
     });
     database.wait_until_waiting(waiting).await;

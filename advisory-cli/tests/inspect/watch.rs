@@ -6,14 +6,14 @@ use advisory_tests::Database;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use crate::command::{ADVISORY, Running, advisory, with_url};
-use crate::scene::holder;
+use crate::command::{ADVISORY, Running, advisory_command, with_url};
+use crate::session::holder;
 
 #[tokio::test]
-async fn a_program_reads_one_look_after_the_other() {
+async fn json_lists_follow_one_another() {
     let database = Database::new().await;
     let arguments = ["ls", "--watch", "0.1", "--json"];
-    let mut watch = Running::start(advisory(&database, &arguments));
+    let mut watch = Running::start(advisory_command(&database, &arguments));
     assert_eq!(watch.line().await, "[]");
     let _holder = holder(&database, "billing", 42).await;
     loop {
@@ -28,20 +28,20 @@ async fn a_program_reads_one_look_after_the_other() {
 }
 
 #[tokio::test]
-async fn a_reader_that_has_seen_enough_is_no_fault() {
+async fn a_reader_that_closes_the_pipe_is_not_an_error() {
     let database = Database::new().await;
     let url = database.url();
     let mut shell = tokio::process::Command::new("sh");
     shell.args(["-c", "\"$0\" \"$@\" | head -n 1; echo done", ADVISORY]);
     let shell = with_url(shell, &url, &["ls", "--watch", "0.1"]);
-    let ended = crate::command::ended(shell).await;
-    ended.is_silent(0);
+    let ended = crate::command::output_of(shell).await;
+    ended.assert_silent(0);
     assert!(ended.stdout.ends_with(b"done\n"));
 }
 
-/// `script` gives it a terminal.
+/// `script` provides the terminal.
 #[tokio::test]
-async fn a_terminal_is_drawn_in_place_and_left_as_it_was() {
+async fn a_terminal_is_redrawn_in_place_and_restored() {
     let database = Database::new().await;
     let _holder = holder(&database, "billing", 42).await;
     let mut shell = tokio::process::Command::new("script");

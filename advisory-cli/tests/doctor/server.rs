@@ -1,13 +1,13 @@
-//! The server, and what is before it.
+//! The server, its lock table, and a pooler before it.
 
 use advisory_core::lock;
 use advisory_tests::{Database, Pooler, Pooling, Server};
 
+use crate::command::advisory;
 use crate::diagnosis::diagnose;
-use crate::outcome::advisory;
 
 #[tokio::test]
-async fn on_a_server_of_our_own_all_is_well() {
+async fn every_check_passes_on_a_fresh_server() {
     let server = Server::start().unwrap();
     let database = Database::on(&server).await;
     let diagnosis = diagnose(&database.options()).await;
@@ -38,19 +38,20 @@ async fn a_standby_is_not_fit() {
         "cannot tell",
         "",
     );
-    let told = advisory(&Database::at(&standby, &database), &["doctor"]).await;
-    assert_eq!(told.code, Some(1));
-    assert!(told.stdout.contains("✗ fail"), "{}", told.stdout);
+    let outcome = advisory(&Database::at(&standby, &database), &["doctor"]).await;
+    assert_eq!(outcome.code, 1);
+    assert!(outcome.text().contains("✗ fail"), "{}", outcome.text());
     assert!(
-        told.stdout
+        outcome
+            .text()
             .contains("not fit for every advisory lock: 3 faults, 1 warning"),
         "{}",
-        told.stdout
+        outcome.text()
     );
 }
 
 #[tokio::test]
-async fn behind_a_pooler_in_transaction_mode_transaction_locks_are_all_there_is() {
+async fn behind_a_pooler_in_transaction_mode_only_transaction_locks_work() {
     let server = Server::start().unwrap();
     let database = Database::on(&server).await;
     for backends in [1, 3] {
@@ -76,14 +77,14 @@ async fn behind_a_pooler_in_transaction_mode_transaction_locks_are_all_there_is(
 }
 
 #[tokio::test]
-async fn behind_a_pooler_in_session_mode_all_is_well() {
+async fn behind_a_pooler_in_session_mode_every_check_passes() {
     let server = Server::start().unwrap();
     let database = Database::on(&server).await;
     let pooler = Pooler::try_start(&database, Pooling::Session, 5).await;
     let Some(pooler) = pooler else { return };
     let diagnosis = diagnose(&pooler.options()).await;
     assert_eq!(diagnosis.complaints(), Vec::<&str>::new());
-    // It can be told as soon as a session that somebody has given back is lent out again, which is for the pooler to decide.
+    // The pooler is detected once it reuses a session, which is its own choice.
     let mut diagnosis = diagnosis;
     for _ in 0..20 {
         if diagnosis.checks["pooler"]["found"] != "none to be seen" {
@@ -96,7 +97,7 @@ async fn behind_a_pooler_in_session_mode_all_is_well() {
 }
 
 #[tokio::test]
-async fn a_lock_table_that_is_more_than_half_full_is_a_warning() {
+async fn a_lock_table_more_than_half_full_is_a_warning() {
     let settings = [
         ("max_locks_per_transaction", "10"),
         ("max_connections", "20"),

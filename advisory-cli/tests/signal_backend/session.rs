@@ -1,11 +1,11 @@
-//! Who holds and who waits.
+//! Sessions that hold locks or wait for them.
 
 use advisory_core::{AdvisoryLock, Error, lock};
 use advisory_tests::{Database, LockRow};
 use sqlx::{Executor as _, PgConnection};
 use tokio::task::JoinHandle;
 
-use crate::outcome::Outcome;
+use crate::command::Outcome;
 
 /// A connection that holds a lock, and its process id.
 pub(crate) async fn holder(database: &Database, name: &str) -> (PgConnection, String) {
@@ -20,13 +20,13 @@ pub(crate) async fn pid(conn: &mut PgConnection) -> String {
     pid.fetch_one(conn).await.unwrap()
 }
 
-/// Somebody who waits for a lock, in a transaction.
+/// A task that waits for a lock in a transaction.
 pub(crate) async fn waiter(
     database: &Database,
     name: &'static str,
 ) -> JoinHandle<Result<(), Error>> {
     let pool = database.pool(1).await;
-    let before = waiting(&database.advisory_locks().await);
+    let before = count_waiting(&database.advisory_locks().await);
     let waiter = tokio::spawn(async move {
         let tx = AdvisoryLock::new(name).begin(&pool).await?;
         tx.rollback().await?;
@@ -36,7 +36,7 @@ pub(crate) async fn waiter(
     waiter
 }
 
-pub(crate) fn waiting(locks: &[LockRow]) -> usize {
+pub(crate) fn count_waiting(locks: &[LockRow]) -> usize {
     locks.iter().filter(|lock| !lock.granted).count()
 }
 
@@ -45,10 +45,9 @@ pub(crate) async fn assert_alive(conn: &mut PgConnection) {
 }
 
 #[track_caller]
-pub(crate) fn assert_done(outcome: &Outcome, says: &[&str]) {
-    let Outcome { stdout, stderr, .. } = outcome;
-    assert_eq!((outcome.code, &**stderr), (Some(0), ""), "{stdout}");
-    for words in says {
-        assert!(stdout.contains(words), "`{words}` in {stdout}");
+pub(crate) fn assert_done(outcome: &Outcome, texts: &[&str]) {
+    outcome.assert_silent(0);
+    for text in texts {
+        assert!(outcome.text().contains(text), "`{text}` in {outcome:?}");
     }
 }

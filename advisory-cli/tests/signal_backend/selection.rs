@@ -1,13 +1,13 @@
-//! Whose sessions are meant.
+//! The sessions that are selected.
 
 use advisory_core::lock;
 use advisory_tests::Database;
 
-use crate::outcome::advisory;
-use crate::scene::{assert_alive, assert_done, holder, waiter};
+use crate::command::advisory;
+use crate::session::{assert_alive, assert_done, holder, waiter};
 
 #[tokio::test]
-async fn a_side_that_is_asked_for_is_the_one_that_is_meant() {
+async fn waiters_and_holders_select_sessions() {
     let database = Database::new().await;
     let (mut conn, pid) = holder(&database, "nightly").await;
     let waiting = waiter(&database, "nightly").await;
@@ -28,7 +28,7 @@ async fn a_side_that_is_asked_for_is_the_one_that_is_meant() {
     ];
     let outcome = advisory(&database, &arguments).await;
     assert_done(&outcome, &[&format!("terminated {pid}")]);
-    assert_eq!(outcome.stdout.matches("terminated").count(), 2);
+    assert_eq!(outcome.text().matches("terminated").count(), 2);
     assert!(waiting.await.unwrap().is_err());
     assert!(database.advisory_locks().await.is_empty());
 
@@ -39,7 +39,7 @@ async fn a_side_that_is_asked_for_is_the_one_that_is_meant() {
 }
 
 #[tokio::test]
-async fn a_lock_goes_by_its_key_and_by_the_scheme_of_another_system() {
+async fn a_lock_is_selected_by_key_and_by_scheme() {
     let database = Database::new().await;
     for (key, arguments) in [
         ("42", &["--key", "--name", "42"][..]),
@@ -74,11 +74,11 @@ async fn a_lock_goes_by_its_key_and_by_the_scheme_of_another_system() {
         &advisory(&database, &named("django-pglock")).await,
         &["terminated"],
     );
-    assert_eq!(advisory(&database, &named("sha3")).await.code, Some(2));
+    assert_eq!(advisory(&database, &named("sha3")).await.code, 2);
 }
 
 #[tokio::test]
-async fn a_pid_is_one_of_the_whole_server_and_a_name_one_of_the_database() {
+async fn pids_select_in_every_database_and_names_in_one() {
     let (database, other) = (Database::new().await, Database::new().await);
     let (_conn, pid) = holder(&other, "nightly").await;
     let here = advisory(&database, &["terminate", "--name", "nightly", "--yes"]).await;
@@ -89,7 +89,7 @@ async fn a_pid_is_one_of_the_whole_server_and_a_name_one_of_the_database() {
 }
 
 #[tokio::test]
-async fn it_is_pids_or_a_name() {
+async fn pids_and_a_name_exclude_each_other() {
     let database = Database::new().await;
     for arguments in [
         &["cancel"][..],
@@ -101,10 +101,6 @@ async fn it_is_pids_or_a_name() {
         &["terminate", "--name", "1", "--key", "--key-scheme", "Sha1"],
     ] {
         let refused = advisory(&database, arguments).await;
-        assert_eq!(
-            (refused.code, &*refused.stdout),
-            (Some(2), ""),
-            "{arguments:?}"
-        );
+        assert_eq!((refused.code, refused.text()), (2, ""), "{arguments:?}");
     }
 }

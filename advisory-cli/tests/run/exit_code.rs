@@ -1,4 +1,4 @@
-//! How it ends.
+//! Exit codes.
 
 use std::fs::{File, Permissions};
 use std::net::TcpListener;
@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use advisory_tests::Database;
 use tokio::process::Command;
 
-use crate::command::{ADVISORY, advisory, ended, with_url};
+use crate::command::{ADVISORY, advisory_command, command_with_url, output_of};
 
 async fn assert_free(database: &Database) {
     database
@@ -16,29 +16,29 @@ async fn assert_free(database: &Database) {
 }
 
 #[tokio::test]
-async fn the_commands_code_is_ours() {
+async fn the_commands_exit_code_is_returned() {
     let database = Database::new().await;
     for code in [0, 1, 7, 69, 75, 76, 126, 127, 255] {
         let exit = format!("exit {code}");
-        let run = advisory(&database, &["run", "a", "--", "sh", "-c", &exit]);
-        ended(run).await.is_silent(code);
+        let run = advisory_command(&database, &["run", "a", "--", "sh", "-c", &exit]);
+        output_of(run).await.assert_silent(code);
         assert_free(&database).await;
     }
 }
 
 #[tokio::test]
-async fn a_death_by_a_signal_is_128_and_its_number() {
+async fn a_signal_n_that_ends_the_command_exits_with_128_plus_n() {
     let database = Database::new().await;
     for (signal, code) in [("KILL", 137), ("TERM", 143), ("INT", 130), ("SEGV", 139)] {
         let death = format!("kill -{signal} $$");
-        let run = advisory(&database, &["run", "a", "--", "sh", "-c", &death]);
-        ended(run).await.is_silent(code);
+        let run = advisory_command(&database, &["run", "a", "--", "sh", "-c", &death]);
+        output_of(run).await.assert_silent(code);
         assert_free(&database).await;
     }
 }
 
 #[tokio::test]
-async fn a_command_that_is_not_there_is_127() {
+async fn a_missing_command_exits_with_127() {
     let database = Database::new().await;
     for command in [
         "no-such-command",
@@ -46,15 +46,15 @@ async fn a_command_that_is_not_there_is_127() {
         "./no-such-command",
         "",
     ] {
-        let run = advisory(&database, &["run", "a", "--", command, "argument"]);
-        let said = format!("cannot run `{command}`: No such file");
-        ended(run).await.says(127, &said);
+        let run = advisory_command(&database, &["run", "a", "--", command, "argument"]);
+        let message = format!("cannot run `{command}`: No such file");
+        output_of(run).await.assert_only_fails(127, &message);
         assert_free(&database).await;
     }
 }
 
 #[tokio::test]
-async fn a_command_that_cannot_be_executed_is_126() {
+async fn a_command_that_cannot_be_executed_exits_with_126() {
     let database = Database::new().await;
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("data");
@@ -64,16 +64,16 @@ async fn a_command_that_cannot_be_executed_is_126() {
         .unwrap();
     for command in [&file, folder.path()] as [&std::path::Path; 2] {
         let command = command.to_str().unwrap();
-        let run = advisory(&database, &["run", "a", "--", command]);
-        let said = format!("cannot run `{command}`: Permission denied");
-        ended(run).await.says(126, &said);
+        let run = advisory_command(&database, &["run", "a", "--", command]);
+        let message = format!("cannot run `{command}`: Permission denied");
+        output_of(run).await.assert_only_fails(126, &message);
         assert_free(&database).await;
     }
 }
 
 #[tokio::test]
-async fn a_server_that_cannot_be_reached_is_69() {
-    // The listener keeps its port from others, and has no room for anybody by the time it is asked.
+async fn an_unreachable_server_exits_with_69() {
+    // Nothing listens on the port of a listener that is dropped.
     let port = TcpListener::bind("127.0.0.1:0").unwrap();
     let refusing = format!(
         "postgres://nobody@127.0.0.1:{}/none",
@@ -81,17 +81,15 @@ async fn a_server_that_cannot_be_reached_is_69() {
     );
     drop(port);
     for url in [&*refusing, "postgres:///none?host=/no/such/folder"] {
-        let run = with_url(
-            Command::new(ADVISORY),
-            url,
-            &["run", "a", "--", "echo", "ran"],
-        );
-        ended(run).await.says(69, "cannot connect to ");
+        let run = command_with_url(url, &["run", "a", "--", "echo", "ran"]);
+        output_of(run)
+            .await
+            .assert_only_fails(69, "cannot connect to ");
     }
 }
 
 #[tokio::test]
-async fn a_wrong_command_line_is_2() {
+async fn a_wrong_command_line_exits_with_2() {
     let seconds = "expected seconds from 0 to 2147483, such as `2` or `0.5`";
     let mistakes: [(&[&str], &str); 12] = [
         (&["run", "a"], "<COMMAND>"),
@@ -116,31 +114,30 @@ async fn a_wrong_command_line_is_2() {
         ),
         (&["run", "a", "--key", "--", "echo"], "expected a key"),
     ];
-    for (arguments, said) in mistakes {
-        let run = with_url(
-            Command::new(ADVISORY),
-            "postgres:///none?host=/no/such/folder",
-            arguments,
-        );
-        let outcome = ended(run).await;
+    for (arguments, message) in mistakes {
+        let run = command_with_url("postgres:///none?host=/no/such/folder", arguments);
+        let outcome = output_of(run).await;
         assert_eq!(
             (outcome.code, &*outcome.stdout),
             (2, &b""[..]),
             "{arguments:?}"
         );
-        assert!(outcome.stderr.contains(said), "{arguments:?}: {outcome:?}");
+        assert!(
+            outcome.stderr.contains(message),
+            "{arguments:?}: {outcome:?}"
+        );
     }
 }
 
 #[tokio::test]
-async fn the_help_tells_of_every_code() {
+async fn the_help_lists_every_exit_code() {
     let mut help = Command::new(ADVISORY);
     help.args(["run", "--help"]);
-    let outcome = ended(help).await;
-    outcome.is_silent(0);
+    let outcome = output_of(help).await;
+    outcome.assert_silent(0);
     let text = String::from_utf8(outcome.stdout).unwrap();
     for code in ["0", "1", "2", "69", "75", "76", "77", "126", "127", "128+n"] {
-        let is_told = |line: &str| line.trim_start().starts_with(&format!("{code}  "));
-        assert!(text.lines().any(is_told), "{code}: {text}");
+        let is_listed = |line: &str| line.trim_start().starts_with(&format!("{code}  "));
+        assert!(text.lines().any(is_listed), "{code}: {text}");
     }
 }

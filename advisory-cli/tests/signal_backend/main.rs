@@ -1,11 +1,11 @@
 //! `advisory cancel` and `advisory terminate`.
 
-mod consent;
-mod holder;
-#[path = "../outcome/mod.rs"]
+#[path = "../command/mod.rs"]
+mod command;
+mod confirm;
 mod outcome;
 mod refused;
-mod scene;
-mod target;
+mod selection;
+mod session;
 #[path = "../terminal/mod.rs"]
 mod terminal;

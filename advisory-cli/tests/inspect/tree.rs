@@ -3,16 +3,16 @@
 use advisory_tests::{Database, Server};
 use sqlx::{Connection as _, Executor as _, PgConnection};
 
-use crate::command::{advisory, ended};
-use crate::scene::{ask, holder, session, wait};
+use crate::command::advisory;
+use crate::session::{holder, session, take_lock, wait};
 
 async fn tree(database: &Database, options: &[&str]) -> String {
-    let ended = ended(advisory(database, &[&["tree"], options].concat())).await;
-    ended.is_silent(0);
+    let ended = advisory(database, &[&["tree"], options].concat()).await;
+    ended.assert_silent(0);
     String::from_utf8(ended.stdout).unwrap()
 }
 
-/// The tree without its times and numbers of processes.
+/// The tree without times and process ids.
 fn shape(tree: &str) -> Vec<String> {
     let lines = tree.lines().map(|line| {
         let (session, about) = line.rsplit_once("  ").unwrap_or((line, ""));
@@ -27,7 +27,7 @@ fn shape(tree: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_quiet_server_has_no_tree() {
+async fn without_waiters_there_is_no_tree() {
     let database = Database::new().await;
     let _holder = holder(&database, "a", 1).await;
     assert_eq!(
@@ -37,7 +37,7 @@ async fn a_quiet_server_has_no_tree() {
 }
 
 #[tokio::test]
-async fn a_chain_hangs_from_the_session_that_blocks_them_all() {
+async fn a_chain_starts_at_the_session_that_blocks_the_others() {
     let database = Database::new().await;
     let root = holder(&database, "root", 100).await;
     let first = wait(&database, holder(&database, "first", 200).await, 100, 1).await;
@@ -61,16 +61,16 @@ async fn a_chain_hangs_from_the_session_that_blocks_them_all() {
 }
 
 #[tokio::test]
-async fn a_group_that_shares_a_lock_stands_together_before_its_queue() {
+async fn shared_holders_are_listed_before_the_queue() {
     let database = Database::new().await;
     let mut readers = Vec::new();
     for reader in ["reader-1", "reader-2", "reader-3"] {
         let mut conn = session(&database, reader).await;
-        ask(&mut conn, true, "1, 7").await;
+        take_lock(&mut conn, true, "1, 7").await;
         readers.push(conn);
     }
     let mut last = session(&database, "writer").await;
-    let writes = tokio::spawn(async move { ask(&mut last, false, "1, 7").await });
+    let writes = tokio::spawn(async move { take_lock(&mut last, false, "1, 7").await });
     database.wait_until_waiting(1).await;
     let drawn = tree(&database, &[]).await;
     let group = [
@@ -91,8 +91,8 @@ async fn a_group_that_shares_a_lock_stands_together_before_its_queue() {
     writes.await.unwrap();
 }
 
-/// A session that nobody will find waiting for ever.
-async fn patient(database: &Database, application: &str) -> PgConnection {
+/// A session in which the deadlock of a test is not detected.
+async fn session_in_deadlock(database: &Database, application: &str) -> PgConnection {
     let mut conn = session(database, application).await;
     conn.execute("SET deadlock_timeout = '10min'")
         .await
@@ -101,13 +101,13 @@ async fn patient(database: &Database, application: &str) -> PgConnection {
 }
 
 #[tokio::test]
-async fn a_circle_is_drawn_once() {
+async fn a_cycle_is_drawn_once() {
     let server = Server::start_with(&[("deadlock_timeout", "10min")]).unwrap();
     let database = Database::on(&server).await;
-    let mut left = patient(&database, "left").await;
-    let mut right = patient(&database, "right").await;
-    ask(&mut left, false, 100).await;
-    ask(&mut right, false, 200).await;
+    let mut left = session_in_deadlock(&database, "left").await;
+    let mut right = session_in_deadlock(&database, "right").await;
+    take_lock(&mut left, false, 100).await;
+    take_lock(&mut right, false, 200).await;
     let left = wait(&database, left, 200, 1).await;
     let right = wait(&database, right, 100, 2).await;
     let drawn = tree(&database, &[]).await;
@@ -124,7 +124,7 @@ async fn a_circle_is_drawn_once() {
 }
 
 #[tokio::test]
-async fn locks_of_other_databases_say_where_they_are() {
+async fn locks_of_other_databases_name_their_database() {
     let database = Database::new().await;
     let other = Database::new().await;
     let _holder = holder(&other, "a", 4711).await;
