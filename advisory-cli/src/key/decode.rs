@@ -6,7 +6,7 @@ use advisory_core::Key;
 use advisory_core::scheme::{self, Space, System};
 use serde::Serialize;
 
-use super::KeyForms;
+use super::forms::KeyForms;
 use crate::exit::Failure;
 use crate::names::{Names, tool_name};
 use crate::target::parse_key;

@@ -5,7 +5,7 @@ use advisory_core::scheme::System;
 use comfy_table::{Attribute, Cell, CellAlignment, Table};
 use serde::Serialize;
 
-use super::KeyForms;
+use super::forms::KeyForms;
 use crate::exit::Failure;
 use crate::output;
 use crate::target::{hash, hash_by_all};

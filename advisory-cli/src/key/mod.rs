@@ -2,13 +2,12 @@
 
 mod decode;
 mod encode;
+mod forms;
 
 use std::process::ExitCode;
 
-use advisory_core::Key;
 use advisory_core::scheme::System;
 use clap::Args;
-use serde::Serialize;
 
 use crate::exit::Failure;
 use crate::names::{Names, NamesOption};
@@ -74,32 +73,5 @@ impl KeyArgs {
             return output::print_json(&decoded);
         }
         decoded.iter().try_for_each(output::print_line)
-    }
-}
-
-/// The forms in which a key is written.
-#[derive(Clone, Serialize)]
-struct KeyForms {
-    /// The key as text, because a number of JSON has 53 bits.
-    key: String,
-    hex: String,
-    classid: u32,
-    objid: u32,
-    objsubid: i16,
-}
-
-impl From<Key> for KeyForms {
-    fn from(key: Key) -> Self {
-        let (classid, objid, objsubid) = key.to_pg_locks();
-        Self {
-            key: key.to_string(),
-            hex: match key {
-                Key::BigInt(key) => format!("{key:#018x}"),
-                Key::IntPair(first, second) => format!("({first:#010x}, {second:#010x})"),
-            },
-            classid,
-            objid,
-            objsubid,
-        }
     }
 }
