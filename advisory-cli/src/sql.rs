@@ -30,8 +30,10 @@ pub(crate) async fn identity(conn: &mut PgConnection) -> Result<Identity> {
         conn,
         "SELECT pg_catalog.current_setting('server_version') AS version,
          pg_catalog.current_setting('server_version_num')::pg_catalog.int4 AS version_number,
-         pg_catalog.pg_is_in_recovery() AS is_standby,pg_catalog.quote_ident(SESSION_USER) AS role,
-         pg_catalog.quote_ident(pg_catalog.current_database()) AS database,pg_catalog.inet_client_addr() IS NULL AS is_local",
+         pg_catalog.pg_is_in_recovery() AS is_standby,
+         pg_catalog.quote_ident(SESSION_USER) AS role,
+         pg_catalog.quote_ident(pg_catalog.current_database()) AS database,
+         pg_catalog.inet_client_addr() IS NULL AS is_local",
     )
     .await?;
     Ok(Identity {
@@ -59,11 +61,12 @@ pub(crate) type Settings = BTreeMap<String, Setting>;
 
 /// Reads the settings that affect locks.
 pub(crate) async fn settings(conn: &mut PgConnection) -> Result<Settings> {
-    let message =
-        "SELECT s.name,s.setting,pg_catalog.current_setting(s.name) AS text,s.source FROM pg_catalog.pg_settings AS s
-         WHERE s.name OPERATOR(pg_catalog.=) ANY(ARRAY['statement_timeout','lock_timeout','idle_in_transaction_session_timeout',
-         'idle_session_timeout','transaction_timeout','tcp_user_timeout','tcp_keepalives_idle','tcp_keepalives_interval',
-         'tcp_keepalives_count','track_activities','default_transaction_isolation','deadlock_timeout','log_lock_waits'])";
+    let message = "SELECT s.name,s.setting,pg_catalog.current_setting(s.name) AS text,s.source
+         FROM pg_catalog.pg_settings AS s
+         WHERE s.name OPERATOR(pg_catalog.=) ANY(ARRAY['statement_timeout','lock_timeout',
+         'idle_in_transaction_session_timeout','idle_session_timeout','transaction_timeout',
+         'tcp_user_timeout','tcp_keepalives_idle','tcp_keepalives_interval','tcp_keepalives_count',
+         'track_activities','default_transaction_isolation','deadlock_timeout','log_lock_waits'])";
     let rows = conn.fetch_all(sqlx::raw_sql(message)).await?;
     let setting = |row: &PgRow| {
         let setting = Setting {
@@ -81,12 +84,16 @@ pub(crate) async fn lock_table(conn: &mut PgConnection) -> Result<(i64, i64)> {
     // A fast-path lock has no entry, and the holders of a shared lock have one entry together.
     let row = fetch_row(
         conn,
-        "SELECT (SELECT pg_catalog.count(*) FROM (SELECT DISTINCT l.locktype,l.database,l.relation,l.page,l.tuple,l.virtualxid,
-           l.transactionid::pg_catalog.text,l.classid,l.objid,l.objsubid FROM pg_catalog.pg_locks AS l WHERE NOT l.fastpath) AS k)
-           AS used,
-         pg_catalog.current_setting('max_locks_per_transaction')::pg_catalog.int8 OPERATOR(pg_catalog.*)
-           (pg_catalog.current_setting('max_connections')::pg_catalog.int8 OPERATOR(pg_catalog.+)
-           pg_catalog.current_setting('max_prepared_transactions')::pg_catalog.int8) AS capacity",
+        "SELECT
+         (SELECT pg_catalog.count(*) FROM
+           (SELECT DISTINCT l.locktype,l.database,l.relation,l.page,l.tuple,l.virtualxid,
+             l.transactionid::pg_catalog.text,l.classid,l.objid,l.objsubid
+            FROM pg_catalog.pg_locks AS l WHERE NOT l.fastpath) AS k) AS used,
+         pg_catalog.current_setting('max_locks_per_transaction')::pg_catalog.int8
+           OPERATOR(pg_catalog.*)
+           (pg_catalog.current_setting('max_connections')::pg_catalog.int8
+            OPERATOR(pg_catalog.+)
+            pg_catalog.current_setting('max_prepared_transactions')::pg_catalog.int8) AS capacity",
     )
     .await?;
     Ok((row.try_get("used")?, row.try_get("capacity")?))

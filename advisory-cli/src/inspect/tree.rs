@@ -36,7 +36,12 @@ impl Tree {
             let scope = self.scope.description();
             output::print_line(format!("nobody waits for an advisory lock {scope}"))?;
         }
-        for tree in Forest::new(&snapshot, self.scope.all_databases).trees() {
+        let forest = Forest {
+            snapshot: &snapshot,
+            with_database: self.scope.all_databases,
+            drawn: HashSet::new(),
+        };
+        for tree in forest.trees() {
             output::print_line(tree.to_string().trim_end())?;
         }
         Ok(ExitCode::SUCCESS)
@@ -51,14 +56,6 @@ struct Forest<'s> {
 }
 
 impl<'s> Forest<'s> {
-    fn new(snapshot: &'s Snapshot, with_database: bool) -> Self {
-        Self {
-            snapshot,
-            with_database,
-            drawn: HashSet::new(),
-        }
-    }
-
     /// Draws first the locks whose holders do not wait. What remains are cycles, which start at any
     /// of their locks.
     fn trees(mut self) -> Vec<termtree::Tree<String>> {

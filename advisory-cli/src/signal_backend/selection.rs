@@ -1,7 +1,7 @@
 //! The sessions that the command line selects.
 
-use advisory_core::monitor;
 use advisory_core::scheme::System;
+use advisory_core::{AdvisoryLock, monitor};
 use clap::{ArgGroup, Args, value_parser};
 use sqlx::postgres::PgPool;
 
@@ -36,74 +36,67 @@ pub(super) struct Selection {
     holders: bool,
 }
 
+/// The sessions, and a failure for each part of the selection that matches none.
+type Found = Vec<Result<Session, Failure>>;
+
 impl Selection {
-    /// Finds each selected session. What is not found is a failure.
-    pub(super) async fn find(
-        self,
-        pool: &PgPool,
-        action: Action,
-    ) -> Result<Vec<Result<Session, Failure>>, Failure> {
-        if self.name.is_some() {
-            self.find_by_lock(pool, action).await
-        } else {
-            self.find_by_pid(pool).await
-        }
-    }
-
-    async fn find_by_pid(
-        mut self,
-        pool: &PgPool,
-    ) -> Result<Vec<Result<Session, Failure>>, Failure> {
-        let locks = monitor::locks_of_all_databases(pool).await?;
-        self.pids.sort_unstable();
-        self.pids.dedup();
-        let mut found = Vec::new();
-        for pid in self.pids {
-            let locks = locks.iter().filter(|lock| lock.pid == pid).cloned();
-            let sessions = Session::group(locks);
-            if sessions.is_empty() {
-                found.push(Err(not_found(pid)));
-            }
-            found.extend(sessions.into_iter().map(Ok));
-        }
-        Ok(found)
-    }
-
-    async fn find_by_lock(
-        self,
-        pool: &PgPool,
-        action: Action,
-    ) -> Result<Vec<Result<Session, Failure>>, Failure> {
+    pub(super) async fn find(self, pool: &PgPool, action: Action) -> Result<Found, Failure> {
+        let Some(name) = self.name else {
+            return find_by_pids(pool, self.pids).await;
+        };
+        let target = Target {
+            name,
+            key_scheme: self.key_scheme,
+            key: self.key,
+        };
         let (waiters, holders) = match (self.waiters, self.holders) {
             (false, false) => (action == Action::Cancel, action == Action::Terminate),
             given => given,
         };
-        let target = Target {
-            name: self.name.unwrap_or_default(),
-            key_scheme: self.key_scheme,
-            key: self.key,
-        };
-        let lock = target.lock()?;
-        let mut locks = Vec::new();
-        for key in lock.keys() {
-            if holders {
-                locks.extend(monitor::holders(pool, *key).await?);
-            }
-            if waiters {
-                locks.extend(monitor::waiters(pool, *key).await?);
-            }
-        }
-        if locks.is_empty() {
-            let verb = match (waiters, holders) {
-                (true, true) => "holds or waits for",
-                (true, false) => "waits for",
-                _ => "holds",
-            };
-            let message = format!("nobody {verb} advisory lock {lock}");
-            return Ok(vec![Err(Failure::other(message))]);
-        }
-        Ok(Session::group(locks).into_iter().map(Ok).collect())
+        find_by_lock(pool, &target.lock()?, waiters, holders).await
     }
+}
+
+async fn find_by_pids(pool: &PgPool, mut pids: Vec<i32>) -> Result<Found, Failure> {
+    let locks = monitor::locks_of_all_databases(pool).await?;
+    pids.sort_unstable();
+    pids.dedup();
+    let mut found = Vec::new();
+    for pid in pids {
+        let sessions = Session::group(locks.iter().filter(|lock| lock.pid == pid).cloned());
+        if sessions.is_empty() {
+            found.push(Err(not_found(pid)));
+        }
+        found.extend(sessions.into_iter().map(Ok));
+    }
+    Ok(found)
+}
+
+async fn find_by_lock(
+    pool: &PgPool,
+    lock: &AdvisoryLock,
+    waiters: bool,
+    holders: bool,
+) -> Result<Found, Failure> {
+    let mut locks = Vec::new();
+    for key in lock.keys() {
+        if holders {
+            locks.extend(monitor::holders(pool, *key).await?);
+        }
+        if waiters {
+            locks.extend(monitor::waiters(pool, *key).await?);
+        }
+    }
+    if locks.is_empty() {
+        let verb = match (waiters, holders) {
+            (true, true) => "holds or waits for",
+            (true, false) => "waits for",
+            _ => "holds",
+        };
+        let message = format!("nobody {verb} advisory lock {lock}");
+        return Ok(vec![Err(Failure::other(message))]);
+    }
+    Ok(Session::group(locks).into_iter().map(Ok).collect())
 }
 
 fn not_found(pid: i32) -> Failure {
