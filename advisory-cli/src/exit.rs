@@ -1,13 +1,13 @@
-//! How the command ends.
+//! Exit codes and failures.
 
 use std::fmt::Display;
 use std::io::{Write as _, stderr};
 use std::process::ExitCode;
 
-/// Ends the help of the command.
+/// The list of exit codes at the end of the help.
 pub(crate) const EXIT_CODES: &str = "\
 Exit codes:
-    0  done; with `run`, whatever the command's own code is
+    0  success; `run` ends with the exit code of its command
     1  something failed; `doctor` has found a fault
     2  the command line is wrong
    69  the server cannot be reached, or has ended the session
@@ -16,7 +16,7 @@ Exit codes:
    77  the server does not let this role do that
   126  the command cannot be executed (`run`)
   127  the command is not found (`run`)
-  128+n  the command, or the wait for its lock, was ended by signal n (`run`, `hold`)";
+  128+n  signal n ended the command, or the wait for its lock (`run`, `hold`)";
 
 /// Exit codes, after `sysexits.h` and the shell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,19 +24,19 @@ Exit codes:
 pub(crate) enum Code {
     /// Something failed.
     Failure = 1,
-    /// The command line is wrong, in a way that only shows later.
+    /// The command line is wrong, in a way that the parser does not see.
     Usage = 2,
     /// `EX_UNAVAILABLE`: the server cannot be reached.
     Unreachable = 69,
-    /// `EX_TEMPFAIL`: somebody else holds the lock.
+    /// `EX_TEMPFAIL`: another session holds the lock.
     NotAcquired = 75,
     /// The lock was lost.
     Lost = 76,
-    /// `EX_NOPERM`: the role may not.
+    /// `EX_NOPERM`: the role lacks a privilege.
     Forbidden = 77,
-    /// The shell's: found, and not executable.
+    /// The shell's code for a program that is found and not executable.
     NotExecutable = 126,
-    /// The shell's: not found.
+    /// The shell's code for a program that is not found.
     NotFound = 127,
 }
 
@@ -46,11 +46,16 @@ impl From<Code> for ExitCode {
     }
 }
 
-/// Why the command ends otherwise than it should, in one line.
+/// The exit code of a process that a signal has ended, as the shell reports it.
+pub(crate) fn signal_code(signal: i32) -> ExitCode {
+    ExitCode::from(u8::try_from(signal).unwrap_or_default().saturating_add(128))
+}
+
+/// An exit code other than 0, and a line for standard error that explains it.
 #[derive(Debug)]
 pub(crate) struct Failure {
     code: Code,
-    /// Empty where there is nobody left to tell.
+    /// If empty, nothing is printed.
     message: String,
 }
 
@@ -60,45 +65,51 @@ impl Failure {
         Self { code, message }
     }
 
+    /// A failure that has no exit code of its own.
+    pub(crate) fn other(message: impl Display) -> Self {
+        Self::new(Code::Failure, message)
+    }
+
+    /// A mistake on the command line.
+    pub(crate) fn usage(message: impl Display) -> Self {
+        Self::new(Code::Usage, message)
+    }
+
+    /// A failure that prints nothing, because the reader of the output has closed it.
+    pub(crate) fn silent() -> Self {
+        Self::other("")
+    }
+
     pub(crate) fn code(&self) -> Code {
         self.code
     }
 
-    /// The reader of our output has gone: nothing is wrong, and nothing is left to do.
-    pub(crate) fn silent() -> Self {
-        Self::new(Code::Failure, "")
-    }
-
-    /// Says it on standard error.
+    /// Prints the message on one line of standard error.
     pub(crate) fn report(&self) -> ExitCode {
         if !self.message.is_empty() {
-            let line = self.message.split_whitespace().collect::<Vec<_>>();
-            note(line.join(" "));
+            let words: Vec<_> = self.message.split_whitespace().collect();
+            print_message(words.join(" "));
         }
         self.code.into()
     }
 }
 
-impl std::fmt::Display for Failure {
+impl Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.message)
     }
 }
 
-/// Says something on standard error. Nobody may be there to read it, which is no reason to stop.
-pub(crate) fn note(line: impl Display) {
+/// Prints a line on standard error. An error is ignored: it must not change the exit code.
+pub(crate) fn print_message(line: impl Display) {
     let _ = writeln!(stderr(), "advisory: {line}");
 }
 
-/// As the shell tells of a death by a signal.
-pub(crate) fn death(signal: i32) -> ExitCode {
-    ExitCode::from(u8::try_from(signal).unwrap_or_default().saturating_add(128))
-}
-
-/// SQLSTATE of what a role may not do.
+/// The SQLSTATE of a statement that the role lacks the privilege for.
 const INSUFFICIENT_PRIVILEGE: &str = "42501";
 
-/// How the SQLSTATEs begin of a session that was ended: by an administrator, a restart, a crash.
+/// The first characters of the SQLSTATEs of a session that an administrator, a restart or a crash
+/// has ended.
 const SHUTDOWN: &str = "57P";
 
 impl From<advisory_core::Error> for Failure {
@@ -106,7 +117,7 @@ impl From<advisory_core::Error> for Failure {
         let code = match &error {
             advisory_core::Error::NotAcquired { .. } => Code::NotAcquired,
             advisory_core::Error::Lost { .. } => Code::Lost,
-            advisory_core::Error::Database(error) => code_of(error),
+            advisory_core::Error::Database(error) => database_code(error),
             _ => Code::Failure,
         };
         Self::new(code, error)
@@ -115,11 +126,11 @@ impl From<advisory_core::Error> for Failure {
 
 impl From<sqlx::Error> for Failure {
     fn from(error: sqlx::Error) -> Self {
-        Self::new(code_of(&error), error)
+        Self::new(database_code(&error), error)
     }
 }
 
-fn code_of(error: &sqlx::Error) -> Code {
+fn database_code(error: &sqlx::Error) -> Code {
     match error {
         sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::PoolTimedOut => Code::Unreachable,
         sqlx::Error::Database(error) => match error.code().as_deref() {

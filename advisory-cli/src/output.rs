@@ -1,4 +1,4 @@
-//! Standard output: tables, colours, JSON.
+//! Standard output: lines, tables, colours and JSON.
 
 use std::fmt::Display;
 use std::io::{ErrorKind, IsTerminal as _, Write as _, stdout};
@@ -7,30 +7,39 @@ use anstream::{AutoStream, ColorChoice};
 use comfy_table::{ContentArrangement, Table, presets};
 use serde::Serialize;
 
-use crate::exit::{Code, Failure};
+use crate::exit::Failure;
 
-/// Writes a line, without its colours where they are not wanted.
-pub(crate) fn line(text: impl Display) -> Result<(), Failure> {
-    written(writeln!(anstream::stdout(), "{text}"))
+/// Prints a line. Its colours are removed where [`is_coloured`] is false.
+pub(crate) fn print_line(text: impl Display) -> Result<(), Failure> {
+    writeln!(anstream::stdout(), "{text}").map_err(|error| match error.kind() {
+        // A reader that closes the pipe early, such as `head`, is not an error.
+        ErrorKind::BrokenPipe => Failure::silent(),
+        _ => Failure::other(format!("cannot write to standard output: {error}")),
+    })
 }
 
-/// Writes a value as JSON.
-pub(crate) fn json(value: &impl Serialize) -> Result<(), Failure> {
-    line(serde_json::to_string_pretty(value).map_err(|error| no_json(&error))?)
+/// Prints a value as indented JSON.
+pub(crate) fn print_json(value: &impl Serialize) -> Result<(), Failure> {
+    print_line(serde_json::to_string_pretty(value).map_err(|error| json_failure(&error))?)
 }
 
 /// A value as JSON on one line.
 pub(crate) fn json_line(value: &impl Serialize) -> Result<String, Failure> {
-    serde_json::to_string(value).map_err(|error| no_json(&error))
+    serde_json::to_string(value).map_err(|error| json_failure(&error))
 }
 
-/// A table without rules, whose columns make the best of a terminal and are as wide as they like elsewhere.
-pub(crate) fn table() -> Table {
+fn json_failure(error: &serde_json::Error) -> Failure {
+    Failure::other(format!("cannot write JSON: {error}"))
+}
+
+/// A table without borders. It fits its columns into the width of a terminal; elsewhere they are as
+/// wide as their content.
+pub(crate) fn new_table() -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
-    if stdout().is_terminal() {
+    if is_terminal() {
         table.set_content_arrangement(ContentArrangement::Dynamic);
-        // Asked for here: a table without colours takes itself to be away from a terminal.
+        // Without colours, `force_no_tty` below would hide the terminal's width.
         if let Some(width) = table.width() {
             table.set_width(width);
         }
@@ -43,33 +52,22 @@ pub(crate) fn table() -> Table {
     table
 }
 
-/// Whether standard output takes colours: a terminal, unless `NO_COLOR` or its like say otherwise.
-pub(crate) fn is_coloured() -> bool {
+pub(crate) fn print_table(table: &Table) -> Result<(), Failure> {
+    print_line(table.trim_fmt())
+}
+
+/// Whether standard output is a terminal whose colours `NO_COLOR` and its like do not switch off.
+fn is_coloured() -> bool {
     AutoStream::choice(&stdout()) != ColorChoice::Never
 }
 
-/// Whether somebody looks at the output as it comes.
+/// Whether standard output is a terminal.
 pub(crate) fn is_terminal() -> bool {
     stdout().is_terminal()
 }
 
-/// How wide the terminal is, if it is one.
-pub(crate) fn width() -> Option<usize> {
+/// The number of columns of the terminal, if standard output is one.
+pub(crate) fn terminal_width() -> Option<usize> {
     let size = crossterm::terminal::size().ok().filter(|_| is_terminal());
     size.map(|(columns, _)| columns.into())
-}
-
-fn no_json(error: &serde_json::Error) -> Failure {
-    Failure::new(Code::Failure, format!("cannot write JSON: {error}"))
-}
-
-/// A reader that has seen enough, such as `head`, is no fault.
-fn written(result: std::io::Result<()>) -> Result<(), Failure> {
-    result.map_err(|error| match error.kind() {
-        ErrorKind::BrokenPipe => Failure::silent(),
-        _ => Failure::new(
-            Code::Failure,
-            format!("cannot write to standard output: {error}"),
-        ),
-    })
 }

@@ -10,13 +10,17 @@ use tokio::time::timeout;
 
 use crate::exit::{Code, Failure};
 
-/// How long a connection may take.
+/// How long a connection may take to open.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Which server.
+/// The prefixes of a database URL. sqlx accepts any.
+const URL_SCHEMES: [&str; 2] = ["postgres://", "postgresql://"];
+
+/// The server to connect to.
 #[derive(Args, Clone)]
 pub(crate) struct Server {
-    /// The database, as `postgres://user@host/name`. If not given, libpq's variables say: `PGHOST`, `PGUSER`, `PGDATABASE` …
+    /// The database, as `postgres://user@host/name`. If not given, libpq's variables apply:
+    /// `PGHOST`, `PGUSER`, `PGDATABASE` …
     #[arg(
         long,
         value_name = "URL",
@@ -28,14 +32,15 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// A pool of at most so many connections, on a server that has answered.
+    /// A pool of at most this many connections, on a server that has accepted a first one.
     pub(crate) async fn connect(&self, connections: u32) -> Result<PgPool, Failure> {
         let options = self.options()?;
-        // A pool tries again for as long as it may, and does not say what was wrong.
+        // A pool retries until its timeout, and then does not report the reason.
         let first = timeout(CONNECT_TIMEOUT, PgConnection::connect_with(&options)).await;
-        let answered = first.unwrap_or_else(|_| Err(std::io::Error::from(TimedOut).into()));
-        let first = answered.map_err(|error| unreachable(&options, &error))?;
-        // Its end is the server's business; a fault in it would show again soon enough.
+        let first = first
+            .unwrap_or_else(|_| Err(std::io::Error::from(TimedOut).into()))
+            .map_err(|error| unreachable(&options, &error))?;
+        // If closing fails, the pool's own connections report the fault.
         let _ = first.close().await;
         Ok(PgPoolOptions::new()
             .max_connections(connections)
@@ -43,50 +48,44 @@ impl Server {
             .connect_lazy_with(options))
     }
 
+    /// The options of a connection. Its `application_name` is `advisory` unless the user sets one.
     pub(crate) fn options(&self) -> Result<PgConnectOptions, Failure> {
         let options = match &self.database_url {
-            // Its text may hold a password, so it is not repeated.
-            Some(url) if SCHEMES.iter().any(|scheme| url.starts_with(scheme)) => url
-                .parse()
-                .map_err(|error| unreadable(&format!(": {error}")))?,
-            Some(_) => return Err(unreadable("")),
+            Some(url) => parse_url(url)?,
             None => PgConnectOptions::new(),
         };
-        Ok(named(options))
+        Ok(match options.get_application_name() {
+            Some(_) => options,
+            None => options.application_name("advisory"),
+        })
     }
 }
 
-/// As somebody who looks at `pg_stat_activity` finds us, unless the user has said otherwise.
-fn named(options: PgConnectOptions) -> PgConnectOptions {
-    match options.get_application_name() {
-        Some(_) => options,
-        None => options.application_name("advisory"),
+/// The error does not repeat the URL, which may contain a password.
+fn parse_url(url: &str) -> Result<PgConnectOptions, Failure> {
+    let failure = |reason: String| {
+        Failure::usage(format!(
+            "the database URL cannot be read{reason}; expected `postgres://user@host/database`"
+        ))
+    };
+    if !URL_SCHEMES.iter().any(|scheme| url.starts_with(scheme)) {
+        return Err(failure(String::new()));
     }
-}
-
-/// sqlx would take any.
-const SCHEMES: [&str; 2] = ["postgres://", "postgresql://"];
-
-fn unreadable(why: &str) -> Failure {
-    let expected = "expected `postgres://user@host/database`";
-    let message = format!("the database URL cannot be read{why}; {expected}");
-    Failure::new(Code::Usage, message)
+    url.parse().map_err(|error| failure(format!(": {error}")))
 }
 
 fn unreachable(options: &PgConnectOptions, error: &sqlx::Error) -> Failure {
-    let place = place(options);
-    let how = "give another with `--database-url` or `DATABASE_URL`";
-    let message = format!("cannot connect to {place}: {error}; {how}");
-    Failure::new(Code::Unreachable, message)
-}
-
-fn place(options: &PgConnectOptions) -> String {
-    let host = options.get_socket().map_or_else(
-        || options.get_host().to_owned(),
-        |socket| socket.display().to_string(),
-    );
+    let host = match options.get_socket() {
+        Some(socket) => socket.display().to_string(),
+        None => options.get_host().to_owned(),
+    };
+    let port = options.get_port();
     let database = options
         .get_database()
         .map_or(String::new(), |name| format!(", database `{name}`"));
-    format!("{host}, port {}{database}", options.get_port())
+    let message = format!(
+        "cannot connect to {host}, port {port}{database}: {error}; \
+         give another server with `--database-url` or `DATABASE_URL`"
+    );
+    Failure::new(Code::Unreachable, message)
 }

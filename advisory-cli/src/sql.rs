@@ -1,6 +1,7 @@
-//! All that the command itself says to a server; the rest is the library's.
+//! The statements that the command sends itself; the library sends all others.
 //!
-//! Each statement is one message of the simple protocol, so that it is as good behind a pooler, and names everything with its schema.
+//! Each is one message of the simple protocol, which works behind a pooler, and qualifies every
+//! name with its schema.
 
 use std::collections::BTreeMap;
 
@@ -9,28 +10,30 @@ use sqlx::{Executor as _, Row as _};
 
 type Result<T> = std::result::Result<T, sqlx::Error>;
 
-/// Who answers.
+/// The server, the role and the database of a connection.
 pub(crate) struct Identity {
     /// `server_version`, as in `15.18 (Debian 15.18-0)`.
     pub(crate) version: String,
     /// `server_version_num`.
     pub(crate) version_number: i32,
     pub(crate) is_standby: bool,
-    /// Ready to be written in a statement.
+    /// Quoted for use in a statement.
     pub(crate) role: String,
-    /// The same.
+    /// Quoted for use in a statement.
     pub(crate) database: String,
-    /// Without an address: a Unix-domain socket.
+    /// Whether the connection is a Unix-domain socket.
     pub(crate) is_local: bool,
 }
 
 pub(crate) async fn identity(conn: &mut PgConnection) -> Result<Identity> {
-    let row = ask(
+    let row = fetch_row(
         conn,
         "SELECT pg_catalog.current_setting('server_version') AS version,
          pg_catalog.current_setting('server_version_num')::pg_catalog.int4 AS version_number,
-         pg_catalog.pg_is_in_recovery() AS is_standby,pg_catalog.quote_ident(SESSION_USER) AS role,
-         pg_catalog.quote_ident(pg_catalog.current_database()) AS database,pg_catalog.inet_client_addr() IS NULL AS is_local",
+         pg_catalog.pg_is_in_recovery() AS is_standby,
+         pg_catalog.quote_ident(SESSION_USER) AS role,
+         pg_catalog.quote_ident(pg_catalog.current_database()) AS database,
+         pg_catalog.inet_client_addr() IS NULL AS is_local",
     )
     .await?;
     Ok(Identity {
@@ -43,26 +46,27 @@ pub(crate) async fn identity(conn: &mut PgConnection) -> Result<Identity> {
     })
 }
 
-/// A setting of this session.
+/// The value of a setting in this session.
 pub(crate) struct Setting {
     /// As PostgreSQL prints it: `30s`.
     pub(crate) text: String,
-    /// In its unit: `30000`.
+    /// In its base unit: `30000`.
     pub(crate) value: String,
     /// Where it comes from: `configuration file`, `user`, `database` …
     pub(crate) source: String,
 }
 
-/// By name. One that the server does not have is not there.
+/// Settings by name. A setting that the server does not know is absent.
 pub(crate) type Settings = BTreeMap<String, Setting>;
 
-/// The settings that matter to locks.
+/// Reads the settings that affect locks.
 pub(crate) async fn settings(conn: &mut PgConnection) -> Result<Settings> {
-    let message =
-        "SELECT s.name,s.setting,pg_catalog.current_setting(s.name) AS text,s.source FROM pg_catalog.pg_settings AS s
-         WHERE s.name OPERATOR(pg_catalog.=) ANY(ARRAY['statement_timeout','lock_timeout','idle_in_transaction_session_timeout',
-         'idle_session_timeout','transaction_timeout','tcp_user_timeout','tcp_keepalives_idle','tcp_keepalives_interval',
-         'tcp_keepalives_count','track_activities','default_transaction_isolation','deadlock_timeout','log_lock_waits'])";
+    let message = "SELECT s.name,s.setting,pg_catalog.current_setting(s.name) AS text,s.source
+         FROM pg_catalog.pg_settings AS s
+         WHERE s.name OPERATOR(pg_catalog.=) ANY(ARRAY['statement_timeout','lock_timeout',
+         'idle_in_transaction_session_timeout','idle_session_timeout','transaction_timeout',
+         'tcp_user_timeout','tcp_keepalives_idle','tcp_keepalives_interval','tcp_keepalives_count',
+         'track_activities','default_transaction_isolation','deadlock_timeout','log_lock_waits'])";
     let rows = conn.fetch_all(sqlx::raw_sql(message)).await?;
     let setting = |row: &PgRow| {
         let setting = Setting {
@@ -75,23 +79,27 @@ pub(crate) async fn settings(conn: &mut PgConnection) -> Result<Settings> {
     rows.iter().map(setting).collect()
 }
 
-/// Entries of the shared lock table: how many there are, and for how many there is room at least.
+/// The entries of the shared lock table: how many are used, and its guaranteed capacity.
 pub(crate) async fn lock_table(conn: &mut PgConnection) -> Result<(i64, i64)> {
-    // Locks of the fast path are elsewhere, and those who share one share its entry.
-    let row = ask(
+    // A fast-path lock has no entry, and the holders of a shared lock have one entry together.
+    let row = fetch_row(
         conn,
-        "SELECT (SELECT pg_catalog.count(*) FROM (SELECT DISTINCT l.locktype,l.database,l.relation,l.page,l.tuple,l.virtualxid,
-           l.transactionid::pg_catalog.text,l.classid,l.objid,l.objsubid FROM pg_catalog.pg_locks AS l WHERE NOT l.fastpath) AS k)
-           AS used,
-         pg_catalog.current_setting('max_locks_per_transaction')::pg_catalog.int8 OPERATOR(pg_catalog.*)
-           (pg_catalog.current_setting('max_connections')::pg_catalog.int8 OPERATOR(pg_catalog.+)
-           pg_catalog.current_setting('max_prepared_transactions')::pg_catalog.int8) AS room",
+        "SELECT
+         (SELECT pg_catalog.count(*) FROM
+           (SELECT DISTINCT l.locktype,l.database,l.relation,l.page,l.tuple,l.virtualxid,
+             l.transactionid::pg_catalog.text,l.classid,l.objid,l.objsubid
+            FROM pg_catalog.pg_locks AS l WHERE NOT l.fastpath) AS k) AS used,
+         pg_catalog.current_setting('max_locks_per_transaction')::pg_catalog.int8
+           OPERATOR(pg_catalog.*)
+           (pg_catalog.current_setting('max_connections')::pg_catalog.int8
+            OPERATOR(pg_catalog.+)
+            pg_catalog.current_setting('max_prepared_transactions')::pg_catalog.int8) AS capacity",
     )
     .await?;
-    Ok((row.try_get("used")?, row.try_get("room")?))
+    Ok((row.try_get("used")?, row.try_get("capacity")?))
 }
 
-/// What the role may do to the sessions of others.
+/// What the role may do with the sessions of other roles.
 pub(crate) struct Rights {
     pub(crate) is_superuser: bool,
     pub(crate) sees_others: bool,
@@ -99,7 +107,7 @@ pub(crate) struct Rights {
 }
 
 pub(crate) async fn rights(conn: &mut PgConnection) -> Result<Rights> {
-    let row = ask(
+    let row = fetch_row(
         conn,
         "SELECT r.rolsuper,pg_catalog.pg_has_role(r.oid,'pg_read_all_stats','USAGE') AS sees_others,
          pg_catalog.pg_has_role(r.oid,'pg_signal_backend','USAGE') AS signals_others
@@ -113,9 +121,9 @@ pub(crate) async fn rights(conn: &mut PgConnection) -> Result<Rights> {
     })
 }
 
-/// The server's time, in seconds.
+/// The server's clock, in seconds since 1970.
 pub(crate) async fn now(conn: &mut PgConnection) -> Result<f64> {
-    let row = ask(
+    let row = fetch_row(
         conn,
         "SELECT pg_catalog.date_part('epoch',pg_catalog.clock_timestamp())",
     )
@@ -123,9 +131,9 @@ pub(crate) async fn now(conn: &mut PgConnection) -> Result<f64> {
     row.try_get(0)
 }
 
-/// When the server began this session, in its own time.
+/// When the server started this session, by its own clock.
 pub(crate) async fn session_start(conn: &mut PgConnection) -> Result<f64> {
-    let row = ask(
+    let row = fetch_row(
         conn,
         "SELECT pg_catalog.date_part('epoch',a.backend_start) FROM pg_catalog.pg_stat_activity AS a
          WHERE a.pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid()",
@@ -134,9 +142,9 @@ pub(crate) async fn session_start(conn: &mut PgConnection) -> Result<f64> {
     row.try_get(0)
 }
 
-/// How often the server looks, now, whether this client is still there; `0` if it does not.
+/// The current `client_connection_check_interval`; `0` if the server does not check.
 pub(crate) async fn check_interval(conn: &mut PgConnection) -> Result<String> {
-    let row = ask(
+    let row = fetch_row(
         conn,
         "SELECT pg_catalog.current_setting('client_connection_check_interval')",
     )
@@ -144,11 +152,11 @@ pub(crate) async fn check_interval(conn: &mut PgConnection) -> Result<String> {
     row.try_get(0)
 }
 
-/// There and back.
+/// Sends a statement that does nothing.
 pub(crate) async fn round_trip(conn: &mut PgConnection) -> Result<()> {
     conn.execute(sqlx::raw_sql("SELECT 1")).await.map(drop)
 }
 
-async fn ask(conn: &mut PgConnection, message: &'static str) -> Result<PgRow> {
+async fn fetch_row(conn: &mut PgConnection, message: &'static str) -> Result<PgRow> {
     conn.fetch_one(sqlx::raw_sql(message)).await
 }

@@ -1,47 +1,124 @@
-//! Which lock a command is about.
+//! The lock that a command is about: a name and the scheme that hashes it, or a key.
 
-use advisory_core::scheme::System;
+use advisory_core::scheme::{self, System};
 use advisory_core::{AdvisoryLock, Key};
 use clap::Args;
 
-use crate::exit::{Code, Failure};
-use crate::scheme;
+use crate::exit::Failure;
 
-/// A lock by name, or by key.
+/// A lock, by its name or by its key.
 #[derive(Args, Clone)]
 pub(crate) struct Target {
-    /// The name of the lock, hashed by the scheme.
+    /// The name of the lock, which the scheme hashes.
     #[arg(allow_negative_numbers = true)]
-    name: String,
-    /// How the name becomes a key: that of the system whose lock it is, `django-pglock` or `DjangoPglock`; `advisory key NAME` lists all.
-    #[arg(long, value_name = "SCHEME", value_parser = scheme::parse, default_value = "Sha1", conflicts_with = "key")]
-    key_scheme: &'static System,
+    pub(crate) name: String,
+    /// The scheme that hashes the name: that of the library or of another system, by its own name
+    /// or by the system's, such as `DjangoPglock` or `django-pglock`; `advisory key NAME` lists
+    /// all.
+    #[arg(long, value_name = "SCHEME", value_parser = parse_scheme, default_value = "Sha1", conflicts_with = "key")]
+    pub(crate) key_scheme: &'static System,
     /// NAME is the key itself: `42`, `-42`, `0x1f` or `1,7`.
     #[arg(long, short)]
-    key: bool,
+    pub(crate) key: bool,
 }
 
 impl Target {
-    /// What `--name` says, where it is an option.
-    pub(crate) fn new(name: String, key_scheme: &'static System, key: bool) -> Self {
-        Self {
-            name,
-            key_scheme,
-            key,
-        }
-    }
-
     pub(crate) fn lock(&self) -> Result<AdvisoryLock, Failure> {
         if self.key {
-            return self.parsed().map(AdvisoryLock::new);
+            return parse_key(&self.name)
+                .map(AdvisoryLock::new)
+                .map_err(Failure::usage);
         }
-        scheme::key(self.key_scheme, &self.name)?;
+        hash(self.key_scheme, &self.name)?;
         Ok(AdvisoryLock::with_scheme(&*self.name, self.key_scheme))
     }
+}
 
-    fn parsed(&self) -> Result<Key, Failure> {
-        self.name
-            .parse()
-            .map_err(|error| Failure::new(Code::Usage, error))
+/// Parses a key: `-42`, `0x1f`, `(1, 7)`.
+pub(crate) fn parse_key(text: &str) -> Result<Key, String> {
+    text.parse().map_err(|error| format!("{error}"))
+}
+
+/// Finds a scheme by its own name or by that of its system, in any spelling: `DjangoPglock`,
+/// `django-pglock`.
+pub(crate) fn parse_scheme(text: &str) -> Result<&'static System, String> {
+    let wanted = letters(text);
+    let found = scheme::systems()
+        .find(|system| letters(system.scheme) == wanted || letters(system.label) == wanted);
+    found.ok_or_else(|| {
+        let names: Vec<_> = scheme::systems().map(|system| system.scheme).collect();
+        format!("expected one of {}", names.join(", "))
+    })
+}
+
+fn letters(text: &str) -> String {
+    let letters = text.chars().filter(char::is_ascii_alphanumeric);
+    letters.map(|letter| letter.to_ascii_lowercase()).collect()
+}
+
+/// The key of a name by one scheme, unless the scheme's system refuses the name.
+pub(crate) fn hash(system: &'static System, name: &str) -> Result<Key, Failure> {
+    system.key(name).ok_or_else(|| {
+        let (label, caveat) = (system.label, system.caveat);
+        Failure::usage(format!(
+            "{label} does not take the name `{name}`: it {caveat}"
+        ))
+    })
+}
+
+/// The key of a name by every scheme whose system takes the name.
+pub(crate) fn hash_by_all(name: &str) -> impl Iterator<Item = (&'static System, Key)> {
+    scheme::systems().filter_map(move |system| Some((system, system.key(name)?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_scheme_is_found_by_its_name_and_by_its_systems_name() {
+        for text in [
+            "DjangoPglock",
+            "django-pglock",
+            "django_pglock",
+            "DJANGOPGLOCK",
+        ] {
+            assert_eq!(parse_scheme(text).unwrap().scheme, "DjangoPglock", "{text}");
+        }
+    }
+
+    #[test]
+    fn no_two_schemes_share_a_spelling() {
+        for system in scheme::systems() {
+            assert_eq!(parse_scheme(system.scheme).unwrap().scheme, system.scheme);
+            assert_eq!(parse_scheme(system.label).unwrap().scheme, system.scheme);
+        }
+    }
+
+    #[test]
+    fn an_unknown_scheme_is_an_error_that_lists_the_schemes() {
+        let error = parse_scheme("sha3").unwrap_err();
+        assert!(error.starts_with("expected one of Sha1, "), "{error}");
+        assert!(error.contains("DjangoPglock"), "{error}");
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_a_scheme_or_an_error_that_lists_the_schemes(
+            text in any::<String>(),
+            separator in "[ _-]{0,3}",
+        ) {
+            match parse_scheme(&text) {
+                Ok(system) => prop_assert!(!system.scheme.is_empty()),
+                Err(error) => prop_assert!(error.contains("Sha1")),
+            }
+            for system in scheme::systems() {
+                let label = system.label.replace(['-', ' '], &separator);
+                let found = parse_scheme(&label).map(|found| found.scheme);
+                prop_assert_eq!(found, Ok(system.scheme));
+            }
+        }
     }
 }

@@ -1,12 +1,12 @@
 //! `advisory bench`.
 
-mod outcome;
+mod command;
 mod terminal;
 
 use advisory_tests::{Database, Pooler, Pooling, Server};
 use serde_json::Value;
 
-use crate::outcome::{Outcome, advisory, advisory_as, command};
+use crate::command::{Outcome, advisory, advisory_as, advisory_command};
 use crate::terminal::Terminal;
 
 const LATENCIES: [&str; 6] = [
@@ -23,8 +23,8 @@ const THROUGHPUTS: [&str; 2] = [
 ];
 
 fn parsed(outcome: &Outcome) -> Value {
-    assert_eq!((outcome.code, &*outcome.stderr), (Some(0), ""));
-    serde_json::from_str(&outcome.stdout).unwrap()
+    assert_eq!((outcome.code, &*outcome.stderr), (0, ""));
+    serde_json::from_str(outcome.text()).unwrap()
 }
 
 fn keys(value: &Value) -> Vec<&str> {
@@ -42,7 +42,7 @@ fn works(list: &Value) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn its_json_has_a_schema() {
+async fn json_output_has_a_fixed_schema() {
     let database = Database::new().await;
     let arguments = ["bench", "--seconds", "1", "--connections", "3", "--json"];
     let figures = parsed(&advisory(&database, &arguments).await);
@@ -85,11 +85,11 @@ async fn its_json_has_a_schema() {
 }
 
 #[tokio::test]
-async fn its_figures_fit_one_screen() {
+async fn output_fits_on_one_screen() {
     let database = Database::new().await;
     let terminal = Terminal::new();
     let arguments = ["bench", "--seconds", "1"];
-    let shown = terminal.show(command(&database.url(), &arguments)).await;
+    let shown = terminal.show(advisory_command(&database, &arguments)).await;
     assert!(shown.lines().count() < 24, "{shown}");
     assert!(
         shown.lines().all(|line| line.chars().count() <= 80),
@@ -101,16 +101,16 @@ async fn its_figures_fit_one_screen() {
 }
 
 #[tokio::test]
-async fn it_says_nothing_of_its_progress_where_nobody_looks() {
+async fn progress_is_hidden_without_a_terminal() {
     let database = Database::new().await;
     let bench = advisory(&database, &["bench", "--seconds", "1"]).await;
-    assert_eq!((bench.code, &*bench.stderr), (Some(0), ""));
-    assert!(!bench.stdout.contains('\x1b'));
-    assert!(bench.stdout.contains("µs"));
+    assert_eq!((bench.code, &*bench.stderr), (0, ""));
+    assert!(!bench.text().contains('\x1b'));
+    assert!(bench.text().contains("µs"));
 }
 
 #[tokio::test]
-async fn one_connection_will_do() {
+async fn one_connection_is_enough() {
     let database = Database::new().await;
     let arguments = ["bench", "--seconds", "1", "--connections", "1", "--json"];
     let figures = parsed(&advisory(&database, &arguments).await);
@@ -119,7 +119,7 @@ async fn one_connection_will_do() {
 }
 
 #[tokio::test]
-async fn behind_a_pooler_in_transaction_mode_session_locks_have_no_figures() {
+async fn behind_a_pooler_in_transaction_mode_session_locks_are_refused() {
     let server = Server::start().unwrap();
     let database = Database::on(&server).await;
     let Some(pooler) = Pooler::try_start(&database, Pooling::Transaction, 5).await else {
@@ -136,14 +136,14 @@ async fn behind_a_pooler_in_transaction_mode_session_locks_have_no_figures() {
     }
     let text = advisory_as(&pooler.options(), &["bench", "--seconds", "1"]).await;
     assert!(
-        text.stdout.contains("session lock: acquire"),
+        text.text().contains("session lock: acquire"),
         "{}",
-        text.stdout
+        text.text()
     );
 }
 
 #[tokio::test]
-async fn a_standby_has_no_figures_at_all() {
+async fn a_standby_is_refused() {
     let primary = Server::start().unwrap();
     let database = Database::on(&primary).await;
     let standby = primary.standby().unwrap();
@@ -153,9 +153,9 @@ async fn a_standby_has_no_figures_at_all() {
 }
 
 #[tokio::test]
-async fn no_time_and_no_connections_are_refused() {
+async fn zero_seconds_and_zero_connections_are_refused() {
     let database = Database::new().await;
     for arguments in [["bench", "--seconds", "0"], ["bench", "--connections", "0"]] {
-        assert_eq!(advisory(&database, &arguments).await.code, Some(2));
+        assert_eq!(advisory(&database, &arguments).await.code, 2);
     }
 }

@@ -1,4 +1,4 @@
-//! `advisory hold`: a lock that is held until it is enough.
+//! `advisory hold`.
 
 #![cfg(unix)]
 
@@ -9,20 +9,21 @@ use std::process::Stdio;
 use advisory_core::AdvisoryLock;
 use advisory_tests::Database;
 use nix::sys::signal::Signal;
-use tokio::process::Command;
 
-use crate::command::{ADVISORY, Running, advisory, ended, terminate_holders, with_url};
+use crate::command::{
+    Running, advisory, advisory_command, command_with_url, output_of, terminate_holders,
+};
 
 const KEY: &str = "-2569294714323060629";
 const HELD: &str = "advisory: holding `sync`, exclusive\n";
 
 fn hold(database: &Database, options: &[&str]) -> Running {
     let arguments = [&["hold", "sync"], options].concat();
-    Running::start(advisory(database, &arguments))
+    Running::start(advisory_command(database, &arguments))
 }
 
 #[tokio::test]
-async fn it_says_so_when_it_holds_and_a_signal_releases() {
+async fn the_key_is_printed_once_held_and_a_signal_releases() {
     let database = Database::new().await;
     let pool = database.pool(1).await;
     for signal in [
@@ -34,7 +35,7 @@ async fn it_says_so_when_it_holds_and_a_signal_releases() {
         let mut hold = hold(&database, &[]);
         assert_eq!(hold.line().await, KEY);
         let taken = AdvisoryLock::new("sync").try_acquire(&pool).await.unwrap();
-        assert!(taken.is_none(), "it is held by the time it says so");
+        assert!(taken.is_none(), "it is held once its key is printed");
         hold.signal(signal);
         let outcome = hold.end().await;
         assert_eq!((outcome.code, &*outcome.stderr), (0, HELD), "{outcome:?}");
@@ -47,16 +48,16 @@ async fn it_says_so_when_it_holds_and_a_signal_releases() {
 }
 
 #[tokio::test]
-async fn its_session_tells_what_it_holds() {
+async fn the_session_is_tagged_with_the_lock() {
     let database = Database::new().await;
     let mut hold = hold(&database, &[]);
     assert_eq!(hold.line().await, KEY);
     let backends = database.backends().await;
-    let tells = |name: &str| name.starts_with("advisory") && name.contains("sync");
+    let is_tagged = |name: &str| name.starts_with("advisory") && name.contains("sync");
     assert!(
         backends
             .iter()
-            .any(|backend| tells(&backend.application_name)),
+            .any(|backend| is_tagged(&backend.application_name)),
         "{backends:?}"
     );
     hold.signal(Signal::SIGTERM);
@@ -64,7 +65,7 @@ async fn its_session_tells_what_it_holds() {
 }
 
 #[tokio::test]
-async fn the_end_of_input_releases_where_it_is_asked_for() {
+async fn until_eof_releases_at_the_end_of_input() {
     let database = Database::new().await;
     let mut hold = hold(&database, &["--until-eof", "--shared"]);
     assert_eq!(hold.line().await, KEY);
@@ -81,30 +82,30 @@ async fn the_end_of_input_releases_where_it_is_asked_for() {
 }
 
 #[tokio::test]
-async fn a_lost_lock_is_76() {
+async fn a_lost_lock_exits_with_76() {
     let database = Database::new().await;
     let mut hold = hold(&database, &[]);
     assert_eq!(hold.line().await, KEY);
     terminate_holders(&database).await;
     let outcome = hold.end().await;
-    let said = format!("{HELD}advisory: advisory lock `sync` was lost with its session\n");
-    assert_eq!((outcome.code, outcome.stderr), (76, said));
+    let stderr = format!("{HELD}advisory: advisory lock `sync` was lost with its session\n");
+    assert_eq!((outcome.code, outcome.stderr), (76, stderr));
 }
 
 #[tokio::test]
-async fn a_lock_that_is_not_acquired_is_75_or_skipped() {
+async fn a_taken_lock_exits_with_75_or_is_skipped() {
     let database = Database::new().await;
     let pool = database.pool(1).await;
     let holder = AdvisoryLock::new("sync").acquire(&pool).await.unwrap();
     for wait in [&["--no-wait"][..], &["--timeout", "0.05"]] {
         let arguments = [&["hold", "sync"], wait].concat();
-        ended(advisory(&database, &arguments))
+        advisory(&database, &arguments)
             .await
-            .says(75, "`sync` not acquired");
+            .assert_only_fails(75, "`sync` not acquired");
     }
-    ended(advisory(&database, &["hold", "sync", "--skip"]))
+    advisory(&database, &["hold", "sync", "--skip"])
         .await
-        .is_silent(0);
+        .assert_silent(0);
     holder.release().await.unwrap();
 }
 
@@ -116,17 +117,17 @@ async fn a_signal_ends_the_wait() {
     let hold = hold(&database, &[]);
     database.wait_until_waiting(1).await;
     hold.signal(Signal::SIGTERM);
-    hold.end().await.is_silent(143);
+    hold.end().await.assert_silent(143);
     database.wait_until_waiting(0).await;
     holder.release().await.unwrap();
 }
 
 #[tokio::test]
-async fn without_a_reader_it_ends_and_releases() {
+async fn a_closed_standard_output_releases() {
     let database = Database::new().await;
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
-    let mut command = advisory(&database, &["hold", "sync"]);
+    let mut command = advisory_command(&database, &["hold", "sync"]);
     let status = command.stdout(writer).stderr(Stdio::null()).status().await;
     assert_eq!(status.unwrap().code(), Some(1));
     database
@@ -135,8 +136,10 @@ async fn without_a_reader_it_ends_and_releases() {
 }
 
 #[tokio::test]
-async fn a_server_that_cannot_be_reached_is_69() {
+async fn an_unreachable_server_exits_with_69() {
     let url = "postgres:///none?host=/no/such/folder";
-    let hold = with_url(Command::new(ADVISORY), url, &["hold", "sync"]);
-    ended(hold).await.says(69, "cannot connect to ");
+    let hold = command_with_url(url, &["hold", "sync"]);
+    output_of(hold)
+        .await
+        .assert_only_fails(69, "cannot connect to ");
 }

@@ -1,61 +1,103 @@
-//! How long one lock takes, alone.
+//! How long a lock takes if nothing else runs.
 
 use std::time::{Duration, Instant};
 
 use advisory_core::Error;
+use serde::Serialize;
 use sqlx::postgres::PgPool;
 
 use super::progress::Progress;
-use super::sample::{Latency, Samples};
 use crate::exit::Failure;
-use crate::{chance, sql};
+use crate::{random_key, sql};
+
+#[derive(Debug, Serialize)]
+pub(super) struct Latency {
+    pub(super) work: &'static str,
+    /// The number of samples.
+    pub(super) count: usize,
+    /// `None` if the server refuses the work.
+    pub(super) median_us: Option<f64>,
+    pub(super) p99_us: Option<f64>,
+    /// Why the server refuses the work.
+    pub(super) refused: Option<String>,
+}
+
+impl Latency {
+    fn refused(work: &'static str, reason: &str) -> Self {
+        Self {
+            refused: Some(reason.to_owned()),
+            ..Samples::default().latency(work)
+        }
+    }
+}
+
+/// The times that the repetitions of one work took.
+#[derive(Default)]
+struct Samples(Vec<Duration>);
+
+impl Samples {
+    async fn time<T>(&mut self, work: impl Future<Output = T>) -> T {
+        let start = Instant::now();
+        let result = work.await;
+        self.0.push(start.elapsed());
+        result
+    }
+
+    fn latency(mut self, work: &'static str) -> Latency {
+        self.0.sort_unstable();
+        Latency {
+            work,
+            count: self.0.len(),
+            median_us: self.percentile(50),
+            p99_us: self.percentile(99),
+            refused: None,
+        }
+    }
+
+    /// The percentile of the sorted samples, in microseconds with one decimal.
+    fn percentile(&self, percent: usize) -> Option<f64> {
+        let rank = (self.0.len() * percent).div_ceil(100);
+        let sample = self.0.get(rank.saturating_sub(1))?;
+        Some((sample.as_secs_f64() * 1e7).round() / 10.0)
+    }
+}
 
 pub(super) async fn measure(
     pool: &PgPool,
-    each: Duration,
+    time: Duration,
     progress: &Progress,
 ) -> Result<Vec<Latency>, Failure> {
-    let mut latency = Vec::new();
-    progress.begin("round trip");
-    latency.push(round_trip(pool, each).await?);
-    progress.done();
-    progress.begin("transaction lock");
-    latency.extend(transaction(pool, each).await?);
-    progress.done();
-    progress.begin("a lock that is taken");
-    latency.push(taken(pool, each).await?);
-    progress.done();
-    progress.begin("session lock");
-    latency.extend(session(pool, each).await?);
-    progress.done();
+    let round_trip = progress.show("round trip", round_trip(pool, time));
+    let mut latency = vec![round_trip.await?];
+    let transaction = progress.show("transaction lock", transaction(pool, time));
+    latency.extend(transaction.await?);
+    let taken = progress.show("a lock that is taken", taken(pool, time));
+    latency.push(taken.await?);
+    let session = progress.show("session lock", session(pool, time));
+    latency.extend(session.await?);
     Ok(latency)
 }
 
-async fn round_trip(pool: &PgPool, each: Duration) -> Result<Latency, Failure> {
+async fn round_trip(pool: &PgPool, time: Duration) -> Result<Latency, Failure> {
     let mut conn = pool.acquire().await?;
     sql::round_trip(&mut conn).await?;
-    let (start, mut samples) = (Instant::now(), Samples::default());
-    while start.elapsed() < each {
-        let before = Instant::now();
-        sql::round_trip(&mut conn).await?;
-        samples.add(before.elapsed());
+    let mut samples = Samples::default();
+    let start = Instant::now();
+    while start.elapsed() < time {
+        samples.time(sql::round_trip(&mut conn)).await?;
     }
     Ok(samples.latency("round trip"))
 }
 
-async fn transaction(pool: &PgPool, each: Duration) -> Result<[Latency; 2], Failure> {
-    let lock = chance::lock("bench");
-    // The first one of a pool takes a look at the server.
+async fn transaction(pool: &PgPool, time: Duration) -> Result<[Latency; 2], Failure> {
+    let lock = random_key::lock("bench");
+    // The first lock of a pool includes the library's probe of the server.
     lock.begin(pool).await?.commit().await?;
     let (mut begins, mut commits) = (Samples::default(), Samples::default());
     let start = Instant::now();
-    while start.elapsed() < each {
-        let before = Instant::now();
-        let tx = lock.begin(pool).await?;
-        begins.add(before.elapsed());
-        let before = Instant::now();
-        tx.commit().await?;
-        commits.add(before.elapsed());
+    while start.elapsed() < time {
+        let tx = begins.time(lock.begin(pool)).await?;
+        commits.time(tx.commit()).await?;
     }
     Ok([
         begins.latency("transaction lock: begin and lock"),
@@ -63,23 +105,21 @@ async fn transaction(pool: &PgPool, each: Duration) -> Result<[Latency; 2], Fail
     ])
 }
 
-async fn taken(pool: &PgPool, each: Duration) -> Result<Latency, Failure> {
-    let lock = chance::lock("bench");
+async fn taken(pool: &PgPool, time: Duration) -> Result<Latency, Failure> {
+    let lock = random_key::lock("bench");
     let holder = lock.begin(pool).await?;
-    let (start, mut samples) = (Instant::now(), Samples::default());
-    while start.elapsed() < each {
-        let before = Instant::now();
-        let tx = lock.try_begin(pool).await?;
-        samples.add(before.elapsed());
-        drop(tx);
+    let mut samples = Samples::default();
+    let start = Instant::now();
+    while start.elapsed() < time {
+        samples.time(lock.try_begin(pool)).await?;
     }
     holder.rollback().await?;
     Ok(samples.latency("try a lock that is taken"))
 }
 
-async fn session(pool: &PgPool, each: Duration) -> Result<[Latency; 2], Failure> {
+async fn session(pool: &PgPool, time: Duration) -> Result<[Latency; 2], Failure> {
     let names = ["session lock: acquire", "session lock: release"];
-    let lock = chance::lock("bench");
+    let lock = random_key::lock("bench");
     match lock.acquire(pool).await {
         Ok(guard) => guard.release().await?,
         Err(Error::Unsupported { what }) => {
@@ -89,13 +129,35 @@ async fn session(pool: &PgPool, each: Duration) -> Result<[Latency; 2], Failure>
     }
     let (mut acquires, mut releases) = (Samples::default(), Samples::default());
     let start = Instant::now();
-    while start.elapsed() < each {
-        let before = Instant::now();
-        let guard = lock.acquire(pool).await?;
-        acquires.add(before.elapsed());
-        let before = Instant::now();
-        guard.release().await?;
-        releases.add(before.elapsed());
+    while start.elapsed() < time {
+        let guard = acquires.time(lock.acquire(pool)).await?;
+        releases.time(guard.release()).await?;
     }
     Ok([acquires.latency(names[0]), releases.latency(names[1])])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn latency(microseconds: impl IntoIterator<Item = u64>) -> Latency {
+        let samples = microseconds.into_iter().map(Duration::from_micros);
+        Samples(samples.collect()).latency("work")
+    }
+
+    #[test]
+    fn percentiles_are_taken_of_the_sorted_samples() {
+        let latency = latency((1..=100).rev());
+        let (median, p99) = (latency.median_us, latency.p99_us);
+        assert_eq!((median, p99), (Some(50.0), Some(99.0)));
+        assert_eq!(latency.count, 100);
+    }
+
+    #[test]
+    fn one_sample_is_every_percentile_and_no_sample_has_none() {
+        let one = latency([7]);
+        assert_eq!((one.median_us, one.p99_us), (Some(7.0), Some(7.0)));
+        let none = latency([]);
+        assert_eq!((none.median_us, none.p99_us), (None, None));
+    }
 }

@@ -1,4 +1,4 @@
-//! How many locks a second, together.
+//! How many locks per second several connections take together.
 
 use std::time::{Duration, Instant};
 
@@ -8,10 +8,10 @@ use sqlx::postgres::PgPool;
 use tokio::task::JoinSet;
 
 use super::progress::Progress;
-use crate::chance;
-use crate::exit::{Code, Failure};
+use crate::exit::Failure;
+use crate::random_key;
 
-/// Transaction locks, begun and committed.
+/// Transaction locks that are begun and committed.
 #[derive(Debug, Serialize)]
 pub(super) struct Throughput {
     pub(super) work: &'static str,
@@ -22,27 +22,27 @@ pub(super) struct Throughput {
 pub(super) async fn measure(
     pool: &PgPool,
     connections: u32,
-    each: Duration,
+    time: Duration,
     progress: &Progress,
 ) -> Result<Vec<Throughput>, Failure> {
-    connect(pool, connections).await?;
-    progress.begin("locks per second");
-    let distinct = (0..connections).map(|_| chance::lock("bench")).collect();
-    let distinct = throughput(pool, "each on a key of its own", distinct, each).await?;
-    progress.done();
-    progress.begin("hand-over");
-    // One has nobody to hand it over to.
-    let one = chance::lock("bench");
-    let one = vec![one; connections.max(2) as usize];
-    let one = throughput(pool, "all on one key, from hand to hand", one, each).await?;
-    progress.done();
-    Ok(vec![distinct, one])
+    // A hand-over needs two connections.
+    let hand_over_connections = connections.max(2);
+    open(pool, hand_over_connections).await?;
+    let locks = (0..connections)
+        .map(|_| random_key::lock("bench"))
+        .collect();
+    let distinct = throughput(pool, "each on a key of its own", locks, time);
+    let distinct = progress.show("locks per second", distinct).await?;
+    let locks = vec![random_key::lock("bench"); hand_over_connections as usize];
+    let hand_over = throughput(pool, "all on one key, from hand to hand", locks, time);
+    let hand_over = progress.show("hand-over", hand_over).await?;
+    Ok(vec![distinct, hand_over])
 }
 
-/// Opens the connections before the time runs.
-async fn connect(pool: &PgPool, connections: u32) -> Result<(), Failure> {
+/// Opens the connections before the measurement.
+async fn open(pool: &PgPool, connections: u32) -> Result<(), Failure> {
     let mut open = Vec::new();
-    for _ in 0..connections.max(2) {
+    for _ in 0..connections {
         open.push(pool.acquire().await?);
     }
     Ok(())
@@ -52,16 +52,16 @@ async fn throughput(
     pool: &PgPool,
     work: &'static str,
     locks: Vec<AdvisoryLock>,
-    each: Duration,
+    time: Duration,
 ) -> Result<Throughput, Failure> {
     let connections = u32::try_from(locks.len()).unwrap_or(u32::MAX);
     let (start, mut clients) = (Instant::now(), JoinSet::new());
     for lock in locks {
-        clients.spawn(client(pool.clone(), lock, start + each));
+        clients.spawn(lock_until(start + time, pool.clone(), lock));
     }
     let mut count = 0;
     while let Some(client) = clients.join_next().await {
-        count += client.map_err(|error| Failure::new(Code::Failure, error))??;
+        count += client.map_err(Failure::other)??;
     }
     let locks_per_second = (f64::from(count) / start.elapsed().as_secs_f64()).round();
     Ok(Throughput {
@@ -71,8 +71,8 @@ async fn throughput(
     })
 }
 
-/// How many locks it has had.
-async fn client(pool: PgPool, lock: AdvisoryLock, end: Instant) -> Result<u32, Error> {
+/// Takes a lock again and again, and returns how often.
+async fn lock_until(end: Instant, pool: PgPool, lock: AdvisoryLock) -> Result<u32, Error> {
     let mut count = 0;
     while Instant::now() < end {
         lock.begin(&pool).await?.commit().await?;

@@ -1,10 +1,13 @@
-//! What was looked at, what was found, and what to do.
+//! The result of a check, and how results are printed.
 
 use std::fmt::Display;
 
+use comfy_table::{Cell, Color};
 use serde::Serialize;
 
-/// How a check has come out.
+use crate::exit::Failure;
+use crate::output;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Status {
@@ -13,14 +16,14 @@ pub(super) enum Status {
     Fail,
 }
 
-/// One line of the doctor's, and one object of its JSON.
+/// A row of the output, or an object of the JSON.
 #[derive(Debug, Serialize)]
 pub(super) struct Check {
     #[serde(rename = "check")]
     pub(super) name: &'static str,
     pub(super) status: Status,
     pub(super) found: String,
-    /// What to do, unless it passes.
+    /// What to do about it. `None` if the check passes.
     pub(super) advice: Option<String>,
 }
 
@@ -49,9 +52,45 @@ impl Check {
         }
     }
 
-    /// The question itself went wrong, which says nothing about locks.
+    /// The statement of the check failed, which says nothing about locks.
     pub(super) fn unknown(name: &'static str, error: impl Display) -> Self {
         let found = format!("cannot tell: {error}");
         Self::warn(name, found, "is this PostgreSQL, 14 or later?")
+    }
+}
+
+pub(super) fn print(checks: &[Check]) -> Result<(), Failure> {
+    let mut table = output::new_table();
+    for check in checks {
+        let found = match &check.advice {
+            Some(advice) => format!("{}\n→ {advice}", check.found),
+            None => check.found.clone(),
+        };
+        let status = match check.status {
+            Status::Pass => Cell::new("✓ pass").fg(Color::Green),
+            Status::Warn => Cell::new("! warn").fg(Color::Yellow),
+            Status::Fail => Cell::new("✗ fail").fg(Color::Red),
+        };
+        table.add_row([status, Cell::new(check.name), Cell::new(found)]);
+    }
+    output::print_table(&table)?;
+    output::print_line(format!("\n{}", summary(checks)))
+}
+
+fn summary(checks: &[Check]) -> String {
+    let count = |status| checks.iter().filter(|check| check.status == status).count();
+    let counted = |count: usize, noun: &str| match count {
+        1 => format!("1 {noun}"),
+        n => format!("{n} {noun}s"),
+    };
+    let (faults, warnings) = (count(Status::Fail), count(Status::Warn));
+    let warnings_text = counted(warnings, "warning");
+    match (faults, warnings) {
+        (0, 0) => "fit for advisory locks".to_owned(),
+        (0, _) => format!("fit for advisory locks, with {warnings_text}"),
+        _ => {
+            let faults = counted(faults, "fault");
+            format!("not fit for every advisory lock: {faults}, {warnings_text}")
+        }
     }
 }

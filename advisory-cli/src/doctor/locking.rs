@@ -1,4 +1,4 @@
-//! Whether locks lock, as the library sees it: its own verbs are asked, so that it and the doctor cannot disagree.
+//! Whether locks work. The checks use the library's own verbs, so that they agree with the library.
 
 use std::time::Duration;
 
@@ -7,87 +7,87 @@ use sqlx::postgres::{PgConnection, PgPool, PgPoolOptions};
 use tokio::time::timeout;
 
 use super::check::Check;
-use crate::{chance, sql};
+use crate::{random_key, sql};
 
-/// How long a look at a lock may take.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// How long somebody else may take to be kept out.
-const RIVALS_PATIENCE: Duration = Duration::from_secs(3);
+const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a second session may take to try the lock.
+const RIVAL_TIMEOUT: Duration = Duration::from_secs(3);
 
 const TRANSACTION: &str = "transaction lock";
 const SESSION: &str = "session lock";
 const INTERVAL: &str = "client_connection_check_interval";
 
-/// What has become of locks.
+/// What happened when a lock of each scope was taken.
 pub(super) struct Locking {
     transaction: Result<Grant, Error>,
     session: Result<(), Error>,
 }
 
-/// What a transaction lock was like while it was held.
+/// What was observed while a transaction lock was held.
 struct Grant {
     is_exclusive: bool,
-    /// `None` if nobody could be found who would be kept out.
-    keeps_others_out: Option<bool>,
+    /// `None` if a second session could not try the lock.
+    excludes_others: Option<bool>,
     /// The `client_connection_check_interval` that the library has set.
     check_interval: String,
 }
 
-pub(super) async fn look(pool: &PgPool) -> Locking {
+pub(super) async fn examine(pool: &PgPool) -> Locking {
     Locking {
-        transaction: look_at_transaction(pool).await,
-        session: look_at_session(pool).await,
+        transaction: take_transaction_lock(pool).await,
+        session: take_session_lock(pool).await,
     }
 }
 
-async fn look_at_transaction(pool: &PgPool) -> Result<Grant, Error> {
-    let lock = chance::lock("doctor").timeout(PATIENCE);
+async fn take_transaction_lock(pool: &PgPool) -> Result<Grant, Error> {
+    let lock = random_key::lock("doctor").timeout(LOCK_TIMEOUT);
     let mut tx = lock.begin(pool).await?;
     let check_interval = sql::check_interval(&mut tx).await?;
     let is_exclusive = is_exclusive(&lock, &mut tx).await?;
-    let keeps_others_out = keeps_others_out(&lock, pool).await;
+    let excludes_others = excludes_others(&lock, pool).await;
     tx.commit().await?;
     Ok(Grant {
         is_exclusive,
-        keeps_others_out,
+        excludes_others,
         check_interval,
     })
 }
 
-/// Asks for the same lock, as a program of its own would.
-async fn keeps_others_out(lock: &AdvisoryLock, pool: &PgPool) -> Option<bool> {
+async fn is_exclusive(lock: &AdvisoryLock, conn: &mut PgConnection) -> Result<bool, Error> {
+    for key in lock.keys() {
+        let holders = monitor::holders(&mut *conn, *key).await?;
+        if holders.iter().any(|lock| lock.mode == Mode::Exclusive) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Tries the same lock on a second pool, as another program would.
+async fn excludes_others(lock: &AdvisoryLock, pool: &PgPool) -> Option<bool> {
     let connect = pool.connect_options().as_ref().clone();
-    let options = PgPoolOptions::new().acquire_timeout(RIVALS_PATIENCE);
+    let options = PgPoolOptions::new().acquire_timeout(RIVAL_TIMEOUT);
     let rival = options.connect_lazy_with(connect);
     let lock = lock.clone().timeout(Duration::ZERO);
-    // A pooler may let it connect, and have no session left to lend.
-    match timeout(RIVALS_PATIENCE, lock.try_begin(&rival))
-        .await
-        .ok()?
-    {
+    // A pooler may accept the connection and have no session for it.
+    let tried = timeout(RIVAL_TIMEOUT, lock.try_begin(&rival)).await;
+    match tried.ok()? {
         Ok(tx) => Some(tx.is_none()),
-        // Granted, and not held: the library has looked.
+        // The lock was granted, and the library found that it is not held.
         Err(Error::Unsupported { .. }) => Some(false),
         Err(_) => None,
     }
 }
 
-async fn is_exclusive(lock: &AdvisoryLock, conn: &mut PgConnection) -> Result<bool, Error> {
-    let mut held = Vec::new();
-    for key in lock.keys() {
-        held.extend(monitor::holders(&mut *conn, *key).await?);
-    }
-    Ok(held.iter().any(|lock| lock.mode == Mode::Exclusive))
-}
-
-async fn look_at_session(pool: &PgPool) -> Result<(), Error> {
-    let lock = chance::lock("doctor").timeout(PATIENCE);
+async fn take_session_lock(pool: &PgPool) -> Result<(), Error> {
+    let lock = random_key::lock("doctor").timeout(LOCK_TIMEOUT);
     lock.acquire(pool).await?.release().await
 }
 
 impl Locking {
-    /// Whether the library has found that connections are not sessions: it refuses session locks, and transaction locks work.
-    pub(super) fn no_session(&self) -> bool {
+    /// Whether connections are not sessions: the library refuses session locks, and transaction
+    /// locks work.
+    pub(super) fn has_no_sessions(&self) -> bool {
         self.transaction.is_ok() && matches!(self.session, Err(Error::Unsupported { .. }))
     }
 
@@ -96,23 +96,24 @@ impl Locking {
     }
 
     fn transaction(&self) -> Check {
-        let nothing = "connect to PostgreSQL itself";
-        match &self.transaction {
-            Ok(grant) if !grant.is_exclusive => Check::fail(
+        let advice = "connect to PostgreSQL itself";
+        let grant = match &self.transaction {
+            Ok(grant) => grant,
+            Err(error) => return failure(TRANSACTION, error),
+        };
+        match grant.excludes_others {
+            _ if !grant.is_exclusive => Check::fail(
                 TRANSACTION,
                 "the server granted a lock that is not held exclusively",
-                nothing,
+                advice,
             ),
-            Ok(grant) => match grant.keeps_others_out {
-                Some(true) => Check::pass(TRANSACTION, "granted, held, and others are kept out"),
-                Some(false) => Check::fail(TRANSACTION, "two sessions got it at once", nothing),
-                None => Check::warn(
-                    TRANSACTION,
-                    "granted and held; there is no second session to see that it is kept out",
-                    "allow this role another connection",
-                ),
-            },
-            Err(error) => failure(TRANSACTION, error),
+            Some(true) => Check::pass(TRANSACTION, "granted, held, and others are kept out"),
+            Some(false) => Check::fail(TRANSACTION, "two sessions got it at once", advice),
+            None => Check::warn(
+                TRANSACTION,
+                "granted and held; there is no second session to check that it is kept out",
+                "allow this role another connection",
+            ),
         }
     }
 
@@ -121,7 +122,7 @@ impl Locking {
             Ok(()) => Check::pass(SESSION, "granted, held, and its connection is a session"),
             Err(error) => {
                 let mut check = failure(SESSION, error);
-                if self.no_session() {
+                if self.has_no_sessions() {
                     check.found.push_str("; transaction locks work");
                 }
                 check
@@ -133,8 +134,9 @@ impl Locking {
         match &self.transaction {
             Ok(grant) if grant.check_interval == "0" => Check::warn(
                 INTERVAL,
-                "not supported: who waits stays in the queue when its program has gone",
-                "give every wait a timeout; run the server on Linux, or PostgreSQL 15 or later on a BSD or macOS",
+                "not supported: a session keeps waiting after its program has gone",
+                "give every wait a timeout; run the server on Linux, or PostgreSQL 15 or later on \
+                 a BSD or macOS",
             ),
             Ok(grant) => Check::pass(
                 INTERVAL,
@@ -152,11 +154,11 @@ impl Locking {
     }
 }
 
-/// The library says what is wrong and what to do, with a semicolon in between.
+/// An error of the library ends with what to do, after a semicolon.
 fn failure(name: &'static str, error: &Error) -> Check {
     let text = error.to_string();
     match text.rsplit_once("; ") {
         Some((found, advice)) => Check::fail(name, found, advice),
-        None => Check::fail(name, text, "see what the server's log says about it"),
+        None => Check::fail(name, text, "see the server's log"),
     }
 }

@@ -1,26 +1,24 @@
-//! `advisory doctor`: is this connection fit for advisory locks?
+//! `advisory doctor`: whether advisory locks work on a connection.
 
 mod check;
+mod lock_table;
 mod locking;
-mod place;
-mod report;
+mod pooler;
 mod role;
-mod room;
+mod server;
 mod setting;
-mod tcp;
 mod timeout;
 
 use std::process::ExitCode;
 
 use clap::Args;
-use sqlx::postgres::{PgConnection, PgPool};
+use sqlx::postgres::PgPool;
 
 use self::check::{Check, Status};
 use crate::exit::{Code, Failure};
 use crate::server::Server;
 use crate::{output, sql};
 
-/// Looks, and disturbs nobody: the locks that it takes are on keys of chance.
 #[derive(Args)]
 pub(crate) struct Doctor {
     /// Print an array of `{check, status, found, advice}`; `status` is `pass`, `warn` or `fail`.
@@ -29,13 +27,13 @@ pub(crate) struct Doctor {
 }
 
 impl Doctor {
-    pub(crate) async fn run(&self, server: &Server) -> Result<ExitCode, Failure> {
+    pub(crate) async fn run(self, server: &Server) -> Result<ExitCode, Failure> {
         let pool = server.connect(1).await?;
         let checks = examine(&pool).await?;
         if self.json {
-            output::json(&checks)?;
+            output::print_json(&checks)?;
         } else {
-            report::print(&checks)?;
+            check::print(&checks)?;
         }
         let fails = checks.iter().any(|check| check.status == Status::Fail);
         Ok(if fails {
@@ -46,36 +44,36 @@ impl Doctor {
     }
 }
 
-/// Every check, in the order in which they are shown: what decides, then what gets in the way, then what helps to see.
+/// Runs every check, and returns them in the order in which they are printed. The locks that they
+/// take are on random keys, so that no other session is affected.
 async fn examine(pool: &PgPool) -> Result<Vec<Check>, Failure> {
     let mut conn = pool.acquire().await?;
-    let mut checks = place::check(&mut conn).await;
-    let pooler = place::lends_sessions(pool, &mut conn).await;
-    let settings = look_at_settings(&mut conn).await;
-    let room = room::check(&mut conn).await;
-    let role = role::check(&mut conn).await;
+    let identity = sql::identity(&mut conn).await;
+    let has_pooler = pooler::detect(pool, &mut conn).await;
+    let settings = sql::settings(&mut conn).await;
+    let lock_table = lock_table::check(&mut conn).await;
+    let rights = sql::rights(&mut conn).await;
+    // The pool has one connection, which `locking` needs.
     drop(conn);
-    let locking = locking::look(pool).await;
-    checks.push(place::pooler(pooler, &locking));
-    checks.extend(locking.checks());
-    checks.push(room);
-    checks.extend(settings);
-    checks.extend(role);
-    Ok(checks)
-}
+    let locking = locking::examine(pool).await;
 
-async fn look_at_settings(conn: &mut PgConnection) -> Vec<Check> {
-    let asked = async {
-        let identity = sql::identity(conn).await?;
-        Ok::<_, sqlx::Error>((identity, sql::settings(conn).await?))
+    let mut checks = match &identity {
+        Ok(identity) => server::checks(identity).into(),
+        Err(error) => vec![Check::unknown("server version", error)],
     };
-    match asked.await {
-        Ok((identity, settings)) => {
-            let mut checks = timeout::check(&settings, &identity);
-            checks.push(tcp::check(&settings, &identity));
-            checks.extend(setting::check(&settings, &identity));
-            checks
+    checks.push(pooler::check(has_pooler, &locking));
+    checks.extend(locking.checks());
+    checks.push(lock_table);
+    match (&identity, &settings) {
+        (Ok(identity), Ok(settings)) => {
+            checks.extend(timeout::checks(settings, identity));
+            checks.extend(setting::checks(settings, identity));
         }
-        Err(error) => vec![Check::unknown("settings", error)],
+        (Err(error), _) | (_, Err(error)) => checks.push(Check::unknown("settings", error)),
     }
+    match (&identity, &rights) {
+        (Ok(identity), Ok(rights)) => checks.extend(role::checks(rights, &identity.role)),
+        (Err(error), _) | (_, Err(error)) => checks.push(Check::unknown("role", error)),
+    }
+    Ok(checks)
 }

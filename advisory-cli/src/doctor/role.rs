@@ -1,59 +1,41 @@
-//! What the role may see and do.
-
-use sqlx::postgres::PgConnection;
+//! The privileges of the role.
 
 use super::check::Check;
-use crate::sql::{self, Rights};
+use crate::sql::Rights;
 
-pub(super) async fn check(conn: &mut PgConnection) -> Vec<Check> {
-    let asked = async {
-        let rights = sql::rights(conn).await?;
-        Ok::<_, sqlx::Error>((rights, sql::identity(conn).await?.role))
+pub(super) fn checks(rights: &Rights, role: &str) -> [Check; 2] {
+    let subject = if rights.is_superuser {
+        format!("{role}, a superuser,")
+    } else {
+        role.to_owned()
     };
-    match asked.await {
-        Ok((rights, role)) => vec![sees(&rights, &role), signals(&rights, &role)],
-        Err(error) => vec![Check::unknown("role", error)],
-    }
+    [
+        sees(rights, role, &subject),
+        signals(rights, role, &subject),
+    ]
 }
 
-fn sees(rights: &Rights, role: &str) -> Check {
+fn sees(rights: &Rights, role: &str, subject: &str) -> Check {
     let name = "pg_read_all_stats";
     if rights.sees_others {
-        return Check::pass(
-            name,
-            format!("{} sees the queries of every session", who(rights, role)),
-        );
+        return Check::pass(name, format!("{subject} sees the queries of every session"));
     }
     Check::warn(
         name,
         format!("{role} sees who holds and who waits, and the queries of its own sessions only"),
-        format!(
-            "`GRANT pg_read_all_stats TO {role}`, or pg_monitor, to a role that looks after locks"
-        ),
+        format!("`GRANT {name} TO {role}`, or pg_monitor, to a role that looks after locks"),
     )
 }
 
-fn signals(rights: &Rights, role: &str) -> Check {
+fn signals(rights: &Rights, role: &str, subject: &str) -> Check {
     let name = "pg_signal_backend";
     if rights.signals_others {
-        return Check::pass(
-            name,
-            format!(
-                "{} may cancel and terminate others' sessions",
-                who(rights, role)
-            ),
-        );
+        let found = format!("{subject} may cancel and terminate others' sessions");
+        return Check::pass(name, found);
     }
     Check::warn(
         name,
         format!("{role} may cancel and terminate its own sessions only"),
-        format!("`GRANT pg_signal_backend TO {role}`, to a role that looks after locks"),
+        format!("`GRANT {name} TO {role}`, to a role that looks after locks"),
     )
-}
-
-fn who(rights: &Rights, role: &str) -> String {
-    if rights.is_superuser {
-        return format!("{role}, a superuser,");
-    }
-    role.to_owned()
 }

@@ -1,9 +1,9 @@
-//! Timeouts that take a lock away, or end a wait for one.
+//! Timeouts of the server that end a wait or take a lock away.
 
 use super::check::Check;
 use crate::sql::{Identity, Setting, Settings};
 
-/// What a timeout does to locks, where it is set.
+/// A timeout, its effect on locks if it is set, and what to do about it.
 struct Timeout {
     name: &'static str,
     effect: &'static str,
@@ -23,27 +23,27 @@ const TIMEOUTS: [Timeout; 5] = [
     },
     Timeout {
         name: "idle_in_transaction_session_timeout",
-        effect: "takes a transaction lock away from work that says nothing to the server for that long",
+        effect: "takes a transaction lock away from work that sends nothing to the server for that long",
         remedy: "hold a session lock around such work",
     },
     Timeout {
         name: "idle_session_timeout",
-        effect: "takes a session lock away from a program that does not switch it off, as this library does",
+        effect: "takes a session lock away from a program that, unlike this library, does not switch it off",
         remedy: "take session locks with this library",
     },
     Timeout {
         name: "transaction_timeout",
-        effect: "takes a transaction lock away from work that is longer",
+        effect: "takes a transaction lock away from work that takes longer",
         remedy: "hold a session lock around such work",
     },
 ];
 
-pub(super) fn check(settings: &Settings, identity: &Identity) -> Vec<Check> {
-    let check = |timeout| judge(timeout, settings.get(timeout.name), identity);
+pub(super) fn checks(settings: &Settings, identity: &Identity) -> Vec<Check> {
+    let check = |timeout| check(timeout, settings.get(timeout.name), identity);
     TIMEOUTS.iter().map(check).collect()
 }
 
-fn judge(timeout: &Timeout, setting: Option<&Setting>, identity: &Identity) -> Check {
+fn check(timeout: &Timeout, setting: Option<&Setting>, identity: &Identity) -> Check {
     match setting {
         None => Check::pass(timeout.name, "not there before PostgreSQL 17"),
         Some(setting) if setting.value == "0" => Check::pass(timeout.name, "off"),
@@ -55,7 +55,7 @@ fn judge(timeout: &Timeout, setting: Option<&Setting>, identity: &Identity) -> C
     }
 }
 
-/// How to be rid of a setting, by where it comes from.
+/// How to switch off a timeout, which depends on the source of its setting.
 fn switch_off(name: &str, setting: &Setting, identity: &Identity) -> String {
     let Identity { role, database, .. } = identity;
     match &*setting.source {
@@ -86,13 +86,13 @@ mod tests {
             database: "\"Shop\"".to_owned(),
             is_local: true,
         };
-        let check = judge(&TIMEOUTS[0], Some(&setting), &identity);
+        let check = super::check(&TIMEOUTS[0], Some(&setting), &identity);
         assert_eq!(check.status, Status::Warn);
         check.advice.unwrap()
     }
 
     #[test]
-    fn what_to_do_depends_on_where_the_setting_comes_from() {
+    fn the_remedy_depends_on_the_source_of_the_setting() {
         for (source, remedy) in [
             ("user", "`ALTER ROLE app RESET statement_timeout`"),
             (

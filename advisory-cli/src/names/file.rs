@@ -1,38 +1,41 @@
-//! A file of names.
+//! The names file.
 
+use std::ops::RangeInclusive;
 use std::path::Path;
 
 use advisory_core::Key;
 
-use crate::exit::{Code, Failure};
+use crate::exit::Failure;
+use crate::target::parse_key;
 
-/// As many names as one file may stand for.
-const MOST: usize = 1_000_000;
+/// The largest number of names in one file.
+const MAX_NAMES: usize = 1_000_000;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Entry {
-    /// A name, whose keys follow from it.
+    /// A name, from which every scheme makes a key.
     Name(String),
-    /// A key with a name.
+    /// A key and its name.
     Key(Key, String),
 }
 
-/// What a file says.
-pub(super) fn entries(path: &Path) -> Result<Vec<Entry>, Failure> {
-    let said = |what: String| {
+/// Reads a names file.
+pub(super) fn read(path: &Path) -> Result<Vec<Entry>, Failure> {
+    let failure = |reason: String| {
         let path = path.display();
-        Failure::new(Code::Usage, format!("the names file {path}{what}"))
+        Failure::usage(format!("the names file {path}{reason}"))
     };
-    let bytes = std::fs::read(path).map_err(|error| said(format!(" cannot be read: {error}")))?;
+    let bytes =
+        std::fs::read(path).map_err(|error| failure(format!(" cannot be read: {error}")))?;
     let text = String::from_utf8(bytes).map_err(|error| {
-        let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-        let line = String::from_utf8_lossy(before).matches('\n').count() + 1;
-        said(format!(", line {line}: expected UTF-8"))
+        let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = String::from_utf8_lossy(valid).matches('\n').count() + 1;
+        failure(format!(", line {line}: expected UTF-8"))
     })?;
-    parse(&text).map_err(|(line, what)| said(format!(", line {line}: {what}")))
+    parse(&text).map_err(|(line, error)| failure(format!(", line {line}: {error}")))
 }
 
-/// What a text says, or the line that says nothing and why.
+/// Parses the content of a names file. An error comes with the number of its line.
 pub(super) fn parse(text: &str) -> Result<Vec<Entry>, (usize, String)> {
     let mut entries = Vec::new();
     for (index, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
@@ -40,37 +43,38 @@ pub(super) fn parse(text: &str) -> Result<Vec<Entry>, (usize, String)> {
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
-        read(line, &mut entries).map_err(|what| (index + 1, what))?;
-        if entries.len() > MOST {
-            return Err((index + 1, format!("expected at most {MOST} names in all")));
+        parse_line(line, &mut entries).map_err(|error| (index + 1, error))?;
+        if entries.len() > MAX_NAMES {
+            return Err((index + 1, too_many()));
         }
     }
     Ok(entries)
 }
 
-fn read(line: &str, entries: &mut Vec<Entry>) -> Result<(), String> {
+fn parse_line(line: &str, entries: &mut Vec<Entry>) -> Result<(), String> {
     if line.contains(char::is_control) {
         return Err("expected a name without control characters".to_owned());
     }
     if let Some((key, name)) = line.split_once(" = ").filter(|(key, _)| is_number(key)) {
-        let key = key.parse().map_err(|error| format!("{error}"))?;
-        entries.push(Entry::Key(key, name.trim().to_owned()));
+        entries.push(Entry::Key(parse_key(key)?, name.trim().to_owned()));
         return Ok(());
     }
-    match range(line) {
-        Some((before, numbers, after)) => {
-            if numbers.clone().nth(MOST).is_some() {
-                return Err(format!("expected at most {MOST} names in all"));
-            }
-            let names = numbers.map(|number| Entry::Name(format!("{before}{number}{after}")));
-            entries.extend(names);
-        }
-        None => entries.push(Entry::Name(line.to_owned())),
+    let Some((before, numbers, after)) = parse_range(line) else {
+        entries.push(Entry::Name(line.to_owned()));
+        return Ok(());
+    };
+    if numbers.clone().nth(MAX_NAMES).is_some() {
+        return Err(too_many());
     }
+    entries.extend(numbers.map(|number| Entry::Name(format!("{before}{number}{after}"))));
     Ok(())
 }
 
-/// Whether this is meant as a key: digits, and what stands around those of one.
+fn too_many() -> String {
+    format!("expected at most {MAX_NAMES} names in all")
+}
+
+/// Whether the text is meant as a key: digits, and the characters around the digits of a key.
 fn is_number(text: &str) -> bool {
     let text = text.trim();
     let digits = text.trim_start_matches(['(', '-', '+', ' ']);
@@ -78,8 +82,8 @@ fn is_number(text: &str) -> bool {
         && !text.contains(|c: char| !c.is_ascii_hexdigit() && !"xX(),-+ ".contains(c))
 }
 
-/// Takes `sync({1..500})` apart.
-fn range(line: &str) -> Option<(&str, std::ops::RangeInclusive<i64>, &str)> {
+/// Splits `sync({1..500})` into the text before, the numbers and the text after.
+fn parse_range(line: &str) -> Option<(&str, RangeInclusive<i64>, &str)> {
     let (before, rest) = line.split_once('{')?;
     let (numbers, after) = rest.split_once('}')?;
     let (first, last) = numbers.split_once("..")?;
@@ -98,11 +102,11 @@ mod tests {
 
     #[test]
     fn a_line_is_a_name_a_named_key_or_a_range_of_names() {
-        let text = "\u{feff}# ours\n\n nightly \r\n42 = the answer\n(1, -7) = a pair\n0x1f = hex\nsync({8..10})\na = b\n{id}";
-        let read = parse(text).unwrap();
-        let key = |key: &str, name: &str| Entry::Key(key.parse().unwrap(), name.to_owned());
+        let text = "\u{feff}# ours\n\n nightly \r\n42 = the answer\n(1, -7) = a pair\n\
+                    0x1f = hex\nsync({8..10})\na = b\n{id}";
+        let key = |key: &str, name: &str| Entry::Key(parse_key(key).unwrap(), name.to_owned());
         assert_eq!(
-            read,
+            parse(text).unwrap(),
             [
                 name("nightly"),
                 key("42", "the answer"),
@@ -118,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_line_is_told_by_its_number() {
+    fn an_error_has_the_number_of_its_line() {
         for (text, line) in [
             ("a\n99999999999999999999 = too large", 2),
             ("a\nb\n1, 2, 3 = three", 3),
@@ -131,7 +135,7 @@ mod tests {
         }
     }
 
-    /// Lines as one writes them, and such as go wrong.
+    /// Valid lines, and lines that are almost valid.
     fn line() -> impl Strategy<Value = String> {
         prop_oneof![
             any::<String>().prop_map(|text| text.replace(['\n', '\r'], " ")),
@@ -142,7 +146,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_lines_are_names_or_the_first_bad_one_is_told(lines in prop::collection::vec(line(), 0..9), end in "\r?\n") {
+        fn any_lines_are_entries_or_the_error_of_the_first_bad_line(
+            lines in prop::collection::vec(line(), 0..9),
+            end in "\r?\n",
+        ) {
             let alone = |line: &String| parse(&format!("#{end}{line}"));
             let bad = lines.iter().position(|line| alone(line).is_err());
             let text = format!("#{end}{}", lines.join(&end));
@@ -152,10 +159,10 @@ mod tests {
                     let each = lines.iter().flat_map(|line| alone(line).unwrap());
                     prop_assert!(each.eq(entries));
                 }
-                (Err((line, what)), Some(bad)) => {
-                    prop_assert_eq!((line, what), (bad + 2, alone(&lines[bad]).unwrap_err().1));
+                (Err((line, error)), Some(bad)) => {
+                    prop_assert_eq!((line, error), (bad + 2, alone(&lines[bad]).unwrap_err().1));
                 }
-                (Err((_, what)), None) => prop_assert!(false, "{} in no line", what),
+                (Err((_, error)), None) => prop_assert!(false, "{error} in no line"),
             }
         }
     }

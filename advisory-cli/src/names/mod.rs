@@ -1,4 +1,4 @@
-//! What a key is called.
+//! Names for keys: from a names file, from the sessions that hold them, and of known tools.
 
 mod file;
 
@@ -6,37 +6,41 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 
 use advisory_core::monitor::LockStatus;
-use advisory_core::{Key, known, scheme};
+use advisory_core::{Key, known};
 use clap::Args;
 
+use self::file::Entry;
 use crate::exit::Failure;
-use crate::names::file::{Entry, entries};
+use crate::lock_status::lock_id;
+use crate::target::hash_by_all;
 
-/// Where names come from, besides the sessions themselves and the tools that are known.
-#[derive(Args, Clone, Default)]
-pub(crate) struct Source {
-    /// A file with a name on each line, for the keys of which every scheme is tried; `42 = nightly` names a key, `sync({1..500})`
-    /// stands for 500 names, `#` begins a comment.
+/// The option that gives a names file.
+#[derive(Args, Clone)]
+pub(crate) struct NamesOption {
+    /// A file with a name on each line. A key is named if any scheme makes it from one of the
+    /// names. `42 = nightly` names a key, `sync({1..500})` stands for 500 names, and `#` begins a
+    /// comment.
     #[arg(long, value_name = "FILE", env = "ADVISORY_NAMES")]
     names: Option<PathBuf>,
 }
 
-/// A name for a key, and why.
+/// A name for a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Name {
     pub(crate) text: String,
     pub(crate) origin: Origin,
 }
 
+/// Where a name comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Origin {
-    /// The file, by this scheme.
+    /// The names file has the name, and this scheme makes the key from it.
     Scheme(&'static str),
-    /// The file, which says so.
+    /// The names file has the key and its name.
     File,
-    /// The session that holds it.
+    /// The session that holds the lock is tagged with the name.
     Session,
-    /// A tool that takes it everywhere.
+    /// A known tool uses the key.
     Tool,
 }
 
@@ -57,33 +61,47 @@ impl Origin {
     }
 }
 
-/// The names of a file.
+/// The names of a file, and a cache of the keys that were looked up.
 #[derive(Default)]
 pub(crate) struct Names {
     entries: Vec<Entry>,
-    /// What was found, or not, for the keys that were asked for.
-    found: HashMap<Key, Option<Name>>,
+    cache: HashMap<Key, Option<Name>>,
 }
 
 impl Names {
-    pub(crate) fn read(source: &Source) -> Result<Self, Failure> {
-        let entries = source.names.as_deref().map(entries).transpose()?;
+    pub(crate) fn read(option: &NamesOption) -> Result<Self, Failure> {
+        let entries = option.names.as_deref().map(file::read).transpose()?;
         Ok(Self::new(entries.unwrap_or_default()))
     }
 
     fn new(entries: Vec<Entry>) -> Self {
-        let found = HashMap::new();
-        Self { entries, found }
+        let cache = HashMap::new();
+        Self { entries, cache }
     }
 
-    /// The name that the file has for a key. Every name is hashed by every scheme, so [`look_for`](Self::look_for) several at once.
+    /// The name that the file has for a key.
     pub(crate) fn of_key(&mut self, key: Key) -> Option<&Name> {
-        self.look_for([key]);
-        self.found.get(&key)?.as_ref()
+        self.look_up([key]);
+        self.cache.get(&key)?.as_ref()
     }
 
-    fn look_for(&mut self, keys: impl IntoIterator<Item = Key>) {
-        let new = keys.into_iter().filter(|key| !self.found.contains_key(key));
+    /// The name of each lock, in the order of the locks.
+    pub(crate) fn of_locks(&mut self, locks: &[LockStatus]) -> Vec<Option<Name>> {
+        self.look_up(locks.iter().map(|lock| lock.key));
+        let session_names = session_names(locks);
+        let name = |lock: &LockStatus| {
+            let of_file = self.cache.get(&lock.key).cloned().flatten();
+            of_file
+                .or_else(|| session_names.get(&lock_id(lock)).cloned())
+                .or_else(|| tool_name(lock.key, Some(&lock.database)))
+        };
+        locks.iter().map(name).collect()
+    }
+
+    /// Fills the cache. Each call hashes every name of the file with every scheme, so several keys
+    /// are looked up at once.
+    fn look_up(&mut self, keys: impl IntoIterator<Item = Key>) {
+        let new = keys.into_iter().filter(|key| !self.cache.contains_key(key));
         let mut new: HashMap<_, _> = new.map(|key| (key, None)).collect();
         if new.is_empty() {
             return;
@@ -91,69 +109,51 @@ impl Names {
         for entry in &self.entries {
             match entry {
                 Entry::Key(key, text) => {
-                    let (text, origin) = (text.clone(), Origin::File);
-                    new.entry(*key)
-                        .and_modify(|name| *name = Some(Name { text, origin }));
+                    if let Some(name) = new.get_mut(key) {
+                        let (text, origin) = (text.clone(), Origin::File);
+                        *name = Some(Name { text, origin });
+                    }
                 }
                 Entry::Name(text) => {
-                    for (key, scheme) in every_key(text) {
-                        let (text, origin) = (text.clone(), Origin::Scheme(scheme));
-                        new.entry(key)
-                            .and_modify(|name| *name = name.take().or(Some(Name { text, origin })));
+                    for (system, key) in hash_by_all(text) {
+                        if let Some(name) = new.get_mut(&key).filter(|name| name.is_none()) {
+                            let (text, origin) = (text.clone(), Origin::Scheme(system.scheme));
+                            *name = Some(Name { text, origin });
+                        }
                     }
                 }
             }
         }
-        self.found.extend(new);
-    }
-
-    /// The name of each lock, in their order.
-    pub(crate) fn of_locks(&mut self, locks: &[LockStatus]) -> Vec<Option<Name>> {
-        self.look_for(locks.iter().map(|lock| lock.key));
-        let tagged = tagged(locks);
-        let name = |lock: &LockStatus| {
-            let filed = self.found.get(&lock.key).cloned().flatten();
-            let said = || tagged.get(&(lock.key, lock.database.as_str())).cloned();
-            filed
-                .or_else(said)
-                .or_else(|| of_tool(lock.key, Some(&lock.database)))
-        };
-        locks.iter().map(name).collect()
+        self.cache.extend(new);
     }
 }
 
-/// The name of a tool whose key this is.
-pub(crate) fn of_tool(key: Key, database: Option<&str>) -> Option<Name> {
+/// The known tool that uses a key.
+pub(crate) fn tool_name(key: Key, database: Option<&str>) -> Option<Name> {
     let text = known::owner(key, database)?.label.to_owned();
     let origin = Origin::Tool;
     Some(Name { text, origin })
 }
 
-/// What the sessions say of the keys that they hold.
-fn tagged(locks: &[LockStatus]) -> HashMap<(Key, &str), Name> {
+/// The names with which sessions are tagged, for the locks that they hold.
+fn session_names(locks: &[LockStatus]) -> HashMap<(&str, Key), Name> {
     let held = || locks.iter().filter(|lock| lock.granted);
     let mut names = HashMap::new();
     for lock in held() {
         let Some(tag) = lock.tag() else { continue };
-        let is_only = held().filter(|other| other.pid == lock.pid).count() == 1;
-        // A tag of several locks names them all.
-        let candidates = std::iter::once(&*tag).chain(tag.split(", "));
+        // The tag of a session with several locks lists their names.
+        let mut candidates = std::iter::once(&*tag).chain(tag.split(", "));
         let verified = candidates
-            .filter(|name| every_key(name).any(|(key, _)| key == lock.key))
-            .map(str::to_owned)
-            .next();
-        // Nothing speaks against a tag that no scheme explains, but another lock of the session.
-        if let Some(text) = verified.or_else(|| is_only.then(|| tag.clone())) {
+            .find(|name| hash_by_all(name).any(|(_, key)| key == lock.key))
+            .map(str::to_owned);
+        // A name of a scheme that we do not know is accepted if the tag can mean no other lock.
+        let is_only_lock = held().filter(|other| other.pid == lock.pid).count() == 1;
+        if let Some(text) = verified.or_else(|| is_only_lock.then(|| tag.clone())) {
             let origin = Origin::Session;
-            names.insert((lock.key, &*lock.database), Name { text, origin });
+            names.insert(lock_id(lock), Name { text, origin });
         }
     }
     names
-}
-
-/// The key of a name by every scheme that takes it.
-pub(crate) fn every_key(name: &str) -> impl Iterator<Item = (Key, &'static str)> {
-    scheme::systems().filter_map(move |system| Some((system.key(name)?, system.scheme)))
 }
 
 #[cfg(test)]
@@ -165,17 +165,17 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_found_by_whichever_scheme_has_made_the_key() {
+    fn a_name_is_found_for_the_key_of_any_scheme() {
         let mut names = names(&["nightly", "sync({1..9})"]);
-        for (key, scheme) in every_key("sync(4)") {
+        for (system, key) in hash_by_all("sync(4)") {
             let name = names.of_key(key).unwrap();
-            assert_eq!(name.text, "sync(4)", "{scheme}");
+            assert_eq!(name.text, "sync(4)", "{}", system.scheme);
         }
         assert_eq!(names.of_key(Key::from("other")), None);
     }
 
     #[test]
-    fn a_key_that_the_file_names_is_not_guessed() {
+    fn a_named_key_wins_over_a_hashed_name() {
         let key = Key::from("nightly");
         let mut names = names(&["nightly", &format!("{key} = the job of the night")]);
         let name = names.of_key(key).unwrap();

@@ -1,4 +1,4 @@
-//! What the doctor has said, and what it was said about.
+//! The output of `doctor`, and a role to run it as.
 
 use std::collections::BTreeMap;
 
@@ -7,9 +7,9 @@ use serde_json::Value;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, Executor as _};
 
-use crate::outcome::advisory_as;
+use crate::command::advisory_as;
 
-/// What the doctor has said, by check.
+/// The exit code, and each check by name.
 pub(crate) struct Diagnosis {
     pub(crate) code: i32,
     pub(crate) checks: BTreeMap<String, Value>,
@@ -18,10 +18,10 @@ pub(crate) struct Diagnosis {
 pub(crate) async fn diagnose(options: &PgConnectOptions) -> Diagnosis {
     let outcome = advisory_as(options, &["doctor", "--json"]).await;
     assert_eq!(outcome.stderr, "");
-    let checks: Vec<Value> = serde_json::from_str(&outcome.stdout).unwrap();
+    let checks: Vec<Value> = serde_json::from_str(outcome.text()).unwrap();
     let checks = checks.into_iter();
     Diagnosis {
-        code: outcome.code.unwrap(),
+        code: outcome.code,
         checks: checks
             .map(|check| (check["check"].as_str().unwrap().to_owned(), check))
             .collect(),
@@ -29,7 +29,7 @@ pub(crate) async fn diagnose(options: &PgConnectOptions) -> Diagnosis {
 }
 
 impl Diagnosis {
-    /// Those that do not pass.
+    /// The names of the checks that do not pass.
     pub(crate) fn complaints(&self) -> Vec<&str> {
         let complaints = self
             .checks
@@ -57,7 +57,7 @@ pub(crate) async fn execute(database: &Database, statements: &str) {
         .unwrap();
 }
 
-/// A role that may do nothing but log in; gone at the end.
+/// A role whose only privilege is to log in.
 pub(crate) struct Role<'d> {
     database: &'d Database,
     pub(crate) name: String,

@@ -1,12 +1,13 @@
-//! `advisory doctor`: every check passes on a server that is fit, and says what to do on one that is not.
+//! `advisory doctor`: every check passes on a server that is fit, and gives advice on one that is
+//! not.
 
+mod broken_server;
+#[path = "../command/mod.rs"]
+mod command;
 mod diagnosis;
-#[path = "../outcome/mod.rs"]
-mod outcome;
-mod outside;
-mod place;
-mod right;
+mod output;
+mod role;
+mod server;
 mod setting;
 #[path = "../terminal/mod.rs"]
 mod terminal;
-mod unfit;

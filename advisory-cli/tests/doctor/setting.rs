@@ -1,12 +1,12 @@
-//! Settings, wherever they come from.
+//! Settings, of every source.
 
 use advisory_tests::{Database, Server};
 
+use crate::command::{command_with_url, output_of};
 use crate::diagnosis::{Role, diagnose, execute};
-use crate::outcome::{command, run};
 
 #[tokio::test]
-async fn timeouts_of_the_role_are_warnings_that_say_how_to_be_rid_of_them() {
+async fn timeouts_of_the_role_are_warnings_with_a_reset() {
     let database = Database::new().await;
     let role = Role::new(&database).await;
     let mut timeouts = vec![
@@ -35,7 +35,7 @@ async fn timeouts_of_the_role_are_warnings_that_say_how_to_be_rid_of_them() {
 }
 
 #[tokio::test]
-async fn settings_count_wherever_they_come_from() {
+async fn settings_of_every_source_are_checked() {
     let database = Database::new().await;
     let of_database = format!("ALTER DATABASE {} SET lock_timeout = '3s'", database.name());
     execute(&database, &of_database).await;
@@ -45,28 +45,29 @@ async fn settings_count_wherever_they_come_from() {
     diagnosis.assert_says("lock_timeout", "warn", "3s: ", &reset);
 
     let url = format!("{}&options=-c%20statement_timeout=4s", database.url());
-    let told = run(command(&url, &["doctor"])).await;
-    let line = told
-        .stdout
+    let outcome = output_of(command_with_url(&url, &["doctor"])).await;
+    let line = outcome
+        .text()
         .lines()
         .skip_while(|line| !line.contains("4s: ends a wait"))
         .nth(1);
     assert!(
         line.unwrap().contains("the connection's own options"),
         "{}",
-        told.stdout
+        outcome.text()
     );
-    assert_eq!(told.code, Some(0));
+    assert_eq!(outcome.code, 0);
     assert!(
-        told.stdout
+        outcome
+            .text()
             .contains("fit for advisory locks, with 2 warnings"),
         "{}",
-        told.stdout
+        outcome.text()
     );
 }
 
 #[tokio::test]
-async fn settings_that_hide_what_is_to_be_seen_are_warnings() {
+async fn hidden_activity_and_old_snapshots_are_warnings() {
     let database = Database::new().await;
     let role = Role::new(&database).await;
     role.set("track_activities = off").await;

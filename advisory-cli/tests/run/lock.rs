@@ -1,17 +1,17 @@
-//! Who runs, who waits, and who does not.
+//! The lock of the command.
 
 use advisory_core::{AdvisoryLock, Key};
 use advisory_tests::Database;
 use sqlx::Executor as _;
 
-use crate::command::{Running, advisory, ended};
+use crate::command::{Running, advisory, advisory_command};
 
-/// Says so when it runs, and runs until its standard input ends.
+/// Prints `runs`, and runs until its standard input ends.
 const WORK: [&str; 4] = ["--", "sh", "-c", "echo runs; exec cat"];
 
 fn run(database: &Database, options: &[&str]) -> Running {
     let arguments = [&["run", "a"], options, &WORK].concat();
-    Running::start(advisory(database, &arguments))
+    Running::start(advisory_command(database, &arguments))
 }
 
 async fn holder(database: &Database, options: &[&str]) -> Running {
@@ -22,11 +22,11 @@ async fn holder(database: &Database, options: &[&str]) -> Running {
 
 async fn end(mut running: Running) {
     running.close_input();
-    running.end().await.is_silent(0);
+    running.end().await.assert_silent(0);
 }
 
 #[tokio::test]
-async fn the_lock_is_held_while_the_command_runs_and_no_longer() {
+async fn the_lock_is_held_exactly_while_the_command_runs() {
     let database = Database::new().await;
     let pool = database.pool(1).await;
     let lock = AdvisoryLock::new("a");
@@ -39,7 +39,7 @@ async fn the_lock_is_held_while_the_command_runs_and_no_longer() {
 }
 
 #[tokio::test]
-async fn a_lock_that_is_not_acquired_is_75_and_says_who_holds_it() {
+async fn a_taken_lock_exits_with_75_and_names_the_holder() {
     let database = Database::new().await;
     let holder = holder(&database, &[]).await;
     let pid = database.advisory_locks().await[0].pid;
@@ -50,14 +50,16 @@ async fn a_lock_that_is_not_acquired_is_75_and_says_who_holds_it() {
         &["--shared", "--no-wait"],
     ] {
         let arguments = [&["run", "a"], wait, &WORK].concat();
-        let said = format!("; held by pid {pid}");
-        ended(advisory(&database, &arguments)).await.says(75, &said);
+        let holder_pid = format!("; held by pid {pid}");
+        advisory(&database, &arguments)
+            .await
+            .assert_only_fails(75, &holder_pid);
     }
     end(holder).await;
 }
 
 #[tokio::test]
-async fn what_is_skipped_ends_with_0_and_without_a_word() {
+async fn a_skipped_command_exits_with_0_and_prints_nothing() {
     let database = Database::new().await;
     let holder = holder(&database, &[]).await;
     for wait in [
@@ -66,15 +68,15 @@ async fn what_is_skipped_ends_with_0_and_without_a_word() {
         &["--skip", "--timeout", "0.05"],
     ] {
         let arguments = [&["run", "a"], wait, &WORK].concat();
-        let outcome = ended(advisory(&database, &arguments)).await;
-        outcome.is_silent(0);
+        let outcome = advisory(&database, &arguments).await;
+        outcome.assert_silent(0);
         assert!(outcome.stdout.is_empty(), "{outcome:?}");
     }
     end(holder).await;
 }
 
 #[tokio::test]
-async fn it_waits_for_as_long_as_it_takes_whatever_the_server_says() {
+async fn the_wait_ignores_the_lock_timeout_of_the_server() {
     let database = Database::new().await;
     let limit = format!(
         "ALTER DATABASE {} SET lock_timeout = '1ms'",
@@ -85,7 +87,7 @@ async fn it_waits_for_as_long_as_it_takes_whatever_the_server_says() {
     let holder = holder(&database, &[]).await;
     let mut waiter = run(&database, &[]);
     database.wait_until_waiting(1).await;
-    // Time for the server's own timeout, by its clock.
+    // Longer than the server's `lock_timeout`.
     conn.execute("SELECT pg_sleep(0.2)").await.unwrap();
     database.wait_until_waiting(1).await;
     end(holder).await;
@@ -94,25 +96,25 @@ async fn it_waits_for_as_long_as_it_takes_whatever_the_server_says() {
 }
 
 #[tokio::test]
-async fn those_who_share_run_together_and_keep_others_out() {
+async fn shared_holders_run_together_and_exclude_others() {
     let database = Database::new().await;
     let first = holder(&database, &["--shared"]).await;
     let second = holder(&database, &["--shared", "--no-wait"]).await;
     let arguments = [&["run", "a", "--no-wait"][..], &WORK].concat();
-    ended(advisory(&database, &arguments))
+    advisory(&database, &arguments)
         .await
-        .says(75, "not acquired");
+        .assert_only_fails(75, "not acquired");
     end(first).await;
     end(second).await;
 }
 
 #[tokio::test]
-async fn of_fifty_at_once_one_runs() {
+async fn one_of_fifty_concurrent_commands_runs() {
     let database = Database::new().await;
     let all: Vec<_> = (0..50).map(|_| run(&database, &["--skip"])).collect();
     let mut runners = Vec::new();
     for mut running in all {
-        // Who runs goes on until the others have had their answer.
+        // The one that runs does so until the others have ended.
         match &*running.line().await {
             "" => end(running).await,
             line => {
@@ -131,10 +133,11 @@ async fn of_fifty_at_once_one_runs() {
 }
 
 #[tokio::test]
-async fn under_the_scheme_of_another_system_it_excludes_that_system() {
+async fn a_key_scheme_excludes_the_other_system() {
     let database = Database::new().await;
     let mut conn = database.connection().await;
-    // The first 8 bytes of SHA-256("sync"), little-endian: `pglock.advisory("sync")` in Django.
+    // The first 8 bytes of SHA-256("sync"), little-endian: `pglock.advisory_command("sync")` in
+    // Django.
     conn.execute("SELECT pg_advisory_lock(-896644916365572235)")
         .await
         .unwrap();
@@ -144,15 +147,15 @@ async fn under_the_scheme_of_another_system_it_excludes_that_system() {
             &WORK,
         ]
         .concat();
-        ended(advisory(&database, &arguments))
+        advisory(&database, &arguments)
             .await
-            .says(75, "`sync` not acquired");
+            .assert_only_fails(75, "`sync` not acquired");
     }
     conn.execute("SELECT pg_advisory_unlock(-896644916365572235)")
         .await
         .unwrap();
     let arguments = [&["run", "sync", "--key-scheme", "django-pglock"][..], &WORK].concat();
-    let mut holder = Running::start(advisory(&database, &arguments));
+    let mut holder = Running::start(advisory_command(&database, &arguments));
     assert_eq!(holder.line().await, "runs");
     let row = &database.advisory_locks().await[0];
     let key = Key::from_pg_locks(row.classid, row.objid, row.objsubid);
@@ -161,7 +164,7 @@ async fn under_the_scheme_of_another_system_it_excludes_that_system() {
 }
 
 #[tokio::test]
-async fn a_session_that_is_ended_while_it_waits_is_69() {
+async fn a_session_terminated_while_it_waits_exits_with_69() {
     let database = Database::new().await;
     let holder = holder(&database, &[]).await;
     let waiter = run(&database, &[]);
@@ -174,6 +177,6 @@ async fn a_session_that_is_ended_while_it_waits_is_69() {
     waiter
         .end()
         .await
-        .says(69, "terminating connection due to administrator command");
+        .assert_only_fails(69, "terminating connection due to administrator command");
     end(holder).await;
 }

@@ -5,14 +5,14 @@
 #[path = "../command/mod.rs"]
 mod command;
 
-mod code;
+mod exit_code;
 mod lock;
 mod loss;
 #[cfg(target_os = "linux")]
 mod process;
 #[cfg(target_os = "linux")]
 mod signal;
-mod silence;
-mod stream;
+mod silent_network;
+mod stdio;
 #[cfg(target_os = "linux")]
 mod terminal;

@@ -1,4 +1,4 @@
-//! Processes, as Linux shows them, and commands in a session of their own.
+//! The state of a process in Linux's `/proc`, and commands in a session of their own.
 
 use std::fs;
 use std::os::fd::OwnedFd;
@@ -7,7 +7,7 @@ use advisory_tests::Database;
 use tokio::process::Command;
 use tokio::time::{Duration, Instant, sleep};
 
-use crate::command::{ADVISORY, PATIENCE, with_url};
+use crate::command::{ADVISORY, TIMEOUT, with_url};
 
 /// `advisory` as a service manager starts it: without a terminal.
 pub(crate) fn without_terminal(database: &Database, arguments: &[&str]) -> Command {
@@ -31,9 +31,10 @@ pub(crate) fn on_terminal(
     command
 }
 
-/// Waits until a process is in one of these states: `T` stopped, `S` asleep, ` ` gone, `Z` gone and not yet missed.
+/// Waits until a process is in one of these states: `T` stopped, `S` asleep, ` ` gone, `Z` ended
+/// and not yet reaped.
 pub(crate) async fn wait_until_state(pid: &str, states: &str) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while !states.contains(state(pid)) {
         assert!(
             Instant::now() < deadline,

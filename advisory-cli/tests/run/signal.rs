@@ -1,4 +1,4 @@
-//! Signals, to us and to the command.
+//! Signals that are sent to `advisory`.
 
 use std::net::TcpListener;
 
@@ -8,7 +8,7 @@ use nix::sys::signal::Signal::{
 };
 use tokio::process::Command;
 
-use crate::command::{ADVISORY, Running, advisory, with_url};
+use crate::command::{ADVISORY, Running, advisory_command, command_with_url, with_url};
 use crate::process::{wait_until_state, without_terminal};
 
 const ENDING: [Signal; 6] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2];
@@ -27,7 +27,7 @@ async fn script(database: &Database, script: &str) -> Running {
 }
 
 #[tokio::test]
-async fn signals_are_passed_on() {
+async fn signals_are_forwarded() {
     let database = Database::new().await;
     for signal in ENDING.into_iter().chain([SIGCONT, SIGWINCH]) {
         let name = name(signal);
@@ -35,7 +35,7 @@ async fn signals_are_passed_on() {
         let mut run = script(&database, &trap).await;
         run.signal(signal);
         assert_eq!(run.line().await, name);
-        run.end().await.is_silent(3);
+        run.end().await.assert_silent(3);
     }
     database
         .assert_nothing_leaked(&database.pool(1).await)
@@ -43,7 +43,7 @@ async fn signals_are_passed_on() {
 }
 
 #[tokio::test]
-async fn a_command_that_does_not_heed_a_signal_keeps_the_lock() {
+async fn a_command_that_survives_a_signal_keeps_the_lock() {
     let database = Database::new().await;
     let mut run = script(
         &database,
@@ -54,16 +54,16 @@ async fn a_command_that_does_not_heed_a_signal_keeps_the_lock() {
     assert_eq!(run.line().await, "heard");
     database.wait_until_held(1).await;
     run.close_input();
-    run.end().await.is_silent(5);
+    run.end().await.assert_silent(5);
 }
 
 #[tokio::test]
-async fn a_signal_that_ends_the_command_is_in_our_code() {
+async fn a_forwarded_signal_that_ends_the_command_is_in_the_exit_code() {
     let database = Database::new().await;
     for signal in ENDING {
         let run = script(&database, "echo ready; exec cat").await;
         run.signal(signal);
-        run.end().await.is_silent(128 + signal as i32);
+        run.end().await.assert_silent(128 + signal as i32);
     }
     database
         .assert_nothing_leaked(&database.pool(1).await)
@@ -71,18 +71,18 @@ async fn a_signal_that_ends_the_command_is_in_our_code() {
 }
 
 #[tokio::test]
-async fn without_a_terminal_signals_reach_what_a_script_has_started() {
+async fn without_a_terminal_signals_reach_grandchildren() {
     let database = Database::new().await;
-    // The shell waits, and would leave its child behind.
+    // The shell waits for its child, and would leave it behind.
     let mut run = script(&database, "echo ready; sh -c 'echo $$; exec cat'; true").await;
     let grandchild = run.line().await;
     run.signal(SIGTERM);
-    run.end().await.is_silent(143);
+    run.end().await.assert_silent(143);
     wait_until_state(&grandchild, " Z").await;
 }
 
 #[tokio::test]
-async fn a_command_is_stopped_and_continued_through_us_and_keeps_the_lock() {
+async fn a_stopped_and_continued_command_keeps_the_lock() {
     let database = Database::new().await;
     let mut run = script(&database, "echo ready; echo $$; read line; exit 4").await;
     let child = run.line().await;
@@ -92,7 +92,7 @@ async fn a_command_is_stopped_and_continued_through_us_and_keeps_the_lock() {
     run.signal(SIGCONT);
     wait_until_state(&child, "S").await;
     run.close_input();
-    run.end().await.is_silent(4);
+    run.end().await.assert_silent(4);
 }
 
 #[tokio::test]
@@ -104,11 +104,14 @@ async fn a_signal_ends_the_wait_and_leaves_the_queue() {
         .await
         .unwrap();
     for signal in ENDING {
-        let wait = Running::start(advisory(&database, &["run", "a", "--", "echo", "ran"]));
+        let wait = Running::start(advisory_command(
+            &database,
+            &["run", "a", "--", "echo", "ran"],
+        ));
         database.wait_until_waiting(1).await;
         wait.signal(signal);
         let outcome = wait.end().await;
-        outcome.is_silent(128 + signal as i32);
+        outcome.assert_silent(128 + signal as i32);
         assert!(outcome.stdout.is_empty(), "{outcome:?}");
         database.wait_until_waiting(0).await;
     }
@@ -120,21 +123,17 @@ async fn a_signal_ends_the_wait_and_leaves_the_queue() {
 async fn a_signal_ends_the_wait_for_a_server_that_does_not_answer() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("postgres://nobody@{}/none", silent.local_addr().unwrap());
-    let wait = Running::start(with_url(
-        Command::new(ADVISORY),
-        &url,
-        &["run", "a", "--", "true"],
-    ));
+    let wait = Running::start(command_with_url(&url, &["run", "a", "--", "true"]));
     let (_connection, _) = tokio::task::spawn_blocking(move || silent.accept())
         .await
         .unwrap()
         .unwrap();
     wait.signal(SIGTERM);
-    wait.end().await.is_silent(143);
+    wait.end().await.assert_silent(143);
 }
 
 #[tokio::test]
-async fn a_signal_that_was_ignored_before_us_stays_ignored() {
+async fn an_ignored_signal_stays_ignored() {
     let database = Database::new().await;
     let mut shell = Command::new("setsid");
     shell.args(["sh", "-c", "trap '' HUP INT; exec \"$0\" \"$@\"", ADVISORY]);
@@ -149,22 +148,22 @@ async fn a_signal_that_was_ignored_before_us_stays_ignored() {
     run.signal(SIGHUP);
     run.signal(SIGINT);
     run.close_input();
-    run.end().await.is_silent(6);
+    run.end().await.assert_silent(6);
 }
 
 #[tokio::test]
-async fn a_parent_that_ignores_its_children_does_not_cost_us_the_code() {
+async fn an_ignored_sigchld_keeps_the_exit_code() {
     let database = Database::new().await;
-    // Not every shell can be told to ignore it.
+    // Not every shell can ignore SIGCHLD.
     let mut ignoring = Command::new("env");
     ignoring.args(["--ignore-signal=CHLD", ADVISORY]);
     let run = ["run", "a", "--", "sh", "-c", "exit 9"];
     let ignoring = with_url(ignoring, &database.url(), &run);
-    crate::command::ended(ignoring).await.is_silent(9);
+    crate::command::output_of(ignoring).await.assert_silent(9);
 }
 
 #[tokio::test]
-async fn a_command_does_not_outlive_us() {
+async fn the_command_dies_with_advisory() {
     let database = Database::new().await;
     let mut run = script(&database, "trap '' TERM; echo ready; echo $$; exec cat").await;
     let child = run.line().await;

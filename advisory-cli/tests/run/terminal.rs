@@ -1,4 +1,4 @@
-//! Started by hand, from a terminal.
+//! A command that is started from a terminal.
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -12,10 +12,10 @@ use tokio::process::{Child, Command};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::timeout;
 
-use crate::command::{ADVISORY, PATIENCE};
+use crate::command::{ADVISORY, TIMEOUT};
 use crate::process::{on_terminal, wait_until_state};
 
-/// What is typed and seen.
+/// A terminal, and the process that runs in its foreground.
 struct Terminal {
     keys: File,
     screen: UnboundedReceiver<String>,
@@ -44,10 +44,10 @@ impl Terminal {
         self.keys.write_all(keys.as_bytes()).unwrap();
     }
 
-    /// What follows this word on the first line that has it; keys show on the screen, too.
+    /// What follows this word on the first line that has it. Typed keys are on the screen too.
     async fn after(&mut self, word: &str) -> String {
         loop {
-            let line = timeout(PATIENCE, self.screen.recv()).await;
+            let line = timeout(TIMEOUT, self.screen.recv()).await;
             let line = line.ok().flatten();
             let line = line.unwrap_or_else(|| panic!("`{word}` is not seen"));
             if let Some((_, rest)) = line.split_once(word) {
@@ -61,16 +61,16 @@ impl Terminal {
     }
 
     async fn code(mut self) -> Option<i32> {
-        let status = timeout(PATIENCE, self.process.wait()).await;
+        let status = timeout(TIMEOUT, self.process.wait()).await;
         status.expect("it ends").unwrap().code()
     }
 }
 
-/// On a thread that nobody waits for: what is left on a terminal after a failure may not let go of it.
+/// Reads on a detached thread: after a failure, a process may keep the terminal open.
 fn lines(screen: File) -> UnboundedReceiver<String> {
     let (line, lines) = unbounded_channel();
     std::thread::spawn(move || {
-        // A terminal that nobody has open any more ends in an error.
+        // Reading fails once no process has the terminal open.
         let read = BufReader::new(screen).lines().map_while(Result::ok);
         read.for_each(|text| drop(line.send(text)));
     });
@@ -78,7 +78,7 @@ fn lines(screen: File) -> UnboundedReceiver<String> {
 }
 
 #[tokio::test]
-async fn the_command_reads_what_is_typed() {
+async fn the_command_reads_from_the_terminal() {
     let database = Database::new().await;
     let mut terminal = Terminal::run(
         &database,
@@ -98,7 +98,7 @@ async fn ctrl_c_reaches_the_command_once() {
     terminal.after("ready").await;
     terminal.press("\x03");
     terminal.after("interrupted").await;
-    // We hear of both in this order, and would pass them on so.
+    // Both signals arrive in this order, and would be forwarded in this order.
     kill(terminal.pid(), Signal::SIGUSR1).unwrap();
     let mut seen = String::new();
     while !seen.contains("last") {
@@ -109,7 +109,7 @@ async fn ctrl_c_reaches_the_command_once() {
 }
 
 #[tokio::test]
-async fn ctrl_c_ends_a_command_that_does_nothing_about_it() {
+async fn ctrl_c_ends_a_command_without_a_handler() {
     let database = Database::new().await;
     let mut terminal = Terminal::run(&database, "echo ready; exec cat");
     terminal.after("ready").await;
@@ -121,9 +121,9 @@ async fn ctrl_c_ends_a_command_that_does_nothing_about_it() {
 }
 
 #[tokio::test]
-async fn ctrl_z_gives_the_shell_its_terminal_back_and_fg_goes_on() {
+async fn ctrl_z_returns_to_the_shell_and_fg_continues() {
     let database = Database::new().await;
-    // A shell that is at the keyboard, as far as jobs are concerned.
+    // A shell with job control.
     let shell = [
         "sh",
         "-c",
@@ -150,7 +150,7 @@ async fn ctrl_z_gives_the_shell_its_terminal_back_and_fg_goes_on() {
 }
 
 #[tokio::test]
-async fn a_signal_that_is_not_typed_is_passed_on() {
+async fn a_signal_from_elsewhere_is_forwarded() {
     let database = Database::new().await;
     let mut terminal = Terminal::run(&database, "echo pid $$; exec cat");
     let child = terminal.after("pid").await;

@@ -1,5 +1,5 @@
 //! A terminal of 80 columns, on which the command runs.
-#![allow(dead_code, reason = "not every test needs all of it")]
+#![allow(dead_code, reason = "not every test target uses all of it")]
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};
@@ -47,12 +47,12 @@ impl Terminal {
         shown.await.unwrap()
     }
 
-    /// All that is shown until the last of the commands has gone.
+    /// Reads until the last command has ended.
     fn read(mut self) -> JoinHandle<String> {
         drop(self.theirs);
         spawn_blocking(move || {
             let (mut shown, mut part) = (Vec::new(), [0; 4096]);
-            // A terminal that nobody writes to any more ends with an error on Linux.
+            // On Linux, reading fails once no process has the terminal open.
             while let Ok(read @ 1..) = self.ours.read(&mut part) {
                 shown.extend_from_slice(&part[..read]);
             }

@@ -1,0 +1,166 @@
+//! The command of `run`, as a child process.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io;
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill, killpg};
+use nix::unistd::{Pid, getpgrp, tcgetpgrp};
+use tokio::process::{Child as Process, Command};
+use tokio::time::{sleep, timeout};
+
+use super::die_with_parent::{self_exe, split};
+use super::signals::Signals;
+
+/// How often to check whether a process group is empty. There is no notification for that.
+const GROUP_POLL: Duration = Duration::from_millis(20);
+
+pub(super) struct Child {
+    process: Process,
+    pid: Pid,
+    reach: Reach,
+}
+
+/// The processes that a signal is sent to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reach {
+    /// The command alone. It shares our process group, so that it keeps the terminal.
+    Process,
+    /// The process group of the command: the command and the processes that it has started. Used
+    /// without a terminal.
+    Group,
+}
+
+/// How a command ended.
+pub(super) enum End {
+    /// SIGTERM ended it.
+    Terminated,
+    /// SIGKILL ended it.
+    Killed,
+    /// It cannot be signalled and still runs, as a command that has changed its user does.
+    Refused(Errno),
+}
+
+impl Child {
+    /// Starts a command. On Linux, call this on the main thread: the command is killed when the
+    /// thread that starts it ends.
+    pub(super) fn start(command: &[OsString], key: &str) -> io::Result<Self> {
+        let reach = match terminal() {
+            Some(_) => Reach::Process,
+            None => Reach::Group,
+        };
+        let mut command = prepare(command);
+        if reach == Reach::Group {
+            command.process_group(0);
+        }
+        let process = command
+            .env("PG_ADVISORY_KEY", key)
+            .kill_on_drop(true)
+            .spawn()?;
+        let pid = process.id().and_then(|pid| pid.try_into().ok());
+        let pid = pid.map(Pid::from_raw).ok_or(io::ErrorKind::NotFound)?;
+        Ok(Self {
+            process,
+            pid,
+            reach,
+        })
+    }
+
+    /// The signals to forward, besides those that would end this process.
+    pub(super) fn signals(&self) -> &'static [Signal] {
+        match self.reach {
+            // Ctrl-Z stops this process and the command, and the shell gets the terminal back.
+            Reach::Process => &[Signal::SIGCONT, Signal::SIGWINCH],
+            Reach::Group => &[Signal::SIGCONT, Signal::SIGWINCH, Signal::SIGTSTP],
+        }
+    }
+
+    /// Forwards signals until the command has ended.
+    pub(super) async fn forward_signals(
+        &mut self,
+        signals: &mut Signals,
+    ) -> io::Result<ExitStatus> {
+        loop {
+            tokio::select! {
+                status = self.process.wait() => return status,
+                signal = signals.next() => self.forward(signal),
+            }
+        }
+    }
+
+    /// Ends the command: with SIGTERM, and after the grace period with SIGKILL.
+    pub(super) async fn end(&mut self, signals: &mut Signals, grace: Duration) -> End {
+        if !grace.is_zero() {
+            // If this is refused, SIGKILL is refused too.
+            let _ = self.send(Signal::SIGTERM);
+            // A stopped process handles SIGTERM only after it continues.
+            let _ = self.send(Signal::SIGCONT);
+            if timeout(grace, self.all_ended(signals)).await.is_ok() {
+                return End::Terminated;
+            }
+        }
+        match self.send(Signal::SIGKILL) {
+            Ok(()) | Err(Errno::ESRCH) => {
+                let _ = self.process.wait().await;
+                End::Killed
+            }
+            Err(error) => End::Refused(error),
+        }
+    }
+
+    /// Waits until every process that a signal reaches has ended.
+    async fn all_ended(&mut self, signals: &mut Signals) {
+        let _ = self.forward_signals(signals).await;
+        while self.reach == Reach::Group && killpg(self.pid, None) != Err(Errno::ESRCH) {
+            sleep(GROUP_POLL).await;
+        }
+    }
+
+    fn forward(&self, signal: Signal) {
+        let is_typed = matches!(signal, Signal::SIGINT | Signal::SIGQUIT | Signal::SIGWINCH);
+        // The terminal sends such a signal to the whole process group, so the command has it.
+        let is_delivered = self.reach == Reach::Process && is_typed && is_in_foreground();
+        if !is_delivered {
+            // This fails if the command has just ended.
+            let _ = self.send(signal);
+        }
+    }
+
+    fn send(&self, signal: Signal) -> nix::Result<()> {
+        match self.reach {
+            Reach::Group => killpg(self.pid, signal),
+            // After the command has ended, its pid may belong to another process.
+            Reach::Process if self.process.id().is_none() => Err(Errno::ESRCH),
+            Reach::Process => kill(self.pid, signal),
+        }
+    }
+}
+
+fn prepare(command: &[OsString]) -> Command {
+    if let Some(program) = self_exe() {
+        let mut wrapped = Command::new(program);
+        let parent = std::process::id().to_string();
+        wrapped.arg0("advisory");
+        wrapped.args(["die-with-parent", &parent, "--"]);
+        wrapped.args(command);
+        return wrapped;
+    }
+    let (program, arguments) = split(command);
+    let mut direct = Command::new(program);
+    direct.args(arguments);
+    direct
+}
+
+/// The terminal that this process was started from.
+fn terminal() -> Option<File> {
+    File::open("/dev/tty").ok()
+}
+
+/// Whether our process group is in the foreground of the terminal, and gets the signals of keys
+/// such as Ctrl-C.
+fn is_in_foreground() -> bool {
+    terminal().and_then(|terminal| tcgetpgrp(terminal).ok()) == Some(getpgrp())
+}

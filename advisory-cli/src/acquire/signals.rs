@@ -1,0 +1,78 @@
+//! Signals that this process receives.
+
+use std::fs;
+use std::future::poll_fn;
+use std::task::Poll;
+
+use nix::sys::signal::Signal;
+use tokio::signal::unix::{Signal as Stream, SignalKind, signal};
+
+use crate::exit::Failure;
+
+/// The signals that would end this process.
+const ENDING: [Signal; 6] = [
+    Signal::SIGHUP,
+    Signal::SIGINT,
+    Signal::SIGQUIT,
+    Signal::SIGTERM,
+    Signal::SIGUSR1,
+    Signal::SIGUSR2,
+];
+
+/// Signals that are caught, and kept until [`next`](Self::next) returns them.
+pub(super) struct Signals(Vec<(Signal, Stream)>);
+
+impl Signals {
+    /// Catches the signals that would end this process.
+    pub(super) fn catch() -> Result<Self, Failure> {
+        let mut signals = Self(Vec::new());
+        signals.catch_also(&ENDING)?;
+        Ok(signals)
+    }
+
+    /// Catches these signals as well. A signal that was ignored when this process started stays
+    /// ignored, here and in the command: `nohup` relies on that, and so does a shell for its
+    /// background jobs.
+    pub(super) fn catch_also(&mut self, signals: &[Signal]) -> Result<(), Failure> {
+        let ignored = ignored_signals();
+        for &signal in signals {
+            if ignored & (1 << (signal as i32 - 1)) == 0 {
+                self.0.push((signal, listen(signal)?));
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for the next signal.
+    pub(super) async fn next(&mut self) -> Signal {
+        poll_fn(|cx| {
+            for (signal, stream) in &mut self.0 {
+                if stream.poll_recv(cx) == Poll::Ready(Some(())) {
+                    return Poll::Ready(*signal);
+                }
+            }
+            Poll::Pending
+        })
+        .await
+    }
+}
+
+/// Catches SIGCHLD. If it was ignored when this process started, the system would discard the exit
+/// codes of child processes.
+pub(super) fn catch_child_exit() -> Result<(), Failure> {
+    listen(Signal::SIGCHLD).map(drop)
+}
+
+fn listen(caught: Signal) -> Result<Stream, Failure> {
+    signal(SignalKind::from_raw(caught as i32))
+        .map_err(|error| Failure::other(format!("cannot catch {caught}: {error}")))
+}
+
+/// The mask of ignored signals from Linux's `/proc`, whose lowest bit is signal 1. Other systems do
+/// not list them, and the mask is 0.
+fn ignored_signals() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    line.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .unwrap_or_default()
+}

@@ -1,0 +1,110 @@
+//! Durations: seconds on the command line, and ages in the output.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+/// The longest wait is the largest `lock_timeout` of PostgreSQL, which counts milliseconds in 32
+/// bits.
+const TIMEOUT_SECONDS: RangeInclusive<f64> = 0.0..=2_147_483.0;
+const INTERVAL_SECONDS: RangeInclusive<f64> = 0.1..=86_400.0;
+
+/// Parses how long to wait, in seconds.
+pub(crate) fn parse_timeout(text: &str) -> Result<Duration, String> {
+    parse_seconds(text, &TIMEOUT_SECONDS)
+}
+
+/// Parses the time between two repetitions, in seconds.
+pub(crate) fn parse_interval(text: &str) -> Result<Duration, String> {
+    parse_seconds(text, &INTERVAL_SECONDS)
+}
+
+fn parse_seconds(text: &str, range: &RangeInclusive<f64>) -> Result<Duration, String> {
+    // NaN is in no range.
+    let seconds: Option<f64> = text.parse().ok().filter(|seconds| range.contains(seconds));
+    seconds.map(Duration::from_secs_f64).ok_or_else(|| {
+        let (min, max) = (range.start(), range.end());
+        format!("expected seconds from {min} to {max}, such as `2` or `0.5`")
+    })
+}
+
+/// The two largest units of a duration: `12 s`, `3 min 20 s`, `2 h 5 min`, `3 d 4 h`.
+pub(crate) fn age(duration: Duration) -> String {
+    const UNITS: [(u64, &str); 4] = [(86_400, "d"), (3_600, "h"), (60, "min"), (1, "s")];
+    let mut rest = duration.as_secs();
+    if rest == 0 {
+        return format!("{} ms", duration.subsec_millis());
+    }
+    let units = UNITS.iter().filter_map(|(size, unit)| {
+        let count = rest / size;
+        rest %= size;
+        (count > 0).then(|| format!("{count} {unit}"))
+    });
+    units.take(2).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn an_age_has_at_most_two_units() {
+        for (seconds, text) in [
+            (0.0, "0 ms"),
+            (0.25, "250 ms"),
+            (12.9, "12 s"),
+            (60.0, "1 min"),
+            (200.0, "3 min 20 s"),
+            (7500.0, "2 h 5 min"),
+            (3605.0, "1 h 5 s"),
+            (273_600.0, "3 d 4 h"),
+        ] {
+            assert_eq!(age(Duration::from_secs_f64(seconds)), text);
+        }
+    }
+
+    #[test]
+    fn seconds_may_have_a_fraction() {
+        assert_eq!(parse_timeout("2"), Ok(Duration::from_secs(2)));
+        assert_eq!(parse_timeout("0.25"), Ok(Duration::from_millis(250)));
+        assert_eq!(parse_timeout("0"), Ok(Duration::ZERO));
+        assert_eq!(parse_timeout("-0"), Ok(Duration::ZERO));
+    }
+
+    #[test]
+    fn an_error_states_the_range() {
+        for text in [
+            "", "soon", "-1", "nan", "-nan", "inf", "-inf", "1e30", "2147484", "2s",
+        ] {
+            let error = parse_timeout(text).unwrap_err();
+            let expected = "expected seconds from 0 to 2147483, such as `2` or `0.5`";
+            assert_eq!(error, expected, "{text}");
+        }
+        assert!(
+            parse_interval("0")
+                .unwrap_err()
+                .contains("from 0.1 to 86400")
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_in_the_range_or_an_error_that_states_it(
+            text in prop_oneof![
+                any::<String>(),
+                "[-+]?[0-9]{0,20}[.]?[0-9]{0,20}(e[-+]?[0-9]{1,3})?",
+            ],
+        ) {
+            for (parsed, range) in [
+                (parse_timeout(&text), TIMEOUT_SECONDS),
+                (parse_interval(&text), INTERVAL_SECONDS),
+            ] {
+                match parsed {
+                    Ok(wait) => prop_assert!(range.contains(&wait.as_secs_f64()), "{wait:?}"),
+                    Err(error) => prop_assert!(error.starts_with("expected seconds"), "{error}"),
+                }
+            }
+        }
+    }
+}

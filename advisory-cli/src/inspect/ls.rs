@@ -1,0 +1,123 @@
+//! `advisory ls`: the locks that are held and waited for.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+use sqlx::postgres::PgPool;
+
+use super::json_row::JsonRow;
+use super::snapshot::{Scope, Snapshot};
+use super::{table, watch};
+use crate::duration;
+use crate::exit::Failure;
+use crate::names::Names;
+use crate::output;
+use crate::server::Server;
+
+/// List advisory locks, with the sessions that hold them and those that wait for them.
+///
+/// A key has a name if a names file, the session that holds it (`AdvisoryLock::tag_session`) or a
+/// known tool explains it. `held 3 min` is the age of the holder's transaction: PostgreSQL does not
+/// record when a lock is granted. Columns that the role may not see for sessions of other roles
+/// (state, query, client) are empty; members of `pg_read_all_stats` see them.
+#[derive(Args, Clone)]
+#[command(after_help = "\
+Examples:
+  advisory ls --names names.txt
+  advisory ls --blocked --watch
+  advisory ls --json | jq '.[] | select(.granted and .state == \"idle in transaction\")'")]
+pub(crate) struct Ls {
+    /// Refresh the list at this interval. On a terminal, the list is redrawn in place until `q` is
+    /// pressed; elsewhere, the lists follow one another.
+    #[arg(long, short, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2", value_parser = duration::parse_interval)]
+    watch: Option<Duration>,
+    /// Show only locks that a session waits for.
+    #[arg(long, short)]
+    blocked: bool,
+    /// Show only locks of sessions of the role that connects.
+    #[arg(long, short)]
+    mine: bool,
+    /// Print an array of locks as JSON; with `--watch`, an array on each line.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    scope: Scope,
+}
+
+impl Ls {
+    pub(crate) async fn run(self, server: &Server) -> Result<ExitCode, Failure> {
+        let mut list = List {
+            names: Names::read(&self.scope.names)?,
+            role: server.options()?.get_username().to_owned(),
+            pool: server.connect(1).await?,
+            args: self,
+        };
+        match list.args.watch {
+            Some(interval) if list.args.json => {
+                watch::follow(interval, "", async || list.json_line().await).await?;
+            }
+            Some(interval) if output::is_terminal() => {
+                watch::redraw(interval, async |width| list.table(Some(width)).await).await?;
+            }
+            Some(interval) => {
+                watch::follow(interval, "\n", async || list.table(None).await).await?;
+            }
+            None if list.args.json => output::print_json(&rows(&list.snapshot().await?))?,
+            None => output::print_line(list.table(None).await?)?,
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// The list, which is read from the server each time that it is shown.
+struct List {
+    args: Ls,
+    names: Names,
+    role: String,
+    pool: PgPool,
+}
+
+impl List {
+    /// The table. Without a `width`, it is as wide as the terminal, if there is one.
+    async fn table(&mut self, width: Option<usize>) -> Result<String, Failure> {
+        let snapshot = self.snapshot().await?;
+        if snapshot.locks.is_empty() {
+            return Ok(self.empty_message());
+        }
+        let width = width.or_else(output::terminal_width);
+        Ok(table::draw(&snapshot, self.args.scope.all_databases, width).trim_fmt())
+    }
+
+    async fn json_line(&mut self) -> Result<String, Failure> {
+        output::json_line(&rows(&self.snapshot().await?))
+    }
+
+    async fn snapshot(&mut self) -> Result<Snapshot, Failure> {
+        let mut snapshot = Snapshot::take(&self.pool, &self.args.scope, &mut self.names).await?;
+        if self.args.blocked {
+            snapshot.retain_blocked();
+        }
+        if self.args.mine {
+            let is_mine = |user: &Option<String>| user.as_ref() == Some(&self.role);
+            snapshot.locks.retain(|row| is_mine(&row.lock.user));
+        }
+        Ok(snapshot)
+    }
+
+    fn empty_message(&self) -> String {
+        let Ls { mine, blocked, .. } = self.args;
+        let subject = if mine {
+            "no session of yours"
+        } else {
+            "nobody"
+        };
+        let verb = if blocked { "waits for" } else { "holds" };
+        let scope = self.args.scope.description();
+        format!("{subject} {verb} an advisory lock {scope}")
+    }
+}
+
+fn rows(snapshot: &Snapshot) -> Vec<JsonRow<'_>> {
+    snapshot.locks.iter().map(JsonRow::from).collect()
+}

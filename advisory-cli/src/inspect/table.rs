@@ -1,0 +1,136 @@
+//! Locks as a table.
+
+use anstream::adapter::strip_str;
+use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table};
+
+use super::snapshot::{NamedLock, Snapshot};
+use crate::lock_status::{application, state, status};
+use crate::output;
+
+/// The text of a cell, if the lock has any.
+type Content = fn(&NamedLock) -> Option<String>;
+
+/// The columns before `QUERY`. A column that is empty in every row is left out.
+const COLUMNS: [(&str, Content); 10] = [
+    ("NAME", |row| Some(row.name.as_ref()?.text.clone())),
+    ("KEY", |row| Some(row.lock.key.to_string())),
+    ("MODE", |row| Some(row.lock.mode.to_string())),
+    ("STATUS", |row| Some(status(&row.lock))),
+    ("PID", |row| {
+        (row.lock.pid != 0).then(|| row.lock.pid.to_string())
+    }),
+    ("APPLICATION", |row| application(&row.lock)),
+    ("USER", |row| row.lock.user.clone()),
+    ("CLIENT", |row| row.lock.client.clone()),
+    ("STATE", |row| state(&row.lock)),
+    ("BLOCKED BY", blocked_by),
+];
+
+/// The columns that are left out, in this order, if the table is too wide.
+const EXPENDABLE_COLUMNS: [&str; 2] = ["CLIENT", "USER"];
+
+const MAX_CELL_WIDTH: usize = 48;
+
+/// The query has the rest of the line, and is left out if the rest is narrower than this.
+const MIN_QUERY_WIDTH: usize = 16;
+
+/// The width of the query if the width of the table is not limited.
+const DEFAULT_QUERY_WIDTH: usize = 120;
+
+/// Draws the table, no wider than `max_width` if columns can be left out.
+pub(super) fn draw(snapshot: &Snapshot, with_database: bool, max_width: Option<usize>) -> Table {
+    let has_content = |content: Content| snapshot.locks.iter().any(|row| content(row).is_some());
+    let mut columns = COLUMNS.to_vec();
+    columns.retain(|(_, content)| has_content(*content));
+    let has_query = has_content(query);
+    let draw =
+        |columns: &[_], query_width| draw_columns(snapshot, with_database, columns, query_width);
+    let Some(max_width) = max_width else {
+        return draw(&columns, has_query.then_some(DEFAULT_QUERY_WIDTH));
+    };
+    let mut table = draw(&columns, None);
+    for expendable in EXPENDABLE_COLUMNS {
+        if width(&table) > max_width {
+            columns.retain(|(column, _)| *column != expendable);
+            table = draw(&columns, None);
+        }
+    }
+    let query_width = max_width.saturating_sub(width(&table) + 1);
+    if has_query && query_width >= MIN_QUERY_WIDTH {
+        table = draw(&columns, Some(query_width));
+    }
+    table
+}
+
+fn width(table: &Table) -> usize {
+    let widths = table
+        .lines()
+        .map(|line| strip_str(&line).to_string().trim_end().chars().count());
+    widths.max().unwrap_or(0)
+}
+
+fn draw_columns(
+    snapshot: &Snapshot,
+    with_database: bool,
+    columns: &[(&str, Content)],
+    query_width: Option<usize>,
+) -> Table {
+    let mut table = output::new_table();
+    table.set_content_arrangement(ContentArrangement::Disabled);
+    let database = with_database.then_some("DATABASE");
+    let heads = database
+        .into_iter()
+        .chain(columns.iter().map(|(head, _)| *head))
+        .chain(query_width.map(|_| "QUERY"));
+    table.set_header(heads.map(|head| Cell::new(head).add_attribute(Attribute::Bold)));
+    for row in &snapshot.locks {
+        let database =
+            with_database.then(|| Cell::new(truncate(&row.lock.database, MAX_CELL_WIDTH)));
+        let cells = columns.iter().map(|(head, content)| {
+            let text = content(row).unwrap_or_default();
+            coloured(row, head, Cell::new(truncate(&text, MAX_CELL_WIDTH)))
+        });
+        let query = query_width.map(|width| {
+            let text = query(row).unwrap_or_default();
+            Cell::new(truncate(&text, width)).fg(Color::DarkGrey)
+        });
+        table.add_row(database.into_iter().chain(cells).chain(query));
+    }
+    table
+}
+
+fn coloured(row: &NamedLock, head: &str, cell: Cell) -> Cell {
+    let NamedLock { lock, .. } = row;
+    match head {
+        "NAME" => cell.fg(Color::Cyan),
+        "STATUS" if lock.granted => cell.fg(Color::Green),
+        "STATUS" | "BLOCKED BY" => cell.fg(Color::Yellow),
+        "STATE" if lock.granted && lock.state.as_deref() == Some("idle in transaction") => {
+            cell.fg(Color::Red)
+        }
+        _ => cell,
+    }
+}
+
+fn blocked_by(row: &NamedLock) -> Option<String> {
+    let pids = row.lock.blocked_by.iter().map(|pid| match pid {
+        0 => "prepared".to_owned(),
+        pid => pid.to_string(),
+    });
+    Some(pids.collect::<Vec<_>>().join(", ")).filter(|pids| !pids.is_empty())
+}
+
+/// The query of the session, on one line.
+fn query(row: &NamedLock) -> Option<String> {
+    let words: Vec<_> = row.lock.query.as_deref()?.split_whitespace().collect();
+    Some(words.join(" ")).filter(|query| !query.is_empty())
+}
+
+/// At most this many characters, without control characters, which could move the cursor.
+fn truncate(text: &str, max: usize) -> String {
+    let text = text.replace(char::is_control, "\u{fffd}");
+    match text.char_indices().nth(max) {
+        None => text,
+        Some(_) => text.chars().take(max - 1).chain(['…']).collect(),
+    }
+}

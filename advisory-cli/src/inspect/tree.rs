@@ -1,0 +1,149 @@
+//! `advisory tree`: which session waits for which.
+
+use std::collections::HashSet;
+use std::process::ExitCode;
+
+use advisory_core::monitor::LockStatus;
+use anstyle::{AnsiColor, Style};
+use clap::Args;
+
+use super::snapshot::{NamedLock, Scope, Snapshot};
+use crate::duration::age;
+use crate::exit::Failure;
+use crate::lock_status::{LockId, SessionId, application, lock_id, session_id, state};
+use crate::names::Names;
+use crate::output;
+use crate::server::Server;
+
+/// Show who waits for whom, from the session that blocks the others down.
+///
+/// Under each lock that a session waits for are the sessions that hold it and those that wait, the
+/// longest wait first. Under each session are the other locks that it holds and that others wait
+/// for. `advisory cancel PID` ends a wait; `advisory terminate PID` frees what a session holds.
+#[derive(Args, Clone)]
+pub(crate) struct Tree {
+    #[command(flatten)]
+    scope: Scope,
+}
+
+impl Tree {
+    pub(crate) async fn run(self, server: &Server) -> Result<ExitCode, Failure> {
+        let mut names = Names::read(&self.scope.names)?;
+        let pool = server.connect(1).await?;
+        let mut snapshot = Snapshot::take(&pool, &self.scope, &mut names).await?;
+        snapshot.retain_blocked();
+        if snapshot.locks.is_empty() {
+            let scope = self.scope.description();
+            output::print_line(format!("nobody waits for an advisory lock {scope}"))?;
+        }
+        let forest = Forest {
+            snapshot: &snapshot,
+            with_database: self.scope.all_databases,
+            drawn: HashSet::new(),
+        };
+        for tree in forest.trees() {
+            output::print_line(tree.to_string().trim_end())?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// The locks that sessions wait for, each of which is drawn once.
+struct Forest<'s> {
+    snapshot: &'s Snapshot,
+    with_database: bool,
+    drawn: HashSet<LockId<'s>>,
+}
+
+impl<'s> Forest<'s> {
+    /// Draws first the locks whose holders do not wait. What remains are cycles, which start at any
+    /// of their locks.
+    fn trees(mut self) -> Vec<termtree::Tree<String>> {
+        let mut ids: Vec<_> = self.locks().map(lock_id).collect();
+        ids.dedup();
+        let (roots, others): (Vec<_>, Vec<_>) = ids.into_iter().partition(|&id| {
+            let mut holders = self
+                .locks()
+                .filter(|lock| lock.granted && lock_id(lock) == id);
+            !holders.any(|lock| self.waits(session_id(lock)))
+        });
+        let ids = roots.into_iter().chain(others);
+        ids.filter_map(|id| self.tree(id, None)).collect()
+    }
+
+    /// A lock with its holders and its queue, without the session that it is drawn under. `None` if
+    /// the lock is already drawn.
+    fn tree(
+        &mut self,
+        id: LockId<'s>,
+        parent: Option<SessionId<'s>>,
+    ) -> Option<termtree::Tree<String>> {
+        if !self.drawn.insert(id) {
+            return None;
+        }
+        let rows = self.snapshot.locks.iter();
+        let rows: Vec<_> = rows.filter(|row| lock_id(&row.lock) == id).collect();
+        let mut tree = termtree::Tree::new(self.title(rows.first()?));
+        for row in rows {
+            if parent != Some(session_id(&row.lock)) {
+                tree.push(self.branch(&row.lock));
+            }
+        }
+        Some(tree)
+    }
+
+    /// A session with the other locks that it holds.
+    fn branch(&mut self, lock: &'s LockStatus) -> termtree::Tree<String> {
+        let session = session_id(lock);
+        let held = self
+            .locks()
+            .filter(|other| other.granted && session_id(other) == session);
+        let trees = held.filter_map(|other| self.tree(lock_id(other), Some(session)));
+        termtree::Tree::new(describe(lock)).with_leaves(trees.collect::<Vec<_>>())
+    }
+
+    fn locks(&self) -> impl Iterator<Item = &'s LockStatus> + use<'s> {
+        self.snapshot.locks.iter().map(|row| &row.lock)
+    }
+
+    fn waits(&self, session: SessionId<'s>) -> bool {
+        self.locks()
+            .any(|lock| !lock.granted && session_id(lock) == session)
+    }
+
+    fn title(&self, row: &NamedLock) -> String {
+        let bold = Style::new().bold();
+        let NamedLock { lock, name } = row;
+        let key = lock.key;
+        let title = match name {
+            Some(name) => format!("{bold}{}{bold:#} {key}", name.text),
+            None => format!("{bold}{key}{bold:#}"),
+        };
+        if self.with_database {
+            format!("{title} in {}", lock.database)
+        } else {
+            title
+        }
+    }
+}
+
+fn describe(lock: &LockStatus) -> String {
+    let (verb, colour) = if lock.granted {
+        ("holds", AnsiColor::Green.on_default())
+    } else {
+        ("waits", AnsiColor::Yellow.on_default())
+    };
+    let pid = match lock.pid {
+        0 => String::new(),
+        pid => format!(" {pid}"),
+    };
+    let waited = lock.since.filter(|_| !lock.granted).map(age);
+    let details = [
+        application(lock),
+        lock.user.clone(),
+        Some(lock.mode.to_string()),
+        waited.or_else(|| state(lock)),
+    ];
+    let details: Vec<_> = details.into_iter().flatten().collect();
+    format!("{colour}{verb}{colour:#}{pid}  {}", details.join(", "))
+}

@@ -1,0 +1,94 @@
+//! The outcome of a signal: whether the session obeyed, and who holds its locks now.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use advisory_core::Key;
+use advisory_core::monitor::{self, LockStatus};
+use sqlx::postgres::PgPool;
+use tokio::time::sleep;
+
+use super::action::Action;
+use super::session::Session;
+use crate::exit::Failure;
+use crate::lock_status::lock_id;
+use crate::output;
+
+/// How long a session may take to obey.
+const TIMEOUT: Duration = Duration::from_secs(5);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
+
+/// Waits until a session has obeyed, and prints who holds its locks.
+pub(super) async fn wait(pool: &PgPool, action: Action, session: &Session) -> Result<(), Failure> {
+    let sent = Instant::now();
+    loop {
+        let locks = monitor::locks_of_all_databases(pool).await?;
+        let is_done = match action {
+            Action::Cancel => is_cancelled(session, &locks, sent.elapsed()),
+            Action::Terminate => !locks.iter().any(|lock| lock.pid == session.pid),
+        };
+        if is_done {
+            return print(action, session, &locks);
+        }
+        if sent.elapsed() > TIMEOUT {
+            return Err(timed_out(action, session));
+        }
+        sleep(POLL_INTERVAL).await;
+    }
+}
+
+/// Whether the session's wait or statement has ended. It may still hold its locks.
+fn is_cancelled(session: &Session, locks: &[LockStatus], since_sent: Duration) -> bool {
+    let mut remaining = locks.iter().filter(|lock| session.had(lock));
+    remaining.all(|lock| {
+        let is_active = lock.state.as_deref().is_none_or(|state| state == "active");
+        let is_later = lock.state_since.is_some_and(|since| since < since_sent);
+        lock.granted && (!is_active || is_later)
+    })
+}
+
+fn print(action: Action, session: &Session, locks: &[LockStatus]) -> Result<(), Failure> {
+    let pid = session.pid;
+    output::print_line(format!("{} {pid}", action.past()))?;
+    // A lock that the session held and waited for, in two modes, is listed once, as held.
+    let mut was_held = BTreeMap::new();
+    for lock in &session.locks {
+        *was_held.entry(lock_id(lock)).or_insert(false) |= lock.granted;
+    }
+    for (id, was_held) in was_held {
+        let holders = locks
+            .iter()
+            .filter(|lock| lock.granted && lock_id(lock) == id);
+        let holders: Vec<_> = holders.map(|lock| lock.pid).collect();
+        output::print_line(format!("  {}", describe(pid, was_held, id.1, &holders)))?;
+    }
+    Ok(())
+}
+
+fn describe(pid: i32, was_held: bool, key: Key, holders: &[i32]) -> String {
+    if holders.is_empty() {
+        return format!("{key} is free");
+    }
+    if holders.contains(&pid) {
+        return format!("it still holds {key}; `advisory terminate {pid}` ends its session");
+    }
+    let pids: Vec<_> = holders.iter().map(ToString::to_string).collect();
+    let pids = pids.join(", ");
+    if was_held {
+        format!("{key} went to pid {pids}")
+    } else {
+        format!("it no longer waits for {key}, which pid {pids} holds")
+    }
+}
+
+fn timed_out(action: Action, session: &Session) -> Failure {
+    let (pid, locks, seconds) = (session.pid, session.lock_names(), TIMEOUT.as_secs());
+    let remedy = match action {
+        Action::Cancel => format!("`advisory terminate {pid}` ends its session"),
+        Action::Terminate => "its server process may hang; see the server's log".to_owned(),
+    };
+    Failure::other(format!(
+        "the signal was sent to pid {pid}, which still holds or waits for {locks} after {seconds} s; \
+         {remedy}"
+    ))
+}

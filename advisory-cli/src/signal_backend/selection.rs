@@ -1,0 +1,107 @@
+//! The sessions that the command line selects.
+
+use advisory_core::scheme::System;
+use advisory_core::{AdvisoryLock, monitor};
+use clap::{ArgGroup, Args, value_parser};
+use sqlx::postgres::PgPool;
+
+use super::action::Action;
+use super::session::Session;
+use crate::exit::Failure;
+use crate::target::{Target, parse_scheme};
+
+/// Selects sessions by their process ids, or by a lock.
+#[derive(Args)]
+#[command(group(ArgGroup::new("which").required(true).args(["pids", "name"])))]
+pub(super) struct Selection {
+    /// Process ids, as `advisory ls` shows them, of any database of the server. Each must hold or
+    /// wait for an advisory lock.
+    #[arg(value_name = "PID", value_parser = value_parser!(i32).range(0..), conflicts_with_all = ["name", "key_scheme", "key", "waiters", "holders"])]
+    pids: Vec<i32>,
+    /// The sessions that wait for the lock of this name (`cancel`), or that hold it (`terminate`).
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// The scheme that hashes the name: that of the library or of another system, such as
+    /// `django-pglock`.
+    #[arg(long, value_name = "SCHEME", value_parser = parse_scheme, default_value = "Sha1", conflicts_with = "key")]
+    key_scheme: &'static System,
+    /// The name is the key itself: `42`, `-42`, `0x1f` or `1,7`.
+    #[arg(long, short, requires = "name")]
+    key: bool,
+    /// With `--name`: the sessions that wait for the lock. This is the default of `cancel`.
+    #[arg(long, requires = "name")]
+    waiters: bool,
+    /// With `--name`: the sessions that hold the lock. This is the default of `terminate`.
+    #[arg(long, requires = "name")]
+    holders: bool,
+}
+
+/// The sessions, and a failure for each part of the selection that matches none.
+type Found = Vec<Result<Session, Failure>>;
+
+impl Selection {
+    pub(super) async fn find(self, pool: &PgPool, action: Action) -> Result<Found, Failure> {
+        let Some(name) = self.name else {
+            return find_by_pids(pool, self.pids).await;
+        };
+        let target = Target {
+            name,
+            key_scheme: self.key_scheme,
+            key: self.key,
+        };
+        let (waiters, holders) = match (self.waiters, self.holders) {
+            (false, false) => (action == Action::Cancel, action == Action::Terminate),
+            given => given,
+        };
+        find_by_lock(pool, &target.lock()?, waiters, holders).await
+    }
+}
+
+async fn find_by_pids(pool: &PgPool, mut pids: Vec<i32>) -> Result<Found, Failure> {
+    let locks = monitor::locks_of_all_databases(pool).await?;
+    pids.sort_unstable();
+    pids.dedup();
+    let mut found = Vec::new();
+    for pid in pids {
+        let sessions = Session::group(locks.iter().filter(|lock| lock.pid == pid).cloned());
+        if sessions.is_empty() {
+            found.push(Err(not_found(pid)));
+        }
+        found.extend(sessions.into_iter().map(Ok));
+    }
+    Ok(found)
+}
+
+async fn find_by_lock(
+    pool: &PgPool,
+    lock: &AdvisoryLock,
+    waiters: bool,
+    holders: bool,
+) -> Result<Found, Failure> {
+    let mut locks = Vec::new();
+    for key in lock.keys() {
+        if holders {
+            locks.extend(monitor::holders(pool, *key).await?);
+        }
+        if waiters {
+            locks.extend(monitor::waiters(pool, *key).await?);
+        }
+    }
+    if locks.is_empty() {
+        let verb = match (waiters, holders) {
+            (true, true) => "holds or waits for",
+            (true, false) => "waits for",
+            _ => "holds",
+        };
+        let message = format!("nobody {verb} advisory lock {lock}");
+        return Ok(vec![Err(Failure::other(message))]);
+    }
+    Ok(Session::group(locks).into_iter().map(Ok).collect())
+}
+
+fn not_found(pid: i32) -> Failure {
+    Failure::other(match pid {
+        0 => "no prepared transaction holds an advisory lock".to_owned(),
+        pid => format!("pid {pid} holds no advisory lock and waits for none"),
+    })
+}

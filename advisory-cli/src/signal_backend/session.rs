@@ -1,0 +1,165 @@
+//! A session, and the advisory locks that it holds or waits for.
+
+use std::collections::BTreeMap;
+
+use advisory_core::Mode;
+use advisory_core::monitor::{self, LockStatus};
+use sqlx::postgres::PgPool;
+
+use super::action::Action;
+use crate::exit::{Code, Failure};
+use crate::lock_status::{lock_id, session_id};
+use crate::output;
+
+/// A session with its locks at the time of the search.
+pub(super) struct Session {
+    pub(super) pid: i32,
+    /// At least one.
+    pub(super) locks: Vec<LockStatus>,
+}
+
+impl Session {
+    /// Groups locks by session. Prepared transactions, whose process id is 0, differ in their
+    /// names.
+    pub(super) fn group(locks: impl IntoIterator<Item = LockStatus>) -> Vec<Self> {
+        let mut sessions: BTreeMap<_, Vec<LockStatus>> = BTreeMap::new();
+        for lock in locks {
+            let (pid, prepared) = session_id(&lock);
+            let id = (pid, prepared.map(str::to_owned));
+            sessions.entry(id).or_default().push(lock);
+        }
+        let sessions = sessions.into_iter();
+        sessions
+            .map(|((pid, _), locks)| Self { pid, locks })
+            .collect()
+    }
+
+    /// Refuses an action that cannot have an effect.
+    pub(super) fn check(self, action: Action) -> Result<Self, Failure> {
+        let (pid, locks) = (self.pid, self.lock_names());
+        if let (_, Some(prepared)) = session_id(&self.locks[0]) {
+            let (quoted, database) = (prepared.replace('\'', "''"), &self.locks[0].database);
+            return Err(Failure::other(format!(
+                "the prepared transaction `{prepared}` holds {locks}, and has no session; \
+                 end it with `ROLLBACK PREPARED '{quoted}'` in database `{database}`"
+            )));
+        }
+        if action == Action::Cancel && self.is_idle() {
+            return Err(Failure::other(format!(
+                "pid {pid} holds {locks} and is idle: there is nothing to cancel; \
+                 `advisory terminate {pid}` ends its session"
+            )));
+        }
+        Ok(self)
+    }
+
+    /// Whether the session runs no statement. False if the role may not see its state.
+    fn is_idle(&self) -> bool {
+        let state = self.locks.iter().find_map(|lock| lock.state.as_deref());
+        state.is_some_and(|state| state.starts_with("idle"))
+    }
+
+    pub(super) fn is_waiting(&self) -> bool {
+        self.locks.iter().any(|lock| !lock.granted)
+    }
+
+    /// `42, 43`
+    pub(super) fn lock_names(&self) -> String {
+        let names: Vec<_> = self.locks.iter().map(lock_name).collect();
+        names.join(", ")
+    }
+
+    /// Sends the signal. Returns false if the session no longer holds or waits for these locks. A
+    /// session that was granted the lock since then is not cancelled: the user wanted to end its
+    /// wait, and not its work.
+    pub(super) async fn signal(&self, pool: &PgPool, action: Action) -> Result<bool, Failure> {
+        let now = monitor::locks_of_all_databases(pool).await?;
+        let must_wait = self.is_waiting() && action == Action::Cancel;
+        let is_unchanged = |now: &LockStatus| self.had(now) && !(must_wait && now.granted);
+        if !now.iter().any(is_unchanged) {
+            return Ok(false);
+        }
+        let sent = action.send(pool, self.pid).await;
+        sent.map_err(|error| self.signal_failure(action, error))
+    }
+
+    fn signal_failure(&self, action: Action, error: advisory_core::Error) -> Failure {
+        let cause = error.to_string();
+        let failure = Failure::from(error);
+        if failure.code() != Code::Forbidden {
+            return failure;
+        }
+        let (verb, pid) = (action.verb(), self.pid);
+        let owner = self.locks.iter().find_map(|lock| lock.user.as_deref());
+        let owner = owner.unwrap_or("?");
+        let message = format!(
+            "this role may not {verb} pid {pid} of role `{owner}` ({cause}); do it as `{owner}`, \
+             as a member of `pg_signal_backend` if `{owner}` is no superuser, or as a superuser"
+        );
+        Failure::new(Code::Forbidden, message)
+    }
+
+    /// Whether a row that was read later is one of these locks.
+    pub(super) fn had(&self, now: &LockStatus) -> bool {
+        self.locks.iter().any(|lock| is_same(lock, now))
+    }
+}
+
+fn is_same(before: &LockStatus, now: &LockStatus) -> bool {
+    before.pid == now.pid
+        && lock_id(before) == lock_id(now)
+        && before.mode == now.mode
+        && before.granted == now.granted
+        // A later session with the same pid is younger. If the times are hidden, both are `None`.
+        && before.connected_since <= now.connected_since
+}
+
+/// The key of the lock, and the name with which the session is tagged.
+fn lock_name(lock: &LockStatus) -> String {
+    match lock.tag() {
+        Some(tag) => format!("{} (`{tag}`)", lock.key),
+        None => lock.key.to_string(),
+    }
+}
+
+/// `waits 3.2 s`, `holds, shared`
+fn describe(lock: &LockStatus) -> String {
+    let verb = match lock.since {
+        _ if lock.granted => "holds".to_owned(),
+        Some(since) => format!("waits {:.1} s", since.as_secs_f64()),
+        None => "waits".to_owned(),
+    };
+    match lock.mode {
+        Mode::Exclusive => verb,
+        Mode::Shared => format!("{verb}, shared"),
+    }
+}
+
+/// Prints a line for each lock of each session.
+pub(super) fn print(sessions: &[Session]) -> Result<(), Failure> {
+    let mut table = output::new_table();
+    table.set_header([
+        "PID",
+        "APPLICATION",
+        "USER",
+        "CLIENT",
+        "DATABASE",
+        "STATE",
+        "DOES",
+        "KEY",
+    ]);
+    let or_dash = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
+    for lock in sessions.iter().flat_map(|session| &session.locks) {
+        table.add_row([
+            lock.pid.to_string(),
+            or_dash(&lock.application),
+            or_dash(&lock.user),
+            or_dash(&lock.client),
+            lock.database.clone(),
+            or_dash(&lock.state),
+            describe(lock),
+            lock_name(lock),
+        ]);
+    }
+    output::print_table(&table)
+}

@@ -1,0 +1,52 @@
+//! Sessions that hold locks or wait for them.
+
+use std::fmt::Display;
+
+use advisory_tests::Database;
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor as _, PgConnection};
+use tokio::task::JoinHandle;
+
+/// A session with this `application_name`, in a transaction.
+pub(crate) async fn session(database: &Database, application: &str) -> PgConnection {
+    let options = database.options().application_name(application);
+    let mut conn = options.connect().await.unwrap();
+    conn.execute("BEGIN").await.unwrap();
+    conn
+}
+
+/// Takes the lock until the transaction ends.
+pub(crate) async fn take_lock(conn: &mut PgConnection, shared: bool, key: impl Display) {
+    let function = if shared {
+        "pg_advisory_xact_lock_shared"
+    } else {
+        "pg_advisory_xact_lock"
+    };
+    let statement = format!("SELECT {function}({key})");
+    conn.execute(AssertSqlSafe(statement)).await.unwrap();
+}
+
+/// A session that holds the lock.
+pub(crate) async fn holder(
+    database: &Database,
+    application: &str,
+    key: impl Display,
+) -> PgConnection {
+    let mut conn = session(database, application).await;
+    take_lock(&mut conn, false, key).await;
+    conn
+}
+
+/// Lets the session wait for the lock. `waiting` is how many sessions wait then.
+pub(crate) async fn wait(
+    database: &Database,
+    mut conn: PgConnection,
+    key: i64,
+    waiting: usize,
+) -> JoinHandle<PgConnection> {
+    let waits = tokio::spawn(async move {
+        take_lock(&mut conn, false, key).await;
+        conn
+    });
+    database.wait_until_waiting(waiting).await;
+    waits
+}

@@ -1,0 +1,113 @@
+//! Standard streams, arguments and the environment of the command.
+
+use advisory_tests::Database;
+
+use crate::command::{Running, advisory, advisory_command, output_of};
+
+#[tokio::test]
+async fn standard_input_and_output_are_passed_through_unchanged() {
+    let database = Database::new().await;
+    let bytes: Vec<u8> = (0..=255).cycle().take(1 << 20).collect();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), &bytes).unwrap();
+    // The content is read from a file: a pipe from the test would block at this length.
+    let copy = "exec cat \"$0\" -";
+    let path = file.path().to_str().unwrap();
+    let mut run = Running::start(advisory_command(
+        &database,
+        &["run", "a", "--", "sh", "-c", copy, path],
+    ));
+    run.write(b"\0\xff\r\n").await.unwrap();
+    run.close_input();
+    let outcome = run.end().await;
+    outcome.assert_silent(0);
+    assert_eq!(outcome.stdout.len(), bytes.len() + 4);
+    assert!(outcome.stdout.starts_with(&bytes) && outcome.stdout.ends_with(b"\0\xff\r\n"));
+}
+
+#[tokio::test]
+async fn standard_error_is_the_commands() {
+    let database = Database::new().await;
+    let run = advisory_command(&database, &["run", "a", "--", "sh", "-c", "echo oops >&2"]);
+    let outcome = output_of(run).await;
+    assert_eq!(
+        (outcome.code, &*outcome.stderr),
+        (0, "oops\n"),
+        "{outcome:?}"
+    );
+    assert!(outcome.stdout.is_empty(), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn the_command_finds_the_key_in_its_environment() {
+    let database = Database::new().await;
+    let printed: [(&[&str], &str); 5] = [
+        (&["sync"], "-2569294714323060629"),
+        (
+            &["sync", "--key-scheme", "DjangoPglock"],
+            "-896644916365572235",
+        ),
+        (&["--key", "0x1f"], "31"),
+        (&["--key", "-42"], "-42"),
+        (&["--key", "1,-7"], "(1, -7)"),
+    ];
+    for (lock, key) in printed {
+        let arguments = [&["run"], lock, &["--", "printenv", "PG_ADVISORY_KEY"]].concat();
+        let outcome = advisory(&database, &arguments).await;
+        outcome.assert_silent(0);
+        assert_eq!(outcome.stdout, format!("{key}\n").as_bytes(), "{lock:?}");
+    }
+}
+
+#[tokio::test]
+async fn arguments_reach_the_command_unchanged() {
+    let database = Database::new().await;
+    let run = [
+        "run",
+        "a",
+        "--",
+        "printf",
+        "[%s]",
+        "--skip",
+        "",
+        "two words",
+        "--",
+        "-h",
+        "*",
+    ];
+    let outcome = advisory(&database, &run).await;
+    outcome.assert_silent(0);
+    assert_eq!(outcome.stdout, b"[--skip][][two words][--][-h][*]");
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_full_standard_error_keeps_the_exit_code() {
+    let database = Database::new().await;
+    let full = || std::fs::File::create("/dev/full").unwrap();
+    let status = |arguments: &[&str]| {
+        advisory_command(&database, arguments)
+            .stderr(full())
+            .status()
+    };
+    assert_eq!(
+        status(&["run", "a", "--", "/no/such/command"])
+            .await
+            .unwrap()
+            .code(),
+        Some(127)
+    );
+    let pool = database.pool(1).await;
+    let holder = advisory_core::AdvisoryLock::new("a")
+        .acquire(&pool)
+        .await
+        .unwrap();
+    assert_eq!(
+        status(&["run", "a", "--no-wait", "--", "true"])
+            .await
+            .unwrap()
+            .code(),
+        Some(75)
+    );
+    holder.release().await.unwrap();
+}

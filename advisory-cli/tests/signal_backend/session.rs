@@ -1,0 +1,53 @@
+//! Sessions that hold locks or wait for them.
+
+use advisory_core::{AdvisoryLock, Error, lock};
+use advisory_tests::{Database, LockRow};
+use sqlx::{Executor as _, PgConnection};
+use tokio::task::JoinHandle;
+
+use crate::command::Outcome;
+
+/// A connection that holds a lock, and its process id.
+pub(crate) async fn holder(database: &Database, name: &str) -> (PgConnection, String) {
+    let mut conn = database.connection().await;
+    lock(&mut conn, name).await.unwrap();
+    let pid = pid(&mut conn).await;
+    (conn, pid)
+}
+
+pub(crate) async fn pid(conn: &mut PgConnection) -> String {
+    let pid = sqlx::query_scalar("SELECT pg_backend_pid()::text");
+    pid.fetch_one(conn).await.unwrap()
+}
+
+/// A task that waits for a lock in a transaction.
+pub(crate) async fn waiter(
+    database: &Database,
+    name: &'static str,
+) -> JoinHandle<Result<(), Error>> {
+    let pool = database.pool(1).await;
+    let before = count_waiting(&database.advisory_locks().await);
+    let waiter = tokio::spawn(async move {
+        let tx = AdvisoryLock::new(name).begin(&pool).await?;
+        tx.rollback().await?;
+        Ok(())
+    });
+    database.wait_until_waiting(before + 1).await;
+    waiter
+}
+
+pub(crate) fn count_waiting(locks: &[LockRow]) -> usize {
+    locks.iter().filter(|lock| !lock.granted).count()
+}
+
+pub(crate) async fn assert_alive(conn: &mut PgConnection) {
+    conn.execute("SELECT 1").await.unwrap();
+}
+
+#[track_caller]
+pub(crate) fn assert_done(outcome: &Outcome, texts: &[&str]) {
+    outcome.assert_silent(0);
+    for text in texts {
+        assert!(outcome.text().contains(text), "`{text}` in {outcome:?}");
+    }
+}
