@@ -16,22 +16,22 @@ pub(crate) fn lock_id(lock: &LockStatus) -> LockId<'_> {
 }
 
 pub(crate) fn session_id(lock: &LockStatus) -> SessionId<'_> {
-    (lock.pid, lock.prepared.as_deref())
+    (lock.pid, lock.gid.as_deref())
 }
 
 /// Whether the lock is held or waited for, and for how long. For a holder, that is the age of its
 /// transaction.
 pub(crate) fn status(lock: &LockStatus) -> String {
     let verb = if lock.granted { "held" } else { "waits" };
-    match lock.since {
-        Some(since) => format!("{verb} {}", age(since)),
+    match lock.waiting_for.or(lock.transaction_age) {
+        Some(duration) => format!("{verb} {}", age(duration)),
         None => verb.to_owned(),
     }
 }
 
 /// The `application_name` of the session, without the tag that `AdvisoryLock::tag_session` adds.
 pub(crate) fn application(lock: &LockStatus) -> Option<String> {
-    let mut name = lock.application.as_deref()?;
+    let mut name = lock.application_name.as_deref()?;
     if lock.tag().is_some() {
         name = name.rsplit_once("advisory:").map_or("", |(own, _)| own);
     }
@@ -41,16 +41,16 @@ pub(crate) fn application(lock: &LockStatus) -> Option<String> {
 /// The state of the session, for how long it has been in it, and the lock that it waits for if that
 /// is not this one.
 pub(crate) fn state(lock: &LockStatus) -> Option<String> {
-    if let Some(prepared) = &lock.prepared {
-        return Some(format!("prepared transaction '{prepared}'"));
+    if let Some(gid) = &lock.gid {
+        return Some(format!("prepared transaction '{gid}'"));
     }
     let mut state = lock.state.clone()?;
     let event = lock.wait_event.as_deref().filter(|_| lock.granted);
     if let Some(other) = event.and_then(|event| event.strip_prefix("Lock: ")) {
         state = format!("{state}, waits for {other}");
     }
-    Some(match lock.state_since {
-        Some(since) => format!("{state} {}", age(since)),
+    Some(match lock.state_age {
+        Some(duration) => format!("{state} {}", age(duration)),
         None => state,
     })
 }

@@ -36,7 +36,7 @@ impl Target {
 
 /// Parses a key: `-42`, `0x1f`, `(1, 7)`.
 pub(crate) fn parse_key(text: &str) -> Result<Key, String> {
-    text.parse().map_err(|error| format!("{error}"))
+    Key::parse(text).map_err(|error| error.to_string())
 }
 
 /// Finds a scheme by its own name or by that of its system, in any spelling: `DjangoPglock`,

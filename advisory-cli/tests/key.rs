@@ -32,8 +32,9 @@ async fn a_name_has_a_key_under_every_scheme() {
     assert_eq!(keys.len(), scheme::systems().count());
     for (row, system) in keys.iter().zip(scheme::systems()) {
         assert_eq!(row["scheme"], system.scheme);
-        assert_eq!(row["key"], system.foo.to_string());
-        let (classid, objid, objsubid) = system.foo.to_pg_locks();
+        let key = system.key("foo").unwrap();
+        assert_eq!(row["key"], key.to_string());
+        let (classid, objid, objsubid) = key.to_pg_locks();
         let columns = (&row["classid"], &row["objid"], &row["objsubid"]);
         assert_eq!(columns, (&classid.into(), &objid.into(), &objsubid.into()));
     }

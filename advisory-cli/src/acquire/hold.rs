@@ -70,7 +70,7 @@ impl Hold {
 }
 
 fn announce(guard: &SessionGuard) -> Result<(), Failure> {
-    let lock = guard.lock();
+    let lock = guard.lock_id();
     lock.keys().iter().try_for_each(output::print_line)?;
     print_message(format_args!("holding {lock}, {}", lock.mode()));
     Ok(())

@@ -17,6 +17,9 @@ use crate::target::Target;
 /// is not acquired.
 const CONNECTIONS: u32 = 2;
 
+/// The server gets at least this long to answer a probe, because a busy server can take that long.
+const SHORTEST_RESPONSE_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// Which lock to acquire, in which mode, and how long to wait for it.
 #[derive(Args, Clone)]
 pub(super) struct AcquireOptions {
@@ -70,7 +73,9 @@ impl AcquireOptions {
     }
 
     fn lock(&self) -> Result<AdvisoryLock, Failure> {
-        let lock = self.target.lock()?.probing(self.probe).tag_session();
+        let lock = self.target.lock()?.tag_session();
+        let lock = lock.keepalive_interval(self.probe);
+        let lock = lock.response_timeout(self.probe.max(SHORTEST_RESPONSE_TIMEOUT));
         let lock = match (self.timeout, self.no_wait || self.skip) {
             (Some(timeout), _) => lock.timeout(timeout),
             (None, true) => lock.timeout(Duration::ZERO),

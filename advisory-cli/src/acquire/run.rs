@@ -103,7 +103,7 @@ impl Run {
         guard: &SessionGuard,
         signals: &mut Signals,
     ) -> Result<ExitStatus, Failure> {
-        let keys = guard.lock().keys().iter();
+        let keys = guard.lock_id().keys().iter();
         let keys: Vec<_> = keys.map(ToString::to_string).collect();
         let mut child = Child::start(&self.command, &keys.join(","))
             .map_err(|error| exec_failure(&self.command[0], &error))?;

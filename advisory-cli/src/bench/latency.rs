@@ -122,8 +122,8 @@ async fn session(pool: &PgPool, time: Duration) -> Result<[Latency; 2], Failure>
     let lock = random_key::lock("bench");
     match lock.acquire(pool).await {
         Ok(guard) => guard.release().await?,
-        Err(Error::Unsupported { what }) => {
-            return Ok(names.map(|name| Latency::refused(name, &what)));
+        Err(Error::Unsupported { reason, .. }) => {
+            return Ok(names.map(|name| Latency::refused(name, &reason.to_string())));
         }
         Err(error) => return Err(error.into()),
     }

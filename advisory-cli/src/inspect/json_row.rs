@@ -23,23 +23,25 @@ pub(super) struct JsonRow<'a> {
     granted: bool,
     pid: i32,
     blocked_by: &'a [i32],
-    since_seconds: Option<f64>,
-    state_since_seconds: Option<f64>,
-    connected_since_seconds: Option<f64>,
+    waiting_seconds: Option<f64>,
+    transaction_age_seconds: Option<f64>,
+    state_age_seconds: Option<f64>,
+    session_age_seconds: Option<f64>,
     database: &'a str,
-    application: Option<&'a str>,
+    application_name: Option<&'a str>,
     user: Option<&'a str>,
-    client: Option<&'a str>,
+    client_addr: Option<&'a str>,
     state: Option<&'a str>,
     wait_event: Option<&'a str>,
     query: Option<&'a str>,
-    prepared: Option<&'a str>,
+    gid: Option<&'a str>,
 }
 
 impl<'a> From<&'a NamedLock> for JsonRow<'a> {
     fn from(NamedLock { lock, name }: &'a NamedLock) -> Self {
         let name = name.as_ref();
         let (classid, objid, objsubid) = lock.key.to_pg_locks();
+        let seconds = |duration: Option<Duration>| duration.map(|duration| duration.as_secs_f64());
         Self {
             key: lock.key.to_string(),
             classid,
@@ -52,17 +54,18 @@ impl<'a> From<&'a NamedLock> for JsonRow<'a> {
             granted: lock.granted,
             pid: lock.pid,
             blocked_by: &lock.blocked_by,
-            since_seconds: lock.since.as_ref().map(Duration::as_secs_f64),
-            state_since_seconds: lock.state_since.as_ref().map(Duration::as_secs_f64),
-            connected_since_seconds: lock.connected_since.as_ref().map(Duration::as_secs_f64),
+            waiting_seconds: seconds(lock.waiting_for),
+            transaction_age_seconds: seconds(lock.transaction_age),
+            state_age_seconds: seconds(lock.state_age),
+            session_age_seconds: seconds(lock.session_age),
             database: &lock.database,
-            application: lock.application.as_deref(),
+            application_name: lock.application_name.as_deref(),
             user: lock.user.as_deref(),
-            client: lock.client.as_deref(),
+            client_addr: lock.client_addr.as_deref(),
             state: lock.state.as_deref(),
             wait_event: lock.wait_event.as_deref(),
             query: lock.query.as_deref(),
-            prepared: lock.prepared.as_deref(),
+            gid: lock.gid.as_deref(),
         }
     }
 }

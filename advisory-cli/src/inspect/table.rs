@@ -21,7 +21,7 @@ const COLUMNS: [(&str, Content); 10] = [
     }),
     ("APPLICATION", |row| application(&row.lock)),
     ("USER", |row| row.lock.user.clone()),
-    ("CLIENT", |row| row.lock.client.clone()),
+    ("CLIENT", |row| row.lock.client_addr.clone()),
     ("STATE", |row| state(&row.lock)),
     ("BLOCKED BY", blocked_by),
 ];

@@ -137,7 +137,7 @@ fn describe(lock: &LockStatus) -> String {
         0 => String::new(),
         pid => format!(" {pid}"),
     };
-    let waited = lock.since.filter(|_| !lock.granted).map(age);
+    let waited = lock.waiting_for.map(age);
     let details = [
         application(lock),
         lock.user.clone(),

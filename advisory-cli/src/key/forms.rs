@@ -18,10 +18,7 @@ impl From<Key> for KeyForms {
         let (classid, objid, objsubid) = key.to_pg_locks();
         Self {
             key: key.to_string(),
-            hex: match key {
-                Key::BigInt(key) => format!("{key:#018x}"),
-                Key::IntPair(first, second) => format!("({first:#010x}, {second:#010x})"),
-            },
+            hex: format!("{key:x}"),
             classid,
             objid,
             objsubid,

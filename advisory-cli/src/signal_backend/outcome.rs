@@ -42,7 +42,7 @@ fn is_cancelled(session: &Session, locks: &[LockStatus], since_sent: Duration) -
     let mut remaining = locks.iter().filter(|lock| session.had(lock));
     remaining.all(|lock| {
         let is_active = lock.state.as_deref().is_none_or(|state| state == "active");
-        let is_later = lock.state_since.is_some_and(|since| since < since_sent);
+        let is_later = lock.state_age.is_some_and(|since| since < since_sent);
         lock.granted && (!is_active || is_later)
     })
 }

@@ -111,7 +111,7 @@ fn is_same(before: &LockStatus, now: &LockStatus) -> bool {
         && before.mode == now.mode
         && before.granted == now.granted
         // A later session with the same pid is younger. If the times are hidden, both are `None`.
-        && before.connected_since <= now.connected_since
+        && before.session_age <= now.session_age
 }
 
 /// The key of the lock, and the name with which the session is tagged.
@@ -124,9 +124,9 @@ fn lock_name(lock: &LockStatus) -> String {
 
 /// `waits 3.2 s`, `holds, shared`
 fn describe(lock: &LockStatus) -> String {
-    let verb = match lock.since {
+    let verb = match lock.waiting_for {
         _ if lock.granted => "holds".to_owned(),
-        Some(since) => format!("waits {:.1} s", since.as_secs_f64()),
+        Some(duration) => format!("waits {:.1} s", duration.as_secs_f64()),
         None => "waits".to_owned(),
     };
     match lock.mode {
@@ -152,9 +152,9 @@ pub(super) fn print(sessions: &[Session]) -> Result<(), Failure> {
     for lock in sessions.iter().flat_map(|session| &session.locks) {
         table.add_row([
             lock.pid.to_string(),
-            or_dash(&lock.application),
+            or_dash(&lock.application_name),
             or_dash(&lock.user),
-            or_dash(&lock.client),
+            or_dash(&lock.client_addr),
             lock.database.clone(),
             or_dash(&lock.state),
             describe(lock),

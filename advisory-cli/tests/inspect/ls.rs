@@ -147,17 +147,18 @@ async fn the_json_has_a_fixed_set_of_fields() {
         ("granted", "bool"),
         ("pid", "number"),
         ("blocked_by", "array"),
-        ("since_seconds", "number"),
-        ("state_since_seconds", "number"),
-        ("connected_since_seconds", "number"),
+        ("waiting_seconds", "null"),
+        ("transaction_age_seconds", "number"),
+        ("state_age_seconds", "number"),
+        ("session_age_seconds", "number"),
         ("database", "string"),
-        ("application", "string"),
+        ("application_name", "string"),
         ("user", "string"),
-        ("client", "string"),
+        ("client_addr", "string"),
         ("state", "string"),
         ("wait_event", "string"),
         ("query", "string"),
-        ("prepared", "null"),
+        ("gid", "null"),
     ];
     let object = held.as_object().unwrap();
     assert_eq!(object.len(), kinds.len(), "{object:?}");
@@ -174,7 +175,7 @@ async fn the_json_has_a_fixed_set_of_fields() {
         Value::from(vec![held["pid"].clone()])
     );
     assert_eq!(
-        (&held["mode"], &held["application"]),
+        (&held["mode"], &held["application_name"]),
         (&"exclusive".into(), &"billing".into())
     );
     waits.abort();
@@ -206,7 +207,7 @@ async fn names_of_the_file_are_found_by_every_scheme() {
     let rows = json(&database, &["--names", path]).await;
     let django = rows
         .iter()
-        .find(|row| row["application"] == "django")
+        .find(|row| row["application_name"] == "django")
         .unwrap();
     assert_eq!(django["name_source"], "file");
     // The first scheme of the list with this algorithm.
@@ -297,7 +298,7 @@ async fn other_databases_and_roles_are_listed_on_request() {
     seen.assert_silent(0);
     let rows: Vec<Value> = serde_json::from_str(text(&seen)).unwrap();
     assert_eq!(
-        (&rows[0]["application"], &rows[0]["query"]),
+        (&rows[0]["application_name"], &rows[0]["query"]),
         (&"here".into(), &Value::Null)
     );
     let mut command = advisory_command(&database, &["ls", "--mine"]);

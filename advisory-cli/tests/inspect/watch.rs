@@ -19,7 +19,7 @@ async fn json_lists_follow_one_another() {
     loop {
         let rows: Vec<Value> = serde_json::from_str(&watch.line().await).unwrap();
         if let [row] = &rows[..] {
-            assert_eq!(row["application"], "billing");
+            assert_eq!(row["application_name"], "billing");
             break;
         }
     }

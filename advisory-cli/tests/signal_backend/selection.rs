@@ -47,7 +47,7 @@ async fn a_lock_is_selected_by_key_and_by_scheme() {
         ("(1, 7)", &["--name", "1,7", "-k"]),
     ] {
         let mut conn = database.connection().await;
-        lock(&mut conn, key.parse::<advisory_core::Key>().unwrap())
+        lock(&mut conn, advisory_core::Key::parse(key).unwrap())
             .await
             .unwrap();
         let outcome = advisory(&database, &[&["terminate", "--yes"], arguments].concat()).await;

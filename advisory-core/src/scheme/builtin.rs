@@ -89,6 +89,7 @@ macro_rules! entry {
             algorithm: $algorithm,
             source: "advisory-core, `src/scheme/builtin.rs`",
             caveat: "",
+            #[cfg(test)]
             foo: Key::BigInt($foo),
             derive: |name| $scheme.key(name),
             accepts: |_| true,

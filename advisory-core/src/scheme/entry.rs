@@ -78,6 +78,7 @@ macro_rules! systems {
             algorithm: $algorithm,
             source: $source,
             caveat: $caveat,
+            #[cfg(test)]
             foo: crate::key::Key::$variant($($number),+),
             derive: $key,
             accepts: $accepts,

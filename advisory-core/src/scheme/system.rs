@@ -34,8 +34,9 @@ pub struct System {
     pub source: &'static str,
     /// What is odd about it; empty if nothing is.
     pub caveat: &'static str,
-    /// The key of `foo`.
-    pub foo: Key,
+    /// The key of `foo`, as the table has it.
+    #[cfg(test)]
+    pub(super) foo: Key,
     pub(super) derive: fn(&str) -> Key,
     pub(super) accepts: fn(&str) -> bool,
 }
