@@ -237,7 +237,7 @@ async fn the_tag_of_a_session_names_its_lock_unless_it_is_ambiguous() {
     };
     let session = Some("session");
     assert_eq!(
-        name(sync.lock().keys()[0].to_string()),
+        name(sync.lock_id().keys()[0].to_string()),
         (Some("sync(4)"), session)
     );
     for key in ["a", "b"] {
