@@ -540,7 +540,7 @@ fn without_any_server_the_error_lists_what_was_tried() {
         .unwrap();
     let text = text(&output);
     for part in [
-        "no PostgreSQL server to be had; tried:",
+        "no PostgreSQL server is available; tried:",
         "`ADVISORY_DATABASE_URL`: not set",
         "install PostgreSQL",
     ] {

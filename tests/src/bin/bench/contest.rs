@@ -4,7 +4,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use advisory_tests::original::Original;
+use advisory_tests::foreign_client::ForeignClient;
 use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
 use sqlx::PgPool;
@@ -79,14 +79,14 @@ impl Lane {
     }
 
     /// What a package does in a process of its own, which times it.
-    pub(crate) fn elsewhere(name: impl Into<String>, original: Original) -> Self {
+    pub(crate) fn elsewhere(name: impl Into<String>, client: ForeignClient) -> Self {
         let name = name.into();
-        let (original, lock) = (Arc::new(Mutex::new(original)), name.clone());
+        let (client, lock) = (Arc::new(Mutex::new(client)), name.clone());
         let block = move |times| -> BoxFuture<'static, Vec<f64>> {
-            let (original, lock) = (Arc::clone(&original), lock.clone());
+            let (client, lock) = (Arc::clone(&client), lock.clone());
             Box::pin(async move {
                 let request = json!({"do": "measure", "name": lock, "count": times});
-                let answer = original.lock().await.ask(request).await;
+                let answer = client.lock().await.request(request).await;
                 let answer = answer.unwrap_or_else(|error| panic!("{lock}: {error}"));
                 let took = answer["nanoseconds"].as_array().expect("a list");
                 took.iter().filter_map(Value::as_f64).collect()

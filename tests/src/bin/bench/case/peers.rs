@@ -1,7 +1,7 @@
 //! Packages that do the same, each in a process of its own that times itself: same server, same proxy, in turns with ours.
 
 use advisory_core::AdvisoryLock;
-use advisory_tests::original::{Original, Runtime, python, rust};
+use advisory_tests::foreign_client::{ForeignClient, Runtime, python, rust};
 use advisory_tests::{Database, Proxy};
 use sqlx::PgPool;
 
@@ -97,9 +97,9 @@ fn skipped(rivals: &[Rival]) -> Vec<&'static str> {
 async fn theirs(rivals: &[Rival], database: &Database, proxy: Option<&Proxy>) -> Vec<Lane> {
     let mut lanes = Vec::new();
     for rival in rivals {
-        let libpq = proxy.map_or_else(|| database.libpq(), |proxy| database.libpq_through(proxy));
-        let original = Original::start_with(&rival.runtime, rival.class, libpq).await;
-        lanes.push(Lane::elsewhere(rival.name, original));
+        let libpq = proxy.map_or_else(|| database.libpq(), |proxy| proxy.libpq(database));
+        let client = ForeignClient::start_with(&rival.runtime, rival.class, libpq).await;
+        lanes.push(Lane::elsewhere(rival.name, client));
     }
     lanes
 }
