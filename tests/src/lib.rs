@@ -21,9 +21,9 @@
 //!
 //! | module | what it is for |
 //! |---|---|
+//! | `error` | [`StartError`]: why no server can be started |
 //! | `environment` | reads the environment variables below |
 //! | `notice` | prints messages that the test runner does not capture |
-//! | `error` | [`StartError`]: why no server can be started |
 //! | `process` | child processes that end together with this process, and the account they run under |
 //! | `cache` | the folder for downloads |
 //! | `binaries` | finds or downloads the binaries of a PostgreSQL server |

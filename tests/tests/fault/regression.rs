@@ -1,4 +1,4 @@
-//! What a sweep does not show.
+//! Single faults that a sweep does not cover.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use advisory_tests::{Cut, Database, Proxy, Side};
 use sqlx::{Connection as _, Executor as _, PgConnection};
 use tokio::time::timeout;
 
-/// What a verb may take on a busy machine, whose bound is a second and a half.
+/// How long a verb with a bound of a second and a half may take on a busy machine.
 const BOUND: Duration = Duration::from_secs(10);
 
 fn lock() -> AdvisoryLock {
@@ -20,16 +20,16 @@ async fn connect(proxy: &Proxy) -> PgConnection {
 }
 
 #[tokio::test]
-async fn the_look_at_a_first_lock_in_a_transaction_ends_in_time() {
+async fn probe_at_the_first_lock_in_a_transaction_ends_in_time() {
     let database = Database::new().await;
     let proxy = Proxy::start(&database).await;
     let mut conn = connect(&proxy).await;
     let mut tx = conn.begin().await.unwrap();
-    // The lock is the first message, and is granted.
+    // The first message is the lock, which is granted.
     proxy.cut_after(Side::Client, 2, Cut::Silence);
-    let told = timeout(BOUND, lock().acquire_xact(&mut tx)).await;
-    let told = told.expect("an answer in time");
-    assert!(matches!(told, Err(Error::Database(_))), "{told:?}");
+    let outcome = timeout(BOUND, lock().acquire_xact(&mut tx)).await;
+    let outcome = outcome.expect("it ends in time");
+    assert!(matches!(outcome, Err(Error::Database(_))), "{outcome:?}");
 }
 
 #[advisory(key = lock())]
@@ -39,24 +39,25 @@ async fn fails(conn: &mut PgConnection) -> Result<(), Error> {
 }
 
 #[tokio::test]
-async fn the_rollback_after_a_body_that_fails_ends_in_time() {
+async fn rollback_after_a_failed_body_ends_in_time() {
     let database = Database::new().await;
     let proxy = Proxy::start(&database).await;
     let mut conn = connect(&proxy).await;
-    // What goes before it: nothing on the first connection, and no look on the next one.
+    // The first call probes the connection. The second call has the messages of all later ones.
     fails(&mut conn).await.unwrap_err();
     proxy.reset();
     fails(&mut conn).await.unwrap_err();
     let rollback = proxy.messages().len();
     proxy.cut_after(Side::Client, rollback, Cut::Silence);
-    let told = timeout(BOUND, fails(&mut conn)).await;
-    let told = told.expect("an answer in time").unwrap_err();
-    assert!(matches!(told, Error::Database(sqlx::Error::RowNotFound)));
+    let outcome = timeout(BOUND, fails(&mut conn)).await;
+    let outcome = outcome.expect("it ends in time").unwrap_err();
+    assert!(matches!(outcome, Error::Database(sqlx::Error::RowNotFound)));
 }
 
-/// Whether the wait or the connection is at fault is not the same: after the one the transaction is usable.
+/// The caller must be able to tell a timeout from a lost connection: only after a timeout is the
+/// transaction usable.
 #[tokio::test]
-async fn a_connection_that_is_lost_after_a_timeout_is_told() {
+async fn connection_lost_after_a_timeout_is_reported() {
     let database = Database::new().await;
     let rival = database.pool(1).await;
     let proxy = Proxy::start(&database).await;
@@ -64,18 +65,18 @@ async fn a_connection_that_is_lost_after_a_timeout_is_told() {
     for tries in [false, true] {
         let mut conn = connect(&proxy).await;
         let mut tx = conn.begin().await.unwrap();
-        // The first asks, the second waits, and the third goes back to the savepoint.
+        // The first message tries, the second waits, and the third rolls back to the savepoint.
         proxy.cut_after(Side::Client, 3, Cut::Fin);
-        let told = if tries {
+        let outcome = if tries {
             lock().try_acquire_xact(&mut tx).await.map(drop)
         } else {
             lock().acquire_xact(&mut tx).await
         };
         assert!(proxy.has_cut());
-        let told = told.unwrap_err();
+        let outcome = outcome.unwrap_err();
         assert!(
-            matches!(told, Error::Database(sqlx::Error::Io(_))),
-            "{told}"
+            matches!(outcome, Error::Database(sqlx::Error::Io(_))),
+            "{outcome}"
         );
     }
     held.rollback().await.unwrap();
@@ -88,9 +89,9 @@ async fn gives_up(conn: &mut PgConnection) -> Result<(), Error> {
     Err(Error::Database(sqlx::Error::RowNotFound))
 }
 
-/// The rollback is not sent before the statement is answered, and a second later it is given up.
+/// The rollback is sent only after the statement has been answered. It is given up a second later.
 #[tokio::test]
-async fn a_body_that_has_given_up_a_statement_is_rolled_back_after_it() {
+async fn body_that_drops_a_statement_is_rolled_back_after_it() {
     let database = Database::new().await;
     let (pool, rival) = (database.pool(1).await, database.pool(1).await);
     let held = AdvisoryLock::new(2).begin(&rival).await.unwrap();

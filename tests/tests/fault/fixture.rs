@@ -1,4 +1,4 @@
-//! Where a story is told, and who else is there.
+//! The database of a scenario, its pool, and a rival for its lock.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -11,24 +11,25 @@ use sqlx::{Connection as _, Executor as _, PgConnection, PgPool};
 use tokio::sync::{Mutex, OnceCell};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::story::{Pool, Story};
+use crate::scenario::{PoolState, Scenario};
 
-/// How long the traces of a story may stay: promise 1 of the design.
-const GRACE: Duration = Duration::from_secs(2);
-const PAUSE: Duration = Duration::from_millis(5);
+/// How long locks and transactions of a scenario may remain after its end.
+const LEAK_TIMEOUT: Duration = Duration::from_secs(2);
+const INTERVAL: Duration = Duration::from_millis(5);
 
-/// A database for one story at a time, and a rival, who knows nothing of the library and of no proxy.
-pub(crate) struct Place {
+/// A database for one scenario at a time, and a rival: a session that uses neither the crate nor a
+/// proxy.
+pub(crate) struct Fixture {
     pub(crate) database: Database,
     rival: Mutex<PgConnection>,
     rows: AtomicI64,
-    is_spoilt: AtomicBool,
+    is_dirty: AtomicBool,
 }
 
-impl Place {
+impl Fixture {
     pub(crate) async fn new() -> Self {
         static SERVER: OnceCell<Server> = OnceCell::const_new();
-        // Every lane has a handful of connections.
+        // Every worker has several connections.
         let start = || Server::start_with(&[("max_connections", "500")]);
         let start = async || tokio::task::spawn_blocking(start).await.unwrap().unwrap();
         let database = Database::on(SERVER.get_or_init(start).await).await;
@@ -39,54 +40,57 @@ impl Place {
             database,
             rival: Mutex::new(rival),
             rows: AtomicI64::new(0),
-            is_spoilt: AtomicBool::new(false),
+            is_dirty: AtomicBool::new(false),
         }
     }
 
-    /// The place for a story: one of its own if nothing is to be known of the server.
-    pub(crate) async fn of(story: &Story, place: Arc<Self>) -> Arc<Self> {
-        match story.pool {
-            Pool::First => Arc::new(Self::new().await),
-            Pool::Used | Pool::New | Pool::Hygienic => place,
+    /// The fixture for a scenario: a new one if the scenario needs a server that has not been
+    /// probed.
+    pub(crate) async fn of(scenario: &Scenario, fixture: Arc<Self>) -> Arc<Self> {
+        match scenario.pool {
+            PoolState::NewServer => Arc::new(Self::new().await),
+            PoolState::Used | PoolState::New | PoolState::Hygienic => fixture,
         }
     }
 
-    /// Says that something was left here, which would be laid to the next story's charge.
-    pub(crate) fn spoil(&self) {
-        self.is_spoilt.store(true, Ordering::Relaxed);
+    /// Marks the fixture as dirty: what a scenario has left would be taken for a leak of the next
+    /// one.
+    pub(crate) fn mark_dirty(&self) {
+        self.is_dirty.store(true, Ordering::Relaxed);
     }
 
-    pub(crate) fn is_spoilt(&self) -> bool {
-        self.is_spoilt.load(Ordering::Relaxed)
+    pub(crate) fn is_dirty(&self) -> bool {
+        self.is_dirty.load(Ordering::Relaxed)
     }
 
-    /// A row that nobody has written yet.
+    /// A row that has not been written.
     pub(crate) fn new_row(&self) -> i64 {
         self.rows.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// How often a row was written.
+    /// How often a row has been written.
     pub(crate) async fn count(&self, row: i64) -> i64 {
         let count = sqlx::query_scalar("SELECT count(*) FROM written WHERE n = $1").bind(row);
         let mut rival = self.rival.lock().await;
         count.fetch_one(&mut *rival).await.unwrap()
     }
 
-    /// The rival takes the last key: those before it are free.
-    pub(crate) async fn seize(&self, lock: &AdvisoryLock) {
+    /// The rival locks the last key. The keys before it are free.
+    pub(crate) async fn hold(&self, lock: &AdvisoryLock) {
         let mut rival = self.rival.lock().await;
         rival.execute("BEGIN").await.unwrap();
-        let last = numbers(lock).last().expect("every story has a key");
-        let seize = sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(last);
-        seize.execute(&mut *rival).await.unwrap();
+        let last = numbers(lock).last().expect("BUG: every scenario has a key");
+        let lock = sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(last);
+        lock.execute(&mut *rival).await.unwrap();
     }
 
-    pub(crate) async fn leave(&self) {
+    /// The rival releases its lock.
+    pub(crate) async fn release(&self) {
         let mut rival = self.rival.lock().await;
         rival.execute("ROLLBACK").await.unwrap();
     }
 
-    /// Whether the rival gets the lock at once.
+    /// True if the rival gets the lock at once.
     pub(crate) async fn is_free(&self, lock: &AdvisoryLock) -> bool {
         let mut rival = self.rival.lock().await;
         let mut tx = rival.begin().await.unwrap();
@@ -100,40 +104,43 @@ impl Place {
         is_free
     }
 
-    /// Waits until somebody wants the lock: waits in the queue, or has polled twice.
+    /// Waits until the scenario waits in the queue, or has polled twice.
     pub(crate) async fn wait_until_wanted(&self, proxy: &Proxy) {
         let is_wanted = |locks: &[LockRow]| {
-            let said = proxy.messages().into_iter().filter_map(|said| said.sql);
-            let polls = said.filter(|sql| sql.contains("pg_try_advisory")).count();
+            let messages = proxy.messages().into_iter();
+            let statements = messages.filter_map(|message| message.sql);
+            let polls = statements
+                .filter(|sql| sql.contains("pg_try_advisory"))
+                .count();
             polls >= 2 || locks.iter().any(|lock| !lock.granted)
         };
         let wanted = self
             .database
-            .wait_until_locks("one who wants it", is_wanted);
+            .wait_until_locks("a waiter or a poller", is_wanted);
         wanted.await;
     }
 
-    /// Waits until nothing of the pool is under way, and nobody is there besides but the rival, who has so many locks. False if
-    /// that takes too long.
-    pub(crate) async fn comes_to_rest(
+    /// Waits until all connections of the pool are idle, and no session has a transaction or a lock
+    /// except the rival with `locks` locks. Returns false if that takes too long.
+    pub(crate) async fn is_idle_soon(
         &self,
         pool: &PgPool,
         locks: usize,
         meanwhile: impl Fn(),
     ) -> bool {
-        let rest = async {
+        let idle = async {
             loop {
                 meanwhile();
-                if is_idle(pool) && self.is_at_rest(pool.num_idle(), locks).await {
+                if is_idle(pool) && self.is_idle_with(pool.num_idle(), locks).await {
                     return;
                 }
-                sleep(PAUSE).await;
+                sleep(INTERVAL).await;
             }
         };
-        timeout(GRACE, rest).await.is_ok()
+        timeout(LEAK_TIMEOUT, idle).await.is_ok()
     }
 
-    async fn is_at_rest(&self, idle: usize, locks: usize) -> bool {
+    async fn is_idle_with(&self, idle: usize, locks: usize) -> bool {
         let backends = self.database.backends().await;
         let in_transaction = |backend: &&BackendRow| backend.in_transaction;
         backends.len() <= idle + 1
@@ -142,16 +149,16 @@ impl Place {
     }
 }
 
-/// Waits until nothing of the pool is under way.
+/// Waits until all connections of the pool are idle.
 ///
 /// # Panics
 ///
 /// If that takes too long.
-pub(crate) async fn idles(pool: &PgPool) {
-    let deadline = Instant::now() + GRACE;
+pub(crate) async fn wait_until_idle(pool: &PgPool) {
+    let deadline = Instant::now() + LEAK_TIMEOUT;
     while !is_idle(pool) {
         assert!(Instant::now() < deadline, "{pool:?}");
-        sleep(PAUSE).await;
+        sleep(INTERVAL).await;
     }
 }
 
@@ -162,22 +169,22 @@ fn is_idle(pool: &PgPool) -> bool {
 fn numbers(lock: &AdvisoryLock) -> impl Iterator<Item = i64> {
     lock.keys().iter().map(|key| match key {
         Key::BigInt(number) => *number,
-        Key::IntPair(..) => unreachable!("no story has such a key"),
+        Key::IntPair(..) => unreachable!("BUG: no scenario has such a key"),
     })
 }
 
-/// A pool for a story, with a connection open.
-pub(crate) async fn pool(story: &Story, proxy: &Proxy, is_silent: bool) -> PgPool {
-    // In a silence it is the pool that finds out, when it asks a connection whether it is alive.
+/// The pool of a scenario, with one open connection.
+pub(crate) async fn pool(scenario: &Scenario, proxy: &Proxy, is_silent: bool) -> PgPool {
+    // If a connection is silent, the pool notices when it checks whether the connection is alive.
     let patience = Duration::from_secs(if is_silent { 2 } else { 20 });
     let mut options = PgPoolOptions::new()
         .max_connections(2)
         .acquire_timeout(patience);
-    if story.pool == Pool::Hygienic {
+    if scenario.pool == PoolState::Hygienic {
         options = options.after_release(hygiene::after_release);
     }
     let pool = options.connect_with(proxy.options()).await.unwrap();
-    if matches!(story.pool, Pool::Used | Pool::Hygienic) {
+    if matches!(scenario.pool, PoolState::Used | PoolState::Hygienic) {
         let lock = AdvisoryLock::new(3);
         let tx = lock.begin(&pool).await.unwrap();
         tx.rollback().await.unwrap();
