@@ -50,7 +50,8 @@ fn xact(env: Arc<Env>) -> Run {
 fn xact_shared(env: Arc<Env>) -> Run {
     Box::pin(async move {
         let mut tx = env.begin().await?;
-        env.with_caller_timeout(xact_lock_shared(&mut tx, KEY)).await?;
+        env.with_caller_timeout(xact_lock_shared(&mut tx, KEY))
+            .await?;
         work_in(&env, tx).await
     })
 }
@@ -117,7 +118,10 @@ fn try_session(env: Arc<Env>) -> Run {
 fn try_session_shared(env: Arc<Env>) -> Run {
     Box::pin(async move {
         let mut conn = connection(&env).await?;
-        if !env.with_caller_timeout(try_lock_shared(&mut conn, KEY)).await? {
+        if !env
+            .with_caller_timeout(try_lock_shared(&mut conn, KEY))
+            .await?
+        {
             return Ok(false);
         }
         env.write(&mut *conn).await?;

@@ -1,4 +1,5 @@
-//! Whatever becomes of the primary: bodies end within the stated bound, waits end in an error, and the pool goes on.
+//! After every fault of the primary, bodies end within the documented bound, waits end in an error,
+//! and the pool works again.
 
 use std::time::Duration;
 
@@ -10,18 +11,18 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
 use crate::client::{CLIENTS, Client};
-use crate::life::Life;
 use crate::pair::{Fault, Pair};
-use crate::{PATIENCE, SLACK, lock};
+use crate::timeline::Timeline;
+use crate::{RESPONSE_TIMEOUT, SLACK, lock};
 
-/// A client at work.
+/// A running client.
 struct Running {
     what: String,
     client: &'static Client,
     is_holder: bool,
-    /// How long it may go on after the fault; `None` if the silence has to end first.
+    /// How long the client may continue after the fault; `None` if the silence has to end first.
     bound: Option<Duration>,
-    life: Life,
+    timeline: Timeline,
     task: JoinHandle<(Result<(), Error>, Instant)>,
 }
 
@@ -33,19 +34,19 @@ impl Running {
         pool: &PgPool,
         bound: Option<Duration>,
     ) -> Self {
-        let life = Life::long();
-        let run = client.run(lock, pool, life.clone());
+        let timeline = Timeline::endless();
+        let run = client.run(lock, pool, timeline.clone());
         Self {
             what: format!("{} {does}", client.name),
             client,
             is_holder: false,
             bound,
-            life,
+            timeline,
             task: tokio::spawn(async { (run.await, Instant::now()) }),
         }
     }
 
-    /// Its error, which comes in time.
+    /// The error of the client, which must be returned in time.
     async fn error(self, since: Instant) -> Error {
         let (what, most) = (self.what, self.bound.unwrap_or_default() + SLACK);
         let ended = timeout(most + SLACK, self.task).await;
@@ -56,27 +57,29 @@ impl Running {
         outcome.expect_err(&what)
     }
 
-    /// A holder's body has ended in time, and its call says why. A wait has ended as well, and no body has begun.
-    async fn assert_told(self, fault: Fault, since: Instant) {
-        let (what, client, life) = (self.what.clone(), self.client, self.life.clone());
+    /// Asserts that the body of a holder has ended in time and that its call has returned the
+    /// reason, or that a wait has ended in time and that no body has begun.
+    async fn assert_notified(self, fault: Fault, since: Instant) {
+        let (what, client, timeline) = (self.what.clone(), self.client, self.timeline.clone());
         if self.is_holder {
             let error = self.error(since).await;
-            assert!(life.has_ended(), "{what}: its body goes on");
-            assert!(client.is_told(&error), "{what}: {error:?}");
+            assert!(timeline.has_ended(), "{what}: its body continues");
+            assert!(client.is_notification(&error), "{what}: {error:?}");
             return;
         }
         let error = self.error(since).await;
-        // A server that ends its sessions one after the other may give the lock of the first to the next, for a moment.
-        if fault == Fault::Ends(Shutdown::Fast) && life.has_begun() {
+        // A server that ends its sessions one after the other may grant the lock of the first
+        // session to the next one for a moment.
+        if fault == Fault::Stopped(Shutdown::Fast) && timeline.has_begun() {
             return;
         }
-        assert!(!life.has_begun(), "{what}: granted by a dead server");
+        assert!(!timeline.has_begun(), "{what}: granted by a stopped server");
         let is_wrong = error.is_not_acquired() || error.is_lost();
         assert!(!is_wrong, "{what}: {error:?}");
     }
 }
 
-/// Every client, each with a lock of its own.
+/// Every client as a holder, each with a lock of its own.
 async fn holders(pool: &PgPool, fault: Fault) -> Vec<Running> {
     let hold = |client: &'static Client| {
         let bound = client.bound(fault);
@@ -87,26 +90,26 @@ async fn holders(pool: &PgPool, fault: Fault) -> Vec<Running> {
     };
     let holders: Vec<_> = CLIENTS.iter().map(hold).collect();
     for holder in &holders {
-        holder.life.began().await;
+        holder.timeline.began().await;
     }
     holders
 }
 
-/// Every client, with every kind of wait for the lock of one of the holders.
+/// Every client as a waiter for the lock of one of the holders, with every kind of wait.
 async fn waiters(database: &Database, pool: &PgPool, fault: Fault) -> Vec<Running> {
     let (limit, timed, endless) = match fault {
-        Fault::Ends(_) => (
+        Fault::Stopped(_) => (
             Duration::from_mins(1),
             Some(Duration::ZERO),
             Some(Duration::ZERO),
         ),
-        Fault::Silence => (PATIENCE, Some(PATIENCE * 2), None),
+        Fault::Silence => (RESPONSE_TIMEOUT, Some(RESPONSE_TIMEOUT * 2), None),
     };
     let held = lock(CLIENTS[0].name);
     let limited = held.clone().timeout(limit);
     let polling = limited.clone().polling(Duration::from_millis(50));
     let kinds = [
-        ("waits for ever", held.wait_forever(), endless),
+        ("waits without a timeout", held.wait_forever(), endless),
         ("waits", limited, timed),
         ("polls", polling, timed),
     ];
@@ -120,11 +123,11 @@ async fn waiters(database: &Database, pool: &PgPool, fault: Fault) -> Vec<Runnin
     waiters
 }
 
-/// Every client gets its lock, and another one that is then seen on the new primary.
+/// Asserts that every client gets its lock, and that a session lock is held on the new primary.
 async fn assert_works(pool: &PgPool, new: &Database) {
     let runs = CLIENTS
         .iter()
-        .map(|client| client.run(lock(client.name), pool, Life::brief()));
+        .map(|client| client.run(lock(client.name), pool, Timeline::brief()));
     for (client, outcome) in CLIENTS.iter().zip(join_all(runs).await) {
         assert!(outcome.is_ok(), "{} afterwards: {outcome:?}", client.name);
     }
@@ -134,7 +137,7 @@ async fn assert_works(pool: &PgPool, new: &Database) {
     new.assert_nothing_leaked(pool).await;
 }
 
-async fn assert_all_are_told(fault: Fault) {
+async fn assert_all_are_notified(fault: Fault) {
     let pair = Pair::start().await;
     let old = &pair.primary.database;
     let proxy = Proxy::start_tcp(old);
@@ -143,18 +146,18 @@ async fn assert_all_are_told(fault: Fault) {
     let holders = holders(&pool, fault).await;
     let waiters = waiters(old, &pool, fault).await;
 
-    let struck = Instant::now();
-    pair.strike(fault, &proxy).await;
+    let failed_at = Instant::now();
+    pair.fail_primary(fault, &proxy).await;
     let all = holders.into_iter().chain(waiters);
     let (bounded, unbounded): (Vec<_>, Vec<_>) = all.partition(|running| running.bound.is_some());
     for running in bounded {
-        running.assert_told(fault, struck).await;
+        running.assert_notified(fault, failed_at).await;
     }
-    // What nothing bounds lasts until the network gives the connection up.
+    // A client without a bound continues until the network closes the connection.
     let cut = Instant::now();
     proxy.cut(Cut::Fin).await;
     for running in unbounded {
-        running.assert_told(fault, cut).await;
+        running.assert_notified(fault, cut).await;
     }
 
     pair.promote().await;
@@ -165,21 +168,21 @@ async fn assert_all_are_told(fault: Fault) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn all_are_told_that_the_primary_was_killed() {
-    assert_all_are_told(Fault::Ends(Shutdown::Kill)).await;
+async fn all_clients_notice_a_killed_primary() {
+    assert_all_are_notified(Fault::Stopped(Shutdown::Kill)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn all_are_told_that_the_primary_has_ended_at_once() {
-    assert_all_are_told(Fault::Ends(Shutdown::Immediate)).await;
+async fn all_clients_notice_an_immediate_shutdown() {
+    assert_all_are_notified(Fault::Stopped(Shutdown::Immediate)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn all_are_told_that_the_primary_was_shut_down() {
-    assert_all_are_told(Fault::Ends(Shutdown::Fast)).await;
+async fn all_clients_notice_a_fast_shutdown() {
+    assert_all_are_notified(Fault::Stopped(Shutdown::Fast)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn all_are_told_that_the_primary_is_silent() {
-    assert_all_are_told(Fault::Silence).await;
+async fn all_clients_notice_a_silent_primary() {
+    assert_all_are_notified(Fault::Silence).await;
 }

@@ -1,4 +1,4 @@
-//! When a body ran, seen from outside.
+//! When a body has begun and ended, as seen by the test.
 
 use std::future::pending;
 use std::sync::Arc;
@@ -7,9 +7,9 @@ use sqlx::{Executor as _, PgConnection};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// What runs under a lock.
+/// A body that runs under a lock, and its begin and end.
 #[derive(Clone)]
-pub(crate) struct Life {
+pub(crate) struct Timeline {
     moments: Arc<Moments>,
     is_brief: bool,
 }
@@ -20,34 +20,34 @@ struct Moments {
     end: watch::Sender<Option<Instant>>,
 }
 
-impl Life {
-    /// Goes on until it is dropped or fails.
-    pub(crate) fn long() -> Self {
+impl Timeline {
+    /// A body that runs until it is dropped or fails.
+    pub(crate) fn endless() -> Self {
         Self {
             moments: Arc::default(),
             is_brief: false,
         }
     }
 
-    /// Is done as soon as it has begun.
+    /// A body that ends at once.
     pub(crate) fn brief() -> Self {
         Self {
             is_brief: true,
-            ..Self::long()
+            ..Self::endless()
         }
     }
 
-    /// A body that does nothing.
-    pub(crate) async fn rest(self) {
-        let _alive = self.begin();
+    /// Runs a body that sends nothing to the server.
+    pub(crate) async fn wait(self) {
+        let _running = self.begin();
         if !self.is_brief {
             pending::<()>().await;
         }
     }
 
-    /// A body that has the server do something.
+    /// Runs a body that executes a statement.
     pub(crate) async fn work(self, conn: &mut PgConnection) -> sqlx::Result<()> {
-        let _alive = self.begin();
+        let _running = self.begin();
         let work = if self.is_brief {
             "SELECT 1"
         } else {
@@ -56,18 +56,18 @@ impl Life {
         conn.execute(work).await.map(drop)
     }
 
-    /// A body that lasts until this is dropped.
-    pub(crate) fn begin(&self) -> Alive {
+    /// Begins a body that ends when the result is dropped.
+    pub(crate) fn begin(&self) -> RunningBody {
         self.moments.begin.send_replace(Some(Instant::now()));
-        Alive(self.moments.clone())
+        RunningBody(self.moments.clone())
     }
 
-    /// Waits until it has begun, and says when.
+    /// Waits until the body has begun, and returns the time.
     pub(crate) async fn began(&self) -> Instant {
         moment(&self.moments.begin).await
     }
 
-    /// Waits until it has ended, and says when.
+    /// Waits until the body has ended, and returns the time.
     pub(crate) async fn ended(&self) -> Instant {
         moment(&self.moments.end).await
     }
@@ -82,18 +82,18 @@ impl Life {
 }
 
 async fn moment(of: &watch::Sender<Option<Instant>>) -> Instant {
-    let mut seen = of.subscribe();
-    let known = seen.wait_for(Option::is_some).await;
+    let mut receiver = of.subscribe();
+    let known = receiver.wait_for(Option::is_some).await;
     known
         .ok()
         .and_then(|known| *known)
         .expect("BUG: the sender is borrowed")
 }
 
-/// A body that runs.
-pub(crate) struct Alive(Arc<Moments>);
+/// A running body, which ends when this value is dropped.
+pub(crate) struct RunningBody(Arc<Moments>);
 
-impl Drop for Alive {
+impl Drop for RunningBody {
     fn drop(&mut self) {
         self.0.end.send_replace(Some(Instant::now()));
     }
