@@ -4,35 +4,35 @@ use std::time::Duration;
 
 use advisory_core::{AdvisoryLock, Isolation};
 
-use crate::way::Way;
+use crate::verb::Verb;
 
-/// One attempt to hold some keys for a while.
+/// One attempt to hold some keys for some time.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
-    pub(crate) way: Way,
-    /// In order, each once.
+    pub(crate) verb: Verb,
+    /// In ascending order, without duplicates.
     pub(crate) keys: Vec<i32>,
     pub(crate) shared: bool,
     pub(crate) lock: AdvisoryLock,
     /// How long the keys are held.
     pub(crate) work: Duration,
-    /// Whether a fencing token is taken.
+    /// True if a fencing token is taken.
     pub(crate) fenced: bool,
-    /// When the whole future is dropped, wherever it is.
+    /// When the future is dropped, at any point of its execution.
     pub(crate) drop_after: Option<Duration>,
 }
 
 impl Plan {
     pub(crate) fn random(keys: i32) -> Self {
-        let way = Way::random();
-        let several = way.takes_several() && one_in(4);
+        let verb = Verb::random();
+        let several = verb.takes_several() && one_in(4);
         let chosen: Vec<_> = (0..if several { 3 } else { 1 })
             .map(|_| fastrand::i32(0..keys))
             .collect();
         let keys: Vec<_> = (0..keys).filter(|key| chosen.contains(key)).collect();
-        let shared = way.takes_several() && one_in(4);
+        let shared = verb.takes_several() && one_in(4);
         Self {
-            way,
+            verb,
             lock: lock(&keys, shared),
             keys,
             shared,
@@ -43,7 +43,8 @@ impl Plan {
     }
 }
 
-/// Every wait has an end: a wait on the caller's own transaction is not taken off the queue by dropping it.
+/// The lock always has a timeout, because a wait in the caller's transaction does not leave the
+/// queue when it is dropped.
 fn lock(keys: &[i32], shared: bool) -> AdvisoryLock {
     let mut lock = AdvisoryLock::all(keys.iter().copied()).probing(Duration::from_millis(500));
     if shared {

@@ -1,4 +1,4 @@
-//! What is done under a lock, in each way to take one.
+//! Taking a lock with each verb, and the critical section that runs under it.
 
 use advisory_core::{Error, SessionGuard, advisory, fencing_token};
 use sqlx::{Connection as _, PgConnection, PgPool, PgTransaction};
@@ -6,75 +6,75 @@ use tokio::time::sleep;
 
 use crate::plan::Plan;
 use crate::schema;
-use crate::way::Way;
+use crate::verb::Verb;
 
-/// How a stay ends that does not end well.
+/// Why an attempt has failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
     #[error(transparent)]
     Lock(#[from] Error),
     #[error(transparent)]
     Sql(#[from] sqlx::Error),
-    /// Somebody else was inside.
+    /// Another session was in the critical section at the same time.
     #[error("OVERLAP {0}")]
     Overlap(String),
-    /// The outside has seen a greater token: the lock was lost, and somebody else holds it.
+    /// The resource has seen a greater token: the lock was lost, and another session holds it.
     #[error("fenced")]
     Fenced,
 }
 
-/// Where to take locks.
+/// The pools of a process.
 #[derive(Clone)]
-pub(crate) struct Place {
+pub(crate) struct Pools {
     pub(crate) pool: PgPool,
-    /// For what is written from elsewhere than the session that holds the lock.
+    /// For writes on a connection that does not hold the lock.
     pub(crate) outside: PgPool,
 }
 
-/// Takes the lock and stays for a while; false if the lock was not to be had.
-pub(crate) async fn stay(place: &Place, plan: &Plan) -> Result<bool, Failure> {
-    let (lock, pool) = (&plan.lock, &place.pool);
-    match plan.way {
-        Way::Begin => end(lock.begin(pool).await?, plan).await,
-        Way::TryBegin => match lock.try_begin(pool).await? {
-            Some(tx) => end(tx, plan).await,
+/// Takes the lock and runs the critical section. Returns false if the lock was not granted.
+pub(crate) async fn lock_and_run(pools: &Pools, plan: &Plan) -> Result<bool, Failure> {
+    let (lock, pool) = (&plan.lock, &pools.pool);
+    match plan.verb {
+        Verb::Begin => run_and_commit(lock.begin(pool).await?, plan).await,
+        Verb::TryBegin => match lock.try_begin(pool).await? {
+            Some(tx) => run_and_commit(tx, plan).await,
             None => Ok(false),
         },
-        Way::Transaction => {
-            let body = async |tx: &mut PgTransaction<'_>| inside(tx, plan).await;
+        Verb::Transaction => {
+            let body = async |tx: &mut PgTransaction<'_>| in_transaction(tx, plan).await;
             lock.transaction(pool, body).await?;
             Ok(true)
         }
-        Way::TryTransaction => {
-            let body = async |tx: &mut PgTransaction<'_>| inside(tx, plan).await;
+        Verb::TryTransaction => {
+            let body = async |tx: &mut PgTransaction<'_>| in_transaction(tx, plan).await;
             Ok(lock.try_transaction(pool, body).await?.is_some())
         }
-        Way::AcquireXact | Way::TryAcquireXact | Way::XactLock | Way::TryXactLock => {
+        Verb::AcquireXact | Verb::TryAcquireXact | Verb::XactLock | Verb::TryXactLock => {
             join(pool, plan).await
         }
-        Way::OnPool => on_pool(pool, plan).await.map(|()| true),
-        Way::OnPoolSkipping => Ok(on_pool_or_not(pool, plan).await?.is_some()),
-        Way::OnConnection => {
+        Verb::OnPool => on_pool(pool, plan).await.map(|()| true),
+        Verb::OnPoolSkipping => Ok(on_pool_or_skip(pool, plan).await?.is_some()),
+        Verb::OnConnection => {
             let mut conn = pool.acquire().await?;
             on_connection(&mut conn, plan).await.map(|()| true)
         }
-        Way::Acquire => in_session(lock.acquire(pool).await?, place, plan).await,
-        Way::TryAcquire => match lock.try_acquire(pool).await? {
-            Some(guard) => in_session(guard, place, plan).await,
+        Verb::Acquire => in_session(lock.acquire(pool).await?, pools, plan).await,
+        Verb::TryAcquire => match lock.try_acquire(pool).await? {
+            Some(guard) => in_session(guard, pools, plan).await,
             None => Ok(false),
         },
-        Way::InSession => watched(pool, plan).await.map(|()| true),
+        Verb::InSession => beside_session(pool, plan).await.map(|()| true),
     }
 }
 
-/// In a transaction of the caller's.
+/// Takes the lock in a transaction of the caller.
 async fn join(pool: &PgPool, plan: &Plan) -> Result<bool, Failure> {
     let mut tx = pool.begin().await?;
-    let acquired = match plan.way {
-        Way::AcquireXact => plan.lock.acquire_xact(&mut tx).await.map(|()| true),
-        Way::TryAcquireXact => plan.lock.try_acquire_xact(&mut tx).await,
-        Way::XactLock => {
-            // The function waits as the server says.
+    let acquired = match plan.verb {
+        Verb::AcquireXact => plan.lock.acquire_xact(&mut tx).await.map(|()| true),
+        Verb::TryAcquireXact => plan.lock.try_acquire_xact(&mut tx).await,
+        Verb::XactLock => {
+            // The function waits as long as `lock_timeout` allows.
             sqlx::query("SET LOCAL lock_timeout = '2s'")
                 .execute(&mut *tx)
                 .await?;
@@ -84,29 +84,29 @@ async fn join(pool: &PgPool, plan: &Plan) -> Result<bool, Failure> {
         _ => advisory_core::try_xact_lock(&mut tx, plan.keys[0]).await,
     };
     if acquired? {
-        return end(tx, plan).await;
+        return run_and_commit(tx, plan).await;
     }
     tx.rollback().await?;
     Ok(false)
 }
 
-async fn end(mut tx: PgTransaction<'static>, plan: &Plan) -> Result<bool, Failure> {
-    inside(&mut tx, plan).await?;
+async fn run_and_commit(mut tx: PgTransaction<'static>, plan: &Plan) -> Result<bool, Failure> {
+    in_transaction(&mut tx, plan).await?;
     tx.commit().await?;
     Ok(true)
 }
 
 #[advisory(key = &plan.lock, tx)]
 async fn on_pool(pool: &PgPool, plan: &Plan) -> Result<(), Failure> {
-    inside(tx, plan).await
+    in_transaction(tx, plan).await
 }
 
 #[advisory(key = &plan.lock, tx, side_effect = Skip)]
-async fn on_pool_or_not(pool: &PgPool, plan: &Plan) -> Result<Option<()>, Failure> {
-    inside(tx, plan).await.map(Some)
+async fn on_pool_or_skip(pool: &PgPool, plan: &Plan) -> Result<Option<()>, Failure> {
+    in_transaction(tx, plan).await.map(Some)
 }
 
-// Its transaction is of the connection's own isolation level.
+// The transaction has the isolation level of the connection.
 #[advisory(key = advisory_core::AdvisoryLock::all(plan.keys.iter().copied()), timeout = 2.0)]
 async fn on_connection(conn: &mut PgConnection, plan: &Plan) -> Result<(), Failure> {
     let alone = Plan {
@@ -114,46 +114,47 @@ async fn on_connection(conn: &mut PgConnection, plan: &Plan) -> Result<(), Failu
         fenced: false,
         ..plan.clone()
     };
-    stay_in(conn, &alone, None).await
+    critical_section(conn, &alone, None).await
 }
 
-/// Nothing here is written where the lock is held: only time passes.
+/// Writes nothing, because the body has no access to the session that holds the lock.
 #[advisory(key = &plan.lock, scope = session)]
-async fn watched(pool: &PgPool, plan: &Plan) -> Result<(), Failure> {
+async fn beside_session(pool: &PgPool, plan: &Plan) -> Result<(), Failure> {
     let _ = pool;
     sleep(plan.work).await;
     Ok(())
 }
 
-async fn inside(tx: &mut PgTransaction<'_>, plan: &Plan) -> Result<(), Failure> {
+async fn in_transaction(tx: &mut PgTransaction<'_>, plan: &Plan) -> Result<(), Failure> {
     let token = if plan.fenced {
         Some(fencing_token(&mut *tx).await?)
     } else {
         None
     };
-    stay_in(tx, plan, token).await
+    critical_section(tx, plan, token).await
 }
 
-/// On the session that holds the lock; and outside, from another connection, under the protection of a token.
-async fn in_session(mut guard: SessionGuard, place: &Place, plan: &Plan) -> Result<bool, Failure> {
+/// Runs the critical section on the session that holds the lock, and writes to the resource on
+/// another connection with a fencing token.
+async fn in_session(mut guard: SessionGuard, pools: &Pools, plan: &Plan) -> Result<bool, Failure> {
     let token = if plan.fenced {
         Some(guard.fencing_token().await?)
     } else {
         None
     };
     let mut tx = guard.connection().await?.begin().await?;
-    stay_in(&mut tx, plan, token).await?;
+    critical_section(&mut tx, plan, token).await?;
     tx.commit().await?;
     if let Some(token) = token {
         guard
-            .until_lost(outside(&place.outside, plan, token))
+            .until_lost(write_with_token(&pools.outside, plan, token))
             .await??;
     }
     guard.release().await?;
     Ok(true)
 }
 
-async fn outside(pool: &PgPool, plan: &Plan, token: i64) -> Result<(), Failure> {
+async fn write_with_token(pool: &PgPool, plan: &Plan, token: i64) -> Result<(), Failure> {
     for key in &plan.keys {
         let written = sqlx::query(schema::WRITE_OUTSIDE)
             .bind(key)
@@ -167,8 +168,13 @@ async fn outside(pool: &PgPool, plan: &Plan, token: i64) -> Result<(), Failure> 
     Ok(())
 }
 
-/// Reads, waits, and writes or reads again.
-async fn stay_in(conn: &mut PgConnection, plan: &Plan, token: Option<i64>) -> Result<(), Failure> {
+/// Reads each number, waits, and writes the next number. A shared holder reads the number again
+/// instead.
+async fn critical_section(
+    conn: &mut PgConnection,
+    plan: &Plan,
+    token: Option<i64>,
+) -> Result<(), Failure> {
     for key in &plan.keys {
         let before = read(conn, *key).await?;
         sleep(plan.work).await;

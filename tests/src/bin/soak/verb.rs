@@ -1,10 +1,10 @@
-//! The ways to take a lock.
+//! The verbs that take a lock.
 
 use std::fmt;
 
-/// A way to take a lock.
+/// A verb that takes a lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Way {
+pub(crate) enum Verb {
     Begin,
     TryBegin,
     Transaction,
@@ -21,35 +21,36 @@ pub(crate) enum Way {
     InSession,
 }
 
-const ALL: [Way; 14] = [
-    Way::Begin,
-    Way::TryBegin,
-    Way::Transaction,
-    Way::TryTransaction,
-    Way::AcquireXact,
-    Way::TryAcquireXact,
-    Way::XactLock,
-    Way::TryXactLock,
-    Way::OnPool,
-    Way::OnPoolSkipping,
-    Way::OnConnection,
-    Way::Acquire,
-    Way::TryAcquire,
-    Way::InSession,
+const ALL: [Verb; 14] = [
+    Verb::Begin,
+    Verb::TryBegin,
+    Verb::Transaction,
+    Verb::TryTransaction,
+    Verb::AcquireXact,
+    Verb::TryAcquireXact,
+    Verb::XactLock,
+    Verb::TryXactLock,
+    Verb::OnPool,
+    Verb::OnPoolSkipping,
+    Verb::OnConnection,
+    Verb::Acquire,
+    Verb::TryAcquire,
+    Verb::InSession,
 ];
 
-impl Way {
+impl Verb {
     pub(crate) fn random() -> Self {
         ALL[fastrand::usize(..ALL.len())]
     }
 
-    /// PostgreSQL's functions take one key; the macros of this program give them exclusive ones only.
+    /// True if the verb takes several keys and shared locks. The functions take one key, and this
+    /// program takes exclusive locks with them.
     pub(crate) fn takes_several(self) -> bool {
         !matches!(self, Self::XactLock | Self::TryXactLock)
     }
 }
 
-impl fmt::Display for Way {
+impl fmt::Display for Verb {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Begin => "begin",
