@@ -109,7 +109,7 @@ impl Server {
         let position: String = sqlx::query_scalar("SELECT pg_current_wal_flush_lsn()::text")
             .fetch_one(&mut connection)
             .await
-            .unwrap_or_else(|error| panic!("the primary answers: {error}"));
+            .unwrap_or_else(|error| panic!("the primary can be queried: {error}"));
 
         let mut connection = self.connect().await;
         let deadline = Instant::now() + REPLAY_TIMEOUT;
@@ -119,7 +119,7 @@ impl Server {
                     .bind(&position)
                     .fetch_one(&mut connection)
                     .await
-                    .unwrap_or_else(|error| panic!("the standby answers: {error}"));
+                    .unwrap_or_else(|error| panic!("the standby can be queried: {error}"));
             if is_replayed {
                 return;
             }

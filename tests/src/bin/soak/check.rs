@@ -89,5 +89,5 @@ async fn left(conn: &mut PgConnection) -> i64 {
 
 async fn count(conn: &mut PgConnection, statement: &'static str) -> i64 {
     let count = sqlx::query_scalar(statement).fetch_one(conn).await;
-    count.unwrap_or_else(|error| panic!("the database answers: {error}"))
+    count.unwrap_or_else(|error| panic!("the database can be queried: {error}"))
 }

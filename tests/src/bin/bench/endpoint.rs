@@ -1,36 +1,38 @@
-//! Where rivals reach the server: directly, or by way of a proxy.
+//! How workloads connect to the server: directly or through a proxy.
 
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use tokio_postgres::{Client, NoTls};
 
-/// How many connections the pool of somebody has who needs one at a time: a pooled connection that was handed back is busy for a
-/// moment, with the pool's ping.
-const FEW: u32 = 4;
+/// The size of a pool for a workload that needs one connection at a time. A returned connection is
+/// busy for a moment with the ping of the pool.
+const SMALL_POOL: u32 = 4;
 
-/// Where the server is.
+/// The connection options of the server or of a proxy.
 #[derive(Clone)]
-pub(crate) struct Place(pub(crate) PgConnectOptions);
+pub(crate) struct Endpoint(pub(crate) PgConnectOptions);
 
-impl Place {
-    /// A pool that does not ask whether a connection is alive before it lends it: what is measured is the lock alone.
+impl Endpoint {
+    /// A small pool that does not ping a connection before it lends it, so that only the lock is
+    /// measured.
     pub(crate) async fn pool(&self) -> PgPool {
-        self.pool_of(FEW, false).await
+        self.pool_of(SMALL_POOL, false).await
     }
 
-    /// A pool of so many connections, all of them open.
-    pub(crate) async fn pool_of(&self, connections: u32, asks_before: bool) -> PgPool {
+    /// A pool with so many open connections. If `pings` is true, it pings a connection before it
+    /// lends it.
+    pub(crate) async fn pool_of(&self, connections: u32, pings: bool) -> PgPool {
         let pool = PgPoolOptions::new()
             .max_connections(connections)
             .min_connections(connections)
             .acquire_timeout(Duration::from_secs(30))
-            .test_before_acquire(asks_before)
+            .test_before_acquire(pings)
             .connect_with(self.0.clone());
         pool.await.expect("the database can be reached")
     }
 
-    /// A connection of a driver that sends a message before the last one is answered.
+    /// A connection of `tokio-postgres`, which sends a message before the previous one is answered.
     pub(crate) async fn pipelining(&self) -> Client {
         let socket = self.0.get_socket().expect("a private server has a socket");
         let mut config = tokio_postgres::Config::new();

@@ -1,4 +1,4 @@
-//! Who runs, and what.
+//! The variants: who runs the locks, and with which statements.
 
 use std::sync::Arc;
 
@@ -9,34 +9,34 @@ use sqlx::PgPool;
 use sqlx::postgres::PgConnection;
 
 use crate::by_hand;
+use crate::endpoint::Endpoint;
 use crate::pgbench::Script;
-use crate::place::Place;
 
 /// Takes one lock and releases it.
-pub(super) type Work = fn(Arc<Hands>, i64) -> BoxFuture<'static, ()>;
+pub(super) type Work = fn(Arc<Connections>, i64) -> BoxFuture<'static, ()>;
 
-/// What stands for the ping with which sqlx's pool takes a connection back: a round trip in which nothing is done.
+/// An empty statement, which stands for the ping with which sqlx's pool takes a connection back.
 const PING: &str = "";
 
-/// What a task works with.
-pub(super) struct Hands {
+/// The connections of a task.
+pub(super) struct Connections {
     pub(super) pool: PgPool,
     pub(super) conn: tokio::sync::Mutex<PgConnection>,
 }
 
-/// Who runs, and the row with the same statements.
-pub(super) struct Way {
+/// A variant, and the index of the variant with the same statements.
+pub(super) struct Variant {
     pub(super) name: &'static str,
     pub(super) runner: Runner,
-    pub(super) same_as: Option<usize>,
+    pub(super) reference: Option<usize>,
 }
 
 pub(super) enum Runner {
-    Here(Work),
+    InProcess(Work),
     Pgbench(Script),
 }
 
-pub(super) async fn all(database: &Database) -> Vec<Way> {
+pub(super) async fn all(database: &Database) -> Vec<Variant> {
     let functions = [
         "SELECT pg_catalog.pg_advisory_lock(:key)",
         "SELECT pg_catalog.pg_advisory_unlock(:key)",
@@ -47,34 +47,34 @@ pub(super) async fn all(database: &Database) -> Vec<Way> {
         "COMMIT",
         PING,
     ];
-    let way = |name, runner, same_as| Way {
+    let variant = |name, runner, reference| Variant {
         name,
         runner,
-        same_as,
+        reference,
     };
     vec![
-        way("`transaction`", Runner::Here(transaction), Some(1)),
-        way(
+        variant("`transaction`", Runner::InProcess(transaction), Some(1)),
+        variant(
             "pgbench, the messages of `transaction` and a ping",
             Runner::Pgbench(messages(database).await),
             None,
         ),
-        way(
+        variant(
             "by hand: begin, lock, commit",
-            Runner::Here(by_hand_on),
+            Runner::InProcess(by_hand_on),
             Some(3),
         ),
-        way(
+        variant(
             "pgbench, begin, lock, commit and a ping",
             Runner::Pgbench(Script::prepared(&by_hand)),
             None,
         ),
-        way(
+        variant(
             "`lock`, `unlock` on a connection",
-            Runner::Here(functions_on),
+            Runner::InProcess(functions_on),
             Some(5),
         ),
-        way(
+        variant(
             "pgbench, lock, unlock",
             Runner::Pgbench(Script::prepared(&functions)),
             None,
@@ -82,11 +82,11 @@ pub(super) async fn all(database: &Database) -> Vec<Way> {
     ]
 }
 
-/// What `transaction` sends, read off the wire, with a variable for the key.
+/// The messages of `transaction`, recorded by a proxy, with a variable for the key.
 async fn messages(database: &Database) -> Script {
     const KEY: i64 = 123_456_789_012;
     let proxy = Proxy::start(database).await;
-    let pool = Place(proxy.options()).pool_of(1, false).await;
+    let pool = Endpoint(proxy.options()).pool_of(1, false).await;
     let lock = AdvisoryLock::new(KEY);
     for _ in 0..2 {
         proxy.reset();
@@ -101,24 +101,24 @@ async fn messages(database: &Database) -> Script {
     Script::messages(messages.chain([PING.to_owned()]))
 }
 
-fn transaction(hands: Arc<Hands>, key: i64) -> BoxFuture<'static, ()> {
+fn transaction(task_connections: Arc<Connections>, key: i64) -> BoxFuture<'static, ()> {
     Box::pin(async move {
         let lock = AdvisoryLock::new(key);
-        let done = lock.transaction(&hands.pool, async |_| Ok::<_, Error>(()));
+        let done = lock.transaction(&task_connections.pool, async |_| Ok::<_, Error>(()));
         done.await.expect("the lock is free");
     })
 }
 
-fn by_hand_on(hands: Arc<Hands>, key: i64) -> BoxFuture<'static, ()> {
+fn by_hand_on(task_connections: Arc<Connections>, key: i64) -> BoxFuture<'static, ()> {
     Box::pin(async move {
-        let done = by_hand::transaction(&hands.pool, key).await;
+        let done = by_hand::transaction(&task_connections.pool, key).await;
         done.expect("the lock is free");
     })
 }
 
-fn functions_on(hands: Arc<Hands>, key: i64) -> BoxFuture<'static, ()> {
+fn functions_on(task_connections: Arc<Connections>, key: i64) -> BoxFuture<'static, ()> {
     Box::pin(async move {
-        let mut conn = hands.conn.lock().await;
+        let mut conn = task_connections.conn.lock().await;
         let locked = lock(&mut *conn, Key::from(key)).await;
         locked.expect("the lock is free");
         let unlocked = unlock(&mut *conn, Key::from(key)).await;

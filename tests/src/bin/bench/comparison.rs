@@ -1,4 +1,5 @@
-//! Rivals, measured in turns: a block of A, a block of B, a block of A again, so that whatever slows the machine down slows all.
+//! Comparing workloads. They run in rotation: a block of A, a block of B, a block of A again. So a
+//! disturbance of the machine affects all of them.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -13,20 +14,20 @@ use tokio::sync::Mutex;
 use crate::sample::Sample;
 use crate::{Bench, Effort};
 
-/// The most that is run in one block.
-const MOST: usize = 2_000;
+/// The maximum number of runs in a block.
+const MAX_RUNS: usize = 2_000;
 
-/// Runs so many times, and says how long each took.
+/// Runs a workload so many times, and returns the duration of each run in nanoseconds.
 type Block = Box<dyn FnMut(usize) -> BoxFuture<'static, Vec<f64>> + Send>;
 
-/// One of the rivals.
-pub(crate) struct Lane {
+/// A workload of a comparison: one row of its table.
+pub(crate) struct Workload {
     pub(crate) name: String,
     block: Block,
 }
 
-impl Lane {
-    /// Work that is timed from its beginning to its end.
+impl Workload {
+    /// A workload that is timed from its begin to its end.
     pub(crate) fn new<F, W>(name: impl Into<String>, work: F) -> Self
     where
         F: Fn() -> W + Clone + Send + Sync + 'static,
@@ -42,7 +43,7 @@ impl Lane {
         })
     }
 
-    /// Work on a pool, which takes a lock that is free.
+    /// A workload that takes a free lock on a pool.
     pub(crate) fn on_pool<F, W, E>(name: impl Into<String>, pool: &PgPool, work: F) -> Self
     where
         F: Fn(PgPool) -> W + Clone + Send + Sync + 'static,
@@ -56,7 +57,7 @@ impl Lane {
         })
     }
 
-    /// Work that says itself how long the part of it took that matters.
+    /// A workload that times itself, because only a part of it is measured.
     pub(crate) fn timed<F, W>(name: impl Into<String>, work: F) -> Self
     where
         F: Fn() -> W + Clone + Send + Sync + 'static,
@@ -78,8 +79,8 @@ impl Lane {
         }
     }
 
-    /// What a package does in a process of its own, which times it.
-    pub(crate) fn elsewhere(name: impl Into<String>, client: ForeignClient) -> Self {
+    /// A workload of a package in another process, which times itself.
+    pub(crate) fn foreign(name: impl Into<String>, client: ForeignClient) -> Self {
         let name = name.into();
         let (client, lock) = (Arc::new(Mutex::new(client)), name.clone());
         let block = move |times| -> BoxFuture<'static, Vec<f64>> {
@@ -107,41 +108,41 @@ pub(crate) fn nanoseconds(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e9
 }
 
-/// Measures all lanes in turns. The one that begins is another in every round.
-pub(crate) async fn measure(bench: &Bench, what: &str, lanes: &mut [Lane]) -> Vec<Sample> {
+/// Measures all workloads in rotation. Each round begins with another workload.
+pub(crate) async fn measure(bench: &Bench, what: &str, workloads: &mut [Workload]) -> Vec<Sample> {
     let mut times = Vec::new();
-    for lane in &mut *lanes {
-        bench.say(&format!("{what}: {}", lane.name));
-        times.push(warm_up(lane, bench.effort).await);
+    for workload in &mut *workloads {
+        bench.set_progress(&format!("{what}: {}", workload.name));
+        times.push(warm_up(workload, bench.effort).await);
     }
-    let mut samples = vec![Sample::default(); lanes.len()];
+    let mut samples = vec![Sample::default(); workloads.len()];
     let rounds = bench.effort.rounds;
     for round in 0..rounds {
-        bench.say(&format!("{what}: round {} of {rounds}", round + 1));
-        for turn in turns(lanes.len(), round) {
-            samples[turn].push(lanes[turn].run(times[turn]).await);
+        bench.set_progress(&format!("{what}: round {} of {rounds}", round + 1));
+        for index in rotation(workloads.len(), round) {
+            samples[index].push(workloads[index].run(times[index]).await);
         }
     }
     samples
 }
 
-/// Whose turn it is, one after the other.
-pub(crate) fn turns(lanes: usize, round: usize) -> impl Iterator<Item = usize> {
-    (0..lanes).map(move |turn| (turn + round) % lanes)
+/// The order of the workloads in a round.
+pub(crate) fn rotation(workloads: usize, round: usize) -> impl Iterator<Item = usize> {
+    (0..workloads).map(move |index| (index + round) % workloads)
 }
 
-/// Fills caches, and finds out how often a block runs.
-async fn warm_up(lane: &mut Lane, effort: Effort) -> usize {
-    lane.run(effort.warm_up).await;
+/// Warms up caches, and determines the number of runs in a block.
+async fn warm_up(workload: &mut Workload, effort: Effort) -> usize {
+    workload.run(effort.warm_up).await;
     let start = Instant::now();
-    lane.run(effort.warm_up).await;
+    workload.run(effort.warm_up).await;
     let one = start.elapsed() / u32::try_from(effort.warm_up).unwrap_or(1);
     times_within(effort.block, one).max(effort.least)
 }
 
 fn times_within(block: Duration, one: Duration) -> usize {
     let times = block.as_nanos() / one.as_nanos().max(1);
-    usize::try_from(times).unwrap_or(MOST).min(MOST)
+    usize::try_from(times).unwrap_or(MAX_RUNS).min(MAX_RUNS)
 }
 
 #[cfg(test)]
@@ -149,17 +150,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn everybody_has_one_turn_in_a_round_and_another_begins_in_the_next() {
-        assert_eq!(turns(3, 0).collect::<Vec<_>>(), [0, 1, 2]);
-        assert_eq!(turns(3, 1).collect::<Vec<_>>(), [1, 2, 0]);
-        assert_eq!(turns(3, 5).collect::<Vec<_>>(), [2, 0, 1]);
+    fn each_round_runs_every_workload_once_and_begins_with_the_next_one() {
+        assert_eq!(rotation(3, 0).collect::<Vec<_>>(), [0, 1, 2]);
+        assert_eq!(rotation(3, 1).collect::<Vec<_>>(), [1, 2, 0]);
+        assert_eq!(rotation(3, 5).collect::<Vec<_>>(), [2, 0, 1]);
     }
 
     #[test]
-    fn a_block_is_as_long_as_it_should_be_and_not_without_end() {
+    fn block_has_the_given_duration_and_a_maximum_of_runs() {
         let block = Duration::from_millis(40);
         assert_eq!(times_within(block, Duration::from_millis(4)), 10);
         assert_eq!(times_within(block, Duration::from_secs(1)), 0);
-        assert_eq!(times_within(block, Duration::ZERO), MOST);
+        assert_eq!(times_within(block, Duration::ZERO), MAX_RUNS);
     }
 }
