@@ -1,4 +1,4 @@
-//! `pg_cancel_backend` and `pg_terminate_backend`, against those who wait and those who hold.
+//! `pg_cancel_backend` and `pg_terminate_backend` on waiters and holders.
 
 use std::sync::Arc;
 
@@ -12,10 +12,15 @@ use crate::{assert_passed_on, code, passed_on};
 const CANCEL: &str = "SELECT pg_cancel_backend($1)";
 const TERMINATE: &str = "SELECT pg_terminate_backend($1)";
 
-/// Sends it to everybody whose lock is as `is_meant` says.
-async fn send(signal: &'static str, database: &Database, is_meant: impl Fn(&LockRow) -> bool) {
+/// Calls the function on every backend with a lock for which `is_target` returns true.
+async fn send(signal: &'static str, database: &Database, is_target: impl Fn(&LockRow) -> bool) {
     let mut conn = database.connection().await;
-    for lock in database.advisory_locks().await.into_iter().filter(is_meant) {
+    for lock in database
+        .advisory_locks()
+        .await
+        .into_iter()
+        .filter(is_target)
+    {
         let sent = sqlx::query(signal).bind(lock.pid).execute(&mut conn);
         sent.await.unwrap();
     }
@@ -42,7 +47,7 @@ async fn a_cancelled_wait_is_an_error_in_every_verb() {
 }
 
 #[tokio::test]
-async fn after_a_cancelled_wait_the_callers_transaction_is_usable() {
+async fn callers_transaction_is_usable_after_a_cancelled_wait() {
     let database = Database::new().await;
     let (pool, rival) = (database.pool(1).await, database.pool(1).await);
     let held = contended().begin(&rival).await.unwrap();
@@ -66,7 +71,7 @@ async fn after_a_cancelled_wait_the_callers_transaction_is_usable() {
     database.assert_nothing_leaked(&pool).await;
 }
 
-/// Terminated as often as it takes: the verbs on a pool try again on another connection.
+/// Terminates the backend repeatedly, because verbs on a pool retry on another connection.
 #[tokio::test]
 async fn a_terminated_wait_is_not_a_refusal() {
     let database = Database::new().await;
@@ -91,7 +96,7 @@ async fn a_terminated_wait_is_not_a_refusal() {
 }
 
 #[tokio::test]
-async fn a_holder_that_idles_does_not_notice_a_cancel() {
+async fn idle_holder_is_not_affected_by_a_cancel() {
     let database = Arc::new(Database::new().await);
     let pool = database.pool(1).await;
     let lock = AdvisoryLock::new("one");
@@ -105,7 +110,7 @@ async fn a_holder_that_idles_does_not_notice_a_cancel() {
 }
 
 #[tokio::test]
-async fn a_holder_that_was_terminated_is_told() {
+async fn terminated_holder_is_notified() {
     let database = Arc::new(Database::new().await);
     let pool = database.pool(1).await;
     let lock = AdvisoryLock::new("one");
@@ -155,9 +160,9 @@ async fn a_cancelled_statement_of_the_body_rolls_back() {
     assert_eq!(written, 0);
 }
 
-/// A lock of the session stays when a statement fails.
+/// A session lock remains when a statement fails.
 #[tokio::test]
-async fn a_cancelled_statement_on_a_guards_session_leaves_the_lock() {
+async fn cancelled_statement_on_the_session_of_a_guard_keeps_the_lock() {
     let database = Database::new().await;
     let pool = database.pool(1).await;
     let mut guard = AdvisoryLock::new("one").acquire(&pool).await.unwrap();
@@ -171,7 +176,7 @@ async fn a_cancelled_statement_on_a_guards_session_leaves_the_lock() {
 }
 
 #[tokio::test]
-async fn a_wait_that_was_terminated_once_has_ended() {
+async fn wait_that_was_terminated_once_ends() {
     let database = Database::new().await;
     let (pool, rival) = (database.pool(1).await, database.pool(1).await);
     let held = contended().begin(&rival).await.unwrap();

@@ -1,4 +1,4 @@
-//! What every test here begins with.
+//! The fixture of every test here: a database with a pooler in front of it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,32 +14,32 @@ use tokio::time::timeout;
 static SERVER: LazyLock<Server> =
     LazyLock::new(|| Server::start().unwrap_or_else(|error| panic!("{error}")));
 
-/// A hang is a failure, and this is one.
-const PATIENCE: Duration = Duration::from_mins(2);
+/// How long a test may take. A longer test is a hang.
+const HANG_TIMEOUT: Duration = Duration::from_mins(2);
 
-/// Whether sqlx keeps its prepared statements. Not to is the usual advice for those behind a pooler.
+/// The statement cache of sqlx. Users of a pooler are usually advised to turn it off.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Cache {
     Default,
     Off,
 }
 
-/// A database, and a pooler before it.
-pub(crate) struct Scene {
-    /// Seen directly, beside the pooler.
+/// A database with a pooler in front of it.
+pub(crate) struct Fixture {
+    /// The database, without the pooler.
     pub(crate) database: Database,
     pub(crate) pooler: Pooler,
 }
 
-impl Scene {
-    /// `None` if there is no PgBouncer, and the test is to be skipped.
+impl Fixture {
+    /// Returns `None` if there is no PgBouncer, so that the test can be skipped.
     pub(crate) async fn new(pooling: Pooling, backends: u32) -> Option<Self> {
         let database = Database::on(&SERVER).await;
         let pooler = Pooler::try_start(&database, pooling, backends).await?;
         Some(Self { database, pooler })
     }
 
-    /// A pool of so many clients.
+    /// A pool with so many clients.
     pub(crate) async fn pool(&self, cache: Cache, clients: u32) -> PgPool {
         let options = match cache {
             Cache::Default => self.pooler.options(),
@@ -47,13 +47,13 @@ impl Scene {
         };
         PgPoolOptions::new()
             .max_connections(clients)
-            .acquire_timeout(PATIENCE / 4)
+            .acquire_timeout(HANG_TIMEOUT / 4)
             .connect_with(options)
             .await
             .unwrap()
     }
 
-    /// What one backend holds, in the order of the keys.
+    /// The locks of one backend, sorted by key.
     pub(crate) async fn held_by(&self, pid: i32) -> Vec<(Key, String)> {
         let locks = self.database.advisory_locks().await;
         let mut held: Vec<_> = locks
@@ -66,12 +66,13 @@ impl Scene {
     }
 }
 
-/// A transaction that holds nothing. sqlx's own `begin`, dropped half-way, leaves one open in the pool.
+/// Begins a transaction without a lock. sqlx's `begin` leaves the transaction open in the pool if
+/// it is dropped before it returns; a lock on no keys does not.
 pub(crate) async fn begin(pool: &PgPool) -> Result<PgTransaction<'static>, Error> {
     AdvisoryLock::all([0_i64; 0]).begin(pool).await
 }
 
-/// The backend of the transaction that this connection is in.
+/// The process id of the backend of the current transaction.
 pub(crate) async fn backend(conn: &mut PgConnection) -> Result<i32, sqlx::Error> {
     let message = sqlx::raw_sql("SELECT pg_backend_pid()");
     conn.fetch_one(message).await?.try_get(0)
@@ -81,15 +82,15 @@ pub(crate) fn key(lock: &LockRow) -> Key {
     Key::from_pg_locks(lock.classid, lock.objid, lock.objsubid).unwrap()
 }
 
-/// Runs a future to its end, unless it hangs.
+/// Runs a future to completion. Panics if it hangs.
 pub(crate) async fn in_time<F: Future>(database: &Database, future: F) -> F::Output {
-    let Ok(output) = timeout(PATIENCE, future).await else {
+    let Ok(output) = timeout(HANG_TIMEOUT, future).await else {
         panic!("it hangs:\n{}", database.dump().await);
     };
     output
 }
 
-/// How often something came about.
+/// Counts of outcomes.
 #[derive(Default)]
 pub(crate) struct Tally(Mutex<BTreeMap<String, u64>>);
 
@@ -98,7 +99,7 @@ impl Tally {
         *self.0.lock().unwrap().entry(what.into()).or_default() += 1;
     }
 
-    /// Of all that begin like this.
+    /// The sum of all counts whose name begins with `beginning`.
     pub(crate) fn sum(&self, beginning: &str) -> u64 {
         let counts = self.0.lock().unwrap();
         let found = counts

@@ -1,15 +1,15 @@
-//! The sections that the locks guard.
+//! The critical sections that the locks protect.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use advisory_core::{AdvisoryLock, Error, Key};
 use sqlx::PgConnection;
 
-use crate::scene::{Scene, backend, key};
+use crate::fixture::{Fixture, backend, key};
 
 pub(crate) const KEYS: usize = 30;
 
-/// In both key spaces.
+/// A key for each section, in both key spaces.
 pub(crate) fn nth_key(n: usize) -> Key {
     let n = i32::try_from(n % KEYS).unwrap();
     if n % 2 == 0 {
@@ -19,14 +19,14 @@ pub(crate) fn nth_key(n: usize) -> Key {
     }
 }
 
-/// What the bodies under the locks see: the scene, and each other.
-pub(crate) struct Stage {
-    pub(crate) scene: Scene,
-    /// For each key, whether somebody is inside.
+/// The critical sections of all keys, and the fixture.
+pub(crate) struct Sections {
+    pub(crate) fixture: Fixture,
+    /// For each key, whether a body is in its section.
     inside: [AtomicBool; KEYS],
 }
 
-/// Somebody inside the sections of some keys; leaves them when it is dropped, wherever that is.
+/// A body in the sections of some keys. It leaves them when this value is dropped.
 struct Inside<'s>(Vec<&'s AtomicBool>);
 
 impl Drop for Inside<'_> {
@@ -37,10 +37,10 @@ impl Drop for Inside<'_> {
     }
 }
 
-impl Stage {
-    pub(crate) fn new(scene: Scene) -> Self {
+impl Sections {
+    pub(crate) fn new(fixture: Fixture) -> Self {
         let inside = [const { AtomicBool::new(false) }; KEYS];
-        Self { scene, inside }
+        Self { fixture, inside }
     }
 
     fn enter(&self, lock: &AdvisoryLock) -> Inside<'_> {
@@ -54,7 +54,7 @@ impl Stage {
         inside
     }
 
-    /// In the transaction with the lock: its backend holds these keys and nothing else.
+    /// Asserts, in the transaction with the lock, that its backend holds these keys and no others.
     pub(crate) async fn check(
         &self,
         lock: &AdvisoryLock,
@@ -62,17 +62,18 @@ impl Stage {
     ) -> Result<(), Error> {
         let _inside = self.enter(lock);
         let pid = backend(conn).await?;
-        let held = self.scene.held_by(pid).await;
+        let held = self.fixture.held_by(pid).await;
         let keys = lock.keys().iter();
         let expected: Vec<_> = keys.map(|key| (*key, "ExclusiveLock".to_owned())).collect();
         assert_eq!(held, expected, "{lock:?}");
         Ok(())
     }
 
-    /// Beside the transaction with the lock, where no one knows its backend: one backend holds these keys.
+    /// Asserts, outside the transaction with the lock, that one backend holds these keys. The body
+    /// does not know which one.
     pub(crate) async fn check_beside(&self, lock: &AdvisoryLock) {
         let _inside = self.enter(lock);
-        let seen = self.scene.database.advisory_locks().await;
+        let seen = self.fixture.database.advisory_locks().await;
         for expected in lock.keys() {
             let held = seen
                 .iter()
