@@ -1,4 +1,4 @@
-//! The benchmark program runs through. Its figures are not looked at: a time decides nothing here.
+//! The benchmark program runs. Its figures are not checked: no duration decides a test.
 
 use std::process::{Command, Output};
 
@@ -24,7 +24,7 @@ fn every_case_runs() {
 }
 
 #[test]
-fn an_unknown_case_is_answered_with_the_known_ones() {
+fn unknown_case_is_answered_with_the_known_ones() {
     let output = bench(&["--only", "sesion"]);
     assert!(!output.status.success());
     let error = String::from_utf8_lossy(&output.stderr);
@@ -34,8 +34,8 @@ fn an_unknown_case_is_answered_with_the_known_ones() {
     );
 }
 
-/// A page has the figures of one run.
+/// The figures of the page are of one run.
 #[test]
-fn some_cases_alone_are_no_page() {
+fn page_cannot_be_written_from_some_cases_only() {
     assert!(!bench(&["--only", "scheme", "--write"]).status.success());
 }

@@ -15,8 +15,8 @@ use crate::pair::{Fault, Pair};
 use crate::timeline::Timeline;
 use crate::{PROBING, RESPONSE_TIMEOUT, SLACK, lock};
 
-/// The upper bound of the median time to kill a server and notice it. It is shorter than the interval
-/// of the probes.
+/// The upper bound of the median time to kill a server and notice it. It is shorter than the
+/// interval of the probes.
 const KILL_NOTICE_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// One of two services that compete for the lock, with a network of its own.

@@ -91,7 +91,7 @@ async fn server_without_free_connections_is_an_error_in_time() {
 }
 
 #[tokio::test]
-async fn an_exhausted_pool_is_an_error_in_time() {
+async fn exhausted_pool_is_an_error_in_time() {
     let database = Database::new().await;
     for (lock, acquire_timeout) in waits() {
         let pool = pool(&database, 1, acquire_timeout);
@@ -125,7 +125,7 @@ async fn refusal_on_an_exhausted_pool_is_reported() {
 }
 
 #[tokio::test]
-async fn a_closed_pool_is_an_error() {
+async fn closed_pool_is_an_error() {
     let database = Database::new().await;
     let pool = pool(&database, 1, LONG);
     pool.execute("SELECT 1").await.unwrap();

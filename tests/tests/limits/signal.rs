@@ -28,7 +28,7 @@ async fn send(signal: &'static str, database: &Database, is_target: impl Fn(&Loc
 }
 
 #[tokio::test]
-async fn a_cancelled_wait_is_an_error_in_every_verb() {
+async fn cancelled_wait_is_an_error_in_every_verb() {
     let database = Database::new().await;
     let (pool, rival) = (database.pool(1).await, database.pool(1).await);
     let held = contended().begin(&rival).await.unwrap();
@@ -73,7 +73,7 @@ async fn callers_transaction_is_usable_after_a_cancelled_wait() {
 
 /// Terminates the backend repeatedly, because verbs on a pool retry on another connection.
 #[tokio::test]
-async fn a_terminated_wait_is_not_a_refusal() {
+async fn terminated_wait_is_not_a_refusal() {
     let database = Database::new().await;
     let (pool, rival) = (database.pool(1).await, database.pool(1).await);
     let held = contended().begin(&rival).await.unwrap();
@@ -140,7 +140,7 @@ async fn cancel_the_sleeper(database: &Database) {
 }
 
 #[tokio::test]
-async fn a_cancelled_statement_of_the_body_rolls_back() {
+async fn cancelled_statement_of_the_body_rolls_back() {
     let database = Database::new().await;
     let pool = database.pool(1).await;
     pool.execute("CREATE TABLE written (n int)").await.unwrap();

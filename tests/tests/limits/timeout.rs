@@ -104,7 +104,7 @@ async fn session_with_a_lock_outlives_every_timeout() {
 }
 
 #[tokio::test]
-async fn a_statement_timeout_is_not_a_refusal() {
+async fn statement_timeout_is_not_a_refusal() {
     let database = Database::new().await;
     let rival = database.pool(1).await;
     let pool = pool(&database, &[("statement_timeout", "30ms")]).await;

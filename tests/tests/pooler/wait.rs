@@ -55,7 +55,7 @@ async fn inside(pool: &PgPool) -> Result<(), Error> {
 }
 
 #[tokio::test]
-async fn a_dropped_wait_leaves_the_queue() {
+async fn dropped_wait_leaves_the_queue() {
     let Some(fixture) = Fixture::new(Pooling::Transaction, 2).await else {
         return;
     };
