@@ -10,17 +10,20 @@ fn bench(arguments: &[&str]) -> Output {
 #[test]
 fn every_case_runs() {
     let output = bench(&["--smoke"]);
-    let (said, errors) = (
+    let (output_text, errors) = (
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr),
     );
-    assert!(output.status.success(), "{said}\n{errors}");
+    assert!(output.status.success(), "{output_text}\n{errors}");
     let list = bench(&["--list"]);
     let names = String::from_utf8_lossy(&list.stdout);
     for about in names.lines().filter_map(|line| line.get(13..)) {
-        assert!(said.contains(&format!("## {about}\n")), "{about}\n{said}");
+        assert!(
+            output_text.contains(&format!("## {about}\n")),
+            "{about}\n{output_text}"
+        );
     }
-    assert!(said.contains("## Must reach\n"), "{said}");
+    assert!(output_text.contains("## Must reach\n"), "{output_text}");
 }
 
 #[test]

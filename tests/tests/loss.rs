@@ -32,7 +32,7 @@ async fn terminated_session_is_noticed_at_once() {
     let mut noticed = Vec::new();
     for _ in 0..50 {
         let guard = acquire(&pool).await;
-        let ((), told) = tokio::join!(
+        let ((), terminated) = tokio::join!(
             async {
                 guard.lost().await;
             },
@@ -41,7 +41,7 @@ async fn terminated_session_is_noticed_at_once() {
                 Instant::now()
             }
         );
-        noticed.push(told.elapsed());
+        noticed.push(terminated.elapsed());
         assert!(guard.is_lost());
         assert!(guard.release().await.unwrap_err().is_lost());
     }
@@ -121,13 +121,13 @@ async fn lost_guard_reports_the_loss_in_every_method() {
     let mut guard = acquire(&pool).await;
     terminate_holders(&database).await;
     database.wait_until_held(0).await;
-    let told = loop {
+    let error = loop {
         match guard.connection().await {
             Ok(conn) => drop(conn.execute("SELECT 1").await),
             Err(error) => break error,
         }
     };
-    assert!(told.is_lost() && guard.is_lost());
+    assert!(error.is_lost() && guard.is_lost());
     drop(guard);
     database.assert_nothing_leaked(&pool).await;
 }
@@ -256,12 +256,13 @@ async fn every_watching_task_is_notified() {
         tasks.spawn(async move { guard.until_lost(std::future::pending::<()>()).await });
     }
     terminate_holders(&database).await;
-    let told = timeout(Duration::from_secs(3), tasks.join_all())
+    let outcomes = timeout(Duration::from_secs(3), tasks.join_all())
         .await
-        .expect("all are told, and at once");
+        .expect("all tasks are notified at once");
     assert!(
-        told.into_iter()
-            .all(|told| told.is_err_and(|error| error.is_lost()))
+        outcomes
+            .into_iter()
+            .all(|outcome| outcome.is_err_and(|error| error.is_lost()))
     );
 }
 
@@ -399,7 +400,7 @@ async fn interval_of_zero_is_not_a_loss() {
 
 /// A runtime whose thread is busy reads nothing meanwhile, also not the response to a probe.
 #[tokio::test]
-#[ignore = "fails: an answer that nobody has read counts as one that has not come"]
+#[ignore = "fails: a response that has not been read counts as missing"]
 async fn checks_without_an_await_between_them_are_no_loss() {
     let database = Database::new().await;
     let pool = database.pool(1).await;

@@ -58,14 +58,14 @@ async fn every_acquire_is_a_span_and_every_misuse_a_warning() {
     let lock = AdvisoryLock::new("one");
 
     let tx = lock.begin(&pool).await.unwrap();
-    let said = notes.take();
+    let recorded = notes.take();
     for field in [
         "lock.name=\"one\"",
         "lock.scope=\"xact\"",
         "lock.mode=\"exclusive\"",
         "lock.outcome=\"acquired\"",
     ] {
-        assert!(said.contains(field), "{field} in {said}");
+        assert!(recorded.contains(field), "{field} in {recorded}");
     }
     assert!(
         lock.clone()
@@ -75,14 +75,14 @@ async fn every_acquire_is_a_span_and_every_misuse_a_warning() {
             .unwrap()
             .is_none()
     );
-    let said = notes.take();
+    let recorded = notes.take();
     for field in [
         "lock.scope=\"session\"",
         "lock.mode=\"shared\"",
         "lock.outcome=\"not_acquired\"",
         "lock.wait_ms=",
     ] {
-        assert!(said.contains(field), "{field} in {said}");
+        assert!(recorded.contains(field), "{field} in {recorded}");
     }
     tx.rollback().await.unwrap();
 

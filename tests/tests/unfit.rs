@@ -161,8 +161,8 @@ async fn lock_on_no_keys_does_not_count_as_a_probe() {
         .rollback()
         .await
         .unwrap();
-    let told = AdvisoryLock::new(1).begin(&pool).await.map(drop);
-    assert_unsupported(vec![("begin", told)], "does not hold");
+    let outcome = AdvisoryLock::new(1).begin(&pool).await.map(drop);
+    assert_unsupported(vec![("begin", outcome)], "does not hold");
 }
 
 #[tokio::test]

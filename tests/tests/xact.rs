@@ -204,14 +204,14 @@ async fn refusal_names_the_holder() {
                 .await
                 .unwrap_err();
             let Error::NotAcquired {
-                lock: told,
+                lock: refused_lock,
                 waited,
                 holders,
             } = &error
             else {
                 panic!("{error:?}")
             };
-            assert_eq!(told.keys(), lock.keys());
+            assert_eq!(refused_lock.keys(), lock.keys());
             assert!(*waited >= wait, "{waited:?}");
             let [holder] = &holders[..] else {
                 panic!("{holders:?}")

@@ -7,7 +7,7 @@
 //! |---|---|
 //! | `{"do": "try", "name": …}` | `{"held": …}` |
 //! | `{"do": "free", "name": …}` | `{}` |
-//! | `{"do": "measure", "name": …, "count": …}` | `{"nanoseconds": […]}`: how long each lock and release took |
+//! | `{"do": "measure", "name": …, "count": …}` | `{"nanoseconds": […]}`: one duration for each run |
 //! | `{"do": "keys", "names": […]}` | `{"keys": […]}`, each as `Key` parses it |
 
 use std::process::Stdio;

@@ -202,6 +202,6 @@ impl Relay {
 
 async fn next_cut(cuts: &mut watch::Receiver<Option<Cut>>) -> Cut {
     let cut = cuts.wait_for(Option::is_some).await;
-    // The link lives as long as its connections, and keeps each sender until it has sent its cut.
+    // The link exists as long as its connections, and keeps each sender until it has sent its cut.
     cut.ok().and_then(|cut| *cut).expect("BUG: no cut")
 }

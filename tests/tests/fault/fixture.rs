@@ -176,10 +176,10 @@ fn numbers(lock: &AdvisoryLock) -> impl Iterator<Item = i64> {
 /// The pool of a scenario, with one open connection.
 pub(crate) async fn pool(scenario: &Scenario, proxy: &Proxy, is_silent: bool) -> PgPool {
     // If a connection is silent, the pool notices when it checks whether the connection is alive.
-    let patience = Duration::from_secs(if is_silent { 2 } else { 20 });
+    let acquire_timeout = Duration::from_secs(if is_silent { 2 } else { 20 });
     let mut options = PgPoolOptions::new()
         .max_connections(2)
-        .acquire_timeout(patience);
+        .acquire_timeout(acquire_timeout);
     if scenario.pool == PoolState::Hygienic {
         options = options.after_release(hygiene::after_release);
     }

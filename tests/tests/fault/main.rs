@@ -10,7 +10,8 @@
 //! | module | what it is for |
 //! |---|---|
 //! | `scenario` | a scenario and its options |
-//! | `caller_transaction`, `own_transaction`, `session`, `function` | the scenarios of each kind of verb |
+//! | `caller_transaction`, `own_transaction` | the scenarios of verbs with a transaction |
+//! | `session`, `function` | the scenarios of session locks and of PostgreSQL's functions |
 //! | `fixture` | the database for one scenario at a time, and a rival for its lock |
 //! | `env` | what the code of a scenario has at hand |
 //! | `runner` | runs a scenario with a fault, and checks the outcome |

@@ -45,8 +45,8 @@ async fn loser_keeps_a_usable_transaction_and_the_winner_waits_for_its_end() {
             };
             let fail = async {
                 database.wait_until_waiting(1).await;
-                let told = verb::join(tries, &second, &mut loser).await;
-                assert!(told.unwrap_err().is_deadlock());
+                let outcome = verb::join(tries, &second, &mut loser).await;
+                assert!(outcome.unwrap_err().is_deadlock());
                 let setting = loser.fetch_one("SHOW lock_timeout").await.unwrap();
                 assert_eq!(setting.get::<String, _>(0), "0");
                 // The locks of the transaction before the deadlock are still held.
@@ -83,8 +83,8 @@ async fn every_verb_distinguishes_a_deadlock_from_a_refusal() {
                 database.wait_until_waiting(2).await;
                 held.rollback().await.unwrap();
             };
-            let (told, (), ()) = tokio::join!(verb.ask(&lock, &hasty), win, close_the_circle);
-            let error = told.unwrap_err();
+            let (outcome, (), ()) = tokio::join!(verb.ask(&lock, &hasty), win, close_the_circle);
+            let error = outcome.unwrap_err();
             assert!(error.is_deadlock(), "{}: {error:?}", verb.name);
             database.assert_nothing_leaked(&hasty).await;
         }
@@ -101,12 +101,12 @@ async fn functions_report_a_deadlock() {
         let mut winner = two.begin(&patient).await.unwrap();
         let fail = async {
             database.wait_until_waiting(1).await;
-            let told = if of_session {
+            let outcome = if of_session {
                 advisory_core::lock(&mut loser, 2).await
             } else {
                 advisory_core::xact_lock(&mut loser, 2).await
             };
-            assert!(told.unwrap_err().is_deadlock());
+            assert!(outcome.unwrap_err().is_deadlock());
             loser.rollback().await.unwrap();
         };
         let (won, ()) = tokio::join!(advisory_core::xact_lock(&mut winner, 1), fail);
@@ -138,9 +138,9 @@ async fn closure_that_lost_is_rolled_back_and_can_be_retried() {
         });
         body.await
     };
-    let (won, told) = tokio::join!(win, run_loser(1));
+    let (won, outcome) = tokio::join!(win, run_loser(1));
     won.unwrap();
-    assert!(told.unwrap_err().is_deadlock());
+    assert!(outcome.unwrap_err().is_deadlock());
     run_loser(0).await.unwrap();
     let written: Vec<String> = sqlx::query_scalar("SELECT who FROM written ORDER BY who")
         .fetch_all(&patient)
@@ -167,8 +167,8 @@ async fn guard_that_lost_on_its_own_session_is_still_held() {
         database.wait_until_waiting(1).await;
         let conn = guard.connection().await.unwrap();
         let mut tx = conn.begin().await.unwrap();
-        let told = two.acquire_xact(&mut tx).await;
-        assert!(told.unwrap_err().is_deadlock());
+        let outcome = two.acquire_xact(&mut tx).await;
+        assert!(outcome.unwrap_err().is_deadlock());
         tx.rollback().await.unwrap();
         assert!(!guard.is_lost());
         database.wait_until_waiting(1).await;
@@ -196,8 +196,8 @@ async fn deadlock_over_two_connections_ends_with_the_timeout() {
         database.wait_until_waiting(1).await;
         let limit = Duration::from_millis(300);
         let started = Instant::now();
-        let told = two.clone().timeout(limit).begin(&pool).await;
-        assert!(told.unwrap_err().is_not_acquired());
+        let outcome = two.clone().timeout(limit).begin(&pool).await;
+        assert!(outcome.unwrap_err().is_not_acquired());
         assert!(started.elapsed() >= limit);
         guard.release().await.unwrap();
     };
@@ -230,8 +230,8 @@ async fn deadlock_in_a_row_wait_is_an_error_of_the_statement() {
         lock.acquire_xact(&mut winner).await.unwrap();
         winner.commit().await.unwrap();
     };
-    let (told, ()) = tokio::join!(fail, win);
-    let error = told.unwrap_err();
+    let (outcome, ()) = tokio::join!(fail, win);
+    let error = outcome.unwrap_err();
     assert_eq!(passed_on(&error).as_deref(), Some("40P01"), "{error:?}");
     database.assert_nothing_leaked(&hasty).await;
 }
@@ -257,8 +257,8 @@ async fn deadlock_in_a_lock_wait_is_reported_as_a_deadlock() {
         database
             .wait_until_backends("a writer that waits", waits)
             .await;
-        let told = lock.acquire_xact(&mut loser).await;
-        assert!(told.unwrap_err().is_deadlock());
+        let outcome = lock.acquire_xact(&mut loser).await;
+        assert!(outcome.unwrap_err().is_deadlock());
         loser.commit().await.unwrap();
     };
     let (won, ()) = tokio::join!(win, fail);

@@ -103,7 +103,7 @@ async fn ten_thousand_keys_are_all_held_or_none() {
     let (pool, rivals) = (database.pool(1).await, database.pool(1).await);
     let many = many();
     let last = *many.keys().last().unwrap();
-    let beside = AdvisoryLock::from(last).begin(&rivals).await.unwrap();
+    let held_by_rival = AdvisoryLock::from(last).begin(&rivals).await.unwrap();
     for wait in [Duration::ZERO, Duration::from_millis(200)] {
         for verb in verb::of_lock() {
             match verb.ask(&many.clone().timeout(wait), &pool).await {
@@ -116,7 +116,7 @@ async fn ten_thousand_keys_are_all_held_or_none() {
             database.wait_until_held(1).await;
         }
     }
-    beside.rollback().await.unwrap();
+    held_by_rival.rollback().await.unwrap();
     database.assert_nothing_leaked(&pool).await;
 }
 
@@ -127,7 +127,7 @@ async fn refusal_leaves_no_key_locked() {
     let (pool, rivals) = (database.pool(2).await, database.pool(1).await);
     let many = many();
     let (first, last) = (many.keys()[0], *many.keys().last().unwrap());
-    let beside = AdvisoryLock::from(last).begin(&rivals).await.unwrap();
+    let held_by_rival = AdvisoryLock::from(last).begin(&rivals).await.unwrap();
     for verb in verb::on_pool() {
         for n in 0..10 {
             let refused = verb.ask(&many.clone().timeout(Duration::ZERO), &pool).await;
@@ -137,6 +137,6 @@ async fn refusal_leaves_no_key_locked() {
             free.unwrap().rollback().await.unwrap();
         }
     }
-    beside.rollback().await.unwrap();
+    held_by_rival.rollback().await.unwrap();
     database.assert_nothing_leaked(&pool).await;
 }

@@ -109,12 +109,12 @@ async fn every_verb_reports_a_full_table_and_the_setting_to_raise() {
             lock_table.leave().await;
             warm(&pool).await;
             lock_table.grow().await;
-            let told = verb.ask(&lock, &pool).await;
+            let outcome = verb.ask(&lock, &pool).await;
             // A verb on the caller's connection refuses an isolation level.
-            if matches!(told, Err(Error::Unsupported { .. })) {
+            if matches!(outcome, Err(Error::Unsupported { .. })) {
                 continue;
             }
-            let full = told.unwrap_err();
+            let full = outcome.unwrap_err();
             assert!(matches!(full, Error::LockTableFull), "{}", verb.name);
             assert!(full.to_string().contains("`max_locks_per_transaction`"));
 
@@ -225,13 +225,13 @@ async fn pool_that_has_to_connect_reports_a_full_table() {
     let pool = PgPoolOptions::new().connect_lazy_with(database.options());
     let mut lock_table = FullLockTable::fill(&database).await;
     let lock = AdvisoryLock::new("one");
-    let mut told = Vec::new();
+    let mut outcomes = Vec::new();
     for verb in verb::on_pool() {
-        told.push((verb.name, verb.ask(&lock, &pool).await));
+        outcomes.push((verb.name, verb.ask(&lock, &pool).await));
     }
     // The server is released before the assertion, because other tests wait for it.
     lock_table.leave().await;
-    for (name, full) in told {
+    for (name, full) in outcomes {
         assert!(
             matches!(full, Err(Error::LockTableFull)),
             "{name}: {full:?}"

@@ -27,8 +27,8 @@ async fn panic_reaches_the_caller_of_every_verb_and_leaves_nothing() {
     let pool = database.pool(1).await;
     let lock = AdvisoryLock::new("one");
     for verb in verb::every() {
-        let told = panic_of(verb.run(&lock, &pool, panics())).await;
-        assert_eq!(told, "in the body", "{}", verb.name);
+        let message = panic_of(verb.run(&lock, &pool, panics())).await;
+        assert_eq!(message, "in the body", "{}", verb.name);
         database.assert_nothing_leaked(&pool).await;
         assert!(verb.ask(&lock, &pool).await.unwrap(), "{}", verb.name);
     }
@@ -41,8 +41,8 @@ async fn panic_at_any_moment_leaves_nothing() {
     let pool = database.pool(1).await;
     let lock = AdvisoryLock::new("one");
     let at_once = async |_: &mut PgTransaction<'_>| -> Result<(), Error> { panic!("at once") };
-    let told = panic_of(lock.transaction(&pool, at_once)).await;
-    assert_eq!(told, "at once");
+    let message = panic_of(lock.transaction(&pool, at_once)).await;
+    assert_eq!(message, "at once");
     database.assert_nothing_leaked(&pool).await;
 
     let in_a_statement = async |tx: &mut PgTransaction<'_>| -> Result<(), Error> {
@@ -56,8 +56,8 @@ async fn panic_at_any_moment_leaves_nothing() {
             () = sleeps => panic!("in a statement"),
         }
     };
-    let told = panic_of(lock.transaction(&pool, in_a_statement)).await;
-    assert_eq!(told, "in a statement");
+    let message = panic_of(lock.transaction(&pool, in_a_statement)).await;
+    assert_eq!(message, "in a statement");
     database.assert_nothing_leaked(&pool).await;
 }
 

@@ -62,14 +62,14 @@ async fn prepared_transaction_excludes_others_and_has_no_process() {
 
         // Together with a lock that has a name.
         prepare(&lock.clone().shared(), &pool, name).await;
-        let beside = lock.clone().shared().begin(&rivals).await.unwrap();
+        let held_by_rival = lock.clone().shared().begin(&rivals).await.unwrap();
         let refused = lock.clone().timeout(Duration::ZERO).begin(&pool).await;
         let Err(Error::NotAcquired { holders, .. }) = refused else {
             panic!("{refused:?}")
         };
         let processes = holders.iter().filter(|holder| holder.pid != 0).count();
         assert_eq!((holders.len(), processes), (2, 1));
-        beside.rollback().await.unwrap();
+        held_by_rival.rollback().await.unwrap();
         end("COMMIT", &pool, name).await;
         database.assert_nothing_leaked(&pool).await;
     }

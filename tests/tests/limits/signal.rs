@@ -37,10 +37,15 @@ async fn cancelled_wait_is_an_error_in_every_verb() {
             database.wait_until_waiting(1).await;
             send(CANCEL, &database, |lock| !lock.granted).await;
         };
-        let (told, ()) = tokio::join!(verb.ask(&lock, &pool), cancel);
-        let error = told.unwrap_err();
-        let told = passed_on(&error);
-        assert_eq!(told.as_deref(), Some("57014"), "{}: {error:?}", verb.name);
+        let (outcome, ()) = tokio::join!(verb.ask(&lock, &pool), cancel);
+        let error = outcome.unwrap_err();
+        let sqlstate = passed_on(&error);
+        assert_eq!(
+            sqlstate.as_deref(),
+            Some("57014"),
+            "{}: {error:?}",
+            verb.name
+        );
     }
     held.rollback().await.unwrap();
     database.assert_nothing_leaked(&pool).await;
@@ -60,8 +65,8 @@ async fn callers_transaction_is_usable_after_a_cancelled_wait() {
                 database.wait_until_waiting(1).await;
                 send(CANCEL, &database, |lock| !lock.granted).await;
             };
-            let (told, ()) = tokio::join!(waits, cancel);
-            assert_eq!(passed_on(&told.unwrap_err()).as_deref(), Some("57014"));
+            let (outcome, ()) = tokio::join!(waits, cancel);
+            assert_eq!(passed_on(&outcome.unwrap_err()).as_deref(), Some("57014"));
             tx.execute("SELECT 1").await.unwrap();
             assert_eq!(database.advisory_locks().await.len(), 2, "the rival's");
             tx.commit().await.unwrap();
@@ -83,11 +88,11 @@ async fn terminated_wait_is_not_a_refusal() {
                 send(TERMINATE, &database, |lock| !lock.granted).await;
             }
         };
-        let told = tokio::select! {
-            told = verb.ask(&lock, &pool) => told,
+        let outcome = tokio::select! {
+            outcome = verb.ask(&lock, &pool) => outcome,
             () = terminate => unreachable!(),
         };
-        let error = told.unwrap_err();
+        let error = outcome.unwrap_err();
         assert_passed_on(verb, &error);
         database.wait_until_waiting(0).await;
     }
@@ -150,8 +155,8 @@ async fn cancelled_statement_of_the_body_rolls_back() {
         tx.execute(SLEEP).await?;
         Ok::<_, sqlx::Error>(())
     };
-    let (told, ()) = tokio::join!(lock.transaction(&pool, body), cancel_the_sleeper(&database));
-    assert_eq!(code(&told.unwrap_err()).as_deref(), Some("57014"));
+    let (outcome, ()) = tokio::join!(lock.transaction(&pool, body), cancel_the_sleeper(&database));
+    assert_eq!(code(&outcome.unwrap_err()).as_deref(), Some("57014"));
     database.assert_nothing_leaked(&pool).await;
     let written: i64 = sqlx::query_scalar("SELECT count(*) FROM written")
         .fetch_one(&pool)
@@ -167,8 +172,8 @@ async fn cancelled_statement_on_the_session_of_a_guard_keeps_the_lock() {
     let pool = database.pool(1).await;
     let mut guard = AdvisoryLock::new("one").acquire(&pool).await.unwrap();
     let conn = guard.connection().await.unwrap();
-    let (told, ()) = tokio::join!(conn.execute(SLEEP), cancel_the_sleeper(&database));
-    assert_eq!(code(&told.unwrap_err()).as_deref(), Some("57014"));
+    let (outcome, ()) = tokio::join!(conn.execute(SLEEP), cancel_the_sleeper(&database));
+    assert_eq!(code(&outcome.unwrap_err()).as_deref(), Some("57014"));
     assert!(!guard.is_lost());
     assert_eq!(database.advisory_locks().await.len(), 1);
     guard.release().await.unwrap();
@@ -190,11 +195,11 @@ async fn wait_that_was_terminated_once_ends() {
             let is_back = |locks: &[LockRow]| locks.iter().any(another);
             database.wait_until_locks("another wait", is_back).await;
         };
-        let told = tokio::select! {
-            told = verb.ask(&lock, &pool) => told,
+        let outcome = tokio::select! {
+            outcome = verb.ask(&lock, &pool) => outcome,
             () = terminate => panic!("{} waits again", verb.name),
         };
-        assert_passed_on(verb, &told.unwrap_err());
+        assert_passed_on(verb, &outcome.unwrap_err());
     }
     held.rollback().await.unwrap();
     database.assert_nothing_leaked(&pool).await;

@@ -111,8 +111,13 @@ async fn statement_timeout_is_not_a_refusal() {
     let held = contended().begin(&rival).await.unwrap();
     for (verb, lock) in waits() {
         let error = verb.ask(&lock, &pool).await.unwrap_err();
-        let told = passed_on(&error);
-        assert_eq!(told.as_deref(), Some("57014"), "{}: {error:?}", verb.name);
+        let sqlstate = passed_on(&error);
+        assert_eq!(
+            sqlstate.as_deref(),
+            Some("57014"),
+            "{}: {error:?}",
+            verb.name
+        );
         database.wait_until_waiting(0).await;
         assert_eq!(database.advisory_locks().await.len(), 2, "the rival's");
     }
@@ -133,8 +138,8 @@ async fn statement_timeout_during_the_grant_leaves_nothing() {
                 tokio::time::sleep(Duration::from_millis(after)).await;
                 held.rollback().await.unwrap();
             };
-            let (told, ()) = tokio::join!(verb.ask(&lock, &pool), release);
-            match told {
+            let (outcome, ()) = tokio::join!(verb.ask(&lock, &pool), release);
+            match outcome {
                 Ok(acquired) => assert!(acquired, "{}", verb.name),
                 Err(error) => assert_passed_on(verb, &error),
             }

@@ -21,7 +21,7 @@ pub(crate) async fn run(bench: &Bench) -> Report {
         let (first, more) = projects.seconds(bench).await;
         table.row(["with sqlx", &without.len().to_string(), &shown(first)]);
         table.row([
-            "with advisory-core besides",
+            "with sqlx and advisory-core",
             &with.len().to_string(),
             &shown(more.map(|more| first.unwrap_or_default() + more)),
         ]);

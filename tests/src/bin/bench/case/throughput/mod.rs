@@ -33,8 +33,8 @@ struct Row {
 pub(crate) async fn run(bench: &Bench) -> Report {
     let database = Database::on(&bench.server).await;
     let Some(pgbench) = Pgbench::find(&bench.server, &database) else {
-        bench.notice("SKIPPED throughput: no pgbench beside the server");
-        let note = "Not measured: there is no `pgbench` beside the server.";
+        bench.notice("SKIPPED throughput: the server has no pgbench");
+        let note = "Not measured: the server has no `pgbench`.";
         return Report {
             parts: vec![Part::new("throughput", Table::new(["what"])).note(note)],
             ..Report::default()
