@@ -133,10 +133,10 @@ mod tests {
     fn messages_are_found_across_chunks() {
         let stream = b"Q\0\0\0\x0dSELECT 1\0S\0\0\0\x04P\0\0\0\x12name\0SELECT 2\0";
         for size in 1..=stream.len() {
-            let mut framer = Framer::default();
+            let mut splitter = Framer::default();
             let mut found = Vec::new();
             for chunk in stream.chunks(size) {
-                let frames = framer.feed(chunk);
+                let frames = splitter.feed(chunk);
                 found.extend(frames.iter().map(|frame| (frame.kind(), sql(frame))));
             }
             let expected = [

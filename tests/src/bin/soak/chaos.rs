@@ -141,7 +141,7 @@ impl<'s> Chaos<'s> {
         match result {
             Ok(()) => lock(&self.log.chaos).add(&disruption.name(), &"times", 1),
             Err(error) => {
-                lock(&self.log.violations).push(format!("chaos: {}: {error}", disruption.name()))
+                lock(&self.log.violations).push(format!("chaos: {}: {error}", disruption.name()));
             }
         }
     }
