@@ -266,7 +266,7 @@ async fn prepared_transaction_is_a_holder_without_a_process() {
 }
 
 #[tokio::test]
-async fn hostile_names_are_not_part_of_the_query() {
+async fn objects_in_other_schemas_do_not_change_the_query() {
     let database = Database::new().await;
     let mut conn = database.connection().await;
     let traps = "CREATE SCHEMA trap; CREATE VIEW trap.pg_locks AS SELECT 1 AS pid;

@@ -307,7 +307,7 @@ async fn session_lock_and_a_transaction_lock_nest_both_ways() {
 }
 
 #[tokio::test]
-async fn lock_released_in_an_open_transaction_is_free_and_the_connection_is_closed() {
+async fn lock_released_in_an_open_transaction_is_free_at_once() {
     let database = Database::new().await;
     let (pool, other) = (database.pool(1).await, database.pool(1).await);
     let lock = AdvisoryLock::new("one");

@@ -196,7 +196,7 @@ async fn standby_is_refused_until_it_is_promoted() {
 }
 
 #[tokio::test]
-async fn working_server_is_probed_once() {
+async fn working_server_grants_every_verb() {
     let database = Database::new().await;
     assert_granted(every_verb(&database).await);
 }

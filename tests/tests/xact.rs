@@ -413,7 +413,7 @@ async fn no_keys_and_many_keys_can_be_locked() {
 }
 
 #[tokio::test]
-async fn names_are_hashed_unchanged() {
+async fn different_names_are_different_locks() {
     let database = Database::new().await;
     let mut conn = database.connection().await;
     let long = "x".repeat(1 << 20);

@@ -33,7 +33,7 @@ use crate::database::{self, Database};
 use crate::process::{Account, Supervisor};
 use fault::FaultTrigger;
 use link_state::LinkState;
-use round_trips::Tally;
+use round_trips::RoundTripCounter;
 use socket::{Address, Listener};
 
 pub use fault::{Cut, Side};
@@ -50,7 +50,7 @@ pub use round_trips::Message;
 /// is dropped.
 pub struct Proxy {
     options: PgConnectOptions,
-    tally: Tally,
+    counter: RoundTripCounter,
     link: Arc<LinkState>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -101,9 +101,9 @@ impl Proxy {
         folder: Option<Supervisor>,
     ) -> Self {
         let link = Arc::new(LinkState::to(Address::of(&database.options())));
-        let tally = Tally::default();
+        let counter = RoundTripCounter::default();
         let (stop, stopped) = oneshot::channel();
-        let serve = relay::serve(listener, link.clone(), tally.clone());
+        let serve = relay::serve(listener, link.clone(), counter.clone());
         // The tasks of the connections end with the runtime.
         let thread = thread::spawn(move || {
             runtime.block_on(async {
@@ -115,7 +115,7 @@ impl Proxy {
         });
         Self {
             options,
-            tally,
+            counter,
             link,
             stop: Some(stop),
             thread: Some(thread),
@@ -196,22 +196,22 @@ impl Proxy {
     /// The number of round trips since the last reset, without pings. The number is up to date when
     /// the client receives the answer.
     pub fn round_trips(&self) -> u64 {
-        self.tally.round_trips()
+        self.counter.round_trips()
     }
 
     /// The number of pings since the last reset.
     pub fn pings(&self) -> u64 {
-        self.tally.pings()
+        self.counter.pings()
     }
 
     /// Sets all counts to zero. A round trip that is in progress is not counted.
     pub fn reset(&self) {
-        self.tally.reset();
+        self.counter.reset();
     }
 
     /// The messages that clients have sent since the last reset.
     pub fn messages(&self) -> Vec<Message> {
-        self.tally.messages()
+        self.counter.messages()
     }
 
     /// [`messages`](Self::messages) as text, one on each line, for the message of an assertion.

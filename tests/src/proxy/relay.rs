@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::fault::{Cut, Side};
 use super::link_state::LinkState;
-use super::round_trips::{ConnectionTally, Tally};
+use super::round_trips::{ConnectionCounter, RoundTripCounter};
 use super::socket::{Listener, Socket};
 use super::wire::{self, Frame, Framer};
 
@@ -22,13 +22,13 @@ const CAPACITY: usize = 1024;
 pub(super) async fn serve(
     listener: Listener,
     link: Arc<LinkState>,
-    tally: Tally,
+    counter: RoundTripCounter,
 ) -> io::Result<()> {
     loop {
         let client = listener.accept().await?;
         let relay = Relay {
             link: link.clone(),
-            tally: tally.connection(),
+            counter: counter.connection(),
             silent_until: AtomicU64::new(0),
         };
         tokio::spawn(relay.run(client, link.cuts()));
@@ -38,7 +38,7 @@ pub(super) async fn serve(
 /// One connection, from a client to the server.
 struct Relay {
     link: Arc<LinkState>,
-    tally: ConnectionTally,
+    counter: ConnectionCounter,
     /// This connection is silent until silence has been ended so many times.
     silent_until: AtomicU64,
 }
@@ -129,7 +129,7 @@ impl Relay {
             let frames = (length > 0).then(|| stream.feed(&bytes[..length]));
             if side == Side::Client {
                 let frames = frames.iter().flatten();
-                frames.for_each(|frame| self.tally.client_sends(frame));
+                frames.for_each(|frame| self.counter.record_client(frame));
             }
             let is_sent = to.send(Chunk { due, frames }).await.is_ok();
             if length == 0 || !is_sent {
@@ -173,9 +173,9 @@ impl Relay {
         let mut bytes = Vec::new();
         for frame in frames {
             bytes.extend_from_slice(frame.bytes());
-            let is_counted = !self.tally.is_opening() && !wire::is_terminate(frame.kind());
+            let is_counted = !self.counter.is_opening() && !wire::is_terminate(frame.kind());
             if side == Side::Server {
-                self.tally.server_sends(frame.kind());
+                self.counter.record_server(frame.kind());
             }
             let cut = is_counted.then(|| self.link.count(side)).flatten();
             if cut.is_some() {

@@ -32,7 +32,7 @@ impl fmt::Display for Message {
 
 /// The round trips on all connections of a proxy.
 #[derive(Clone, Default)]
-pub(super) struct Tally {
+pub(super) struct RoundTripCounter {
     counts: Arc<Mutex<Counts>>,
 }
 
@@ -45,7 +45,7 @@ struct Counts {
     messages: Vec<Message>,
 }
 
-impl Tally {
+impl RoundTripCounter {
     pub(super) fn round_trips(&self) -> u64 {
         self.counts()
             .pings
@@ -73,12 +73,12 @@ impl Tally {
         counts.messages.clear();
     }
 
-    pub(super) fn connection(&self) -> ConnectionTally {
+    pub(super) fn connection(&self) -> ConnectionCounter {
         let mut counts = self.counts();
         let id = counts.connections;
         counts.connections += 1;
-        ConnectionTally {
-            tally: self.clone(),
+        ConnectionCounter {
+            counter: self.clone(),
             id,
             state: Mutex::new(State::Opening),
         }
@@ -89,9 +89,9 @@ impl Tally {
     }
 }
 
-/// The part of one connection in a [`Tally`].
-pub(super) struct ConnectionTally {
-    tally: Tally,
+/// The part of one connection in a [`RoundTripCounter`].
+pub(super) struct ConnectionCounter {
+    counter: RoundTripCounter,
     id: usize,
     state: Mutex<State>,
 }
@@ -106,7 +106,7 @@ enum State {
     Asked { resets: u64, index: usize },
 }
 
-impl ConnectionTally {
+impl ConnectionCounter {
     /// True up to the first `ReadyForQuery`.
     pub(super) fn is_opening(&self) -> bool {
         matches!(*self.state(), State::Opening)
@@ -115,14 +115,14 @@ impl ConnectionTally {
     /// Records a message of the client. The message is recorded when it is read and before it is
     /// forwarded. So a message that the client sends before it has received the answer belongs to
     /// the same round trip, also if the link delays one of them.
-    pub(super) fn client_sends(&self, frame: &Frame) {
+    pub(super) fn record_client(&self, frame: &Frame) {
         let kind = wire::client_message(frame.kind());
         let mut state = self.state();
         if matches!(*state, State::Opening) || wire::is_terminate(frame.kind()) {
             return;
         }
         let is_sync = kind == "Sync";
-        let mut counts = self.tally.counts();
+        let mut counts = self.counter.counts();
         let index = match *state {
             State::Asked { resets, index } if resets == counts.resets => {
                 counts.pings[index] &= is_sync;
@@ -148,7 +148,7 @@ impl ConnectionTally {
 
     /// Records a message of the server. The message is recorded just before the client receives it,
     /// so that the counts are up to date when the client does.
-    pub(super) fn server_sends(&self, kind: u8) {
+    pub(super) fn record_server(&self, kind: u8) {
         let mut state = self.state();
         let is_opening = matches!(*state, State::Opening);
         if kind == b'Z' || !is_opening && !wire::is_asynchronous(kind) {

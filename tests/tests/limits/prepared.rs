@@ -60,7 +60,7 @@ async fn prepared_transaction_excludes_others_and_has_no_process() {
         end("ROLLBACK", &pool, name).await;
         database.assert_nothing_leaked(&pool).await;
 
-        // Together with a lock that has a name.
+        // Together with a holder that has a process.
         prepare(&lock.clone().shared(), &pool, name).await;
         let held_by_rival = lock.clone().shared().begin(&rivals).await.unwrap();
         let refused = lock.clone().timeout(Duration::ZERO).begin(&pool).await;
