@@ -38,7 +38,7 @@ struct Failover {
     loss: Duration,
     /// How long PostgreSQL took to promote the standby.
     promotion: Duration,
-    /// From the promotion to the begin of the new holder's body.
+    /// From the promotion to the start of the new holder's body.
     grant: Duration,
     /// How long both bodies ran, and how long neither did. One of the two is zero.
     overlap: Duration,

@@ -7,7 +7,7 @@ use sqlx::{Executor as _, PgConnection};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// A body that runs under a lock, and its begin and end.
+/// A body that runs under a lock, with the times of its start and its end.
 #[derive(Clone)]
 pub(crate) struct Timeline {
     moments: Arc<Moments>,

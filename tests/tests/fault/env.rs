@@ -1,4 +1,4 @@
-//! What the code of a scenario has at hand: the lock, the pool, and the row to write.
+//! The context of a scenario: the lock, the pool, and the row to write.
 
 use std::io::{Error as IoError, ErrorKind};
 use std::pin::Pin;

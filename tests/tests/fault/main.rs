@@ -13,7 +13,7 @@
 //! | `caller_transaction`, `own_transaction` | the scenarios of verbs with a transaction |
 //! | `session`, `function` | the scenarios of session locks and of PostgreSQL's functions |
 //! | `fixture` | the database for one scenario at a time, and a rival for its lock |
-//! | `env` | what the code of a scenario has at hand |
+//! | `env` | the lock, the pool and the row of a scenario |
 //! | `runner` | runs a scenario with a fault, and checks the outcome |
 //! | `sweep` | runs a scenario with a cut after one message, after two, and so on |
 //! | `workers` | runs many sweeps at the same time |

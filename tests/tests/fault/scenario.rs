@@ -41,7 +41,7 @@ pub(crate) enum Rival {
     Holds,
 }
 
-/// What a scenario runs on.
+/// The state of the pool on which a scenario runs.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum PoolState {
     /// A pool that has taken locks before.
