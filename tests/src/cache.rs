@@ -1,4 +1,5 @@
-//! Where fetched things are kept: outside the repository, readable by the account that runs servers.
+//! The folder for downloads. It is outside the repository, and the account that runs servers can
+//! read it.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
@@ -6,32 +7,35 @@ use std::path::{Path, PathBuf};
 
 use etcetera::BaseStrategy as _;
 
-use crate::account::Account;
+use crate::process::Account;
 
-/// The folder for what is fetched from outside, made if need be: below `XDG_CACHE_HOME`, or in `/var/cache` for root.
+/// The folder for downloads, which is created if it does not exist. It is below `XDG_CACHE_HOME`,
+/// or in `/var/cache` if this process runs as root.
 ///
 /// # Errors
 ///
-/// If it cannot be made, and what to set.
+/// If the folder cannot be created. The message names the variable to set.
 pub fn cache_folder() -> Result<PathBuf, String> {
-    cache(&Account::for_server()?)
+    cache_folder_for(&Account::for_server()?)
 }
 
-pub(crate) fn cache(account: &Account) -> Result<PathBuf, String> {
+/// As [`cache_folder`], for servers that run under `account`.
+pub(crate) fn cache_folder_for(account: &Account) -> Result<PathBuf, String> {
     let ours = etcetera::choose_base_strategy()
         .map(|base| base.cache_dir())
         .map_err(|error| error.to_string());
     let base = match ours {
         Ok(base) if !account.is_other() || is_open_to_others(&base) => base,
         Err(reason) if !account.is_other() => return Err(reason),
-        _ => PathBuf::from("/var/cache"), // root's home is closed to the server's account
+        // The server's account cannot read the home folder of root.
+        _ => PathBuf::from("/var/cache"),
     };
     let cache = base.join("advisory-tests");
-    let made = fs::create_dir_all(&cache)
+    let created = fs::create_dir_all(&cache)
         .and_then(|()| fs::set_permissions(&cache, Permissions::from_mode(0o755)));
-    made.map_err(|error| {
+    created.map_err(|error| {
         format!(
-            "{}: {error}; set `XDG_CACHE_HOME` to a folder to keep it in",
+            "{}: {error}; set `XDG_CACHE_HOME` to a folder for downloads",
             cache.display()
         )
     })?;

@@ -1,47 +1,47 @@
-//! Why there is no server.
+//! The error of a server that cannot be started.
 
 use std::path::Path;
 
-/// Why a server could not be had.
+/// Why no server can be used.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
-    /// `ADVISORY_DATABASE_URL` is set, and the server it names cannot be used.
+    /// The server in `ADVISORY_DATABASE_URL` cannot be used.
     #[error("the server in `ADVISORY_DATABASE_URL` ({url}) cannot be used: {reason}")]
     External {
-        /// The URL, without its password.
+        /// The URL without its password.
         url: String,
-        /// What went wrong.
+        /// The cause.
         reason: String,
     },
-    /// No binaries of a PostgreSQL server were found, and none could be fetched.
+    /// No binaries of a PostgreSQL server were found, and none could be downloaded.
     #[error(
-        "no PostgreSQL server to be had; tried:\n  - {}\n\
+        "no PostgreSQL server is available; tried:\n  - {}\n\
          install PostgreSQL 14 or newer (`apt install postgresql`, `dnf install postgresql-server`, \
-         `brew install postgresql@18`), or a `npm` that can fetch a prebuilt one, or set `ADVISORY_DATABASE_URL` \
+         `brew install postgresql@18`), or `npm`, which can download a prebuilt server, or set `ADVISORY_DATABASE_URL` \
          to a server whose databases may be created and dropped",
         .tried.join("\n  - ")
     )]
     NoServer {
-        /// One line for each place that was looked at.
+        /// One line for each source that was tried.
         tried: Vec<String>,
     },
-    /// There are binaries, and the server did not start.
+    /// The binaries were found, and the server did not start.
     #[error("the server of {binaries} did not start: {reason}")]
     Failed {
-        /// The folder the binaries are in.
+        /// The folder of the binaries.
         binaries: String,
-        /// What went wrong, with the end of the server's log.
+        /// The cause, with the last lines of the server's log.
         reason: String,
     },
-    /// An environment variable has a value that means nothing.
+    /// An environment variable has an invalid value.
     #[error("expected {expected} in `{variable}`, found `{value}`")]
     Setting {
         /// The name of the variable.
         variable: &'static str,
-        /// Its value.
+        /// The value of the variable.
         value: String,
-        /// What it may be.
+        /// The values that are allowed.
         expected: &'static str,
     },
 }

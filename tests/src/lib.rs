@@ -1,6 +1,7 @@
-//! The harness of the workspace: private PostgreSQL servers for tests and examples, which can be ended, restarted and
-//! followed by a standby, a database for each test, helpers that wait for a state on the server, a proxy that counts round
-//! trips and fails when it is told to, and a pooler.
+//! The test harness of the workspace.
+//!
+//! It starts private PostgreSQL servers, creates a database for each test, waits for states of the
+//! server, counts round trips, and injects faults.
 //!
 //! ```no_run
 //! # async fn test() {
@@ -8,59 +9,61 @@
 //!
 //! let database = Database::new().await; // starts the server at first use
 //! let pool = database.pool(5).await;
-//! // … one task waits for a lock that another one holds …
+//! // … one task waits for a lock that another task holds …
 //! database.wait_until_waiting(1).await;
 //! database.assert_nothing_leaked(&pool).await;
 //! # }
 //! ```
 //!
+//! # Modules
+//!
+//! A module imports only from the modules above it.
+//!
+//! | module | what it is for |
+//! |---|---|
+//! | `error` | [`StartError`]: why no server can be started |
+//! | `environment` | reads the environment variables below |
+//! | `notice` | prints messages that the test runner does not capture |
+//! | `process` | child processes that end together with this process, and the account they run under |
+//! | `cache` | the folder for downloads |
+//! | `binaries` | finds or downloads the binaries of a PostgreSQL server |
+//! | `server` | [`Server`]: starts, stops and restarts servers, and adds standbys |
+//! | `database` | [`Database`]: one database for each test, and waiting for its state |
+//! | `proxy` | [`Proxy`]: counts round trips, and delays or cuts connections |
+//! | `pooler` | [`Pooler`]: a PgBouncer in front of a server |
+//! | [`foreign_client`] | lock packages of other languages, each in a process of its own |
+//!
+//! # Environment variables
+//!
 //! | variable | what it does |
 //! |---|---|
-//! | `ADVISORY_DATABASE_URL` | use this server, whose databases may be created and dropped, in place of a private one |
+//! | `ADVISORY_DATABASE_URL` | use this server, on which databases may be created and dropped, instead of a private one |
 //! | `ADVISORY_POSTGRES_VERSION` | `14` to `18`: run a private server of exactly this major version |
-//! | `ADVISORY_POSTGRES` | `fetch`: run prebuilt binaries even where the machine has its own |
-//! | `ADVISORY_PGBOUNCER` | the path of the PgBouncer to run, in place of the machine's own |
-//! | `ADVISORY_REQUIRE_POOLER` | if set, tests that need a PgBouncer fail where there is none, instead of being skipped |
-//! | `ADVISORY_REQUIRE_ORIGINALS` | if set, tests against the lock packages of other languages fail where those are not to be had |
-//! | `ADVISORY_PYTHON` | the Python to run such packages with, in place of the newest on the `PATH` |
+//! | `ADVISORY_POSTGRES` | `fetch`: run prebuilt binaries even if the machine has its own |
+//! | `ADVISORY_PGBOUNCER` | the path of the PgBouncer to run, instead of the machine's own |
+//! | `ADVISORY_REQUIRE_POOLER` | if set, tests that need a PgBouncer fail without one instead of being skipped |
+//! | `ADVISORY_REQUIRE_ORIGINALS` | if set, tests that need the lock packages of other languages fail without them |
+//! | `ADVISORY_PYTHON` | the Python that runs such packages, instead of the newest one on the `PATH` |
 
 #![cfg(unix)]
 
-mod account;
-mod binary;
+mod binaries;
 mod cache;
-mod choice;
-mod cluster;
 mod database;
+mod environment;
 mod error;
-mod external;
-mod fault;
-mod fetch;
-mod keeper;
-mod libpq;
-mod line;
-pub mod original;
-mod pin;
+pub mod foreign_client;
+mod notice;
 mod pooler;
+mod process;
 mod proxy;
-mod relay;
 mod server;
-mod shutdown;
-mod socket;
-mod standby;
-mod turn;
-mod version;
-mod watch;
-mod wire;
 
+pub use binaries::Version;
 pub use cache::cache_folder;
-pub use database::Database;
+pub use database::{BackendRow, Database, LockRow};
 pub use error::StartError;
-pub use fault::{Cut, Side};
+pub use notice::print_notice;
 pub use pooler::{Pooler, Pooling};
-pub use proxy::Proxy;
-pub use server::Server;
-pub use shutdown::Shutdown;
-pub use turn::Message;
-pub use version::Version;
-pub use watch::{BackendRow, LockRow};
+pub use proxy::{Cut, Message, Proxy, Side};
+pub use server::{Server, Shutdown};

@@ -1,13 +1,14 @@
-//! `docs/api` lists the public API, so that a change of it shows in review.
+//! The public API is the one in `docs/api`, so that a change of the API is visible in a review.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The format of the JSON that the lists were made of. It changes with the compiler, and `public-api` follows.
+/// The format of rustdoc's JSON from which the lists were written. It changes with the compiler and
+/// with `public-api`.
 const FORMAT: u64 = 57;
 
-/// The compiler's own; they say nothing of ours.
+/// Traits that the compiler implements automatically.
 const INTERNAL: [&str; 3] = [
     "impl core::marker::Freeze for ",
     "impl core::marker::StructuralPartialEq for ",
@@ -23,8 +24,8 @@ fn target() -> PathBuf {
     target.map_or_else(|| workspace().join("target"), PathBuf::from)
 }
 
-/// What rustdoc writes of a crate with all of its features, or why it does not.
-fn described(name: &str) -> Result<PathBuf, String> {
+/// The JSON of rustdoc for a crate with all features, or the reason why there is none.
+fn rustdoc_json(name: &str) -> Result<PathBuf, String> {
     let mut command = Command::new(env!("CARGO"));
     command.args([
         "rustdoc",
@@ -67,7 +68,7 @@ fn listed(json: &Path) -> String {
     ours.flat_map(|line| [line, "\n"]).collect()
 }
 
-/// Says that it is skipped, past the capture of the test; a failure where `ADVISORY_REQUIRE_API` is set.
+/// Prints a notice that the test is skipped. Panics if `ADVISORY_REQUIRE_API` is set.
 fn skip(name: &str, reason: &str) {
     assert!(
         std::env::var_os("ADVISORY_REQUIRE_API").is_none(),
@@ -80,7 +81,7 @@ fn skip(name: &str, reason: &str) {
 }
 
 fn compare(name: &str) {
-    let json = match described(name) {
+    let json = match rustdoc_json(name) {
         Ok(json) => json,
         Err(reason) => return skip(name, &reason),
     };
@@ -108,7 +109,7 @@ fn difference(one: &str, other: &str, sign: &str) -> String {
 }
 
 #[test]
-fn the_public_api_is_the_one_listed() {
+fn public_api_is_the_listed_one() {
     for name in ["advisory-core", "advisory-macros"] {
         compare(name);
     }

@@ -1,4 +1,4 @@
-//! `#[advisory]` on a real server: what it locks, when it commits, when it skips.
+//! `#[advisory]` on a server: what it locks, when it commits, and when it skips.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -24,7 +24,7 @@ async fn written(pool: &PgPool) -> i64 {
         .unwrap()
 }
 
-/// The keys that are held, sorted.
+/// The held keys, sorted.
 async fn held(database: &Database) -> Vec<Key> {
     let mut keys: Vec<_> = database
         .advisory_locks()
@@ -43,7 +43,7 @@ async fn joins(tx: &mut PgTransaction<'_>, id: i64) -> Result<(), Error> {
 }
 
 #[tokio::test]
-async fn on_a_transaction_it_joins() {
+async fn attribute_on_a_transaction_joins_it() {
     let database = Database::new().await;
     let pool = with_table(&database).await;
     let mut tx = pool.begin().await.unwrap();
@@ -61,12 +61,12 @@ async fn opens(pool: &PgPool, database: &Database, fail: bool) -> Result<i64, sq
     if fail {
         return Err(sqlx::Error::RowNotFound);
     }
-    // On another connection, that of the lock is not to be seen yet.
+    // Another connection does not see the writes of the transaction yet.
     Ok(written(pool).await)
 }
 
 #[tokio::test]
-async fn on_a_pool_it_commits_on_ok_and_rolls_back_on_err() {
+async fn attribute_on_a_pool_commits_on_ok_and_rolls_back_on_err() {
     let database = Database::new().await;
     let pool = with_table(&database).await;
     assert!(matches!(
@@ -82,7 +82,7 @@ async fn on_a_pool_it_commits_on_ok_and_rolls_back_on_err() {
 #[advisory(key = 42)]
 async fn on_connection(conn: &mut PgConnection, fail: bool) -> Result<bool, Error> {
     conn.execute(WRITE).await?;
-    // A transaction of the body's own is a savepoint in ours.
+    // A transaction that the body begins is a savepoint.
     let mut nested = conn.begin().await?;
     nested.execute(WRITE).await?;
     nested.rollback().await?;
@@ -93,7 +93,7 @@ async fn on_connection(conn: &mut PgConnection, fail: bool) -> Result<bool, Erro
 }
 
 #[tokio::test]
-async fn on_a_connection_it_opens_a_transaction_or_joins_the_one_there_is() {
+async fn attribute_on_a_connection_opens_a_transaction_or_joins_the_open_one() {
     let database = Database::new().await;
     let pool = with_table(&database).await;
     let mut conn = pool.acquire().await.unwrap();
@@ -120,7 +120,7 @@ async fn on_pooled(conn: &mut PoolConnection<Postgres>) -> Result<(), Error> {
 }
 
 #[tokio::test]
-async fn a_pooled_connection_is_the_same_inside() {
+async fn body_gets_the_pooled_connection() {
     let database = Database::new().await;
     let pool = with_table(&database).await;
     let mut conn = pool.acquire().await.unwrap();
@@ -179,7 +179,7 @@ async fn raises(pool: &PgPool) -> Result<(), sqlx::Error> {
 }
 
 #[tokio::test]
-async fn skip_returns_without_running_and_raise_says_who_holds_it() {
+async fn skip_returns_without_running_and_raise_names_the_holder() {
     let database = Database::new().await;
     let pool = with_table(&database).await;
     let mut conn = pool.acquire().await.unwrap();
@@ -237,7 +237,7 @@ async fn named_by_its_path(tx: &mut PgTransaction<'_>) -> Result<(), Error> {
 }
 
 #[tokio::test]
-async fn keys_are_what_they_say() {
+async fn keys_are_those_of_the_attribute() {
     let database = Database::new().await;
     let pool = with_table(&database).await;
     let mut tx = pool.begin().await.unwrap();
@@ -286,7 +286,7 @@ impl Service {
     }
 }
 
-/// The counter is read and written in two steps: any overlap loses a count.
+/// The counter is read and written in two statements, so any overlap loses an increment.
 #[tokio::test]
 async fn methods_exclude_each_other() {
     let database = Database::new().await;
@@ -323,7 +323,7 @@ impl Job for Nightly {
 }
 
 #[tokio::test]
-async fn trait_methods_lock_too() {
+async fn trait_methods_take_the_lock() {
     let database = Database::new().await;
     let mut conn = database.connection().await;
     let mut tx = conn.begin().await.unwrap();
@@ -331,9 +331,9 @@ async fn trait_methods_lock_too() {
     assert_eq!(held(&database).await, [Key::BigInt(-3)]);
 }
 
-/// Wherever the panic comes from, nobody holds the lock afterwards.
+/// The lock is free after a panic in the body.
 #[tokio::test]
-async fn a_panic_in_the_body_rolls_back() {
+async fn panic_in_the_body_rolls_back() {
     #[advisory(key = "panic", tx)]
     async fn panics(pool: &PgPool) -> Result<(), Error> {
         tx.execute(WRITE).await?;
@@ -348,9 +348,10 @@ async fn a_panic_in_the_body_rolls_back() {
     assert_eq!(written(&pool).await, 0);
 }
 
-/// Dropped in the body, the rollback is sent at once: the connection is the caller's, and may lie idle for hours.
+/// The rollback is sent as soon as the body is dropped, because the connection belongs to the
+/// caller and may be idle for hours.
 #[tokio::test]
-async fn a_body_dropped_on_a_connection_rolls_back_at_once() {
+async fn body_dropped_on_a_connection_rolls_back_at_once() {
     #[advisory(key = "idle")]
     async fn idles(conn: &mut PgConnection) -> Result<(), Error> {
         conn.execute(WRITE).await?;

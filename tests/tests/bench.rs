@@ -1,4 +1,4 @@
-//! The benchmark program runs through. Its figures are not looked at: a time decides nothing here.
+//! The benchmark program runs. Its figures are not checked: no duration decides a test.
 
 use std::process::{Command, Output};
 
@@ -10,21 +10,24 @@ fn bench(arguments: &[&str]) -> Output {
 #[test]
 fn every_case_runs() {
     let output = bench(&["--smoke"]);
-    let (said, errors) = (
+    let (output_text, errors) = (
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr),
     );
-    assert!(output.status.success(), "{said}\n{errors}");
+    assert!(output.status.success(), "{output_text}\n{errors}");
     let list = bench(&["--list"]);
     let names = String::from_utf8_lossy(&list.stdout);
     for about in names.lines().filter_map(|line| line.get(13..)) {
-        assert!(said.contains(&format!("## {about}\n")), "{about}\n{said}");
+        assert!(
+            output_text.contains(&format!("## {about}\n")),
+            "{about}\n{output_text}"
+        );
     }
-    assert!(said.contains("## Must reach\n"), "{said}");
+    assert!(output_text.contains("## Must reach\n"), "{output_text}");
 }
 
 #[test]
-fn an_unknown_case_is_answered_with_the_known_ones() {
+fn unknown_case_is_answered_with_the_known_ones() {
     let output = bench(&["--only", "sesion"]);
     assert!(!output.status.success());
     let error = String::from_utf8_lossy(&output.stderr);
@@ -34,8 +37,8 @@ fn an_unknown_case_is_answered_with_the_known_ones() {
     );
 }
 
-/// A page has the figures of one run.
+/// The figures of the page are of one run.
 #[test]
-fn some_cases_alone_are_no_page() {
+fn page_cannot_be_written_from_some_cases_only() {
     assert!(!bench(&["--only", "scheme", "--write"]).status.success());
 }

@@ -1,4 +1,4 @@
-//! Waits on the caller's transaction that are dropped.
+//! Dropped waits in the caller's transaction, with `cancel_via`.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -8,14 +8,14 @@ use advisory_tests::Database;
 use futures_util::future::{Either, select};
 use sqlx::{Executor as _, PgPool, PgTransaction};
 
-/// Drops a wait once it is in the queue.
+/// Drops a wait when it is in the queue.
 async fn drop_when_waiting(database: &Database, wait: impl Future) {
     let waits = pin!(database.wait_until_waiting(1));
     assert!(matches!(select(pin!(wait), waits).await, Either::Right(_)));
 }
 
 #[tokio::test]
-async fn a_dropped_wait_leaves_the_queue() {
+async fn dropped_wait_leaves_the_queue() {
     let database = Database::new().await;
     let pool = database.pool(2).await;
     for lock in [
@@ -25,7 +25,8 @@ async fn a_dropped_wait_leaves_the_queue() {
         for lock in [lock.clone(), lock.timeout(Duration::from_mins(1))] {
             let held = lock.begin(&pool).await.unwrap();
             let lock = lock.cancel_via(&pool);
-            // Both of the pool's connections are taken: the cancel comes from beside it.
+            // Both connections of the pool are in use. The cancel request uses a connection of its
+            // own.
             let mut tx = pool.begin().await.unwrap();
             drop_when_waiting(&database, lock.acquire_xact(&mut tx)).await;
             database.wait_until_waiting(0).await;
@@ -44,11 +45,12 @@ async fn joins(tx: &mut PgTransaction<'_>, pool: &Pool) -> Result<(), Error> {
     Ok(())
 }
 
-/// Under another name it is not mistaken for what to lock on.
+/// The type has another name, so that the attribute does not take the parameter for a pool to lock
+/// on.
 type Pool = PgPool;
 
 #[tokio::test]
-async fn the_attribute_cancels_too() {
+async fn attribute_cancels_a_dropped_wait() {
     let database = Database::new().await;
     let pool = database.pool(2).await;
     let held = AdvisoryLock::new("one").begin(&pool).await.unwrap();

@@ -1,7 +1,7 @@
-//! Promise 1: whatever future is dropped at whatever await, nothing leaks.
+//! A future that is dropped at any await leaks nothing.
 //!
-//! Each verb is polled n times and dropped, for every n until it completes: with the lock free, with the lock held, and with the
-//! lock held and released while the verb waits.
+//! Each verb is polled n times and dropped, for every n until it completes: with the lock free,
+//! with the lock held, and with the lock released while the verb waits.
 
 use std::pin::{Pin, pin};
 use std::task::Poll;
@@ -14,7 +14,7 @@ use sqlx::{PgPool, PgTransaction};
 
 type Work<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
 
-/// Polls a future at most `polls` times, then drops it. `true` if it was done by then.
+/// Polls a future at most `polls` times, then drops it. Returns `true` if it has completed.
 async fn drop_after(polls: usize, future: impl Future<Output = ()>) -> bool {
     let mut future = pin!(future);
     let mut left = polls;
@@ -36,7 +36,7 @@ async fn drop_after(polls: usize, future: impl Future<Output = ()>) -> bool {
 struct Case<'a> {
     database: &'a Database,
     pool: &'a PgPool,
-    /// Holds the locks while the case is contended.
+    /// The pool of the rival, which holds the locks.
     rival: &'a PgPool,
     lock: AdvisoryLock,
 }
@@ -69,7 +69,8 @@ impl Case<'_> {
     async fn while_held(&self, make: &impl Fn() -> Work<'static>) -> usize {
         let held = self.lock.begin(self.rival).await.unwrap();
         for polls in 0.. {
-            // Once it waits in the queue, no further poll comes by itself: it is dropped there, and that is the last.
+            // A future that waits in the queue is not woken again. It is dropped there, and this is
+            // the last poll.
             let finished = {
                 let work = pin!(drop_after(polls, make()));
                 let waits = pin!(self.database.wait_until_waiting(1));
@@ -95,7 +96,7 @@ impl Case<'_> {
                 let expected =
                     |locks: &[advisory_tests::LockRow]| locks.iter().any(|lock| !lock.granted);
                 let waiting = self.database.wait_until_locks("a waiter", expected);
-                // Not every verb waits, and one that was dropped early never does.
+                // Not every verb waits, and a verb that is dropped early never does.
                 let _ = tokio::time::timeout(Duration::from_millis(300), waiting).await;
                 held.rollback().await.unwrap();
             };
@@ -108,7 +109,7 @@ impl Case<'_> {
         unreachable!()
     }
 
-    /// Within two seconds, although the lock is not free.
+    /// Asserts that within two seconds only the rival holds locks.
     async fn assert_only_the_rival_holds(&self) {
         let keys = self.lock.keys().len();
         let only = self
@@ -143,7 +144,7 @@ impl Case<'_> {
     }
 }
 
-/// Runs a case for one key and for several, without a timeout and with one.
+/// Runs a case for one key and for several keys, without and with a timeout.
 async fn for_every_lock(verb: &str, make: impl Fn(AdvisoryLock, PgPool) -> Work<'static>) {
     let database = Database::new().await;
     let pool = database.pool(2).await;
@@ -252,12 +253,13 @@ async fn isolation_leaks_nothing() {
     .await;
 }
 
-/// A transaction without a lock. sqlx's own `begin` leaves it open on the server when it is dropped half-way.
+/// Begins a transaction without a lock. sqlx's `begin` leaves the transaction open on the server if
+/// it is dropped before it returns; a lock on no keys does not.
 async fn begin(pool: &PgPool) -> PgTransaction<'static> {
     AdvisoryLock::all([0_i64; 0]).begin(pool).await.unwrap()
 }
 
-/// On the caller's transaction a dropped wait leaves the queue because it is told to.
+/// With `cancel_via`, a dropped wait in the caller's transaction leaves the queue.
 #[tokio::test]
 async fn acquire_xact_leaks_nothing() {
     for_every_lock("acquire_xact, cancel_via", |lock, pool| {
@@ -287,7 +289,7 @@ async fn in_session(pool: &PgPool, lock: AdvisoryLock) -> Result<(), Error> {
 }
 
 #[tokio::test]
-async fn the_attribute_in_session_scope_leaks_nothing() {
+async fn attribute_in_session_scope_leaks_nothing() {
     for_every_lock("#[advisory(scope = session)]", |lock, pool| {
         Box::pin(async move { in_session(&pool, lock).await.unwrap() })
     })
@@ -295,7 +297,7 @@ async fn the_attribute_in_session_scope_leaks_nothing() {
 }
 
 #[tokio::test]
-async fn the_functions_leak_nothing_in_a_transaction() {
+async fn functions_leak_nothing_in_a_transaction() {
     for_every_lock("try_xact_lock, xact_lock_shared", |lock, pool| {
         Box::pin(async move {
             let mut tx = begin(&pool).await;
@@ -315,9 +317,10 @@ async fn the_functions_leak_nothing_in_a_transaction() {
     .await;
 }
 
-/// What is not cancel safe says so, and says what to do: close the connection. Then nothing is left.
+/// The session functions are not cancel safe. Their documentation requires that the connection is
+/// closed, and then nothing remains.
 #[tokio::test]
-async fn the_session_functions_leak_nothing_on_a_connection_that_is_closed() {
+async fn session_functions_leak_nothing_on_a_closed_connection() {
     for_every_lock("lock, try_lock, unlock, unlock_all", |lock, pool| {
         Box::pin(async move {
             let mut conn = pool.acquire().await.unwrap();
@@ -343,7 +346,7 @@ async fn the_session_functions_leak_nothing_on_a_connection_that_is_closed() {
     .await;
 }
 
-/// A body with an await of its own: dropped there, a statement is under way.
+/// A body that runs a statement. If it is dropped there, the statement is running.
 async fn body(tx: &mut PgTransaction<'_>) -> Result<(), Error> {
     sqlx::query("SELECT 1").execute(&mut **tx).await?;
     Ok(())
@@ -371,7 +374,7 @@ async fn annotated(pool: &PgPool, lock: AdvisoryLock) -> Result<(), Error> {
 }
 
 #[tokio::test]
-async fn the_attribute_on_a_pool_leaks_nothing() {
+async fn attribute_on_a_pool_leaks_nothing() {
     for_every_lock("#[advisory] on a pool", |lock, pool| {
         Box::pin(async move { annotated(&pool, lock).await.unwrap() })
     })
@@ -385,7 +388,7 @@ async fn skipping(pool: &PgPool, lock: AdvisoryLock) -> Result<(), Error> {
 }
 
 #[tokio::test]
-async fn the_attribute_that_skips_leaks_nothing() {
+async fn attribute_that_skips_leaks_nothing() {
     for_every_lock("#[advisory] that skips", |lock, pool| {
         Box::pin(async move { skipping(&pool, lock).await.unwrap() })
     })
@@ -398,9 +401,10 @@ async fn on_connection(conn: &mut sqlx::PgConnection, lock: AdvisoryLock) -> Res
     Ok(())
 }
 
-/// The one exception of the promise: the wait itself is on the caller's connection, and stays until it is granted or timed out.
+/// The one exception: the wait is on the caller's connection, and remains until it is granted or
+/// times out.
 #[tokio::test]
-async fn the_attribute_on_a_connection_leaks_nothing() {
+async fn attribute_on_a_connection_leaks_nothing() {
     let database = Database::new().await;
     let pool = database.pool(2).await;
     let rival = database.pool(1).await;
@@ -427,9 +431,10 @@ async fn the_attribute_on_a_connection_leaks_nothing() {
     );
 }
 
-/// No task waits for the lock in the waiter's stead: its place in the pool is free as soon as it is dropped.
+/// No background task continues the wait, so the connection leaves the pool when the wait is
+/// dropped.
 #[tokio::test]
-async fn a_dropped_wait_gives_its_place_in_the_pool_back_at_once() {
+async fn dropped_wait_frees_its_connection_at_once() {
     let database = Database::new().await;
     let (pool, rival) = (database.pool(1).await, database.pool(1).await);
     let lock = AdvisoryLock::new("one");
@@ -451,16 +456,16 @@ async fn a_dropped_wait_gives_its_place_in_the_pool_back_at_once() {
         }
         assert_eq!(pool.size(), 1);
         drop(wait);
-        assert_eq!(pool.size(), 0, "no await has come between");
+        assert_eq!(pool.size(), 0, "the connection is closed without an await");
         database.wait_until_waiting(0).await;
     }
     held.rollback().await.unwrap();
     database.assert_nothing_leaked(&pool).await;
 }
 
-/// A body that is dropped in the middle of a long statement does not hold its lock for as long as the statement runs.
+/// A body that is dropped during a long statement releases its lock before the statement ends.
 #[tokio::test]
-async fn a_body_dropped_in_a_long_statement_gives_up_its_lock() {
+async fn body_dropped_in_a_long_statement_releases_its_lock() {
     let database = Database::new().await;
     let pool = database.pool(1).await;
     let lock = AdvisoryLock::new("long");
@@ -482,9 +487,9 @@ async fn a_body_dropped_in_a_long_statement_gives_up_its_lock() {
     database.assert_nothing_leaked(&pool).await;
 }
 
-/// The same outside a runtime, where nobody could wait for the server.
+/// A runtime that shuts down releases the locks of its tasks.
 #[test]
-fn a_runtime_that_ends_takes_its_locks_along() {
+fn runtime_that_ends_releases_its_locks() {
     let watch = tokio::runtime::Runtime::new().unwrap();
     let database = watch.block_on(Database::new());
     let runtime = tokio::runtime::Runtime::new().unwrap();
@@ -509,9 +514,9 @@ fn a_runtime_that_ends_takes_its_locks_along() {
     drop(pool);
 }
 
-/// A future may be dropped where there is no runtime at all.
+/// A future may be dropped outside a runtime.
 #[test]
-fn a_wait_dropped_outside_a_runtime_leaves_the_queue() {
+fn wait_dropped_outside_a_runtime_leaves_the_queue() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let database = runtime.block_on(Database::new());
     let pool = runtime.block_on(database.pool(2));

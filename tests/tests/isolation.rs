@@ -1,4 +1,4 @@
-//! What a transaction sees of what the last holder of its lock has committed.
+//! A transaction sees what the last holder of its lock has committed, at every isolation level.
 
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ async fn level(tx: &mut PgTransaction<'_>) -> String {
         .unwrap()
 }
 
-/// The holder writes, and commits once somebody waits.
+/// The holder writes, and commits when another session waits.
 async fn write_and_release(database: &Database, mut held: PgTransaction<'static>) {
     held.execute("UPDATE counter SET n = n + 1").await.unwrap();
     database.wait_until_waiting(1).await;
@@ -49,7 +49,7 @@ fn locks() -> [AdvisoryLock; 2] {
 }
 
 #[tokio::test]
-async fn the_first_read_sees_what_the_last_holder_committed() {
+async fn first_read_sees_what_the_last_holder_committed() {
     let database = Database::new().await;
     let pool = counter(&database).await;
     let mut expected = 0;
@@ -68,7 +68,7 @@ async fn the_first_read_sees_what_the_last_holder_committed() {
                 assert_eq!(read(&mut tx).await, expected, "{isolation:?}");
                 let name = level(&mut tx).await.replace(' ', "");
                 assert_eq!(name, format!("{isolation:?}").to_lowercase());
-                // And it can write what it has read, without a serialization failure.
+                // The transaction can write what it has read without a serialization failure.
                 tx.execute("UPDATE counter SET n = n").await.unwrap();
                 assert_eq!(database.advisory_locks().await.len(), lock.keys().len());
                 tx.commit().await.unwrap();
@@ -79,9 +79,9 @@ async fn the_first_read_sees_what_the_last_holder_committed() {
     database.assert_nothing_leaked(&pool).await;
 }
 
-/// The order that is usually written: begin, lock, read.
+/// The usual order: begin, lock, read.
 #[tokio::test]
-async fn the_naive_order_reads_what_was_before_the_wait() {
+async fn naive_order_reads_the_state_before_the_wait() {
     let database = Database::new().await;
     let pool = counter(&database).await;
     let lock = AdvisoryLock::new("one");
@@ -99,7 +99,7 @@ async fn the_naive_order_reads_what_was_before_the_wait() {
 }
 
 #[tokio::test]
-async fn a_refusal_leaves_nothing_behind() {
+async fn refusal_leaves_nothing() {
     let database = Database::new().await;
     let pool = counter(&database).await;
     for lock in locks() {
@@ -111,7 +111,7 @@ async fn a_refusal_leaves_nothing_behind() {
             assert!(limited.begin(&pool).await.unwrap_err().is_not_acquired());
             let polling = limited.polling(Duration::from_millis(5));
             assert!(polling.try_begin(&pool).await.unwrap().is_none());
-            // Only the holder's locks are there.
+            // Only the holder has locks.
             assert_eq!(database.advisory_locks().await.len(), polling.keys().len());
         }
         held.rollback().await.unwrap();
@@ -131,7 +131,7 @@ async fn a_refusal_leaves_nothing_behind() {
 }
 
 #[tokio::test]
-async fn a_server_whose_default_is_another_level_does_not_matter() {
+async fn default_isolation_level_of_the_server_does_not_matter() {
     let database = Database::new().await;
     let pool = counter(&database).await;
     pool.close().await;
@@ -163,7 +163,7 @@ async fn annotated(pool: &PgPool) -> Result<i64, Error> {
 }
 
 #[tokio::test]
-async fn the_attribute_takes_a_level() {
+async fn attribute_sets_the_isolation_level() {
     let database = Database::new().await;
     let pool = counter(&database).await;
     let held = AdvisoryLock::new("one").begin(&pool).await.unwrap();

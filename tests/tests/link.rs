@@ -1,9 +1,9 @@
-//! Every link from one page of the repository to another leads somewhere.
+//! Every link between pages of the repository has a target.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Of the repository.
+/// The root of the repository.
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
@@ -19,7 +19,7 @@ fn pages() -> Vec<PathBuf> {
         .collect()
 }
 
-/// The targets of `[text](target)`, outside code.
+/// The targets of `[text](target)` outside code.
 fn links(page: &str) -> Vec<&str> {
     let prose = page.split("```").step_by(2);
     let after = prose.flat_map(|text| text.split("](").skip(1));
@@ -28,7 +28,7 @@ fn links(page: &str) -> Vec<&str> {
         .collect()
 }
 
-/// What GitHub makes of the headings.
+/// The anchors that GitHub generates from the headings.
 fn anchors(page: &str) -> Vec<String> {
     let prose = page.split("```").step_by(2);
     let headings = prose
@@ -47,7 +47,7 @@ fn anchor(heading: &str) -> String {
         .collect()
 }
 
-/// What is wrong with a link.
+/// The error of a link, if it has one.
 fn fault(page: &Path, link: &str) -> Option<String> {
     let (path, heading) = link.split_once('#').unwrap_or((link, ""));
     let target = match path {
@@ -64,7 +64,7 @@ fn fault(page: &Path, link: &str) -> Option<String> {
 }
 
 #[test]
-fn every_link_between_pages_leads_somewhere() {
+fn every_link_between_pages_has_a_target() {
     let mut faults = Vec::new();
     let mut count = 0;
     for page in pages() {
@@ -82,7 +82,7 @@ fn every_link_between_pages_leads_somewhere() {
 }
 
 #[test]
-fn headings_are_named_as_github_does() {
+fn anchors_are_those_of_github() {
     assert_eq!(
         anchor("sqlx's own `PgAdvisoryLock`"),
         "sqlxs-own-pgadvisorylock"

@@ -1,4 +1,4 @@
-//! What the attribute expands to gives no warning: every shape it has to take, under all the lints there are.
+//! The expansion of the attribute causes no warning, in every supported shape and with all lints.
 #![deny(warnings, clippy::all, clippy::pedantic)]
 #![allow(dead_code, reason = "they are compiled, not called")]
 

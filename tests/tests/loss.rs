@@ -1,4 +1,4 @@
-//! A holder whose session is gone is told, and stops.
+//! A holder whose session is lost is notified and stops.
 
 use std::pin::pin;
 use std::process::{Child, Command, Stdio};
@@ -9,7 +9,7 @@ use advisory_tests::{Database, Proxy};
 use sqlx::{Executor as _, PgPool};
 use tokio::time::timeout;
 
-/// Ends the sessions of everybody who holds a lock in this database.
+/// Terminates the sessions of all holders in this database.
 async fn terminate_holders(database: &Database) {
     let mut conn = database.connection().await;
     for lock in database.advisory_locks().await {
@@ -26,13 +26,13 @@ async fn acquire(pool: &PgPool) -> SessionGuard {
 }
 
 #[tokio::test]
-async fn a_terminated_session_is_noticed_at_once() {
+async fn terminated_session_is_noticed_at_once() {
     let database = Database::new().await;
     let pool = database.pool(2).await;
     let mut noticed = Vec::new();
     for _ in 0..50 {
         let guard = acquire(&pool).await;
-        let ((), told) = tokio::join!(
+        let ((), terminated) = tokio::join!(
             async {
                 guard.lost().await;
             },
@@ -41,7 +41,7 @@ async fn a_terminated_session_is_noticed_at_once() {
                 Instant::now()
             }
         );
-        noticed.push(told.elapsed());
+        noticed.push(terminated.elapsed());
         assert!(guard.is_lost());
         assert!(guard.release().await.unwrap_err().is_lost());
     }
@@ -84,12 +84,12 @@ async fn until_lost_returns_what_the_body_returns() {
 }
 
 #[tokio::test]
-async fn a_dead_guard_says_so_whatever_is_asked_of_it() {
+async fn lost_guard_reports_the_loss_in_every_method() {
     let database = Database::new().await;
     let pool = database.pool(2).await;
     let lock = AdvisoryLock::new("leader");
 
-    // Asked for the loss after the kill.
+    // `lost` is called after the session has ended.
     let guard = acquire(&pool).await;
     terminate_holders(&database).await;
     database.wait_until_held(0).await;
@@ -97,7 +97,7 @@ async fn a_dead_guard_says_so_whatever_is_asked_of_it() {
     guard.lost().await;
     assert!(guard.release().await.unwrap_err().is_lost());
 
-    // Released without having looked.
+    // The guard is released without a check.
     let guard = acquire(&pool).await;
     terminate_holders(&database).await;
     database.wait_until_held(0).await;
@@ -112,27 +112,28 @@ async fn a_dead_guard_says_so_whatever_is_asked_of_it() {
     assert_eq!(
         database.advisory_locks().await.len(),
         1,
-        "a dead guard frees nobody else"
+        "a lost guard does not release the lock of another session"
     );
     other.release().await.unwrap();
 
-    // Asked for its connection; it does not connect anew, which would be a session without the lock.
+    // The connection is requested. The guard does not open a new session, which would not hold the
+    // lock.
     let mut guard = acquire(&pool).await;
     terminate_holders(&database).await;
     database.wait_until_held(0).await;
-    let told = loop {
+    let error = loop {
         match guard.connection().await {
             Ok(conn) => drop(conn.execute("SELECT 1").await),
             Err(error) => break error,
         }
     };
-    assert!(told.is_lost() && guard.is_lost());
+    assert!(error.is_lost() && guard.is_lost());
     drop(guard);
     database.assert_nothing_leaked(&pool).await;
 }
 
 #[tokio::test]
-async fn the_signal_stays_quiet_without_a_loss() {
+async fn lost_does_not_return_without_a_loss() {
     let database = Database::new().await;
     let pool = database.pool(2).await;
     let guard = AdvisoryLock::new("leader")
@@ -146,13 +147,13 @@ async fn the_signal_stays_quiet_without_a_loss() {
             .is_err()
     );
     assert!(!guard.is_lost());
-    // A watch that was given up does not stand in the way.
+    // A dropped watch does not block the release.
     guard.release().await.unwrap();
     database.assert_nothing_leaked(&pool).await;
 }
 
 #[tokio::test]
-async fn a_watched_session_looks_idle() {
+async fn watched_session_is_idle_on_the_server() {
     let database = Database::new().await;
     let pool = database.pool(1).await;
     let guard = AdvisoryLock::new("leader")
@@ -173,7 +174,7 @@ async fn a_watched_session_looks_idle() {
 }
 
 #[tokio::test]
-async fn a_silent_network_is_noticed_within_the_bound() {
+async fn silent_network_is_noticed_within_the_bound() {
     let database = Database::new().await;
     let proxy = Proxy::start(&database).await;
     let pool = proxy.pool(3).await;
@@ -202,13 +203,13 @@ async fn a_silent_network_is_noticed_within_the_bound() {
     );
     drop(watched);
 
-    // The pool has its places back, and when the network is there again, nobody holds anything.
+    // The connections return to the pool, and no lock is held when the network works again.
     proxy.set_silent(false);
     database.assert_nothing_leaked(&pool).await;
 }
 
 #[tokio::test]
-async fn many_short_watches_see_as_much_as_a_long_one() {
+async fn many_short_watches_detect_a_loss_as_one_long_watch_does() {
     let database = Database::new().await;
     let proxy = Proxy::start(&database).await;
     let pool = proxy.pool(1).await;
@@ -235,7 +236,7 @@ async fn many_short_watches_see_as_much_as_a_long_one() {
 }
 
 #[tokio::test]
-async fn a_watcher_that_is_not_polled_blinds_nobody() {
+async fn watcher_that_is_not_polled_does_not_block_others() {
     let database = Database::new().await;
     let pool = database.pool(2).await;
     let guard = acquire(&pool).await;
@@ -250,7 +251,7 @@ async fn a_watcher_that_is_not_polled_blinds_nobody() {
 }
 
 #[tokio::test]
-async fn every_task_that_watches_is_told() {
+async fn every_watching_task_is_notified() {
     let database = Database::new().await;
     let pool = database.pool(2).await;
     let guard = std::sync::Arc::new(acquire(&pool).await);
@@ -260,17 +261,18 @@ async fn every_task_that_watches_is_told() {
         tasks.spawn(async move { guard.until_lost(std::future::pending::<()>()).await });
     }
     terminate_holders(&database).await;
-    let told = timeout(Duration::from_secs(3), tasks.join_all())
+    let outcomes = timeout(Duration::from_secs(3), tasks.join_all())
         .await
-        .expect("all are told, and at once");
+        .expect("all tasks are notified at once");
     assert!(
-        told.into_iter()
-            .all(|told| told.is_err_and(|error| error.is_lost()))
+        outcomes
+            .into_iter()
+            .all(|outcome| outcome.is_err_and(|error| error.is_lost()))
     );
 }
 
 #[tokio::test]
-async fn a_look_sees_the_loss_whoever_watches_besides() {
+async fn is_lost_detects_the_loss_while_others_watch() {
     let database = Database::new().await;
     let pool = database.pool(2).await;
     let guard = acquire(&pool).await;
@@ -286,7 +288,7 @@ async fn a_look_sees_the_loss_whoever_watches_besides() {
 }
 
 #[tokio::test]
-async fn a_statement_that_was_given_up_is_not_a_loss() {
+async fn dropped_statement_is_not_a_loss() {
     let database = Database::new().await;
     let pool = database.pool(1).await;
     for statement in [
@@ -324,9 +326,10 @@ async fn a_statement_that_was_given_up_is_not_a_loss() {
     database.assert_nothing_leaked(&pool).await;
 }
 
-/// sqlx counts one answer too few for it. Whatever is made of that, nothing panics and nothing is left.
+/// sqlx expects one answer too few after a dropped `COPY`. Nothing must panic and nothing must
+/// leak.
 #[tokio::test]
-async fn a_copy_that_was_given_up_does_no_harm() {
+async fn dropped_copy_leaks_nothing() {
     let database = Database::new().await;
     let pool = database.pool(1).await;
     for looks in [true, false] {
@@ -354,7 +357,7 @@ async fn a_copy_that_was_given_up_does_no_harm() {
 }
 
 #[tokio::test]
-async fn the_body_is_gone_when_the_loss_is_told() {
+async fn body_is_dropped_before_the_loss_is_reported() {
     let database = Database::new().await;
     let pool = database.pool(2).await;
     let guard = acquire(&pool).await;
@@ -374,7 +377,7 @@ async fn the_body_is_gone_when_the_loss_is_told() {
 }
 
 #[tokio::test]
-async fn an_interval_of_zero_is_not_a_loss() {
+async fn interval_of_zero_is_not_a_loss() {
     let database = Database::new().await;
     let pool = database.pool(1).await;
     let guard = AdvisoryLock::new("leader")
@@ -402,10 +405,10 @@ async fn an_interval_of_zero_is_not_a_loss() {
     database.assert_nothing_leaked(&pool).await;
 }
 
-/// The runtime of a thread that works on reads nothing meanwhile, the answer to a question neither.
+/// A runtime whose thread is busy reads nothing meanwhile, also not the response to a probe.
 #[tokio::test]
-#[ignore = "fails: an answer that nobody has read counts as one that has not come"]
-async fn looks_without_an_await_between_them_are_no_loss() {
+#[ignore = "fails: a response that has not been read counts as missing"]
+async fn checks_without_an_await_between_them_are_no_loss() {
     let database = Database::new().await;
     let pool = database.pool(1).await;
     let interval = Duration::from_millis(100);
@@ -443,7 +446,7 @@ async fn shared_job(pool: &PgPool, database: &Database) -> Result<(), Error> {
 }
 
 #[tokio::test]
-async fn the_attribute_runs_its_body_under_the_guard() {
+async fn attribute_runs_its_body_under_the_guard() {
     let database = Database::new().await;
     let pool = database.pool(2).await;
     assert_eq!(job(&pool, database.wait_until_held(1)).await.unwrap(), 7);
@@ -464,7 +467,8 @@ async fn the_attribute_runs_its_body_under_the_guard() {
     database.assert_nothing_leaked(&pool).await;
 }
 
-/// A process of its own that holds one key and waits for another, until its standard input is closed; then it exits.
+/// A child process that holds one key and waits for another until its standard input is closed.
+/// Then it exits.
 #[tokio::test]
 #[ignore = "runs as the child of another test"]
 async fn holds_one_key_and_waits_for_another() {
@@ -493,7 +497,7 @@ async fn holds_one_key_and_waits_for_another() {
     let _ = waits.await;
 }
 
-/// Starts it, and waits until it holds and waits.
+/// Starts the child process, and waits until it holds one key and waits for the other.
 async fn child(database: &Database) -> Child {
     let child = Command::new(std::env::current_exe().unwrap())
         .args([
@@ -512,7 +516,7 @@ async fn child(database: &Database) -> Child {
 }
 
 #[tokio::test]
-async fn a_killed_process_holds_and_waits_for_nothing() {
+async fn killed_process_holds_and_waits_for_nothing() {
     let database = Database::new().await;
     let pool = database.pool(2).await;
     let held = AdvisoryLock::new("held by the parent")
@@ -534,7 +538,7 @@ async fn a_killed_process_holds_and_waits_for_nothing() {
 }
 
 #[tokio::test]
-async fn a_waiter_gets_the_lock_of_a_process_that_is_gone() {
+async fn waiter_gets_the_lock_of_a_killed_process() {
     let database = Database::new().await;
     let pool = database.pool(2).await;
     let parent = AdvisoryLock::new("held by the parent")

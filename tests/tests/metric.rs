@@ -1,4 +1,4 @@
-//! What is counted, with the feature `metrics`.
+//! Metrics, with the feature `metrics`.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -26,7 +26,8 @@ async fn on_a_connection(conn: &mut PgConnection, seen: &Snapshotter) -> Result<
     Ok(counts(seen))
 }
 
-/// Each metric with its labels, and by how much it has changed since the last look; a histogram by how many values.
+/// The change of each metric since the last snapshot, by name and labels. The value of a histogram
+/// is its number of samples.
 type Counts = BTreeMap<String, f64>;
 
 #[expect(clippy::cast_precision_loss, reason = "they are small")]
@@ -48,7 +49,7 @@ fn counts(seen: &Snapshotter) -> Counts {
     counts.collect()
 }
 
-/// The one whose name and labels contain all these.
+/// The metric whose name and labels contain all of these parts.
 fn count(counts: &Counts, parts: &[&str]) -> f64 {
     let found = counts
         .iter()
@@ -59,7 +60,7 @@ fn count(counts: &Counts, parts: &[&str]) -> f64 {
 }
 
 #[tokio::test]
-async fn every_acquire_is_counted_with_how_it_ended() {
+async fn every_acquire_is_counted_with_its_outcome() {
     let recorder = DebuggingRecorder::new();
     let seen = recorder.snapshotter();
     let _counting = metrics::set_default_local_recorder(&recorder);
@@ -98,7 +99,7 @@ async fn every_acquire_is_counted_with_how_it_ended() {
 }
 
 #[tokio::test]
-async fn what_is_held_is_gauged_until_it_is_not() {
+async fn held_locks_are_gauged_until_they_are_released() {
     let recorder = DebuggingRecorder::new();
     let seen = recorder.snapshotter();
     let _counting = metrics::set_default_local_recorder(&recorder);
@@ -120,7 +121,7 @@ async fn what_is_held_is_gauged_until_it_is_not() {
 }
 
 #[tokio::test]
-async fn a_session_that_is_lost_holds_nothing() {
+async fn lost_session_is_not_gauged() {
     let recorder = DebuggingRecorder::new();
     let seen = recorder.snapshotter();
     let _counting = metrics::set_default_local_recorder(&recorder);

@@ -1,4 +1,4 @@
-//! Who holds, who waits, and how to end it.
+//! The monitor: holders, waiters, and how to end them.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ fn only(locks: Vec<LockStatus>) -> LockStatus {
 }
 
 #[tokio::test]
-async fn every_key_is_seen_in_its_space_with_its_sign() {
+async fn every_key_is_listed_in_its_space_with_its_sign() {
     let database = Database::new().await;
     let pool = database.pool(1).await;
     let mut conn = database.connection().await;
@@ -46,7 +46,7 @@ async fn every_key_is_seen_in_its_space_with_its_sign() {
 }
 
 #[tokio::test]
-async fn holders_and_waiters_are_told_with_what_is_known_of_them() {
+async fn holders_and_waiters_are_listed_with_their_sessions() {
     let database = Database::new().await;
     let pool = database.pool(3).await;
     let billing = database.options().application_name("billing");
@@ -82,7 +82,7 @@ async fn holders_and_waiters_are_told_with_what_is_known_of_them() {
     assert!(waits.query.unwrap().contains("pg_advisory_xact_lock"));
 
     holder.execute("COMMIT").await.unwrap();
-    // A session lock outside a transaction: nobody knows since when.
+    // The server does not record the time of a session lock outside a transaction.
     assert_eq!(
         only(monitor::holders(&pool, "report").await.unwrap()).transaction_age,
         None
@@ -93,7 +93,7 @@ async fn holders_and_waiters_are_told_with_what_is_known_of_them() {
 }
 
 #[tokio::test]
-async fn the_length_of_a_wait_is_that_of_the_wait_and_not_of_the_transaction() {
+async fn duration_of_a_wait_is_not_that_of_its_transaction() {
     let database = Database::new().await;
     let pool = database.pool(3).await;
     let guard = AdvisoryLock::new(1).acquire(&pool).await.unwrap();
@@ -112,7 +112,7 @@ async fn the_length_of_a_wait_is_that_of_the_wait_and_not_of_the_transaction() {
             break waiter;
         }
     };
-    // The session is as old as its transaction, or older.
+    // The session is at least as old as its transaction.
     let transaction = waiter.session_age.unwrap();
     assert!(waiter.waiting_for.unwrap() + Duration::from_millis(250) < transaction);
     guard.release().await.unwrap();
@@ -120,7 +120,7 @@ async fn the_length_of_a_wait_is_that_of_the_wait_and_not_of_the_transaction() {
 }
 
 #[tokio::test]
-async fn other_databases_are_seen_on_request() {
+async fn other_databases_are_listed_on_request() {
     let database = Database::new().await;
     let other = Database::new().await;
     let pool = database.pool(1).await;
@@ -135,13 +135,16 @@ async fn other_databases_are_seen_on_request() {
     assert_eq!(seen.unwrap().key, Key::BigInt(4711));
 }
 
-/// A role that may do nothing but log in.
-async fn nobody(database: &Database) -> (PgConnection, String) {
+/// A role without privileges, which can only log in.
+async fn role_without_privileges(database: &Database) -> (PgConnection, String) {
     let role = format!("nobody_{}", database.name());
     let mut owner = database.connection().await;
-    let create = format!("CREATE ROLE \"{role}\" LOGIN PASSWORD 'nobody'");
+    let create = format!("CREATE ROLE \"{role}\" LOGIN PASSWORD 'role_without_privileges'");
     owner.execute(AssertSqlSafe(create)).await.unwrap();
-    let options = database.options().username(&role).password("nobody");
+    let options = database
+        .options()
+        .username(&role)
+        .password("role_without_privileges");
     (options.connect().await.unwrap(), role)
 }
 
@@ -156,11 +159,11 @@ async fn drop_role(database: &Database, role: &str) {
 }
 
 #[tokio::test]
-async fn what_a_role_may_not_see_is_none_and_what_it_may_not_do_is_an_error() {
+async fn missing_privileges_hide_fields_and_refuse_actions() {
     let database = Database::new().await;
     let pool = database.pool(2).await;
     let guard = AdvisoryLock::new("report").acquire(&pool).await.unwrap();
-    let (mut conn, role) = nobody(&database).await;
+    let (mut conn, role) = role_without_privileges(&database).await;
     let status = only(monitor::locks(&mut conn).await.unwrap());
     assert_eq!(status.key, Key::from("report"));
     assert!(status.user.is_some());
@@ -188,7 +191,7 @@ async fn what_a_role_may_not_see_is_none_and_what_it_may_not_do_is_an_error() {
 }
 
 #[tokio::test]
-async fn a_cancelled_wait_ends_and_a_terminated_holder_lets_go() {
+async fn cancelled_wait_ends_and_terminated_holder_releases() {
     let database = Database::new().await;
     let pool = database.pool(3).await;
     let mut holder = database.connection().await;
@@ -209,7 +212,7 @@ async fn a_cancelled_wait_ends_and_a_terminated_holder_lets_go() {
 }
 
 #[tokio::test]
-async fn a_backend_that_has_nothing_to_do_with_locks_is_left_alone() {
+async fn backend_without_locks_is_not_signalled() {
     let database = Database::new().await;
     let pool = database.pool(1).await;
     let mut stranger = database.connection().await;
@@ -222,12 +225,12 @@ async fn a_backend_that_has_nothing_to_do_with_locks_is_left_alone() {
 }
 
 #[tokio::test]
-async fn a_prepared_transaction_is_a_holder_without_a_process() {
+async fn prepared_transaction_is_a_holder_without_a_process() {
     let server = Server::start_with(&[("max_prepared_transactions", "2")]).unwrap();
     let database = Database::on(&server).await;
     let pool = database.pool(3).await;
     let mut conn = database.connection().await;
-    // A savepoint that has written is a transaction within, with a number of its own.
+    // A savepoint that has written is a subtransaction with an id of its own.
     let prepare =
         "BEGIN; SELECT pg_advisory_xact_lock(1); CREATE TABLE a (); SAVEPOINT s; CREATE TABLE b ();
         PREPARE TRANSACTION 'transfer 7'";
@@ -263,7 +266,7 @@ async fn a_prepared_transaction_is_a_holder_without_a_process() {
 }
 
 #[tokio::test]
-async fn names_of_somebody_elses_do_not_get_into_the_question() {
+async fn objects_in_other_schemas_do_not_change_the_query() {
     let database = Database::new().await;
     let mut conn = database.connection().await;
     let traps = "CREATE SCHEMA trap; CREATE VIEW trap.pg_locks AS SELECT 1 AS pid;
@@ -279,14 +282,14 @@ async fn names_of_somebody_elses_do_not_get_into_the_question() {
     assert_eq!(pid(&mut conn).await, own);
 }
 
-/// What the one connection of a pool is called.
+/// The `application_name` of the only connection of a pool.
 async fn application(pool: &PgPool) -> String {
     let name = sqlx::query_scalar("SELECT current_setting('application_name')");
     name.fetch_one(pool).await.unwrap()
 }
 
 #[tokio::test]
-async fn a_session_says_what_it_holds_if_it_is_told_to_and_only_then() {
+async fn session_is_tagged_with_its_lock_only_on_request() {
     let database = Database::new().await;
     let watcher = database.pool(1).await;
     let long = "x".repeat(80);
@@ -320,7 +323,7 @@ async fn a_session_says_what_it_holds_if_it_is_told_to_and_only_then() {
 }
 
 #[tokio::test]
-async fn a_look_is_one_round_trip() {
+async fn monitor_query_is_one_round_trip() {
     let database = Database::new().await;
     let proxy = Proxy::start(&database).await;
     let pool = proxy.pool(1).await;

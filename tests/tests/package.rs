@@ -1,4 +1,5 @@
-//! The library as its users get it: packaged, unpacked elsewhere, built by a project of their own.
+//! The crates as users get them: packaged, unpacked into another folder, and built by another
+//! project.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -8,21 +9,21 @@ use advisory_tests::Database;
 
 const CRATES: [&str; 2] = ["advisory-core", "advisory-macros"];
 
-/// The environment of somebody whose own project has nothing to do with PostgreSQL.
+/// The environment of a project without PostgreSQL.
 const FOREIGN: [(&str, &str); 3] = [
     ("DATABASE_URL", "mysql://nobody@127.0.0.1:1/none"),
     ("SQLX_OFFLINE", "false"),
     ("SQLX_OFFLINE_DIR", "/nonexistent"),
 ];
 
-/// The most crates that a project which has sqlx already may gain: the goal of the design.
+/// The maximum number of crates that may be added to a project with sqlx.
 const MOST_ADDED: usize = 6;
 
 fn workspace() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
 }
 
-/// Builds that no other test shares, kept between runs.
+/// The target folder of these builds, which is kept between runs.
 fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR")
         .map_or_else(|| workspace().join("target"), PathBuf::from)
@@ -70,7 +71,7 @@ fn unpack_both(folder: &Path) {
     }
 }
 
-/// A project with sqlx, and with what else is asked for.
+/// A project with sqlx and with the dependency `more`.
 fn project(folder: &Path, sqlx: &str, more: &str, main: &str) {
     std::fs::create_dir_all(folder.join("src")).unwrap();
     let manifest = format!(
@@ -79,7 +80,7 @@ fn project(folder: &Path, sqlx: &str, more: &str, main: &str) {
     );
     std::fs::write(folder.join("Cargo.toml"), manifest).unwrap();
     std::fs::write(folder.join("src/main.rs"), main).unwrap();
-    // The versions that are there already: a test of this library is not one of a registry.
+    // The versions of this workspace, so that the test does not depend on the registry.
     std::fs::copy(workspace().join("Cargo.lock"), folder.join("Cargo.lock")).unwrap();
 }
 
@@ -102,7 +103,7 @@ async fn main() -> Result<(), Error> {
 "#;
 
 #[tokio::test]
-async fn the_packaged_crate_builds_without_a_database() {
+async fn packaged_crate_builds_without_a_database() {
     let database = Database::new().await;
     let folder = tempfile::tempdir().unwrap();
     unpack_both(folder.path());
@@ -124,7 +125,7 @@ async fn the_packaged_crate_builds_without_a_database() {
     assert_eq!(String::from_utf8_lossy(&output.stdout), "locked\n");
 }
 
-/// The crates that a project is built from, itself and ours included.
+/// The crates of a project, including the project and our own.
 fn crates(project: &Path) -> BTreeSet<String> {
     let arguments = [
         "tree",
@@ -169,7 +170,7 @@ fn few_crates_are_added_to_a_project_with_sqlx() {
     }
 }
 
-/// The line of a manifest that depends on the library where it stands.
+/// The line of a manifest that depends on the crate by its path.
 fn ours(features: &str) -> String {
     let path = workspace().join("advisory-core");
     let path = path.display();
@@ -177,7 +178,7 @@ fn ours(features: &str) -> String {
 }
 
 #[test]
-fn the_hashes_of_other_systems_are_built_only_where_they_are_asked_for() {
+fn hashes_of_other_systems_are_built_only_with_their_feature() {
     let folder = tempfile::tempdir().unwrap();
     let [without, with] = ["", "\"interop\""].map(|features| {
         let somebody = folder.path().join(format!("somebody-{}", features.len()));
@@ -200,7 +201,7 @@ fn the_hashes_of_other_systems_are_built_only_where_they_are_asked_for() {
 }
 
 #[test]
-fn a_scheme_of_another_system_says_which_feature_it_needs() {
+fn scheme_of_another_system_names_the_missing_feature() {
     const MAIN: &str = r#"
         #[advisory_core::advisory(key = "a", scheme = DjangoPglock)]
         async fn locked(_pool: &sqlx::PgPool) -> Result<(), advisory_core::Error> {

@@ -1,4 +1,4 @@
-//! The harness itself: a proxy that cuts, falls silent and delays.
+//! The harness itself: a proxy that cuts connections, falls silent and delays data.
 
 use std::io::ErrorKind;
 use std::pin::pin;
@@ -21,7 +21,7 @@ async fn insert(connection: &mut PgConnection, n: usize) -> sqlx::Result<()> {
     query.execute(connection).await.map(drop)
 }
 
-/// The rows that came through, once nobody is left who could add one.
+/// The committed rows, once no session is left that could add one.
 async fn rows(database: &Database) -> Vec<i64> {
     database
         .wait_until_backends("nobody", <[_]>::is_empty)
@@ -33,7 +33,7 @@ async fn rows(database: &Database) -> Vec<i64> {
 }
 
 #[tokio::test]
-async fn a_statement_can_be_cut_after_each_of_its_messages() {
+async fn statement_can_be_cut_after_each_of_its_messages() {
     let database = Database::new().await;
     let mut setup = database.connection().await;
     setup.execute("CREATE TABLE t (n int8)").await.unwrap();
@@ -63,13 +63,14 @@ async fn a_statement_can_be_cut_after_each_of_its_messages() {
             }
             let arrived = rows(&database).await;
             match side {
-                // Of what the client says, the last message has it executed. That it was is not heard.
+                // The last message of the client executes the statement. The client does not learn
+                // that it was executed.
                 Side::Client => {
                     assert_eq!(n - 1, proxy.messages().len(), "{}", proxy.dump());
                     assert_eq!(succeeded, [n]);
                     assert_eq!(arrived.len(), 2, "{arrived:?}");
                 }
-                // Of what the server says, the last message tells that it was.
+                // The last message of the server reports that the statement was executed.
                 Side::Server => assert_eq!(succeeded, [n - 1, n]),
             }
         }
@@ -77,7 +78,7 @@ async fn a_statement_can_be_cut_after_each_of_its_messages() {
 }
 
 #[tokio::test]
-async fn a_cut_ends_every_connection_and_no_later_one() {
+async fn cut_ends_every_connection_and_no_later_one() {
     let database = Database::new().await;
     for proxy in both(&database).await {
         for cut in [Cut::Fin, Cut::Reset] {
@@ -95,7 +96,7 @@ async fn a_cut_ends_every_connection_and_no_later_one() {
 }
 
 #[tokio::test]
-async fn a_client_tells_a_reset_from_an_orderly_end() {
+async fn client_distinguishes_a_reset_from_an_orderly_end() {
     let database = Database::new().await;
     let proxy = Proxy::start_tcp(&database);
     for (cut, is_reset) in [(Cut::Fin, false), (Cut::Reset, true)] {
@@ -111,7 +112,7 @@ async fn a_client_tells_a_reset_from_an_orderly_end() {
 }
 
 #[tokio::test]
-async fn a_connection_falls_silent_after_a_message_and_others_do_not() {
+async fn connection_falls_silent_after_a_message_and_others_do_not() {
     let database = Database::new().await;
     let proxy = Proxy::start(&database).await;
     let (mut silent, mut other) = (connect(&proxy).await, connect(&proxy).await);
@@ -130,7 +131,7 @@ async fn a_connection_falls_silent_after_a_message_and_others_do_not() {
     }
     silent.execute("SELECT 1").await.unwrap();
 
-    // What comes after the message is only late.
+    // The data after the message is only delayed.
     proxy.cut_after(Side::Server, 2, Cut::Silence);
     let mut answer = pin!(sqlx::query_scalar::<_, i32>("SELECT 7").fetch_one(&mut silent));
     while !proxy.has_cut() {
@@ -142,7 +143,7 @@ async fn a_connection_falls_silent_after_a_message_and_others_do_not() {
 }
 
 #[tokio::test]
-async fn a_silence_does_not_reach_the_server_and_can_be_cut() {
+async fn silence_does_not_reach_the_server_and_can_be_cut() {
     let database = Database::new().await;
     let proxy = Proxy::start(&database).await;
     let mut connection = connect(&proxy).await;
@@ -158,7 +159,7 @@ async fn a_silence_does_not_reach_the_server_and_can_be_cut() {
 }
 
 #[tokio::test]
-async fn a_fault_that_is_disarmed_does_not_happen() {
+async fn disarmed_fault_does_not_happen() {
     let database = Database::new().await;
     let proxy = Proxy::start(&database).await;
     let mut connection = connect(&proxy).await;
@@ -169,7 +170,7 @@ async fn a_fault_that_is_disarmed_does_not_happen() {
 }
 
 #[tokio::test]
-async fn a_delay_is_one_of_latency() {
+async fn delay_adds_latency_and_keeps_throughput() {
     let delay = Duration::from_millis(50);
     let database = Database::new().await;
     let proxy = Proxy::start(&database).await;
@@ -180,7 +181,7 @@ async fn a_delay_is_one_of_latency() {
     connection.execute("SELECT 1").await.unwrap();
     assert!(start.elapsed() >= delay * 2, "{:?}", start.elapsed());
 
-    // One after the other, the pieces would need 10 s.
+    // If each chunk waited for the previous one, this would take 10 s.
     let start = Instant::now();
     let mut copy = connection.copy_in_raw("COPY t FROM STDIN").await.unwrap();
     for _ in 0..200 {
@@ -189,7 +190,7 @@ async fn a_delay_is_one_of_latency() {
             .unwrap();
     }
     assert_eq!(copy.finish().await.unwrap(), 2_000_000);
-    println!("200 pieces took {:?}", start.elapsed());
+    println!("200 chunks took {:?}", start.elapsed());
     assert!(start.elapsed() < delay * 100, "{:?}", start.elapsed());
 
     drop(connection.begin().await.unwrap()); // queues a rollback

@@ -1,4 +1,4 @@
-//! What would be published: the files of each package, and what its manifest says of it.
+//! Publishing: the files of each package, and its manifest.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -8,7 +8,7 @@ use serde_json::Value;
 
 const CRATES: [&str; 3] = ["advisory-macros", "advisory-core", "advisory-cli"];
 
-/// What stands beside the sources in every package; the first three are cargo's own.
+/// The files of every package besides its sources. The first three are added by cargo.
 const EVERYWHERE: [&str; 7] = [
     ".cargo_vcs_info.json",
     "Cargo.lock",
@@ -57,7 +57,7 @@ fn queries() -> BTreeSet<String> {
 }
 
 #[test]
-fn a_package_has_its_sources_and_nothing_else() {
+fn package_has_its_sources_and_no_other_files() {
     for name in CRATES {
         let files = packaged(name);
         let (sources, rest): (BTreeSet<_>, BTreeSet<_>) = files
@@ -69,7 +69,7 @@ fn a_package_has_its_sources_and_nothing_else() {
             expected.insert("build.rs".to_owned());
             expected.extend(queries());
         }
-        // There is none outside of a repository, such as an unpacked archive of this one.
+        // Cargo adds this file only in a repository, not in an unpacked archive.
         let missing: Vec<_> = expected.difference(&rest).collect();
         assert!(
             missing.iter().all(|file| *file == EVERYWHERE[0]),
@@ -92,9 +92,10 @@ fn manifests() -> Vec<Value> {
     metadata["packages"].as_array().unwrap().clone()
 }
 
-/// crates.io refuses more than five keywords, ones longer than 20 letters, and categories that it does not know.
+/// crates.io refuses more than five keywords, keywords longer than 20 letters, and unknown
+/// categories.
 #[test]
-fn a_manifest_says_what_the_registry_asks_for() {
+fn manifest_has_the_fields_that_the_registry_requires() {
     const CATEGORIES: [&str; 4] = [
         "asynchronous",
         "command-line-utilities",
@@ -129,7 +130,7 @@ fn a_manifest_says_what_the_registry_asks_for() {
 }
 
 #[test]
-fn nothing_else_is_published() {
+fn no_other_package_is_published() {
     let manifests = manifests();
     let may = |manifest: &&Value| manifest["publish"].is_null();
     let names: BTreeSet<_> = manifests

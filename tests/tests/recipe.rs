@@ -1,4 +1,5 @@
-//! What docs/RECIPES.md says in SQL, and of migrations, is so. Its Rust is compiled by the doctests of `advisory-core`.
+//! The SQL and the migrations of docs/RECIPES.md work as described. Its Rust code is compiled by
+//! the doctests of `advisory-core`.
 
 use std::fs;
 use std::path::Path;
@@ -12,7 +13,7 @@ use sqlx::{AssertSqlSafe, PgPool, Row as _};
 
 const RECIPES: &str = include_str!("../../docs/RECIPES.md");
 
-/// The block of SQL that has these words in it.
+/// The block of SQL that contains these words.
 fn sql(words: &str) -> AssertSqlSafe<&'static str> {
     let blocks = RECIPES.split("```sql\n").skip(1);
     let mut blocks = blocks.map(|block| block.split("```").next().unwrap_or_default());
@@ -24,7 +25,7 @@ fn sql(words: &str) -> AssertSqlSafe<&'static str> {
 }
 
 #[tokio::test]
-async fn a_fence_lets_the_newer_pass_and_not_the_older() {
+async fn fence_accepts_newer_tokens_and_refuses_older_ones() {
     let database = Database::new().await;
     let pool = database.pool(1).await;
     let done = sqlx::raw_sql(sql("UPDATE sweep"))
@@ -38,7 +39,7 @@ async fn a_fence_lets_the_newer_pass_and_not_the_older() {
 }
 
 #[tokio::test]
-async fn pairs_can_be_read_in_pg_locks_and_idle_holders_be_found() {
+async fn pairs_are_readable_in_pg_locks_and_idle_holders_are_found() {
     let database = Database::new().await;
     let pool = database.pool(2).await;
     let other = AdvisoryLock::new((2, 8)).acquire(&pool).await.unwrap();
@@ -73,7 +74,7 @@ async fn pairs_can_be_read_in_pg_locks_and_idle_holders_be_found() {
     other.release().await.unwrap();
 }
 
-/// As the recipe has it.
+/// Starts an instance as in the recipe.
 async fn start_up(pool: &PgPool, migrations: &Path) -> Result<(), Box<dyn std::error::Error>> {
     let lock = AdvisoryLock::new("schema")
         .polling(Duration::from_millis(20))
@@ -89,7 +90,7 @@ async fn start_up(pool: &PgPool, migrations: &Path) -> Result<(), Box<dyn std::e
 }
 
 #[tokio::test]
-async fn instances_that_start_at_once_migrate_once_also_concurrently_made_indexes() {
+async fn concurrent_instances_migrate_once_also_with_concurrent_indexes() {
     let migrations = tempfile::tempdir().unwrap();
     let write = |name, sql| fs::write(migrations.path().join(name), sql).unwrap();
     write("1_table.sql", "CREATE TABLE item (id bigint)");

@@ -1,4 +1,4 @@
-//! The round-trip table of the design, read off the wire.
+//! The number of round trips of each verb, counted by a proxy.
 
 use std::time::Duration;
 
@@ -6,14 +6,14 @@ use advisory_core::{AdvisoryLock, Error, Key};
 use advisory_tests::{Database, Proxy};
 use sqlx::PgPool;
 
-/// The rows of the table, printed when the test ends.
+/// The rows of the table, which is printed at the end of the test.
 struct Table<'p> {
     proxy: &'p Proxy,
     rows: Vec<(String, u64)>,
 }
 
 impl Table<'_> {
-    /// Runs a piece of work, and holds the round trips that it cost against the most that it may cost.
+    /// Runs some work, and asserts that it costs at most so many round trips.
     async fn row<T>(
         &mut self,
         work: impl Into<String>,
@@ -44,7 +44,7 @@ impl Table<'_> {
     }
 }
 
-/// One connection, and everything on it looked at that is looked at once: what is counted afterwards is the work alone.
+/// A pool with one connection that has been probed, so that only the work is counted.
 async fn warm(proxy: &Proxy) -> PgPool {
     let pool = proxy.pool(1).await;
     let guard = AdvisoryLock::new(1).acquire(&pool).await.unwrap();
@@ -56,7 +56,7 @@ async fn warm(proxy: &Proxy) -> PgPool {
     pool
 }
 
-/// Calls all eleven functions, and says after each which it was.
+/// Calls all eleven functions, and reports the name of each afterwards.
 async fn call_every_function(
     tx: &mut sqlx::PgTransaction<'_>,
     key: Key,
@@ -95,7 +95,7 @@ fn hundred() -> AdvisoryLock {
 }
 
 #[tokio::test]
-async fn every_row_of_the_table_is_met() {
+async fn every_verb_stays_within_its_round_trips() {
     let database = Database::new().await;
     let proxy = Proxy::start(&database).await;
     let pool = warm(&proxy).await;
@@ -255,7 +255,7 @@ async fn trying(table: &mut Table<'_>, pool: &PgPool, database: &Database) {
         ("1 key", lock.clone()),
         ("2 keys", AdvisoryLock::all(["try", "z"])),
     ] {
-        // Its rollback is sent in the background.
+        // The rollback is sent in the background.
         let work = format!("try_begin, {keys}, refused, and its rollback");
         let refused = table.row(work, 2, lock.try_begin(pool)).await.unwrap();
         assert!(refused.is_none());
@@ -288,7 +288,7 @@ async fn session(table: &mut Table<'_>, pool: &PgPool) {
         for (wait, lock) in [("no timeout", lock), ("a timeout", timeout)] {
             let work = format!("acquire, {keys}, {wait}");
             let guard = table.row(work, 1, lock.acquire(pool)).await.unwrap();
-            // Its connection is handed back in the background, which may be seen here: one more.
+            // The connection returns to the pool in the background, which may add one round trip.
             table
                 .row("  its release", 2, guard.release())
                 .await

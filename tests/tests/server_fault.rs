@@ -1,11 +1,11 @@
-//! The harness itself: servers that end, come back, and are followed by others.
+//! The harness itself: servers that stop, restart, and are followed by a standby.
 
 use advisory_tests::{Database, Proxy, Server, Shutdown};
 use sqlx::{Executor as _, PgConnection, PgExecutor};
 
 const ENDS: [Shutdown; 3] = [Shutdown::Fast, Shutdown::Immediate, Shutdown::Kill];
 
-/// A database with a row in it that no end of the server takes away.
+/// A database with a durable row.
 async fn with_row(server: &Server) -> Database {
     let database = Database::on(server).await;
     let mut connection = database.connection().await;
@@ -35,7 +35,7 @@ fn code(error: &sqlx::Error) -> Option<String> {
 }
 
 #[tokio::test]
-async fn a_server_comes_back_after_every_end() {
+async fn server_restarts_after_every_shutdown() {
     let server = Server::start().unwrap();
     let database = with_row(&server).await;
     for (how, error_code) in [
@@ -58,7 +58,7 @@ async fn a_server_comes_back_after_every_end() {
 }
 
 #[tokio::test]
-async fn a_server_that_has_ended_is_not_there_until_it_is_started_again() {
+async fn stopped_server_refuses_connections_until_it_is_restarted() {
     let server = Server::start().unwrap();
     let database = with_row(&server).await;
     let pool = database.pool(2).await;
@@ -78,11 +78,11 @@ async fn rows_are_refused(database: &Database) {
 }
 
 #[tokio::test]
-async fn a_killed_server_takes_a_busy_session_along() {
+async fn killed_server_ends_a_busy_session() {
     let server = Server::start().unwrap();
     let database = Database::on(&server).await;
     let mut connection = database.connection().await;
-    // It never looks whether its parent is there.
+    // This statement never checks whether its parent process is alive.
     let busy = tokio::spawn(async move {
         let count =
             "SELECT count(*) FROM generate_series(1, 1000000) a, generate_series(1, 1000000) b";
@@ -99,7 +99,7 @@ async fn a_killed_server_takes_a_busy_session_along() {
 }
 
 #[tokio::test]
-async fn a_standby_follows_until_it_is_promoted() {
+async fn standby_follows_until_it_is_promoted() {
     let primary = Server::start_with(&[("max_connections", "300")]).unwrap();
     let database = with_row(&primary).await;
     let standby = primary.standby().unwrap();
@@ -116,7 +116,7 @@ async fn a_standby_follows_until_it_is_promoted() {
     let refused = insert(&mut reader).await.unwrap_err();
     assert_eq!(code(&refused).as_deref(), Some("25006"));
 
-    // The waiting is done on the server that is asked.
+    // The state of the standby is observed, not that of the primary.
     reader
         .execute("SELECT pg_try_advisory_lock(1)")
         .await
@@ -131,7 +131,7 @@ async fn a_standby_follows_until_it_is_promoted() {
 }
 
 #[tokio::test]
-async fn a_standby_that_comes_back_catches_up() {
+async fn restarted_standby_catches_up() {
     let primary = Server::start().unwrap();
     let database = with_row(&primary).await;
     let standby = primary.standby().unwrap();
@@ -140,7 +140,7 @@ async fn a_standby_that_comes_back_catches_up() {
         standby.stop(how).await;
         let mut writer = database.connection().await;
         insert(&mut writer).await.unwrap();
-        // The primary keeps what it could do without now.
+        // The primary must keep WAL that it could otherwise remove now.
         writer
             .execute("SELECT pg_switch_wal(); CHECKPOINT; SELECT pg_switch_wal(); CHECKPOINT")
             .await
@@ -157,7 +157,7 @@ async fn a_standby_that_comes_back_catches_up() {
 }
 
 #[tokio::test]
-async fn one_address_leads_to_whoever_is_the_primary() {
+async fn proxy_can_be_redirected_to_the_new_primary() {
     let primary = Server::start().unwrap();
     let database = with_row(&primary).await;
     let standby = primary.standby().unwrap();
@@ -176,7 +176,7 @@ async fn one_address_leads_to_whoever_is_the_primary() {
     standby.promote().await;
     insert(&pool).await.unwrap();
     assert_eq!(rows(&mut second.connection().await).await, 4);
-    // It may be followed in its turn.
+    // The promoted standby can have a standby as well.
     let third = standby.standby().unwrap();
     let third = Database::at(&third, &database);
     assert_eq!(rows(&mut third.connection().await).await, 4);

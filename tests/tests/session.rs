@@ -1,4 +1,4 @@
-//! Locks that a session holds: taken, released, nested, dropped.
+//! Session locks: taken, released, nested and dropped.
 
 use std::pin::pin;
 use std::time::{Duration, Instant};
@@ -25,7 +25,7 @@ async fn setting(pool: &PgPool, name: &str) -> String {
 }
 
 #[tokio::test]
-async fn it_is_held_until_it_is_released() {
+async fn session_lock_is_held_until_it_is_released() {
     let database = Database::new().await;
     let pool = database.pool(2).await;
     for lock in locks() {
@@ -58,7 +58,7 @@ async fn it_is_held_until_it_is_released() {
 }
 
 #[tokio::test]
-async fn another_key_is_another_lock() {
+async fn locks_on_different_keys_are_independent() {
     let database = Database::new().await;
     let pool = database.pool(8).await;
     let long = "x".repeat(1000);
@@ -86,7 +86,7 @@ async fn another_key_is_another_lock() {
 }
 
 #[tokio::test]
-async fn a_timeout_is_a_refusal_in_every_verb_and_in_time() {
+async fn timeout_is_a_refusal_in_time_in_every_verb() {
     let database = Database::new().await;
     let pool = database.pool(4).await;
     let limit = Duration::from_millis(200);
@@ -94,7 +94,7 @@ async fn a_timeout_is_a_refusal_in_every_verb_and_in_time() {
         let held = lock.acquire(&pool).await.unwrap();
         let lock = lock.timeout(limit);
         let mut tx = pool.begin().await.unwrap();
-        // The best of three: a machine that is busy with something else is no fault of the library.
+        // The fastest of three attempts, because the machine may be busy.
         macro_rules! refused {
             ($($verb:expr => $refused:pat),+ $(,)?) => {$(
                 let mut quickest = Duration::MAX;
@@ -133,12 +133,12 @@ async fn a_timeout_is_a_refusal_in_every_verb_and_in_time() {
 }
 
 #[tokio::test]
-async fn a_stale_release_frees_nobody_else() {
+async fn stale_release_does_not_release_the_lock_of_another_session() {
     let database = Database::new().await;
     let pool = database.pool(2).await;
     let lock = AdvisoryLock::new("one");
     let mut stale = lock.acquire(&pool).await.unwrap();
-    // Unlocked behind the guard's back, and taken by somebody else.
+    // The lock is released without the guard, and taken by another session.
     let conn = stale.connection().await.unwrap();
     assert!(advisory_core::unlock(conn, "one").await.unwrap());
     let other = lock.try_acquire(&pool).await.unwrap().unwrap();
@@ -149,7 +149,7 @@ async fn a_stale_release_frees_nobody_else() {
 }
 
 #[tokio::test]
-async fn a_hundred_tasks_on_one_key_never_overlap_and_all_finish() {
+async fn hundred_tasks_on_one_key_never_overlap_and_all_finish() {
     let database = Database::new().await;
     let pool = database.pool(20).await;
     let inside = std::sync::Arc::new(std::sync::atomic::AtomicU32::new(0));
@@ -194,7 +194,7 @@ async fn statements_run_on_the_session_that_holds_the_lock() {
 }
 
 #[tokio::test]
-async fn the_settings_of_the_session_come_back() {
+async fn settings_of_the_session_are_restored() {
     let database = Database::new().await;
     let pool = database.pool(1).await;
     pool.execute("SET idle_session_timeout = '7min'; SET client_connection_check_interval = '9s'; SET lock_timeout = '3s'")
@@ -231,9 +231,9 @@ async fn has_the_settings_of_a_holder(mut guard: SessionGuard) {
     guard.release().await.unwrap();
 }
 
-/// `idle_session_timeout` ends sessions that do nothing, which is what a holder does.
+/// `idle_session_timeout` ends idle sessions, and a holder is idle.
 #[tokio::test]
-async fn idle_sessions_that_hold_a_lock_are_left_alone() {
+async fn idle_session_that_holds_a_lock_is_not_ended() {
     let database = Database::new().await;
     let setting = format!(
         "ALTER DATABASE {} SET idle_session_timeout = '50ms'",
@@ -247,7 +247,7 @@ async fn idle_sessions_that_hold_a_lock_are_left_alone() {
         .unwrap();
     let pool = database.pool(1).await;
     let guard = AdvisoryLock::new("idle").acquire(&pool).await.unwrap();
-    // Somebody else's idle session is ended meanwhile: the setting works.
+    // Another idle session is ended meanwhile, which shows that the setting works.
     let idle = database.connection().await;
     database
         .wait_until_backends("one backend", |backends| backends.len() == 1)
@@ -258,7 +258,7 @@ async fn idle_sessions_that_hold_a_lock_are_left_alone() {
 }
 
 #[tokio::test]
-async fn the_same_key_twice_on_one_session_counts() {
+async fn same_key_twice_on_one_session_is_counted() {
     let database = Database::new().await;
     let pool = database.pool(2).await;
     let mut guard = AdvisoryLock::new("one").acquire(&pool).await.unwrap();
@@ -271,7 +271,7 @@ async fn the_same_key_twice_on_one_session_counts() {
             .unwrap()
     );
     assert_eq!(database.advisory_locks().await.len(), 1);
-    // Another guard is another session, and has to wait.
+    // Another guard has another session, and has to wait.
     assert!(
         AdvisoryLock::new("one")
             .try_acquire(&pool)
@@ -284,11 +284,12 @@ async fn the_same_key_twice_on_one_session_counts() {
 }
 
 #[tokio::test]
-async fn a_session_lock_and_a_transaction_lock_nest_both_ways() {
+async fn session_lock_and_a_transaction_lock_nest_both_ways() {
     let database = Database::new().await;
     let pool = database.pool(2).await;
     let lock = AdvisoryLock::new("one");
-    // A transaction lock within the session that holds the key: granted, and the session's stays when the transaction ends.
+    // A transaction lock in the session that holds the key is granted, and the session lock remains
+    // after the transaction.
     let mut guard = lock.acquire(&pool).await.unwrap();
     let mut tx = guard.connection().await.unwrap().begin().await.unwrap();
     lock.acquire_xact(&mut tx).await.unwrap();
@@ -297,7 +298,8 @@ async fn a_session_lock_and_a_transaction_lock_nest_both_ways() {
     guard.release().await.unwrap();
     assert!(database.advisory_locks().await.is_empty());
 
-    // A session lock for a key that a transaction of ours holds is another session's, and has to wait.
+    // A session lock for a key that our own transaction holds is one of another session, and has to
+    // wait.
     let tx = lock.begin(&pool).await.unwrap();
     assert!(lock.try_acquire(&pool).await.unwrap().is_none());
     tx.commit().await.unwrap();
@@ -305,7 +307,7 @@ async fn a_session_lock_and_a_transaction_lock_nest_both_ways() {
 }
 
 #[tokio::test]
-async fn released_inside_an_open_transaction_it_is_free_and_the_connection_does_not_go_back() {
+async fn lock_released_in_an_open_transaction_is_free_at_once() {
     let database = Database::new().await;
     let (pool, other) = (database.pool(1).await, database.pool(1).await);
     let lock = AdvisoryLock::new("one");
@@ -325,7 +327,7 @@ async fn released_inside_an_open_transaction_it_is_free_and_the_connection_does_
 }
 
 #[tokio::test]
-async fn a_lock_that_was_reset_away_is_lost() {
+async fn lock_released_by_a_reset_of_the_session_is_lost() {
     let database = Database::new().await;
     let pool = database.pool(2).await;
     let lock = AdvisoryLock::new("one");
@@ -343,7 +345,7 @@ async fn a_lock_that_was_reset_away_is_lost() {
         assert_eq!(database.advisory_locks().await.len(), 1);
         other.release().await.unwrap();
     }
-    // Settings alone are not the lock.
+    // A reset of settings alone does not lose the lock.
     let mut guard = lock.acquire(&pool).await.unwrap();
     guard
         .connection()
@@ -357,7 +359,7 @@ async fn a_lock_that_was_reset_away_is_lost() {
 }
 
 #[tokio::test]
-async fn dropped_without_release_it_is_free_for_others() {
+async fn dropped_guard_releases_its_lock() {
     let database = Database::new().await;
     let pool = database.pool(2).await;
     let lock = AdvisoryLock::new("one");
@@ -370,7 +372,7 @@ async fn dropped_without_release_it_is_free_for_others() {
     }
     assert!(quickest < Duration::from_millis(200), "{quickest:?}");
 
-    // In the middle of a statement, too.
+    // Dropped while a statement runs.
     let mut guard = lock.acquire(&pool).await.unwrap();
     {
         let sleep = pin!(async {
@@ -393,7 +395,7 @@ async fn dropped_without_release_it_is_free_for_others() {
 }
 
 #[test]
-fn dropped_outside_a_runtime_it_is_free_for_others() {
+fn guard_dropped_outside_a_runtime_releases_its_lock() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let (database, pool) = runtime.block_on(async {
         let database = Database::new().await;
@@ -418,7 +420,7 @@ fn dropped_outside_a_runtime_it_is_free_for_others() {
 }
 
 #[tokio::test]
-async fn a_closing_pool_waits_for_its_guards() {
+async fn closing_pool_waits_for_its_guards() {
     let database = Database::new().await;
     let pool = database.pool(2).await;
     let guard = AdvisoryLock::new("one").acquire(&pool).await.unwrap();
@@ -434,7 +436,7 @@ async fn a_closing_pool_waits_for_its_guards() {
 }
 
 #[tokio::test]
-async fn polling_takes_its_turn_and_keeps_its_deadline() {
+async fn polling_gets_the_lock_and_keeps_its_deadline() {
     let database = Database::new().await;
     let pool = database.pool(4).await;
     let polling = |lock: AdvisoryLock| lock.polling(Duration::from_millis(10));
@@ -469,7 +471,7 @@ async fn polling_takes_its_turn_and_keeps_its_deadline() {
     database.assert_nothing_leaked(&pool).await;
 }
 
-/// A waiter in the queue holds a snapshot; one that polls does not.
+/// A waiter in the queue holds a snapshot, and a polling waiter does not.
 #[tokio::test]
 async fn polling_holds_no_snapshot() {
     let database = Database::new().await;
@@ -481,7 +483,8 @@ async fn polling_holds_no_snapshot() {
         let (lock, pool) = (lock.clone().polling(Duration::from_millis(5)), pool.clone());
         async move { lock.acquire(&pool).await.unwrap().release().await.unwrap() }
     });
-    // With a waiter in the queue this would never come back: it waits for the waiter's snapshot, which waits for `held`.
+    // With a waiter in the queue, this would never return: it waits for the snapshot of the waiter,
+    // which waits for `held`.
     pool.execute("CREATE INDEX CONCURRENTLY i ON t (n)")
         .await
         .unwrap();
@@ -521,7 +524,7 @@ async fn locks_left_on_a_pooled_connection_are_released() {
         .unwrap()
         .get(0);
     assert_ne!(before, after, "a connection inside a transaction went back");
-    // A clean connection is left alone.
+    // A clean connection is not changed.
     let still: i32 = pool
         .fetch_one("SELECT pg_backend_pid()")
         .await

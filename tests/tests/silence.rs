@@ -1,4 +1,4 @@
-//! A network that goes silent in the middle of a call: a timeout is kept all the same.
+//! A network that falls silent during a call: the call still ends in time.
 
 use std::time::{Duration, Instant};
 
@@ -7,13 +7,13 @@ use advisory_tests::{Database, Proxy};
 use sqlx::{Connection as _, PgConnection, PgPool};
 use tokio::time::timeout;
 
-/// What the calls may take besides their timeout: the response timeout.
-const PATIENCE: Duration = Duration::from_secs(1);
-/// What a busy machine may take on top.
+/// How long a call may take in addition to its timeout.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(1);
+/// The additional time that a busy machine may take.
 const SLACK: Duration = Duration::from_secs(2);
 
 fn lock() -> AdvisoryLock {
-    AdvisoryLock::new(1).response_timeout(PATIENCE)
+    AdvisoryLock::new(1).response_timeout(RESPONSE_TIMEOUT)
 }
 
 fn timed() -> AdvisoryLock {
@@ -32,8 +32,8 @@ async fn on_connection(conn: &mut PgConnection) -> Result<(), Error> {
     Ok(())
 }
 
-/// An error that is neither "not acquired" nor late.
-async fn assert_told<T>(what: &str, call: impl Future<Output = Result<T, Error>>) {
+/// Asserts that a call returns an error in time, and that the error is not "not acquired".
+async fn assert_fails_in_time<T>(what: &str, call: impl Future<Output = Result<T, Error>>) {
     let started = Instant::now();
     let outcome = timeout(Duration::from_secs(30), call).await;
     match outcome.unwrap_or_else(|elapsed| panic!("{what}: {elapsed}")) {
@@ -42,11 +42,11 @@ async fn assert_told<T>(what: &str, call: impl Future<Output = Result<T, Error>>
         Ok(_) => panic!("{what}: there was an answer"),
     }
     let spent = started.elapsed();
-    let most = Duration::from_millis(200) + PATIENCE + SLACK;
+    let most = Duration::from_millis(200) + RESPONSE_TIMEOUT + SLACK;
     assert!(spent < most, "{what}: {spent:?}");
 }
 
-/// Until the pool has asked the connection that comes back whether it is alive.
+/// Waits until the pool has pinged the returned connection.
 async fn wait_until_idle(pool: &PgPool) {
     while pool.num_idle() == 0 {
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -54,10 +54,10 @@ async fn wait_until_idle(pool: &PgPool) {
 }
 
 #[tokio::test]
-async fn a_verb_with_a_timeout_ends_though_nobody_answers() {
+async fn verb_with_a_timeout_ends_on_a_silent_network() {
     let database = Database::new().await;
     let proxy = Proxy::start(&database).await;
-    // The pool's own question, whether a connection is alive, would meet the silence first.
+    // The ping of the pool would meet the silence first.
     let pool = sqlx::postgres::PgPoolOptions::new()
         .max_connections(1)
         .test_before_acquire(false)
@@ -74,12 +74,12 @@ async fn a_verb_with_a_timeout_ends_though_nobody_answers() {
     let isolated = timed().isolation(Isolation::Serializable);
     let several = AdvisoryLock::all([1, 2])
         .timeout(Duration::from_millis(200))
-        .response_timeout(PATIENCE);
+        .response_timeout(RESPONSE_TIMEOUT);
     macro_rules! each {
         ($($name:literal => $verb:expr;)+) => {$(
             wait_until_idle(&pool).await;
             proxy.set_silent(true);
-            assert_told($name, $verb).await;
+            assert_fails_in_time($name, $verb).await;
             proxy.set_silent(false);
             database.assert_nothing_leaked(&pool).await;
         )+};
@@ -98,14 +98,14 @@ async fn a_verb_with_a_timeout_ends_though_nobody_answers() {
 }
 
 #[tokio::test]
-async fn a_verb_on_a_connection_of_the_callers_ends_too() {
+async fn verb_on_the_callers_connection_ends_on_a_silent_network() {
     let database = Database::new().await;
     let proxy = Proxy::start(&database).await;
     macro_rules! each {
         ($($name:literal => |$conn:ident| $verb:expr;)+) => {$(
             let mut $conn = PgConnection::connect_with(&proxy.options()).await.unwrap();
             proxy.set_silent(true);
-            assert_told($name, $verb).await;
+            assert_fails_in_time($name, $verb).await;
             drop($conn);
             proxy.set_silent(false);
         )+};
@@ -118,7 +118,7 @@ async fn a_verb_on_a_connection_of_the_callers_ends_too() {
             let mut conn = PgConnection::connect_with(&proxy.options()).await.unwrap();
             let mut $tx = conn.begin().await.unwrap();
             proxy.set_silent(true);
-            assert_told($name, $verb).await;
+            assert_fails_in_time($name, $verb).await;
             drop($tx);
             drop(conn);
             proxy.set_silent(false);
@@ -133,7 +133,7 @@ async fn a_verb_on_a_connection_of_the_callers_ends_too() {
     database.assert_nothing_leaked(&pool).await;
 }
 
-/// Fails in the midst of a silence.
+/// Makes the network silent, and fails.
 fn fail(proxy: &Proxy) -> Result<(), Error> {
     proxy.set_silent(true);
     Err(Error::Database(sqlx::Error::WorkerCrashed))
@@ -152,22 +152,22 @@ async fn failing_on_connection(conn: &mut PgConnection, proxy: &Proxy) -> Result
 }
 
 #[tokio::test]
-async fn a_body_that_fails_is_not_kept_by_its_rollback() {
+async fn failed_body_returns_although_its_rollback_is_not_answered() {
     let database = Database::new().await;
     let proxy = Proxy::start(&database).await;
     let pool = proxy.pool(1).await;
-    assert_told("attribute on a pool", failing_on_pool(&pool, &proxy)).await;
+    assert_fails_in_time("attribute on a pool", failing_on_pool(&pool, &proxy)).await;
     proxy.set_silent(false);
     database.assert_nothing_leaked(&pool).await;
 }
 
 #[tokio::test]
-async fn a_body_that_fails_on_a_connection_is_not_kept_by_its_rollback() {
+async fn failed_body_on_a_connection_returns_although_its_rollback_is_not_answered() {
     let database = Database::new().await;
     let proxy = Proxy::start(&database).await;
     let mut conn = PgConnection::connect_with(&proxy.options()).await.unwrap();
     let call = failing_on_connection(&mut conn, &proxy);
-    assert_told("attribute on a connection", call).await;
+    assert_fails_in_time("attribute on a connection", call).await;
     drop(conn);
     proxy.set_silent(false);
     database

@@ -1,5 +1,5 @@
-//! What the library says: a span for every acquire, a warning for every trap. Alone in its program: who listens is known to all
-//! threads of one.
+//! Tracing: a span for every acquire, and a warning for every misuse. The test is alone in its
+//! program, because the subscriber is global.
 
 use std::sync::{Arc, Mutex};
 
@@ -10,7 +10,7 @@ use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
 
-/// Writes down what is said, at `WARN` and above, and every span's fields.
+/// Records events at `WARN` and above, and the fields of every span.
 #[derive(Clone, Default)]
 struct Notes(Arc<Mutex<String>>);
 
@@ -43,14 +43,14 @@ impl Visit for Writer<'_> {
 }
 
 impl Notes {
-    /// What was said since the last time.
+    /// Returns what has been recorded since the last call.
     fn take(&self) -> String {
         std::mem::take(&mut *self.0.lock().unwrap())
     }
 }
 
 #[tokio::test]
-async fn every_acquire_is_a_span_and_every_trap_a_warning() {
+async fn every_acquire_is_a_span_and_every_misuse_a_warning() {
     let notes = Notes::default();
     let _listening = tracing::subscriber::set_default(notes.clone());
     let database = Database::new().await;
@@ -58,14 +58,14 @@ async fn every_acquire_is_a_span_and_every_trap_a_warning() {
     let lock = AdvisoryLock::new("one");
 
     let tx = lock.begin(&pool).await.unwrap();
-    let said = notes.take();
+    let recorded = notes.take();
     for field in [
         "lock.name=\"one\"",
         "lock.scope=\"xact\"",
         "lock.mode=\"exclusive\"",
         "lock.outcome=\"acquired\"",
     ] {
-        assert!(said.contains(field), "{field} in {said}");
+        assert!(recorded.contains(field), "{field} in {recorded}");
     }
     assert!(
         lock.clone()
@@ -75,14 +75,14 @@ async fn every_acquire_is_a_span_and_every_trap_a_warning() {
             .unwrap()
             .is_none()
     );
-    let said = notes.take();
+    let recorded = notes.take();
     for field in [
         "lock.scope=\"session\"",
         "lock.mode=\"shared\"",
         "lock.outcome=\"not_acquired\"",
         "lock.wait_ms=",
     ] {
-        assert!(said.contains(field), "{field} in {said}");
+        assert!(recorded.contains(field), "{field} in {recorded}");
     }
     tx.rollback().await.unwrap();
 
@@ -118,7 +118,7 @@ async fn every_acquire_is_a_span_and_every_trap_a_warning() {
     guard.release().await.unwrap();
     assert!(notes.take().contains("released inside an open transaction"));
 
-    // What other code left behind.
+    // A lock that other code has left.
     let pool = sqlx::postgres::PgPoolOptions::new()
         .max_connections(1)
         .after_release(advisory_core::release_leftover_locks)

@@ -1,4 +1,5 @@
-//! Promise 2 under load: many tasks, few keys, every verb, random drops; no two holders ever, and nothing left behind.
+//! Mutual exclusion under load: many tasks, few keys, every verb and random drops. There are never
+//! two holders, and nothing remains.
 //!
 //! Runs for 30 s, or for `ADVISORY_STRESS_SECONDS`.
 
@@ -16,18 +17,19 @@ const TASKS: usize = 200;
 const KEYS: i32 = 20;
 const CONNECTIONS: u32 = 40;
 
-/// One critical section for each key: the sum is -1 while it is held exclusively, else the number of shared holders.
+/// A critical section for each key. Its value is -1 while it is held exclusively, otherwise the
+/// number of shared holders.
 struct Sections(Vec<AtomicI32>);
 
-/// Somebody inside some sections; leaves them when it is dropped, wherever that is.
-struct Inside<'s> {
+/// A holder in some sections. It leaves them when it is dropped.
+struct Occupied<'s> {
     sections: &'s Sections,
     keys: Vec<i32>,
     shared: bool,
 }
 
 impl Sections {
-    fn enter(&self, plan: &Plan) -> Inside<'_> {
+    fn enter(&self, plan: &Plan) -> Occupied<'_> {
         for key in &plan.keys {
             let section = &self.0[usize::try_from(*key).unwrap()];
             let before = if plan.shared {
@@ -44,7 +46,7 @@ impl Sections {
                 "two holders of key {key}: {before}, {plan:?}"
             );
         }
-        Inside {
+        Occupied {
             sections: self,
             keys: plan.keys.clone(),
             shared: plan.shared,
@@ -52,7 +54,7 @@ impl Sections {
     }
 }
 
-impl Drop for Inside<'_> {
+impl Drop for Occupied<'_> {
     fn drop(&mut self) {
         for key in &self.keys {
             let back = if self.shared { -1 } else { 1 };
@@ -132,7 +134,7 @@ impl Plan {
     }
 }
 
-/// The body under the lock: in, a statement or a pause, out.
+/// The body under the lock: enters the sections, runs a statement or pauses, and leaves them.
 async fn body(sections: &Sections, plan: &Plan, conn: &mut PgConnection) -> Result<(), Error> {
     let _inside = sections.enter(plan);
     sqlx::query("SELECT 1").execute(conn).await?;
@@ -171,7 +173,7 @@ async fn in_session(pool: &PgPool, sections: &Sections, plan: &Plan) -> Result<(
     Ok(())
 }
 
-/// `true` if the lock was acquired.
+/// Returns `true` if the lock was acquired.
 async fn run(pool: &PgPool, sections: &Sections, plan: &Plan) -> Result<bool, Error> {
     let lock = &plan.lock;
     let in_body = async |tx: &mut PgTransaction<'_>| body(sections, plan, tx).await;
@@ -196,7 +198,8 @@ async fn run(pool: &PgPool, sections: &Sections, plan: &Plan) -> Result<bool, Er
             on_connection(&mut conn, sections, plan).await?;
         }
         joining => {
-            // sqlx's own `begin`, dropped half-way, leaves a transaction open in the pool.
+            // sqlx's `begin` leaves a transaction open in the pool if it is dropped before it
+            // returns; a lock on no keys does not.
             let mut tx = AdvisoryLock::all([0_i64; 0]).begin(pool).await?;
             let acquired = match joining {
                 "acquire_xact" => lock.acquire_xact(&mut tx).await.map(|()| true)?,
@@ -215,7 +218,7 @@ async fn run(pool: &PgPool, sections: &Sections, plan: &Plan) -> Result<bool, Er
     Ok(true)
 }
 
-/// Sometimes by hand, sometimes by dropping the guard.
+/// Releases the guard explicitly or by dropping it.
 async fn release(sections: &Sections, plan: &Plan, mut guard: SessionGuard) -> Result<(), Error> {
     body(sections, plan, guard.connection().await?).await?;
     if fastrand::bool() {
@@ -258,7 +261,7 @@ async fn task(pool: PgPool, sections: Arc<Sections>, tally: Arc<Tally>, end: Ins
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_two_holders_and_nothing_left() {
+async fn no_two_sessions_hold_a_lock_and_nothing_remains() {
     let seconds = std::env::var("ADVISORY_STRESS_SECONDS").map_or(30, |s| s.parse().unwrap());
     let database = Database::new().await;
     let pool = database.pool(CONNECTIONS).await;

@@ -6,7 +6,7 @@ use advisory_core::{AdvisoryLock, Error, Isolation};
 use advisory_tests::Database;
 use sqlx::{Executor as _, PgPool, Row as _};
 
-/// The pool, with a table that its sessions write to.
+/// A pool, and a table that its sessions write to.
 async fn with_table(database: &Database, connections: u32) -> PgPool {
     let pool = database.pool(connections).await;
     pool.execute("CREATE TABLE written (n int)").await.unwrap();
@@ -60,7 +60,7 @@ async fn begin_opens_an_ordinary_transaction_that_holds_the_lock() {
 }
 
 #[tokio::test]
-async fn the_settings_of_the_session_are_those_of_the_user() {
+async fn settings_of_the_session_are_not_changed() {
     let database = Database::new().await;
     let pool = database.pool(1).await;
     pool.execute("SET lock_timeout = '90s'").await.unwrap();
@@ -85,7 +85,7 @@ async fn the_settings_of_the_session_are_those_of_the_user() {
 }
 
 #[tokio::test]
-async fn a_session_that_only_reads_by_default_takes_locks_and_only_reads() {
+async fn read_only_session_takes_locks_and_stays_read_only() {
     let database = Database::new().await;
     let pool = database.pool(1).await;
     pool.execute("SET default_transaction_read_only = on")
@@ -138,7 +138,7 @@ async fn transaction_commits_on_ok_and_rolls_back_on_err() {
 }
 
 #[tokio::test]
-async fn a_panic_in_the_body_rolls_back() {
+async fn panic_in_the_body_rolls_back() {
     let database = Database::new().await;
     let pool = with_table(&database, 1).await;
     let panicking = pool.clone();
@@ -176,7 +176,7 @@ async fn try_transaction_skips_the_body_while_the_lock_is_held() {
 }
 
 #[tokio::test]
-async fn a_timeout_is_a_refusal_that_names_the_holder() {
+async fn timeout_is_a_refusal_that_names_the_holder() {
     let database = Database::new().await;
     let pool = database.pool(2).await;
     for lock in locks() {
@@ -200,7 +200,7 @@ async fn a_timeout_is_a_refusal_that_names_the_holder() {
 }
 
 #[tokio::test]
-async fn a_pool_with_nothing_to_give_is_an_error_within_the_deadline() {
+async fn exhausted_pool_is_an_error_within_the_deadline() {
     let database = Database::new().await;
     let pool = database.pool(1).await;
     let taken = pool.acquire().await.unwrap();
@@ -225,7 +225,7 @@ async fn a_pool_with_nothing_to_give_is_an_error_within_the_deadline() {
 }
 
 #[tokio::test]
-async fn the_wait_for_a_connection_counts_against_the_timeout() {
+async fn wait_for_a_connection_counts_against_the_timeout() {
     let database = Database::new().await;
     let pool = database.pool(2).await;
     let limit = Duration::from_secs(2);
@@ -247,7 +247,7 @@ async fn the_wait_for_a_connection_counts_against_the_timeout() {
 }
 
 #[tokio::test]
-async fn a_deadlock_between_two_transactions_has_one_loser() {
+async fn deadlock_between_two_transactions_has_one_loser() {
     let database = Database::new().await;
     let pool = database.pool(4).await;
     let setting = format!(
@@ -274,7 +274,7 @@ async fn a_deadlock_between_two_transactions_has_one_loser() {
 }
 
 #[tokio::test]
-async fn it_can_be_awaited_in_a_spawned_task() {
+async fn transaction_can_be_awaited_in_a_spawned_task() {
     let database = Database::new().await;
     let pool = with_table(&database, 2).await;
     let spawned = pool.clone();

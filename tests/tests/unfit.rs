@@ -1,4 +1,5 @@
-//! Where a lock would not be one, it is refused: a server whose functions lock nothing, one that does not know them, a standby.
+//! Servers on which a lock would not exclude others are refused: a server whose functions lock
+//! nothing, a server without the functions, and a standby.
 
 use std::time::Duration;
 
@@ -25,7 +26,7 @@ async fn on_connection(conn: &mut PgConnection) -> Result<(), Error> {
 }
 
 #[advisory(key = 1, timeout = 0, side_effect = Skip)]
-async fn on_connection_or_not(conn: &mut PgConnection) -> Result<(), Error> {
+async fn on_connection_or_skip(conn: &mut PgConnection) -> Result<(), Error> {
     let _ = conn;
     Ok(())
 }
@@ -36,17 +37,17 @@ async fn on_transaction(tx: &mut PgTransaction<'_>) -> Result<(), Error> {
     Ok(())
 }
 
-/// What every way to take a lock comes to.
-async fn every_way(database: &Database) -> Vec<(&'static str, Result<(), Error>)> {
-    let mut ways = Vec::new();
+/// The outcome of every verb.
+async fn every_verb(database: &Database) -> Vec<(&'static str, Result<(), Error>)> {
+    let mut outcomes = Vec::new();
     let lock = AdvisoryLock::new(1);
     let timeout = lock.clone().timeout(Duration::from_secs(5));
     let several = AdvisoryLock::all([1, 2]);
-    // A pool of its own for each: nothing is known of it.
+    // A new pool for each verb, whose connections have not been probed.
     macro_rules! on_a_pool {
         ($($name:literal => |$pool:ident| $verb:expr;)+) => {$(
             let $pool = database.pool(2).await;
-            ways.push(($name, $verb.await.map(drop)));
+            outcomes.push(($name, $verb.await.map(drop)));
             database.assert_nothing_leaked(&$pool).await;
             $pool.close().await;
         )+};
@@ -69,14 +70,14 @@ async fn every_way(database: &Database) -> Vec<(&'static str, Result<(), Error>)
         "attribute in a session" => |pool| in_session(&pool);
     }
     let mut conn = database.connection().await;
-    ways.push(("attribute on a connection", on_connection(&mut conn).await));
-    let skipping = on_connection_or_not(&mut conn).await;
-    ways.push(("attribute that skips", skipping));
+    outcomes.push(("attribute on a connection", on_connection(&mut conn).await));
+    let skipping = on_connection_or_skip(&mut conn).await;
+    outcomes.push(("attribute that skips", skipping));
     let mut tx = conn.begin().await.unwrap();
-    // The transaction stays usable.
+    // The transaction remains usable.
     macro_rules! in_a_transaction {
         ($($name:literal => $verb:expr;)+) => {$(
-            ways.push(($name, $verb.await.map(drop)));
+            outcomes.push(($name, $verb.await.map(drop)));
             tx.execute("SELECT 1").await.unwrap();
         )+};
     }
@@ -97,30 +98,29 @@ async fn every_way(database: &Database) -> Vec<(&'static str, Result<(), Error>)
         "try_lock_shared" => advisory_core::try_lock_shared(&mut tx, (1, 2));
     }
     tx.rollback().await.unwrap();
-    ways
+    outcomes
 }
 
-fn assert_unsupported(ways: Vec<(&'static str, Result<(), Error>)>, reason: &str) {
-    for (way, outcome) in ways {
+fn assert_unsupported(outcomes: Vec<(&'static str, Result<(), Error>)>, reason: &str) {
+    for (verb, outcome) in outcomes {
         match outcome {
-            Err(error @ Error::Unsupported { .. }) => {
-                let told = error.to_string();
-                assert!(told.contains(reason), "{way}: {told}");
+            Err(Error::Unsupported { reason: found, .. }) => {
+                assert!(found.to_string().contains(reason), "{verb}: {found}");
             }
-            other => panic!("{way}: {other:?}"),
+            other => panic!("{verb}: {other:?}"),
         }
     }
 }
 
-fn assert_granted(ways: Vec<(&'static str, Result<(), Error>)>) {
-    for (way, outcome) in ways {
-        assert!(outcome.is_ok(), "{way}: {outcome:?}");
+fn assert_granted(outcomes: Vec<(&'static str, Result<(), Error>)>) {
+    for (verb, outcome) in outcomes {
+        assert!(outcome.is_ok(), "{verb}: {outcome:?}");
     }
 }
 
-/// Puts functions that do nothing in the place of PostgreSQL's own, in this database. They must be new ones: the server calls its
-/// own by number, whatever the catalogue says of them.
-async fn make_an_impostor(database: &Database) {
+/// Replaces PostgreSQL's functions in this database by functions that do nothing. They must have
+/// new ids, because the server calls its built-in functions by id and ignores the catalogue.
+async fn replace_lock_functions(database: &Database) {
     let mut conn = database.connection().await;
     for arguments in ["bigint", "int, int"] {
         for mode in ["", "_shared"] {
@@ -144,16 +144,16 @@ async fn make_an_impostor(database: &Database) {
 }
 
 #[tokio::test]
-async fn a_server_whose_functions_lock_nothing_is_found_out() {
+async fn server_whose_functions_lock_nothing_is_refused() {
     let database = Database::new().await;
-    make_an_impostor(&database).await;
-    assert_unsupported(every_way(&database).await, "does not hold");
+    replace_lock_functions(&database).await;
+    assert_unsupported(every_verb(&database).await, "does not hold");
 }
 
 #[tokio::test]
-async fn a_lock_on_nothing_vouches_for_nothing() {
+async fn lock_on_no_keys_does_not_count_as_a_probe() {
     let database = Database::new().await;
-    make_an_impostor(&database).await;
+    replace_lock_functions(&database).await;
     let pool = database.pool(1).await;
     let nothing = AdvisoryLock::all([0_i64; 0]);
     nothing
@@ -163,12 +163,12 @@ async fn a_lock_on_nothing_vouches_for_nothing() {
         .rollback()
         .await
         .unwrap();
-    let told = AdvisoryLock::new(1).begin(&pool).await.map(drop);
-    assert_unsupported(vec![("begin", told)], "does not hold");
+    let outcome = AdvisoryLock::new(1).begin(&pool).await.map(drop);
+    assert_unsupported(vec![("begin", outcome)], "does not hold");
 }
 
 #[tokio::test]
-async fn a_server_without_the_functions_is_no_postgresql() {
+async fn server_without_the_functions_is_refused() {
     let database = Database::new().await;
     let mut conn = database.connection().await;
     conn.execute("ALTER FUNCTION pg_catalog.pg_advisory_xact_lock(bigint) RENAME TO not_here")
@@ -186,18 +186,18 @@ async fn a_server_without_the_functions_is_no_postgresql() {
 }
 
 #[tokio::test]
-async fn a_standby_is_refused_until_it_is_promoted() {
+async fn standby_is_refused_until_it_is_promoted() {
     let primary = Server::start().unwrap();
     let database = Database::on(&primary).await;
     let standby = primary.standby().unwrap();
     let second = Database::at(&standby, &database);
-    assert_unsupported(every_way(&second).await, "standby");
+    assert_unsupported(every_verb(&second).await, "standby");
     standby.promote().await;
-    assert_granted(every_way(&second).await);
+    assert_granted(every_verb(&second).await);
 }
 
 #[tokio::test]
-async fn an_honest_server_is_looked_at_once() {
+async fn working_server_grants_every_verb() {
     let database = Database::new().await;
-    assert_granted(every_way(&database).await);
+    assert_granted(every_verb(&database).await);
 }

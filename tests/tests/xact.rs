@@ -1,4 +1,4 @@
-//! Locks that join the caller's transaction.
+//! Locks in the caller's transaction.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,8 @@ async fn lock_timeout(conn: &mut PgConnection) -> String {
     conn.fetch_one("SHOW lock_timeout").await.unwrap().get(0)
 }
 
-/// One key alone, and three in both key spaces of which only the last is contended.
+/// A lock on one key, and a lock on three keys in both key spaces, of which only the last is
+/// contended.
 fn locks() -> [AdvisoryLock; 2] {
     [
         AdvisoryLock::new((7, 7)),
@@ -28,7 +29,7 @@ async fn hold(conn: &mut PgConnection) -> PgTransaction<'_> {
 }
 
 #[tokio::test]
-async fn it_is_held_until_the_transaction_ends() {
+async fn transaction_lock_is_held_until_the_transaction_ends() {
     let database = Database::new().await;
     let mut conn = database.connection().await;
     for lock in locks() {
@@ -53,7 +54,7 @@ async fn it_is_held_until_the_transaction_ends() {
 }
 
 #[tokio::test]
-async fn after_a_refusal_the_transaction_is_as_it_was() {
+async fn refusal_leaves_the_transaction_as_it_was() {
     let database = Database::new().await;
     let (mut holder, mut conn) = (database.connection().await, database.connection().await);
     let _held = hold(&mut holder).await;
@@ -83,7 +84,7 @@ async fn after_a_refusal_the_transaction_is_as_it_was() {
             let error = lock.acquire_xact(&mut tx).await.unwrap_err();
             assert!(error.is_not_acquired(), "{error:?}");
             assert_eq!(lock_timeout(&mut tx).await, "90s");
-            // Of several keys none is held: only the rival's is.
+            // None of several keys is held, except by the rival.
             assert_eq!(database.advisory_locks().await.len(), 1);
             tx.commit().await.unwrap();
         }
@@ -97,7 +98,7 @@ async fn after_a_refusal_the_transaction_is_as_it_was() {
 }
 
 #[tokio::test]
-async fn lock_timeout_is_what_it_was_after_a_grant() {
+async fn grant_restores_lock_timeout() {
     let database = Database::new().await;
     let mut conn = database.connection().await;
     for lock in locks() {
@@ -108,7 +109,7 @@ async fn lock_timeout_is_what_it_was_after_a_grant() {
                 .execute(&mut *tx)
                 .await
                 .unwrap();
-            // Held by somebody else at first, so that the wait with its settings is really sent.
+            // Another session holds the lock first, so that the wait and its settings are sent.
             let mut holder = database.connection().await;
             let held = hold(&mut holder).await;
             let lock = lock.clone().timeout(Duration::from_secs(20));
@@ -126,7 +127,7 @@ async fn lock_timeout_is_what_it_was_after_a_grant() {
 }
 
 #[tokio::test]
-async fn the_timeout_is_one_deadline_for_all_keys() {
+async fn timeout_is_one_deadline_for_all_keys() {
     let database = Database::new().await;
     let limit = Duration::from_millis(400);
     let keys = 0..8;
@@ -140,7 +141,7 @@ async fn the_timeout_is_one_deadline_for_all_keys() {
     let mut tx = conn.begin().await.unwrap();
     let started = Instant::now();
     let release = async {
-        // One after the other, each well within the timeout: only together do they take too long.
+        // Each key is released well within the timeout, but all together take too long.
         for (key, holder) in keys.clone().zip(&mut holders) {
             tokio::time::sleep(limit / 4).await;
             advisory_core::unlock(holder, key).await.unwrap();
@@ -153,7 +154,7 @@ async fn the_timeout_is_one_deadline_for_all_keys() {
 }
 
 #[tokio::test]
-async fn without_a_timeout_it_waits_as_the_server_says() {
+async fn lock_timeout_of_the_server_applies_without_a_timeout() {
     let database = Database::new().await;
     let (mut holder, mut conn) = (database.connection().await, database.connection().await);
     let held = hold(&mut holder).await;
@@ -181,7 +182,7 @@ async fn without_a_timeout_it_waits_as_the_server_says() {
 }
 
 #[tokio::test]
-async fn a_refusal_names_the_holder() {
+async fn refusal_names_the_holder() {
     let database = Database::new().await;
     let mut holder = PgConnection::connect_with(&database.options().application_name("nightly"))
         .await
@@ -203,7 +204,7 @@ async fn a_refusal_names_the_holder() {
                 .await
                 .unwrap_err();
             let Error::NotAcquired {
-                lock: told,
+                lock: refused_lock,
                 waited,
                 holders,
                 ..
@@ -211,7 +212,7 @@ async fn a_refusal_names_the_holder() {
             else {
                 panic!("{error:?}")
             };
-            assert_eq!(told.keys(), lock.keys());
+            assert_eq!(refused_lock.keys(), lock.keys());
             assert!(*waited >= wait, "{waited:?}");
             let [holder] = &holders[..] else {
                 panic!("{holders:?}")
@@ -232,7 +233,7 @@ async fn a_refusal_names_the_holder() {
 }
 
 #[tokio::test]
-async fn shared_holders_share_and_keep_out_an_exclusive_one() {
+async fn shared_holders_exclude_an_exclusive_one() {
     let database = Database::new().await;
     let (mut a, mut b, mut c) = (
         database.connection().await,
@@ -261,7 +262,7 @@ async fn shared_holders_share_and_keep_out_an_exclusive_one() {
 }
 
 #[tokio::test]
-async fn rolling_back_to_a_savepoint_frees_what_came_after_it() {
+async fn rollback_to_a_savepoint_releases_later_locks() {
     let database = Database::new().await;
     let mut conn = database.connection().await;
     let mut tx = conn.begin().await.unwrap();
@@ -304,7 +305,7 @@ async fn opposite_orders_do_not_deadlock_under_all() {
 }
 
 #[tokio::test]
-async fn a_deadlock_is_an_error_of_its_own() {
+async fn deadlock_is_its_own_error() {
     let database = Database::new().await;
     let (mut one, mut two) = (database.connection().await, database.connection().await);
     for conn in [&mut one, &mut two] {
@@ -320,7 +321,7 @@ async fn a_deadlock_is_an_error_of_its_own() {
     );
     first.acquire_xact(&mut one).await.unwrap();
     second.acquire_xact(&mut two).await.unwrap();
-    // Whichever is chosen to give way ends its transaction, and the other one gets the lock.
+    // The loser ends its transaction, and the other one gets the lock.
     let a = async {
         let result = second.acquire_xact(&mut one).await;
         if result.is_err() {
@@ -349,7 +350,7 @@ async fn a_deadlock_is_an_error_of_its_own() {
 }
 
 #[tokio::test]
-async fn a_cancelled_statement_is_not_a_refusal() {
+async fn cancelled_statement_is_not_a_refusal() {
     let database = Database::new().await;
     let (mut holder, mut conn) = (database.connection().await, database.connection().await);
     let _held = hold(&mut holder).await;
@@ -367,7 +368,7 @@ async fn a_cancelled_statement_is_not_a_refusal() {
 }
 
 #[tokio::test]
-async fn an_aborted_transaction_says_so() {
+async fn aborted_transaction_is_reported() {
     let database = Database::new().await;
     let mut conn = database.connection().await;
     for lock in locks() {
@@ -382,7 +383,7 @@ async fn an_aborted_transaction_says_so() {
 }
 
 #[tokio::test]
-async fn no_keys_and_many_keys() {
+async fn no_keys_and_many_keys_can_be_locked() {
     let database = Database::new().await;
     let mut conn = database.connection().await;
     let mut tx = conn.begin().await.unwrap();
@@ -413,7 +414,7 @@ async fn no_keys_and_many_keys() {
 }
 
 #[tokio::test]
-async fn names_are_taken_as_they_are() {
+async fn different_names_are_different_locks() {
     let database = Database::new().await;
     let mut conn = database.connection().await;
     let long = "x".repeat(1 << 20);

@@ -1,4 +1,4 @@
-// One of JavaScript's packages, asked in lines of JSON: see tests/tests/interop/original.rs.
+// Lock packages of JavaScript. Requests are lines of JSON: see tests/src/foreign_client/process.rs.
 // The packages are in NODE_PATH, the server in libpq's variables.
 
 const fs = require('fs');

@@ -1,5 +1,5 @@
 <?php
-// One of PHP's lock packages, asked in lines of JSON: see tests/tests/interop/original.rs.
+// Lock packages of PHP. Requests are lines of JSON: see tests/src/foreign_client/process.rs.
 // The packages are those of the distribution; the server is in libpq's variables.
 
 use Symfony\Component\Lock\Exception\LockConflictedException;

@@ -1,4 +1,4 @@
-"""One of Python's lock packages, asked in lines of JSON: see tests/tests/interop/original.rs."""
+"""Lock packages of Python. Requests are lines of JSON: see tests/src/foreign_client/process.rs."""
 
 import importlib.metadata
 import json

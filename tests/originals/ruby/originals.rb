@@ -1,6 +1,7 @@
 # frozen_string_literal: true
 
-# Rails' migrator, and what Ruby's lock packages are made of, asked in lines of JSON: see tests/tests/interop/original.rs.
+# The migrator of Rails and lock packages of Ruby. Requests are lines of JSON: see
+# tests/src/foreign_client/process.rs.
 # The packages are those of the distribution; the server is in libpq's variables.
 
 require 'active_record'

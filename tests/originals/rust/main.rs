@@ -1,4 +1,5 @@
-//! Rust's `distributed-lock-postgres`, asked in lines of JSON: see tests/src/original/process.rs.
+//! The Rust crate `distributed-lock-postgres`. Requests are lines of JSON: see
+//! tests/src/foreign_client/process.rs.
 
 use std::io::{BufRead as _, Write as _};
 use std::time::Instant;

@@ -1,4 +1,4 @@
-//! Runs a command beside a PostgreSQL server of its own, which is gone when the command ends.
+//! Runs a command with a private PostgreSQL server, which ends with the command.
 //!
 //! ```sh
 //! cargo run -p advisory-tests --bin with-server -- sh -c 'psql "$ADVISORY_DATABASE_URL"'

@@ -1,4 +1,4 @@
-//! Who holds a lock or waits for it, in every way there is to do so.
+//! Clients that hold a lock or wait for it, one for each verb.
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -9,162 +9,179 @@ use sqlx::pool::PoolConnection;
 use sqlx::{Executor as _, PgPool, PgTransaction, Postgres};
 use tokio::sync::Mutex;
 
-use crate::life::Life;
 use crate::pair::Fault;
-use crate::{PATIENCE, PROBING};
+use crate::timeline::Timeline;
+use crate::{PROBING, RESPONSE_TIMEOUT};
 
 type Run = Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>;
 
 pub(crate) struct Client {
     pub(crate) name: &'static str,
-    notice: Notice,
-    run: fn(AdvisoryLock, PgPool, Life) -> Run,
+    notification: Notification,
+    run: fn(AdvisoryLock, PgPool, Timeline) -> Run,
 }
 
-/// What tells a body that its lock is gone.
+/// What notifies a body that its lock is lost.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Notice {
+enum Notification {
     /// The guard of its session.
     Guard,
-    /// A question every half second, on the connection beside which it runs.
-    Question,
+    /// A ping every half second on the connection that holds the lock.
+    Ping,
     /// Its own statement.
     Statement,
 }
 
 impl Client {
-    /// Takes the lock, and lives under it.
-    pub(crate) fn run(&self, lock: AdvisoryLock, pool: &PgPool, life: Life) -> Run {
-        (self.run)(lock, pool.clone(), life)
+    /// Takes the lock, and runs the body of `timeline` under it.
+    pub(crate) fn run(&self, lock: AdvisoryLock, pool: &PgPool, timeline: Timeline) -> Run {
+        (self.run)(lock, pool.clone(), timeline)
     }
 
-    /// How long a body may go on after the fault; `None` if the silence has to end first.
+    /// How long a body may continue after the fault; `None` if the silence has to end first.
     pub(crate) fn bound(&self, fault: Fault) -> Option<Duration> {
         const EVERY: Duration = Duration::from_millis(500);
-        match (fault, self.notice) {
-            (Fault::Ends(_), Notice::Guard | Notice::Statement) => Some(Duration::ZERO),
-            (Fault::Ends(_), Notice::Question) => Some(EVERY),
-            (Fault::Silence, Notice::Guard) => Some(PROBING + PATIENCE),
-            (Fault::Silence, Notice::Question) => Some(EVERY + PATIENCE),
-            (Fault::Silence, Notice::Statement) => None,
+        match (fault, self.notification) {
+            (Fault::Stopped(_), Notification::Guard | Notification::Statement) => {
+                Some(Duration::ZERO)
+            }
+            (Fault::Stopped(_), Notification::Ping) => Some(EVERY),
+            (Fault::Silence, Notification::Guard) => Some(PROBING + RESPONSE_TIMEOUT),
+            (Fault::Silence, Notification::Ping) => Some(EVERY + RESPONSE_TIMEOUT),
+            (Fault::Silence, Notification::Statement) => None,
         }
     }
 
-    /// Whether the error is the one by which a body is told.
-    pub(crate) fn is_told(&self, error: &Error) -> bool {
-        match self.notice {
-            Notice::Guard | Notice::Question => error.is_lost(),
-            Notice::Statement => matches!(error, Error::Database(_)),
+    /// True if the error notifies the caller that the lock is lost.
+    pub(crate) fn is_notification(&self, error: &Error) -> bool {
+        match self.notification {
+            Notification::Guard | Notification::Ping => error.is_lost(),
+            Notification::Statement => matches!(error, Error::Database(_)),
         }
     }
 }
 
 const fn client(
     name: &'static str,
-    notice: Notice,
-    run: fn(AdvisoryLock, PgPool, Life) -> Run,
+    notification: Notification,
+    run: fn(AdvisoryLock, PgPool, Timeline) -> Run,
 ) -> Client {
-    Client { name, notice, run }
+    Client {
+        name,
+        notification,
+        run,
+    }
 }
 
 pub(crate) static CLIENTS: [Client; 9] = [
-    client("acquire", Notice::Guard, |lock, pool, life| {
+    client("acquire", Notification::Guard, |lock, pool, timeline| {
         Box::pin(async move {
             let guard = lock.keepalive_interval(PROBING).acquire(&pool).await?;
-            guard.until_lost(life.rest()).await?;
+            guard.until_lost(timeline.wait()).await?;
             guard.release().await
         })
     }),
     client(
         "#[advisory(scope = session)]",
-        Notice::Guard,
-        |lock, pool, life| Box::pin(async move { in_session(&pool, lock, life).await }),
+        Notification::Guard,
+        |lock, pool, timeline| Box::pin(async move { in_session(&pool, lock, timeline).await }),
     ),
     client(
         "#[advisory(scope = session, side_effect = Skip)]",
-        Notice::Guard,
-        |lock, pool, life| Box::pin(async move { skipping(&pool, lock, life).await }),
+        Notification::Guard,
+        |lock, pool, timeline| Box::pin(async move { skipping(&pool, lock, timeline).await }),
     ),
     client(
         "#[advisory] beside a transaction",
-        Notice::Question,
-        |lock, pool, life| Box::pin(async move { beside(&pool, lock, life).await }),
+        Notification::Ping,
+        |lock, pool, timeline| Box::pin(async move { beside(&pool, lock, timeline).await }),
     ),
     client(
         "#[advisory(on = …)] beside a connection",
-        Notice::Question,
-        |lock, pool, life| {
+        Notification::Ping,
+        |lock, pool, timeline| {
             Box::pin(async move {
                 let conn = Mutex::new(pool.acquire().await?);
-                beside_connection(&conn, lock, life).await
+                beside_connection(&conn, lock, timeline).await
             })
         },
     ),
-    client("#[advisory(tx)]", Notice::Statement, |lock, pool, life| {
-        Box::pin(async move { inside(&pool, lock, life).await })
-    }),
-    client("transaction", Notice::Statement, |lock, pool, life| {
-        Box::pin(async move {
-            let body = async |tx: &mut PgTransaction<'_>| Ok(life.work(tx).await?);
-            lock.transaction(&pool, body).await
-        })
-    }),
-    client("begin", Notice::Statement, |lock, pool, life| {
+    client(
+        "#[advisory(tx)]",
+        Notification::Statement,
+        |lock, pool, timeline| Box::pin(async move { inside(&pool, lock, timeline).await }),
+    ),
+    client(
+        "transaction",
+        Notification::Statement,
+        |lock, pool, timeline| {
+            Box::pin(async move {
+                let body = async |tx: &mut PgTransaction<'_>| Ok(timeline.work(tx).await?);
+                lock.transaction(&pool, body).await
+            })
+        },
+    ),
+    client("begin", Notification::Statement, |lock, pool, timeline| {
         Box::pin(async move {
             let mut tx = lock.begin(&pool).await?;
-            life.work(&mut tx).await?;
+            timeline.work(&mut tx).await?;
             Ok(tx.commit().await?)
         })
     }),
-    client("acquire_xact", Notice::Statement, |lock, pool, life| {
-        Box::pin(async move {
-            let mut tx = pool.begin().await?;
-            // A lock that is granted at once leaves the caller's transaction as it is: its server looks for its client in the
-            // middle of a statement only if it is told to.
-            tx.execute("SET LOCAL client_connection_check_interval = '500ms'")
-                .await?;
-            lock.acquire_xact(&mut tx).await?;
-            life.work(&mut tx).await?;
-            Ok(tx.commit().await?)
-        })
-    }),
+    client(
+        "acquire_xact",
+        Notification::Statement,
+        |lock, pool, timeline| {
+            Box::pin(async move {
+                let mut tx = pool.begin().await?;
+                // A lock that is granted at once does not change settings of the caller's
+                // transaction. The server checks during a statement whether its client is connected
+                // only if the interval is set.
+                tx.execute("SET LOCAL client_connection_check_interval = '500ms'")
+                    .await?;
+                lock.acquire_xact(&mut tx).await?;
+                timeline.work(&mut tx).await?;
+                Ok(tx.commit().await?)
+            })
+        },
+    ),
 ];
 
 #[advisory(key = lock.keepalive_interval(PROBING), scope = session)]
-async fn in_session(pool: &PgPool, lock: AdvisoryLock, life: Life) -> Result<(), Error> {
-    life.rest().await;
+async fn in_session(pool: &PgPool, lock: AdvisoryLock, timeline: Timeline) -> Result<(), Error> {
+    timeline.wait().await;
     Ok(())
 }
 
-/// If it is skipped, that is no error and no loss: those who wait for one find out.
+/// A skipped call returns no error. The tests that expect an error would fail.
 ///
 /// This is the expansion of the attribute, which itself would need a timeout in place of the lock's own.
-async fn skipping(pool: &PgPool, lock: AdvisoryLock, life: Life) -> Result<(), Error> {
-    let Some(mut scope) = SessionTarget::try_enter(pool, &lock.keepalive_interval(PROBING)).await?
-    else {
+async fn skipping(pool: &PgPool, lock: AdvisoryLock, timeline: Timeline) -> Result<(), Error> {
+    let lock = lock.keepalive_interval(PROBING);
+    let Some(mut scope) = SessionTarget::try_enter(pool, &lock).await? else {
         return Ok(());
     };
-    scope.until_lost(life.rest()).await?;
+    scope.until_lost(timeline.wait()).await?;
     scope.finish(true).await
 }
 
 #[advisory(key = lock)]
-async fn beside(pool: &PgPool, lock: AdvisoryLock, life: Life) -> Result<(), Error> {
-    life.rest().await;
+async fn beside(pool: &PgPool, lock: AdvisoryLock, timeline: Timeline) -> Result<(), Error> {
+    timeline.wait().await;
     Ok(())
 }
 
-#[advisory(key = lock, on = place.lock().await)]
+#[advisory(key = lock, on = conn.lock().await)]
 async fn beside_connection(
-    place: &Mutex<PoolConnection<Postgres>>,
+    conn: &Mutex<PoolConnection<Postgres>>,
     lock: AdvisoryLock,
-    life: Life,
+    timeline: Timeline,
 ) -> Result<(), Error> {
-    life.rest().await;
+    timeline.wait().await;
     Ok(())
 }
 
 #[advisory(key = lock, tx)]
-async fn inside(pool: &PgPool, lock: AdvisoryLock, life: Life) -> Result<(), Error> {
-    Ok(life.work(tx).await?)
+async fn inside(pool: &PgPool, lock: AdvisoryLock, timeline: Timeline) -> Result<(), Error> {
+    Ok(timeline.work(tx).await?)
 }

@@ -1,4 +1,4 @@
-//! Tokens grow over every end of a server, and over every promotion.
+//! Fencing tokens grow after every end of a server and after every promotion.
 
 use advisory_core::{Error, fencing_token};
 use advisory_tests::{Database, Server, Shutdown};
@@ -9,7 +9,7 @@ use tokio::time::{Duration, sleep};
 use crate::lock;
 use crate::pair::Pair;
 
-/// One of a session, and one of a transaction.
+/// The token of a session lock and the token of a transaction lock.
 async fn tokens(pool: &PgPool) -> [i64; 2] {
     let lock = lock("report");
     let mut guard = lock.acquire(pool).await.unwrap();
@@ -19,14 +19,14 @@ async fn tokens(pool: &PgPool) -> [i64; 2] {
     [first, second.await.unwrap()]
 }
 
-/// The position in the log, which a token is made of, without the timeline.
+/// The WAL position, which is part of a token, without the timeline.
 async fn position(database: &Database) -> i64 {
     let position = sqlx::query_scalar("SELECT (pg_current_wal_lsn() - '0/0')::int8");
     let mut conn = database.connection().await;
     position.fetch_one(&mut conn).await.unwrap()
 }
 
-/// Goes further in the log than a server that starts here comes in these tests.
+/// Advances the WAL further than a server advances it during its start in these tests.
 async fn skip_ahead(pool: &PgPool) {
     for _ in 0..5 {
         tokens(pool).await;
@@ -34,7 +34,7 @@ async fn skip_ahead(pool: &PgPool) {
     }
 }
 
-/// Ends the replication for good: a standby without its slot gets nothing any more.
+/// Ends the replication permanently. A standby without its slot receives nothing.
 async fn end_replication(primary: &Database) {
     let end = "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE active";
     let forget = "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots";
@@ -46,14 +46,14 @@ async fn end_replication(primary: &Database) {
     }
 }
 
-/// One of a transaction in this session.
+/// The token of a transaction in this session.
 async fn token(conn: &mut PgConnection) -> Result<i64, Error> {
     let mut tx = conn.begin().await?;
     fencing_token(&mut tx).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_new_primary_gives_greater_tokens_than_the_old_one_whose_log_it_has_not_seen() {
+async fn new_primary_gives_greater_tokens_although_its_wal_is_behind() {
     let pair = Pair::start().await;
     let (old, new) = (&pair.primary.database, &pair.standby.database);
     let (old_pool, new_pool) = (old.pool(2).await, new.pool(2).await);
@@ -67,21 +67,21 @@ async fn the_new_primary_gives_greater_tokens_than_the_old_one_whose_log_it_has_
     let refused = token(&mut early).await.unwrap_err();
     assert!(matches!(refused, Error::Unsupported { .. }), "{refused:?}");
     pair.promote().await;
-    // A session that was there before the promotion knows the new timeline as well.
+    // A session that was opened before the promotion has the new timeline as well.
     taken.push(token(&mut early).await.unwrap());
     taken.extend(tokens(&new_pool).await);
     assert!(taken.is_sorted_by(|a, b| a < b), "{taken:?}");
     let behind = position(new).await;
     assert!(behind < ahead, "{behind} {ahead}");
 
-    // The old primary lives on, and its tokens stay behind.
+    // The old primary continues to run, and its tokens stay smaller.
     let late = tokens(&old_pool).await;
     let newest = taken.pop().unwrap();
     assert!(late.iter().all(|late| *late < newest), "{late:?} {newest}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn tokens_grow_over_every_end_of_a_server() {
+async fn tokens_grow_after_every_end_of_a_server() {
     let server = block_in_place(Server::start).unwrap();
     let database = Database::on(&server).await;
     let pool = database.pool(3).await;
@@ -91,7 +91,7 @@ async fn tokens_grow_over_every_end_of_a_server() {
         let mut tx = lock("other report").begin(&pool).await.unwrap();
         taken.push(guard.fencing_token().await.unwrap());
         let of_transaction = fencing_token(&mut tx).await.unwrap();
-        // Before PostgreSQL 17 it is safe only with the commit.
+        // Before PostgreSQL 17, the token of a transaction is valid only after the commit.
         if server.version().major >= 17 {
             taken.push(of_transaction);
         }
@@ -105,10 +105,11 @@ async fn tokens_grow_over_every_end_of_a_server() {
     database.assert_nothing_leaked(&pool).await;
 }
 
-/// That is PostgreSQL: a promotion takes the next number for its timeline that it knows of. A standby that has not followed the
-/// last primary knows nothing of its number, and takes the same again.
+/// A promotion in PostgreSQL takes the next timeline number that the standby knows of. A standby
+/// that has not followed the last primary does not know the number of that primary, and takes it
+/// again.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_standby_that_did_not_follow_the_last_primary_repeats_its_tokens() {
+async fn standby_that_did_not_follow_the_last_primary_repeats_its_tokens() {
     let pair = Pair::start().await;
     let bystander = block_in_place(|| pair.primary.server.standby()).unwrap();
     let third = Database::at(&bystander, &pair.primary.database);

@@ -1,5 +1,7 @@
-//! How long two can believe that they hold one lock, and how long nobody does: measured over 20 failovers of either kind, or
-//! `ADVISORY_FAILOVERS`. `--nocapture` shows the figures.
+//! How long two bodies can run under one lock, and how long none does.
+//!
+//! The figures are measured over 20 failovers of each kind, or over `ADVISORY_FAILOVERS`.
+//! `--nocapture` shows them.
 
 use std::time::Duration;
 
@@ -9,14 +11,15 @@ use sqlx::PgPool;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
 
-use crate::life::Life;
 use crate::pair::{Fault, Pair};
-use crate::{PATIENCE, PROBING, SLACK, session_lock};
+use crate::timeline::Timeline;
+use crate::{PROBING, RESPONSE_TIMEOUT, SLACK, session_lock};
 
-/// What it takes as a rule to notice that a server was killed, the killing included: less than to find out by asking.
-const AT_ONCE: Duration = Duration::from_millis(200);
+/// The upper bound of the median time to kill a server and notice it. It is shorter than the
+/// interval of the probes.
+const KILL_NOTICE_TIMEOUT: Duration = Duration::from_millis(200);
 
-/// One of two services that want to lead, with a network of its own.
+/// One of two services that compete for the lock, with a network of its own.
 struct Service {
     proxy: Proxy,
     pool: PgPool,
@@ -29,45 +32,47 @@ impl Service {
     }
 }
 
-/// What was seen of one failover.
+/// The figures of one failover.
 struct Failover {
     /// From the fault to the end of the old holder's body.
     loss: Duration,
-    /// What PostgreSQL took to promote the standby.
+    /// How long PostgreSQL took to promote the standby.
     promotion: Duration,
-    /// From then to the beginning of the new holder's body.
+    /// From the promotion to the start of the new holder's body.
     grant: Duration,
-    /// How long both bodies ran, and how long neither did. One of the two is nothing.
+    /// How long both bodies ran, and how long neither did. One of the two is zero.
     overlap: Duration,
     gap: Duration,
-    /// Of the old holder, and of the new one.
+    /// The fencing tokens of the old holder and of the new one.
     tokens: [i64; 2],
 }
 
-/// The holder loses the primary, and the rival, who waits, gets the lock on the standby, which is promoted at once.
+/// Fails over once. The holder loses the primary, the standby is promoted at once, and the waiting
+/// rival gets the lock there.
 async fn fail_over(pair: &Pair, fault: Fault, holder: &Service, rival: &Service) -> Failover {
     let (old, new) = (&pair.primary.database, &pair.standby.database);
-    let (held, taken) = (Life::long(), Life::long());
+    let (old_body, new_body) = (Timeline::endless(), Timeline::endless());
     let mut guard = session_lock("leader").acquire(&holder.pool).await.unwrap();
     let first = guard.fencing_token().await.unwrap();
-    let living = held.clone().rest();
-    let holding = tokio::spawn(async move { guard.until_lost(living).await });
+    let body = old_body.clone().wait();
+    let holding = tokio::spawn(async move { guard.until_lost(body).await });
     let (enough, stopped) = oneshot::channel();
-    let taking = tokio::spawn(lead(rival.pool.clone(), taken.clone(), stopped));
-    held.began().await;
+    let taking = tokio::spawn(lead(rival.pool.clone(), new_body.clone(), stopped));
+    old_body.began().await;
     old.wait_until_waiting(1).await;
 
-    // Where both services hear of it at once, there is nothing to measure: here the rival does, and the holder does not.
+    // The rival notices the fault at once and the holder does not. If both noticed, there would be
+    // nothing to measure.
     rival.proxy.set_target(new);
-    let struck = Instant::now();
-    pair.strike(fault, &holder.proxy).await;
+    let failed_at = Instant::now();
+    pair.fail_primary(fault, &holder.proxy).await;
     if fault == Fault::Silence {
         rival.proxy.cut(Cut::Fin).await;
     }
-    let ordered = Instant::now();
+    let requested = Instant::now();
     pair.promote().await;
     let promoted = Instant::now();
-    let (began, ended) = (taken.began().await, held.ended().await);
+    let (began, ended) = (new_body.began().await, old_body.ended().await);
     assert!(holding.await.unwrap().unwrap_err().is_lost());
     new.wait_until_held(1).await;
     enough.send(()).unwrap();
@@ -80,8 +85,8 @@ async fn fail_over(pair: &Pair, fault: Fault, holder: &Service, rival: &Service)
     new.assert_nothing_leaked(&holder.pool).await;
     new.assert_nothing_leaked(&rival.pool).await;
     Failover {
-        loss: ended - struck,
-        promotion: promoted - ordered,
+        loss: ended - failed_at,
+        promotion: promoted - requested,
         grant: began.saturating_duration_since(promoted),
         overlap: ended.saturating_duration_since(began),
         gap: began.saturating_duration_since(ended),
@@ -89,29 +94,29 @@ async fn fail_over(pair: &Pair, fault: Fault, holder: &Service, rival: &Service)
     }
 }
 
-/// Waits for the lock, lives under it, and returns its token.
-async fn lead(pool: PgPool, life: Life, enough: oneshot::Receiver<()>) -> i64 {
-    let mut guard = insist(&session_lock("leader").wait_forever(), &pool).await;
-    let alive = life.begin();
+/// Waits for the lock, runs the body under it, and returns its token.
+async fn lead(pool: PgPool, timeline: Timeline, enough: oneshot::Receiver<()>) -> i64 {
+    let mut guard = acquire_with_retries(&session_lock("leader").wait_forever(), &pool).await;
+    let running = timeline.begin();
     let token = guard.fencing_token().await.unwrap();
     guard.until_lost(enough).await.unwrap().unwrap();
-    drop(alive);
+    drop(running);
     guard.release().await.unwrap();
     token
 }
 
-/// Asks until it is granted, as a service does that wants to lead.
-async fn insist(lock: &AdvisoryLock, pool: &PgPool) -> SessionGuard {
+/// Retries until the lock is granted, as a service does that competes for it.
+async fn acquire_with_retries(lock: &AdvisoryLock, pool: &PgPool) -> SessionGuard {
     loop {
         match lock.acquire(pool).await {
             Ok(guard) => return guard,
-            // A standby, or nobody there.
+            // The server is a standby, or has stopped.
             Err(_) => sleep(Duration::from_millis(5)).await,
         }
     }
 }
 
-/// The median and the most.
+/// The median and the maximum.
 fn summary(failovers: &[Failover], figure: impl Fn(&Failover) -> Duration) -> (Duration, Duration) {
     let mut figures: Vec<_> = failovers.iter().map(figure).collect();
     figures.sort_unstable();
@@ -120,9 +125,9 @@ fn summary(failovers: &[Failover], figure: impl Fn(&Failover) -> Duration) -> (D
 
 fn print(killed: &[Failover], cut_off: &[Failover]) {
     println!(
-        "{} failovers each; sessions probed every {PROBING:?}; who is cut off is told within {:?}",
+        "{} failovers each; sessions probed every {PROBING:?}; a holder that is cut off is notified within {:?}",
         killed.len(),
-        PROBING + PATIENCE
+        PROBING + RESPONSE_TIMEOUT
     );
     println!(
         "| {:43} | {:>14} | {:>9} | {:>15} | {:>9} |",
@@ -151,14 +156,14 @@ fn print(killed: &[Failover], cut_off: &[Failover]) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn leaders_overlap_no_longer_than_is_stated() {
+async fn holders_overlap_no_longer_than_documented() {
     let count = std::env::var("ADVISORY_FAILOVERS").map_or(20, |n| n.parse().unwrap());
     let mut pair = Pair::start().await;
     let holder = Service::of(Proxy::start_tcp(&pair.primary.database)).await;
     let rival = Service::of(Proxy::start(&pair.primary.database).await).await;
     let (mut killed, mut cut_off) = (Vec::new(), Vec::new());
     for _ in 0..count {
-        let end = Fault::Ends(Shutdown::Kill);
+        let end = Fault::Stopped(Shutdown::Kill);
         killed.push(fail_over(&pair, end, &holder, &rival).await);
         pair = pair.next();
         cut_off.push(fail_over(&pair, Fault::Silence, &holder, &rival).await);
@@ -173,8 +178,11 @@ async fn leaders_overlap_no_longer_than_is_stated() {
         .collect();
     assert!(tokens.is_sorted_by(|a, b| a < b), "{tokens:?}");
     let (median, most) = summary(&killed, |f| f.loss);
-    assert!(median < AT_ONCE, "{median:?}, {most:?}");
-    for (failovers, bound) in [(killed, Duration::ZERO), (cut_off, PROBING + PATIENCE)] {
+    assert!(median < KILL_NOTICE_TIMEOUT, "{median:?}, {most:?}");
+    for (failovers, bound) in [
+        (killed, Duration::ZERO),
+        (cut_off, PROBING + RESPONSE_TIMEOUT),
+    ] {
         for figure in [|f: &Failover| f.loss, |f: &Failover| f.overlap] {
             let (_, most) = summary(&failovers, figure);
             assert!(most < bound + SLACK, "{most:?} of {bound:?}");

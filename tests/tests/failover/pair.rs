@@ -1,4 +1,4 @@
-//! A primary and the standby that follows it.
+//! A primary and its standby.
 
 use std::time::Duration;
 
@@ -17,25 +17,26 @@ pub(crate) struct Node {
     pub(crate) database: Database,
 }
 
-/// What becomes of the primary.
+/// The fault of the primary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// It ends.
-    Ends(Shutdown),
-    /// It lives on, and its clients hear nothing of it any more.
+    /// The primary is stopped.
+    Stopped(Shutdown),
+    /// The primary continues to run, and its clients receive nothing from it.
     Silence,
 }
 
 impl Pair {
     pub(crate) async fn start() -> Self {
-        // How long a standby rests that has not reached its primary: five seconds if not set.
+        // The interval at which a standby tries to reach its primary. The default is five seconds.
         let settings = [("wal_retrieve_retry_interval", "100ms")];
         let server = block_in_place(|| Server::start_with(&settings)).unwrap();
         let database = Database::on(&server).await;
         Self::of(Node { server, database })
     }
 
-    /// The standby becomes the primary, and is followed in its turn. The old primary is no more.
+    /// Drops the old primary, makes the standby the primary, and starts a standby of the new
+    /// primary.
     pub(crate) fn next(self) -> Self {
         let Self { primary, standby } = self;
         block_in_place(|| drop(primary));
@@ -49,17 +50,18 @@ impl Pair {
         Self { primary, standby }
     }
 
-    /// Takes the primary away from those who come through `proxy`. Who connects anew meets the standby.
-    pub(crate) async fn strike(&self, fault: Fault, proxy: &Proxy) {
+    /// Injects the fault into the connections of `proxy` to the primary. New connections reach the
+    /// standby.
+    pub(crate) async fn fail_primary(&self, fault: Fault, proxy: &Proxy) {
         proxy.set_target(&self.standby.database);
         match fault {
-            Fault::Ends(how) => self.primary.server.stop(how).await,
+            Fault::Stopped(how) => self.primary.server.stop(how).await,
             Fault::Silence => proxy.cut(Cut::Silence).await,
         }
     }
 
-    /// Promotes the standby, and returns when it can be written to. `Server::promote` would be up to 100 ms late, as
-    /// `pg_promote` is.
+    /// Promotes the standby, and returns when it accepts writes. `Server::promote` waits for
+    /// `pg_promote`, which returns up to 100 ms late.
     pub(crate) async fn promote(&self) {
         let mut conn = self.standby.server.options().connect().await.unwrap();
         let promote = "SELECT pg_promote(wait => false)";

@@ -1,89 +1,103 @@
-//! A fault at every message of everything that talks to the server.
+//! A fault after every message of every verb.
 //!
-//! A story takes a lock, writes a row under it and ends. It is told again and again, and each time its connection is cut after
-//! one message more: closed, reset, or silent from there on. Wherever that is, the story ends in time, well or in an error; the
-//! row is there if it was said to be, and never twice; and nothing is left behind.
+//! A scenario takes a lock, writes a row under it and ends. It runs many times, and each time its
+//! connection is cut one message later: closed, reset, or silent from that message on. For every
+//! cut, the tests assert that the scenario ends in time, with a success or an error; that the row
+//! exists if the scenario has reported it, and never twice; and that nothing is left behind.
 //!
-//! The start of a connection is sqlx's and is not cut.
+//! The start-up of a connection belongs to sqlx and is not cut.
+//!
+//! | module | what it is for |
+//! |---|---|
+//! | `scenario` | a scenario and its options |
+//! | `caller_transaction`, `own_transaction` | the scenarios of verbs with a transaction |
+//! | `session`, `function` | the scenarios of session locks and of PostgreSQL's functions |
+//! | `fixture` | the database for one scenario at a time, and a rival for its lock |
+//! | `env` | the lock, the pool and the row of a scenario |
+//! | `runner` | runs a scenario with a fault, and checks the outcome |
+//! | `sweep` | runs a scenario with a cut after one message, after two, and so on |
+//! | `workers` | runs many sweeps at the same time |
+//! | `report` | prints the results |
+//! | `regression` | single faults that a sweep does not cover |
 
-mod caller;
+mod caller_transaction;
+mod env;
+mod fixture;
 mod function;
-mod known;
-mod lanes;
-mod own;
-mod place;
+mod own_transaction;
+mod regression;
+mod report;
+mod runner;
+mod scenario;
 mod session;
-mod stage;
-mod story;
 mod sweep;
-mod table;
-mod telling;
+mod workers;
 
 use std::sync::LazyLock;
 use std::time::Duration;
 
 use advisory_tests::{Cut, Side};
 
-use crate::lanes::side_by_side;
-use crate::place::Place;
-use crate::story::Story;
+use crate::fixture::Fixture;
+use crate::runner::Runner;
+use crate::scenario::Scenario;
 use crate::sweep::Sweep;
-use crate::telling::Telling;
+use crate::workers::run_on_workers;
 
-static STORIES: LazyLock<Vec<Story>> = LazyLock::new(|| {
-    let stories = [
-        caller::stories(),
-        own::stories(),
-        session::stories(),
-        function::stories(),
+static SCENARIOS: LazyLock<Vec<Scenario>> = LazyLock::new(|| {
+    let scenarios = [
+        caller_transaction::scenarios(),
+        own_transaction::scenarios(),
+        session::scenarios(),
+        function::scenarios(),
     ];
-    stories.into_iter().flatten().collect()
+    scenarios.into_iter().flatten().collect()
 });
 
 const SIDES: [Side; 2] = [Side::Client, Side::Server];
 
-/// Every story, closed and reset.
+/// Every scenario, with connections that are closed or reset.
 fn closed() -> impl Iterator<Item = Sweep> {
-    STORIES.iter().flat_map(|story| {
+    SCENARIOS.iter().flat_map(|scenario| {
         let cuts = [Cut::Fin, Cut::Reset].into_iter();
-        cuts.flat_map(move |cut| SIDES.map(|side| Sweep::new(story, cut, side)))
+        cuts.flat_map(move |cut| SIDES.map(|side| Sweep::new(scenario, cut, side)))
     })
 }
 
-/// The stories that have a bound, with a silence: a wait without an end has none. Each takes a second or two, so that a sweep
-/// is shared out.
+/// Every scenario with a bound, with connections that fall silent. A wait without a timeout has no
+/// bound. Each run takes a second or two, so each sweep is divided among workers.
 fn silent() -> impl Iterator<Item = Sweep> {
-    let stories = STORIES.iter().filter(|story| story.has_bound);
-    stories.flat_map(|story| {
-        let whole = SIDES.map(|side| Sweep::new(story, Cut::Silence, side));
-        whole.into_iter().flat_map(|sweep| sweep.shares(3))
+    let scenarios = SCENARIOS.iter().filter(|scenario| scenario.has_bound);
+    scenarios.flat_map(|scenario| {
+        let whole = SIDES.map(|side| Sweep::new(scenario, Cut::Silence, side));
+        whole.into_iter().flat_map(|sweep| sweep.divided_by(3))
     })
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_cut_after_any_message_leaves_nothing_behind() {
-    table::count_panics();
-    let run = |sweep: Sweep, place| Box::pin(sweep.run(place)) as _;
-    // A silence is spent waiting: many of them fit side by side.
+async fn cut_after_any_message_leaves_nothing_behind() {
+    report::count_panics();
+    let run = |sweep: Sweep, fixture| Box::pin(sweep.run(fixture)) as _;
+    // A silent run only waits, so many of them can run at the same time.
     let (closed, silent) = tokio::join!(
-        side_by_side(8, closed(), run),
-        side_by_side(40, silent(), run)
+        run_on_workers(8, closed(), run),
+        run_on_workers(40, silent(), run)
     );
-    table::print_and_assert(&[closed, silent].concat());
+    report::print_and_assert(&[closed, silent].concat());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_slow_network_changes_no_outcome() {
+async fn slow_network_changes_no_outcome() {
     const DELAY: Duration = Duration::from_millis(5);
-    let told = side_by_side(8, STORIES.iter(), |story, place| {
+    let outcomes = run_on_workers(8, SCENARIOS.iter(), |scenario, fixture| {
         Box::pin(async move {
-            let place = Place::of(story, place).await;
-            let mut telling = Telling::new(story, &place, false).await;
-            let told = telling.tell(|proxy| proxy.set_delay(DELAY)).await;
-            told.map_err(|(_, what)| format!("{}: {what}", story.name))
+            let fixture = Fixture::of(scenario, fixture).await;
+            let mut runner = Runner::new(scenario, &fixture, false).await;
+            let outcome = runner.run(|proxy| proxy.set_delay(DELAY)).await;
+            outcome.map_err(|(_, what)| format!("{}: {what}", scenario.name))
         })
     });
-    for told in told.await {
-        told.unwrap_or_else(|what| panic!("{what}"));
+    for outcome in outcomes.await {
+        outcome.unwrap_or_else(|what| panic!("{what}"));
     }
 }

@@ -1,4 +1,4 @@
-//! Stories of a lock that a session holds.
+//! Scenarios of a lock that a session holds.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,103 +7,103 @@ use advisory_core::{Error, SessionGuard, advisory};
 use sqlx::PgPool;
 use tokio::time::sleep;
 
-use crate::stage::{Outcome, Stage, Tale, acquired};
-use crate::story::{Pool, Story};
+use crate::env::{Env, Outcome, Run, some_if_acquired};
+use crate::scenario::{PoolState, Scenario};
 
-pub(crate) fn stories() -> Vec<Story> {
+pub(crate) fn scenarios() -> Vec<Scenario> {
     vec![
-        Story::new("acquire, for ever", acquire).for_ever(),
-        Story::new("acquire", acquire),
-        Story::new("acquire, first in the pool", acquire).on(Pool::New),
-        Story::new("acquire, granted", acquire).granted(),
-        Story::new("acquire, timed out", acquire).timed_out(),
-        Story::new("acquire, for ever, given up in the queue", give_up_wait)
-            .for_ever()
+        Scenario::new("acquire, no timeout", acquire).without_bound(),
+        Scenario::new("acquire", acquire),
+        Scenario::new("acquire, first in the pool", acquire).on(PoolState::New),
+        Scenario::new("acquire, granted", acquire).granted(),
+        Scenario::new("acquire, timed out", acquire).timed_out(),
+        Scenario::new("acquire, no timeout, dropped in the queue", drop_wait)
+            .without_bound()
             .refused(),
-        Story::new("acquire, several", acquire).several(),
-        Story::new("acquire, polling, granted", acquire)
+        Scenario::new("acquire, several", acquire).several(),
+        Scenario::new("acquire, polling, granted", acquire)
             .polling()
             .granted(),
-        Story::new("acquire, guard dropped", drop_guard),
-        Story::new("try_acquire", try_acquire).without_timeout(),
-        Story::new("try_acquire, first in the pool", try_acquire)
+        Scenario::new("acquire, guard dropped", drop_guard),
+        Scenario::new("try_acquire", try_acquire).without_timeout(),
+        Scenario::new("try_acquire, first in the pool", try_acquire)
             .without_timeout()
-            .on(Pool::New),
-        Story::new("try_acquire, refused", try_acquire)
+            .on(PoolState::New),
+        Scenario::new("try_acquire, refused", try_acquire)
             .without_timeout()
             .refused(),
-        Story::new("try_acquire, several, refused", try_acquire)
+        Scenario::new("try_acquire, several, refused", try_acquire)
             .several()
             .without_timeout()
             .refused(),
-        Story::new("until_lost", until_lost),
-        Story::new("until_lost, long", until_lost_for_long),
-        Story::new("#[advisory(scope = session)]", beside),
-        Story::new("#[advisory(scope = session)], timed out", beside).timed_out(),
-        Story::new("#[advisory(scope = session)], skipped", beside_or_skip).refused_at_once(),
+        Scenario::new("until_lost", until_lost),
+        Scenario::new("until_lost, long", until_lost_for_long),
+        Scenario::new("#[advisory(scope = session)]", beside),
+        Scenario::new("#[advisory(scope = session)], timed out", beside).timed_out(),
+        Scenario::new("#[advisory(scope = session)], skipped", beside_or_skip).refused_at_once(),
     ]
 }
 
-async fn work(stage: &Stage, mut guard: SessionGuard) -> Outcome {
-    stage.write(guard.connection().await?).await?;
-    stage.patiently(guard.fencing_token()).await?;
+async fn work(env: &Env, mut guard: SessionGuard) -> Outcome {
+    env.write(guard.connection().await?).await?;
+    env.with_caller_timeout(guard.fencing_token()).await?;
     guard.release().await?;
     Ok(true)
 }
 
-fn acquire(stage: Arc<Stage>) -> Tale {
+fn acquire(env: Arc<Env>) -> Run {
     Box::pin(async move {
-        match acquired(stage.session_lock().acquire(&stage.pool).await)? {
-            Some(guard) => work(&stage, guard).await,
+        match some_if_acquired(env.session_lock().acquire(&env.pool).await)? {
+            Some(guard) => work(&env, guard).await,
             None => Ok(false),
         }
     })
 }
 
-fn give_up_wait(stage: Arc<Stage>) -> Tale {
+fn drop_wait(env: Arc<Env>) -> Run {
     Box::pin(async move {
-        let lock = stage.session_lock();
+        let lock = env.session_lock();
         tokio::select! {
-            told = lock.acquire(&stage.pool) => Ok(acquired(told)?.is_some()),
-            () = stage.place.database.wait_until_waiting(1) => Ok(false),
+            outcome = lock.acquire(&env.pool) => Ok(some_if_acquired(outcome)?.is_some()),
+            () = env.fixture.database.wait_until_waiting(1) => Ok(false),
         }
     })
 }
 
-fn try_acquire(stage: Arc<Stage>) -> Tale {
+fn try_acquire(env: Arc<Env>) -> Run {
     Box::pin(async move {
-        match stage.session_lock().try_acquire(&stage.pool).await? {
-            Some(guard) => work(&stage, guard).await,
+        match env.session_lock().try_acquire(&env.pool).await? {
+            Some(guard) => work(&env, guard).await,
             None => Ok(false),
         }
     })
 }
 
-fn drop_guard(stage: Arc<Stage>) -> Tale {
+fn drop_guard(env: Arc<Env>) -> Run {
     Box::pin(async move {
-        let mut guard = stage.session_lock().acquire(&stage.pool).await?;
-        stage.write(guard.connection().await?).await?;
+        let mut guard = env.session_lock().acquire(&env.pool).await?;
+        env.write(guard.connection().await?).await?;
         drop(guard);
         Ok(true)
     })
 }
 
-fn until_lost(stage: Arc<Stage>) -> Tale {
+fn until_lost(env: Arc<Env>) -> Run {
     Box::pin(async move {
-        let guard = stage.session_lock().acquire(&stage.pool).await?;
-        guard.until_lost(stage.write(&stage.pool)).await??;
+        let guard = env.session_lock().acquire(&env.pool).await?;
+        guard.until_lost(env.write(&env.pool)).await??;
         guard.release().await?;
         Ok(true)
     })
 }
 
-/// So long that the session is asked whether it is still there.
-fn until_lost_for_long(stage: Arc<Stage>) -> Tale {
+/// The body lasts longer than the interval at which the session is probed.
+fn until_lost_for_long(env: Arc<Env>) -> Run {
     Box::pin(async move {
-        let guard = stage.session_lock().acquire(&stage.pool).await?;
+        let guard = env.session_lock().acquire(&env.pool).await?;
         let body = async {
             sleep(Duration::from_millis(250)).await;
-            stage.write(&stage.pool).await
+            env.write(&env.pool).await
         };
         guard.until_lost(body).await??;
         guard.release().await?;
@@ -111,23 +111,23 @@ fn until_lost_for_long(stage: Arc<Stage>) -> Tale {
     })
 }
 
-#[advisory(key = stage.session_lock(), scope = session)]
-async fn write_beside(pool: &PgPool, stage: &Stage) -> Result<(), Error> {
-    stage.write(pool).await
+#[advisory(key = env.session_lock(), scope = session)]
+async fn write_beside(pool: &PgPool, env: &Env) -> Result<(), Error> {
+    env.write(pool).await
 }
 
-fn beside(stage: Arc<Stage>) -> Tale {
+fn beside(env: Arc<Env>) -> Run {
     Box::pin(async move {
-        let told = acquired(write_beside(&stage.pool, &stage).await)?;
-        Ok(told.is_some())
+        let outcome = some_if_acquired(write_beside(&env.pool, &env).await)?;
+        Ok(outcome.is_some())
     })
 }
 
-#[advisory(key = stage.session_lock(), scope = session, timeout = stage.timeout, side_effect = Skip)]
-async fn write_or_skip(pool: &PgPool, stage: &Stage) -> Result<Option<()>, Error> {
-    stage.write(pool).await.map(Some)
+#[advisory(key = env.session_lock(), scope = session, timeout = env.timeout, side_effect = Skip)]
+async fn write_or_skip(pool: &PgPool, env: &Env) -> Result<Option<()>, Error> {
+    env.write(pool).await.map(Some)
 }
 
-fn beside_or_skip(stage: Arc<Stage>) -> Tale {
-    Box::pin(async move { Ok(write_or_skip(&stage.pool, &stage).await?.is_some()) })
+fn beside_or_skip(env: Arc<Env>) -> Run {
+    Box::pin(async move { Ok(write_or_skip(&env.pool, &env).await?.is_some()) })
 }

@@ -1,38 +1,38 @@
-//! A story cut after one message, after two, and so on.
+//! Running a scenario with a cut after one message, after two, and so on.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use advisory_tests::{Cut, Side};
 
-use crate::place::Place;
-use crate::story::Story;
-use crate::telling::{Complaint, Telling};
+use crate::fixture::Fixture;
+use crate::runner::{Runner, Violation};
+use crate::scenario::Scenario;
 
 #[derive(Clone, Copy)]
 pub(crate) struct Sweep {
-    pub(crate) story: &'static Story,
+    pub(crate) scenario: &'static Scenario,
     pub(crate) cut: Cut,
     pub(crate) side: Side,
-    /// The first message that it is cut after, and how many there are from one to the next.
+    /// The message of the first cut, and the step from one cut to the next.
     first: usize,
     step: usize,
 }
 
-/// What became of a sweep.
+/// The result of a sweep.
 #[derive(Clone)]
-pub(crate) struct Swept {
+pub(crate) struct SweepResult {
     pub(crate) sweep: Sweep,
-    /// How often it was cut.
+    /// The number of cuts.
     pub(crate) points: usize,
     pub(crate) longest: Duration,
-    pub(crate) complaint: Option<Complaint>,
+    pub(crate) violation: Option<Violation>,
 }
 
 impl Sweep {
-    pub(crate) fn new(story: &'static Story, cut: Cut, side: Side) -> Self {
+    pub(crate) fn new(scenario: &'static Scenario, cut: Cut, side: Side) -> Self {
         Self {
-            story,
+            scenario,
             cut,
             side,
             first: 1,
@@ -40,8 +40,8 @@ impl Sweep {
         }
     }
 
-    /// So many sweeps that make this one.
-    pub(crate) fn shares(self, step: usize) -> impl Iterator<Item = Self> {
+    /// Divides this sweep into `step` sweeps.
+    pub(crate) fn divided_by(self, step: usize) -> impl Iterator<Item = Self> {
         (1..=step).map(move |first| Self {
             first,
             step,
@@ -49,31 +49,34 @@ impl Sweep {
         })
     }
 
-    /// Goes on until there is no message left to cut after, or something goes wrong.
-    pub(crate) async fn run(self, place: Arc<Place>) -> Swept {
+    /// Runs until there is no message left to cut after, or until the first violation.
+    pub(crate) async fn run(self, fixture: Arc<Fixture>) -> SweepResult {
         let Self {
-            story, cut, side, ..
+            scenario,
+            cut,
+            side,
+            ..
         } = self;
-        let place = Place::of(story, place).await;
-        let mut telling = Telling::new(story, &place, cut == Cut::Silence).await;
+        let fixture = Fixture::of(scenario, fixture).await;
+        let mut runner = Runner::new(scenario, &fixture, cut == Cut::Silence).await;
         let mut points = 0;
-        let complaint = loop {
+        let violation = loop {
             let n = self.first + points * self.step;
-            match telling.tell(|proxy| proxy.cut_after(side, n, cut)).await {
+            match runner.run(|proxy| proxy.cut_after(side, n, cut)).await {
                 Ok(true) => points += 1,
                 Ok(false) => break None,
-                Err((wrong, what)) => {
-                    let name = story.name;
+                Err((kind, what)) => {
+                    let name = scenario.name;
                     let what = format!("{name}, {cut:?} after message {n} of the {side:?}: {what}");
-                    break Some((wrong, what));
+                    break Some((kind, what));
                 }
             }
         };
-        Swept {
+        SweepResult {
             sweep: self,
             points,
-            longest: telling.longest(),
-            complaint,
+            longest: runner.longest(),
+            violation,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The originals that need no process: what the server computes, and sqlx.
+//! The clients that need no process of their own: SQL expressions and sqlx.
 
 use advisory_core::Key;
 use advisory_tests::{Database, Server};
@@ -6,9 +6,9 @@ use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgAdvisoryLock, PgAdvisoryLockGuard, PgConnection};
 use sqlx::{AssertSqlSafe, Either, PgPool, Postgres};
 
-use crate::judge::Other;
+use crate::oracle::LockClient;
 
-/// A SQL expression for the key of the name `$1`.
+/// A SQL expression that computes the key of the name `$1`.
 pub(crate) struct Sql {
     what: &'static str,
     key: String,
@@ -31,7 +31,7 @@ impl Sql {
     }
 }
 
-impl Other for Sql {
+impl LockClient for Sql {
     fn describe(&self) -> String {
         format!("{} (PostgreSQL {})", self.what, Server::shared().version())
     }
@@ -53,7 +53,7 @@ impl Other for Sql {
     }
 }
 
-/// `PgAdvisoryLock::new`.
+/// sqlx's `PgAdvisoryLock::new`.
 pub(crate) struct Sqlx {
     pool: PgPool,
     held: Option<PgAdvisoryLockGuard<PoolConnection<Postgres>>>,
@@ -68,7 +68,7 @@ impl Sqlx {
     }
 }
 
-impl Other for Sqlx {
+impl LockClient for Sqlx {
     fn describe(&self) -> String {
         "sqlx `PgAdvisoryLock` (Rust, the version in Cargo.lock)".into()
     }

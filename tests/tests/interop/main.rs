@@ -1,47 +1,49 @@
-//! The originals as judges: the lock packages of other languages, run against the harness's server, and the keys they take.
+//! Our key schemes compared with the lock packages that they imitate.
 //!
-//! A lock taken by the original is found held here under the scheme of that name, and the other way round; and their functions give
-//! the same keys to random names. What is not to be had on this machine is skipped, and said so.
+//! Each package takes locks on the harness's server. The tests assert that a lock of the package is
+//! held for our scheme of the same name, that our lock is held for the package, and that both
+//! compute the same keys for random names. A package that is not available on this machine is
+//! skipped with a notice.
 
-mod judge;
 mod local;
 mod migrate;
 mod name;
+mod oracle;
 
 use advisory_core::scheme::{Pals, WithAdvisoryLock};
 use advisory_core::{Error, Key, KeyScheme, advisory, scheme};
 use advisory_tests::Database;
-use advisory_tests::original::{self, Original};
+use advisory_tests::foreign_client::{self, ForeignClient};
 use sqlx::{Executor as _, PgPool};
 
-use crate::judge::{Judge, Other as _, Ours, tell};
 use crate::local::{Sql, Sqlx};
+use crate::oracle::{LockClient as _, Oracle, OurScheme, print_notice};
 
-/// The scheme of this name.
-fn named(scheme: &str) -> Ours {
+/// The scheme with this name.
+fn named(scheme: &str) -> OurScheme {
     let system = scheme::systems().find(|system| system.scheme == scheme);
     let system = system.unwrap_or_else(|| panic!("there is a scheme `{scheme}`"));
-    Ours {
+    OurScheme {
         label: scheme.to_owned(),
         key: Box::new(|name| system.key(name)),
     }
 }
 
-/// A scheme with a parameter, which takes every name.
-fn of(label: &str, scheme: impl KeyScheme + 'static) -> Ours {
-    Ours {
+/// A scheme with a parameter, which accepts every name.
+fn scheme_with_parameter(label: &str, scheme: impl KeyScheme + 'static) -> OurScheme {
+    OurScheme {
         label: label.to_owned(),
         key: Box::new(move |name| Some(scheme.key(name))),
     }
 }
 
 #[tokio::test]
-async fn python_and_we_share_locks() {
-    let Some(python) = original::python() else {
+async fn locks_are_shared_with_python_packages() {
+    let Some(python) = foreign_client::python() else {
         return;
     };
     let database = Database::new().await;
-    let judge = Judge::new(&database).await;
+    let oracle = Oracle::new(&database).await;
     for scheme in [
         "DjangoPglock",
         "DjangoPglocks",
@@ -50,76 +52,85 @@ async fn python_and_we_share_locks() {
         "PostgresqlLock",
         "Pals",
     ] {
-        let original = Original::start(&python, scheme, &database).await;
-        judge.compare(original, named(scheme)).await;
+        let client = ForeignClient::start(&python, scheme, &database).await;
+        oracle.compare(client, named(scheme)).await;
     }
-    let original = Original::start(&python, "PalsWithApp", &database).await;
-    judge
-        .compare(original, of("Pals::app", Pals::app("billing")))
+    let client = ForeignClient::start(&python, "PalsWithApp", &database).await;
+    oracle
+        .compare(
+            client,
+            scheme_with_parameter("Pals::app", Pals::app("billing")),
+        )
         .await;
 }
 
 #[tokio::test]
-async fn node_and_we_share_locks() {
-    let Some(node) = original::node() else {
+async fn locks_are_shared_with_node_packages() {
+    let Some(node) = foreign_client::node() else {
         return;
     };
     let database = Database::new().await;
-    let judge = Judge::new(&database).await;
-    let original = Original::start(&node, "AdvisoryLock", &database).await;
-    judge.compare(original, named("NpmAdvisoryLock")).await;
+    let oracle = Oracle::new(&database).await;
+    let client = ForeignClient::start(&node, "AdvisoryLock", &database).await;
+    oracle.compare(client, named("NpmAdvisoryLock")).await;
 }
 
 #[tokio::test]
-async fn php_and_we_share_locks() {
-    let Some(php) = original::php() else {
+async fn locks_are_shared_with_php_packages() {
+    let Some(php) = foreign_client::php() else {
         return;
     };
     let database = Database::new().await;
-    let judge = Judge::new(&database).await;
-    let original = Original::start(&php, "SymfonyLock", &database).await;
-    judge.compare(original, named("SymfonyLock")).await;
-    let original = Original::start(&php, "PhpLock", &database).await;
-    let version_2 = original.package.contains(" 2.");
+    let oracle = Oracle::new(&database).await;
+    let client = ForeignClient::start(&php, "SymfonyLock", &database).await;
+    oracle.compare(client, named("SymfonyLock")).await;
+    let client = ForeignClient::start(&php, "PhpLock", &database).await;
+    let version_2 = client.package.contains(" 2.");
     let scheme = if version_2 { "PhpLock2" } else { "PhpLock" };
-    judge.compare(original, named(scheme)).await;
-    let original = Original::start(&php, "PhpLock3", &database).await;
-    judge.compare(original, named("PhpLock")).await;
+    oracle.compare(client, named(scheme)).await;
+    let client = ForeignClient::start(&php, "PhpLock3", &database).await;
+    oracle.compare(client, named("PhpLock")).await;
 }
 
 #[tokio::test]
-async fn ruby_and_we_share_locks() {
-    let Some(ruby) = original::ruby() else {
+async fn locks_are_shared_with_ruby_packages() {
+    let Some(ruby) = foreign_client::ruby() else {
         return;
     };
     let database = Database::new().await;
-    let judge = Judge::new(&database).await;
+    let oracle = Oracle::new(&database).await;
     for scheme in ["WithAdvisoryLock", "HerokuPgLock"] {
-        let original = Original::start(&ruby, scheme, &database).await;
-        judge.compare(original, named(scheme)).await;
+        let client = ForeignClient::start(&ruby, scheme, &database).await;
+        oracle.compare(client, named(scheme)).await;
     }
-    let original = Original::start(&ruby, "WithAdvisoryLockPrefixed", &database).await;
+    let client = ForeignClient::start(&ruby, "WithAdvisoryLockPrefixed", &database).await;
     let prefixed = WithAdvisoryLock::prefixed("7abc");
-    judge
-        .compare(original, of("WithAdvisoryLock::prefixed", prefixed))
+    oracle
+        .compare(
+            client,
+            scheme_with_parameter("WithAdvisoryLock::prefixed", prefixed),
+        )
         .await;
-    let mut original = Original::start(&ruby, "Prefixes", &database).await;
+    let mut client = ForeignClient::start(&ruby, "Prefixes", &database).await;
     let as_prefix = |prefix: &str| match WithAdvisoryLock::prefixed(prefix).key("") {
         Key::IntPair(_, number) => Key::IntPair(0, number),
         number @ Key::BigInt(_) => number,
     };
-    let agreed = judge.agree(&mut original, &of("", as_prefix)).await;
-    let ruby = original.describe();
-    tell(&format!(
+    let agreed = oracle
+        .agree(&mut client, &scheme_with_parameter("", as_prefix))
+        .await;
+    let ruby = client.describe();
+    print_notice(&format!(
         "WithAdvisoryLock::prefixed = {ruby}: {agreed} random prefixes agree"
     ));
 }
 
-/// What applications, Laravel's package and `good_job` have the server compute.
+/// Some packages let the server compute the key: Laravel's package, `good_job` and many
+/// applications.
 #[tokio::test]
-async fn the_server_and_we_share_locks() {
+async fn locks_are_shared_with_keys_computed_in_sql() {
     let database = Database::new().await;
-    let judge = Judge::new(&database).await;
+    let oracle = Oracle::new(&database).await;
     let md5 = |text: &str| format!("('x' || substr(md5({text}), 1, 16))::bit(64)::bigint");
     let extended = "hashtextextended($1, 0)";
     for (scheme, what, key) in [
@@ -130,12 +141,12 @@ async fn the_server_and_we_share_locks() {
         ("GoodJob", "its SQL", &md5("'good_jobs' || '-' || $1")),
     ] {
         let sql = Sql::new(what, key, &database).await;
-        judge.compare(sql, named(scheme)).await;
+        oracle.compare(sql, named(scheme)).await;
     }
-    // The default, as docs/INTEROP.md has it for others; the extension is not with every server.
+    // The default scheme in SQL, as in docs/INTEROP.md. Not every server has the extension.
     let mut connection = database.connection().await;
     if let Err(error) = connection.execute("CREATE EXTENSION pgcrypto").await {
-        tell(&format!("SKIPPED SHA-1 by the server: {error}"));
+        print_notice(&format!("SKIPPED SHA-1 by the server: {error}"));
         return;
     }
     let reversed =
@@ -143,15 +154,15 @@ async fn the_server_and_we_share_locks() {
     let key =
         format!("(SELECT ('x' || {reversed})::bit(64)::bigint FROM generate_series(1, 15, 2) n)");
     let sql = Sql::new("pgcrypto", &key, &database).await;
-    judge.compare(sql, named("Sha1")).await;
+    oracle.compare(sql, named("Sha1")).await;
 }
 
 #[tokio::test]
-async fn sqlx_and_we_share_locks() {
+async fn locks_are_shared_with_sqlx() {
     let database = Database::new().await;
-    let judge = Judge::new(&database).await;
+    let oracle = Oracle::new(&database).await;
     let sqlx = Sqlx::new(&database).await;
-    judge.compare(sqlx, named("SqlxAdvisoryLock")).await;
+    oracle.compare(sqlx, named("SqlxAdvisoryLock")).await;
 }
 
 #[advisory(key = "foo", scheme = DjangoPglock, tx)]
@@ -159,13 +170,13 @@ async fn under_an_attribute(pool: &PgPool) -> Result<(), Error> {
     let held: bool = sqlx::query_scalar("SELECT pg_try_advisory_lock(-8086495256948496852)")
         .fetch_one(pool)
         .await?;
-    assert!(!held, "another session finds it held");
+    assert!(!held, "the attribute holds the lock");
     let _ = tx;
     Ok(())
 }
 
 #[tokio::test]
-async fn the_attribute_takes_the_locks_of_others() {
+async fn attribute_locks_the_key_of_another_package() {
     let pool = Database::new().await.pool(2).await;
     under_an_attribute(&pool).await.unwrap();
 }

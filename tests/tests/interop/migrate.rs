@@ -1,17 +1,17 @@
-//! Migration tools, whose locks are known.
+//! The locks of migration tools, which the crate knows by their keys.
 
 use advisory_core::{Key, known};
 use advisory_tests::Database;
-use advisory_tests::original::{self, Original};
+use advisory_tests::foreign_client::{self, ForeignClient};
 use serde_json::json;
 use sqlx::migrate::Migrate as _;
 
-use crate::judge::{Judge, Other as _, tell};
+use crate::oracle::{LockClient as _, Oracle, print_notice};
 
-/// The lock on which each of these originals' migrations waits.
+/// The lock on which the migrations of all these tools wait, so that a test can stop them.
 const GATE: Key = Key::IntPair(1, 1);
 
-/// The key of this owner in this database, by which it is found again.
+/// The key of a known owner in this database. The reverse lookup is asserted as well.
 fn key_of(label: &str, database: &Database) -> Key {
     let known = known::all().iter().find(|known| known.label == label);
     let known = known.unwrap_or_else(|| panic!("{label} is known"));
@@ -21,84 +21,89 @@ fn key_of(label: &str, database: &Database) -> Key {
     key
 }
 
-/// What a tool does that finds its lock held by us.
-enum Then {
+/// What a tool does if we hold its lock.
+enum Blocked {
     Waits,
     Fails(&'static str),
-    /// Asks again and again with this statement.
+    /// Polls with this statement.
     Polls(&'static str),
 }
 
 #[tokio::test]
-async fn npms_migration_tools_take_the_keys_that_are_known() {
-    let Some(node) = original::node() else {
+async fn npm_migration_tools_lock_the_known_keys() {
+    let Some(node) = foreign_client::node() else {
         return;
     };
     let polling = "SELECT pg_try_advisory_lock(-8525285245963000605)";
-    for (original, label, then) in [
-        ("Kysely", "Kysely migrations", Then::Waits),
+    for (package, label, blocked) in [
+        ("Kysely", "Kysely migrations", Blocked::Waits),
         (
             "NodePgMigrate",
             "node-pg-migrate",
-            Then::Fails("already running"),
+            Blocked::Fails("already running"),
         ),
         (
             "PostgresMigrations",
             "postgres-migrations",
-            Then::Polls(polling),
+            Blocked::Polls(polling),
         ),
-        ("PgBoss9", "pg-boss 9", Then::Waits),
-        ("PgBoss10", "pg-boss", Then::Waits),
+        ("PgBoss9", "pg-boss 9", Blocked::Waits),
+        ("PgBoss10", "pg-boss", Blocked::Waits),
     ] {
         let database = Database::new().await;
-        let mut tool = Original::start(&node, original, &database).await;
-        if original == "PgBoss10" && tool.runtime.starts_with("Node.js 18.") {
-            tell(&format!(
-                "SKIPPED {}: it needs a later one",
+        let mut tool = ForeignClient::start(&node, package, &database).await;
+        if package == "PgBoss10" && tool.runtime.starts_with("Node.js 18.") {
+            print_notice(&format!(
+                "SKIPPED {}: it needs a later version",
                 tool.describe()
             ));
             continue;
         }
         let key = key_of(label, &database);
-        holds(&mut tool, key, &database).await;
-        waits(&mut tool, key, &database, &then).await;
+        assert_holds_while_migrating(&mut tool, key, &database).await;
+        assert_blocked(&mut tool, key, &database, &blocked).await;
         let tool = tool.describe();
-        tell(&format!(
+        print_notice(&format!(
             "{label} = {tool}: its lock is {key} in {}",
             database.name()
         ));
     }
 }
 
-/// While it migrates, it holds the lock.
-async fn holds(tool: &mut Original, key: Key, database: &Database) {
-    let judge = Judge::new(database).await;
-    let gate = judge.hold(GATE).await;
+/// Asserts that a tool holds the lock while it migrates.
+async fn assert_holds_while_migrating(tool: &mut ForeignClient, key: Key, database: &Database) {
+    let oracle = Oracle::new(database).await;
+    let gate = oracle.hold(GATE).await;
     tool.send(json!({"do": "migrate"})).await;
     database.wait_until_waiting(1).await;
     let locks = database.advisory_locks().await;
     let (classid, objid, objsubid) = key.to_pg_locks();
-    let is_it = |lock: &&advisory_tests::LockRow| {
+    let is_key = |lock: &&advisory_tests::LockRow| {
         lock.granted && (lock.classid, lock.objid, lock.objsubid) == (classid, objid, objsubid)
     };
-    assert_eq!(locks.iter().filter(is_it).count(), 1, "{locks:?}");
-    judge.is_taken(key).await;
+    assert_eq!(locks.iter().filter(is_key).count(), 1, "{locks:?}");
+    oracle.assert_taken(key).await;
     gate.release().await.unwrap();
-    tool.answer().await.unwrap();
+    tool.receive().await.unwrap();
 }
 
-/// While we hold the lock, it does not migrate.
-async fn waits(tool: &mut Original, key: Key, database: &Database, then: &Then) {
-    let judge = Judge::new(database).await;
-    let ours = judge.hold(key).await;
+/// Asserts that a tool does not migrate while we hold the lock.
+async fn assert_blocked(
+    tool: &mut ForeignClient,
+    key: Key,
+    database: &Database,
+    blocked: &Blocked,
+) {
+    let oracle = Oracle::new(database).await;
+    let ours = oracle.hold(key).await;
     tool.send(json!({"do": "migrate"})).await;
-    match then {
-        Then::Waits => database.wait_until_waiting(1).await,
-        Then::Fails(message) => {
-            let error = tool.answer().await.unwrap_err();
+    match blocked {
+        Blocked::Waits => database.wait_until_waiting(1).await,
+        Blocked::Fails(message) => {
+            let error = tool.receive().await.unwrap_err();
             assert!(error.contains(message), "{error}");
         }
-        Then::Polls(statement) => {
+        Blocked::Polls(statement) => {
             let polls = |query: &str| query.starts_with(statement);
             database
                 .wait_until_backends("polls", |backends| {
@@ -108,13 +113,14 @@ async fn waits(tool: &mut Original, key: Key, database: &Database, then: &Then) 
         }
     }
     ours.release().await.unwrap();
-    if let Then::Fails(_) = then {
+    if let Blocked::Fails(_) = blocked {
         tool.send(json!({"do": "migrate"})).await;
     }
-    tool.answer().await.unwrap();
+    tool.receive().await.unwrap();
 }
 
-/// Names of databases; the server cuts them at 63 bytes, of which the harness takes some.
+/// Suffixes of database names. The server truncates names at 63 bytes, and the harness adds a
+/// prefix.
 const DATABASES: [&str; 8] = [
     "foo",
     "ключ",
@@ -127,24 +133,24 @@ const DATABASES: [&str; 8] = [
 ];
 
 #[tokio::test]
-async fn sqlx_and_rails_take_the_keys_that_follow_from_a_database() {
-    let ruby = original::ruby();
-    for end in DATABASES {
-        let database = Database::named(end).await;
+async fn sqlx_and_rails_derive_keys_from_the_database_name() {
+    let ruby = foreign_client::ruby();
+    for suffix in DATABASES {
+        let database = Database::named(suffix).await;
         sqlx_migrates(&database).await;
         if let Some(ruby) = &ruby {
-            let rails = Original::start(ruby, "RailsMigrations", &database).await;
+            let rails = ForeignClient::start(ruby, "RailsMigrations", &database).await;
             rails_migrates(rails, &database).await;
         }
     }
     let count = DATABASES.len();
-    tell(&format!(
+    print_notice(&format!(
         "sqlx migrate: locked both ways in {count} databases"
     ));
     if let Some(ruby) = &ruby {
         let database = Database::new().await;
-        let rails = Original::start(ruby, "RailsMigrations", &database).await;
-        tell(&format!(
+        let rails = ForeignClient::start(ruby, "RailsMigrations", &database).await;
+        print_notice(&format!(
             "Rails migrations = {}: locked both ways in {count} databases",
             rails.describe()
         ));
@@ -152,28 +158,28 @@ async fn sqlx_and_rails_take_the_keys_that_follow_from_a_database() {
 }
 
 async fn sqlx_migrates(database: &Database) {
-    let judge = Judge::new(database).await;
+    let oracle = Oracle::new(database).await;
     let key = key_of("sqlx migrate", database);
     let mut connection = database.connection().await;
     connection.lock().await.unwrap();
-    judge.is_held(database.name(), key).await;
+    oracle.assert_held(database.name(), key).await;
     connection.unlock().await.unwrap();
-    let ours = judge.hold(key).await;
+    let ours = oracle.hold(key).await;
     let waits = tokio::spawn(async move { connection.lock().await });
     database.wait_until_waiting(1).await;
     ours.release().await.unwrap();
-    waits.await.unwrap().unwrap(); // and lets go with its connection
+    waits.await.unwrap().unwrap(); // the lock is released with the connection
     database.wait_until_held(0).await;
 }
 
-async fn rails_migrates(mut rails: Original, database: &Database) {
-    let judge = Judge::new(database).await;
+async fn rails_migrates(mut rails: ForeignClient, database: &Database) {
+    let oracle = Oracle::new(database).await;
     let key = key_of("Rails migrations", database);
     let name = database.name();
     assert_eq!(rails.try_lock(name).await, Ok(true));
-    judge.is_held(name, key).await;
+    oracle.assert_held(name, key).await;
     rails.free(name).await;
-    let ours = judge.hold(key).await;
+    let ours = oracle.hold(key).await;
     assert_eq!(rails.try_lock(name).await, Ok(false));
     ours.release().await.unwrap();
 }

@@ -1,6 +1,7 @@
-//! Names that a scheme may trip over.
+//! Lock names for the comparison.
 
-/// The empty one, 9, 10, 16 and 17 characters, such that look like numbers, and such as need quoting somewhere.
+/// Edge cases: the empty name, names of 9, 10, 16 and 17 characters, names that look like numbers,
+/// and names that need quoting.
 pub(crate) fn chosen() -> Vec<String> {
     [
         "",
@@ -26,7 +27,7 @@ pub(crate) fn chosen() -> Vec<String> {
     .collect()
 }
 
-/// Without end, each time the same: bytes of all kinds, and often what could be a number.
+/// An endless sequence of random names, the same in each run. Many of them could be numbers.
 pub(crate) fn random() -> impl Iterator<Item = String> {
     const ALPHABETS: [&str; 5] = [
         "abcdefghijklmnopqrstuvwxyz0123456789:_-./ ",

@@ -1,4 +1,4 @@
-//! No connection to be had: the server's are all taken, or the pool's.
+//! No free connection: all connections of the server or of the pool are in use.
 
 use std::time::{Duration, Instant};
 
@@ -12,10 +12,10 @@ use crate::{code, passed_on, verb};
 
 const SHORT: Duration = Duration::from_millis(200);
 const LONG: Duration = Duration::from_mins(1);
-/// What a machine that is busy with something else may take on top.
+/// The additional time that a busy machine may take.
 const MARGIN: Duration = Duration::from_secs(5);
 
-/// A pool that opens its connections when they are asked for, and says no after this time.
+/// A pool that opens its connections lazily, with this timeout.
 fn pool(database: &Database, connections: u32, acquire_timeout: Duration) -> PgPool {
     PgPoolOptions::new()
         .max_connections(connections)
@@ -23,7 +23,7 @@ fn pool(database: &Database, connections: u32, acquire_timeout: Duration) -> PgP
         .connect_lazy_with(database.options())
 }
 
-/// How long a lock waits, and how long its pool: either is short, so that the call is.
+/// Locks and the timeouts of their pools. One of the two is short, so that the call is short.
 fn waits() -> [(AdvisoryLock, Duration); 5] {
     let lock = AdvisoryLock::new("one");
     let polling = lock.clone().polling(Duration::from_millis(10));
@@ -36,7 +36,7 @@ fn waits() -> [(AdvisoryLock, Duration); 5] {
     ]
 }
 
-/// Every verb on the pool says that there is no connection, and says it in time.
+/// Asserts that every verb on the pool reports in time that there is no connection.
 async fn assert_refused(lock: &AdvisoryLock, pool: &PgPool) {
     let refused = verb::on_pool().map(async |verb| {
         let started = Instant::now();
@@ -51,7 +51,7 @@ async fn assert_refused(lock: &AdvisoryLock, pool: &PgPool) {
     }
 }
 
-/// All the connections that the server has left.
+/// Opens all connections that the server has left.
 async fn take_all(database: &Database) -> Vec<PgConnection> {
     let mut taken = Vec::new();
     loop {
@@ -66,7 +66,7 @@ async fn take_all(database: &Database) -> Vec<PgConnection> {
 }
 
 #[tokio::test]
-async fn a_server_without_connections_is_an_error_in_time() {
+async fn server_without_free_connections_is_an_error_in_time() {
     let settings = &[
         ("max_connections", "6"),
         ("superuser_reserved_connections", "0"),
@@ -91,7 +91,7 @@ async fn a_server_without_connections_is_an_error_in_time() {
 }
 
 #[tokio::test]
-async fn an_exhausted_pool_is_an_error_in_time() {
+async fn exhausted_pool_is_an_error_in_time() {
     let database = Database::new().await;
     for (lock, acquire_timeout) in waits() {
         let pool = pool(&database, 1, acquire_timeout);
@@ -107,9 +107,9 @@ async fn an_exhausted_pool_is_an_error_in_time() {
     }
 }
 
-/// A wait that began with a connection goes on without another one.
+/// A wait that has a connection needs no other one.
 #[tokio::test]
-async fn a_refusal_on_an_exhausted_pool_is_a_refusal() {
+async fn refusal_on_an_exhausted_pool_is_reported() {
     let database = Database::new().await;
     let (pool, rival) = (pool(&database, 1, LONG), database.pool(1).await);
     let held = AdvisoryLock::new("one").begin(&rival).await.unwrap();
@@ -125,7 +125,7 @@ async fn a_refusal_on_an_exhausted_pool_is_a_refusal() {
 }
 
 #[tokio::test]
-async fn a_closed_pool_is_an_error() {
+async fn closed_pool_is_an_error() {
     let database = Database::new().await;
     let pool = pool(&database, 1, LONG);
     pool.execute("SELECT 1").await.unwrap();
@@ -139,16 +139,16 @@ async fn a_closed_pool_is_an_error() {
     }
 }
 
-/// How many connections the server has refused.
+/// The number of connections that the server has refused.
 fn refused(server: &Server) -> usize {
     let log = server.socket_dir().unwrap().join("log");
     let log = std::fs::read_to_string(log).unwrap();
     log.matches("too many clients").count()
 }
 
-/// The cancel needs a connection of its own.
+/// The cancel request needs a connection of its own.
 #[tokio::test]
-async fn a_dropped_wait_is_cancelled_as_soon_as_there_is_a_connection() {
+async fn dropped_wait_is_cancelled_when_a_connection_is_free() {
     let settings = &[
         ("max_connections", "6"),
         ("superuser_reserved_connections", "0"),

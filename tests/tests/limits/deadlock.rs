@@ -1,7 +1,8 @@
-//! Those who wait for each other.
+//! Deadlocks.
 //!
-//! The server looks for a deadlock once in every wait, after `deadlock_timeout`, and ends the wait in which it has found one. So the
-//! last one to wait loses if its timeout is short, and that of the others longer than any test.
+//! The server looks for a deadlock once in every wait, after `deadlock_timeout`, and ends the wait
+//! in which it finds one. So the last waiter loses if its timeout is short and the timeouts of the
+//! others are longer than any test.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,7 @@ use sqlx::{Connection as _, Executor as _, Row as _};
 
 use crate::{passed_on, verb};
 
-/// The pool of those who win, and that of those who lose if they are the last.
+/// The pool of the winners, and the pool of the losers, which lose if they wait last.
 async fn pools(database: &Database) -> (PgPool, PgPool) {
     let pool = async |deadlock_timeout| {
         let options = database
@@ -29,7 +30,7 @@ fn locks() -> (AdvisoryLock, AdvisoryLock) {
 }
 
 #[tokio::test]
-async fn the_losers_transaction_is_usable_and_the_winner_waits_for_its_end() {
+async fn loser_keeps_a_usable_transaction_and_the_winner_waits_for_its_end() {
     let database = Database::new().await;
     let (patient, hasty) = pools(&database).await;
     let one = AdvisoryLock::new(1);
@@ -44,11 +45,11 @@ async fn the_losers_transaction_is_usable_and_the_winner_waits_for_its_end() {
             };
             let fail = async {
                 database.wait_until_waiting(1).await;
-                let told = verb::join(tries, &second, &mut loser).await;
-                assert!(told.unwrap_err().is_deadlock());
+                let outcome = verb::join(tries, &second, &mut loser).await;
+                assert!(outcome.unwrap_err().is_deadlock());
                 let setting = loser.fetch_one("SHOW lock_timeout").await.unwrap();
                 assert_eq!(setting.get::<String, _>(0), "0");
-                // What it held before it holds still.
+                // The locks of the transaction before the deadlock are still held.
                 database.wait_until_waiting(1).await;
                 database.wait_until_held(1 + second.keys().len()).await;
                 loser.commit().await.unwrap();
@@ -59,9 +60,9 @@ async fn the_losers_transaction_is_usable_and_the_winner_waits_for_its_end() {
     }
 }
 
-/// A verb takes 1, waits for 2, and then for 3, whose holder waits for 1.
+/// The verb locks 1, waits for 2, and then for 3, whose holder waits for 1.
 #[tokio::test]
-async fn every_verb_tells_it_from_a_refusal() {
+async fn every_verb_distinguishes_a_deadlock_from_a_refusal() {
     let database = Database::new().await;
     let (patient, hasty) = pools(&database).await;
     let (one, two) = locks();
@@ -82,8 +83,8 @@ async fn every_verb_tells_it_from_a_refusal() {
                 database.wait_until_waiting(2).await;
                 held.rollback().await.unwrap();
             };
-            let (told, (), ()) = tokio::join!(verb.ask(&lock, &hasty), win, close_the_circle);
-            let error = told.unwrap_err();
+            let (outcome, (), ()) = tokio::join!(verb.ask(&lock, &hasty), win, close_the_circle);
+            let error = outcome.unwrap_err();
             assert!(error.is_deadlock(), "{}: {error:?}", verb.name);
             database.assert_nothing_leaked(&hasty).await;
         }
@@ -91,7 +92,7 @@ async fn every_verb_tells_it_from_a_refusal() {
 }
 
 #[tokio::test]
-async fn the_functions_tell_it_too() {
+async fn functions_report_a_deadlock() {
     let database = Database::new().await;
     let (patient, hasty) = pools(&database).await;
     let (one, two) = locks();
@@ -100,12 +101,12 @@ async fn the_functions_tell_it_too() {
         let mut winner = two.begin(&patient).await.unwrap();
         let fail = async {
             database.wait_until_waiting(1).await;
-            let told = if of_session {
+            let outcome = if of_session {
                 advisory_core::lock(&mut loser, 2).await
             } else {
                 advisory_core::xact_lock(&mut loser, 2).await
             };
-            assert!(told.unwrap_err().is_deadlock());
+            assert!(outcome.unwrap_err().is_deadlock());
             loser.rollback().await.unwrap();
         };
         let (won, ()) = tokio::join!(advisory_core::xact_lock(&mut winner, 1), fail);
@@ -116,7 +117,7 @@ async fn the_functions_tell_it_too() {
 }
 
 #[tokio::test]
-async fn a_closure_that_lost_is_rolled_back_and_can_be_run_again() {
+async fn closure_that_lost_is_rolled_back_and_can_be_retried() {
     let database = Database::new().await;
     let (patient, hasty) = pools(&database).await;
     patient
@@ -137,9 +138,9 @@ async fn a_closure_that_lost_is_rolled_back_and_can_be_run_again() {
         });
         body.await
     };
-    let (won, told) = tokio::join!(win, run_loser(1));
+    let (won, outcome) = tokio::join!(win, run_loser(1));
     won.unwrap();
-    assert!(told.unwrap_err().is_deadlock());
+    assert!(outcome.unwrap_err().is_deadlock());
     run_loser(0).await.unwrap();
     let written: Vec<String> = sqlx::query_scalar("SELECT who FROM written ORDER BY who")
         .fetch_all(&patient)
@@ -149,9 +150,10 @@ async fn a_closure_that_lost_is_rolled_back_and_can_be_run_again() {
     database.assert_nothing_leaked(&hasty).await;
 }
 
-/// What its own session waits for, the server can see. The guard's lock is the session's, and outlives the deadlock.
+/// The server sees the waits of a session. The lock of the guard belongs to the session, and
+/// remains after the deadlock.
 #[tokio::test]
-async fn a_guard_that_lost_on_its_own_session_is_still_held() {
+async fn guard_that_lost_on_its_own_session_is_still_held() {
     let database = Database::new().await;
     let (patient, hasty) = pools(&database).await;
     let (one, two) = locks();
@@ -165,8 +167,8 @@ async fn a_guard_that_lost_on_its_own_session_is_still_held() {
         database.wait_until_waiting(1).await;
         let conn = guard.connection().await.unwrap();
         let mut tx = conn.begin().await.unwrap();
-        let told = two.acquire_xact(&mut tx).await;
-        assert!(told.unwrap_err().is_deadlock());
+        let outcome = two.acquire_xact(&mut tx).await;
+        assert!(outcome.unwrap_err().is_deadlock());
         tx.rollback().await.unwrap();
         assert!(!guard.is_lost());
         database.wait_until_waiting(1).await;
@@ -176,10 +178,10 @@ async fn a_guard_that_lost_on_its_own_session_is_still_held() {
     database.assert_nothing_leaked(&hasty).await;
 }
 
-/// The guard's owner waits on another connection. The server does not know that the two belong together, and nothing ends this but
-/// a timeout: it is not to be had, and not a deadlock.
+/// The owner of the guard waits on another connection. The server does not know that both
+/// connections belong together, so only a timeout ends the wait: as a refusal, not as a deadlock.
 #[tokio::test]
-async fn over_two_connections_it_ends_with_the_timeout() {
+async fn deadlock_over_two_connections_ends_with_the_timeout() {
     let database = Database::new().await;
     let (_, pool) = pools(&database).await;
     let rivals = database.pool(1).await;
@@ -194,8 +196,8 @@ async fn over_two_connections_it_ends_with_the_timeout() {
         database.wait_until_waiting(1).await;
         let limit = Duration::from_millis(300);
         let started = Instant::now();
-        let told = two.clone().timeout(limit).begin(&pool).await;
-        assert!(told.unwrap_err().is_not_acquired());
+        let outcome = two.clone().timeout(limit).begin(&pool).await;
+        assert!(outcome.unwrap_err().is_not_acquired());
         assert!(started.elapsed() >= limit);
         guard.release().await.unwrap();
     };
@@ -205,9 +207,10 @@ async fn over_two_connections_it_ends_with_the_timeout() {
 
 const UPDATE: &str = "UPDATE counter SET n = n + 1";
 
-/// The deadlock is found in the wait for a row: an error of the statement, in the words of the server.
+/// The server finds the deadlock while a statement waits for a row. So it is an error of the
+/// statement, with the text of the server.
 #[tokio::test]
-async fn a_row_that_waits_for_the_holder_of_a_lock_is_an_error_of_its_statement() {
+async fn deadlock_in_a_row_wait_is_an_error_of_the_statement() {
     let database = Database::new().await;
     let (patient, hasty) = pools(&database).await;
     patient
@@ -227,15 +230,15 @@ async fn a_row_that_waits_for_the_holder_of_a_lock_is_an_error_of_its_statement(
         lock.acquire_xact(&mut winner).await.unwrap();
         winner.commit().await.unwrap();
     };
-    let (told, ()) = tokio::join!(fail, win);
-    let error = told.unwrap_err();
+    let (outcome, ()) = tokio::join!(fail, win);
+    let error = outcome.unwrap_err();
     assert_eq!(passed_on(&error).as_deref(), Some("40P01"), "{error:?}");
     database.assert_nothing_leaked(&hasty).await;
 }
 
-/// The deadlock is found in the wait for the lock.
+/// The server finds the deadlock while the lock waits.
 #[tokio::test]
-async fn a_lock_that_waits_for_the_writer_of_a_row_is_told_a_deadlock() {
+async fn deadlock_in_a_lock_wait_is_reported_as_a_deadlock() {
     let database = Database::new().await;
     let (patient, hasty) = pools(&database).await;
     patient
@@ -254,8 +257,8 @@ async fn a_lock_that_waits_for_the_writer_of_a_row_is_told_a_deadlock() {
         database
             .wait_until_backends("a writer that waits", waits)
             .await;
-        let told = lock.acquire_xact(&mut loser).await;
-        assert!(told.unwrap_err().is_deadlock());
+        let outcome = lock.acquire_xact(&mut loser).await;
+        assert!(outcome.unwrap_err().is_deadlock());
         loser.commit().await.unwrap();
     };
     let (won, ()) = tokio::join!(win, fail);

@@ -1,4 +1,4 @@
-//! The outermost keys, very many keys, and none.
+//! The smallest and the greatest keys, very many keys, and no keys.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use sqlx::PgPool;
 
 use crate::verb::{self, Verb};
 
-/// The keys that are held, sorted as a lock has them.
+/// The held keys, in the order of a lock.
 async fn held(database: &Database) -> Vec<Key> {
     let key = |lock: LockRow| Key::from_pg_locks(lock.classid, lock.objid, lock.objsubid).unwrap();
     let locks = database.advisory_locks().await;
@@ -18,16 +18,16 @@ async fn held(database: &Database) -> Vec<Key> {
         .to_vec()
 }
 
-/// Under this verb, the keys of this lock are held, and no others.
+/// Asserts that a verb holds the keys of the lock and no others.
 async fn assert_holds(verb: &Verb, lock: &AdvisoryLock, database: &Arc<Database>, pool: &PgPool) {
     let (watching, keys) = (database.clone(), lock.keys().to_vec());
-    // Not `assert_eq!`, which would write down ten thousand keys.
+    // `assert_eq!` would print ten thousand keys.
     let inspect = async move { assert!(held(&watching).await == keys) };
     assert!(verb.run(lock, pool, inspect).await.unwrap());
     database.assert_nothing_leaked(pool).await;
 }
 
-/// Under every verb, with every kind of wait.
+/// Asserts the same for every verb and every kind of wait.
 async fn assert_every_verb_holds(lock: &AdvisoryLock, database: &Arc<Database>) {
     let pool = database.pool(1).await;
     for lock in [
@@ -48,7 +48,7 @@ async fn assert_every_verb_holds(lock: &AdvisoryLock, database: &Arc<Database>) 
 }
 
 #[tokio::test]
-async fn the_outermost_keys_are_keys_like_any_other() {
+async fn smallest_and_greatest_keys_can_be_locked() {
     let database = Arc::new(Database::new().await);
     let numbers = [i64::MIN, i64::MIN + 1, -1, 0, 1, i64::MAX].map(Key::from);
     let halves = [i32::MIN, -1, 0, i32::MAX];
@@ -68,20 +68,20 @@ async fn the_outermost_keys_are_keys_like_any_other() {
 }
 
 #[tokio::test]
-async fn no_keys_are_granted_at_once() {
+async fn lock_on_no_keys_is_granted_at_once() {
     let database = Arc::new(Database::new().await);
     let none = AdvisoryLock::all([0_i64; 0]);
     assert_every_verb_holds(&none, &database).await;
 }
 
-/// 5,000 of either kind.
+/// 5,000 keys of each key space.
 fn many() -> AdvisoryLock {
     AdvisoryLock::all((0..5_000).flat_map(|n| [Key::from(n), Key::from((n, -n))]))
 }
 
 #[tokio::test]
-async fn ten_thousand_keys_are_held_together() {
-    let database = Arc::new(Database::on(crate::roomy().await).await);
+async fn ten_thousand_keys_can_be_held() {
+    let database = Arc::new(Database::on(crate::large_server().await).await);
     let pool = database.pool(1).await;
     let many = many();
     assert_eq!(many.keys().len(), 10_000);
@@ -96,14 +96,14 @@ async fn ten_thousand_keys_are_held_together() {
     }
 }
 
-/// The last of them is held by somebody else.
+/// Another session holds the last key.
 #[tokio::test]
-async fn of_ten_thousand_keys_all_are_held_or_none() {
-    let database = Database::on(crate::roomy().await).await;
+async fn ten_thousand_keys_are_all_held_or_none() {
+    let database = Database::on(crate::large_server().await).await;
     let (pool, rivals) = (database.pool(1).await, database.pool(1).await);
     let many = many();
     let last = *many.keys().last().unwrap();
-    let beside = AdvisoryLock::from(last).begin(&rivals).await.unwrap();
+    let held_by_rival = AdvisoryLock::from(last).begin(&rivals).await.unwrap();
     for wait in [Duration::ZERO, Duration::from_millis(200)] {
         for verb in verb::of_lock() {
             match verb.ask(&many.clone().timeout(wait), &pool).await {
@@ -116,18 +116,18 @@ async fn of_ten_thousand_keys_all_are_held_or_none() {
             database.wait_until_held(1).await;
         }
     }
-    beside.rollback().await.unwrap();
+    held_by_rival.rollback().await.unwrap();
     database.assert_nothing_leaked(&pool).await;
 }
 
-/// Of several keys, those that could have been had are free when the others are said not to be.
+/// If one of several keys is refused, the others are released before the refusal is returned.
 #[tokio::test]
-async fn what_was_refused_leaves_no_key_behind() {
-    let database = Database::on(crate::roomy().await).await;
+async fn refusal_leaves_no_key_locked() {
+    let database = Database::on(crate::large_server().await).await;
     let (pool, rivals) = (database.pool(2).await, database.pool(1).await);
     let many = many();
     let (first, last) = (many.keys()[0], *many.keys().last().unwrap());
-    let beside = AdvisoryLock::from(last).begin(&rivals).await.unwrap();
+    let held_by_rival = AdvisoryLock::from(last).begin(&rivals).await.unwrap();
     for verb in verb::on_pool() {
         for n in 0..10 {
             let refused = verb.ask(&many.clone().timeout(Duration::ZERO), &pool).await;
@@ -137,6 +137,6 @@ async fn what_was_refused_leaves_no_key_behind() {
             free.unwrap().rollback().await.unwrap();
         }
     }
-    beside.rollback().await.unwrap();
+    held_by_rival.rollback().await.unwrap();
     database.assert_nothing_leaked(&pool).await;
 }

@@ -1,4 +1,4 @@
-//! The lock table has no room (SQLSTATE 53200).
+//! A full lock table (SQLSTATE 53200).
 
 use std::time::Duration;
 
@@ -10,7 +10,8 @@ use tokio::sync::{Mutex, MutexGuard, OnceCell, oneshot};
 
 use crate::{code, passed_on, verb};
 
-/// A server whose lock table some hundred keys fill. It is one for all tests, and one test has it at a time.
+/// A server whose lock table is filled by some hundred keys. All tests share it, and one test uses
+/// it at a time.
 async fn server() -> MutexGuard<'static, Server> {
     static SERVER: OnceCell<Mutex<Server>> = OnceCell::const_new();
     let start = async || {
@@ -18,7 +19,7 @@ async fn server() -> MutexGuard<'static, Server> {
             ("max_locks_per_transaction", "10"),
             ("max_connections", "20"),
             ("max_prepared_transactions", "0"),
-            // It comes and goes, and takes locks of its own.
+            // Autovacuum takes locks at random times.
             ("autovacuum", "off"),
         ];
         Mutex::new(crate::server(settings).await)
@@ -26,24 +27,24 @@ async fn server() -> MutexGuard<'static, Server> {
     SERVER.get_or_init(start).await.lock().await
 }
 
-/// Holds so many keys that there is no room for one more. While it does, nobody can connect, and the database cannot be watched:
-/// that takes locks, too.
-struct Crowd {
+/// Fills the lock table. While it is full, nobody can connect and the harness cannot observe the
+/// database, because both need locks.
+struct FullLockTable {
     conn: PgConnection,
     size: i32,
 }
 
-impl Crowd {
+impl FullLockTable {
     async fn fill(database: &Database) -> Self {
         let conn = database.connection().await;
-        let mut crowd = Self { conn, size: 0 };
-        crowd.grow().await;
-        crowd
+        let mut lock_table = Self { conn, size: 0 };
+        lock_table.grow().await;
+        lock_table
     }
 
     async fn grow(&mut self) {
         loop {
-            // Locks of the session, which stay when the statement fails.
+            // Session locks remain when their statement fails.
             let more = "SELECT pg_advisory_lock(-1, n) FROM generate_series($1, $1 + 100000) AS n";
             let full = sqlx::query(more).bind(self.size).execute(&mut self.conn);
             assert_eq!(code(&full.await.unwrap_err()).as_deref(), Some("53200"));
@@ -63,7 +64,7 @@ impl Crowd {
             .unwrap()
     }
 
-    /// Makes room for some keys.
+    /// Releases some keys.
     async fn shrink(&mut self, keys: i32) {
         for _ in 0..keys {
             self.size -= 1;
@@ -78,7 +79,7 @@ impl Crowd {
     }
 }
 
-/// Opens a connection that the pool keeps, while there is room for it.
+/// Opens a connection of the pool while the lock table has free entries.
 async fn warm(pool: &PgPool) {
     pool.execute("SELECT 1").await.unwrap();
 }
@@ -98,26 +99,26 @@ fn locks() -> [AdvisoryLock; 6] {
 }
 
 #[tokio::test]
-async fn every_verb_says_that_the_table_is_full_and_what_to_raise() {
+async fn every_verb_reports_a_full_table_and_the_setting_to_raise() {
     let server = server().await;
     let database = Database::on(&server).await;
     let pool = database.pool(2).await;
-    let mut crowd = Crowd::fill(&database).await;
+    let mut lock_table = FullLockTable::fill(&database).await;
     for verb in verb::every() {
         for lock in locks() {
-            crowd.leave().await;
+            lock_table.leave().await;
             warm(&pool).await;
-            crowd.grow().await;
-            let told = verb.ask(&lock, &pool).await;
-            // A connection of the caller's takes no isolation level.
-            if matches!(told, Err(Error::Unsupported { .. })) {
+            lock_table.grow().await;
+            let outcome = verb.ask(&lock, &pool).await;
+            // A verb on the caller's connection refuses an isolation level.
+            if matches!(outcome, Err(Error::Unsupported { .. })) {
                 continue;
             }
-            let full = told.unwrap_err();
+            let full = outcome.unwrap_err();
             assert!(matches!(full, Error::LockTableFull), "{}", verb.name);
             assert!(full.to_string().contains("`max_locks_per_transaction`"));
 
-            crowd.leave().await;
+            lock_table.leave().await;
             database.assert_nothing_leaked(&pool).await;
             assert!(verb.ask(&lock, &pool).await.unwrap(), "{}", verb.name);
         }
@@ -125,11 +126,11 @@ async fn every_verb_says_that_the_table_is_full_and_what_to_raise() {
 }
 
 #[tokio::test]
-async fn of_several_keys_of_which_some_have_room_none_is_held() {
+async fn lock_on_several_keys_that_do_not_fit_holds_none() {
     let server = server().await;
     let database = Database::on(&server).await;
     let pool = database.pool(2).await;
-    let mut crowd = Crowd::fill(&database).await;
+    let mut lock_table = FullLockTable::fill(&database).await;
     let many = AdvisoryLock::all(0..50);
     for verb in verb::of_lock() {
         for lock in [
@@ -137,30 +138,30 @@ async fn of_several_keys_of_which_some_have_room_none_is_held() {
             many.clone().timeout(Duration::from_mins(1)),
             many.clone().timeout(Duration::ZERO),
         ] {
-            crowd.leave().await;
+            lock_table.leave().await;
             warm(&pool).await;
-            crowd.grow().await;
-            crowd.shrink(20).await;
+            lock_table.grow().await;
+            lock_table.shrink(20).await;
             let full = verb.ask(&lock, &pool).await;
             assert!(matches!(full, Err(Error::LockTableFull)), "{}", verb.name);
-            crowd.leave().await;
+            lock_table.leave().await;
             database.assert_nothing_leaked(&pool).await;
         }
     }
 }
 
 #[tokio::test]
-async fn a_lock_that_was_taken_before_is_let_go_as_ever() {
+async fn earlier_lock_can_be_released_while_the_table_is_full() {
     let server = server().await;
     let database = Database::on(&server).await;
     let pool = database.pool(2).await;
     for verb in verb::every() {
-        let mut crowd = Crowd::fill(&database).await;
-        crowd.leave().await;
+        let mut lock_table = FullLockTable::fill(&database).await;
+        lock_table.leave().await;
         let (full, left) = oneshot::channel();
         let work = async move {
-            crowd.grow().await;
-            drop(full.send(crowd));
+            lock_table.grow().await;
+            drop(full.send(lock_table));
         };
         let lock = AdvisoryLock::new("one");
         warm(&pool).await;
@@ -170,44 +171,45 @@ async fn a_lock_that_was_taken_before_is_let_go_as_ever() {
     }
 }
 
-/// A row that is written needs a lock in the same table. Its error is the statement's own, not one about the advisory lock.
+/// Writing a row needs an entry in the same table. Its error is that of the statement, and not one
+/// of the advisory lock.
 #[tokio::test]
-async fn a_statement_of_the_body_has_its_own_error_and_is_rolled_back() {
+async fn statement_of_the_body_has_its_own_error_and_is_rolled_back() {
     let server = server().await;
     let database = Database::on(&server).await;
     let pool = database.pool(2).await;
     pool.execute("CREATE TABLE written (n int)").await.unwrap();
-    let mut crowd = Crowd::fill(&database).await;
-    crowd.leave().await;
+    let mut lock_table = FullLockTable::fill(&database).await;
+    lock_table.leave().await;
     let lock = AdvisoryLock::new("one");
     let failed = lock.transaction(&pool, async |tx| {
-        crowd.grow().await;
+        lock_table.grow().await;
         tx.execute("INSERT INTO written VALUES (1)").await?;
         Ok::<_, Error>(())
     });
     let error = failed.await.unwrap_err();
     assert_eq!(passed_on(&error).as_deref(), Some("53200"));
-    crowd.leave().await;
+    lock_table.leave().await;
     database.assert_nothing_leaked(&pool).await;
 }
 
-/// The caller's way back, whatever has failed.
+/// The caller can roll back to a savepoint after any error.
 #[tokio::test]
-async fn a_savepoint_of_the_callers_leads_back() {
+async fn caller_can_roll_back_to_a_savepoint() {
     let server = server().await;
     let database = Database::on(&server).await;
     let pool = database.pool(2).await;
-    let mut crowd = Crowd::fill(&database).await;
+    let mut lock_table = FullLockTable::fill(&database).await;
     for lock in locks() {
         for tries in [true, false] {
-            crowd.leave().await;
+            lock_table.leave().await;
             let mut tx = pool.begin().await.unwrap();
             tx.execute("SAVEPOINT before").await.unwrap();
-            crowd.grow().await;
+            lock_table.grow().await;
             let full = verb::join(tries, &lock, &mut tx).await;
             assert!(matches!(full, Err(Error::LockTableFull)));
             tx.execute("ROLLBACK TO SAVEPOINT before").await.unwrap();
-            crowd.leave().await;
+            lock_table.leave().await;
             lock.acquire_xact(&mut tx).await.unwrap();
             tx.commit().await.unwrap();
             database.assert_nothing_leaked(&pool).await;
@@ -215,21 +217,21 @@ async fn a_savepoint_of_the_callers_leads_back() {
     }
 }
 
-/// A connection takes locks while it is opened: where there is no room, there is no new connection either.
+/// A new connection needs locks. If the lock table is full, it cannot be opened.
 #[tokio::test]
-async fn a_pool_that_has_to_connect_says_so_too() {
+async fn pool_that_has_to_connect_reports_a_full_table() {
     let server = server().await;
     let database = Database::on(&server).await;
     let pool = PgPoolOptions::new().connect_lazy_with(database.options());
-    let mut crowd = Crowd::fill(&database).await;
+    let mut lock_table = FullLockTable::fill(&database).await;
     let lock = AdvisoryLock::new("one");
-    let mut told = Vec::new();
+    let mut outcomes = Vec::new();
     for verb in verb::on_pool() {
-        told.push((verb.name, verb.ask(&lock, &pool).await));
+        outcomes.push((verb.name, verb.ask(&lock, &pool).await));
     }
-    // Before anything is said: others want the server.
-    crowd.leave().await;
-    for (name, full) in told {
+    // The server is released before the assertion, because other tests wait for it.
+    lock_table.leave().await;
+    for (name, full) in outcomes {
         assert!(
             matches!(full, Err(Error::LockTableFull)),
             "{name}: {full:?}"

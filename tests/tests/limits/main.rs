@@ -1,4 +1,5 @@
-//! What there is not enough of: room in the lock table, connections, time. And those who are stopped in the middle.
+//! Limits: a full lock table, no free connections, timeouts, deadlocks; and holders and waiters
+//! that are stopped.
 
 mod connection;
 mod deadlock;
@@ -17,14 +18,14 @@ use tokio::sync::OnceCell;
 
 use crate::verb::Verb;
 
-/// A server of our own, with these settings.
+/// A private server with these settings.
 async fn server(settings: &'static [(&str, &str)]) -> Server {
     let start = || Server::start_with(settings);
     tokio::task::spawn_blocking(start).await.unwrap().unwrap()
 }
 
-/// A server with room for very many keys, and for transactions that are prepared.
-async fn roomy() -> &'static Server {
+/// A server with a large lock table, on which transactions can be prepared.
+async fn large_server() -> &'static Server {
     static SERVER: OnceCell<Server> = OnceCell::const_new();
     let settings = &[
         ("max_locks_per_transaction", "1000"),
@@ -38,7 +39,7 @@ fn code(error: &sqlx::Error) -> Option<String> {
     Some(error.as_database_error()?.code()?.into_owned())
 }
 
-/// The same, where the error was passed on as it is.
+/// The SQLSTATE of an error that the crate has passed on unchanged.
 fn passed_on(error: &Error) -> Option<String> {
     match error {
         Error::Database(error) => code(error),
@@ -46,7 +47,7 @@ fn passed_on(error: &Error) -> Option<String> {
     }
 }
 
-/// An error of the server's or of the connection, and not a refusal.
+/// Asserts that an error is one of the server or of the connection, and not a refusal.
 fn assert_passed_on(verb: &Verb, error: &Error) {
     let is_passed_on = matches!(error, Error::Database(_));
     assert!(is_passed_on, "{}: {error:?}", verb.name);

@@ -10,7 +10,7 @@ use tokio::task::yield_now;
 
 use crate::verb;
 
-/// The message of the panic that comes out of a future.
+/// The message of the panic that a future ends with.
 async fn panic_of<T>(future: impl Future<Output = T>) -> &'static str {
     let panic = AssertUnwindSafe(future).catch_unwind().await.err();
     *panic.expect("a panic").downcast().expect("a message")
@@ -22,27 +22,27 @@ async fn panics() {
 }
 
 #[tokio::test]
-async fn it_reaches_the_caller_of_every_verb_and_leaves_nothing() {
+async fn panic_reaches_the_caller_of_every_verb_and_leaves_nothing() {
     let database = Database::new().await;
     let pool = database.pool(1).await;
     let lock = AdvisoryLock::new("one");
     for verb in verb::every() {
-        let told = panic_of(verb.run(&lock, &pool, panics())).await;
-        assert_eq!(told, "in the body", "{}", verb.name);
+        let message = panic_of(verb.run(&lock, &pool, panics())).await;
+        assert_eq!(message, "in the body", "{}", verb.name);
         database.assert_nothing_leaked(&pool).await;
         assert!(verb.ask(&lock, &pool).await.unwrap(), "{}", verb.name);
     }
 }
 
-/// Before the first await, and with a statement under way.
+/// Before the first await, and while a statement runs.
 #[tokio::test]
-async fn it_may_come_at_any_moment() {
+async fn panic_at_any_moment_leaves_nothing() {
     let database = Database::new().await;
     let pool = database.pool(1).await;
     let lock = AdvisoryLock::new("one");
     let at_once = async |_: &mut PgTransaction<'_>| -> Result<(), Error> { panic!("at once") };
-    let told = panic_of(lock.transaction(&pool, at_once)).await;
-    assert_eq!(told, "at once");
+    let message = panic_of(lock.transaction(&pool, at_once)).await;
+    assert_eq!(message, "at once");
     database.assert_nothing_leaked(&pool).await;
 
     let in_a_statement = async |tx: &mut PgTransaction<'_>| -> Result<(), Error> {
@@ -56,14 +56,14 @@ async fn it_may_come_at_any_moment() {
             () = sleeps => panic!("in a statement"),
         }
     };
-    let told = panic_of(lock.transaction(&pool, in_a_statement)).await;
-    assert_eq!(told, "in a statement");
+    let message = panic_of(lock.transaction(&pool, in_a_statement)).await;
+    assert_eq!(message, "in a statement");
     database.assert_nothing_leaked(&pool).await;
 }
 
-/// A guard outlives the body that ran under it.
+/// A guard outlives the body that runs under it.
 #[tokio::test]
-async fn a_guard_is_held_after_it() {
+async fn guard_is_held_after_a_panic() {
     let database = Database::new().await;
     let pool = database.pool(1).await;
     let mut guard = AdvisoryLock::new("one").acquire(&pool).await.unwrap();
@@ -90,9 +90,10 @@ async fn opens(conn: &mut PgConnection) -> Result<(), Error> {
     panic!("on the connection")
 }
 
-/// What is the caller's stays the caller's: a transaction as it is, a connection without the transaction that was opened on it.
+/// The caller's transaction is left as it is, and a transaction that the attribute has opened on
+/// the caller's connection is rolled back.
 #[tokio::test]
-async fn the_callers_connection_is_usable_after_it() {
+async fn callers_connection_is_usable_after_a_panic() {
     let database = Database::new().await;
     let mut conn = database.connection().await;
     conn.execute("CREATE TABLE written (n int)").await.unwrap();

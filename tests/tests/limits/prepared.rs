@@ -8,7 +8,7 @@ use sqlx::{AssertSqlSafe, Executor as _, PgPool, PgTransaction};
 
 use crate::verb;
 
-/// The lock is held afterwards, by nobody.
+/// Prepares a transaction that holds the lock. No backend holds the lock afterwards.
 async fn prepare(lock: &AdvisoryLock, pool: &PgPool, name: &str) {
     let body = async |tx: &mut PgTransaction<'_>| {
         let prepare = format!("PREPARE TRANSACTION '{name}'");
@@ -23,7 +23,7 @@ async fn end(how: &str, pool: &PgPool, name: &str) {
     pool.execute(AssertSqlSafe(end)).await.unwrap();
 }
 
-/// Asks by itself: the harness knows no lock without a backend.
+/// Queries `pg_locks` directly, because the harness expects a backend for each lock.
 async fn is_waited_for(pool: &PgPool) -> bool {
     let found = "SELECT EXISTS(SELECT FROM pg_locks l JOIN pg_database d ON d.oid = l.database \
          WHERE l.locktype = 'advisory' AND NOT l.granted AND d.datname = current_database())";
@@ -31,8 +31,8 @@ async fn is_waited_for(pool: &PgPool) -> bool {
 }
 
 #[tokio::test]
-async fn it_keeps_everybody_out_and_has_no_process() {
-    let database = Database::on(crate::roomy().await).await;
+async fn prepared_transaction_excludes_others_and_has_no_process() {
+    let database = Database::on(crate::large_server().await).await;
     let (pool, rivals) = (database.pool(2).await, database.pool(1).await);
     let name = database.name();
     for lock in [AdvisoryLock::new("one"), AdvisoryLock::all(["one", "two"])] {
@@ -60,24 +60,24 @@ async fn it_keeps_everybody_out_and_has_no_process() {
         end("ROLLBACK", &pool, name).await;
         database.assert_nothing_leaked(&pool).await;
 
-        // Beside one that has a name.
+        // Together with a holder that has a process.
         prepare(&lock.clone().shared(), &pool, name).await;
-        let beside = lock.clone().shared().begin(&rivals).await.unwrap();
+        let held_by_rival = lock.clone().shared().begin(&rivals).await.unwrap();
         let refused = lock.clone().timeout(Duration::ZERO).begin(&pool).await;
         let Err(Error::NotAcquired { holders, .. }) = refused else {
             panic!("{refused:?}")
         };
         let processes = holders.iter().filter(|holder| holder.pid != 0).count();
         assert_eq!((holders.len(), processes), (2, 1));
-        beside.rollback().await.unwrap();
+        held_by_rival.rollback().await.unwrap();
         end("COMMIT", &pool, name).await;
         database.assert_nothing_leaked(&pool).await;
     }
 }
 
 #[tokio::test]
-async fn those_who_wait_get_the_lock_at_its_end() {
-    let database = Database::on(crate::roomy().await).await;
+async fn waiter_gets_the_lock_when_the_prepared_transaction_ends() {
+    let database = Database::on(crate::large_server().await).await;
     let (pool, rivals) = (database.pool(1).await, database.pool(1).await);
     let (lock, name) = (AdvisoryLock::new("one").wait_forever(), database.name());
     for verb in verb::waiting() {

@@ -1,4 +1,4 @@
-//! A runtime that ends in the middle of everything.
+//! A runtime that ends while its tasks hold locks or wait for them.
 
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
@@ -20,8 +20,8 @@ const ENDS: [fn(Runtime); 3] = [drop, Runtime::shutdown_background, |runtime| {
 
 const SLEEP: &str = "SELECT pg_sleep(600)";
 
-/// Every kind of runtime, and every end.
-fn lives() -> impl Iterator<Item = (Runtime, fn(Runtime))> {
+/// Every kind of runtime with every kind of shutdown.
+fn runtimes() -> impl Iterator<Item = (Runtime, fn(Runtime))> {
     KINDS.into_iter().flat_map(|kind| {
         ENDS.map(|end| {
             let runtime = kind().enable_all().build().unwrap();
@@ -30,8 +30,8 @@ fn lives() -> impl Iterator<Item = (Runtime, fn(Runtime))> {
     })
 }
 
-/// Runs what `spawn` spawns until `wait` is over, and ends the runtime then. The pool outlives it.
-fn live_until(
+/// Runs the tasks of `spawn` until `wait` returns, and then ends the runtime. The pool outlives it.
+fn run_until(
     (runtime, end): (Runtime, fn(Runtime)),
     pool: impl Future<Output = PgPool> + Send,
     spawn: impl FnOnce(&PgPool) + Send,
@@ -39,7 +39,7 @@ fn live_until(
 ) -> PgPool {
     let (stop, stopped) = oneshot::channel::<()>();
     thread::scope(|scope| {
-        let life = scope.spawn(|| {
+        let thread_of_runtime = scope.spawn(|| {
             let pool = runtime.block_on(async {
                 let pool = pool.await;
                 spawn(&pool);
@@ -51,12 +51,12 @@ fn live_until(
         });
         wait();
         drop(stop);
-        life.join().unwrap()
+        thread_of_runtime.join().unwrap()
     })
 }
 
-/// Holders of every kind whose bodies never end, two of them in the middle of a statement; and waiters of every kind but
-/// PostgreSQL's own functions, whose dropped wait stays in the queue.
+/// Spawns holders whose bodies never end, two of them in a statement; and waiters with every verb
+/// except PostgreSQL's own functions, whose dropped wait remains in the queue.
 fn spawn_holders_and_waiters(pool: &PgPool) {
     for verb in verb::every() {
         let lock = AdvisoryLock::new(verb.name);
@@ -80,11 +80,11 @@ fn spawn_holders_and_waiters(pool: &PgPool) {
 }
 
 #[test]
-fn nobody_holds_or_waits_after_its_end() {
+fn no_lock_or_wait_remains_after_a_runtime_has_ended() {
     let watching = Runtime::new().unwrap();
     let database = watching.block_on(Database::new());
     let rivals = watching.block_on(database.pool(1));
-    for life in lives() {
+    for thread_of_runtime in runtimes() {
         let held = watching
             .block_on(AdvisoryLock::new("one").begin(&rivals))
             .unwrap();
@@ -99,7 +99,12 @@ fn nobody_holds_or_waits_after_its_end() {
                 database.wait_until_backends("two sleepers", sleeping).await;
             });
         };
-        let pool = live_until(life, database.pool(50), spawn_holders_and_waiters, wait);
+        let pool = run_until(
+            thread_of_runtime,
+            database.pool(50),
+            spawn_holders_and_waiters,
+            wait,
+        );
         watching.block_on(async {
             let alone = |locks: &[LockRow]| matches!(locks, [LockRow { granted: true, .. }]);
             let settled = database.wait_until_locks("the rival's lock alone", alone);
@@ -112,7 +117,7 @@ fn nobody_holds_or_waits_after_its_end() {
     }
 }
 
-/// Tasks that take and let go, as fast as they can.
+/// Spawns tasks that take and release locks continuously.
 fn spawn_traffic(pool: &PgPool, round: &Sender<()>) {
     for verb in verb::every() {
         let (pool, round) = (pool.clone(), round.clone());
@@ -120,25 +125,25 @@ fn spawn_traffic(pool: &PgPool, round: &Sender<()>) {
             for n in 0.. {
                 let lock = AdvisoryLock::new(n % 3);
                 let _ = verb.ask(&lock, &pool).await;
-                // Nobody counts to the end.
+                // The receiver may have been dropped.
                 let _ = round.send(());
             }
         });
     }
 }
 
-/// Wherever each of the verbs is then.
+/// The runtime ends at an arbitrary point of each verb.
 #[test]
-fn traffic_that_is_cut_off_leaves_nothing() {
+fn runtime_that_ends_under_load_leaves_nothing() {
     let watching = Runtime::new().unwrap();
     let database = watching.block_on(Database::new());
     let fresh = watching.block_on(database.pool(1));
     for _ in 0..2 {
-        for life in lives() {
+        for thread_of_runtime in runtimes() {
             let (round, rounds) = channel();
             let spawn = |pool: &PgPool| spawn_traffic(pool, &round);
             let wait = || rounds.iter().take(200).for_each(drop);
-            let pool = live_until(life, database.pool(10), spawn, wait);
+            let pool = run_until(thread_of_runtime, database.pool(10), spawn, wait);
             watching.block_on(database.assert_nothing_leaked(&fresh));
             drop(pool);
         }

@@ -1,4 +1,4 @@
-//! `pg_cancel_backend` and `pg_terminate_backend`, against those who wait and those who hold.
+//! `pg_cancel_backend` and `pg_terminate_backend` on waiters and holders.
 
 use std::sync::Arc;
 
@@ -12,10 +12,15 @@ use crate::{assert_passed_on, code, passed_on};
 const CANCEL: &str = "SELECT pg_cancel_backend($1)";
 const TERMINATE: &str = "SELECT pg_terminate_backend($1)";
 
-/// Sends it to everybody whose lock is as `is_meant` says.
-async fn send(signal: &'static str, database: &Database, is_meant: impl Fn(&LockRow) -> bool) {
+/// Calls the function on every backend with a lock for which `is_target` returns true.
+async fn send(signal: &'static str, database: &Database, is_target: impl Fn(&LockRow) -> bool) {
     let mut conn = database.connection().await;
-    for lock in database.advisory_locks().await.into_iter().filter(is_meant) {
+    for lock in database
+        .advisory_locks()
+        .await
+        .into_iter()
+        .filter(is_target)
+    {
         let sent = sqlx::query(signal).bind(lock.pid).execute(&mut conn);
         sent.await.unwrap();
     }
@@ -23,7 +28,7 @@ async fn send(signal: &'static str, database: &Database, is_meant: impl Fn(&Lock
 }
 
 #[tokio::test]
-async fn a_cancelled_wait_is_an_error_in_every_verb() {
+async fn cancelled_wait_is_an_error_in_every_verb() {
     let database = Database::new().await;
     let (pool, rival) = (database.pool(1).await, database.pool(1).await);
     let held = contended().begin(&rival).await.unwrap();
@@ -32,17 +37,22 @@ async fn a_cancelled_wait_is_an_error_in_every_verb() {
             database.wait_until_waiting(1).await;
             send(CANCEL, &database, |lock| !lock.granted).await;
         };
-        let (told, ()) = tokio::join!(verb.ask(&lock, &pool), cancel);
-        let error = told.unwrap_err();
-        let told = passed_on(&error);
-        assert_eq!(told.as_deref(), Some("57014"), "{}: {error:?}", verb.name);
+        let (outcome, ()) = tokio::join!(verb.ask(&lock, &pool), cancel);
+        let error = outcome.unwrap_err();
+        let sqlstate = passed_on(&error);
+        assert_eq!(
+            sqlstate.as_deref(),
+            Some("57014"),
+            "{}: {error:?}",
+            verb.name
+        );
     }
     held.rollback().await.unwrap();
     database.assert_nothing_leaked(&pool).await;
 }
 
 #[tokio::test]
-async fn after_a_cancelled_wait_the_callers_transaction_is_usable() {
+async fn callers_transaction_is_usable_after_a_cancelled_wait() {
     let database = Database::new().await;
     let (pool, rival) = (database.pool(1).await, database.pool(1).await);
     let held = contended().begin(&rival).await.unwrap();
@@ -55,8 +65,8 @@ async fn after_a_cancelled_wait_the_callers_transaction_is_usable() {
                 database.wait_until_waiting(1).await;
                 send(CANCEL, &database, |lock| !lock.granted).await;
             };
-            let (told, ()) = tokio::join!(waits, cancel);
-            assert_eq!(passed_on(&told.unwrap_err()).as_deref(), Some("57014"));
+            let (outcome, ()) = tokio::join!(waits, cancel);
+            assert_eq!(passed_on(&outcome.unwrap_err()).as_deref(), Some("57014"));
             tx.execute("SELECT 1").await.unwrap();
             assert_eq!(database.advisory_locks().await.len(), 2, "the rival's");
             tx.commit().await.unwrap();
@@ -66,9 +76,9 @@ async fn after_a_cancelled_wait_the_callers_transaction_is_usable() {
     database.assert_nothing_leaked(&pool).await;
 }
 
-/// Terminated as often as it takes: the verbs on a pool try again on another connection.
+/// Terminates the backend repeatedly, because verbs on a pool retry on another connection.
 #[tokio::test]
-async fn a_terminated_wait_is_not_a_refusal() {
+async fn terminated_wait_is_not_a_refusal() {
     let database = Database::new().await;
     let (pool, rival) = (database.pool(1).await, database.pool(1).await);
     let held = contended().begin(&rival).await.unwrap();
@@ -78,11 +88,11 @@ async fn a_terminated_wait_is_not_a_refusal() {
                 send(TERMINATE, &database, |lock| !lock.granted).await;
             }
         };
-        let told = tokio::select! {
-            told = verb.ask(&lock, &pool) => told,
+        let outcome = tokio::select! {
+            outcome = verb.ask(&lock, &pool) => outcome,
             () = terminate => unreachable!(),
         };
-        let error = told.unwrap_err();
+        let error = outcome.unwrap_err();
         assert_passed_on(verb, &error);
         database.wait_until_waiting(0).await;
     }
@@ -91,7 +101,7 @@ async fn a_terminated_wait_is_not_a_refusal() {
 }
 
 #[tokio::test]
-async fn a_holder_that_idles_does_not_notice_a_cancel() {
+async fn idle_holder_is_not_affected_by_a_cancel() {
     let database = Arc::new(Database::new().await);
     let pool = database.pool(1).await;
     let lock = AdvisoryLock::new("one");
@@ -105,7 +115,7 @@ async fn a_holder_that_idles_does_not_notice_a_cancel() {
 }
 
 #[tokio::test]
-async fn a_holder_that_was_terminated_is_told() {
+async fn terminated_holder_is_notified() {
     let database = Arc::new(Database::new().await);
     let pool = database.pool(1).await;
     let lock = AdvisoryLock::new("one");
@@ -135,7 +145,7 @@ async fn cancel_the_sleeper(database: &Database) {
 }
 
 #[tokio::test]
-async fn a_cancelled_statement_of_the_body_rolls_back() {
+async fn cancelled_statement_of_the_body_rolls_back() {
     let database = Database::new().await;
     let pool = database.pool(1).await;
     pool.execute("CREATE TABLE written (n int)").await.unwrap();
@@ -145,8 +155,8 @@ async fn a_cancelled_statement_of_the_body_rolls_back() {
         tx.execute(SLEEP).await?;
         Ok::<_, sqlx::Error>(())
     };
-    let (told, ()) = tokio::join!(lock.transaction(&pool, body), cancel_the_sleeper(&database));
-    assert_eq!(code(&told.unwrap_err()).as_deref(), Some("57014"));
+    let (outcome, ()) = tokio::join!(lock.transaction(&pool, body), cancel_the_sleeper(&database));
+    assert_eq!(code(&outcome.unwrap_err()).as_deref(), Some("57014"));
     database.assert_nothing_leaked(&pool).await;
     let written: i64 = sqlx::query_scalar("SELECT count(*) FROM written")
         .fetch_one(&pool)
@@ -155,15 +165,15 @@ async fn a_cancelled_statement_of_the_body_rolls_back() {
     assert_eq!(written, 0);
 }
 
-/// A lock of the session stays when a statement fails.
+/// A session lock remains when a statement fails.
 #[tokio::test]
-async fn a_cancelled_statement_on_a_guards_session_leaves_the_lock() {
+async fn cancelled_statement_on_the_session_of_a_guard_keeps_the_lock() {
     let database = Database::new().await;
     let pool = database.pool(1).await;
     let mut guard = AdvisoryLock::new("one").acquire(&pool).await.unwrap();
     let conn = guard.connection().await.unwrap();
-    let (told, ()) = tokio::join!(conn.execute(SLEEP), cancel_the_sleeper(&database));
-    assert_eq!(code(&told.unwrap_err()).as_deref(), Some("57014"));
+    let (outcome, ()) = tokio::join!(conn.execute(SLEEP), cancel_the_sleeper(&database));
+    assert_eq!(code(&outcome.unwrap_err()).as_deref(), Some("57014"));
     assert!(!guard.is_lost());
     assert_eq!(database.advisory_locks().await.len(), 1);
     guard.release().await.unwrap();
@@ -171,7 +181,7 @@ async fn a_cancelled_statement_on_a_guards_session_leaves_the_lock() {
 }
 
 #[tokio::test]
-async fn a_wait_that_was_terminated_once_has_ended() {
+async fn wait_that_was_terminated_once_ends() {
     let database = Database::new().await;
     let (pool, rival) = (database.pool(1).await, database.pool(1).await);
     let held = contended().begin(&rival).await.unwrap();
@@ -185,11 +195,11 @@ async fn a_wait_that_was_terminated_once_has_ended() {
             let is_back = |locks: &[LockRow]| locks.iter().any(another);
             database.wait_until_locks("another wait", is_back).await;
         };
-        let told = tokio::select! {
-            told = verb.ask(&lock, &pool) => told,
+        let outcome = tokio::select! {
+            outcome = verb.ask(&lock, &pool) => outcome,
             () = terminate => panic!("{} waits again", verb.name),
         };
-        assert_passed_on(verb, &told.unwrap_err());
+        assert_passed_on(verb, &outcome.unwrap_err());
     }
     held.rollback().await.unwrap();
     database.assert_nothing_leaked(&pool).await;

@@ -1,4 +1,4 @@
-//! The server's own timeouts: what they end, and what they must not.
+//! The timeouts of the server: what they must end, and what they must not end.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,8 +20,8 @@ async fn pool(database: &Database, settings: &[(&str, &str)]) -> PgPool {
         .unwrap()
 }
 
-/// The body goes on until its lock is gone.
-async fn assert_told_of_the_end(database: &Arc<Database>, pool: &PgPool) {
+/// Runs a body until its lock is lost.
+async fn assert_notified_of_the_loss(database: &Arc<Database>, pool: &PgPool) {
     let lock = AdvisoryLock::new("one");
     for verb in verb::in_transaction() {
         let watching = database.clone();
@@ -39,22 +39,23 @@ async fn assert_told_of_the_end(database: &Arc<Database>, pool: &PgPool) {
 }
 
 #[tokio::test]
-async fn the_holder_of_a_transaction_that_idled_too_long_is_told() {
+async fn holder_of_a_transaction_that_is_idle_for_too_long_is_notified() {
     let database = Arc::new(Database::new().await);
     let settings = [("idle_in_transaction_session_timeout", "50ms")];
     let pool = pool(&database, &settings).await;
-    assert_told_of_the_end(&database, &pool).await;
+    assert_notified_of_the_loss(&database, &pool).await;
 }
 
-/// `transaction_timeout` ends a transaction that is busy, too, and so does not mind the pings of a body beside it.
+/// `transaction_timeout` also ends a busy transaction, so the pings of a body outside the
+/// transaction do not prevent it.
 #[tokio::test]
-async fn the_holder_of_a_transaction_that_took_too_long_is_told() {
+async fn holder_of_a_transaction_that_takes_too_long_is_notified() {
     if Server::shared().version().major < 17 {
         return;
     }
     let database = Arc::new(Database::new().await);
     let pool = pool(&database, &[("transaction_timeout", "100ms")]).await;
-    assert_told_of_the_end(&database, &pool).await;
+    assert_notified_of_the_loss(&database, &pool).await;
 
     let rival = database.pool(1).await;
     let held = contended().begin(&rival).await.unwrap();
@@ -68,9 +69,9 @@ async fn the_holder_of_a_transaction_that_took_too_long_is_told() {
     database.assert_nothing_leaked(&pool).await;
 }
 
-/// A session that holds a lock is idle, and in no transaction.
+/// A session that holds a lock is idle and has no transaction.
 #[tokio::test]
-async fn a_session_outlives_every_timeout() {
+async fn session_with_a_lock_outlives_every_timeout() {
     let database = Arc::new(Database::new().await);
     let mut settings = vec![
         ("idle_session_timeout", "50ms"),
@@ -86,7 +87,8 @@ async fn a_session_outlives_every_timeout() {
             let options = database.options().options(settings.iter().copied());
             let watching = database.clone();
             let outlive = async move {
-                // Two sessions that hold nothing are ended meanwhile: the settings work.
+                // Two sessions without locks are ended meanwhile, which shows that the settings
+                // work.
                 let idle = options.connect().await.unwrap();
                 let mut in_transaction = options.connect().await.unwrap();
                 in_transaction.execute("BEGIN").await.unwrap();
@@ -102,15 +104,20 @@ async fn a_session_outlives_every_timeout() {
 }
 
 #[tokio::test]
-async fn a_statement_timeout_is_not_a_refusal() {
+async fn statement_timeout_is_not_a_refusal() {
     let database = Database::new().await;
     let rival = database.pool(1).await;
     let pool = pool(&database, &[("statement_timeout", "30ms")]).await;
     let held = contended().begin(&rival).await.unwrap();
     for (verb, lock) in waits() {
         let error = verb.ask(&lock, &pool).await.unwrap_err();
-        let told = passed_on(&error);
-        assert_eq!(told.as_deref(), Some("57014"), "{}: {error:?}", verb.name);
+        let sqlstate = passed_on(&error);
+        assert_eq!(
+            sqlstate.as_deref(),
+            Some("57014"),
+            "{}: {error:?}",
+            verb.name
+        );
         database.wait_until_waiting(0).await;
         assert_eq!(database.advisory_locks().await.len(), 2, "the rival's");
     }
@@ -118,9 +125,9 @@ async fn a_statement_timeout_is_not_a_refusal() {
     database.assert_nothing_leaked(&pool).await;
 }
 
-/// Chance decides which of the two comes first, and either may.
+/// The timeout and the grant happen at about the same time, in either order.
 #[tokio::test]
-async fn a_statement_timeout_that_meets_the_grant_leaves_nothing() {
+async fn statement_timeout_during_the_grant_leaves_nothing() {
     let database = Database::new().await;
     let rival = database.pool(1).await;
     let pool = pool(&database, &[("statement_timeout", "5ms")]).await;
@@ -131,13 +138,14 @@ async fn a_statement_timeout_that_meets_the_grant_leaves_nothing() {
                 tokio::time::sleep(Duration::from_millis(after)).await;
                 held.rollback().await.unwrap();
             };
-            let (told, ()) = tokio::join!(verb.ask(&lock, &pool), release);
-            match told {
+            let (outcome, ()) = tokio::join!(verb.ask(&lock, &pool), release);
+            match outcome {
                 Ok(acquired) => assert!(acquired, "{}", verb.name),
                 Err(error) => assert_passed_on(verb, &error),
             }
         }
-        // By a pool without that timeout, which may meet any statement on a busy machine.
+        // Checked with a pool without that timeout, which could end any statement on a busy
+        // machine.
         database.assert_nothing_leaked(&rival).await;
     }
 }

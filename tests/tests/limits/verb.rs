@@ -1,4 +1,4 @@
-//! Every way to ask for a lock, as a value.
+//! Every verb that takes a lock, as a value.
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use advisory_core::{AdvisoryLock, Error, Isolation, advisory};
 use sqlx::pool::PoolConnection;
 use sqlx::{Executor as _, PgPool, PgTransaction, Postgres};
 
-/// What is done under the lock.
+/// The work under the lock.
 pub(crate) type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
 type Run = Pin<Box<dyn Future<Output = Result<bool, Error>> + Send>>;
 
@@ -18,12 +18,12 @@ pub(crate) struct Verb {
 }
 
 impl Verb {
-    /// Takes the lock and lets it go; `false` if it was not to be had.
+    /// Takes and releases the lock. Returns `false` if the lock was not granted.
     pub(crate) fn ask(&self, lock: &AdvisoryLock, pool: &PgPool) -> Run {
         self.run(lock, pool, async {})
     }
 
-    /// Does some work under the lock; `false` if it was not to be had.
+    /// Takes the lock and runs `work`. Returns `false` if the lock was not granted.
     pub(crate) fn run(
         &self,
         lock: &AdvisoryLock,
@@ -38,7 +38,7 @@ const fn verb(name: &'static str, run: fn(AdvisoryLock, PgPool, Work) -> Run) ->
     Verb { name, run }
 }
 
-/// On a pool, with a transaction of their own.
+/// Verbs on a pool, with a transaction of their own.
 static TRANSACTION: [Verb; 5] = [
     verb("begin", |lock, pool, work| {
         Box::pin(async move {
@@ -81,7 +81,7 @@ static TRANSACTION: [Verb; 5] = [
     }),
 ];
 
-/// On a pool, with a transaction of their own, beside which the body runs.
+/// Verbs on a pool, with a transaction of their own, outside which the body runs.
 pub(crate) static BESIDE: [Verb; 2] = [
     verb("#[advisory] beside a transaction", |lock, pool, work| {
         Box::pin(async move { beside(&pool, lock, work).await.map(|()| true) })
@@ -98,7 +98,7 @@ pub(crate) static BESIDE: [Verb; 2] = [
     }),
 ];
 
-/// On a pool, with a session of their own.
+/// Verbs on a pool, with a session of their own.
 pub(crate) static SESSION: [Verb; 4] = [
     verb("acquire", |lock, pool, work| {
         Box::pin(async move {
@@ -135,7 +135,7 @@ pub(crate) static SESSION: [Verb; 4] = [
     ),
 ];
 
-/// On a connection of the caller's, which here comes from the pool.
+/// Verbs on a connection of the caller, which here is one of the pool.
 static CONNECTION: [Verb; 4] = [
     verb("acquire_xact", |lock, pool, work| {
         Box::pin(async move {
@@ -174,7 +174,7 @@ static CONNECTION: [Verb; 4] = [
     }),
 ];
 
-/// PostgreSQL's functions, which take the first key. The first one waits, the second does not.
+/// PostgreSQL's functions for the first key. The first function waits, the second does not.
 static XACT_FUNCTIONS: [Verb; 2] = [
     verb("xact_lock", |lock, pool, work| {
         Box::pin(async move {
@@ -198,11 +198,11 @@ static XACT_FUNCTIONS: [Verb; 2] = [
     }),
 ];
 
-/// The same, for a lock of the session.
+/// PostgreSQL's functions for session locks.
 static SESSION_FUNCTIONS: [Verb; 2] = [
     verb("lock", |lock, pool, work| {
         Box::pin(async move {
-            // As its docs ask for, if the wait fails or is dropped.
+            // The documentation requires that if the wait fails or is dropped.
             let mut conn = pool.acquire().await?;
             conn.close_on_drop();
             advisory_core::lock(&mut conn, lock.keys()[0]).await?;
@@ -232,7 +232,7 @@ pub(crate) fn on_pool() -> impl Iterator<Item = &'static Verb> + Clone {
     in_new_transaction().chain(&SESSION)
 }
 
-/// The verbs of a lock, and the attribute.
+/// The verbs of `AdvisoryLock`, and the attribute.
 pub(crate) fn of_lock() -> impl Iterator<Item = &'static Verb> + Clone {
     on_pool().chain(&CONNECTION)
 }
@@ -241,24 +241,24 @@ pub(crate) fn every() -> impl Iterator<Item = &'static Verb> + Clone {
     of_lock().chain(&XACT_FUNCTIONS).chain(&SESSION_FUNCTIONS)
 }
 
-/// Those whose lock ends with a transaction.
+/// The verbs whose lock ends with a transaction.
 pub(crate) fn in_transaction() -> impl Iterator<Item = &'static Verb> + Clone {
     in_new_transaction()
         .chain(&CONNECTION)
         .chain(&XACT_FUNCTIONS)
 }
 
-/// Those that wait if they are told to.
+/// The verbs that can wait.
 pub(crate) fn waiting() -> impl Iterator<Item = &'static Verb> + Clone {
     of_lock().chain([&XACT_FUNCTIONS[0], &SESSION_FUNCTIONS[0]])
 }
 
-/// What a rival holds, so that all of [`waits`] wait.
+/// The lock that a rival holds, so that all of [`waits`] wait.
 pub(crate) fn contended() -> AdvisoryLock {
     AdvisoryLock::all(["one", "two"])
 }
 
-/// Every verb that waits, with every kind of wait.
+/// Every verb that can wait, with every kind of wait.
 pub(crate) fn waits() -> impl Iterator<Item = (&'static Verb, AdvisoryLock)> {
     let one = AdvisoryLock::new("one").wait_forever();
     let several = contended().wait_forever();
@@ -271,11 +271,11 @@ pub(crate) fn waits() -> impl Iterator<Item = (&'static Verb, AdvisoryLock)> {
         several.timeout(timeout),
     ];
     let everywhere = waiting().flat_map(move |verb| kinds.clone().map(|lock| (verb, lock)));
-    // Other verbs refuse an isolation level.
+    // The other verbs refuse an isolation level.
     everywhere.chain(in_new_transaction().map(move |verb| (verb, isolated.clone())))
 }
 
-/// Takes a lock in the caller's transaction by the one verb or by the other.
+/// Takes a lock in the caller's transaction, with one verb or the other.
 pub(crate) async fn join(
     tries: bool,
     lock: &AdvisoryLock,

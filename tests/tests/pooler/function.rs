@@ -1,4 +1,4 @@
-//! The eleven functions do what they are asked to, with the key they are given.
+//! The eleven functions lock and unlock the key that they are given.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use advisory_tests::Pooling;
 use sqlx::{AssertSqlSafe, Executor as _, PgConnection, PgPool, PgTransaction};
 use tokio::task::JoinSet;
 
-use crate::scene::{Cache, Scene, Tally, backend, begin, in_time, key};
+use crate::fixture::{Cache, Fixture, Tally, backend, begin, in_time, key};
 
 const CLIENTS: u32 = 6;
 const KEYS: i32 = 30;
@@ -27,7 +27,7 @@ const LOCKS: [&str; 8] = [
     "try_lock_shared",
 ];
 
-/// A key that one client uses for one function, and nobody for anything else. In both key spaces.
+/// A key that only one client uses, for one function only. In both key spaces.
 fn own_key(client: u32, function: &str, n: i32) -> Key {
     let which = LOCKS.iter().position(|name| *name == function).unwrap();
     let high = i32::try_from(client).unwrap() * 10 + i32::try_from(which).unwrap();
@@ -53,7 +53,7 @@ async fn call(function: &str, conn: &mut PgConnection, key: Key) -> Result<bool,
     Ok(true)
 }
 
-/// What `pg_locks` shows of one key.
+/// The expected row of `pg_locks` for one key.
 fn row(key: Key, function: &str) -> (Key, String) {
     let is_shared = function.ends_with("_shared");
     let mode = if is_shared {
@@ -64,16 +64,17 @@ fn row(key: Key, function: &str) -> (Key, String) {
     (key, mode.to_owned())
 }
 
-/// Everything is to be seen, not only the first that goes wrong: so each thing that is as it should be is `right`.
-fn judge<T: PartialEq + std::fmt::Debug>(tally: &Tally, what: &str, found: &T, expected: &T) {
+/// Counts whether a result is as expected. A test does not stop at the first mismatch, so that its
+/// output shows all of them.
+fn record<T: PartialEq + std::fmt::Debug>(tally: &Tally, what: &str, found: &T, expected: &T) {
     if found == expected {
-        tally.count("right");
+        tally.count("as expected");
     } else {
         tally.count(format!("wrong: {what}"));
     }
 }
 
-/// The SQLSTATE of an error, if it has one: its text may name one of a thousand prepared statements.
+/// The SQLSTATE of an error, if it has one. Its text may contain one of many statement names.
 fn kind(error: &Error) -> String {
     let Error::Database(sqlx::Error::Database(error)) = error else {
         return error.to_string();
@@ -81,9 +82,9 @@ fn kind(error: &Error) -> String {
     error.code().unwrap_or_default().into_owned()
 }
 
-/// Locks one key in a transaction, and releases it before its end where that is possible.
+/// Locks one key in a transaction, and releases it before the end if the function allows that.
 async fn in_transaction(
-    scene: &Scene,
+    fixture: &Fixture,
     tally: &Tally,
     tx: &mut PgTransaction<'_>,
     function: &str,
@@ -91,9 +92,9 @@ async fn in_transaction(
 ) -> Result<(), Error> {
     let pid = backend(tx).await?;
     let acquired = call(function, tx, key).await?;
-    judge(tally, "answer of a lock", &acquired, &true);
+    record(tally, "answer of a lock", &acquired, &true);
     let expected = vec![row(key, function)];
-    judge(tally, "lock", &scene.held_by(pid).await, &expected);
+    record(tally, "lock", &fixture.held_by(pid).await, &expected);
     let released = match function {
         "lock" => unlock(&mut *tx, key).await?,
         "lock_shared" | "try_lock_shared" => unlock_shared(&mut *tx, key).await?,
@@ -103,62 +104,68 @@ async fn in_transaction(
         }
         _ => return Ok(()),
     };
-    judge(tally, "answer of an unlock", &released, &true);
-    judge(tally, "unlock", &scene.held_by(pid).await, &Vec::new());
+    record(tally, "answer of an unlock", &released, &true);
+    record(tally, "unlock", &fixture.held_by(pid).await, &Vec::new());
     Ok(())
 }
 
-async fn client_in_transactions(client: u32, pool: PgPool, scene: Arc<Scene>, tally: Arc<Tally>) {
+async fn client_in_transactions(
+    client: u32,
+    pool: PgPool,
+    fixture: Arc<Fixture>,
+    tally: Arc<Tally>,
+) {
     for n in 0..KEYS {
         for function in LOCKS {
             let mut tx = begin(&pool).await.unwrap();
             let key = own_key(client, function, n);
-            let done = in_transaction(&scene, &tally, &mut tx, function, key).await;
+            let done = in_transaction(&fixture, &tally, &mut tx, function, key).await;
             if let Err(error) = done {
                 tally.count(format!("error: {}", kind(&error)));
             }
-            // One that is aborted has said why.
+            // An aborted transaction has reported its error already.
             let _ = tx.rollback().await;
         }
     }
 }
 
-/// Locks one key in autocommit. The unlock may reach another backend, which says that it does not hold the lock. The lock may be
-/// refused, too: once in a while the library looks whether the session holds what it was granted, and may see another one.
+/// Locks one key outside a transaction. The unlock may reach another backend, which reports that it
+/// does not hold the lock. The lock may be refused as well: the crate checks at times that the
+/// session holds the granted lock, and may see another session.
 async fn in_autocommit(
-    scene: &Scene,
+    fixture: &Fixture,
     tally: &Tally,
     conn: &mut PgConnection,
     function: &str,
     own: Key,
 ) -> Result<(), Error> {
     let acquired = call(function, conn, own).await?;
-    judge(tally, "answer of a lock", &acquired, &true);
+    record(tally, "answer of a lock", &acquired, &true);
     let held = async || {
-        let locks = scene.database.advisory_locks().await;
+        let locks = fixture.database.advisory_locks().await;
         let of_key = locks.into_iter().filter(|lock| key(lock) == own);
         of_key.map(|lock| (own, lock.mode)).collect::<Vec<_>>()
     };
     let expected = vec![row(own, function)];
-    judge(tally, "lock", &held().await, &expected);
+    record(tally, "lock", &held().await, &expected);
     let released = if function.ends_with("_shared") {
         unlock_shared(conn, own).await?
     } else {
         unlock(conn, own).await?
     };
     let expected = if released { Vec::new() } else { expected };
-    judge(tally, "unlock", &held().await, &expected);
+    record(tally, "unlock", &held().await, &expected);
     let answer = if released { "" } else { " by another backend" };
     tally.count(format!("unlocked{answer}"));
     Ok(())
 }
 
-async fn client_in_autocommit(client: u32, pool: PgPool, scene: Arc<Scene>, tally: Arc<Tally>) {
+async fn client_in_autocommit(client: u32, pool: PgPool, fixture: Arc<Fixture>, tally: Arc<Tally>) {
     for n in 0..KEYS {
         for function in &LOCKS[4..] {
             let mut conn = pool.acquire().await.unwrap();
             let key = own_key(client, function, n);
-            let done = in_autocommit(&scene, &tally, &mut conn, function, key).await;
+            let done = in_autocommit(&fixture, &tally, &mut conn, function, key).await;
             match done {
                 Ok(()) => {}
                 Err(Error::Unsupported { .. }) => tally.count("refused"),
@@ -168,82 +175,84 @@ async fn client_in_autocommit(client: u32, pool: PgPool, scene: Arc<Scene>, tall
     }
 }
 
-/// Has six clients do the same over two backends.
-async fn at_once<F>(
+/// Runs six clients over two backends.
+async fn run_clients<F>(
     cache: Cache,
-    run: impl Fn(u32, PgPool, Arc<Scene>, Arc<Tally>) -> F,
-) -> Option<(Arc<Scene>, PgPool, Arc<Tally>)>
+    run: impl Fn(u32, PgPool, Arc<Fixture>, Arc<Tally>) -> F,
+) -> Option<(Arc<Fixture>, PgPool, Arc<Tally>)>
 where
     F: Future<Output = ()> + Send + 'static,
 {
-    let scene = Arc::new(Scene::new(Pooling::Transaction, BACKENDS).await?);
-    // A statement that is another one's may wait for a lock that nobody releases.
+    let fixture = Arc::new(Fixture::new(Pooling::Transaction, BACKENDS).await?);
+    // A statement that runs on the wrong session may wait for a lock that is never released.
     let limit = format!(
         "ALTER DATABASE {} SET lock_timeout = '1s'",
-        scene.database.name()
+        fixture.database.name()
     );
-    let mut direct = scene.database.connection().await;
+    let mut direct = fixture.database.connection().await;
     direct.execute(AssertSqlSafe(limit)).await.unwrap();
-    let pool = scene.pool(cache, CLIENTS).await;
+    let pool = fixture.pool(cache, CLIENTS).await;
     let tally = Arc::new(Tally::default());
     let mut clients = JoinSet::new();
     for client in 0..CLIENTS {
-        clients.spawn(run(client, pool.clone(), scene.clone(), tally.clone()));
+        clients.spawn(run(client, pool.clone(), fixture.clone(), tally.clone()));
     }
-    in_time(&scene.database, clients.join_all()).await;
-    Some((scene, pool, tally))
+    in_time(&fixture.database, clients.join_all()).await;
+    Some((fixture, pool, tally))
 }
 
-async fn assert_right_in_transactions(cache: Cache) {
-    let Some((scene, pool, tally)) = at_once(cache, client_in_transactions).await else {
+async fn assert_correct_in_transactions(cache: Cache) {
+    let Some((fixture, pool, tally)) = run_clients(cache, client_in_transactions).await else {
         return;
     };
     println!("in transactions, {cache:?}:\n{tally}");
-    // Each function answers and locks; four of the eight are undone by hand.
+    // Each function is checked for its result and its lock. Four of the eight are also released by
+    // hand.
     let checks = u64::from(CLIENTS) * u64::from(KEYS.unsigned_abs()) * (8 * 2 + 4 * 2);
-    assert_eq!(tally.sum("right"), checks, "\n{tally}");
-    scene.database.assert_nothing_leaked(&pool).await;
+    assert_eq!(tally.sum("as expected"), checks, "\n{tally}");
+    fixture.database.assert_nothing_leaked(&pool).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn in_transactions_they_lock_the_right_key_at_default_settings() {
-    assert_right_in_transactions(Cache::Default).await;
+async fn functions_lock_the_right_key_in_transactions() {
+    assert_correct_in_transactions(Cache::Default).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn in_transactions_they_lock_the_right_key_without_a_statement_cache() {
-    assert_right_in_transactions(Cache::Off).await;
+async fn functions_lock_the_right_key_in_transactions_without_a_statement_cache() {
+    assert_correct_in_transactions(Cache::Off).await;
 }
 
-/// Session locks stay with the pooler's backends there, which is why [`AdvisoryLock`](advisory_core::AdvisoryLock) refuses
-/// them. Those who insist get at least what they have asked for.
-async fn assert_right_in_autocommit(cache: Cache) {
-    let Some((scene, _pool, tally)) = at_once(cache, client_in_autocommit).await else {
+/// Outside a transaction, session locks remain with the backends of the pooler, so
+/// [`AdvisoryLock`](advisory_core::AdvisoryLock) refuses them. The functions do not refuse, but
+/// must lock the given key.
+async fn assert_correct_in_autocommit(cache: Cache) {
+    let Some((fixture, _pool, tally)) = run_clients(cache, client_in_autocommit).await else {
         return;
     };
     println!("in autocommit, {cache:?}:\n{tally}");
     let rounds = u64::from(CLIENTS) * u64::from(KEYS.unsigned_abs()) * 4;
     let checks = (rounds - tally.sum("refused")) * 3;
-    assert_eq!(tally.sum("right"), checks, "\n{tally}");
-    assert!(tally.sum("unlocked") > 0, "the test sees too little");
+    assert_eq!(tally.sum("as expected"), checks, "\n{tally}");
+    assert!(tally.sum("unlocked") > 0, "the test covers too little");
     let all: Vec<_> = (0..CLIENTS)
         .flat_map(|client| LOCKS.map(|function| (client, function)))
         .flat_map(|(client, function)| (0..KEYS).map(move |n| own_key(client, function, n)))
         .collect();
-    let locks = scene.database.advisory_locks().await;
-    let strange: Vec<_> = locks
+    let locks = fixture.database.advisory_locks().await;
+    let unknown: Vec<_> = locks
         .iter()
         .filter(|lock| !all.contains(&key(lock)))
         .collect();
-    assert!(strange.is_empty(), "{strange:?}");
+    assert!(unknown.is_empty(), "{unknown:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn in_autocommit_they_touch_no_other_key_at_default_settings() {
-    assert_right_in_autocommit(Cache::Default).await;
+async fn functions_lock_no_other_key_in_autocommit() {
+    assert_correct_in_autocommit(Cache::Default).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn in_autocommit_they_touch_no_other_key_without_a_statement_cache() {
-    assert_right_in_autocommit(Cache::Off).await;
+async fn functions_lock_no_other_key_in_autocommit_without_a_statement_cache() {
+    assert_correct_in_autocommit(Cache::Off).await;
 }

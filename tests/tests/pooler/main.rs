@@ -1,14 +1,16 @@
-//! Behind a PgBouncer in transaction mode, at sqlx's default settings: promise 5 of the design.
+//! Locks behind a PgBouncer in transaction mode, with the default settings of sqlx.
 //!
-//! A backend belongs to a client for one transaction, and for one message outside of any. Whatever prepares a statement in
-//! one message and runs it in another may run somebody else's, so the bodies here speak the simple protocol only.
+//! A backend belongs to a client for one transaction, or for one message outside a transaction. A
+//! statement that is prepared in one message and run in another may run on a session that has
+//! another statement of that name. So the bodies here use the simple protocol only.
 //!
-//! The server is always a private one, whatever `ADVISORY_DATABASE_URL` says: the pooler reaches it through its unix socket.
+//! The server is always private, also if `ADVISORY_DATABASE_URL` is set, because the pooler
+//! connects to its unix socket.
 
+mod fixture;
 mod function;
 mod restart;
-mod scene;
+mod section;
 mod session;
-mod stage;
 mod verb;
 mod wait;

@@ -1,20 +1,20 @@
-//! A pooler that dies under its clients.
+//! A pooler that is killed while clients are connected.
 
 use advisory_core::{AdvisoryLock, Error};
 use advisory_tests::Pooling;
 use sqlx::{Executor as _, PgPool, PgTransaction};
 use tokio::task::JoinHandle;
 
-use crate::scene::{Cache, Scene, begin, in_time};
+use crate::fixture::{Cache, Fixture, begin, in_time};
 
-/// One that holds a lock, and those that wait for it.
+/// A client that holds a lock, and three that wait for it.
 struct Clients {
     holder: PgTransaction<'static>,
     waiting: [JoinHandle<Result<(), Error>>; 3],
 }
 
 impl Clients {
-    async fn start(scene: &Scene, pool: &PgPool) -> Self {
+    async fn start(fixture: &Fixture, pool: &PgPool) -> Self {
         let lock = AdvisoryLock::new("one");
         let holder = lock.begin(pool).await.unwrap();
         let waiting = [
@@ -37,12 +37,12 @@ impl Clients {
                 }
             }),
         ];
-        scene.database.wait_until_waiting(3).await;
+        fixture.database.wait_until_waiting(3).await;
         Self { holder, waiting }
     }
 
-    /// Everybody is told, and nobody waits on.
-    async fn assert_all_told(mut self) {
+    /// Asserts that every client gets an error.
+    async fn assert_all_get_an_error(mut self) {
         for waiting in self.waiting {
             let error = waiting.await.unwrap().unwrap_err();
             assert!(matches!(error, Error::Database(_)), "{error:?}");
@@ -53,32 +53,32 @@ impl Clients {
 }
 
 #[tokio::test]
-async fn one_that_is_restarted_cuts_everybody_off_and_serves_again() {
-    let Some(scene) = Scene::new(Pooling::Transaction, 4).await else {
+async fn restarted_pooler_drops_all_clients_and_works_again() {
+    let Some(fixture) = Fixture::new(Pooling::Transaction, 4).await else {
         return;
     };
     for cache in [Cache::Default, Cache::Off] {
-        let pool = scene.pool(cache, 5).await;
-        let clients = Clients::start(&scene, &pool).await;
-        scene.pooler.restart();
-        in_time(&scene.database, clients.assert_all_told()).await;
-        scene.database.assert_nothing_leaked(&pool).await;
+        let pool = fixture.pool(cache, 5).await;
+        let clients = Clients::start(&fixture, &pool).await;
+        fixture.pooler.restart();
+        in_time(&fixture.database, clients.assert_all_get_an_error()).await;
+        fixture.database.assert_nothing_leaked(&pool).await;
         let lock = AdvisoryLock::new("one");
-        let acquired = in_time(&scene.database, lock.begin(&pool)).await;
+        let acquired = in_time(&fixture.database, lock.begin(&pool)).await;
         acquired.unwrap().commit().await.unwrap();
     }
 }
 
 #[tokio::test]
-async fn one_that_is_gone_is_an_error_and_leaves_the_server_clean() {
-    let Some(scene) = Scene::new(Pooling::Transaction, 4).await else {
+async fn ended_pooler_is_an_error_and_leaves_nothing_on_the_server() {
+    let Some(fixture) = Fixture::new(Pooling::Transaction, 4).await else {
         return;
     };
-    let pool = scene.pool(Cache::Default, 5).await;
-    let clients = Clients::start(&scene, &pool).await;
-    let Scene { database, pooler } = scene;
+    let pool = fixture.pool(Cache::Default, 5).await;
+    let clients = Clients::start(&fixture, &pool).await;
+    let Fixture { database, pooler } = fixture;
     drop(pooler);
-    in_time(&database, clients.assert_all_told()).await;
+    in_time(&database, clients.assert_all_get_an_error()).await;
     let direct = database.pool(1).await;
     database.assert_nothing_leaked(&direct).await;
     let lock = AdvisoryLock::new("one");

@@ -1,4 +1,4 @@
-//! Every verb of a transaction locks the right key, always.
+//! Every verb with a transaction locks the right key.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,8 +9,8 @@ use sqlx::{PgConnection, PgPool, PgTransaction};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::scene::{Cache, Scene, Tally, begin, in_time};
-use crate::stage::{KEYS, Stage, nth_key};
+use crate::fixture::{Cache, Fixture, Tally, begin, in_time};
+use crate::section::{KEYS, Sections, nth_key};
 
 const CLIENTS: u32 = 6;
 const BACKENDS: u32 = 2;
@@ -29,7 +29,7 @@ const VERBS: [&str; 11] = [
     "attribute on a connection",
 ];
 
-/// What to lock, and how.
+/// A verb, its lock, and when the future is dropped.
 #[derive(Clone, Debug)]
 struct Plan {
     verb: &'static str,
@@ -59,7 +59,7 @@ impl Plan {
         if fastrand::u8(..5) == 0 {
             lock = lock.polling(Duration::from_millis(2));
         }
-        // A connection of the caller's takes none.
+        // A verb on the caller's connection refuses an isolation level.
         if verb != "attribute on a connection" && fastrand::u8(..4) == 0 {
             lock = lock.isolation(Isolation::RepeatableRead);
         }
@@ -75,49 +75,57 @@ impl Plan {
 }
 
 #[advisory(key = &plan.lock)]
-async fn beside(pool: &PgPool, stage: &Stage, plan: &Plan) -> Result<(), Error> {
-    stage.check_beside(&plan.lock).await;
+async fn beside(pool: &PgPool, sections: &Sections, plan: &Plan) -> Result<(), Error> {
+    sections.check_beside(&plan.lock).await;
     Ok(())
 }
 
 #[advisory(key = &plan.lock, tx)]
-async fn binding(pool: &PgPool, stage: &Stage, plan: &Plan) -> Result<(), Error> {
-    stage.check(&plan.lock, tx).await
+async fn binding(pool: &PgPool, sections: &Sections, plan: &Plan) -> Result<(), Error> {
+    sections.check(&plan.lock, tx).await
 }
 
 #[advisory(key = &plan.lock, tx, timeout = plan.timeout, side_effect = Skip)]
-async fn skipping(pool: &PgPool, stage: &Stage, plan: &Plan) -> Result<Option<()>, Error> {
-    stage.check(&plan.lock, tx).await.map(Some)
+async fn skipping(pool: &PgPool, sections: &Sections, plan: &Plan) -> Result<Option<()>, Error> {
+    sections.check(&plan.lock, tx).await.map(Some)
 }
 
 #[advisory(key = &plan.lock)]
-async fn joining(tx: &mut PgTransaction<'_>, stage: &Stage, plan: &Plan) -> Result<(), Error> {
-    stage.check(&plan.lock, tx).await
+async fn joining(
+    tx: &mut PgTransaction<'_>,
+    sections: &Sections,
+    plan: &Plan,
+) -> Result<(), Error> {
+    sections.check(&plan.lock, tx).await
 }
 
 #[advisory(key = &plan.lock)]
-async fn on_connection(conn: &mut PgConnection, stage: &Stage, plan: &Plan) -> Result<(), Error> {
-    stage.check(&plan.lock, conn).await
+async fn on_connection(
+    conn: &mut PgConnection,
+    sections: &Sections,
+    plan: &Plan,
+) -> Result<(), Error> {
+    sections.check(&plan.lock, conn).await
 }
 
-/// `true` if the lock was acquired.
-async fn run(pool: &PgPool, stage: &Stage, plan: &Plan) -> Result<bool, Error> {
+/// Returns `true` if the lock was acquired.
+async fn run(pool: &PgPool, sections: &Sections, plan: &Plan) -> Result<bool, Error> {
     match plan.verb {
         "begin" | "try_begin" | "acquire_xact" | "try_acquire_xact" => {
             let Some(mut tx) = open(pool, plan).await? else {
                 return Ok(false);
             };
-            stage.check(&plan.lock, &mut tx).await?;
+            sections.check(&plan.lock, &mut tx).await?;
             if fastrand::bool() {
                 tx.commit().await?;
             }
             Ok(true)
         }
-        _ => around_a_body(pool, stage, plan).await,
+        _ => around_a_body(pool, sections, plan).await,
     }
 }
 
-/// A transaction that holds the lock.
+/// Begins a transaction that holds the lock.
 async fn open(pool: &PgPool, plan: &Plan) -> Result<Option<PgTransaction<'static>>, Error> {
     let lock = &plan.lock;
     match plan.verb {
@@ -134,33 +142,33 @@ async fn open(pool: &PgPool, plan: &Plan) -> Result<Option<PgTransaction<'static
     Ok(Some(tx))
 }
 
-async fn around_a_body(pool: &PgPool, stage: &Stage, plan: &Plan) -> Result<bool, Error> {
+async fn around_a_body(pool: &PgPool, sections: &Sections, plan: &Plan) -> Result<bool, Error> {
     let lock = &plan.lock;
-    let body = async |tx: &mut PgTransaction<'_>| stage.check(lock, tx).await;
+    let body = async |tx: &mut PgTransaction<'_>| sections.check(lock, tx).await;
     match plan.verb {
         "transaction" => lock.transaction(pool, body).await?,
         "try_transaction" => return Ok(lock.try_transaction(pool, body).await?.is_some()),
-        "attribute on a pool" => beside(pool, stage, plan).await?,
-        "attribute that binds tx" => binding(pool, stage, plan).await?,
-        "attribute that skips" => return Ok(skipping(pool, stage, plan).await?.is_some()),
+        "attribute on a pool" => beside(pool, sections, plan).await?,
+        "attribute that binds tx" => binding(pool, sections, plan).await?,
+        "attribute that skips" => return Ok(skipping(pool, sections, plan).await?.is_some()),
         "attribute on a connection" => {
-            on_connection(&mut *pool.acquire().await?, stage, plan).await?;
+            on_connection(&mut *pool.acquire().await?, sections, plan).await?;
         }
         _ => {
             let mut tx = begin(pool).await?;
-            joining(&mut tx, stage, plan).await?;
+            joining(&mut tx, sections, plan).await?;
             tx.commit().await?;
         }
     }
     Ok(true)
 }
 
-async fn client(number: u32, pool: PgPool, stage: Arc<Stage>, tally: Arc<Tally>) {
+async fn client(number: u32, pool: PgPool, sections: Arc<Sections>, tally: Arc<Tally>) {
     for round in 0..KEYS {
         for verb in VERBS {
-            // Near each other, so that they meet.
+            // The keys of all clients are close to each other, so that clients contend.
             let plan = Plan::random(verb, round + number as usize % 3);
-            let running = run(&pool, &stage, &plan);
+            let running = run(&pool, &sections, &plan);
             let outcome = match plan.drop_after {
                 Some(limit) => timeout(limit, running).await.ok(),
                 None => Some(running.await),
@@ -179,38 +187,43 @@ async fn client(number: u32, pool: PgPool, stage: Arc<Stage>, tally: Arc<Tally>)
     }
 }
 
-async fn the_right_key(cache: Cache) {
-    let Some(scene) = Scene::new(Pooling::Transaction, BACKENDS).await else {
+async fn assert_right_key(cache: Cache) {
+    let Some(fixture) = Fixture::new(Pooling::Transaction, BACKENDS).await else {
         return;
     };
-    let pool = scene.pool(cache, CLIENTS).await;
-    let stage = Arc::new(Stage::new(scene));
+    let pool = fixture.pool(cache, CLIENTS).await;
+    let sections = Arc::new(Sections::new(fixture));
     let tally = Arc::new(Tally::default());
     let mut clients = JoinSet::new();
     for number in 0..CLIENTS {
-        clients.spawn(client(number, pool.clone(), stage.clone(), tally.clone()));
+        clients.spawn(client(
+            number,
+            pool.clone(),
+            sections.clone(),
+            tally.clone(),
+        ));
     }
-    in_time(&stage.scene.database, clients.join_all()).await;
-    stage.scene.database.assert_nothing_leaked(&pool).await;
+    in_time(&sections.fixture.database, clients.join_all()).await;
+    sections.fixture.database.assert_nothing_leaked(&pool).await;
 
     println!("{cache:?}:\n{tally}");
-    assert!(tally.sum("acquired") >= 1000, "the test sees too little");
+    assert!(tally.sum("acquired") >= 1000, "the test covers too little");
     for verb in VERBS {
         let seen = tally.sum(&format!("{:<13} {verb}", "acquired"));
         assert!(
             seen > 0,
-            "{verb} was never acquired: the test sees too little"
+            "{verb} was never acquired: the test covers too little"
         );
     }
     assert!(tally.sum("dropped") > 0 && tally.sum("not acquired") > 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_verb_locks_the_right_key_at_default_settings() {
-    the_right_key(Cache::Default).await;
+async fn every_verb_locks_the_right_key() {
+    assert_right_key(Cache::Default).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_verb_locks_the_right_key_without_a_statement_cache() {
-    the_right_key(Cache::Off).await;
+    assert_right_key(Cache::Off).await;
 }

@@ -9,33 +9,36 @@ use futures_util::future::{Either, select, try_join_all};
 use sqlx::{Executor as _, PgConnection, PgPool};
 use tokio::time::timeout;
 
-use crate::scene::{Cache, Scene, begin, in_time};
+use crate::fixture::{Cache, Fixture, begin, in_time};
 
-/// How soon a dropped wait leaves the queue: promise 1 of the design.
-const GRACE: Duration = Duration::from_secs(2);
+/// How soon a dropped wait must leave the queue.
+const QUEUE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Held by a client of the server itself: the pooler's backends are free for those who wait.
-async fn hold(scene: &Scene) -> PgConnection {
-    let mut holder = scene.database.connection().await;
+/// Holds the lock on a direct connection, so that all backends of the pooler are free for the
+/// waiters.
+async fn hold(fixture: &Fixture) -> PgConnection {
+    let mut holder = fixture.database.connection().await;
     advisory_core::lock(&mut holder, "one").await.unwrap();
     holder
 }
 
-/// Drops a wait once it is in the queue, as one of so many.
-async fn drop_when_waiting(scene: &Scene, waiting: usize, wait: impl Future) {
-    let waits = pin!(scene.database.wait_until_waiting(waiting));
+/// Drops a wait when `waiting` waits are in the queue.
+async fn drop_when_waiting(fixture: &Fixture, waiting: usize, wait: impl Future) {
+    let waits = pin!(fixture.database.wait_until_waiting(waiting));
     assert!(matches!(select(pin!(wait), waits).await, Either::Right(_)));
 }
 
-async fn assert_leaves_the_queue(scene: &Scene, what: &str) {
-    let left = timeout(GRACE, scene.database.wait_until_waiting(0)).await;
-    assert!(left.is_ok(), "{what}:\n{}", scene.database.dump().await);
+async fn assert_leaves_the_queue(fixture: &Fixture, what: &str) {
+    let left = timeout(QUEUE_TIMEOUT, fixture.database.wait_until_waiting(0)).await;
+    assert!(left.is_ok(), "{what}:\n{}", fixture.database.dump().await);
 }
 
-/// Every backend that the pooler may have can be had, at the same time, while others hold and wait.
+/// Asserts that all backends of the pooler can be used at the same time.
 async fn assert_full_capacity(pool: &PgPool, backends: u32) {
     let all = try_join_all((0..backends).map(|_| begin(pool)));
-    let all = timeout(GRACE, all).await.expect("the pooler has room");
+    let all = timeout(QUEUE_TIMEOUT, all)
+        .await
+        .expect("the pooler has free backends");
     for transaction in all.unwrap() {
         transaction.rollback().await.unwrap();
     }
@@ -52,19 +55,19 @@ async fn inside(pool: &PgPool) -> Result<(), Error> {
 }
 
 #[tokio::test]
-async fn a_dropped_wait_leaves_the_queue() {
-    let Some(scene) = Scene::new(Pooling::Transaction, 2).await else {
+async fn dropped_wait_leaves_the_queue() {
+    let Some(fixture) = Fixture::new(Pooling::Transaction, 2).await else {
         return;
     };
     let lock = AdvisoryLock::new("one");
     let limited = lock.clone().timeout(Duration::from_mins(1));
     for cache in [Cache::Default, Cache::Off] {
-        let pool = scene.pool(cache, 3).await;
-        let holder = hold(&scene).await;
+        let pool = fixture.pool(cache, 3).await;
+        let holder = hold(&fixture).await;
         macro_rules! dropped {
             ($($verb:expr),+ $(,)?) => {$(
-                drop_when_waiting(&scene, 1, $verb).await;
-                assert_leaves_the_queue(&scene, stringify!($verb)).await;
+                drop_when_waiting(&fixture, 1, $verb).await;
+                assert_leaves_the_queue(&fixture, stringify!($verb)).await;
                 assert_full_capacity(&pool, 2).await;
             )+};
         }
@@ -78,53 +81,53 @@ async fn a_dropped_wait_leaves_the_queue() {
             inside(&pool),
         }
         drop(holder);
-        scene.database.wait_until_held(0).await;
-        scene.database.assert_nothing_leaked(&pool).await;
-        let acquired = in_time(&scene.database, lock.begin(&pool)).await;
+        fixture.database.wait_until_held(0).await;
+        fixture.database.assert_nothing_leaked(&pool).await;
+        let acquired = in_time(&fixture.database, lock.begin(&pool)).await;
         acquired.unwrap().commit().await.unwrap();
     }
 }
 
 #[tokio::test]
-async fn as_many_dropped_waits_as_there_are_backends_do_not_block_the_pooler() {
-    let Some(scene) = Scene::new(Pooling::Transaction, 2).await else {
+async fn dropped_waits_on_all_backends_do_not_block_the_pooler() {
+    let Some(fixture) = Fixture::new(Pooling::Transaction, 2).await else {
         return;
     };
-    let pool = scene.pool(Cache::Default, 2).await;
+    let pool = fixture.pool(Cache::Default, 2).await;
     let lock = AdvisoryLock::new("one");
-    let _holder = hold(&scene).await;
+    let _holder = hold(&fixture).await;
     for _ in 0..3 {
         let both = async { tokio::join!(lock.begin(&pool), lock.begin(&pool)) };
-        drop_when_waiting(&scene, 2, both).await;
+        drop_when_waiting(&fixture, 2, both).await;
         assert_full_capacity(&pool, 2).await;
-        assert_leaves_the_queue(&scene, "both").await;
+        assert_leaves_the_queue(&fixture, "both").await;
     }
 }
 
 #[tokio::test]
 async fn only_the_dropped_wait_is_cancelled() {
-    // One backend each for the two that wait, and one for the cancel.
-    let Some(scene) = Scene::new(Pooling::Transaction, 3).await else {
+    // One backend for each of the two waiters, and one for the cancel request.
+    let Some(fixture) = Fixture::new(Pooling::Transaction, 3).await else {
         return;
     };
     for cache in [Cache::Default, Cache::Off] {
-        let pool = scene.pool(cache, 2).await;
+        let pool = fixture.pool(cache, 2).await;
         let lock = AdvisoryLock::new("one").cancel_via(&pool);
-        let holder = hold(&scene).await;
+        let holder = hold(&fixture).await;
         let mut dropped = begin(&pool).await.unwrap();
         let mut kept = begin(&pool).await.unwrap();
         let (acquired, ()) = tokio::join!(lock.acquire_xact(&mut kept), async {
-            scene.database.wait_until_waiting(1).await;
-            drop_when_waiting(&scene, 2, lock.acquire_xact(&mut dropped)).await;
-            scene.database.wait_until_waiting(1).await;
-            // The right one: its transaction is aborted, and can be rolled back.
+            fixture.database.wait_until_waiting(1).await;
+            drop_when_waiting(&fixture, 2, lock.acquire_xact(&mut dropped)).await;
+            fixture.database.wait_until_waiting(1).await;
+            // The right transaction was cancelled: it is aborted, and can be rolled back.
             dropped.execute("SELECT 1").await.unwrap_err();
             dropped.rollback().await.unwrap();
             drop(holder);
         });
         acquired.unwrap();
-        scene.database.wait_until_held(1).await;
+        fixture.database.wait_until_held(1).await;
         kept.commit().await.unwrap();
-        scene.database.assert_nothing_leaked(&pool).await;
+        fixture.database.assert_nothing_leaked(&pool).await;
     }
 }

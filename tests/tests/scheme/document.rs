@@ -1,4 +1,4 @@
-//! `docs/INTEROP.md` has the tables, as they are in the library.
+//! The tables in `docs/INTEROP.md` are those of the crate.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use advisory_core::scheme::Space;
 use advisory_core::{known, scheme};
 
-/// The document with its tables as they are to be.
+/// The document with the expected tables.
 fn rewritten(document: &str) -> String {
     let document = with_table(document, "schemes", &schemes());
     with_table(&document, "known", &known_locks())
@@ -63,7 +63,7 @@ fn row<const N: usize>(table: &mut String, cells: [&str; N]) {
 }
 
 #[test]
-fn the_tables_are_those_of_the_library() {
+fn tables_are_those_of_the_crate() {
     let old = std::fs::read_to_string(document()).unwrap();
     let new = rewritten(&old);
     if std::env::var_os("ADVISORY_WRITE_DOCS").is_some() {

@@ -1,4 +1,5 @@
-//! Keys that others have computed or published, and the document that lists the schemes. None of it needs a server.
+//! Keys that other projects have computed or published, and the document that lists the schemes. No
+//! server is needed.
 
 mod document;
 mod published;

@@ -1,27 +1,27 @@
-//! What other projects state about their keys in their own tests and documentation.
+//! Keys that other projects publish in their tests and documentation.
 
 use std::collections::HashSet;
 
 use advisory_core::scheme::{DistributedLock, NpmAdvisoryLock, PhpLock, River, SqlxAdvisoryLock};
 use advisory_core::{Key, KeyScheme};
 
-/// Of sqlx: from the documentation of `PgAdvisoryLock::new`.
+/// From the documentation of sqlx's `PgAdvisoryLock::new`.
 #[test]
-fn sqlx_publishes_this() {
+fn key_of_sqlx_is_reproduced() {
     let key = SqlxAdvisoryLock.key("my first Postgres advisory lock!");
     assert_eq!(key, Key::BigInt(-5_560_419_505_042_474_287));
 }
 
-/// Of npm's advisory-lock: from its `src/test/index.test.ts`.
+/// From `src/test/index.test.ts` of npm's advisory-lock.
 #[test]
-fn npms_advisory_lock_publishes_this() {
+fn key_of_npms_advisory_lock_is_reproduced() {
     let key = NpmAdvisoryLock.key("test-lock");
     assert_eq!(key, Key::IntPair(-107_789_403, -1_898_803_861));
 }
 
-/// Of `DistributedLock` for .NET, which cannot be run here: from its `PostgresAdvisoryLockKeyTest.cs`.
+/// From `PostgresAdvisoryLockKeyTest.cs` of `DistributedLock` for .NET, which cannot be run here.
 #[test]
-fn distributed_lock_publishes_these() {
+fn keys_of_distributed_lock_are_reproduced() {
     let key = |name: &str| DistributedLock.key(name);
     assert_eq!(
         key(&"漢".repeat(18)),
@@ -43,10 +43,10 @@ fn distributed_lock_publishes_these() {
     assert!(matches!(key(&"A".repeat(10)), Key::BigInt(_)));
 }
 
-/// Of php-lock 3 and River: from `tests/Mutex/PostgreSQLMutexTest.php`,
-/// `rivershared/util/hashutil/hash_util_test.go`.
+/// From `tests/Mutex/PostgreSQLMutexTest.php` of php-lock 3 and
+/// `rivershared/util/hashutil/hash_util_test.go` of River.
 #[test]
-fn php_lock_and_river_publish_these() {
+fn keys_of_php_lock_and_river_are_reproduced() {
     let php = PhpLock.key("test-one-negative-key");
     assert_eq!(php, Key::IntPair(533_558_444, -1_716_795_572));
     let text = "some content for hashing purposes";

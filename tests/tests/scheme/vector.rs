@@ -1,4 +1,4 @@
-//! A few keys of each system, computed with the system itself where it could be run.
+//! Some keys of each system, computed with the system itself if it could be run.
 
 use std::collections::HashSet;
 
@@ -7,16 +7,17 @@ use serde_json::Value;
 
 const VECTORS: &str = include_str!("vectors.json");
 
-/// What a vector is of: a scheme, or a known lock on a database of this name.
-enum Of {
+/// The source of a vector: a scheme, or a known lock in a database of this name.
+enum Source {
     Scheme(&'static str),
     Known(&'static str),
 }
 
-impl Of {
+impl Source {
     fn key(&self, name: &str) -> Option<Key> {
         match self {
-            // The hash, which the vectors have of the empty name, too, that django-pglock refuses.
+            // The hash alone, because the vectors include the empty name, which django-pglock
+            // refuses.
             Self::Scheme("DjangoPglock") => Some(scheme::DjangoPglock.key(name)),
             Self::Scheme(scheme) => {
                 let mut systems = scheme::systems();
@@ -30,9 +31,9 @@ impl Of {
     }
 }
 
-/// Each title of the vectors, and all that has these keys.
-const TITLES: [(&str, &[Of]); 26] = {
-    use Of::{Known, Scheme};
+/// The titles of the vectors, each with everything that has these keys.
+const TITLES: [(&str, &[Source]); 26] = {
+    use Source::{Known, Scheme};
     [
         (
             "crc32 unsigned -> int8 (zlib.crc32; Symfony Lock)",
@@ -120,7 +121,8 @@ const TITLES: [(&str, &[Of]); 26] = {
     ]
 };
 
-/// The key in `{"space": "int8", "key": 1}` or `{"space": "int4x2", "key": [1, 2]}`; `None` in `{"error": …}`.
+/// The key in `{"space": "int8", "key": 1}` or `{"space": "int4x2", "key": [1, 2]}`; `None` in
+/// `{"error": …}`.
 fn key_in(vector: &Value) -> Option<Key> {
     let number = |value: &Value| value.as_i64().expect("it is a number");
     let half = |value: &Value| i32::try_from(number(value)).expect("it has 32 bits");
@@ -160,8 +162,8 @@ fn every_scheme_has_a_vector() {
     let of = TITLES.iter().flat_map(|(_, all_of)| all_of.iter());
     let of: HashSet<_> = of
         .filter_map(|of| match of {
-            Of::Scheme(scheme) => Some(*scheme),
-            Of::Known(_) => None,
+            Source::Scheme(scheme) => Some(*scheme),
+            Source::Known(_) => None,
         })
         .collect();
     for system in scheme::systems() {

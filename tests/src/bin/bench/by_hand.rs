@@ -1,4 +1,4 @@
-//! What people write who have sqlx and nothing else.
+//! Locks written by hand, with sqlx alone.
 
 use std::time::Duration;
 
@@ -19,7 +19,8 @@ pub(crate) async fn transaction(pool: &PgPool, key: i64) -> Result<(), Error> {
     begin(pool, key).await?.commit().await
 }
 
-/// The same, with the key in the text: behind a pooler that lends sessions out, a prepared statement may be another one's.
+/// As [`transaction`], with the key in the text, because a transaction pooler may run a prepared
+/// statement on another session.
 pub(crate) async fn transaction_as_text(pool: &PgPool, key: i64) -> Result<(), Error> {
     let mut tx = pool.begin().await?;
     let lock = format!("SELECT pg_advisory_xact_lock('{key}')");
@@ -27,15 +28,15 @@ pub(crate) async fn transaction_as_text(pool: &PgPool, key: i64) -> Result<(), E
     tx.commit().await
 }
 
-/// The same, in as few round trips and words as sqlx can.
+/// As [`transaction`], with the fewest round trips and bytes that sqlx can send.
 pub(crate) async fn transaction_in_one_message(pool: &PgPool, key: i64) -> Result<(), Error> {
     let begin = format!("BEGIN;SELECT pg_advisory_xact_lock('{key}')");
     let tx = pool.begin_with(AssertSqlSafe(begin)).await?;
     tx.commit().await
 }
 
-/// With a timeout, as the careful do it: a savepoint, so that the transaction survives the timeout, and the setting as it was
-/// afterwards, so that what follows is not timed out as well.
+/// With a timeout. A savepoint keeps the transaction usable after the timeout, and the setting is
+/// reset, so that it does not apply to later statements.
 pub(crate) async fn transaction_with_timeout(
     pool: &PgPool,
     key: i64,
@@ -54,7 +55,7 @@ pub(crate) async fn transaction_with_timeout(
     tx.commit().await
 }
 
-/// A lock for each key, in a transaction that is there.
+/// Takes one lock for each key in an open transaction.
 pub(crate) async fn one_by_one(conn: &mut PgConnection, keys: &[i64]) -> Result<(), Error> {
     for key in keys {
         sqlx::query(XACT_LOCK).bind(key).execute(&mut *conn).await?;
@@ -62,7 +63,7 @@ pub(crate) async fn one_by_one(conn: &mut PgConnection, keys: &[i64]) -> Result<
     Ok(())
 }
 
-/// Asks, and goes away with nothing.
+/// Tries to take the lock, and rolls back.
 pub(crate) async fn skip(pool: &PgPool, key: i64) -> Result<bool, Error> {
     let mut tx = pool.begin().await?;
     let ask = sqlx::query_scalar("SELECT pg_try_advisory_xact_lock($1)").bind(key);
@@ -71,7 +72,7 @@ pub(crate) async fn skip(pool: &PgPool, key: i64) -> Result<bool, Error> {
     Ok(acquired)
 }
 
-/// Lock and unlock, on one connection.
+/// Locks and unlocks on one connection.
 pub(crate) async fn session(pool: &PgPool, key: i64) -> Result<(), Error> {
     let mut conn = pool.acquire().await?;
     let lock = sqlx::query("SELECT pg_advisory_lock($1)").bind(key);
@@ -81,7 +82,7 @@ pub(crate) async fn session(pool: &PgPool, key: i64) -> Result<(), Error> {
     Ok(())
 }
 
-/// The same with a timeout: the setting is the session's, and is put back.
+/// As [`session`], with a timeout. The setting belongs to the session and is reset.
 pub(crate) async fn session_with_timeout(
     pool: &PgPool,
     key: i64,

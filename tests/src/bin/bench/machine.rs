@@ -1,8 +1,8 @@
-//! On what it was measured.
+//! The machine of the measurement.
 
 use advisory_tests::Server;
 
-/// The processor, its cores, and the server: what absolute times depend on.
+/// The processor, its cores and the server, on which absolute times depend.
 pub(crate) fn describe(server: &Server) -> String {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     format!(

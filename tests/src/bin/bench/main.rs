@@ -1,25 +1,27 @@
-//! What a lock costs, measured beside its rivals, in turns, on a server of its own: ratios of one run.
+//! Measures what a lock costs, compared with other ways to take it, on a private server.
+//!
+//! The workloads of a case run in rotation, and their figures are compared as ratios of one run.
 //!
 //! ```sh
-//! cargo run --release -p advisory-tests --bin bench                       # everything; about ten minutes
-//! cargo run --release -p advisory-tests --bin bench -- --only transaction # one row that you do not believe
-//! cargo run --release -p advisory-tests --bin bench -- --write            # and docs/PERFORMANCE.md anew
+//! cargo run --release -p advisory-tests --bin bench                       # all cases; about ten minutes
+//! cargo run --release -p advisory-tests --bin bench -- --only transaction # one case
+//! cargo run --release -p advisory-tests --bin bench -- --write            # all cases, and writes docs/PERFORMANCE.md
 //! ```
 
 mod by_hand;
 mod case;
-mod contest;
+mod comparison;
+mod endpoint;
 mod machine;
 mod memory;
 mod one_core;
 mod page;
 mod pgbench;
-mod place;
 mod plot;
 mod rate;
 mod report;
+mod round_trips;
 mod sample;
-mod trips;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -32,26 +34,27 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::case::Case;
 use crate::report::{Report, of_targets};
 
-/// Measures what locks cost, beside everything else that takes them.
+/// Measures what locks cost, compared with other ways to take them.
 #[derive(Parser)]
 #[expect(
     clippy::struct_excessive_bools,
     reason = "each is a flag of the command line"
 )]
 struct Command {
-    /// Measures this case alone; may be given several times.
+    /// Measures this case only; may be given several times.
     #[arg(long, value_name = "NAME", value_parser = case::parse)]
     only: Vec<&'static Case>,
-    /// Names the cases.
+    /// Lists the cases.
     #[arg(long)]
     list: bool,
-    /// Writes docs/PERFORMANCE.md and its plots. All figures of a page are of one run, so all cases are measured.
+    /// Writes docs/PERFORMANCE.md and its plots. All figures of the page are of one run, so all
+    /// cases are measured.
     #[arg(long, conflicts_with = "only")]
     write: bool,
-    /// Takes a quarter of the time, for figures that are less certain.
+    /// Takes a quarter of the time, for less precise figures.
     #[arg(long)]
     quick: bool,
-    /// Runs everything a few times only, to see that it works; the figures mean nothing.
+    /// Runs each workload a few times, to check that it works; the figures mean nothing.
     #[arg(long, conflicts_with_all = ["quick", "write"])]
     smoke: bool,
 }
@@ -59,13 +62,13 @@ struct Command {
 /// How much is measured.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Effort {
-    /// How often everybody has a turn.
+    /// The number of rounds. Each workload runs one block in a round.
     pub(crate) rounds: usize,
-    /// About how long a turn takes.
+    /// The approximate duration of a block.
     pub(crate) block: Duration,
-    /// How often something is done in a turn at least.
+    /// The minimum number of runs in a block.
     pub(crate) least: usize,
-    /// How often it is done before.
+    /// The number of runs before the measurement.
     pub(crate) warm_up: usize,
     pub(crate) is_smoke: bool,
 }
@@ -96,13 +99,13 @@ impl Effort {
         }
     }
 
-    /// Some part of what is usual, where one look takes long.
-    pub(crate) fn fewer_rounds(self, part: usize) -> usize {
-        (self.rounds / part).max(2)
+    /// The number of rounds divided by `divisor`, for cases whose blocks take long.
+    pub(crate) fn fewer_rounds(self, divisor: usize) -> usize {
+        (self.rounds / divisor).max(2)
     }
 }
 
-/// What every case is given.
+/// The context of every case.
 pub(crate) struct Bench {
     pub(crate) server: Server,
     pub(crate) effort: Effort,
@@ -110,13 +113,13 @@ pub(crate) struct Bench {
 }
 
 impl Bench {
-    /// Says what is being done.
-    pub(crate) fn say(&self, what: &str) {
+    /// Shows in the progress bar what is being measured.
+    pub(crate) fn set_progress(&self, what: &str) {
         self.bar.set_message(what.to_owned());
     }
 
-    /// Says something that stays.
-    pub(crate) fn tell(&self, what: &str) {
+    /// Prints a message above the progress bar.
+    pub(crate) fn notice(&self, what: &str) {
         self.bar.suspend(|| eprintln!("bench: {what}"));
     }
 }
@@ -152,7 +155,8 @@ async fn run(command: &Command) -> Result<(), String> {
     println!("On {machine}.\n");
     let mut all = Report::default();
     for case in cases {
-        // In a task, as in a server: what `main` itself awaits is woken from another thread.
+        // A case runs in a task, as code of a server does. The future of `main` would be woken from
+        // another thread.
         let report = tokio::spawn((case.run)(Arc::clone(&bench))).await;
         let report = report.map_err(|error| format!("{}: {error}", case.name))?;
         bench.bar.inc(1);

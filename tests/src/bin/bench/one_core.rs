@@ -1,14 +1,15 @@
-//! Client and server on one core: what a lock costs of a processor, whatever the system does with two. On Linux.
+//! Running client and server on one core of the processor, which makes the figures independent of
+//! the scheduler. This works on Linux only.
 
 use advisory_tests::Database;
 use nix::unistd::Pid;
 use sqlx::{Executor as _, Row as _};
 
-/// Everything that was moved; it goes back where it was when this is dropped.
+/// Restores the cores of this process when it is dropped.
 pub(crate) struct OnOneCore(affinity::Cores);
 
 impl OnOneCore {
-    /// Moves this process, and the backends of this database.
+    /// Moves this process and the backends of the database to one core.
     pub(crate) async fn with(database: &Database) -> Result<Self, String> {
         let before = affinity::of_this_process()?;
         let moved = threads().into_iter().chain(backends(database).await);
@@ -55,7 +56,7 @@ mod affinity {
         let mut moved = one.set(last.unwrap_or(0));
         for pid in pids {
             moved = moved.and_then(|()| match sched_setaffinity(pid, &one) {
-                // It has ended meanwhile.
+                // The thread or process has ended meanwhile.
                 Err(Errno::ESRCH) => Ok(()),
                 moved => moved,
             });
@@ -65,7 +66,7 @@ mod affinity {
 
     pub(super) fn back_to(cores: &Cores, pids: Vec<Pid>) {
         for pid in pids {
-            // One that has ended meanwhile needs no core.
+            // An error means that the thread has ended meanwhile.
             let _ = sched_setaffinity(pid, cores);
         }
     }
@@ -78,7 +79,7 @@ mod affinity {
     pub(super) type Cores = ();
 
     pub(super) fn of_this_process() -> Result<Cores, String> {
-        Err("this system does not say on which core something runs".to_owned())
+        Err("the affinity of a process is available on Linux only".to_owned())
     }
 
     pub(super) fn to_one_of(_: &Cores, _: impl Iterator<Item = Pid>) -> Result<(), String> {

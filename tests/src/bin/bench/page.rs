@@ -1,4 +1,5 @@
-//! Writes what was measured into `docs/PERFORMANCE.md`, between its marks; what stands outside them is prose, and stays.
+//! Writes the figures into `docs/PERFORMANCE.md` between its marks. The prose outside the marks is
+//! kept.
 
 use std::path::{Path, PathBuf};
 
@@ -9,7 +10,7 @@ pub(crate) fn folder() -> PathBuf {
     tests.parent().expect("BUG: `tests` is below").join("docs")
 }
 
-/// Puts each text between the marks of its name, and the plots beside the page.
+/// Writes each text between the marks of its name, and the plots into the folder of the page.
 pub(crate) fn write(parts: &[(String, String)], plots: &[Plot]) -> Result<(), String> {
     let file = folder().join("PERFORMANCE.md");
     let failed = |error: std::io::Error| format!("{}: {error}", file.display());
@@ -37,7 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_is_between_the_marks_is_replaced() {
+    fn only_text_between_the_marks_is_replaced() {
         let page =
             "prose\n<!-- begin a -->\nold\n<!-- end a -->\nmore <!-- begin b --><!-- end b -->";
         let page = replaced(page, "a", "new").unwrap();

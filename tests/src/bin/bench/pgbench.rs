@@ -1,4 +1,5 @@
-//! PostgreSQL's own way to ask a server for all it has: C, and nothing but the statements.
+//! `pgbench`, which sends the bare statements from C and shows the maximum throughput of the
+//! server.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -7,7 +8,7 @@ use std::time::Duration;
 use advisory_tests::{Database, Server};
 use tokio::process::Command;
 
-/// A program, and how its statements are sent.
+/// A script of `pgbench`, and the protocol with which its statements are sent.
 #[derive(Clone, Debug)]
 pub(crate) struct Script {
     pub(crate) text: String,
@@ -15,7 +16,7 @@ pub(crate) struct Script {
 }
 
 impl Script {
-    /// Each line one statement, prepared once.
+    /// A script with one prepared statement on each line.
     pub(crate) fn prepared(statements: &[&str]) -> Self {
         Self::of(
             statements.iter().map(|statement| (*statement).to_owned()),
@@ -23,7 +24,8 @@ impl Script {
         )
     }
 
-    /// Each line one message of the simple protocol, of any number of statements.
+    /// A script with one message of the simple protocol on each line, which may have several
+    /// statements.
     pub(crate) fn messages(messages: impl Iterator<Item = String>) -> Self {
         Self::of(
             messages.map(|message| message.replace(';', "\\;")),
@@ -56,21 +58,22 @@ impl Pgbench {
         })
     }
 
-    /// Runs the script over and over on so many connections; how often in a second.
+    /// Runs the script repeatedly on so many connections, and returns the number of runs per
+    /// second.
     pub(crate) async fn run(&self, script: &Script, connections: u32, length: Duration) -> f64 {
         let file = self.folder.path().join("script.sql");
         std::fs::write(&file, &script.text).expect("a script can be written");
         let mut command = self.command(&file, script.protocol, connections, length);
         let output = command.stdin(Stdio::null()).output().await;
         let output = output.expect("pgbench can be run");
-        let said = String::from_utf8_lossy(&output.stdout);
+        let output_text = String::from_utf8_lossy(&output.stdout);
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "pgbench: {errors}");
-        tps(&said).unwrap_or_else(|| panic!("pgbench: {said}{errors}"))
+        tps(&output_text).unwrap_or_else(|| panic!("pgbench: {output_text}{errors}"))
     }
 
     fn command(&self, file: &Path, protocol: &str, connections: u32, length: Duration) -> Command {
-        // It knows whole seconds; no time at all is for a look whether it works.
+        // `pgbench` accepts whole seconds. Zero seconds, as in a smoke run, become three runs.
         let (unit, amount) = match length.as_secs() {
             0 => ("--transactions", 3),
             seconds => ("--time", seconds),
@@ -92,8 +95,10 @@ impl Pgbench {
     }
 }
 
-fn tps(said: &str) -> Option<f64> {
-    let line = said.lines().find(|line| line.starts_with("tps = "))?;
+fn tps(output_text: &str) -> Option<f64> {
+    let line = output_text
+        .lines()
+        .find(|line| line.starts_with("tps = "))?;
     line.split_whitespace().nth(2)?.parse().ok()
 }
 
@@ -102,15 +107,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_it_says_is_read() {
-        let said =
+    fn rate_is_read_from_the_output() {
+        let output_text =
             "latency average = 0.1 ms\ntps = 7853.512345 (without initial connection time)\n";
-        assert_eq!(tps(said), Some(7_853.512_345));
+        assert_eq!(tps(output_text), Some(7_853.512_345));
         assert_eq!(tps("pgbench: error"), None);
     }
 
     #[test]
-    fn a_message_is_sent_whole() {
+    fn statements_of_a_message_are_not_split() {
         let script = Script::messages(["BEGIN;SELECT 1".to_owned()].into_iter());
         assert!(
             script.text.ends_with("\nBEGIN\\;SELECT 1;\n"),

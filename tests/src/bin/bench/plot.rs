@@ -1,4 +1,4 @@
-//! Plots, as SVG.
+//! Plots in SVG.
 
 use std::error::Error;
 use std::path::Path;
@@ -19,10 +19,10 @@ const COLOURS: [RGBColor; 6] = [
     RGBColor(148, 103, 189),
 ];
 
-/// A picture of what was measured.
+/// A plot of figures.
 #[derive(Clone, Debug)]
 pub(crate) struct Plot {
-    /// Its file in `docs`, without `.svg`.
+    /// The name of its file in `docs`, without `.svg`.
     pub(crate) file: &'static str,
     pub(crate) title: &'static str,
     pub(crate) shape: Shape,
@@ -30,12 +30,12 @@ pub(crate) struct Plot {
 
 #[derive(Clone, Debug)]
 pub(crate) enum Shape {
-    /// One bar below the other.
+    /// Horizontal bars.
     Bars {
         unit: &'static str,
         bars: Vec<(String, f64)>,
     },
-    /// Both axes are logarithmic.
+    /// Lines in a chart with two logarithmic axes.
     Lines {
         across: &'static str,
         up: &'static str,
@@ -109,9 +109,9 @@ fn draw_bars(
         bar.set_margin(4, 4, 0, 0);
         chart.draw_series([bar])?;
         let label = format!(" {} {unit}", three_digits(*value));
-        let place = (*value, SegmentValue::CenterOf(row));
+        let position = (*value, SegmentValue::CenterOf(row));
         chart.draw_series([
-            EmptyElement::at(place) + Text::new(label, (2, -6), ("sans-serif", 13))
+            EmptyElement::at(position) + Text::new(label, (2, -6), ("sans-serif", 13))
         ])?;
     }
     Ok(())
@@ -157,7 +157,7 @@ fn draw_lines(
     Ok(())
 }
 
-/// Where the lines are not.
+/// The corner of the legend: the right one that the lines leave free.
 fn corner(lines: &[Line]) -> SeriesLabelPosition {
     let falls = |line: &Line| line.points.first().map(|p| p.1) > line.points.last().map(|p| p.1);
     if lines.last().is_some_and(falls) {
@@ -167,7 +167,7 @@ fn corner(lines: &[Line]) -> SeriesLabelPosition {
     }
 }
 
-/// Decimals that say nothing are left out.
+/// A number without decimals that are all zero.
 fn without_zeros(number: &str) -> String {
     match number.split_once('.') {
         Some((whole, decimals)) if decimals.bytes().all(|digit| digit == b'0') => whole.to_owned(),
@@ -175,7 +175,7 @@ fn without_zeros(number: &str) -> String {
     }
 }
 
-/// All values, and a little more.
+/// The range of all values, with a margin.
 fn range(values: impl Iterator<Item = f64> + Clone) -> std::ops::Range<f64> {
     let least = values.clone().fold(f64::INFINITY, f64::min);
     let most = values.fold(0.0, f64::max);

@@ -1,4 +1,4 @@
-//! How often something is done in a second, by several at once.
+//! The throughput of several concurrent tasks.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 
 use crate::sample::count;
 
-/// Each task does its work again and again for so long.
+/// Runs the work of each task repeatedly for `length`, and returns the number of runs per second.
 pub(crate) async fn rate<W, F>(tasks: impl Iterator<Item = W>, length: Duration) -> f64
 where
     W: Fn() -> F + Send + 'static,
@@ -36,7 +36,7 @@ where
     tokio::time::sleep(length).await;
     stop.store(true, Ordering::Relaxed);
     while let Some(ended) = running.join_next().await {
-        ended.expect("nobody fails");
+        ended.expect("no task fails");
     }
     count(done.load(Ordering::Relaxed)) / start.elapsed().as_secs_f64()
 }

@@ -1,15 +1,15 @@
-//! What a case has found out: tables, sentences, plots, and how it stands with what must be reached.
+//! The report of a case: tables, notes, plots and targets.
 
 use std::fmt;
 
 use comfy_table::presets::ASCII_MARKDOWN;
 use comfy_table::{CellAlignment, Table as Grid};
 
-use crate::contest::Lane;
+use crate::comparison::Workload;
 use crate::plot::Plot;
 use crate::sample::{Nanoseconds, Sample, three_digits};
 
-/// All of it.
+/// The report of one or all cases.
 #[derive(Default)]
 pub(crate) struct Report {
     pub(crate) parts: Vec<Part>,
@@ -17,7 +17,7 @@ pub(crate) struct Report {
     pub(crate) targets: Vec<Target>,
 }
 
-/// What stands between two marks of the page.
+/// A table with notes, which is written between two marks of the page.
 pub(crate) struct Part {
     pub(crate) name: &'static str,
     pub(crate) table: Table,
@@ -48,7 +48,7 @@ impl fmt::Display for Part {
     }
 }
 
-/// Rows of text, numbers on the right.
+/// A table of text, with all columns but the first aligned to the right.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Table {
     header: Vec<String>,
@@ -67,9 +67,10 @@ impl Table {
         self.rows.push(row.into_iter().map(Into::into).collect());
     }
 
-    /// Rivals beside each other, in times and in round trips, each held against one of them.
-    pub(crate) fn of_contest(
-        lanes: &[Lane],
+    /// The durations and round trips of workloads. `against` has for each workload the index of the
+    /// one that it is compared with.
+    pub(crate) fn of_comparison(
+        workloads: &[Workload],
         samples: &[Sample],
         round_trips: &[Option<f64>],
         against: &[Option<usize>],
@@ -83,19 +84,19 @@ impl Table {
             "times as fast as",
         ];
         let mut table = Self::new(header);
-        for (index, lane) in lanes.iter().enumerate() {
+        for (index, workload) in workloads.iter().enumerate() {
             let sample = &samples[index];
             let (low, high) = sample.spread();
             let faster = against[index].map_or(String::new(), |rival| {
                 let ratio = three_digits(samples[rival].ratio_to(sample));
-                format!("{ratio} × {}", lanes[rival].name)
+                format!("{ratio} × {}", workloads[rival].name)
             });
             table.row([
-                lane.name.clone(),
+                workload.name.clone(),
                 Nanoseconds(sample.median()).to_string(),
                 format!("{} – {}", Nanoseconds(low), Nanoseconds(high)),
                 Nanoseconds(sample.p99()).to_string(),
-                round_trips[index].map_or(String::new(), trips),
+                round_trips[index].map_or(String::new(), format_round_trips),
                 faster,
             ]);
         }
@@ -103,9 +104,9 @@ impl Table {
     }
 }
 
-/// Whole, unless some turns had more than others.
-pub(crate) fn trips(trips: f64) -> String {
-    let text = format!("{trips:.1}");
+/// The number of round trips, with a decimal only if it is not an integer.
+pub(crate) fn format_round_trips(round_trips: f64) -> String {
+    let text = format!("{round_trips:.1}");
     text.strip_suffix(".0").map_or(text.clone(), str::to_owned)
 }
 
@@ -124,7 +125,7 @@ impl fmt::Display for Table {
     }
 }
 
-/// Something that must be reached.
+/// A target that the figures must reach.
 #[derive(Clone, Debug)]
 pub(crate) struct Target {
     pub(crate) what: String,
@@ -134,7 +135,7 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    /// At least so many times.
+    /// A ratio of at least `wanted`.
     pub(crate) fn at_least(what: impl Into<String>, wanted: f64, measured: f64) -> Self {
         Self {
             what: what.into(),
@@ -144,17 +145,17 @@ impl Target {
         }
     }
 
-    /// So many and no more.
+    /// A count of exactly `wanted`.
     pub(crate) fn exactly(what: impl Into<String>, wanted: f64, measured: f64) -> Self {
         Self {
             what: what.into(),
-            wanted: trips(wanted),
-            measured: trips(measured),
+            wanted: format_round_trips(wanted),
+            measured: format_round_trips(measured),
             is_reached: (measured - wanted).abs() < 0.05,
         }
     }
 
-    /// No row is slower than its rival: the least of all ratios says so.
+    /// No row is slower than the row it is compared with. The smallest ratio decides.
     pub(crate) fn never_slower(what: impl Into<String>, ratios: &[(String, f64)]) -> Self {
         let least = ratios.iter().min_by(|a, b| a.1.total_cmp(&b.1));
         let (row, least) = least.expect("BUG: no ratios");
@@ -162,7 +163,7 @@ impl Target {
             what: what.into(),
             wanted: "at least 1.00 × in every row".to_owned(),
             measured: format!("{} × ({row})", three_digits(*least)),
-            // Two digits are shown, and two are meant.
+            // The ratio is rounded to the two decimals that are printed.
             is_reached: *least >= 0.995,
         }
     }
@@ -189,7 +190,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_table_is_markdown_with_numbers_on_the_right() {
+    fn table_is_markdown_with_numbers_on_the_right() {
         let mut table = Table::new(["what", "median"]);
         table.row(["ours", "9.10 µs"]);
         table.row(["theirs", "21.0 µs"]);
@@ -198,19 +199,19 @@ mod tests {
     }
 
     #[test]
-    fn a_part_ends_with_its_notes() {
+    fn part_ends_with_its_notes() {
         let part = Part::new("x", Table::new(["a"])).note("one").note("two");
         assert!(part.to_string().ends_with("|\n\none\n\ntwo"), "{part}");
     }
 
     #[test]
-    fn round_trips_are_whole_where_they_can_be() {
-        assert_eq!(trips(2.0), "2");
-        assert_eq!(trips(2.5), "2.5");
+    fn integral_round_trips_have_no_decimal() {
+        assert_eq!(format_round_trips(2.0), "2");
+        assert_eq!(format_round_trips(2.5), "2.5");
     }
 
     #[test]
-    fn the_slowest_row_decides() {
+    fn slowest_row_decides() {
         let ratios = [("a".to_owned(), 1.4), ("b".to_owned(), 0.9)];
         let target = Target::never_slower("local", &ratios);
         assert!(!target.is_reached);

@@ -1,8 +1,9 @@
-//! What was measured, and what is said of it.
+//! Measured durations, their statistics, and how figures are printed.
 
 use std::fmt;
 
-/// Durations in nanoseconds, in the blocks in which they were measured. Blocks of the same number were measured next to each other.
+/// Durations in nanoseconds, grouped by block. Blocks with the same index in two samples were
+/// measured in the same round.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Sample(Vec<Vec<f64>>);
 
@@ -20,20 +21,21 @@ impl Sample {
         quantile(&self.all(), 0.99)
     }
 
-    /// The quartiles of the medians of the blocks: how far one look is from the next.
+    /// The quartiles of the medians of the blocks, which show how much blocks differ.
     pub(crate) fn spread(&self) -> (f64, f64) {
         let medians = self.block_medians();
         (quantile(&medians, 0.25), quantile(&medians, 0.75))
     }
 
-    /// How many times this is of `other`: the median over the blocks, each compared with its neighbour.
+    /// The ratio of this sample to `other`: the median of the ratios of blocks of the same round.
     pub(crate) fn ratio_to(&self, other: &Self) -> f64 {
         let pairs = self.block_medians().into_iter().zip(other.block_medians());
         let ratios: Vec<_> = pairs.map(|(ours, theirs)| ours / theirs).collect();
         quantile(&ratios, 0.5)
     }
 
-    /// By how much this is more than `other`: the median over the blocks, each compared with its neighbour.
+    /// The difference between this sample and `other`: the median of the differences of blocks of
+    /// the same round.
     pub(crate) fn excess_over(&self, other: &Self) -> f64 {
         let pairs = self.block_medians().into_iter().zip(other.block_medians());
         let excesses: Vec<_> = pairs.map(|(ours, theirs)| ours - theirs).collect();
@@ -49,28 +51,28 @@ impl Sample {
     }
 }
 
-/// The value below which this share of all values is, between two of them where it falls between.
+/// The quantile of the values, interpolated linearly.
 pub(crate) fn quantile(values: &[f64], share: f64) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
-    let place = share * count(sorted.len() - 1);
+    let position = share * count(sorted.len() - 1);
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
-        reason = "a place in the list"
+        reason = "an index of the list"
     )]
-    let below = place.floor() as usize;
+    let below = position.floor() as usize;
     let above = (below + 1).min(sorted.len() - 1);
-    sorted[below] + (sorted[above] - sorted[below]) * place.fract()
+    sorted[below] + (sorted[above] - sorted[below]) * position.fract()
 }
 
-/// A count, to reckon with.
+/// A count as a floating-point number.
 #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
 pub(crate) fn count(count: usize) -> f64 {
     count as f64
 }
 
-/// A duration, shown with three digits and its unit.
+/// A duration, printed with three digits and its unit.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Nanoseconds(pub(crate) f64);
 
@@ -86,7 +88,7 @@ impl fmt::Display for Nanoseconds {
     }
 }
 
-/// As many decimals as make three digits.
+/// A number with three significant digits.
 pub(crate) fn three_digits(value: f64) -> String {
     match value.abs() {
         small if small < 9.995 => format!("{value:.2}"),
@@ -95,7 +97,7 @@ pub(crate) fn three_digits(value: f64) -> String {
     }
 }
 
-/// Without decimals, and with commas.
+/// A number without decimals and with commas between thousands.
 pub(crate) fn thousands(value: f64) -> String {
     let digits = format!("{:.0}", value.abs());
     let mut text = String::from(if value < 0.0 { "-" } else { "" });
@@ -125,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn a_quantile_falls_between_two_values() {
+    fn quantile_is_interpolated() {
         assert_is(quantile(&[3.0, 1.0, 2.0], 0.5), 2.0);
         assert_is(quantile(&[1.0, 2.0], 0.5), 1.5);
         assert_is(quantile(&[7.0], 0.99), 7.0);
@@ -134,15 +136,15 @@ mod tests {
     }
 
     #[test]
-    fn one_slow_moment_moves_the_p99_and_not_the_median() {
+    fn one_slow_run_changes_the_p99_and_not_the_median() {
         let sample = sample(&[&[1.0, 1.0, 1.0], &[1.0, 1.0, 100.0]]);
         assert_is(sample.median(), 1.0);
         assert!(sample.p99() > 90.0);
     }
 
-    /// The machine was twice as slow during the second block, for both.
+    /// The machine is twice as slow during the second block of both samples.
     #[test]
-    fn a_ratio_is_one_of_neighbours() {
+    fn ratio_compares_blocks_of_the_same_round() {
         let ours = sample(&[&[1.0], &[2.0], &[1.0]]);
         let theirs = sample(&[&[3.0], &[6.0], &[3.0]]);
         assert_is(theirs.ratio_to(&ours), 3.0);

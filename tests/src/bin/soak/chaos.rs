@@ -1,4 +1,4 @@
-//! What goes wrong.
+//! Disruptions of the server, the network and the processes.
 
 use std::process::Command;
 use std::sync::Arc;
@@ -11,27 +11,27 @@ use tokio::time::{Instant, sleep};
 
 use crate::fleet::{Fleet, Log, lock};
 
-/// How long the server may take to come back.
-const PATIENCE: Duration = Duration::from_mins(1);
+/// How long the server may take to restart.
+const RESTART_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// The mishaps, and how often each comes: the sum is what one in so many is of.
-const MISHAPS: [(Mishap, u32); 12] = [
-    (Mishap::Terminate, 30),
-    (Mishap::Cancel, 30),
-    (Mishap::Cut(Cut::Fin), 12),
-    (Mishap::Cut(Cut::Reset), 12),
-    (Mishap::Silence, 5),
-    (Mishap::Delay, 5),
-    (Mishap::TerminateAll, 3),
-    (Mishap::KillProcess, 5),
-    (Mishap::KillBackend, 1),
-    (Mishap::Restart(Shutdown::Fast), 1),
-    (Mishap::Restart(Shutdown::Immediate), 1),
-    (Mishap::Restart(Shutdown::Kill), 1),
+/// The disruptions with their weights. The probability of each is its weight divided by the sum.
+const DISRUPTIONS: [(Disruption, u32); 12] = [
+    (Disruption::Terminate, 30),
+    (Disruption::Cancel, 30),
+    (Disruption::Cut(Cut::Fin), 12),
+    (Disruption::Cut(Cut::Reset), 12),
+    (Disruption::Silence, 5),
+    (Disruption::Delay, 5),
+    (Disruption::TerminateAll, 3),
+    (Disruption::KillProcess, 5),
+    (Disruption::KillBackend, 1),
+    (Disruption::Restart(Shutdown::Fast), 1),
+    (Disruption::Restart(Shutdown::Immediate), 1),
+    (Disruption::Restart(Shutdown::Kill), 1),
 ];
 
 #[derive(Clone, Copy, Debug)]
-enum Mishap {
+enum Disruption {
     Terminate,
     TerminateAll,
     Cancel,
@@ -43,13 +43,13 @@ enum Mishap {
     Restart(Shutdown),
 }
 
-impl Mishap {
+impl Disruption {
     fn random() -> Self {
-        let sum: u32 = MISHAPS.iter().map(|(_, weight)| weight).sum();
+        let sum: u32 = DISRUPTIONS.iter().map(|(_, weight)| weight).sum();
         let mut draw = fastrand::u32(..sum);
-        for (mishap, weight) in MISHAPS {
+        for (disruption, weight) in DISRUPTIONS {
             if draw < weight {
-                return mishap;
+                return disruption;
             }
             draw -= weight;
         }
@@ -78,7 +78,7 @@ impl Mishap {
     }
 }
 
-/// Makes things go wrong.
+/// Disrupts the server, the network and the processes.
 pub(crate) struct Chaos<'s> {
     server: &'s Server,
     database: PgConnectOptions,
@@ -94,58 +94,60 @@ impl<'s> Chaos<'s> {
         }
     }
 
-    /// One mishap.
-    pub(crate) async fn strike(&self, fleet: &mut Fleet) {
-        let mishap = Mishap::random();
+    /// Causes one random disruption.
+    pub(crate) async fn disrupt(&self, fleet: &mut Fleet) {
+        let disruption = Disruption::random();
         let index = fastrand::usize(..fleet.members.len());
         let proxy = &fleet.members[index].proxy;
-        let struck = match mishap {
-            Mishap::Terminate => {
-                self.to_a_backend("pg_terminate_backend(pid)", "true", 1)
+        let result = match disruption {
+            Disruption::Terminate => {
+                self.to_backends("pg_terminate_backend(pid)", "true", 1)
                     .await
             }
-            Mishap::TerminateAll => {
-                self.to_a_backend("pg_terminate_backend(pid)", "true", 1000)
+            Disruption::TerminateAll => {
+                self.to_backends("pg_terminate_backend(pid)", "true", 1000)
                     .await
             }
-            Mishap::Cancel => {
-                self.to_a_backend("pg_cancel_backend(pid)", "state = 'active'", 1)
+            Disruption::Cancel => {
+                self.to_backends("pg_cancel_backend(pid)", "state = 'active'", 1)
                     .await
             }
-            Mishap::Cut(cut) => {
+            Disruption::Cut(cut) => {
                 proxy.cut(cut).await;
                 Ok(())
             }
-            Mishap::Silence => {
+            Disruption::Silence => {
                 proxy.set_silent(true);
                 sleep(Duration::from_millis(fastrand::u64(100..3_000))).await;
                 proxy.set_silent(false);
                 Ok(())
             }
-            Mishap::Delay => {
+            Disruption::Delay => {
                 proxy.set_delay(Duration::from_millis(fastrand::u64(1..30)));
                 sleep(Duration::from_millis(fastrand::u64(100..3_000))).await;
                 proxy.set_delay(Duration::ZERO);
                 Ok(())
             }
-            Mishap::KillProcess => {
+            Disruption::KillProcess => {
                 fleet.replace(index).await;
                 Ok(())
             }
-            Mishap::KillBackend => self.kill_a_backend().await,
-            Mishap::Restart(how) => {
+            Disruption::KillBackend => self.kill_backend().await,
+            Disruption::Restart(how) => {
                 self.server.restart(how).await;
                 Ok(())
             }
         };
-        match struck {
-            Ok(()) => lock(&self.log.chaos).add(&mishap.name(), &"times", 1),
-            Err(error) => lock(&self.log.faults).push(format!("chaos: {}: {error}", mishap.name())),
+        match result {
+            Ok(()) => lock(&self.log.chaos).add(&disruption.name(), &"times", 1),
+            Err(error) => {
+                lock(&self.log.violations).push(format!("chaos: {}: {error}", disruption.name()));
+            }
         }
     }
 
-    /// Does something to the processes' backends, at random.
-    async fn to_a_backend(&self, action: &str, condition: &str, most: u32) -> Result<(), String> {
+    /// Calls a function on random backends of the processes.
+    async fn to_backends(&self, action: &str, condition: &str, most: u32) -> Result<(), String> {
         let statement = format!(
             "SELECT {action} FROM (SELECT pid FROM pg_stat_activity \
              WHERE application_name = 'soak' AND {condition} ORDER BY random() LIMIT {most}) AS backends"
@@ -158,8 +160,9 @@ impl<'s> Chaos<'s> {
         conn.close().await.map_err(|error| error.to_string())
     }
 
-    /// As the system does when it runs out of memory. The server ends every session then, and recovers.
-    async fn kill_a_backend(&self) -> Result<(), String> {
+    /// Kills a backend, as the system does when it runs out of memory. The server then ends every
+    /// session and recovers.
+    async fn kill_backend(&self) -> Result<(), String> {
         let mut conn = self.connection().await?;
         let pid: Option<i32> = sqlx::query_scalar(
             "SELECT pid FROM pg_stat_activity WHERE application_name = 'soak' ORDER BY random() LIMIT 1",
@@ -172,15 +175,15 @@ impl<'s> Chaos<'s> {
             .args(["-KILL", &pid.to_string()])
             .status();
         match killed {
-            // Ours is one of the sessions that end now.
+            // Our own session ends as well, so it is not closed.
             Ok(status) if status.success() => Ok(()),
             other => Err(format!("`kill`: {other:?}")),
         }
     }
 
-    /// A connection past the proxies, as soon as the server takes one.
+    /// A direct connection, once the server accepts it.
     async fn connection(&self) -> Result<PgConnection, String> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + RESTART_TIMEOUT;
         loop {
             match self.database.connect().await {
                 Ok(conn) => return Ok(conn),

@@ -1,4 +1,4 @@
-//! What must hold when it is over.
+//! The checks and the report at the end.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -12,14 +12,14 @@ use tokio::time::{Instant, sleep};
 use crate::fleet::{Log, lock};
 use crate::schema;
 
-/// How long the traces of a process that has ended may stay: promise 1 of the design.
-const GRACE: Duration = Duration::from_secs(2);
+/// How long locks and transactions of a process may remain after its end.
+const LEAK_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// As many faults as are shown.
-const MOST_SHOWN: usize = 20;
+/// The maximum number of violations that are printed.
+const MAX_SHOWN: usize = 20;
 
-/// Looks, prints, and fails if anything was wrong.
-pub(crate) async fn verdict(database: &Database, log: &Log, took: Duration) -> ExitCode {
+/// Runs the checks, prints the report, and fails if a check has failed.
+pub(crate) async fn report(database: &Database, log: &Log, took: Duration) -> ExitCode {
     let mut conn = database.connection().await;
     let left = left(&mut conn).await;
     let mut checks = Table::new();
@@ -39,30 +39,30 @@ pub(crate) async fn verdict(database: &Database, log: &Log, took: Duration) -> E
         "fencing tokens that did not grow",
         count(&mut conn, schema::UNORDERED).await,
     );
-    let faults = std::mem::take(&mut *lock(&log.faults));
-    let overlaps = faults
+    let violations = std::mem::take(&mut *lock(&log.violations));
+    let overlaps = violations
         .iter()
-        .filter(|fault| fault.starts_with("overlap"))
+        .filter(|violation| violation.starts_with("overlap"))
         .count();
     check("two holders at once", number(overlaps));
-    let others = faults.len() - overlaps;
+    let others = violations.len() - overlaps;
     check("hangs, panics, pools that are not whole", number(others));
     for column in checks.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);
     }
     let written = count(&mut conn, schema::WRITTEN).await;
     let tokens = count(&mut conn, schema::TOKENS).await;
-    let stays = lock(&log.stays);
-    println!("{}\n", stays.table("way"));
+    let attempts = lock(&log.attempts);
+    println!("{}\n", attempts.table("verb"));
     println!("{}\n", lock(&log.chaos).table("survived"));
     println!("{checks}\n");
     println!(
-        "{} stays in {:.0} s, {written} rows written under a lock, {tokens} fencing tokens",
-        stays.total("held"),
+        "{} critical sections in {:.0} s, {written} rows written under a lock, {tokens} fencing tokens",
+        attempts.total("held"),
         took.as_secs_f64(),
     );
-    for fault in faults.iter().take(MOST_SHOWN) {
-        println!("FAULT {fault}");
+    for violation in violations.iter().take(MAX_SHOWN) {
+        println!("VIOLATION {violation}");
     }
     if is_good {
         ExitCode::SUCCESS
@@ -75,9 +75,9 @@ fn number(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
-/// What is locked or open, as soon as it is nothing, or when it should be.
+/// The number of locks and open transactions, once there are none or after two seconds.
 async fn left(conn: &mut PgConnection) -> i64 {
-    let deadline = Instant::now() + GRACE;
+    let deadline = Instant::now() + LEAK_TIMEOUT;
     loop {
         let left = count(conn, schema::LEFT).await;
         if left == 0 || Instant::now() > deadline {
@@ -89,5 +89,5 @@ async fn left(conn: &mut PgConnection) -> i64 {
 
 async fn count(conn: &mut PgConnection, statement: &'static str) -> i64 {
     let count = sqlx::query_scalar(statement).fetch_one(conn).await;
-    count.unwrap_or_else(|error| panic!("the database can be asked: {error}"))
+    count.unwrap_or_else(|error| panic!("the database can be queried: {error}"))
 }

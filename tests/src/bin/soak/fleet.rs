@@ -1,4 +1,4 @@
-//! The processes, from their start to the verdict.
+//! The worker processes, from their start to the report.
 
 use std::process::{ExitCode, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,19 +14,19 @@ use crate::chaos::Chaos;
 use crate::tally::Tally;
 use crate::{Soak, check, schema};
 
-/// What is known of a run.
+/// The results of a run.
 #[derive(Default)]
 pub(crate) struct Log {
-    pub(crate) stays: Mutex<Tally>,
+    pub(crate) attempts: Mutex<Tally>,
     pub(crate) chaos: Mutex<Tally>,
-    pub(crate) faults: Mutex<Vec<String>>,
+    pub(crate) violations: Mutex<Vec<String>>,
 }
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A process, which reaches the server by its own way.
+/// A process, which reaches the server through a proxy of its own.
 pub(crate) struct Member {
     pub(crate) proxy: Proxy,
     child: Child,
@@ -43,7 +43,7 @@ pub(crate) struct Fleet {
 
 /// A whole run.
 pub(crate) async fn run(soak: Soak) -> ExitCode {
-    // As in production: what was committed is on disk, and a crash may take nothing of it.
+    // As in production, a commit is durable: a crash must not lose it.
     let settings = [("synchronous_commit", "on"), ("deadlock_timeout", "200ms")];
     let server = tokio::task::spawn_blocking(move || Server::start_with(&settings));
     let server = match server.await.expect("BUG: starting a server does not panic") {
@@ -62,9 +62,9 @@ pub(crate) async fn run(soak: Soak) -> ExitCode {
     let mut fleet = Fleet::start(soak.clone(), &database, Arc::clone(&log));
     let chaos = Chaos::new(&server, &database, Arc::clone(&log));
     let started = Instant::now();
-    storm(&soak, &chaos, &mut fleet, &log).await;
+    run_chaos(&soak, &chaos, &mut fleet, &log).await;
     fleet.end().await;
-    check::verdict(&database, &log, started.elapsed()).await
+    check::report(&database, &log, started.elapsed()).await
 }
 
 async fn prepare(database: &Database, keys: i32) -> Result<(), sqlx::Error> {
@@ -77,8 +77,8 @@ async fn prepare(database: &Database, keys: i32) -> Result<(), sqlx::Error> {
     Ok(())
 }
 
-/// One mishap after the other, until the time is over; then everything works again.
-async fn storm(soak: &Soak, chaos: &Chaos<'_>, fleet: &mut Fleet, log: &Log) {
+/// Causes one disruption after the other until the time is over, then restores the network.
+async fn run_chaos(soak: &Soak, chaos: &Chaos<'_>, fleet: &mut Fleet, log: &Log) {
     let seconds = soak.duration().as_secs();
     let bar = ProgressBar::new(seconds);
     let style = "{elapsed} [{wide_bar}] {percent}% {msg}";
@@ -87,10 +87,13 @@ async fn storm(soak: &Soak, chaos: &Chaos<'_>, fleet: &mut Fleet, log: &Log) {
     while started.elapsed() < soak.duration() {
         let pause = Duration::from_millis(fastrand::u64(100..500));
         tokio::time::sleep(pause.min(soak.duration().saturating_sub(started.elapsed()))).await;
-        chaos.strike(fleet).await;
+        chaos.disrupt(fleet).await;
         bar.set_position(started.elapsed().as_secs());
-        let (held, faults) = (lock(&log.stays).total("held"), lock(&log.faults).len());
-        bar.set_message(format!("{held} held, {faults} faults"));
+        let (held, violations) = (
+            lock(&log.attempts).total("held"),
+            lock(&log.violations).len(),
+        );
+        bar.set_message(format!("{held} held, {violations} violations"));
     }
     bar.finish();
     for member in &fleet.members {
@@ -120,8 +123,8 @@ impl Fleet {
     }
 
     fn launch(&self, proxy: &Proxy) -> (Child, JoinHandle<bool>) {
-        let ourselves = std::env::current_exe().expect("this program has a file");
-        let mut child = Command::new(ourselves)
+        let program = std::env::current_exe().expect("this program has a file");
+        let mut child = Command::new(program)
             .arg("worker")
             .args(["--port", &proxy.options().get_port().to_string()])
             .args(["--database", &self.database])
@@ -140,7 +143,7 @@ impl Fleet {
 
     /// Kills a process with SIGKILL, in the middle of everything, and starts another one.
     pub(crate) async fn replace(&mut self, index: usize) {
-        // An error means that it has ended by itself, which is told below.
+        // An error means that the process has ended by itself.
         let _ = self.members[index].child.kill().await;
         let (child, listener) = self.launch(&self.members[index].proxy);
         let member = &mut self.members[index];
@@ -148,7 +151,7 @@ impl Fleet {
         member.listener = listener;
     }
 
-    /// Tells every process to end, and waits for it.
+    /// Ends every process, and waits for it.
     async fn end(&mut self) {
         for member in &mut self.members {
             drop(member.child.stdin.take());
@@ -156,25 +159,27 @@ impl Fleet {
         for member in &mut self.members {
             let has_ended = (&mut member.listener).await.unwrap_or(false);
             if !has_ended {
-                lock(&self.log.faults).push("a process ended before it was told to".into());
+                lock(&self.log.violations)
+                    .push("a process ended before the end of the test".into());
             }
-            // Whatever it says of its end: its output has ended.
+            // The exit status does not matter, because the output has ended with `end`, or that is
+            // a violation.
             let _ = member.child.wait().await;
         }
     }
 }
 
-/// Takes in what a process says; false if it did not come to its own end.
+/// Reads the output of a process. Returns false if the process did not end regularly.
 async fn listen(output: ChildStdout, log: Arc<Log>) -> bool {
     let mut lines = BufReader::new(output).lines();
     while let Ok(Some(line)) = lines.next_line().await {
         if line == "end" {
             return true;
         }
-        if let Some(fault) = line.strip_prefix("fault\t") {
-            lock(&log.faults).push(fault.to_owned());
-        } else if lock(&log.stays).read(&line).is_none() {
-            lock(&log.faults).push(format!("a process says: {line}"));
+        if let Some(violation) = line.strip_prefix("violation\t") {
+            lock(&log.violations).push(violation.to_owned());
+        } else if lock(&log.attempts).read(&line).is_none() {
+            lock(&log.violations).push(format!("unexpected output of a process: {line}"));
         }
     }
     false

@@ -1,23 +1,38 @@
-//! Locks under chaos: hundreds of tasks in several processes take locks in every way there is, while sessions are ended,
-//! connections cut, processes killed and the server restarted. In the end nobody has held a lock together with somebody else,
-//! nothing is left locked, and every pool is whole.
+//! A soak test: locks under chaos.
+//!
+//! Hundreds of tasks in several processes take locks with every verb, while sessions are
+//! terminated, connections cut, processes killed and the server restarted. At the end, no two
+//! sessions have held a lock at the same time, no lock is left, and every connection of every pool
+//! works.
 //!
 //! ```sh
 //! cargo run --release -p advisory-tests --bin soak -- --minutes 10
 //! ```
 //!
-//! Mutual exclusion is judged by the database itself. Each holder reads a number, pauses, writes the next one and a row of a
-//! journal whose key is that number, all in the transaction that holds the lock, or on the session that does: a second holder
-//! would read the same number, and collide.
+//! The database detects two holders at once. Each holder reads a number, pauses, and writes the
+//! next number and a row of a journal whose key is that number, in the transaction or the session
+//! that holds the lock. A second holder would read the same number, and its row would violate the
+//! unique key.
+//!
+//! | module | what it is for |
+//! |---|---|
+//! | `fleet` | starts and ends the worker processes |
+//! | `chaos` | disrupts the server, the network and the processes |
+//! | `worker` | one process with its tasks |
+//! | `plan`, `verb` | what a task does next |
+//! | `critical_section` | takes a lock with each verb, and what runs under it |
+//! | `schema` | the tables and statements |
+//! | `tally` | counts the outcomes |
+//! | `check` | the checks and the report at the end |
 
 mod chaos;
 mod check;
+mod critical_section;
 mod fleet;
 mod plan;
 mod schema;
-mod stay;
 mod tally;
-mod way;
+mod verb;
 mod worker;
 
 use std::process::ExitCode;
@@ -25,7 +40,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-/// Takes locks in every way there is while everything around them fails, and checks that nothing leaks and nobody overlaps.
+/// Takes locks with every verb while sessions, connections, processes and the server fail. Checks
+/// that no lock leaks, and that no two sessions hold a lock at the same time.
 #[derive(Parser)]
 struct Command {
     #[command(subcommand)]
@@ -36,27 +52,27 @@ struct Command {
 
 #[derive(Subcommand)]
 enum Role {
-    /// One of the processes; started by the soak itself.
+    /// Runs one of the processes; started by the soak test itself.
     #[command(hide = true)]
     Worker(worker::Settings),
 }
 
-/// How long, and how many.
+/// The duration and the size of the test.
 #[derive(Args, Clone)]
 struct Soak {
-    /// How long it takes, in minutes; fractions are allowed.
+    /// The duration in minutes; fractions are allowed.
     #[arg(long, default_value_t = 10.0, value_parser = minutes)]
     minutes: f64,
-    /// How many processes there are.
+    /// The number of processes.
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=16))]
     processes: u16,
-    /// How many tasks each process runs.
+    /// The number of tasks of each process.
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=1000))]
     tasks: u16,
-    /// How many connections the pool of each process has.
+    /// The number of connections of each process's pool.
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(2..=40))]
     connections: u32,
-    /// How many keys there are to fight for.
+    /// The number of keys that the tasks compete for.
     #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(i32).range(3..=1000))]
     keys: i32,
 }

@@ -1,7 +1,10 @@
-//! What the holders write.
+//! The tables and statements.
 
-/// `cell`: one number for each key. `journal`: each number once, by whom it was written; with a fencing token where one was
-/// taken. `resource`: something outside, as it were, that keeps the greatest token it has seen.
+/// The tables:
+///
+/// - `cell` has one number for each key.
+/// - `journal` has each number once, with a fencing token if one was taken.
+/// - `resource` stands for an external resource, and keeps the greatest token that it has seen.
 pub(crate) const CREATE: &str = "\
     CREATE TABLE cell (key int PRIMARY KEY, n bigint NOT NULL DEFAULT 0);\
     CREATE TABLE journal (key int, n bigint, token bigint, PRIMARY KEY (key, n));\
@@ -13,20 +16,22 @@ pub(crate) const FILL: &str = "\
 
 pub(crate) const READ: &str = "SELECT n FROM cell WHERE key = $1";
 
-/// The next number, and its row in the journal: one statement, so that a session under chaos does both or neither.
+/// Writes the next number and its row in the journal. It is one statement, so that a disrupted
+/// session does both or neither.
 pub(crate) const WRITE: &str = "\
     WITH written AS (UPDATE cell SET n = $2 WHERE key = $1) INSERT INTO journal VALUES ($1, $2, $3)";
 
-/// What the outside does with a token: it refuses those that are older than what it has seen.
+/// Writes to the resource with a token. The resource refuses a token that is not greater than the
+/// greatest one.
 pub(crate) const WRITE_OUTSIDE: &str =
     "UPDATE resource SET token = $2 WHERE key = $1 AND token < $2";
 
-/// A journal has every number up to the one in the cell.
+/// Counts the keys whose journal does not have every number up to the one in the cell.
 pub(crate) const LOST: &str = "\
     SELECT count(*) FROM cell AS c WHERE n <> (SELECT count(*) FROM journal AS j WHERE j.key = c.key) \
     OR n <> (SELECT coalesce(max(j.n), 0) FROM journal AS j WHERE j.key = c.key)";
 
-/// Tokens of one key that do not grow with the numbers.
+/// Counts the tokens of a key that do not grow with its numbers.
 pub(crate) const UNORDERED: &str = "\
     SELECT count(*) FROM (SELECT token, lag(token) OVER (PARTITION BY key ORDER BY n) AS before \
     FROM journal WHERE token IS NOT NULL) AS tokens WHERE token <= before";
@@ -35,7 +40,7 @@ pub(crate) const WRITTEN: &str = "SELECT count(*) FROM journal";
 
 pub(crate) const TOKENS: &str = "SELECT count(token) FROM journal";
 
-/// Locks and open transactions in this database.
+/// Counts the locks and open transactions in this database.
 pub(crate) const LEFT: &str = "\
     SELECT (SELECT count(*) FROM pg_locks AS l JOIN pg_database AS d ON d.oid = l.database \
             WHERE l.locktype = 'advisory' AND d.datname = current_database()) \

@@ -1,4 +1,4 @@
-//! What has come of it all, counted.
+//! Counting the outcomes of attempts and disruptions.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,9 +6,9 @@ use advisory_core::Error;
 use comfy_table::presets::ASCII_MARKDOWN;
 use comfy_table::{CellAlignment, Table};
 
-use crate::stay::Failure;
+use crate::critical_section::Failure;
 
-/// How often each thing has come to each end.
+/// How often each verb or disruption has had each outcome.
 #[derive(Debug, Default)]
 pub(crate) struct Tally(BTreeMap<(String, String), u64>);
 
@@ -29,13 +29,13 @@ impl Tally {
         ends.map(|(_, count)| count).sum()
     }
 
-    /// One line for each count.
+    /// The counts as text, one on each line.
     pub(crate) fn lines(&self) -> impl Iterator<Item = String> {
         let counts = self.0.iter();
         counts.map(|((what, end), count)| format!("count\t{what}\t{end}\t{count}"))
     }
 
-    /// Takes in one of [`lines`](Self::lines).
+    /// Adds a count from one of [`lines`](Self::lines). Returns `None` for any other text.
     pub(crate) fn read(&mut self, line: &str) -> Option<()> {
         let mut parts = line.strip_prefix("count\t")?.split('\t');
         let (what, end) = (parts.next()?, parts.next()?);
@@ -43,7 +43,7 @@ impl Tally {
         Some(())
     }
 
-    /// A row for each thing, a column for each end.
+    /// A table with a row for each verb or disruption and a column for each outcome.
     pub(crate) fn table(&self, what: &str) -> Table {
         let ends: BTreeSet<_> = self.0.keys().map(|(_, end)| end).collect();
         let things: BTreeSet<_> = self.0.keys().map(|(thing, _)| thing).collect();
@@ -64,31 +64,33 @@ impl Tally {
     }
 }
 
-/// The end of a stay, in a word or two.
-pub(crate) fn end(outcome: &Result<bool, Failure>) -> String {
+/// A short name for the outcome of an attempt.
+pub(crate) fn outcome_name(outcome: &Result<bool, Failure>) -> String {
     match outcome {
         Ok(true) => "held".into(),
         Ok(false) | Err(Failure::Lock(Error::NotAcquired { .. })) => "not acquired".into(),
         Err(Failure::Lock(Error::Deadlock { .. })) => "deadlock".into(),
         Err(Failure::Lock(Error::Lost { .. })) => "lost".into(),
-        Err(Failure::Lock(Error::Database(error)) | Failure::Sql(error)) => end_by_error(error),
+        Err(Failure::Lock(Error::Database(error)) | Failure::Sql(error)) => error_name(error),
         Err(Failure::Fenced) => "fenced off".into(),
-        // A connection of the pool on which another task has given up a `begin` of sqlx's half-way.
+        // The connection is in a transaction, because another task has dropped a `begin` of sqlx
+        // before it returned.
         Err(Failure::Lock(Error::Unsupported { .. })) => "in a transaction".into(),
         Err(error @ (Failure::Lock(_) | Failure::Overlap(_))) => error.to_string(),
     }
 }
 
-/// What chaos does shows in a few kinds of errors; any other is shown as it is.
-fn end_by_error(error: &sqlx::Error) -> String {
+/// A short name for the errors that disruptions cause. Any other error is shown unchanged.
+fn error_name(error: &sqlx::Error) -> String {
     match error {
-        sqlx::Error::Database(said) => match said.code().as_deref() {
+        sqlx::Error::Database(error) => match error.code().as_deref() {
             Some("57014") => "cancelled".into(),
             Some("25P02") => "aborted".into(),
             Some(code) if code.starts_with("57P") => "ended".into(),
-            // Of a wait that another task has given up: sqlx gives its end to the next statement on the connection.
+            // The timeout of a wait that another task has dropped. sqlx reports its error to the
+            // next statement on the connection.
             Some("55P03") => "another's timeout".into(),
-            code => format!("{}: {}", code.unwrap_or("?"), said.message()),
+            code => format!("{}: {}", code.unwrap_or("?"), error.message()),
         },
         sqlx::Error::Io(_) | sqlx::Error::Protocol(_) => "cut off".into(),
         sqlx::Error::PoolTimedOut => "no connection".into(),

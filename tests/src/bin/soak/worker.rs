@@ -1,4 +1,4 @@
-//! One of the processes.
+//! One of the processes with its tasks.
 
 use std::io::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,17 +12,17 @@ use tokio::io::AsyncReadExt as _;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
+use crate::critical_section::{Failure, Pools, lock_and_run};
 use crate::plan::Plan;
-use crate::stay::{Failure, Place, stay};
-use crate::tally::{Tally, end};
+use crate::tally::{Tally, outcome_name};
 
-/// How often a process says what has come of it.
+/// The interval at which a process prints its counts.
 const REPORT: Duration = Duration::from_millis(200);
 
-/// How long tasks and pools may take to come to rest when chaos has ended.
-const REST: Duration = Duration::from_secs(40);
+/// How long tasks and pools may take to become idle after the last disruption.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(40);
 
-/// Where the server is, and what to do.
+/// The arguments of a process.
 #[derive(Args, Clone)]
 pub(crate) struct Settings {
     #[arg(long)]
@@ -37,9 +37,9 @@ pub(crate) struct Settings {
     keys: i32,
 }
 
-/// Runs tasks until its standard input ends; says on standard output what has come of them.
+/// Runs tasks until the standard input ends. Prints the outcomes to the standard output.
 pub(crate) async fn run(settings: Settings) {
-    let place = Place {
+    let pools = Pools {
         pool: pool(&settings, settings.connections),
         outside: pool(&settings, 2),
     };
@@ -49,24 +49,24 @@ pub(crate) async fn run(settings: Settings) {
     );
     let mut tasks = JoinSet::new();
     for _ in 0..settings.tasks {
-        let (place, tally, stop) = (place.clone(), Arc::clone(&tally), Arc::clone(&stop));
+        let (pools, tally, stop) = (pools.clone(), Arc::clone(&tally), Arc::clone(&stop));
         tasks.spawn(async move {
             while !stop.load(Ordering::Relaxed) {
-                attempt(&place, settings.keys, &tally).await;
+                attempt(&pools, settings.keys, &tally).await;
             }
         });
     }
     let reports = tokio::spawn(report(Arc::clone(&tally)));
-    // Whatever ends the input, the death of who has started us included.
+    // The input also ends when the parent process is killed.
     let _ = tokio::io::stdin().read(&mut [0]).await;
     stop.store(true, Ordering::Relaxed);
-    let rested = timeout(REST, come_to_rest(tasks, &place)).await;
+    let idle = timeout(IDLE_TIMEOUT, wait_until_idle(tasks, &pools)).await;
     reports.abort();
-    say(&tally);
-    tell(&match rested {
+    print_counts(&tally);
+    print(&match idle {
         Ok(Ok(())) => "end\n".to_owned(),
-        Ok(Err(error)) => format!("fault\ta process does not come to rest: {error}\n"),
-        Err(_) => format!("fault\ta task or a pool hangs: not at rest after {REST:?}\n"),
+        Ok(Err(error)) => format!("violation\ta process does not become idle: {error}\n"),
+        Err(_) => format!("violation\ta task or a pool hangs: not idle after {IDLE_TIMEOUT:?}\n"),
     });
 }
 
@@ -84,58 +84,59 @@ fn pool(settings: &Settings, connections: u32) -> PgPool {
         .connect_lazy_with(options)
 }
 
-async fn attempt(place: &Place, keys: i32, tally: &Mutex<Tally>) {
+async fn attempt(pools: &Pools, keys: i32, tally: &Mutex<Tally>) {
     let plan = Plan::random(keys);
-    let end = match plan.drop_after {
-        Some(after) => match timeout(after, stay(place, &plan)).await {
-            Ok(outcome) => judge(&outcome),
+    let outcome = match plan.drop_after {
+        Some(after) => match timeout(after, lock_and_run(pools, &plan)).await {
+            Ok(outcome) => classify(&outcome),
             Err(_elapsed) => "dropped".to_owned(),
         },
-        None => judge(&stay(place, &plan).await),
+        None => classify(&lock_and_run(pools, &plan).await),
     };
-    let is_no_connection = end == "cut off" || end == "no connection";
+    let is_no_connection = outcome == "cut off" || outcome == "no connection";
     tally
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
-        .add(&plan.way, &end, 1);
+        .add(&plan.verb, &outcome, 1);
     if is_no_connection {
-        // The server may be away for a moment.
+        // The server may be restarting.
         sleep(Duration::from_millis(20)).await;
     }
 }
 
-fn judge(outcome: &Result<bool, Failure>) -> String {
+/// Names the outcome of an attempt, and reports two holders at once.
+fn classify(outcome: &Result<bool, Failure>) -> String {
     if let Err(Failure::Overlap(what)) = outcome {
-        tell(&format!("fault\toverlap: {what}\n"));
+        print(&format!("violation\toverlap: {what}\n"));
     }
-    end(outcome)
+    outcome_name(outcome)
 }
 
 async fn report(tally: Arc<Mutex<Tally>>) {
     loop {
         sleep(REPORT).await;
-        say(&tally);
+        print_counts(&tally);
     }
 }
 
-fn say(tally: &Mutex<Tally>) {
+fn print_counts(tally: &Mutex<Tally>) {
     let counts = tally.lock().unwrap_or_else(PoisonError::into_inner).take();
     let lines: Vec<_> = counts.lines().map(|line| line + "\n").collect();
-    tell(&lines.concat());
+    print(&lines.concat());
 }
 
-fn tell(lines: &str) {
+fn print(lines: &str) {
     let mut out = std::io::stdout();
-    // Who does not listen any more has gone, and so will we.
+    // An error means that the parent process has ended. This process will end as well.
     let _ = out.write_all(lines.as_bytes()).and_then(|()| out.flush());
 }
 
-/// Every task ends, none has panicked, and every connection of the pool can be had and answers.
-async fn come_to_rest(mut tasks: JoinSet<()>, place: &Place) -> Result<(), String> {
+/// Waits until every task has ended and every connection of the pool answers. A panic is an error.
+async fn wait_until_idle(mut tasks: JoinSet<()>, pools: &Pools) -> Result<(), String> {
     while let Some(ended) = tasks.join_next().await {
         ended.map_err(|error| format!("a task has panicked: {error}"))?;
     }
-    let pool = &place.pool;
+    let pool = &pools.pool;
     let all = (0..pool.options().get_max_connections()).map(|_| pool.acquire());
     let all = try_join_all(all).await;
     let mut all = all.map_err(|error| format!("the pool is not whole: {error}"))?;

@@ -1,8 +1,8 @@
-//! What the attribute adds, without a server.
+//! The cost that the attribute adds, without a server.
 //!
-//! A call on a pool that is closed goes all the way to the pool and comes back with its error before anything is sent. What it
-//! takes is what a lock takes besides the server: the name is formatted and hashed, the wait is set up, the span opened, the
-//! future boxed.
+//! A call on a closed pool fails when it acquires a connection, before it sends anything. Its
+//! duration is the cost of a lock apart from the server: the name is formatted and hashed, the wait
+//! is prepared, the span is opened and the future is boxed.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -12,12 +12,12 @@ use advisory_tests::Database;
 use sqlx::PgPool;
 
 use crate::Bench;
-use crate::contest::{Lane, measure};
-use crate::place::Place;
+use crate::comparison::{Workload, measure};
+use crate::endpoint::Endpoint;
 use crate::report::{Part, Report, Table, Target};
 use crate::sample::Nanoseconds;
 
-/// So many calls are one measurement.
+/// The number of calls in one measurement.
 const CALLS: u32 = 200;
 
 const TIMEOUT: Duration = Duration::from_secs(2);
@@ -39,10 +39,10 @@ async fn by_hand(pool: &PgPool, id: i64) -> Result<(), sqlx::Error> {
 
 pub(crate) async fn run(bench: &Bench) -> Report {
     let database = Database::on(&bench.server).await;
-    let pool = Place(database.options()).pool().await;
+    let pool = Endpoint(database.options()).pool().await;
     pool.close().await;
-    let mut lanes = lanes(&pool);
-    let samples = measure(bench, "attribute", &mut lanes).await;
+    let mut workloads = workloads(&pool);
+    let samples = measure(bench, "attribute", &mut workloads).await;
     let mut table = Table::new([
         "what",
         "for a call",
@@ -50,10 +50,10 @@ pub(crate) async fn run(bench: &Bench) -> Report {
         "over the hand-written call",
         "over the verb",
     ]);
-    for (lane, sample) in lanes.iter().zip(&samples) {
+    for (workload, sample) in workloads.iter().zip(&samples) {
         let (low, high) = sample.spread();
         table.row([
-            lane.name.clone(),
+            workload.name.clone(),
             Nanoseconds(sample.median()).to_string(),
             format!("{} – {}", Nanoseconds(low), Nanoseconds(high)),
             Nanoseconds(sample.excess_over(&samples[2])).to_string(),
@@ -83,24 +83,24 @@ pub(crate) async fn run(bench: &Bench) -> Report {
     }
 }
 
-fn lanes(pool: &PgPool) -> Vec<Lane> {
+fn workloads(pool: &PgPool) -> Vec<Workload> {
     let [one, two, three] = [(); 3].map(|()| pool.clone());
     vec![
-        Lane::timed(
+        Workload::timed(
             "`#[advisory(key = \"sync({id})\", timeout = 2, tx)]`",
             move || {
                 let pool = one.clone();
                 calls(async move |id| annotated(&pool, id).await.is_err())
             },
         ),
-        Lane::timed(
+        Workload::timed(
             "`AdvisoryLock::new(format!(…)).timeout(…).transaction(…)`",
             move || {
                 let pool = two.clone();
                 calls(async move |id| by_verb(&pool, id).await.is_err())
             },
         ),
-        Lane::timed(
+        Workload::timed(
             "begin, savepoint, `SET LOCAL` … by hand, a number for a key",
             move || {
                 let pool = three.clone();
@@ -110,7 +110,7 @@ fn lanes(pool: &PgPool) -> Vec<Lane> {
     ]
 }
 
-/// How long one of many calls takes.
+/// The mean duration of a call.
 async fn calls(call: impl AsyncFn(i64) -> bool) -> Duration {
     let start = Instant::now();
     for id in 0..CALLS {

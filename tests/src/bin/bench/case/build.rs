@@ -1,4 +1,4 @@
-//! What it adds to the build of a project that has sqlx already.
+//! The cost that the crate adds to the build of a project that uses sqlx.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -21,7 +21,7 @@ pub(crate) async fn run(bench: &Bench) -> Report {
         let (first, more) = projects.seconds(bench).await;
         table.row(["with sqlx", &without.len().to_string(), &shown(first)]);
         table.row([
-            "with advisory-core besides",
+            "with sqlx and advisory-core",
             &with.len().to_string(),
             &shown(more.map(|more| first.unwrap_or_default() + more)),
         ]);
@@ -49,15 +49,15 @@ fn shown(seconds: Option<Duration>) -> String {
     })
 }
 
-/// Somebody's projects, in a folder that goes with this.
+/// Two projects in a temporary folder.
 struct Projects(tempfile::TempDir);
 
 impl Projects {
     fn new() -> Self {
-        Self(tempfile::tempdir().expect("there is room for a project"))
+        Self(tempfile::tempdir().expect("a temporary folder can be created"))
     }
 
-    /// A project with sqlx, and with what else is asked for.
+    /// A project with sqlx and with the dependency `more`.
     fn project(&self, more: &str) -> PathBuf {
         let folder = self
             .0
@@ -69,7 +69,7 @@ impl Projects {
         std::fs::create_dir_all(folder.join("src"))
             .and_then(|()| std::fs::write(folder.join("Cargo.toml"), manifest))
             .and_then(|()| std::fs::write(folder.join("src/main.rs"), "fn main() {}\n"))
-            // The versions that are there already.
+            // The versions of this workspace, which cargo has downloaded.
             .and_then(|()| std::fs::copy(workspace().join("Cargo.lock"), folder.join("Cargo.lock")))
             .expect("a project can be written");
         folder
@@ -95,7 +95,8 @@ impl Projects {
             .collect()
     }
 
-    /// Of a build of the first project, and of the second one's with what the first has built.
+    /// The durations of a build of the project with sqlx, and of a later build of the project with
+    /// this crate as well.
     async fn seconds(&self, bench: &Bench) -> (Option<Duration>, Option<Duration>) {
         if bench.effort.is_smoke {
             return (None, None);
@@ -107,14 +108,14 @@ impl Projects {
             cargo(&project, &["build", "--quiet"], &target).await;
             start.elapsed()
         };
-        bench.say("build: a project with sqlx");
+        bench.set_progress("build: a project with sqlx");
         let first = build("").await;
-        bench.say("build: a project with sqlx and advisory-core");
+        bench.set_progress("build: a project with sqlx and advisory-core");
         (Some(first), Some(build(&ours()).await))
     }
 }
 
-/// The line of a manifest that depends on the library where it stands.
+/// The line of a manifest that depends on this crate by its path.
 fn ours() -> String {
     let path = workspace().join("advisory-core");
     format!("advisory-core = {{ path = \"{}\" }}\n", path.display())

@@ -1,4 +1,4 @@
-//! From the moment a holder releases to the moment the next one starts.
+//! The time from the release of a lock to the start of the next holder.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,8 +13,8 @@ use tokio::task::JoinSet;
 
 use crate::Bench;
 use crate::by_hand;
-use crate::contest::{nanoseconds, turns};
-use crate::place::Place;
+use crate::comparison::{nanoseconds, rotation};
+use crate::endpoint::Endpoint;
 use crate::plot::{Line, Plot, Shape};
 use crate::report::{Part, Report, Table, Target};
 use crate::sample::{Nanoseconds, Sample, count as number, three_digits};
@@ -22,18 +22,19 @@ use crate::sample::{Nanoseconds, Sample, count as number, three_digits};
 const NAME: &str = "bench:handover";
 const KEY: i64 = 4_713;
 const WAITERS: [usize; 3] = [1, 8, 32];
-/// As long as the lock is held, so that who has had it is in the queue again, and at rest.
+/// How long the lock is held: long enough that the previous holder waits in the queue again.
 const HOLD: Duration = Duration::from_millis(4);
-/// How often somebody who has had the lock looks whether the next one has it.
-const LOOK: Duration = Duration::from_millis(1);
-/// What is polled by default by who polls: Rails' `with_advisory_lock`, on the average.
+/// The interval at which the previous holder checks that the next one has the lock.
+const CHECK_INTERVAL: Duration = Duration::from_millis(1);
+/// The polling interval, which is the average of Rails' `with_advisory_lock`.
 const INTERVAL: Duration = Duration::from_millis(100);
 
 /// Opens a transaction that holds the lock.
 type Take = fn(PgPool) -> BoxFuture<'static, PgTransaction<'static>>;
 
-/// What it is called, how it is done, and how many are measured in a round: polling takes its time.
-const WAYS: [(&str, Take, usize); 3] = [
+/// The name of each variant, how it takes the lock, and how many hand-overs are measured in a
+/// round. Polling is slow.
+const VARIANTS: [(&str, Take, usize); 3] = [
     ("ours", queueing, 60),
     ("by hand", queueing_by_hand, 60),
     ("ours, polling every 100 ms", polling, 8),
@@ -51,25 +52,25 @@ pub(crate) async fn run(bench: &Bench) -> Report {
     ];
     let mut table = Table::new(header);
     let mut targets = Vec::new();
-    let mut lines = WAYS.map(|(name, ..)| Line {
+    let mut lines = VARIANTS.map(|(name, ..)| Line {
         name: name.to_owned(),
         points: Vec::new(),
     });
     let few = |waiters: &usize| !bench.effort.is_smoke || *waiters < 10;
     for waiters in WAITERS.into_iter().filter(few) {
-        let samples = contest(bench, &database, waiters).await;
-        for (way, sample) in samples.iter().enumerate() {
+        let samples = compare(bench, &database, waiters).await;
+        for (variant, sample) in samples.iter().enumerate() {
             let (low, high) = sample.spread();
             table.row([
                 waiters.to_string(),
-                WAYS[way].0.to_owned(),
+                VARIANTS[variant].0.to_owned(),
                 Nanoseconds(sample.median()).to_string(),
                 format!("{} – {}", Nanoseconds(low), Nanoseconds(high)),
                 Nanoseconds(sample.p99()).to_string(),
                 three_digits(samples[1].ratio_to(sample)),
             ]);
             let point = (number(waiters), sample.median() / 1e3);
-            lines[way].points.push(point);
+            lines[variant].points.push(point);
         }
         if waiters == 32 {
             let ratio = samples[1].ratio_to(&samples[0]);
@@ -93,74 +94,84 @@ pub(crate) async fn run(bench: &Bench) -> Report {
     }
 }
 
-async fn contest(bench: &Bench, database: &Database, waiters: usize) -> Vec<Sample> {
-    // One holds, and the others have a connection each to wait on.
+async fn compare(bench: &Bench, database: &Database, waiters: usize) -> Vec<Sample> {
+    // The holder and every waiter need a connection each.
     let connections = u32::try_from(waiters + 1).expect("BUG: a few waiters");
-    let place = Place(database.options());
-    let pool = place.pool_of(connections + 1, false).await;
-    let mut samples = vec![Sample::default(); WAYS.len()];
+    let endpoint = Endpoint(database.options());
+    let pool = endpoint.pool_of(connections + 1, false).await;
+    let mut samples = vec![Sample::default(); VARIANTS.len()];
     let rounds = bench.effort.fewer_rounds(3);
     for round in 0..rounds {
-        bench.say(&format!(
+        bench.set_progress(&format!(
             "hand-over, {waiters} waiters: round {} of {rounds}",
             round + 1
         ));
-        for turn in turns(WAYS.len(), round) {
-            let (_, take, times) = WAYS[turn];
+        for index in rotation(VARIANTS.len(), round) {
+            let (_, take, times) = VARIANTS[index];
             let times = if bench.effort.is_smoke { 3 } else { times };
-            samples[turn].push(hand_overs(&pool, take, waiters, times).await);
+            samples[index].push(hand_overs(&pool, take, waiters, times).await);
         }
     }
     samples
 }
 
-/// What is known of the lock.
-struct Baton {
+/// The times of the lock, shared by all tasks.
+struct LockTimes {
     released: Mutex<Option<Instant>>,
     taken: AtomicUsize,
     took: Mutex<Vec<f64>>,
 }
 
 async fn hand_overs(pool: &PgPool, take: Take, waiters: usize, times: usize) -> Vec<f64> {
-    let baton = Arc::new(Baton {
+    let lock_times = Arc::new(LockTimes {
         released: Mutex::default(),
         taken: AtomicUsize::new(0),
         took: Mutex::default(),
     });
     let mut tasks = JoinSet::new();
     for _ in 0..=waiters {
-        tasks.spawn(relay(
+        tasks.spawn(compete(
             pool.clone(),
             take,
-            Arc::clone(&baton),
+            Arc::clone(&lock_times),
             waiters,
             times,
         ));
     }
     while let Some(ended) = tasks.join_next().await {
-        ended.expect("nobody fails");
+        ended.expect("no task fails");
     }
-    std::mem::take(&mut *baton.took.lock().await)
+    std::mem::take(&mut *lock_times.took.lock().await)
 }
 
-/// Takes the lock, notes how long it was free, holds it for a moment, and queues again.
-async fn relay(pool: PgPool, take: Take, baton: Arc<Baton>, waiters: usize, times: usize) {
-    // Until everybody has had it once, not all of them wait; towards the end they do no longer.
+/// Takes the lock, records how long it was free, holds it for a moment, and waits again.
+async fn compete(
+    pool: PgPool,
+    take: Take,
+    lock_times: Arc<LockTimes>,
+    waiters: usize,
+    times: usize,
+) {
+    // Not all tasks wait until each has held the lock once, and they stop waiting towards the end.
     let counted = waiters + 1..=waiters + times;
-    while baton.taken.load(Ordering::Relaxed) < *counted.end() {
+    while lock_times.taken.load(Ordering::Relaxed) < *counted.end() {
         let tx = take(pool.clone()).await;
         let now = Instant::now();
-        let taken = baton.taken.fetch_add(1, Ordering::Relaxed) + 1;
-        let released = baton.released.lock().await.take();
+        let taken = lock_times.taken.fetch_add(1, Ordering::Relaxed) + 1;
+        let released = lock_times.released.lock().await.take();
         if let Some(released) = released.filter(|_| counted.contains(&taken)) {
-            baton.took.lock().await.push(nanoseconds(now - released));
+            lock_times
+                .took
+                .lock()
+                .await
+                .push(nanoseconds(now - released));
         }
         tokio::time::sleep(HOLD).await;
-        *baton.released.lock().await = Some(Instant::now());
+        *lock_times.released.lock().await = Some(Instant::now());
         tx.commit().await.expect("it can be committed");
-        // Who polls might have it again before anybody else asks.
-        while baton.taken.load(Ordering::Relaxed) == taken && taken < *counted.end() {
-            tokio::time::sleep(LOOK).await;
+        // A polling task could take the lock again before another task polls.
+        while lock_times.taken.load(Ordering::Relaxed) == taken && taken < *counted.end() {
+            tokio::time::sleep(CHECK_INTERVAL).await;
         }
     }
 }

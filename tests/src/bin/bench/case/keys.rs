@@ -1,4 +1,4 @@
-//! Several keys at once.
+//! Several keys in one call.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -9,21 +9,25 @@ use sqlx::PgPool;
 
 use crate::Bench;
 use crate::by_hand;
-use crate::contest::{Lane, measure};
+use crate::comparison::{Workload, measure};
+use crate::endpoint::Endpoint;
 use crate::one_core::OnOneCore;
-use crate::place::Place;
 use crate::plot::{Line, Plot, Shape};
 use crate::report::{Part, Report, Table, Target};
+use crate::round_trips::{count, counting_proxy};
 use crate::sample::{Nanoseconds, count as number, three_digits};
-use crate::trips::{count, counter};
 
 const COUNTS: [usize; 4] = [1, 10, 100, 1_000];
 
 pub(crate) async fn run(bench: &Bench) -> Report {
     let database = Database::on(&bench.server).await;
-    let (proxy, counted) = counter(&database).await;
-    let (counted, direct) = (counted.pool().await, Place(database.options()).pool().await);
-    // With two, the time of the long answer is that of a core that has gone to sleep meanwhile. Elsewhere than on Linux, with two.
+    let (proxy, counted) = counting_proxy(&database).await;
+    let (counted, direct) = (
+        counted.pool().await,
+        Endpoint(database.options()).pool().await,
+    );
+    // On two cores, a long answer includes the time to wake up a sleeping core. On other systems
+    // than Linux, two cores are used.
     let _on_one_core = OnOneCore::with(&database).await;
     let mut table = Table::new([
         "keys",
@@ -41,22 +45,28 @@ pub(crate) async fn run(bench: &Bench) -> Report {
         points: Vec::new(),
     });
     for keys in COUNTS {
-        let trips = count(&proxy, &mut lanes(&counted, keys)).await;
-        let samples = measure(bench, &format!("{keys} keys"), &mut lanes(&direct, keys)).await;
+        let round_trips = count(&proxy, &mut workloads(&counted, keys)).await;
+        let samples = measure(
+            bench,
+            &format!("{keys} keys"),
+            &mut workloads(&direct, keys),
+        )
+        .await;
         let [ours, theirs] = &samples[..] else {
-            unreachable!("BUG: two lanes")
+            unreachable!("BUG: two workloads")
         };
         let ratio = theirs.ratio_to(ours);
-        // The transaction around it has two of its own.
-        let trips = [trips[0], trips[1]].map(|trips| trips.unwrap_or(f64::NAN) - 2.0);
+        // The transaction has two round trips of its own.
+        let round_trips = [round_trips[0], round_trips[1]]
+            .map(|round_trips| round_trips.unwrap_or(f64::NAN) - 2.0);
         table.row([
             number(keys).to_string(),
             Nanoseconds(ours.median()).to_string(),
             Nanoseconds(ours.p99()).to_string(),
-            crate::report::trips(trips[0]),
+            crate::report::format_round_trips(round_trips[0]),
             Nanoseconds(theirs.median()).to_string(),
             Nanoseconds(theirs.p99()).to_string(),
-            crate::report::trips(trips[1]),
+            crate::report::format_round_trips(round_trips[1]),
             three_digits(ratio),
         ]);
         for (line, sample) in lines.iter_mut().zip(&samples) {
@@ -64,7 +74,11 @@ pub(crate) async fn run(bench: &Bench) -> Report {
         }
         match keys {
             100 => targets.push(Target::at_least("100 keys against one by one", 10.0, ratio)),
-            1_000 => targets.push(Target::exactly("round trips for 1,000 keys", 1.0, trips[0])),
+            1_000 => targets.push(Target::exactly(
+                "round trips for 1,000 keys",
+                1.0,
+                round_trips[0],
+            )),
             _ => {}
         }
     }
@@ -84,13 +98,13 @@ pub(crate) async fn run(bench: &Bench) -> Report {
     }
 }
 
-/// The locks alone: the transaction is begun before, and rolled back after.
-fn lanes(pool: &PgPool, keys: usize) -> Vec<Lane> {
+/// Times the locks only. The transaction is begun before and rolled back afterwards.
+fn workloads(pool: &PgPool, keys: usize) -> Vec<Workload> {
     let keys: Vec<i64> = (1..).take(keys).collect();
     let lock = AdvisoryLock::all(keys.iter().copied().map(Key::from));
     let (ours, theirs, keys) = (pool.clone(), pool.clone(), Arc::new(keys));
     vec![
-        Lane::timed("at once", move || {
+        Workload::timed("at once", move || {
             let (pool, lock) = (ours.clone(), lock.clone());
             async move {
                 let mut tx = pool.begin().await.expect("a transaction can begin");
@@ -101,7 +115,7 @@ fn lanes(pool: &PgPool, keys: usize) -> Vec<Lane> {
                 took
             }
         }),
-        Lane::timed("one by one", move || {
+        Workload::timed("one by one", move || {
             let (pool, keys) = (theirs.clone(), Arc::clone(&keys));
             async move {
                 let mut tx = pool.begin().await.expect("a transaction can begin");

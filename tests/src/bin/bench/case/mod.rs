@@ -1,4 +1,4 @@
-//! What is measured.
+//! The benchmark cases.
 
 mod attribute;
 mod build;
@@ -22,7 +22,7 @@ use futures_util::future::BoxFuture;
 use crate::Bench;
 use crate::report::Report;
 
-/// A family of rows.
+/// A case: a group of rows of the report.
 pub(crate) struct Case {
     pub(crate) name: &'static str,
     pub(crate) about: &'static str,
@@ -70,7 +70,7 @@ pub(crate) fn parse(name: &str) -> Result<&'static Case, String> {
     })
 }
 
-/// Those that were asked for, in their own order, or all.
+/// The named cases in the order of [`ALL`], or all cases.
 pub(crate) fn chosen(only: &[&'static Case]) -> Vec<&'static Case> {
     let is_wanted =
         |case: &&Case| only.is_empty() || only.iter().any(|wanted| wanted.name == case.name);
@@ -82,14 +82,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_unknown_name_is_answered_with_the_known_ones() {
+    fn unknown_name_is_answered_with_the_known_ones() {
         let error = parse("sesion").err().unwrap();
         assert!(error.starts_with("expected one of transaction, network, session"));
         assert_eq!(parse("session").unwrap().name, "session");
     }
 
     #[test]
-    fn every_case_is_chosen_unless_some_are_named() {
+    fn all_cases_are_chosen_unless_some_are_named() {
         assert_eq!(chosen(&[]).len(), ALL.len());
         let some = chosen(&[parse("storm").unwrap(), parse("keys").unwrap()]);
         assert_eq!(

@@ -1,22 +1,25 @@
-//! Who holds and who waits, asked while few and many locks are held.
+//! The monitor, with few and with many locks held.
 
 use advisory_core::{AdvisoryLock, monitor};
 use advisory_tests::Database;
 use sqlx::PgPool;
 
 use crate::Bench;
-use crate::contest::{Lane, measure};
-use crate::place::Place;
+use crate::comparison::{Workload, measure};
+use crate::endpoint::Endpoint;
 use crate::report::{Part, Report, Table};
+use crate::round_trips::{count, counting_proxy};
 use crate::sample::Nanoseconds;
-use crate::trips::{count, counter};
 
 const HELD: [u32; 3] = [1, 1_000, 10_000];
 
 pub(crate) async fn run(bench: &Bench) -> Report {
     let database = Database::on(&bench.server).await;
-    let (proxy, counted) = counter(&database).await;
-    let (counted, direct) = (counted.pool().await, Place(database.options()).pool().await);
+    let (proxy, counted) = counting_proxy(&database).await;
+    let (counted, direct) = (
+        counted.pool().await,
+        Endpoint(database.options()).pool().await,
+    );
     let mut table = Table::new([
         "locks held",
         "`monitor::locks`",
@@ -28,9 +31,9 @@ pub(crate) async fn run(bench: &Bench) -> Report {
     for held in HELD {
         let all = AdvisoryLock::all((0..held).map(i64::from));
         let holder = all.begin(&direct).await.expect("they are free");
-        let trips = count(&proxy, &mut [lane(&counted, held)]).await;
+        let round_trips = count(&proxy, &mut [workload(&counted, held)]).await;
         let what = format!("monitor, {held} locks");
-        let samples = measure(bench, &what, &mut [lane(&direct, held)]).await;
+        let samples = measure(bench, &what, &mut [workload(&direct, held)]).await;
         let (low, high) = samples[0].spread();
         table.row([
             held.to_string(),
@@ -38,7 +41,7 @@ pub(crate) async fn run(bench: &Bench) -> Report {
             format!("{} – {}", Nanoseconds(low), Nanoseconds(high)),
             Nanoseconds(samples[0].p99()).to_string(),
             Nanoseconds(samples[0].median() / f64::from(held)).to_string(),
-            trips[0].map_or(String::new(), crate::report::trips),
+            round_trips[0].map_or(String::new(), crate::report::format_round_trips),
         ]);
         holder.rollback().await.expect("it can be rolled back");
     }
@@ -48,9 +51,9 @@ pub(crate) async fn run(bench: &Bench) -> Report {
     }
 }
 
-fn lane(pool: &PgPool, held: u32) -> Lane {
+fn workload(pool: &PgPool, held: u32) -> Workload {
     let pool = pool.clone();
-    Lane::new("`monitor::locks`", move || {
+    Workload::new("`monitor::locks`", move || {
         let pool = pool.clone();
         async move {
             let locks = monitor::locks(&pool).await.expect("the server answers");

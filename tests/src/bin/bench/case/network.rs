@@ -1,4 +1,4 @@
-//! The same, on a network.
+//! A lock in a transaction, on a network with a delay.
 
 use std::time::Duration;
 
@@ -7,11 +7,11 @@ use sqlx::{Connection as _, PgPool};
 
 use super::transaction::{
     AGAINST, ATTRIBUTE, ATTRIBUTE_TIMEOUT, BY_HAND, BY_HAND_TIMEOUT, JOINED, PIPELINED,
-    TRANSACTION, TRANSACTION_TIMEOUT, lanes,
+    TRANSACTION, TRANSACTION_TIMEOUT, workloads,
 };
 use crate::Bench;
-use crate::contest::{Lane, measure};
-use crate::place::Place;
+use crate::comparison::{Workload, measure};
+use crate::endpoint::Endpoint;
 use crate::plot::{Plot, Shape};
 use crate::report::{Part, Report, Table, Target};
 use crate::sample::{Nanoseconds, Sample};
@@ -21,11 +21,11 @@ const EACH_WAY: Duration = Duration::from_millis(1);
 pub(crate) async fn run(bench: &Bench) -> Report {
     let database = Database::on(&bench.server).await;
     let proxy = Proxy::start(&database).await;
-    let place = Place(proxy.options());
-    let (quiet, asking) = (place.pool().await, place.pool_of(4, true).await);
+    let endpoint = Endpoint(proxy.options());
+    let (quiet, asking) = (endpoint.pool().await, endpoint.pool_of(4, true).await);
     proxy.set_delay(EACH_WAY);
-    let (alone, mut report) = contest(bench, &place, quiet, "network").await;
-    let (pinged, with_pings) = contest(bench, &place, asking, "network-pings").await;
+    let (alone, mut report) = compare(bench, &endpoint, quiet, "network").await;
+    let (pinged, with_pings) = compare(bench, &endpoint, asking, "network-pings").await;
     report.targets = targets(&alone, "without the pool's own pings");
     report
         .targets
@@ -34,44 +34,44 @@ pub(crate) async fn run(bench: &Bench) -> Report {
     report
 }
 
-/// All ways to the lock, and a bare round trip beside them.
-async fn contest(
+/// Compares the workloads of [`transaction`](super::transaction) and a bare round trip.
+async fn compare(
     bench: &Bench,
-    place: &Place,
+    endpoint: &Endpoint,
     pool: PgPool,
     name: &'static str,
 ) -> (Vec<Sample>, Report) {
-    let mut lanes = lanes(place, pool).await;
-    lanes.push(bare(place).await);
-    let samples = measure(bench, name, &mut lanes).await;
-    let round_trip = samples.last().expect("BUG: the last lane").median();
-    let trips: Vec<_> = samples
+    let mut workloads = workloads(endpoint, pool).await;
+    workloads.push(bare(endpoint).await);
+    let samples = measure(bench, name, &mut workloads).await;
+    let round_trip = samples.last().expect("BUG: the last workload").median();
+    let round_trips: Vec<_> = samples
         .iter()
         .map(|sample| Some(sample.median() / round_trip))
         .collect();
     let against: Vec<_> = AGAINST.iter().copied().chain([None]).collect();
-    let table = Table::of_contest(&lanes, &samples, &trips, &against);
+    let table = Table::of_comparison(&workloads, &samples, &round_trips, &against);
     let note = format!(
         "*Round trips* is here the time as a multiple of the last row's, {}: the proxy's clock ticks in milliseconds.",
         Nanoseconds(round_trip)
     );
     let report = Report {
         parts: vec![Part::new(name, table).note(note)],
-        plots: plot(&lanes, &samples, name),
+        plots: plot(&workloads, &samples, name),
         ..Report::default()
     };
     (samples, report)
 }
 
-async fn bare(place: &Place) -> Lane {
+async fn bare(endpoint: &Endpoint) -> Workload {
     use sqlx::ConnectOptions as _;
-    let conn = place
+    let conn = endpoint
         .0
         .connect()
         .await
         .expect("the database can be reached");
     let conn = std::sync::Arc::new(tokio::sync::Mutex::new(conn));
-    Lane::new("a bare round trip", move || {
+    Workload::new("a bare round trip", move || {
         let conn = conn.clone();
         async move {
             let answered = conn.lock().await.ping().await;
@@ -80,7 +80,7 @@ async fn bare(place: &Place) -> Lane {
     })
 }
 
-fn plot(lanes: &[Lane], samples: &[Sample], name: &str) -> Vec<Plot> {
+fn plot(workloads: &[Workload], samples: &[Sample], name: &str) -> Vec<Plot> {
     if name != "network" {
         return Vec::new();
     }
@@ -96,7 +96,7 @@ fn plot(lanes: &[Lane], samples: &[Sample], name: &str) -> Vec<Plot> {
     ];
     let bar = |row: usize| {
         (
-            lanes[row].name.replace('`', ""),
+            workloads[row].name.replace('`', ""),
             samples[row].median() / 1e6,
         )
     };
@@ -119,7 +119,7 @@ fn targets(samples: &[Sample], how: &str) -> Vec<Target> {
     ];
     let target = |(what, row, wanted): (&str, usize, f64)| {
         let rival = AGAINST[row].expect("BUG: a row of ours has a rival");
-        // Locks per second, one after the other.
+        // The ratio of locks per second, taken one after the other.
         let measured = samples[rival].ratio_to(&samples[row]);
         Target::at_least(format!("1 ms each way, {how}: {what}"), wanted, measured)
     };

@@ -1,20 +1,21 @@
-//! Packages that do the same, each in a process of its own that times itself: same server, same proxy, in turns with ours.
+//! Lock packages of other languages, each in a process that times itself. They use the same server
+//! and proxy as our workloads.
 
 use advisory_core::AdvisoryLock;
-use advisory_tests::original::{Original, Runtime, python, rust};
+use advisory_tests::foreign_client::{ForeignClient, Runtime, python, rust};
 use advisory_tests::{Database, Proxy};
 use sqlx::PgPool;
 
 use crate::Bench;
-use crate::contest::{Lane, measure};
-use crate::place::Place;
+use crate::comparison::{Workload, measure};
+use crate::endpoint::Endpoint;
 use crate::report::{Part, Report, Table};
-use crate::trips::{count, counter};
+use crate::round_trips::{count, counting_proxy};
 
 use super::session::acquiring;
 use super::transaction::{TIMEOUT, whole};
 
-/// What a row is called, and the class of `tests/originals` behind it.
+/// The name of a row, and its class in `tests/originals`.
 const OF_PYTHON: [(&str, &str); 6] = [
     ("django-pglock, session", "DjangoPglock"),
     ("django-pglock, session, timeout", "DjangoPglockTimeout"),
@@ -36,24 +37,24 @@ const OF_RUST: [(&str, &str); 2] = [
 
 pub(crate) async fn run(bench: &Bench) -> Report {
     let database = Database::on(&bench.server).await;
-    let (proxy, counted) = counter(&database).await;
+    let (proxy, counted) = counting_proxy(&database).await;
     let rivals = rivals(bench);
     let mut by_proxy = ours(&counted.pool().await);
     by_proxy.extend(theirs(&rivals, &database, Some(&proxy)).await);
-    let trips = count(&proxy, &mut by_proxy).await;
-    let mut lanes = ours(&Place(database.options()).pool().await);
-    let against: Vec<_> = lanes
+    let round_trips = count(&proxy, &mut by_proxy).await;
+    let mut workloads = ours(&Endpoint(database.options()).pool().await);
+    let against: Vec<_> = workloads
         .iter()
         .map(|_| None)
-        .chain(rivals.iter().map(|rival| Some(place_of_ours(rival.name))))
+        .chain(rivals.iter().map(|rival| Some(index_of_ours(rival.name))))
         .collect();
-    lanes.extend(theirs(&rivals, &database, None).await);
-    let samples = measure(bench, "peers", &mut lanes).await;
-    let table = Table::of_contest(&lanes, &samples, &trips, &against);
+    workloads.extend(theirs(&rivals, &database, None).await);
+    let samples = measure(bench, "peers", &mut workloads).await;
+    let table = Table::of_comparison(&workloads, &samples, &round_trips, &against);
     let mut part = Part::new("peers", table);
     for skipped in skipped(&rivals) {
         part = part.note(format!(
-            "Not measured: {skipped}, which is not to be had here."
+            "Not measured: {skipped}, which is not available here."
         ));
     }
     Report {
@@ -68,9 +69,10 @@ struct Rival {
     runtime: Runtime,
 }
 
-/// What can be had. Rust's has to be compiled first, which a look whether everything works does not wait for.
+/// The available packages. Those of Rust have to be compiled first, which a smoke run does not wait
+/// for.
 fn rivals(bench: &Bench) -> Vec<Rival> {
-    bench.say("peers: installing");
+    bench.set_progress("peers: installing");
     let of_rust = if bench.effort.is_smoke { None } else { rust() };
     let of = |names: &[(&'static str, &'static str)], runtime: Option<Runtime>| {
         let rival = |(name, class): &(&'static str, &'static str)| {
@@ -94,18 +96,18 @@ fn skipped(rivals: &[Rival]) -> Vec<&'static str> {
         .collect()
 }
 
-async fn theirs(rivals: &[Rival], database: &Database, proxy: Option<&Proxy>) -> Vec<Lane> {
-    let mut lanes = Vec::new();
+async fn theirs(rivals: &[Rival], database: &Database, proxy: Option<&Proxy>) -> Vec<Workload> {
+    let mut workloads = Vec::new();
     for rival in rivals {
-        let libpq = proxy.map_or_else(|| database.libpq(), |proxy| database.libpq_through(proxy));
-        let original = Original::start_with(&rival.runtime, rival.class, libpq).await;
-        lanes.push(Lane::elsewhere(rival.name, original));
+        let libpq = proxy.map_or_else(|| database.libpq(), |proxy| proxy.libpq(database));
+        let client = ForeignClient::start_with(&rival.runtime, rival.class, libpq).await;
+        workloads.push(Workload::foreign(rival.name, client));
     }
-    lanes
+    workloads
 }
 
-/// The row of ours that does what this one does.
-fn place_of_ours(name: &str) -> usize {
+/// The index of our row with the same scope and timeout.
+fn index_of_ours(name: &str) -> usize {
     match (name.contains("transaction"), name.contains("timeout")) {
         (false, false) => 0,
         (false, true) => 1,
@@ -114,7 +116,7 @@ fn place_of_ours(name: &str) -> usize {
     }
 }
 
-fn ours(pool: &PgPool) -> Vec<Lane> {
+fn ours(pool: &PgPool) -> Vec<Workload> {
     let lock = AdvisoryLock::new("bench:peers");
     let patient = lock.clone().timeout(TIMEOUT);
     vec![

@@ -1,4 +1,4 @@
-//! How long it takes to make a key of a name.
+//! The time to compute the key of a name.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -6,33 +6,33 @@ use std::time::{Duration, Instant};
 use advisory_core::{Key, KeyScheme, scheme};
 
 use crate::Bench;
-use crate::contest::{Lane, measure};
+use crate::comparison::{Workload, measure};
 use crate::report::{Part, Report, Table};
 use crate::sample::Nanoseconds;
 
-/// So many names are one measurement.
+/// The number of names in one measurement.
 const NAMES: u32 = 200;
-/// As long as names are.
+/// A name of usual length.
 const NAME: &str = "sync_client(4711)";
 
 pub(crate) async fn run(bench: &Bench) -> Report {
-    let mut lanes = vec![
-        lane("`Sha1`, the default", |name| scheme::Sha1.key(name)),
-        lane("`Sha256`", |name| scheme::Sha256.key(name)),
-        lane("`Md5`", |name| scheme::Md5.key(name)),
-        lane("`Crc32`", |name| scheme::Crc32.key(name)),
+    let mut workloads = vec![
+        workload("`Sha1`, the default", |name| scheme::Sha1.key(name)),
+        workload("`Sha256`", |name| scheme::Sha256.key(name)),
+        workload("`Md5`", |name| scheme::Md5.key(name)),
+        workload("`Crc32`", |name| scheme::Crc32.key(name)),
     ];
-    lanes.extend(scheme::systems().map(|system| {
-        lane(&format!("`{}`", system.scheme), move |name| {
+    workloads.extend(scheme::systems().map(|system| {
+        workload(&format!("`{}`", system.scheme), move |name| {
             KeyScheme::key(&system, name)
         })
     }));
-    let samples = measure(bench, "scheme", &mut lanes).await;
+    let samples = measure(bench, "scheme", &mut workloads).await;
     let mut table = Table::new(["scheme", "for a name", "middle half of the blocks"]);
-    for (lane, sample) in lanes.iter().zip(&samples) {
+    for (workload, sample) in workloads.iter().zip(&samples) {
         let (low, high) = sample.spread();
         table.row([
-            lane.name.clone(),
+            workload.name.clone(),
             Nanoseconds(sample.median()).to_string(),
             format!("{} – {}", Nanoseconds(low), Nanoseconds(high)),
         ]);
@@ -43,8 +43,8 @@ pub(crate) async fn run(bench: &Bench) -> Report {
     }
 }
 
-fn lane(name: &str, key: impl Fn(&str) -> Key + Clone + Send + Sync + 'static) -> Lane {
-    Lane::timed(name, move || {
+fn workload(name: &str, key: impl Fn(&str) -> Key + Clone + Send + Sync + 'static) -> Workload {
+    Workload::timed(name, move || {
         let key = key.clone();
         async move { keys(&key) }
     })

@@ -1,4 +1,4 @@
-//! A session lock that nobody else wants.
+//! A free session lock.
 
 use std::time::Duration;
 
@@ -9,12 +9,12 @@ use sqlx::postgres::PgAdvisoryLock;
 
 use crate::Bench;
 use crate::by_hand;
-use crate::contest::{Lane, measure};
+use crate::comparison::{Workload, measure};
+use crate::endpoint::Endpoint;
 use crate::one_core::OnOneCore;
-use crate::place::Place;
 use crate::report::{Part, Report, Table, Target};
+use crate::round_trips::{count, counting_proxy};
 use crate::sample::Sample;
-use crate::trips::{count, counter};
 
 const TIMEOUT: Duration = Duration::from_secs(2);
 const NAME: &str = "bench:session";
@@ -33,24 +33,24 @@ const AGAINST: [Option<usize>; 6] = [
 
 pub(crate) async fn run(bench: &Bench) -> Report {
     let database = Database::on(&bench.server).await;
-    let (proxy, counted) = counter(&database).await;
-    let trips = count(&proxy, &mut lanes(&counted.pool().await)).await;
-    let direct = Place(database.options()).pool().await;
-    let mut lanes = lanes(&direct);
-    let samples = measure(bench, "session", &mut lanes).await;
-    let table = Table::of_contest(&lanes, &samples, &trips, &AGAINST);
+    let (proxy, counted) = counting_proxy(&database).await;
+    let round_trips = count(&proxy, &mut workloads(&counted.pool().await)).await;
+    let direct = Endpoint(database.options()).pool().await;
+    let mut workloads = workloads(&direct);
+    let samples = measure(bench, "session", &mut workloads).await;
+    let table = Table::of_comparison(&workloads, &samples, &round_trips, &AGAINST);
     let mut report = Report {
         parts: vec![Part::new("session", table)],
-        targets: targets(&lanes, &samples, "local"),
+        targets: targets(&workloads, &samples, "local"),
         ..Report::default()
     };
     let part = match OnOneCore::with(&database).await {
         Ok(_on_one_core) => {
-            let samples = measure(bench, "session, one core", &mut lanes).await;
+            let samples = measure(bench, "session, one core", &mut workloads).await;
             report
                 .targets
-                .extend(targets(&lanes, &samples, "local, one core"));
-            let table = Table::of_contest(&lanes, &samples, &trips, &AGAINST);
+                .extend(targets(&workloads, &samples, "local, one core"));
+            let table = Table::of_comparison(&workloads, &samples, &round_trips, &AGAINST);
             Part::new("session-core", table)
         }
         Err(reason) => {
@@ -61,11 +61,11 @@ pub(crate) async fn run(bench: &Bench) -> Report {
     report
 }
 
-fn targets(lanes: &[Lane], samples: &[Sample], how: &str) -> Vec<Target> {
+fn targets(workloads: &[Workload], samples: &[Sample], how: &str) -> Vec<Target> {
     let ours = [(0, BY_HAND), (1, BY_HAND), (4, BY_HAND_TIMEOUT)];
     let ratios = ours.map(|(row, rival)| {
         let ratio = samples[rival].ratio_to(&samples[row]);
-        (lanes[row].name.clone(), ratio)
+        (workloads[row].name.clone(), ratio)
     });
     vec![Target::never_slower(
         format!("{how}: session locks against the same by hand"),
@@ -73,26 +73,26 @@ fn targets(lanes: &[Lane], samples: &[Sample], how: &str) -> Vec<Target> {
     )]
 }
 
-fn lanes(pool: &PgPool) -> Vec<Lane> {
+fn workloads(pool: &PgPool) -> Vec<Workload> {
     let lock = AdvisoryLock::new(NAME);
     let patient = lock.clone().timeout(TIMEOUT);
     vec![
         acquiring("`acquire`, release", pool, &lock),
         trying("`try_acquire`, release", pool, &lock),
         sqlx_guard("sqlx `PgAdvisoryLock`", pool),
-        Lane::on_pool("by hand", pool, |pool| async move {
+        Workload::on_pool("by hand", pool, |pool| async move {
             by_hand::session(&pool, KEY).await
         }),
         acquiring("`acquire`, timeout, release", pool, &patient),
-        Lane::on_pool("by hand, timeout", pool, |pool| async move {
+        Workload::on_pool("by hand, timeout", pool, |pool| async move {
             by_hand::session_with_timeout(&pool, KEY, TIMEOUT).await
         }),
     ]
 }
 
-pub(super) fn acquiring(name: &str, pool: &PgPool, lock: &AdvisoryLock) -> Lane {
+pub(super) fn acquiring(name: &str, pool: &PgPool, lock: &AdvisoryLock) -> Workload {
     let (pool, lock) = (pool.clone(), lock.clone());
-    Lane::new(name, move || {
+    Workload::new(name, move || {
         let (pool, lock) = (pool.clone(), lock.clone());
         async move {
             let guard = lock.acquire(&pool).await.expect("the lock is free");
@@ -101,9 +101,9 @@ pub(super) fn acquiring(name: &str, pool: &PgPool, lock: &AdvisoryLock) -> Lane 
     })
 }
 
-fn trying(name: &str, pool: &PgPool, lock: &AdvisoryLock) -> Lane {
+fn trying(name: &str, pool: &PgPool, lock: &AdvisoryLock) -> Workload {
     let (pool, lock) = (pool.clone(), lock.clone());
-    Lane::new(name, move || {
+    Workload::new(name, move || {
         let (pool, lock) = (pool.clone(), lock.clone());
         async move {
             let guard = lock.try_acquire(&pool).await.expect("the server answers");
@@ -113,9 +113,9 @@ fn trying(name: &str, pool: &PgPool, lock: &AdvisoryLock) -> Lane {
     })
 }
 
-fn sqlx_guard(name: &str, pool: &PgPool) -> Lane {
+fn sqlx_guard(name: &str, pool: &PgPool) -> Workload {
     let (pool, lock) = (pool.clone(), PgAdvisoryLock::new(NAME));
-    Lane::new(name, move || {
+    Workload::new(name, move || {
         let (pool, lock) = (pool.clone(), lock.clone());
         async move {
             let conn = pool.acquire().await.expect("the pool has a connection");

@@ -1,4 +1,4 @@
-//! Many tasks that want one key and do not wait for it.
+//! Many tasks that try to take one held lock without waiting.
 
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -11,8 +11,8 @@ use sqlx::postgres::PgAdvisoryLock;
 
 use crate::Bench;
 use crate::by_hand;
-use crate::contest::turns;
-use crate::place::Place;
+use crate::comparison::rotation;
+use crate::endpoint::Endpoint;
 use crate::rate::rate;
 use crate::report::{Part, Report, Table};
 use crate::sample::{Sample, thousands, three_digits};
@@ -21,13 +21,13 @@ const TASKS: usize = 64;
 const CONNECTIONS: u32 = 16;
 const NAME: &str = "bench:storm";
 
-/// Made once: it is kept by who uses it.
+/// Created once, as applications do.
 static THEIRS: LazyLock<PgAdvisoryLock> = LazyLock::new(|| PgAdvisoryLock::new(NAME));
 
-/// Whether the lock was to be had.
+/// Tries to take the lock. Returns true if it was granted.
 type Attempt = fn(PgPool) -> BoxFuture<'static, bool>;
 
-const WAYS: [(&str, Attempt, Option<usize>); 5] = [
+const VARIANTS: [(&str, Attempt, Option<usize>); 5] = [
     ("`try_transaction`", trying, Some(2)),
     (
         "`#[advisory(timeout = 0, side_effect = Skip)]`",
@@ -41,14 +41,14 @@ const WAYS: [(&str, Attempt, Option<usize>); 5] = [
 
 pub(crate) async fn run(bench: &Bench) -> Report {
     let database = Database::on(&bench.server).await;
-    let place = Place(database.options());
-    let pool = place.pool_of(CONNECTIONS, false).await;
-    let outside = place.pool().await;
+    let endpoint = Endpoint(database.options());
+    let pool = endpoint.pool_of(CONNECTIONS, false).await;
+    let outside = endpoint.pool().await;
     let lock = AdvisoryLock::new(NAME);
     let held = lock.begin(&outside).await.expect("the lock is free");
     let conn = outside.acquire().await.expect("the pool has a connection");
     let held_there = THEIRS.acquire(conn).await.expect("the lock is free");
-    let samples = contest(bench, &pool).await;
+    let samples = compare(bench, &pool).await;
     drop((held, held_there));
     let mut table = Table::new([
         "what",
@@ -56,14 +56,14 @@ pub(crate) async fn run(bench: &Bench) -> Report {
         "middle half of the rounds",
         "times as fast as",
     ]);
-    for (way, sample) in samples.iter().enumerate() {
+    for (variant, sample) in samples.iter().enumerate() {
         let (low, high) = sample.spread();
-        let faster = WAYS[way].2.map_or(String::new(), |rival| {
+        let faster = VARIANTS[variant].2.map_or(String::new(), |rival| {
             let ratio = three_digits(sample.ratio_to(&samples[rival]));
-            format!("{ratio} × {}", WAYS[rival].0)
+            format!("{ratio} × {}", VARIANTS[rival].0)
         });
         table.row([
-            WAYS[way].0.to_owned(),
+            VARIANTS[variant].0.to_owned(),
             thousands(sample.median()),
             format!("{} – {}", thousands(low), thousands(high)),
             faster,
@@ -75,14 +75,14 @@ pub(crate) async fn run(bench: &Bench) -> Report {
     }
 }
 
-async fn contest(bench: &Bench, pool: &PgPool) -> Vec<Sample> {
-    let mut samples = vec![Sample::default(); WAYS.len()];
+async fn compare(bench: &Bench, pool: &PgPool) -> Vec<Sample> {
+    let mut samples = vec![Sample::default(); VARIANTS.len()];
     let rounds = bench.effort.fewer_rounds(3);
     for round in 0..rounds {
-        bench.say(&format!("storm: round {} of {rounds}", round + 1));
-        for turn in turns(WAYS.len(), round) {
-            let rate = storm(pool, WAYS[turn].1, bench.effort.block * 10).await;
-            samples[turn].push(vec![rate]);
+        bench.set_progress(&format!("storm: round {} of {rounds}", round + 1));
+        for index in rotation(VARIANTS.len(), round) {
+            let rate = storm(pool, VARIANTS[index].1, bench.effort.block * 10).await;
+            samples[index].push(vec![rate]);
         }
     }
     samples
@@ -94,7 +94,7 @@ async fn storm(pool: &PgPool, attempt: Attempt, length: Duration) -> f64 {
         let pool = pool.clone();
         move || {
             let attempted = attempt(pool.clone());
-            async move { assert!(!attempted.await, "somebody else holds it") }
+            async move { assert!(!attempted.await, "another session holds the lock") }
         }
     };
     rate((0..TASKS).map(task), length).await

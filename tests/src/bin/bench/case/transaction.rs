@@ -1,4 +1,4 @@
-//! A lock in a transaction that nobody else wants.
+//! A free lock in a transaction.
 
 use std::time::Duration;
 
@@ -8,18 +8,18 @@ use sqlx::PgPool;
 
 use crate::Bench;
 use crate::by_hand;
-use crate::contest::{Lane, measure};
+use crate::comparison::{Workload, measure};
+use crate::endpoint::Endpoint;
 use crate::one_core::OnOneCore;
-use crate::place::Place;
 use crate::report::{Part, Report, Table, Target};
+use crate::round_trips::{count, counting_proxy};
 use crate::sample::Sample;
-use crate::trips::{count, counter};
 
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(2);
 const NAME: &str = "bench:transaction";
 const KEY: i64 = 4_711;
 
-/// Rows that are held against each other, by their places in [`lanes`].
+/// The indexes of rows of [`workloads`] that are compared.
 pub(crate) const TRANSACTION: usize = 0;
 pub(crate) const ATTRIBUTE: usize = 1;
 pub(crate) const JOINED: usize = 3;
@@ -29,10 +29,10 @@ pub(crate) const TRANSACTION_TIMEOUT: usize = 8;
 pub(crate) const ATTRIBUTE_TIMEOUT: usize = 9;
 pub(crate) const BY_HAND_TIMEOUT: usize = 11;
 
-/// Those of ours.
+/// The indexes of our rows.
 const OURS: [usize; 7] = [0, 1, 2, JOINED, TRANSACTION_TIMEOUT, ATTRIBUTE_TIMEOUT, 10];
 
-/// Against whom each is held.
+/// The index of the row with which each row is compared.
 pub(crate) const AGAINST: [Option<usize>; 12] = [
     Some(BY_HAND),
     Some(BY_HAND),
@@ -62,25 +62,27 @@ async fn annotated_with_timeout(pool: &PgPool, name: &str) -> Result<(), Error> 
 
 pub(crate) async fn run(bench: &Bench) -> Report {
     let database = Database::on(&bench.server).await;
-    let (proxy, counted) = counter(&database).await;
-    let trips = count(&proxy, &mut lanes(&counted, counted.pool().await).await).await;
-    let direct = Place(database.options());
-    let mut lanes = lanes(&direct, direct.pool().await).await;
-    let samples = measure(bench, "transaction", &mut lanes).await;
-    let table = Table::of_contest(&lanes, &samples, &trips, &AGAINST);
+    let (proxy, counted) = counting_proxy(&database).await;
+    let round_trips = count(&proxy, &mut workloads(&counted, counted.pool().await).await).await;
+    let direct = Endpoint(database.options());
+    let mut workloads = workloads(&direct, direct.pool().await).await;
+    let samples = measure(bench, "transaction", &mut workloads).await;
+    let table = Table::of_comparison(&workloads, &samples, &round_trips, &AGAINST);
     let mut report = Report {
         parts: vec![Part::new("transaction", table)],
-        targets: targets_of_trips(&trips),
+        targets: round_trip_targets(&round_trips),
         ..Report::default()
     };
-    report.targets.extend(targets(&lanes, &samples, "local"));
+    report
+        .targets
+        .extend(targets(&workloads, &samples, "local"));
     let part = match OnOneCore::with(&database).await {
         Ok(_on_one_core) => {
-            let samples = measure(bench, "transaction, one core", &mut lanes).await;
+            let samples = measure(bench, "transaction, one core", &mut workloads).await;
             report
                 .targets
-                .extend(targets(&lanes, &samples, "local, one core"));
-            let table = Table::of_contest(&lanes, &samples, &trips, &AGAINST);
+                .extend(targets(&workloads, &samples, "local, one core"));
+            let table = Table::of_comparison(&workloads, &samples, &round_trips, &AGAINST);
             Part::new("transaction-core", table)
         }
         Err(reason) => Part::new("transaction-core", Table::new(["what"]))
@@ -90,11 +92,11 @@ pub(crate) async fn run(bench: &Bench) -> Report {
     report
 }
 
-fn targets(lanes: &[Lane], samples: &[Sample], how: &str) -> Vec<Target> {
+fn targets(workloads: &[Workload], samples: &[Sample], how: &str) -> Vec<Target> {
     let ratio = |row: usize, rival: usize| samples[rival].ratio_to(&samples[row]);
     let ratios = OURS.map(|row| {
         let rival = AGAINST[row].expect("BUG: a row of ours has a rival");
-        (lanes[row].name.clone(), ratio(row, rival))
+        (workloads[row].name.clone(), ratio(row, rival))
     });
     vec![
         Target::at_least(
@@ -114,64 +116,65 @@ fn targets(lanes: &[Lane], samples: &[Sample], how: &str) -> Vec<Target> {
     ]
 }
 
-fn targets_of_trips(trips: &[Option<f64>]) -> Vec<Target> {
-    let trips = |row: usize| trips[row].unwrap_or(f64::NAN);
+fn round_trip_targets(round_trips: &[Option<f64>]) -> Vec<Target> {
+    let round_trips = |row: usize| round_trips[row].unwrap_or(f64::NAN);
     vec![
         Target::exactly(
             "round trips of `transaction` with a timeout",
             2.0,
-            trips(TRANSACTION_TIMEOUT),
+            round_trips(TRANSACTION_TIMEOUT),
         ),
         Target::exactly(
             "round trips of the attribute on a pool with a timeout",
             2.0,
-            trips(ATTRIBUTE_TIMEOUT),
+            round_trips(ATTRIBUTE_TIMEOUT),
         ),
         Target::exactly(
             "round trips of the same by hand",
             7.0,
-            trips(BY_HAND_TIMEOUT),
+            round_trips(BY_HAND_TIMEOUT),
         ),
     ]
 }
 
-/// Every way to a lock in a transaction; see the constants above.
-pub(crate) async fn lanes(place: &Place, pool: PgPool) -> Vec<Lane> {
+/// Every workload of this case, in the order of the constants above.
+pub(crate) async fn workloads(endpoint: &Endpoint, pool: PgPool) -> Vec<Workload> {
     let lock = AdvisoryLock::new(NAME);
     let patient = lock.clone().timeout(TIMEOUT);
     vec![
         whole("`transaction`", &pool, &lock),
-        Lane::on_pool("`#[advisory]` on a pool", &pool, |pool| async move {
+        Workload::on_pool("`#[advisory]` on a pool", &pool, |pool| async move {
             annotated(&pool, "attribute").await
         }),
         beginning("`begin`, commit", &pool, &lock),
         joining("begin, `acquire_xact`, commit", &pool, &lock),
-        Lane::on_pool("by hand", &pool, |pool| async move {
+        Workload::on_pool("by hand", &pool, |pool| async move {
             by_hand::transaction(&pool, KEY).await
         }),
-        // What no pooler can tear apart.
-        Lane::on_pool("by hand, as text", &pool, |pool| async move {
+        // Every pooler supports this.
+        Workload::on_pool("by hand, as text", &pool, |pool| async move {
             by_hand::transaction_as_text(&pool, KEY).await
         }),
-        // The least that a message can say that opens a transaction and locks: no more than this can be gained.
-        Lane::on_pool("one bare message, commit", &pool, |pool| async move {
+        // The shortest message that opens a transaction and locks. A faster workload with sqlx is
+        // not possible.
+        Workload::on_pool("one bare message, commit", &pool, |pool| async move {
             by_hand::transaction_in_one_message(&pool, KEY).await
         }),
-        pipelined("pipelining driver, without a pool", place).await,
+        pipelined("pipelining driver, without a pool", endpoint).await,
         whole("`transaction`, timeout", &pool, &patient),
-        Lane::on_pool("`#[advisory]`, timeout", &pool, |pool| async move {
+        Workload::on_pool("`#[advisory]`, timeout", &pool, |pool| async move {
             annotated_with_timeout(&pool, "attribute").await
         }),
         joining("begin, `acquire_xact`, commit, timeout", &pool, &patient),
-        Lane::on_pool("by hand, timeout", &pool, |pool| async move {
+        Workload::on_pool("by hand, timeout", &pool, |pool| async move {
             by_hand::transaction_with_timeout(&pool, KEY, TIMEOUT).await
         }),
     ]
 }
 
-pub(super) fn whole(name: &str, pool: &PgPool, lock: &AdvisoryLock) -> Lane {
+pub(super) fn whole(name: &str, pool: &PgPool, lock: &AdvisoryLock) -> Workload {
     let (pool, lock) = (pool.clone(), lock.clone());
-    Lane::new(name, move || {
+    Workload::new(name, move || {
         let (pool, lock) = (pool.clone(), lock.clone());
         async move {
             let done = lock.transaction(&pool, async |_| Ok::<_, Error>(()));
@@ -180,9 +183,9 @@ pub(super) fn whole(name: &str, pool: &PgPool, lock: &AdvisoryLock) -> Lane {
     })
 }
 
-fn beginning(name: &str, pool: &PgPool, lock: &AdvisoryLock) -> Lane {
+fn beginning(name: &str, pool: &PgPool, lock: &AdvisoryLock) -> Workload {
     let (pool, lock) = (pool.clone(), lock.clone());
-    Lane::new(name, move || {
+    Workload::new(name, move || {
         let (pool, lock) = (pool.clone(), lock.clone());
         async move {
             let tx = lock.begin(&pool).await.expect("the lock is free");
@@ -191,9 +194,9 @@ fn beginning(name: &str, pool: &PgPool, lock: &AdvisoryLock) -> Lane {
     })
 }
 
-fn joining(name: &str, pool: &PgPool, lock: &AdvisoryLock) -> Lane {
+fn joining(name: &str, pool: &PgPool, lock: &AdvisoryLock) -> Workload {
     let (pool, lock) = (pool.clone(), lock.clone());
-    Lane::new(name, move || {
+    Workload::new(name, move || {
         let (pool, lock) = (pool.clone(), lock.clone());
         async move {
             let mut tx = pool.begin().await.expect("a transaction can begin");
@@ -203,13 +206,13 @@ fn joining(name: &str, pool: &PgPool, lock: &AdvisoryLock) -> Lane {
     })
 }
 
-/// The floor: two messages on one connection, the lock's statement prepared.
-async fn pipelined(name: &str, place: &Place) -> Lane {
-    let client = place.pipelining().await;
+/// The lower bound: two messages on one connection, with a prepared statement for the lock.
+async fn pipelined(name: &str, endpoint: &Endpoint) -> Workload {
+    let client = endpoint.pipelining().await;
     let statement = client.prepare("SELECT pg_advisory_xact_lock($1)").await;
     let statement = statement.expect("it can be prepared");
     let client = std::sync::Arc::new(client);
-    Lane::new(name, move || {
+    Workload::new(name, move || {
         let (client, statement) = (client.clone(), statement.clone());
         async move {
             let lock = client.query_one(&statement, &[&KEY]);

@@ -1,4 +1,4 @@
-//! What locks cost beside others.
+//! The cost of a lock while many locks are held.
 
 use std::time::Instant;
 
@@ -7,18 +7,18 @@ use advisory_tests::Database;
 use sqlx::PgPool;
 
 use crate::Bench;
-use crate::contest::nanoseconds;
-use crate::place::Place;
+use crate::comparison::nanoseconds;
+use crate::endpoint::Endpoint;
 use crate::report::{Part, Table};
 use crate::sample::{Nanoseconds, quantile};
 
-/// So many keys are held while one more is taken.
+/// The numbers of keys that are held while one more is taken.
 const HELD: [u32; 4] = [0, 100, 1_000, 10_000];
 
-/// What one more lock costs beside those that are held, and what it costs to take and let go as many.
+/// Measures one more lock while many are held, and taking and releasing that many locks.
 pub(super) async fn measure(bench: &Bench) -> Part {
     let database = Database::on(&bench.server).await;
-    let pool = Place(database.options()).pool().await;
+    let pool = Endpoint(database.options()).pool().await;
     let mut table = Table::new([
         "keys",
         "`transaction` on one more key, while they are held",
@@ -27,7 +27,7 @@ pub(super) async fn measure(bench: &Bench) -> Part {
     ]);
     let one = AdvisoryLock::new("bench:growth");
     for held in HELD {
-        bench.say(&format!("growth: {held} keys held"));
+        bench.set_progress(&format!("growth: {held} keys held"));
         let all = AdvisoryLock::all((0..held).map(i64::from));
         let holder = all.begin(&pool).await.expect("they are free");
         let more = median(bench, 300, &one, &pool).await;

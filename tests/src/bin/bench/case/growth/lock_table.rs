@@ -1,4 +1,4 @@
-//! The server's lock table: how much it holds, and what it takes.
+//! The lock table of the server: its capacity and its memory.
 
 use advisory_tests::{Database, Server};
 use sqlx::postgres::PgConnection;
@@ -8,14 +8,15 @@ use crate::Bench;
 use crate::report::{Part, Table};
 use crate::sample::{thousands, three_digits};
 
-/// What was found out of the server's lock table.
-pub(super) struct Room {
-    /// Of shared memory, for one lock.
+/// The shared memory of the lock table, in bytes.
+pub(super) struct LockCost {
+    /// For one lock.
     pub(super) bytes: f64,
+    /// For one connection, including its share of the lock table.
     connection: f64,
 }
 
-/// What a server's settings make of its lock table.
+/// The lock table of a server with these settings.
 struct Filled {
     settings: [u32; 3],
     formula: f64,
@@ -23,8 +24,8 @@ struct Filled {
     shared: f64,
 }
 
-/// Fills the lock table of servers of several sizes, and looks where it ends.
-pub(super) async fn fill_several(bench: &Bench) -> (Part, Room) {
+/// Fills the lock tables of servers with several settings, and determines their capacity.
+pub(super) async fn fill_several(bench: &Bench) -> (Part, LockCost) {
     let mut table = Table::new([
         "`max_locks_per_transaction`",
         "`max_connections`",
@@ -35,7 +36,7 @@ pub(super) async fn fill_several(bench: &Bench) -> (Part, Room) {
     ]);
     let mut all = Vec::new();
     for settings in [[64, 100, 0], [64, 200, 0], [64, 100, 50], [256, 100, 0]] {
-        bench.say(&format!("growth: filling a lock table of {settings:?}"));
+        bench.set_progress(&format!("growth: filling a lock table of {settings:?}"));
         let filled = fill(settings).await;
         let [locks, connections, prepared] = filled.settings;
         table.row([
@@ -49,17 +50,17 @@ pub(super) async fn fill_several(bench: &Bench) -> (Part, Room) {
         all.push(filled);
     }
     let per = |more: &Filled, less: &Filled, of: f64| (more.shared - less.shared) / of;
-    let room = Room {
+    let lock_cost = LockCost {
         bytes: per(&all[3], &all[0], all[3].formula - all[0].formula),
         connection: per(&all[1], &all[0], 100.0),
     };
     let note = format!(
         "A place for a lock takes {} bytes of shared memory, which the server sets aside when it starts; a connection more in \
          `max_connections` takes {} kB, its share of the lock table included.",
-        thousands(room.bytes),
-        three_digits(room.connection / 1e3),
+        thousands(lock_cost.bytes),
+        three_digits(lock_cost.connection / 1e3),
     );
-    (Part::new("growth-table", table).note(note), room)
+    (Part::new("growth-table", table).note(note), lock_cost)
 }
 
 async fn fill(settings: [u32; 3]) -> Filled {
@@ -69,7 +70,7 @@ async fn fill(settings: [u32; 3]) -> Filled {
             ("max_locks_per_transaction", &locks),
             ("max_connections", &connections),
             ("max_prepared_transactions", &prepared),
-            // It comes and goes, and takes locks of its own.
+            // Autovacuum takes locks at random times.
             ("autovacuum", "off"),
         ])
     });
@@ -93,18 +94,21 @@ async fn shared_memory(conn: &mut PgConnection) -> f64 {
     row.get(0)
 }
 
-/// Locks until there is no room for one more.
+/// Takes session locks until the lock table is full, and returns their number.
 async fn hold_all(conn: &mut PgConnection) -> f64 {
-    // Locks of the session stay when their statement fails.
+    // Session locks remain when their statement fails.
     let more = "SELECT pg_advisory_lock(n) FROM generate_series(1, 1000000) AS n";
-    let full = conn.execute(more).await.expect_err("a table has an end");
+    let full = conn
+        .execute(more)
+        .await
+        .expect_err("a lock table has a capacity");
     let error = full.as_database_error();
     let code = error.and_then(sqlx::error::DatabaseError::code);
     assert_eq!(code.as_deref(), Some("53200"), "{full}");
     let held = "SELECT count(*)::float8 FROM pg_locks WHERE locktype = 'advisory'";
     conn.execute("SELECT pg_advisory_unlock(n) FROM generate_series(1, 50) AS n")
         .await
-        .expect("there is room to unlock");
-    let row = conn.fetch_one(held).await.expect("there is room to look");
+        .expect("there is memory to unlock");
+    let row = conn.fetch_one(held).await.expect("there is memory to look");
     row.get::<f64, _>(0) + 50.0
 }

@@ -1,4 +1,4 @@
-//! How cost grows with locks that are held, with waiters, with connections.
+//! How the cost grows with the number of held locks, waiters and connections.
 
 mod held;
 mod lock_table;
@@ -9,13 +9,13 @@ use crate::Bench;
 use crate::report::Report;
 
 pub(crate) async fn run(bench: &Bench) -> Report {
-    let (table, room) = lock_table::fill_several(bench).await;
+    let (table, lock_cost) = lock_table::fill_several(bench).await;
     Report {
         parts: vec![
             table,
             held::measure(bench).await,
             waiting::measure(bench).await,
-            plan::of(&room),
+            plan::of(&lock_cost),
         ],
         ..Report::default()
     }

@@ -1,11 +1,11 @@
-//! A fleet, planned by the figures.
+//! The settings for workers of several numbers, computed from the figures.
 
-use super::lock_table::Room;
+use super::lock_table::LockCost;
 use crate::report::{Part, Table};
 use crate::sample::{thousands, three_digits};
 
-/// What the figures above make of a fleet.
-pub(super) fn of(room: &Room) -> Part {
+/// The required settings and memory for several numbers of workers and keys.
+pub(super) fn of(lock_cost: &LockCost) -> Part {
     let mut table = Table::new([
         "workers that hold or wait at a time",
         "keys each",
@@ -17,7 +17,8 @@ pub(super) fn of(room: &Room) -> Part {
     for (workers, keys) in [(10, 1), (10, 100), (200, 10), (1_000, 1), (10_000, 1)] {
         let (workers, keys) = (f64::from(workers), f64::from(keys));
         let places = workers * keys;
-        // Every transaction locks tables and indexes in the same place: what the default allows for each is left to them.
+        // Every transaction also locks tables and indexes in the lock table. The default of 64 is
+        // left for them.
         let setting = 64.0 + (places / workers).ceil();
         table.row([
             thousands(workers),
@@ -25,7 +26,10 @@ pub(super) fn of(room: &Room) -> Part {
             thousands(workers),
             thousands(places),
             thousands(setting),
-            format!("{} MB", three_digits(setting * workers * room.bytes / 1e6)),
+            format!(
+                "{} MB",
+                three_digits(setting * workers * lock_cost.bytes / 1e6)
+            ),
         ]);
     }
     Part::new("growth-plan", table)

@@ -1,4 +1,4 @@
-//! What waiters cost.
+//! The cost of waiters.
 
 use std::time::Duration;
 
@@ -7,15 +7,15 @@ use advisory_tests::Database;
 use sqlx::{Executor as _, Row as _};
 
 use crate::Bench;
+use crate::endpoint::Endpoint;
 use crate::memory::of_backends;
-use crate::place::Place;
 use crate::report::{Part, Table};
 use crate::sample::{Nanoseconds, count, three_digits};
 
-/// So many sessions wait for one lock.
+/// The numbers of sessions that wait for one lock.
 const WAITERS: [usize; 4] = [1, 10, 50, 100];
 
-/// What those who wait take of memory and of the processor, while they wait.
+/// Measures the memory and the processor time of waiting backends.
 pub(super) async fn measure(bench: &Bench) -> Part {
     let mut table = Table::new([
         "waiters",
@@ -29,7 +29,7 @@ pub(super) async fn measure(bench: &Bench) -> Part {
         Duration::from_secs(3)
     };
     for waiters in WAITERS {
-        bench.say(&format!("growth: {waiters} waiters"));
+        bench.set_progress(&format!("growth: {waiters} waiters"));
         let lock = AdvisoryLock::new("bench:growth");
         let queueing = wait(bench, lock.clone(), waiters, length).await;
         let polling = lock.polling(Duration::from_millis(100));
@@ -52,9 +52,12 @@ struct Waiting {
 
 async fn wait(bench: &Bench, lock: AdvisoryLock, waiters: usize, length: Duration) -> Waiting {
     let database = Database::on(&bench.server).await;
-    let place = Place(database.options());
+    let endpoint = Endpoint(database.options());
     let connections = u32::try_from(waiters).expect("BUG: a few waiters");
-    let (outside, pool) = (place.pool().await, place.pool_of(connections, false).await);
+    let (outside, pool) = (
+        endpoint.pool().await,
+        endpoint.pool_of(connections, false).await,
+    );
     let held = AdvisoryLock::new("bench:growth").begin(&outside).await;
     let held = held.expect("the lock is free");
     let tasks: Vec<_> = (0..waiters)

@@ -1,7 +1,8 @@
-//! Many keys that nobody contends for, over more and more connections, beside `pgbench` with the same statements.
+//! Locks on distinct keys over an increasing number of connections, compared with `pgbench` and the
+//! same statements.
 
 mod report;
-mod way;
+mod variant;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,18 +12,18 @@ use nix::sys::resource::{Usage, UsageWho, getrusage};
 use nix::sys::time::TimeValLike as _;
 
 use crate::Bench;
-use crate::contest::turns;
+use crate::comparison::rotation;
+use crate::endpoint::Endpoint;
 use crate::pgbench::Pgbench;
-use crate::place::Place;
 use crate::rate::rate;
 use crate::report::{Part, Report, Table};
 use crate::sample::Sample;
 
-use way::{Hands, Runner, Way, Work};
+use variant::{Connections, Runner, Variant, Work};
 
 const CONNECTIONS: [u32; 6] = [1, 2, 4, 8, 16, 32];
 
-/// Rates, and how much of a processor each lock took on the client's side.
+/// The rates of a variant, and the processor time of the client for each lock.
 #[derive(Clone, Default)]
 struct Row {
     rate: Sample,
@@ -32,42 +33,42 @@ struct Row {
 pub(crate) async fn run(bench: &Bench) -> Report {
     let database = Database::on(&bench.server).await;
     let Some(pgbench) = Pgbench::find(&bench.server, &database) else {
-        bench.tell("SKIPPED throughput: no pgbench beside the server");
-        let note = "Not measured: there is no `pgbench` beside the server.";
+        bench.notice("SKIPPED throughput: the server has no pgbench");
+        let note = "Not measured: the server has no `pgbench`.";
         return Report {
             parts: vec![Part::new("throughput", Table::new(["what"])).note(note)],
             ..Report::default()
         };
     };
-    let ways = way::all(&database).await;
+    let variants = variant::all(&database).await;
     let mut rows = Vec::new();
     for connections in CONNECTIONS {
-        rows.push(contest(bench, &database, &pgbench, &ways, connections).await);
+        rows.push(compare(bench, &database, &pgbench, &variants, connections).await);
     }
-    report::of(&ways, &rows)
+    report::of(&variants, &rows)
 }
 
-async fn contest(
+async fn compare(
     bench: &Bench,
     database: &Database,
     pgbench: &Pgbench,
-    ways: &[Way],
+    variants: &[Variant],
     connections: u32,
 ) -> Vec<Row> {
-    let hands = hands(database, connections).await;
-    let mut rows = vec![Row::default(); ways.len()];
+    let task_connections = open_connections(database, connections).await;
+    let mut rows = vec![Row::default(); variants.len()];
     let rounds = bench.effort.fewer_rounds(12);
     for round in 0..rounds {
-        bench.say(&format!(
+        bench.set_progress(&format!(
             "throughput, {connections} connections: round {} of {rounds}",
             round + 1
         ));
-        for turn in turns(ways.len(), round) {
+        for index in rotation(variants.len(), round) {
             let length = Duration::from_secs(u64::from(!bench.effort.is_smoke));
-            let (rate, used) = match &ways[turn].runner {
-                Runner::Here(work) => {
+            let (rate, used) = match &variants[index].runner {
+                Runner::InProcess(work) => {
                     let before = processor(UsageWho::RUSAGE_SELF);
-                    let rate = rush(&hands, *work, length).await;
+                    let rate = locks_per_second(&task_connections, *work, length).await;
                     (rate, processor(UsageWho::RUSAGE_SELF) - before)
                 }
                 Runner::Pgbench(script) => {
@@ -76,39 +77,45 @@ async fn contest(
                     (rate, processor(UsageWho::RUSAGE_CHILDREN) - before)
                 }
             };
-            rows[turn].rate.push(vec![rate]);
-            rows[turn].processor.push(used / rate);
+            rows[index].rate.push(vec![rate]);
+            rows[index].processor.push(used / rate);
         }
     }
     rows
 }
 
-/// Microseconds, so far, of a second of work.
+/// The processor time so far, in microseconds.
 fn processor(who: UsageWho) -> f64 {
-    let usage: Usage = getrusage(who).expect("BUG: the system counts");
+    let usage: Usage = getrusage(who).expect("BUG: the system counts it");
     let total = usage.user_time() + usage.system_time();
     #[expect(clippy::cast_precision_loss, reason = "hours at most")]
     let total = total.num_microseconds() as f64;
     total
 }
 
-async fn hands(database: &Database, connections: u32) -> Vec<Arc<Hands>> {
-    let pool = Place(database.options()).pool_of(connections, false).await;
-    let mut hands = Vec::new();
+async fn open_connections(database: &Database, connections: u32) -> Vec<Arc<Connections>> {
+    let pool = Endpoint(database.options())
+        .pool_of(connections, false)
+        .await;
+    let mut task_connections = Vec::new();
     for _ in 0..connections {
-        hands.push(Arc::new(Hands {
+        task_connections.push(Arc::new(Connections {
             pool: pool.clone(),
             conn: tokio::sync::Mutex::new(database.connection().await),
         }));
     }
-    hands
+    task_connections
 }
 
-/// Locks per second, by as many tasks as there are hands.
-async fn rush(hands: &[Arc<Hands>], work: Work, length: Duration) -> f64 {
-    let task = |hands: &Arc<Hands>| {
-        let hands = Arc::clone(hands);
-        move || work(Arc::clone(&hands), fastrand::i64(..))
+/// Locks per second, with one task for each element.
+async fn locks_per_second(
+    task_connections: &[Arc<Connections>],
+    work: Work,
+    length: Duration,
+) -> f64 {
+    let task = |task_connections: &Arc<Connections>| {
+        let task_connections = Arc::clone(task_connections);
+        move || work(Arc::clone(&task_connections), fastrand::i64(..))
     };
-    rate(hands.iter().map(task), length).await
+    rate(task_connections.iter().map(task), length).await
 }

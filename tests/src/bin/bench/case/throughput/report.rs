@@ -1,11 +1,11 @@
-//! What came out of it.
+//! The tables, the plot and the targets.
 
-use super::{CONNECTIONS, Row, Way};
+use super::{CONNECTIONS, Row, Variant};
 use crate::plot::{Line, Plot, Shape};
 use crate::report::{Part, Report, Table, Target};
 use crate::sample::{quantile, thousands, three_digits};
 
-pub(super) fn of(ways: &[Way], rows: &[Vec<Row>]) -> Report {
+pub(super) fn of(variants: &[Variant], rows: &[Vec<Row>]) -> Report {
     let header = ["locks per second with … connections".to_owned()];
     let header = header
         .into_iter()
@@ -18,13 +18,19 @@ pub(super) fn of(ways: &[Way], rows: &[Vec<Row>]) -> Report {
     );
     let mut targets = Vec::new();
     let mut lines = Vec::new();
-    for (way, Way { name, same_as, .. }) in ways.iter().enumerate() {
-        let medians: Vec<_> = rows.iter().map(|row| row[way].rate.median()).collect();
+    for (
+        variant,
+        Variant {
+            name, reference, ..
+        },
+    ) in variants.iter().enumerate()
+    {
+        let medians: Vec<_> = rows.iter().map(|row| row[variant].rate.median()).collect();
         rates
             .row(std::iter::once((*name).to_owned()).chain(medians.iter().copied().map(thousands)));
         let used = rows
             .iter()
-            .map(|row| three_digits(quantile(&row[way].processor, 0.5)));
+            .map(|row| three_digits(quantile(&row[variant].processor, 0.5)));
         processor.row(std::iter::once((*name).to_owned()).chain(used));
         lines.push(Line {
             name: name.replace('`', ""),
@@ -35,15 +41,15 @@ pub(super) fn of(ways: &[Way], rows: &[Vec<Row>]) -> Report {
                 .zip(medians)
                 .collect(),
         });
-        let Some(rival) = *same_as else { continue };
+        let Some(rival) = *reference else { continue };
         let ratios: Vec<_> = rows
             .iter()
-            .map(|row| row[way].rate.ratio_to(&row[rival].rate))
+            .map(|row| row[variant].rate.ratio_to(&row[rival].rate))
             .collect();
         let shares = ratios.iter().map(|ratio| format!("{:.0} %", ratio * 100.0));
         rates
             .row(std::iter::once("… of pgbench with the same statements".to_owned()).chain(shares));
-        if way != 2 {
+        if variant != 2 {
             let best = quantile(&ratios, 0.5);
             let what = format!(
                 "distinct keys: {name} against pgbench with the same statements, the middle of all numbers of connections"

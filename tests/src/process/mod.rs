@@ -1,0 +1,10 @@
+//! Child processes of the harness.
+//!
+//! A [`Supervisor`] runs a program in a temporary folder and removes both when this process ends,
+//! also if it ends by SIGKILL. An [`Account`] is the account that the program runs under.
+
+mod account;
+mod supervisor;
+
+pub(crate) use account::Account;
+pub(crate) use supervisor::Supervisor;
