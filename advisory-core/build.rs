@@ -1,8 +1,9 @@
 //! Keeps the build of the checked queries away from whatever database its user's environment names.
 //!
-//! sqlx's query macros read `DATABASE_URL` and `SQLX_OFFLINE` of whoever builds. Those belong to the application, so this
-//! crate always builds from its committed metadata. The one exception is asked for by a name of its own: with
-//! `ADVISORY_PREPARE_URL` set to a server, the queries are checked against it (see CONTRIBUTING.md).
+//! sqlx's query macros read `DATABASE_URL` and `SQLX_OFFLINE` of whoever builds. Those belong to
+//! the application, so this crate always builds from its committed metadata. The one exception is
+//! asked for by a name of its own: with `ADVISORY_PREPARE_URL` set to a server, the queries are
+//! checked against it (see CONTRIBUTING.md).
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");

@@ -1,7 +1,9 @@
-//! Two writers change the same two rows in opposite order: a deadlock, unless a lock keeps them apart.
+//! Two writers change the same two rows in opposite order: a deadlock, unless a lock keeps them
+//! apart.
 //!
-//! Each has one row and waits for the other's. PostgreSQL notices after `deadlock_timeout` and ends one of the two with
-//! SQLSTATE 40P01. Here that is certain to happen: each writer goes on to its second row only when both have their first.
+//! Each has one row and waits for the other's. PostgreSQL notices after `deadlock_timeout` and ends
+//! one of the two with SQLSTATE 40P01. Here that is certain to happen: each writer goes on to its
+//! second row only when both have their first.
 //!
 //! You will see the deadlock without the lock, and both writers succeed with it.
 //!

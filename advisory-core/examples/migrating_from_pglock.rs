@@ -2,8 +2,10 @@
 //!
 //! The names are the same wherever the meaning is. What is different:
 //!
-//! - pglock locks the session unless told `xact=True`. Here the transaction is the default: it cannot leak.
-//! - pglock's id of a function is `module.function`, ours `module::function`; give a `key` where both are in use.
+//! - pglock locks the session unless told `xact=True`. Here the transaction is the default: it
+//!   cannot leak.
+//! - pglock's id of a function is `module.function`, ours `module::function`; give a `key` where
+//!   both are in use.
 //! - pglock hashes names with SHA-256, ours is SHA-1; `scheme = Sha256` is theirs.
 //!
 //! You will see one line for each construct, once it has been checked against the server.

@@ -1,7 +1,8 @@
-//! How often locks are acquired and refused, how long that takes and how long they are held, for Prometheus.
+//! How often locks are acquired and refused, how long that takes and how long they are held, for
+//! Prometheus.
 //!
-//! The feature `metrics` reports to whichever recorder of the crate `metrics` is installed; `metrics-exporter-prometheus` is one,
-//! and answers Prometheus over HTTP.
+//! The feature `metrics` reports to whichever recorder of the crate `metrics` is installed;
+//! `metrics-exporter-prometheus` is one, and answers Prometheus over HTTP.
 //!
 //! You will see what Prometheus is told while one lock is held.
 //!
@@ -23,7 +24,8 @@ fn export(address: SocketAddr) -> Result<(), BuildError> {
     let seconds = [0.001, 0.01, 0.1, 1.0, 10.0, 60.0];
     PrometheusBuilder::new()
         .with_http_listener(address)
-        // Without buckets, times would be quantiles, which cannot be added up over the instances of a service.
+        // Without buckets, times would be quantiles, which cannot be added up over the instances of
+        // a service.
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &seconds)?
         .install()?;
     advisory_core::describe_metrics();

@@ -1,10 +1,12 @@
 //! Readers share a lock with each other, and keep the writer out while they read.
 //!
-//! A price list is two rows that belong together. A reader that takes them with two statements may have a writer's commit
-//! fall in between, and reads half of each. Under a `shared` lock any number of readers are inside together; the writer, whose
-//! lock is exclusive, waits for them, and they for it.
+//! A price list is two rows that belong together. A reader that takes them with two statements may
+//! have a writer's commit fall in between, and reads half of each. Under a `shared` lock any number
+//! of readers are inside together; the writer, whose lock is exclusive, waits for them, and they
+//! for it.
 //!
-//! You will see a torn read without the lock, and with it three readers inside at once, none of them torn.
+//! You will see a torn read without the lock, and with it three readers inside at once, none of
+//! them torn.
 //!
 //! ```text
 //! cargo run --example readers_writer
@@ -107,7 +109,8 @@ async fn main() -> Result<(), sqlx::Error> {
     println!("without the lock: one reader saw versions {torn:?}");
     assert_eq!(torn, (1, 2), "half of one version and half of the next");
 
-    // The readers meet half-way, which they can do only if all are inside; the writer is waiting outside by then.
+    // The readers meet half-way, which they can do only if all are inside; the writer is waiting
+    // outside by then.
     let all_inside = Barrier::new(READERS);
     let between = || async {
         all_inside.wait().await;

@@ -1,7 +1,8 @@
 //! A nightly job is started on every instance of a service, and runs on one.
 //!
-//! `timeout = 0` does not wait for the lock, and `side_effect = Skip` makes the function return at once when it is taken:
-//! `None` here, from `Option`. Which instance runs the job is decided by who comes first.
+//! `timeout = 0` does not wait for the lock, and `side_effect = Skip` makes the function return at
+//! once when it is taken: `None` here, from `Option`. Which instance runs the job is decided by who
+//! comes first.
 //!
 //! You will see every instance write the report without the lock, and one with it.
 //!

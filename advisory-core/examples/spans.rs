@@ -1,9 +1,11 @@
-//! Every acquire is a `tracing` span, which says what was locked, how long that took and how it ended.
+//! Every acquire is a `tracing` span, which says what was locked, how long that took and how it
+//! ended.
 //!
-//! `tracing-subscriber` writes a line when a span closes. The spans are at debug level, so that nobody pays for them who has not
-//! asked; here only the library is listened to.
+//! `tracing-subscriber` writes a line when a span closes. The spans are at debug level, so that
+//! nobody pays for them who has not asked; here only the library is listened to.
 //!
-//! You will see a lock that is taken, one that is shared, one that was not to be had, and a trap that is a warning.
+//! You will see a lock that is taken, one that is shared, one that was not to be had, and a trap
+//! that is a warning.
 //!
 //! ```text
 //! cargo run --example spans

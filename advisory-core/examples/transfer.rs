@@ -1,8 +1,9 @@
 //! Many transfers at once, in every direction, and not a cent is lost.
 //!
-//! A transfer reads two balances, thinks, and writes both. Two that share an account must not run at the same time, and two
-//! that do not, may. So each locks its two accounts: `keys = [from, to]` takes both locks in one round trip and in one order,
-//! whichever way the money goes, so that opposite transfers do not deadlock.
+//! A transfer reads two balances, thinks, and writes both. Two that share an account must not run
+//! at the same time, and two that do not, may. So each locks its two accounts: `keys = [from, to]`
+//! takes both locks in one round trip and in one order, whichever way the money goes, so that
+//! opposite transfers do not deadlock.
 //!
 //! You will see money appear or vanish without the lock, and every balance come out right with it.
 //!

@@ -1,8 +1,9 @@
 //! A webhook is delivered many times at once, and creates one row.
 //!
-//! GitHub promises to report a new pull request *at least* once. The handler looks whether it knows the pull request, and
-//! creates it if not; deliveries that look at the same moment all find nothing, and all insert. There is no row yet that
-//! could be locked: an advisory lock on the id keeps the deliveries apart.
+//! GitHub promises to report a new pull request *at least* once. The handler looks whether it knows
+//! the pull request, and creates it if not; deliveries that look at the same moment all find
+//! nothing, and all insert. There is no row yet that could be locked: an advisory lock on the id
+//! keeps the deliveries apart.
 //!
 //! You will see the unique violations that come of it without the lock, and none with it.
 //!
@@ -20,8 +21,8 @@ use tokio::sync::Barrier;
 
 const DELIVERIES: u32 = 8;
 
-/// One delivery at a time for each pull request. `tx` is the transaction that holds the lock: committed if the body returns
-/// `Ok`, and the lock is free then.
+/// One delivery at a time for each pull request. `tx` is the transaction that holds the lock:
+/// committed if the body returns `Ok`, and the lock is free then.
 #[advisory(key = "github-pr:{id}", tx)]
 pub(crate) async fn on_opened(
     pool: &PgPool,
@@ -94,7 +95,8 @@ async fn main() -> Result<(), sqlx::Error> {
     println!("without the lock: {created} row created, {violations} unique violations");
     assert_eq!((created, violations), (1, 7), "{results:?}");
 
-    // GitHub answers once all other deliveries are waiting for the lock: the crowd is as large as before.
+    // GitHub answers once all other deliveries are waiting for the lock: the crowd is as large as
+    // before.
     let asked = AtomicUsize::new(0);
     let title = || async {
         asked.fetch_add(1, Ordering::Relaxed);

@@ -13,11 +13,11 @@ use crate::sql::sqlstate;
 /// Why a lock could not be taken, or a statement about one failed.
 ///
 /// A lock that is held elsewhere is an outcome, everything else is a fault:
-/// [`is_not_acquired`](Self::is_not_acquired) tells them apart. A deadlock, a cancelled statement, a lost
-/// connection and an exhausted pool are never reported as "not acquired".
+/// [`is_not_acquired`](Self::is_not_acquired) tells them apart. A deadlock, a cancelled statement,
+/// a lost connection and an exhausted pool are never reported as "not acquired".
 ///
-/// It converts into [`sqlx::Error`] and back, so a function that returns sqlx's error can use `?` on this
-/// one, and its caller can restore it:
+/// It converts into [`sqlx::Error`] and back, so a function that returns sqlx's error can use `?`
+/// on this one, and its caller can restore it:
 ///
 /// ```
 /// use advisory_core::Error;
@@ -36,21 +36,21 @@ pub enum Error {
         lock: Box<LockId>,
         /// How long the call took.
         waited: Duration,
-        /// Who held the lock just after the wait; empty if the holders had ended by then, or could not be
-        /// listed.
+        /// Who held the lock just after the wait; empty if the holders had ended by then, or could
+        /// not be listed.
         holders: Vec<Holder>,
     },
-    /// The server ended the wait to break a deadlock (SQLSTATE `40P01`). Roll back and try again; take
-    /// locks in one order, or together with [`AdvisoryLock::all`](crate::AdvisoryLock::all). A deadlock
-    /// over the rows of a body is an error of its statement: [`Error::Database`].
+    /// The server ended the wait to break a deadlock (SQLSTATE `40P01`). Roll back and try again;
+    /// take locks in one order, or together with [`AdvisoryLock::all`](crate::AdvisoryLock::all). A
+    /// deadlock over the rows of a body is an error of its statement: [`Error::Database`].
     #[error("deadlock while waiting for advisory lock {lock}; roll back and try again")]
     #[non_exhaustive]
     Deadlock {
         /// Which lock it is.
         lock: Box<LockId>,
     },
-    /// A transaction lock was requested outside a transaction, where it would be released at once. Nothing
-    /// was sent.
+    /// A transaction lock was requested outside a transaction, where it would be released at once.
+    /// Nothing was sent.
     #[error("a transaction lock needs a transaction; begin one first, or use a session lock")]
     NotInTransaction,
     /// The session that held the lock has ended, and the lock with it.
@@ -85,7 +85,8 @@ pub enum UnsupportedReason {
          connect to the primary (`target_session_attrs`, a writer endpoint)"
     )]
     Standby,
-    /// The pool's connections are not sessions: a pooler lends a session for a transaction at a time.
+    /// The pool's connections are not sessions: a pooler lends a session for a transaction at a
+    /// time.
     #[error(
         "this pool's connections are not sessions of one server: a pooler in transaction mode (PgBouncer's \
          `pool_mode = transaction`) lends them out, and a session lock would stay behind; use a transaction \
@@ -142,13 +143,14 @@ pub enum UnsupportedReason {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Holder {
-    /// The process id of the backend: the argument of `pg_cancel_backend` and `pg_terminate_backend`. It is 0
-    /// for a prepared transaction, which has no backend; `pg_prepared_xacts` has its name.
+    /// The process id of the backend: the argument of `pg_cancel_backend` and
+    /// `pg_terminate_backend`. It is 0 for a prepared transaction, which has no backend;
+    /// `pg_prepared_xacts` has its name.
     pub pid: i32,
     /// Its `application_name`; `None` if it has none, or if PostgreSQL hides it from this role.
     pub application_name: Option<String>,
-    /// How long its transaction has been open, which is at least as long as it has held a transaction lock.
-    /// `None` outside a transaction, or if PostgreSQL hides it from this role.
+    /// How long its transaction has been open, which is at least as long as it has held a
+    /// transaction lock. `None` outside a transaction, or if PostgreSQL hides it from this role.
     pub transaction_age: Option<Duration>,
 }
 
@@ -187,10 +189,11 @@ impl Error {
         matches!(self, Self::Lost { .. })
     }
 
-    /// Whether the whole transaction can succeed when it is run again: after a deadlock (SQLSTATE `40P01`)
-    /// or a serialization failure (`40001`), over advisory locks or over rows.
+    /// Whether the whole transaction can succeed when it is run again: after a deadlock (SQLSTATE
+    /// `40P01`) or a serialization failure (`40001`), over advisory locks or over rows.
     ///
-    /// A lock that was not acquired is not among them: the caller has chosen how long to wait for it.
+    /// A lock that was not acquired is not among them: the caller has chosen how long to wait for
+    /// it.
     ///
     /// ```no_run
     /// use advisory_core::{AdvisoryLock, Error};

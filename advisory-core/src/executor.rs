@@ -4,11 +4,12 @@ use sqlx::PgTransaction;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnection, Postgres};
 
-/// An executor that is **one** connection: `&mut` of a transaction, of a pooled or of a plain connection.
+/// An executor that is **one** connection: `&mut` of a transaction, of a pooled or of a plain
+/// connection.
 ///
-/// An advisory lock belongs to a session. A pool runs each statement on any free connection, so the compiler
-/// refuses a pool here: the lock would be on an unknown connection, and could not be released. This trait is
-/// sealed.
+/// An advisory lock belongs to a session. A pool runs each statement on any free connection, so the
+/// compiler refuses a pool here: the lock would be on an unknown connection, and could not be
+/// released. This trait is sealed.
 ///
 /// ```no_run
 /// # async fn example(pool: &sqlx::PgPool) -> Result<(), advisory_core::Error> {

@@ -11,29 +11,33 @@ use crate::sql::send::{drain, send_for_row};
 /// The bits for the position. Records begin at multiples of eight bytes, so these are 8 PiB.
 const POSITION_BITS: u32 = 50;
 
-/// A number that is greater than any that was taken under the same lock before. Take it while the transaction
-/// holds the lock.
+/// A number that is greater than any that was taken under the same lock before. Take it while the
+/// transaction holds the lock.
 ///
-/// A holder that has lost its lock may not know it yet, and may still write to a system that PostgreSQL does
-/// not guard: an object store, another service, another database. Send the number with every write, and let
-/// that system store the greatest number it has seen and refuse smaller ones:
+/// A holder that has lost its lock may not know it yet, and may still write to a system that
+/// PostgreSQL does not guard: an object store, another service, another database. Send the number
+/// with every write, and let that system store the greatest number it has seen and refuse smaller
+/// ones:
 ///
 /// ```sql
 /// UPDATE document SET body = $1, fence = $2 WHERE id = $3 AND fence <= $2
 /// ```
 ///
-/// Writes in the transaction that holds the lock need no such number: they end with the transaction.
+/// Writes in the transaction that holds the lock need no such number: they end with the
+/// transaction.
 ///
-/// The number is the position of a record in the write-ahead log, which is written for it, after the number of
-/// the server's timeline, which grows with every failover. It grows across sessions, scopes, restarts and
-/// failovers to a physical standby, for all keys together, as long as each new primary has followed the
-/// previous one or shares its archive: a standby that has not seen the last promotion gives itself the same
-/// timeline. It needs no table and no rights. It starts again where the data move to another cluster
-/// (`pg_upgrade`, a dump, logical replication). Before PostgreSQL 17 the record is durable only when the
-/// transaction is committed: if the server crashes and restarts, without a failover, within the second after
-/// the number was taken, the next number may be smaller.
+/// The number is the position of a record in the write-ahead log, which is written for it, after
+/// the number of the server's timeline, which grows with every failover. It grows across sessions,
+/// scopes, restarts and failovers to a physical standby, for all keys together, as long as each new
+/// primary has followed the previous one or shares its archive: a standby that has not seen the
+/// last promotion gives itself the same timeline. It needs no table and no rights. It starts again
+/// where the data move to another cluster (`pg_upgrade`, a dump, logical replication). Before
+/// PostgreSQL 17 the record is durable only when the transaction is committed: if the server
+/// crashes and restarts, without a failover, within the second after the number was taken, the next
+/// number may be smaller.
 ///
-/// One round trip. From PostgreSQL 17 on it waits until the record is on disk; before, the commit does.
+/// One round trip. From PostgreSQL 17 on it waits until the record is on disk; before, the commit
+/// does.
 ///
 /// ```no_run
 /// use advisory_core::{AdvisoryLock, Error, fencing_token};
@@ -52,8 +56,9 @@ const POSITION_BITS: u32 = 50;
 ///
 /// # Errors
 ///
-/// [`Error::NotInTransaction`] outside a transaction, where nothing is sent; for a session lock there is
-/// [`SessionGuard::fencing_token`](crate::SessionGuard::fencing_token). [`Error::Unsupported`] on a standby.
+/// [`Error::NotInTransaction`] outside a transaction, where nothing is sent; for a session lock
+/// there is [`SessionGuard::fencing_token`](crate::SessionGuard::fencing_token).
+/// [`Error::Unsupported`] on a standby.
 ///
 /// # Cancel safety
 ///

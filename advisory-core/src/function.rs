@@ -14,11 +14,13 @@ use crate::sql::send::{drain, send, send_for_row};
 use crate::sql::{Function, sqlstate};
 use crate::time_bounds::DEFAULT_RESPONSE_TIMEOUT;
 
-/// Waits for an exclusive lock that the session holds until [`unlock`] or its end (`pg_advisory_lock`).
+/// Waits for an exclusive lock that the session holds until [`unlock`] or its end
+/// (`pg_advisory_lock`).
 ///
-/// A session may take one lock several times; each needs its own [`unlock`]. Rolling back does not release it. Do
-/// not use it on a connection to which a pooler lends a session for a transaction: the lock stays behind in a
-/// session that another client gets next. [`AdvisoryLock::acquire`] detects such a pooler; this function cannot.
+/// A session may take one lock several times; each needs its own [`unlock`]. Rolling back does not
+/// release it. Do not use it on a connection to which a pooler lends a session for a transaction:
+/// the lock stays behind in a session that another client gets next. [`AdvisoryLock::acquire`]
+/// detects such a pooler; this function cannot.
 ///
 /// ```no_run
 /// use advisory_core::Error;
@@ -33,30 +35,31 @@ use crate::time_bounds::DEFAULT_RESPONSE_TIMEOUT;
 ///
 /// # Errors
 ///
-/// A `lock_timeout` or a cancelled statement is [`Error::Database`], not "not acquired": the lock may have been
-/// granted nevertheless. Look in `pg_locks`, or close the connection.
+/// A `lock_timeout` or a cancelled statement is [`Error::Database`], not "not acquired": the lock
+/// may have been granted nevertheless. Look in `pg_locks`, or close the connection.
 ///
 /// # Cancel safety
 ///
-/// Not cancel safe: the server continues to wait, and the session then holds a lock that nobody owns. Close the
-/// connection.
+/// Not cancel safe: the server continues to wait, and the session then holds a lock that nobody
+/// owns. Close the connection.
 pub async fn lock(executor: impl LockExecutor, key: impl Into<Key>) -> Result<(), Error> {
     call(executor, Function::Lock, Mode::Exclusive, key.into())
         .await
         .map(drop)
 }
 
-/// Waits for a shared lock that the session holds until [`unlock_shared`] or its end (`pg_advisory_lock_shared`).
+/// Waits for a shared lock that the session holds until [`unlock_shared`] or its end
+/// (`pg_advisory_lock_shared`).
 ///
 /// # Errors
 ///
-/// A `lock_timeout` or a cancelled statement is [`Error::Database`], not "not acquired": the lock may have been
-/// granted nevertheless. Look in `pg_locks`, or close the connection.
+/// A `lock_timeout` or a cancelled statement is [`Error::Database`], not "not acquired": the lock
+/// may have been granted nevertheless. Look in `pg_locks`, or close the connection.
 ///
 /// # Cancel safety
 ///
-/// Not cancel safe: the server continues to wait, and the session then holds a lock that nobody owns. Close the
-/// connection.
+/// Not cancel safe: the server continues to wait, and the session then holds a lock that nobody
+/// owns. Close the connection.
 pub async fn lock_shared(executor: impl LockExecutor, key: impl Into<Key>) -> Result<(), Error> {
     call(executor, Function::Lock, Mode::Shared, key.into())
         .await
@@ -79,17 +82,19 @@ pub async fn lock_shared(executor: impl LockExecutor, key: impl Into<Key>) -> Re
 ///
 /// # Cancel safety
 ///
-/// Not cancel safe: the session may hold the lock or not. Close the connection, or look in `pg_locks`.
+/// Not cancel safe: the session may hold the lock or not. Close the connection, or look in
+/// `pg_locks`.
 pub async fn try_lock(executor: impl LockExecutor, key: impl Into<Key>) -> Result<bool, Error> {
     call(executor, Function::TryLock, Mode::Exclusive, key.into()).await
 }
 
-/// Takes a shared session lock if nobody holds it exclusively or waits to (`pg_try_advisory_lock_shared`); `false`
-/// if not.
+/// Takes a shared session lock if nobody holds it exclusively or waits to
+/// (`pg_try_advisory_lock_shared`); `false` if not.
 ///
 /// # Cancel safety
 ///
-/// Not cancel safe: the session may hold the lock or not. Close the connection, or look in `pg_locks`.
+/// Not cancel safe: the session may hold the lock or not. Close the connection, or look in
+/// `pg_locks`.
 pub async fn try_lock_shared(
     executor: impl LockExecutor,
     key: impl Into<Key>,
@@ -97,22 +102,24 @@ pub async fn try_lock_shared(
     call(executor, Function::TryLock, Mode::Shared, key.into()).await
 }
 
-/// Releases an exclusive session lock once (`pg_advisory_unlock`). Returns the server's answer: `false` if this
-/// session did not hold it.
+/// Releases an exclusive session lock once (`pg_advisory_unlock`). Returns the server's answer:
+/// `false` if this session did not hold it.
 ///
 /// # Cancel safety
 ///
-/// The lock may be held or not. A second call shows which, and may cause a warning in the server's log.
+/// The lock may be held or not. A second call shows which, and may cause a warning in the server's
+/// log.
 pub async fn unlock(executor: impl LockExecutor, key: impl Into<Key>) -> Result<bool, Error> {
     release(executor, Mode::Exclusive, key.into()).await
 }
 
-/// Releases a shared session lock once (`pg_advisory_unlock_shared`). Returns the server's answer: `false` if
-/// this session did not hold it.
+/// Releases a shared session lock once (`pg_advisory_unlock_shared`). Returns the server's answer:
+/// `false` if this session did not hold it.
 ///
 /// # Cancel safety
 ///
-/// The lock may be held or not. A second call shows which, and may cause a warning in the server's log.
+/// The lock may be held or not. A second call shows which, and may cause a warning in the server's
+/// log.
 pub async fn unlock_shared(
     executor: impl LockExecutor,
     key: impl Into<Key>,
@@ -138,27 +145,30 @@ pub async fn unlock_shared(
 ///
 /// # Errors
 ///
-/// [`Error::NotInTransaction`] outside a transaction, where nothing is sent; [`Error::NotAcquired`] if the server
-/// has a `lock_timeout` and it fired.
+/// [`Error::NotInTransaction`] outside a transaction, where nothing is sent; [`Error::NotAcquired`]
+/// if the server has a `lock_timeout` and it fired.
 ///
 /// # Cancel safety
 ///
-/// Dropping the future does not end the wait: the server stays in the queue, and after the grant it holds the
-/// lock until the transaction ends. [`AdvisoryLock::acquire_xact`] bounds the wait; a rollback ends it.
+/// Dropping the future does not end the wait: the server stays in the queue, and after the grant it
+/// holds the lock until the transaction ends. [`AdvisoryLock::acquire_xact`] bounds the wait; a
+/// rollback ends it.
 pub async fn xact_lock(executor: impl LockExecutor, key: impl Into<Key>) -> Result<(), Error> {
     call_in_transaction(executor, Function::XactLock, Mode::Exclusive, key.into())
         .await
         .map(drop)
 }
 
-/// Waits for a shared lock that is held until the transaction ends (`pg_advisory_xact_lock_shared`).
+/// Waits for a shared lock that is held until the transaction ends
+/// (`pg_advisory_xact_lock_shared`).
 ///
 /// Otherwise as [`xact_lock`].
 ///
 /// # Cancel safety
 ///
-/// Dropping the future does not end the wait: the server stays in the queue, and after the grant it holds the
-/// lock until the transaction ends. [`AdvisoryLock::acquire_xact`] bounds the wait; a rollback ends it.
+/// Dropping the future does not end the wait: the server stays in the queue, and after the grant it
+/// holds the lock until the transaction ends. [`AdvisoryLock::acquire_xact`] bounds the wait; a
+/// rollback ends it.
 pub async fn xact_lock_shared(
     executor: impl LockExecutor,
     key: impl Into<Key>,
@@ -168,7 +178,8 @@ pub async fn xact_lock_shared(
         .map(drop)
 }
 
-/// Takes an exclusive lock until the transaction ends if it is free (`pg_try_advisory_xact_lock`); `false` if not.
+/// Takes an exclusive lock until the transaction ends if it is free (`pg_try_advisory_xact_lock`);
+/// `false` if not.
 ///
 /// ```no_run
 /// use advisory_core::Error;
@@ -256,8 +267,8 @@ async fn call(
     Ok(acquired)
 }
 
-/// Calls a function that locks until the transaction ends. A wait that the server's `lock_timeout` has ended
-/// leaves no lock: it has aborted the transaction.
+/// Calls a function that locks until the transaction ends. A wait that the server's `lock_timeout`
+/// has ended leaves no lock: it has aborted the transaction.
 async fn call_in_transaction(
     mut executor: impl LockExecutor,
     function: Function,

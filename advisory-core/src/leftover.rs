@@ -11,14 +11,15 @@ use crate::sql::backend::{HELD_KEYS, read_key};
 use crate::sql::function::unlock_all;
 use crate::sql::send::send;
 
-/// A hook for [`PgPoolOptions::after_release`]: releases the session locks that were left on a connection, and
-/// logs a warning.
+/// A hook for [`PgPoolOptions::after_release`]: releases the session locks that were left on a
+/// connection, and logs a warning.
 ///
-/// A session lock that is forgotten on a pooled connection is held until the connection closes, and nobody owns
-/// it: the next task that wants it waits for hours, or is granted it twice because it happens to run on the
-/// same connection. This hook checks every connection that returns to the pool, which costs one round trip in
-/// the background, and reports each finding as a `tracing` warning with its keys. A connection on which locks
-/// remain, because a transaction was left open, is closed.
+/// A session lock that is forgotten on a pooled connection is held until the connection closes, and
+/// nobody owns it: the next task that wants it waits for hours, or is granted it twice because it
+/// happens to run on the same connection. This hook checks every connection that returns to the
+/// pool, which costs one round trip in the background, and reports each finding as a `tracing`
+/// warning with its keys. A connection on which locks remain, because a transaction was left open,
+/// is closed.
 ///
 /// The guards of this crate do not need it; code that calls [`lock`](crate::lock()) by hand may.
 ///

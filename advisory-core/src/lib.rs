@@ -1,5 +1,5 @@
-//! PostgreSQL advisory locks on [sqlx]: locks whose meaning the application decides, in the database that
-//! it already has.
+//! PostgreSQL advisory locks on [sqlx]: locks whose meaning the application decides, in the
+//! database that it already has.
 //!
 //! Put a function under a lock:
 //!
@@ -29,74 +29,79 @@
 //! }
 //! ```
 //!
-//! or take the lock by hand: [`AdvisoryLock`] says *what* to lock and *how long to wait*, and its methods say
-//! *where*. Below both are PostgreSQL's own functions, one statement each: [`xact_lock`], [`try_lock`],
-//! [`unlock`] and the others.
+//! or take the lock by hand: [`AdvisoryLock`] says *what* to lock and *how long to wait*, and its
+//! methods say *where*. Below both are PostgreSQL's own functions, one statement each:
+//! [`xact_lock`], [`try_lock`], [`unlock`] and the others.
 //!
 //! # What a lock excludes
 //!
-//! A [`Key`] is one number of 64 bits or two numbers of 32 bits, in one database. Text is hashed by a
-//! [`scheme`]; the default scheme is frozen, so a name means the same lock in every version of your service.
-//! An advisory lock binds only code that asks for it: no `SELECT` and no `UPDATE` waits for one.
+//! A [`Key`] is one number of 64 bits or two numbers of 32 bits, in one database. Text is hashed by
+//! a [`scheme`]; the default scheme is frozen, so a name means the same lock in every version of
+//! your service. An advisory lock binds only code that asks for it: no `SELECT` and no `UPDATE`
+//! waits for one.
 //!
-//! A *transaction* lock is released when its transaction ends. The next holder sees what was written under it.
-//! A *session* lock is released when it is unlocked or its session ends; transactions have no effect on it.
+//! A *transaction* lock is released when its transaction ends. The next holder sees what was
+//! written under it. A *session* lock is released when it is unlocked or its session ends;
+//! transactions have no effect on it.
 //!
 //! # When the lock is not granted
 //!
-//! A method that *acquires* waits, and then fails with [`Error::NotAcquired`], which names the holders. A
-//! method that *tries* returns `false` or `None`. Nothing else is ever reported that way: a deadlock, a
-//! cancelled statement, a lost connection and an exhausted pool are errors of their own.
+//! A method that *acquires* waits, and then fails with [`Error::NotAcquired`], which names the
+//! holders. A method that *tries* returns `false` or `None`. Nothing else is ever reported that
+//! way: a deadlock, a cancelled statement, a lost connection and an exhausted pool are errors of
+//! their own.
 //!
 //! # When a future is dropped
 //!
-//! Every item says under *Cancel safety* what happens to the lock, the connection and the queue position. In
-//! short: a method that owns its connection ([`begin`](AdvisoryLock::begin),
-//! [`transaction`](AdvisoryLock::transaction), [`acquire`](AdvisoryLock::acquire), the attribute on a pool) can
-//! be dropped anywhere, and within two seconds the server neither holds nor waits for the lock. A wait on
-//! *your* connection cannot be ended that way: bound it with a timeout, or set
+//! Every item says under *Cancel safety* what happens to the lock, the connection and the queue
+//! position. In short: a method that owns its connection ([`begin`](AdvisoryLock::begin),
+//! [`transaction`](AdvisoryLock::transaction), [`acquire`](AdvisoryLock::acquire), the attribute on
+//! a pool) can be dropped anywhere, and within two seconds the server neither holds nor waits for
+//! the lock. A wait on *your* connection cannot be ended that way: bound it with a timeout, or set
 //! [`cancel_via`](AdvisoryLock::cancel_via).
 //!
 //! # When the lock is lost
 //!
-//! A transaction lock ends with its transaction, and so do the writes. A session can end while its holder
-//! carries on: a [`SessionGuard`] notices, and [`until_lost`](SessionGuard::until_lost) drops the work that
-//! must not be done twice.
+//! A transaction lock ends with its transaction, and so do the writes. A session can end while its
+//! holder carries on: a [`SessionGuard`] notices, and [`until_lost`](SessionGuard::until_lost)
+//! drops the work that must not be done twice.
 //!
-//! A system other than PostgreSQL can refuse a holder that has lost its lock and does not know it yet: give it
-//! a [`fencing_token`].
+//! A system other than PostgreSQL can refuse a holder that has lost its lock and does not know it
+//! yet: give it a [`fencing_token`].
 //!
 //! # Where locks do not work
 //!
-//! [`Error::Unsupported`] reports the places where a lock would not exclude anybody: a standby, whose locks bind
-//! nobody else; a server that answers the lock functions and locks nothing; and, for a session lock, a pooler
-//! that lends a session for a transaction, such as PgBouncer's `pool_mode = transaction`. The first lock of a
-//! pool costs one more round trip, to verify that it is held. The first session lock costs one or two more and
-//! a short connection beside the pool, to verify that closing a connection frees its locks. If no such
-//! connection can be opened, a warning is logged and the next lock checks again.
+//! [`Error::Unsupported`] reports the places where a lock would not exclude anybody: a standby,
+//! whose locks bind nobody else; a server that answers the lock functions and locks nothing; and,
+//! for a session lock, a pooler that lends a session for a transaction, such as PgBouncer's
+//! `pool_mode = transaction`. The first lock of a pool costs one more round trip, to verify that it
+//! is held. The first session lock costs one or two more and a short connection beside the pool, to
+//! verify that closing a connection frees its locks. If no such connection can be opened, a warning
+//! is logged and the next lock checks again.
 //!
-//! Transaction locks work behind such a pooler, with sqlx's default settings, and so do the functions that take
-//! one. The session functions, such as [`lock`](crate::lock()), see one connection and cannot detect a pooler:
-//! do not use them there.
+//! Transaction locks work behind such a pooler, with sqlx's default settings, and so do the
+//! functions that take one. The session functions, such as [`lock`](crate::lock()), see one
+//! connection and cannot detect a pooler: do not use them there.
 //!
 //! # Spans, metrics and monitoring
 //!
-//! Every acquire is a `tracing` span `advisory_lock` at debug level, with the fields `lock.name`, `lock.key` (the
-//! first one), `lock.keys` (how many), `lock.scope` (`xact`, `session`), `lock.mode` (`exclusive`, `shared`),
-//! `lock.outcome` (`acquired`, `not_acquired`, `deadlock`, `error`, `dropped`) and `lock.wait_ms`. Likely
-//! mistakes are warnings: a snapshot that is older than its lock, a guard released inside an open transaction,
-//! locks left on a pooled connection. With the feature `metrics`, acquires and holds are counted.
-//! `cargo run --example spans` shows the spans, and `cargo run --example prometheus --features metrics` a
-//! scrape of the metrics.
+//! Every acquire is a `tracing` span `advisory_lock` at debug level, with the fields `lock.name`,
+//! `lock.key` (the first one), `lock.keys` (how many), `lock.scope` (`xact`, `session`),
+//! `lock.mode` (`exclusive`, `shared`), `lock.outcome` (`acquired`, `not_acquired`, `deadlock`,
+//! `error`, `dropped`) and `lock.wait_ms`. Likely mistakes are warnings: a snapshot that is older
+//! than its lock, a guard released inside an open transaction, locks left on a pooled connection.
+//! With the feature `metrics`, acquires and holds are counted. `cargo run --example spans` shows
+//! the spans, and `cargo run --example prometheus --features metrics` a scrape of the metrics.
 //!
-//! [`monitor`] lists who holds a lock and who waits for it, and ends a session. The server knows only numbers;
-//! [`AdvisoryLock::tag_session`] adds the name. The command `advisory` shows all of it.
+//! [`monitor`] lists who holds a lock and who waits for it, and ends a session. The server knows
+//! only numbers; [`AdvisoryLock::tag_session`] adds the name. The command `advisory` shows all of
+//! it.
 //!
 //! # Features
 //!
 //! - `macros` (default): the attribute [`advisory`](macro@advisory).
-//! - `interop`: a [`scheme`] for each system whose locks you may have to share (Django, Rails, .NET, Node …),
-//!   and `known`, the keys of migration tools.
+//! - `interop`: a [`scheme`] for each system whose locks you may have to share (Django, Rails,
+//!   .NET, Node …), and `known`, the keys of migration tools.
 //! - `metrics`: counts and times, for the installed recorder of the crate
 //!   [metrics](https://docs.rs/metrics); see `describe_metrics`.
 //!

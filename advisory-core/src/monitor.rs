@@ -1,8 +1,9 @@
 //! Who holds advisory locks, who waits for them, and how to end it.
 //!
-//! Everything here reads `pg_locks` and `pg_stat_activity`, and locks nothing. It takes any executor, a pool too,
-//! and needs no rights. What PostgreSQL hides from a role that does not own the other session and is not a member
-//! of `pg_read_all_stats` is `None`: [`client_addr`](LockStatus::client_addr), [`state`](LockStatus::state),
+//! Everything here reads `pg_locks` and `pg_stat_activity`, and locks nothing. It takes any
+//! executor, a pool too, and needs no rights. What PostgreSQL hides from a role that does not own
+//! the other session and is not a member of `pg_read_all_stats` is `None`:
+//! [`client_addr`](LockStatus::client_addr), [`state`](LockStatus::state),
 //! [`wait_event`](LockStatus::wait_event), [`query`](LockStatus::query) and the ages of a holder.
 //!
 //! ```no_run
@@ -19,8 +20,8 @@
 //!
 //! # Cancel safety
 //!
-//! Dropping one of these futures leaves its statement to the server, as with any of sqlx's; a signal may have been
-//! sent.
+//! Dropping one of these futures leaves its statement to the server, as with any of sqlx's; a
+//! signal may have been sent.
 
 use std::cmp::Reverse;
 use std::time::Duration;
@@ -48,19 +49,19 @@ pub struct LockStatus {
     pub mode: Mode,
     /// Whether the lock is held; false while the session waits.
     pub granted: bool,
-    /// The process id of the backend, for [`cancel`] and [`terminate`]. It is 0 if a prepared transaction holds the
-    /// lock, which has no backend.
+    /// The process id of the backend, for [`cancel`] and [`terminate`]. It is 0 if a prepared
+    /// transaction holds the lock, which has no backend.
     pub pid: i32,
     /// The database of the lock.
     pub database: String,
-    /// While the session waits: the backends that hold the lock, or precede it in the queue (`pg_blocking_pids`); 0
-    /// is a prepared transaction.
+    /// While the session waits: the backends that hold the lock, or precede it in the queue
+    /// (`pg_blocking_pids`); 0 is a prepared transaction.
     pub blocked_by: Vec<i32>,
     /// How long the session has waited. `None` for a holder, and in the first moment of a wait.
     pub waiting_for: Option<Duration>,
-    /// For a holder, the age of its transaction, or since when it is prepared: it has held a transaction lock for at
-    /// most that long. PostgreSQL does not record when a lock is granted, so a session lock outside a transaction
-    /// has none. `None` for a waiter.
+    /// For a holder, the age of its transaction, or since when it is prepared: it has held a
+    /// transaction lock for at most that long. PostgreSQL does not record when a lock is granted,
+    /// so a session lock outside a transaction has none. `None` for a waiter.
     pub transaction_age: Option<Duration>,
     /// How long the session has been in its [`state`](Self::state).
     pub state_age: Option<Duration>,
@@ -74,19 +75,21 @@ pub struct LockStatus {
     pub client_addr: Option<String>,
     /// `active`, `idle`, `idle in transaction` …, as in `pg_stat_activity`.
     pub state: Option<String>,
-    /// What the session waits for: `Lock: advisory`; or, if it holds the lock, `Lock: transactionid` for a row that
-    /// another transaction has written, `Client: ClientRead` for its client.
+    /// What the session waits for: `Lock: advisory`; or, if it holds the lock,
+    /// `Lock: transactionid` for a row that another transaction has written, `Client: ClientRead`
+    /// for its client.
     pub wait_event: Option<String>,
     /// The statement that the session runs, or its last one.
     pub query: Option<String>,
-    /// The identifier of the prepared transaction that holds the lock; `ROLLBACK PREPARED` or `COMMIT PREPARED` ends
-    /// it.
+    /// The identifier of the prepared transaction that holds the lock; `ROLLBACK PREPARED` or
+    /// `COMMIT PREPARED` ends it.
     pub gid: Option<String>,
 }
 
 impl LockStatus {
     /// The lock's name in the `application_name` of the session; see
-    /// [`AdvisoryLock::tag_session`](crate::AdvisoryLock::tag_session). It ends with `…` if it was cut.
+    /// [`AdvisoryLock::tag_session`](crate::AdvisoryLock::tag_session). It ends with `…` if it was
+    /// cut.
     ///
     /// Any session can write any name there. Only its scheme shows whether it is the name of this
     /// [`key`](Self::key).
@@ -95,7 +98,8 @@ impl LockStatus {
     }
 }
 
-/// All advisory locks of this database, held and waited for: by key, holders first, the longest first.
+/// All advisory locks of this database, held and waited for: by key, holders first, the longest
+/// first.
 ///
 /// ```no_run
 /// use advisory_core::{Error, monitor};
@@ -165,11 +169,12 @@ pub async fn waiters(
     Ok(locks)
 }
 
-/// Cancels the statement of a backend (`pg_cancel_backend`): its wait for a lock ends with an error. Returns whether
-/// the backend was signalled.
+/// Cancels the statement of a backend (`pg_cancel_backend`): its wait for a lock ends with an
+/// error. Returns whether the backend was signalled.
 ///
-/// False if no backend with this process id holds or waits for an advisory lock, so that a process id that was
-/// reused meanwhile hits nobody. An idle session has no statement to cancel, and keeps its locks: [`terminate`] it.
+/// False if no backend with this process id holds or waits for an advisory lock, so that a process
+/// id that was reused meanwhile hits nobody. An idle session has no statement to cancel, and keeps
+/// its locks: [`terminate`] it.
 ///
 /// ```no_run
 /// use advisory_core::{Error, monitor};
@@ -184,14 +189,14 @@ pub async fn waiters(
 ///
 /// # Errors
 ///
-/// [`Error::Database`], also if the role has no right to signal the backend (SQLSTATE `42501`): it must own the
-/// session or be a member of `pg_signal_backend`.
+/// [`Error::Database`], also if the role has no right to signal the backend (SQLSTATE `42501`): it
+/// must own the session or be a member of `pg_signal_backend`.
 pub async fn cancel(executor: impl PgExecutor<'_>, pid: i32) -> Result<bool, Error> {
     signal(executor, statement::cancel(pid)).await
 }
 
-/// Ends a backend (`pg_terminate_backend`): its transaction is rolled back, and all of its locks are released.
-/// Returns whether the backend was signalled.
+/// Ends a backend (`pg_terminate_backend`): its transaction is rolled back, and all of its locks
+/// are released. Returns whether the backend was signalled.
 ///
 /// The backend ends soon after this returns. Otherwise as [`cancel`].
 ///

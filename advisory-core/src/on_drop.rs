@@ -1,10 +1,11 @@
 //! What happens to a connection whose owner is dropped.
 //!
-//! A future that owns a pooled connection can be dropped while the server still works for it: the server
-//! waits for a lock, opens a transaction, or runs a long statement. sqlx would return that connection to the
-//! pool once the server answers, perhaps hours later, perhaps inside an open transaction that holds the
-//! lock. Here the connection is closed instead, at once or after a grace period. The server's backend checks
-//! whether its client is there (`client_connection_check_interval`), and ends by itself.
+//! A future that owns a pooled connection can be dropped while the server still works for it: the
+//! server waits for a lock, opens a transaction, or runs a long statement. sqlx would return that
+//! connection to the pool once the server answers, perhaps hours later, perhaps inside an open
+//! transaction that holds the lock. Here the connection is closed instead, at once or after a grace
+//! period. The server's backend checks whether its client is there
+//! (`client_connection_check_interval`), and ends by itself.
 
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -28,12 +29,12 @@ static ENDED: LazyLock<Handle> = LazyLock::new(|| {
     handle
 });
 
-/// Drops the owner of a pooled connection so that the connection is closed, and its slot in the pool is
-/// free at once.
+/// Drops the owner of a pooled connection so that the connection is closed, and its slot in the
+/// pool is free at once.
 ///
-/// A dropped pooled connection returns itself to the pool in a task that it spawns. sqlx handles a task that
-/// never runs, as in a runtime that is shutting down: it closes the socket and frees the slot. The
-/// connection is dropped in such a runtime here.
+/// A dropped pooled connection returns itself to the pool in a task that it spawns. sqlx handles a
+/// task that never runs, as in a runtime that is shutting down: it closes the socket and frees the
+/// slot. The connection is dropped in such a runtime here.
 pub(crate) fn discard<T>(owner: T) {
     let _ended = ENDED.enter();
     drop(owner);
@@ -45,8 +46,8 @@ pub(crate) fn with_runtime<T>(run: impl FnOnce() -> T) -> T {
     run()
 }
 
-/// Runs a future that ends a transaction or a lock to its end in the background. Its connection is closed
-/// after the grace period, and at once where there is no runtime.
+/// Runs a future that ends a transaction or a lock to its end in the background. Its connection is
+/// closed after the grace period, and at once where there is no runtime.
 pub(crate) fn finish_in_background<F>(future: F)
 where
     F: Future + Send + 'static,
@@ -110,8 +111,8 @@ impl<F> Drop for DiscardOnDrop<F> {
     }
 }
 
-/// A future that owns a connection and ends a transaction or a lock on it. If it is dropped before it has
-/// finished, it [finishes in the background](finish_in_background).
+/// A future that owns a connection and ends a transaction or a lock on it. If it is dropped before
+/// it has finished, it [finishes in the background](finish_in_background).
 pub(crate) struct FinishOnDrop<F>(Option<DiscardOnDrop<F>>)
 where
     F: Future + Send + 'static,
@@ -163,8 +164,8 @@ mod tests {
 
     use super::*;
 
-    /// Spawns a task when it is dropped, as a pooled connection does, and shows whether the task ran or was
-    /// dropped.
+    /// Spawns a task when it is dropped, as a pooled connection does, and shows whether the task
+    /// ran or was dropped.
     struct Spawner(Arc<AtomicBool>, Arc<()>);
 
     impl Drop for Spawner {

@@ -2,7 +2,8 @@
 
 /// What a function under `#[advisory(side_effect = Skip)]` returns when it is skipped.
 ///
-/// `()` is returned as it is, and `Option<T>` as `None`. Implement it for a type of your own that can say more:
+/// `()` is returned as it is, and `Option<T>` as `None`. Implement it for a type of your own that
+/// can say more:
 ///
 /// ```
 /// use advisory_core::Skipped;

@@ -28,25 +28,26 @@ pub(crate) const LONGEST_RESPONSE_TIMEOUT: Duration = Duration::from_hours(24);
 /// from ending a transaction that waits for its body on purpose.
 pub(crate) const TRANSACTION_PING_INTERVAL: Duration = Duration::from_millis(500);
 
-/// `client_connection_check_interval` of a backend that waits or holds for us. A waiter whose client
-/// is gone then leaves the queue within a second, and the check costs no measurable time.
+/// `client_connection_check_interval` of a backend that waits or holds for us. A waiter whose
+/// client is gone then leaves the queue within a second, and the check costs no measurable time.
 pub(crate) const CLIENT_CHECK_INTERVAL: &str = "500ms";
 
 /// How long a rollback, a commit or a release may take after its owner was dropped, before its
-/// connection is closed. Together with [`CLIENT_CHECK_INTERVAL`] it keeps the promise that nothing is
-/// left after two seconds.
+/// connection is closed. Together with [`CLIENT_CHECK_INTERVAL`] it keeps the promise that nothing
+/// is left after two seconds.
 pub(crate) const GRACE_PERIOD: Duration = Duration::from_secs(1);
 
 /// The least time that a pool gets to hand out a connection. A shorter deadline would cancel a
-/// connection that is just being opened or tested, close it, and find the next one in the same state.
+/// connection that is just being opened or tested, close it, and find the next one in the same
+/// state.
 pub(crate) const SHORTEST_CHECK_OUT: Duration = Duration::from_millis(100);
 /// How long an error waits for a connection and a list of the holders.
 pub(crate) const HOLDERS_LOOKUP: Duration = Duration::from_millis(100);
 
 /// The least time that the pooler probe gets to open a connection beside the pool.
 pub(crate) const SHORTEST_PROBE: Duration = Duration::from_millis(100);
-/// How long the pooler probe looks for a lock that outlives its connection. A server that is not very
-/// busy takes a millisecond to notice that a connection was closed.
+/// How long the pooler probe looks for a lock that outlives its connection. A server that is not
+/// very busy takes a millisecond to notice that a connection was closed.
 pub(crate) const PROBE_LIMIT: Duration = Duration::from_secs(3);
 /// The first pause between two looks of the pooler probe.
 pub(crate) const PROBE_PAUSE: Duration = Duration::from_millis(1);

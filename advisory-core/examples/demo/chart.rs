@@ -104,7 +104,8 @@ impl Chart {
     }
 }
 
-/// What the worker did in each column, up to its end. What was over in less than half a column gives way to what came next.
+/// What the worker did in each column, up to its end. What was over in less than half a column
+/// gives way to what came next.
 fn cells(lane: &Lane, origin: Instant, scale: &Scale) -> Vec<Option<State>> {
     let mut cells = Vec::new();
     let mut changes = lane.changes.iter().peekable();

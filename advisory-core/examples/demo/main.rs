@@ -1,8 +1,10 @@
-//! A tour of the examples, drawn: one lane for each worker, time to the right, without and with the lock.
+//! A tour of the examples, drawn: one lane for each worker, time to the right, without and with the
+//! lock.
 //!
-//! Every scene runs the functions of one example (`scene/webhook.rs` those of `../webhook.rs`, and so on) on a private
-//! server, checks what has become of the data, and shows who waited, who held the lock, who failed and who was skipped.
-//! The times are measured: the library reports every acquire as a `tracing` span, and `witness.rs` listens.
+//! Every scene runs the functions of one example (`scene/webhook.rs` those of `../webhook.rs`, and
+//! so on) on a private server, checks what has become of the data, and shows who waited, who held
+//! the lock, who failed and who was skipped. The times are measured: the library reports every
+//! acquire as a `tracing` span, and `witness.rs` listens.
 //!
 //! ```text
 //! cargo run --example demo

@@ -1,4 +1,5 @@
-//! Listens to what the library reports, so that nothing in the examples has to be told that it is being watched.
+//! Listens to what the library reports, so that nothing in the examples has to be told that it is
+//! being watched.
 
 use std::fmt;
 
@@ -10,7 +11,8 @@ use tracing_subscriber::registry::{LookupSpan, Registry};
 
 use crate::lane::{State, enter};
 
-/// The span of every acquire: it opens when the call begins to wait, and its outcome is recorded when the wait is over.
+/// The span of every acquire: it opens when the call begins to wait, and its outcome is recorded
+/// when the wait is over.
 const ACQUIRE: &str = "advisory_lock";
 
 /// Writes the library's waits into the lane of the worker that waits.

@@ -21,8 +21,8 @@ pub(crate) trait TryOnce: Send {
     /// What a grant hands out.
     type Granted: Send;
 
-    /// Asks the server once, and waits there for as long as [`Attempt::wait`] says. `None` if the lock was not
-    /// granted in time; nothing is held then.
+    /// Asks the server once, and waits there for as long as [`Attempt::wait`] says. `None` if the
+    /// lock was not granted in time; nothing is held then.
     fn try_once(
         &mut self,
         attempt: &Attempt<'_>,
@@ -87,7 +87,8 @@ impl<'l> Attempt<'l> {
     async fn run<S: TryOnce>(self, scope: S) -> Result<Result<S::Granted, Refusal>, Error> {
         self.check_settings::<S>()?;
         let span = AcquireSpan::start(self.lock.id(), S::SCOPE);
-        // Boxed once, so that what the caller awaits stays small: sqlx's pool alone takes kilobytes.
+        // Boxed once, so that what the caller awaits stays small: sqlx's pool alone takes
+        // kilobytes.
         let result = Box::pin(self.poll(scope)).instrument(span.span()).await;
         span.end(match &result {
             Ok(Ok(_)) => Outcome::Acquired,
@@ -137,7 +138,8 @@ impl<'l> Attempt<'l> {
         self.lock.id()
     }
 
-    /// How long the server is to wait now: what is left of the deadline, or not at all if the lock polls.
+    /// How long the server is to wait now: what is left of the deadline, or not at all if the lock
+    /// polls.
     pub(super) fn wait(&self) -> Wait {
         match self.lock.polling_interval() {
             Some(_) => Wait::No,
@@ -150,7 +152,8 @@ impl<'l> Attempt<'l> {
         self.on_refusal == OnRefusal::Explain
     }
 
-    /// The answer to a message that waits for a lock, or an error after the wait and the response timeout.
+    /// The answer to a message that waits for a lock, or an error after the wait and the response
+    /// timeout.
     pub(super) async fn within<T, E: From<sqlx::Error>>(
         &self,
         wait: Wait,

@@ -1,4 +1,5 @@
-//! A lock on the caller's connection: it joins the transaction that the connection is in, or opens one.
+//! A lock on the caller's connection: it joins the transaction that the connection is in, or opens
+//! one.
 
 use std::future::Future;
 use std::mem;
@@ -23,10 +24,11 @@ use crate::sql::{ClientCheck, caller_transaction, sqlstate, transaction};
 use crate::telemetry::Scope;
 use crate::telemetry::metric::Hold;
 
-/// A transaction on the caller's connection that holds a lock. It hands out the connection in its own type.
+/// A transaction on the caller's connection that holds a lock. It hands out the connection in its
+/// own type.
 ///
-/// sqlx's `Transaction` would hide the connection behind another type. It is used to begin, and is then
-/// forgotten; from there on, this type does what `Transaction` would do.
+/// sqlx's `Transaction` would hide the connection behind another type. It is used to begin, and is
+/// then forgotten; from there on, this type does what `Transaction` would do.
 #[derive(Debug)]
 pub struct ConnectionScope<'c, C: AsMut<PgConnection>> {
     lock: LockId,
@@ -83,7 +85,8 @@ impl<'c, C: AsMut<PgConnection> + Send> ConnectionScope<'c, C> {
         self.conn
     }
 
-    /// Runs a body that does not use the connection. The caller watches over a transaction of its own.
+    /// Runs a body that does not use the connection. The caller watches over a transaction of its
+    /// own.
     pub fn until_lost<F: Future>(
         &mut self,
         body: F,
@@ -106,8 +109,9 @@ impl<'c, C: AsMut<PgConnection> + Send> ConnectionScope<'c, C> {
             if commit {
                 PgTransactionManager::commit(self.conn.as_mut()).await?;
             } else {
-                // The body's error is the one to return. sqlx sends this rollback after the response to the
-                // statement that the body has dropped. If that takes too long, dropping this scope sends it.
+                // The body's error is the one to return. sqlx sends this rollback after the
+                // response to the statement that the body has dropped. If that takes too long,
+                // dropping this scope sends it.
                 let rollback = PgTransactionManager::rollback(self.conn.as_mut());
                 let rolled_back = within(self.response_timeout, Wait::No, rollback).await;
                 if rolled_back.is_err() {
@@ -134,13 +138,14 @@ impl<'c, C: AsMut<PgConnection> + Send> ConnectionScope<'c, C> {
 }
 
 impl<C: AsMut<PgConnection>> Drop for ConnectionScope<'_, C> {
-    /// Sends the rollback, which sqlx would leave in the connection's buffer until the next statement.
+    /// Sends the rollback, which sqlx would leave in the connection's buffer until the next
+    /// statement.
     fn drop(&mut self) {
         let conn = self.conn.as_mut();
         match self.state {
             State::Nothing => {}
-            // sqlx tracks no transaction yet and would not roll back. The server runs this message after the
-            // first one, and after its wait for the lock.
+            // sqlx tracks no transaction yet and would not roll back. The server runs this message
+            // after the first one, and after its wait for the lock.
             State::Opening => drop(poll_once(conn.begin_with(transaction::ROLLBACK))),
             State::Open { .. } => {
                 PgTransactionManager::start_rollback(conn);
@@ -185,7 +190,8 @@ impl<'s, 'c, C: AsMut<PgConnection> + Send> CallerConnection<'s, 'c, C> {
         Ok(self.server.insert(server).clone())
     }
 
-    /// Opens a transaction that holds the lock; `None`, and no transaction, if the lock was not granted.
+    /// Opens a transaction that holds the lock; `None`, and no transaction, if the lock was not
+    /// granted.
     async fn open(
         &mut self,
         attempt: &Attempt<'_>,

@@ -18,13 +18,13 @@ use crate::telemetry::Scope;
 impl AdvisoryLock {
     /// Waits for the lock in the caller's transaction, which holds it until it ends.
     ///
-    /// Takes `&mut` of a transaction, or of a connection inside one. Rolling back to an earlier savepoint
-    /// releases the lock, as PostgreSQL documents; releasing that savepoint keeps it. A nested `begin()` of sqlx
-    /// is such a savepoint.
+    /// Takes `&mut` of a transaction, or of a connection inside one. Rolling back to an earlier
+    /// savepoint releases the lock, as PostgreSQL documents; releasing that savepoint keeps it. A
+    /// nested `begin()` of sqlx is such a savepoint.
     ///
-    /// One round trip if the lock is free, two after a wait, three if it is not granted in time. While it waits,
-    /// the server checks every 500 ms whether this client is still there (`client_connection_check_interval`, set
-    /// until the transaction ends).
+    /// One round trip if the lock is free, two after a wait, three if it is not granted in time.
+    /// While it waits, the server checks every 500 ms whether this client is still there
+    /// (`client_connection_check_interval`, set until the transaction ends).
     ///
     /// ```no_run
     /// use advisory_core::{AdvisoryLock, Error};
@@ -41,30 +41,33 @@ impl AdvisoryLock {
     ///
     /// # Errors
     ///
-    /// [`Error::NotAcquired`] when the wait is over: the transaction is usable, its `lock_timeout` is unchanged,
-    /// and of several keys none is held. The same holds after [`Error::Deadlock`], though a new transaction is
-    /// the better answer to a deadlock. [`Error::NotInTransaction`] outside a transaction, where nothing is sent.
-    /// [`Error::Unsupported`] on a standby, on a server that locks nothing, and with settings of other scopes.
-    /// Otherwise [`Error::LockTableFull`] and [`Error::Database`], as a rule with the transaction aborted.
+    /// [`Error::NotAcquired`] when the wait is over: the transaction is usable, its `lock_timeout`
+    /// is unchanged, and of several keys none is held. The same holds after [`Error::Deadlock`],
+    /// though a new transaction is the better answer to a deadlock. [`Error::NotInTransaction`]
+    /// outside a transaction, where nothing is sent. [`Error::Unsupported`] on a standby, on a
+    /// server that locks nothing, and with settings of other scopes. Otherwise
+    /// [`Error::LockTableFull`] and [`Error::Database`], as a rule with the transaction aborted.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future while it waits does not end the wait: the connection belongs to the caller. The server
-    /// stays in the queue until the lock is granted or the timeout fires. The next use of the transaction,
-    /// including its rollback, waits for that, and ending the transaction releases the lock. Set a
-    /// [`timeout`](Self::timeout), cancel a dropped wait with [`cancel_via`](Self::cancel_via), or use a method
-    /// that owns its connection: [`transaction`](Self::transaction), [`begin`](Self::begin).
+    /// Dropping the future while it waits does not end the wait: the connection belongs to the
+    /// caller. The server stays in the queue until the lock is granted or the timeout fires. The
+    /// next use of the transaction, including its rollback, waits for that, and ending the
+    /// transaction releases the lock. Set a [`timeout`](Self::timeout), cancel a dropped wait with
+    /// [`cancel_via`](Self::cancel_via), or use a method that owns its connection:
+    /// [`transaction`](Self::transaction), [`begin`](Self::begin).
     pub async fn acquire_xact(&self, mut executor: impl LockExecutor) -> Result<(), Error> {
         acquire(self, CallerTransaction::new(executor.connection())).await
     }
 
     /// Takes the lock in the caller's transaction; `false` if the lock is not granted in time.
     ///
-    /// If no wait is set, it does not wait. One round trip, or as [`acquire_xact`](Self::acquire_xact) with a wait.
-    /// After `false` the transaction is usable, its `lock_timeout` is unchanged, and of several keys none is held.
+    /// If no wait is set, it does not wait. One round trip, or as
+    /// [`acquire_xact`](Self::acquire_xact) with a wait. After `false` the transaction is usable,
+    /// its `lock_timeout` is unchanged, and of several keys none is held.
     ///
-    /// Several keys are taken in a `DO` block of PL/pgSQL, which every role may use unless that right was revoked
-    /// or the language dropped.
+    /// Several keys are taken in a `DO` block of PL/pgSQL, which every role may use unless that
+    /// right was revoked or the language dropped.
     ///
     /// ```no_run
     /// use advisory_core::{AdvisoryLock, Error};
@@ -85,8 +88,8 @@ impl AdvisoryLock {
     ///
     /// # Cancel safety
     ///
-    /// As [`acquire_xact`](Self::acquire_xact). If no wait is set, there is no wait to drop; the lock may then be
-    /// held until the transaction ends.
+    /// As [`acquire_xact`](Self::acquire_xact). If no wait is set, there is no wait to drop; the
+    /// lock may then be held until the transaction ends.
     pub async fn try_acquire_xact(&self, mut executor: impl LockExecutor) -> Result<bool, Error> {
         let granted = try_acquire(self, CallerTransaction::new(executor.connection())).await?;
         Ok(granted.is_some())
@@ -124,7 +127,8 @@ impl TryOnce for CallerTransaction<'_> {
             let message = caller_transaction::try_lock_all_or_none(lock);
             return try_lock(attempt, self.conn, message).await;
         }
-        // Several keys are not tried first: those that are free would stay locked if the wait fails.
+        // Several keys are not tried first: those that are free would stay locked if the wait
+        // fails.
         if lock.keys().len() == 1
             && let message = caller_transaction::try_lock(lock)
             && let Some(()) = try_lock(attempt, self.conn, message).await?

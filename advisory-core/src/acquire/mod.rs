@@ -1,11 +1,12 @@
 //! Acquires a lock: one engine for every scope.
 //!
-//! [`Attempt`](attempt::Attempt) is one call of a method that acquires. It owns the deadline, the span and the
-//! metric, the polls, the response timeout, and what a refusal becomes: an error that names the holders, or a
-//! report. A scope implements [`TryOnce`](attempt::TryOnce): how to ask the server once, and what a grant is.
+//! [`Attempt`](attempt::Attempt) is one call of a method that acquires. It owns the deadline, the
+//! span and the metric, the polls, the response timeout, and what a refusal becomes: an error that
+//! names the holders, or a report. A scope implements [`TryOnce`](attempt::TryOnce): how to ask the
+//! server once, and what a grant is.
 //!
-//! A new scope is a variant of [`Scope`](crate::telemetry::Scope), a file here with the public methods and a
-//! type that implements `TryOnce`, and its messages in [`sql`](crate::sql).
+//! A new scope is a variant of [`Scope`](crate::telemetry::Scope), a file here with the public
+//! methods and a type that implements `TryOnce`, and its messages in [`sql`](crate::sql).
 
 mod attempt;
 mod caller_connection;

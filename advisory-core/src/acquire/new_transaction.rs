@@ -13,14 +13,16 @@ use crate::telemetry::metric::Hold;
 impl AdvisoryLock {
     /// Opens a transaction that holds the lock: begin, timeout and lock in one round trip.
     ///
-    /// It is an ordinary transaction of sqlx: commit it or roll it back. Dropping it rolls it back in the
-    /// background. The lock is released when it ends. Prefer [`transaction`](Self::transaction) where a
-    /// closure is enough: it also ends a transaction whose owner is dropped in the middle of a long statement.
+    /// It is an ordinary transaction of sqlx: commit it or roll it back. Dropping it rolls it back
+    /// in the background. The lock is released when it ends. Prefer
+    /// [`transaction`](Self::transaction) where a closure is enough: it also ends a transaction
+    /// whose owner is dropped in the middle of a long statement.
     ///
-    /// The transaction has the server's default isolation level, unless [`isolation`](Self::isolation) is set.
-    /// If that default is not `READ COMMITTED`, the snapshot is older than the lock, and shows what was there
-    /// before the wait: set the isolation level. While a statement runs, the server checks every 500 ms whether
-    /// this client is still there (`client_connection_check_interval`, set until the transaction ends).
+    /// The transaction has the server's default isolation level, unless
+    /// [`isolation`](Self::isolation) is set. If that default is not `READ COMMITTED`, the snapshot
+    /// is older than the lock, and shows what was there before the wait: set the isolation level.
+    /// While a statement runs, the server checks every 500 ms whether this client is still there
+    /// (`client_connection_check_interval`, set until the transaction ends).
     ///
     /// ```no_run
     /// use advisory_core::{AdvisoryLock, Error};
@@ -36,14 +38,16 @@ impl AdvisoryLock {
     /// # Errors
     ///
     /// [`Error::NotAcquired`] when the wait is over. An exhausted pool is [`Error::Database`] with
-    /// [`sqlx::Error::PoolTimedOut`], within the same deadline. [`Error::Deadlock`], [`Error::LockTableFull`] and
-    /// other errors of the server as [`Error::Database`]. [`Error::Unsupported`] outside a tokio runtime, on a
-    /// standby, on a server that locks nothing, and with settings of other scopes.
+    /// [`sqlx::Error::PoolTimedOut`], within the same deadline. [`Error::Deadlock`],
+    /// [`Error::LockTableFull`] and other errors of the server as [`Error::Database`].
+    /// [`Error::Unsupported`] outside a tokio runtime, on a standby, on a server that locks
+    /// nothing, and with settings of other scopes.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future closes its connection, if it has begun to open the transaction. The pool's slot is
-    /// free at once, and within a second the server neither holds nor waits for the lock.
+    /// Dropping the future closes its connection, if it has begun to open the transaction. The
+    /// pool's slot is free at once, and within a second the server neither holds nor waits for the
+    /// lock.
     pub async fn begin(&self, pool: &PgPool) -> Result<PgTransaction<'static>, Error> {
         let transaction = acquire(self, NewTransaction(pool)).await?;
         Ok(transaction.into_inner())
@@ -51,8 +55,8 @@ impl AdvisoryLock {
 
     /// Opens a transaction that holds the lock; `None` if the lock is not granted in time.
     ///
-    /// If no wait is set, it does not wait: two round trips if the lock is granted, one if not. Otherwise as
-    /// [`begin`](Self::begin).
+    /// If no wait is set, it does not wait: two round trips if the lock is granted, one if not.
+    /// Otherwise as [`begin`](Self::begin).
     ///
     /// ```no_run
     /// use advisory_core::{AdvisoryLock, Error};
@@ -78,11 +82,11 @@ impl AdvisoryLock {
         Ok(transaction.map(OwnTransaction::into_inner))
     }
 
-    /// Runs a closure in a transaction that holds the lock. Commits on `Ok`; rolls back on `Err`, on a panic, and
-    /// when it is dropped.
+    /// Runs a closure in a transaction that holds the lock. Commits on `Ok`; rolls back on `Err`,
+    /// on a panic, and when it is dropped.
     ///
-    /// Two round trips of its own, one before the closure and one after. The compiler infers the error type from
-    /// the closure alone: end it with `Ok::<_, Error>(…)`.
+    /// Two round trips of its own, one before the closure and one after. The compiler infers the
+    /// error type from the closure alone: end it with `Ok::<_, Error>(…)`.
     ///
     /// ```no_run
     /// use advisory_core::{AdvisoryLock, Error};
@@ -101,15 +105,16 @@ impl AdvisoryLock {
     ///
     /// # Errors
     ///
-    /// Those of the closure, and those of [`begin`](Self::begin) and of the commit, by `E: From<Error>`. A closure
-    /// that returns `Ok` although one of its statements has failed commits nothing: PostgreSQL silently rolls
-    /// back an aborted transaction at its commit.
+    /// Those of the closure, and those of [`begin`](Self::begin) and of the commit, by
+    /// `E: From<Error>`. A closure that returns `Ok` although one of its statements has failed
+    /// commits nothing: PostgreSQL silently rolls back an aborted transaction at its commit.
     ///
     /// # Cancel safety
     ///
-    /// Before the closure runs, as [`begin`](Self::begin). Dropped inside the closure, the transaction is rolled
-    /// back in the background; if the server is busy with a statement and has not answered after a second, the
-    /// connection is closed. Dropped during the commit, the transaction may be committed or not.
+    /// Before the closure runs, as [`begin`](Self::begin). Dropped inside the closure, the
+    /// transaction is rolled back in the background; if the server is busy with a statement and has
+    /// not answered after a second, the connection is closed. Dropped during the commit, the
+    /// transaction may be committed or not.
     pub async fn transaction<T, E, F>(&self, pool: &PgPool, body: F) -> Result<T, E>
     where
         F: AsyncFnOnce(&mut PgTransaction<'_>) -> Result<T, E>,
@@ -118,11 +123,11 @@ impl AdvisoryLock {
         run(acquire(self, NewTransaction(pool)).await?, body).await
     }
 
-    /// Runs a closure in a transaction that holds the lock; `None` if the lock is not granted in time, and the
-    /// closure does not run.
+    /// Runs a closure in a transaction that holds the lock; `None` if the lock is not granted in
+    /// time, and the closure does not run.
     ///
-    /// If no wait is set, it does not wait: three round trips if the lock is granted, one if not. Otherwise as
-    /// [`transaction`](Self::transaction).
+    /// If no wait is set, it does not wait: three round trips if the lock is granted, one if not.
+    /// Otherwise as [`transaction`](Self::transaction).
     ///
     /// ```no_run
     /// use advisory_core::{AdvisoryLock, Error};

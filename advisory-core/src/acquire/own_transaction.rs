@@ -74,8 +74,8 @@ async fn open(
     }
 }
 
-/// Sends a message that opens a transaction and reports whether the lock was granted. Then sqlx learns of the
-/// transaction, or it is rolled back.
+/// Sends a message that opens a transaction and reports whether the lock was granted. Then sqlx
+/// learns of the transaction, or it is rolled back.
 async fn open_if_granted(
     lock: &LockId,
     capabilities: &Capabilities,
@@ -122,14 +122,16 @@ async fn begin_with(
     conn: PoolConnection<Postgres>,
     message: String,
 ) -> Result<OwnTransaction, sqlx::Error> {
-    // `Transaction::begin` is hidden, and the only way to a transaction on a connection that was checked out
-    // before: `Pool::begin_with` checks out its own, without our deadline. sqlx's drivers call it, too.
+    // `Transaction::begin` is hidden, and the only way to a transaction on a connection that was
+    // checked out before: `Pool::begin_with` checks out its own, without our deadline. sqlx's
+    // drivers call it, too.
     let message = AssertSqlSafe(message).into_sql_str();
     let transaction = DiscardOnDrop::new(Transaction::begin(conn, Some(message))).await?;
     Ok(OwnTransaction(Some(transaction)))
 }
 
-/// A transaction that was opened here. Dropping it rolls it back, whatever its connection is busy with.
+/// A transaction that was opened here. Dropping it rolls it back, whatever its connection is busy
+/// with.
 #[derive(Debug)]
 pub(crate) struct OwnTransaction(Option<PgTransaction<'static>>);
 
@@ -152,7 +154,8 @@ impl OwnTransaction {
         if commit {
             return Ok(FinishOnDrop::new(end_with_commit(transaction)).await?);
         }
-        // The body's error is the one to return. A statement that the body has dropped may run for hours.
+        // The body's error is the one to return. A statement that the body has dropped may run for
+        // hours.
         let rollback = within_grace_period(end_with_rollback(transaction));
         FinishOnDrop::new(rollback).await;
         Ok(())
@@ -167,8 +170,8 @@ impl Drop for OwnTransaction {
     }
 }
 
-/// A connection that fails to roll back is closed. The rest of a dropped `COPY`, for example, would be taken
-/// for the response to the next statement.
+/// A connection that fails to roll back is closed. The rest of a dropped `COPY`, for example, would
+/// be taken for the response to the next statement.
 async fn end_with_rollback(mut transaction: PgTransaction<'static>) {
     let rolled_back = PgTransactionManager::rollback(&mut transaction).await;
     if rolled_back.is_err() {

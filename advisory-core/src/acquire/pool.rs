@@ -25,13 +25,15 @@ impl Attempt<'_> {
     pub(super) async fn check_out_listener(&self, pool: &PgPool) -> Result<PgListener, Error> {
         let connecting = Box::pin(PgListener::connect_with(pool));
         let mut listener = self.within_deadline(connecting).await?;
-        // After a loss another session would not hold the lock. A pool that closes waits for its connections.
+        // After a loss another session would not hold the lock. A pool that closes waits for its
+        // connections.
         listener.eager_reconnect(false);
         listener.ignore_pool_close_event(true);
         Ok(listener)
     }
 
-    /// The future is boxed by the caller: it takes some 8 KiB, which every future around it would copy.
+    /// The future is boxed by the caller: it takes some 8 KiB, which every future around it would
+    /// copy.
     async fn within_deadline<T>(
         &self,
         check_out: Pin<Box<impl Future<Output = Result<T, sqlx::Error>>>>,

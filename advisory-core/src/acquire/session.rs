@@ -16,12 +16,14 @@ use crate::telemetry::Scope;
 use crate::time_bounds::PROBE_LIMIT;
 
 impl AdvisoryLock {
-    /// Waits for the lock in a session of its own, a connection of the pool, which holds it until it is released.
+    /// Waits for the lock in a session of its own, a connection of the pool, which holds it until
+    /// it is released.
     ///
-    /// It is for work that is too long for a transaction, or that calls other systems: on the server there is
-    /// only an idle connection meanwhile. One round trip. The connection counts against the pool until the lock
-    /// is released, and then returns to it. While it holds the lock, its `idle_session_timeout` is off, and the
-    /// server checks every 500 ms whether this client is still there, in the middle of a statement too.
+    /// It is for work that is too long for a transaction, or that calls other systems: on the
+    /// server there is only an idle connection meanwhile. One round trip. The connection counts
+    /// against the pool until the lock is released, and then returns to it. While it holds the
+    /// lock, its `idle_session_timeout` is off, and the server checks every 500 ms whether this
+    /// client is still there, in the middle of a statement too.
     ///
     /// The session can end before the work does: see [`SessionGuard::until_lost`].
     ///
@@ -39,15 +41,15 @@ impl AdvisoryLock {
     ///
     /// # Errors
     ///
-    /// As [`begin`](Self::begin). After [`Error::NotAcquired`] nothing is held: the wait is for a transaction
-    /// lock, which ends with its timeout, and which the session takes over only when it is granted. After any
-    /// other error the connection is closed. [`Error::Unsupported`] if the pool's connections are not sessions,
-    /// because a pooler in transaction mode lends them out.
+    /// As [`begin`](Self::begin). After [`Error::NotAcquired`] nothing is held: the wait is for a
+    /// transaction lock, which ends with its timeout, and which the session takes over only when it
+    /// is granted. After any other error the connection is closed. [`Error::Unsupported`] if the
+    /// pool's connections are not sessions, because a pooler in transaction mode lends them out.
     ///
     /// # Cancel safety
     ///
-    /// As [`begin`](Self::begin): dropping the future closes its connection. The pool's slot is free at once, and
-    /// within a second the server neither holds nor waits for the lock.
+    /// As [`begin`](Self::begin): dropping the future closes its connection. The pool's slot is
+    /// free at once, and within a second the server neither holds nor waits for the lock.
     pub async fn acquire(&self, pool: &PgPool) -> Result<SessionGuard, Error> {
         acquire(self, Session(pool)).await
     }
@@ -117,8 +119,8 @@ impl TryOnce for Session<'_> {
     }
 }
 
-/// Locks in a session. The first time on a pool, it checks that the connection is a session, and that the
-/// lock is held. Returns the settings to restore, or `None` if the lock was not granted.
+/// Locks in a session. The first time on a pool, it checks that the connection is a session, and
+/// that the lock is held. Returns the settings to restore, or `None` if the lock was not granted.
 async fn lock_session(
     attempt: &Attempt<'_>,
     capabilities: &Capabilities,

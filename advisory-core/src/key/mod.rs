@@ -13,9 +13,9 @@ pub use self::parse::ParseKeyError;
 /// The two forms are separate key spaces: `Key::BigInt(7)` and `Key::IntPair(0, 7)` are different
 /// locks. Keys belong to one database: the same key in another database is another lock.
 ///
-/// Text becomes a key by the default scheme, [`Sha1`](crate::scheme::Sha1). That mapping is frozen: a
-/// name has the same key on every machine and compiler, and in every version of this crate. Text that
-/// *is* a key, such as `"-42"` or `"(1, 7)"`, is read by [`Key::parse`].
+/// Text becomes a key by the default scheme, [`Sha1`](crate::scheme::Sha1). That mapping is frozen:
+/// a name has the same key on every machine and compiler, and in every version of this crate. Text
+/// that *is* a key, such as `"-42"` or `"(1, 7)"`, is read by [`Key::parse`].
 ///
 /// ```
 /// use advisory_core::Key;

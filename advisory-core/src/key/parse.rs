@@ -1,15 +1,16 @@
-//! A key as text: what somebody types, or copies from a log.
+//! A key as text, as a user types it or copies it from a log.
 
 use std::fmt;
 
 use super::Key;
 
 impl Key {
-    /// Reads a key as [`Display`](fmt::Display) writes it, `-42` or `(1, 7)`, or in a shorter form: `1,7`.
+    /// Reads a key as [`Display`](fmt::Display) writes it, `-42` or `(1, 7)`, or in a shorter form:
+    /// `1,7`.
     ///
-    /// A number may be hexadecimal; its digits are then the bits of the key: `0xffffffffffffffff` is
-    /// -1. Spaces around numbers are ignored. No text is hashed here: `Key::from` does that, and takes
-    /// even `"42"` for a name.
+    /// A number may be hexadecimal; its digits are then the bits of the key: `0xffffffffffffffff`
+    /// is -1. Spaces around numbers are ignored. No text is hashed here: `Key::from` does that, and
+    /// takes even `"42"` for a name.
     ///
     /// ```
     /// use advisory_core::Key;
@@ -28,7 +29,8 @@ impl Key {
     ///
     /// # Errors
     ///
-    /// [`ParseKeyError`] shows the text, and tells a number that is too large from text that is no number.
+    /// [`ParseKeyError`] shows the text, and tells a number that is too large from text that is no
+    /// number.
     pub fn parse(text: &str) -> Result<Self, ParseKeyError> {
         let inner = text.trim();
         let inner = match inner.strip_prefix('(') {

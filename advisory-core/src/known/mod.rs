@@ -1,7 +1,7 @@
-//! Keys that belong to somebody: the locks that migration tools take.
+//! The keys of known tools: the locks that migration tools take.
 //!
-//! Such a lock is the same in every project, or follows from the name of the database, so that a key seen in `pg_locks` can be
-//! traced back to its owner:
+//! Such a lock is the same in every project, or follows from the name of the database, so that a
+//! key seen in `pg_locks` can be traced back to its owner:
 //!
 //! ```
 //! use advisory_core::{Key, known};
@@ -13,7 +13,7 @@
 //! assert!(known::owner(Key::BigInt(42), Some("foo")).is_none());
 //! ```
 //!
-//! or taken, to keep a tool waiting:
+//! It can also be taken, so that the tool waits:
 //!
 //! ```
 //! use advisory_core::{AdvisoryLock, known};
@@ -22,7 +22,8 @@
 //! let lock = rails.key(Some("shop_production")).map(AdvisoryLock::from);
 //! ```
 //!
-//! Small numbers are left out, such as authentik's 1000 or Marten's 4004: anybody may have chosen them.
+//! Small numbers are left out, such as authentik's 1000 or Marten's 4004: anybody may have chosen
+//! them.
 
 mod table;
 
@@ -37,7 +38,7 @@ pub struct Known {
     pub label: &'static str,
     /// Where its key comes from, in words.
     pub algorithm: &'static str,
-    /// Project, version and file that say so.
+    /// The project, version and file that define it.
     pub source: &'static str,
     origin: Origin,
 }
@@ -49,7 +50,8 @@ enum Origin {
 }
 
 impl Known {
-    /// The key of the lock in this database; `None` if it follows from the database's name, and there is none.
+    /// The key of the lock in this database; `None` if it follows from the database's name, and
+    /// there is none.
     ///
     /// ```
     /// use advisory_core::{Key, known};
@@ -71,12 +73,13 @@ impl Known {
     }
 }
 
-/// Every lock that is known.
+/// All known locks.
 pub fn all() -> &'static [Known] {
     table::TABLE
 }
 
-/// Whose key this is, in the database of this name; without a name, only keys that are the same everywhere are told.
+/// The tool that takes this key in the database of this name. Without a name, it finds only the keys
+/// that are the same in every database.
 ///
 /// ```
 /// use advisory_core::{Key, known};
@@ -89,8 +92,8 @@ pub fn owner(key: Key, database: Option<&str>) -> Option<&'static Known> {
     all().iter().find(|known| known.key(database) == Some(key))
 }
 
-/// The lock of golang-migrate 4 on a database, for the schema and the name of its table: by default `public` and
-/// `schema_migrations`.
+/// The lock of golang-migrate 4 on a database, for the schema and the name of its table: by default
+/// `public` and `schema_migrations`.
 ///
 /// ```
 /// use advisory_core::{Key, known};

@@ -39,7 +39,8 @@ enum Keys {
 pub enum Mode {
     /// All other holders (`ExclusiveLock` in `pg_locks`).
     Exclusive,
-    /// Exclusive holders only (`ShareLock`); see [`AdvisoryLock::shared`](crate::AdvisoryLock::shared).
+    /// Exclusive holders only (`ShareLock`); see
+    /// [`AdvisoryLock::shared`](crate::AdvisoryLock::shared).
     Shared,
 }
 

@@ -21,7 +21,8 @@ use crate::scheme::KeyScheme;
 
 /// *What* to lock and *how long to wait*; its methods that acquire say *where*.
 ///
-/// It is a value: cheap to make and to clone, and it does nothing until one of these methods is awaited:
+/// It is a value: cheap to make and to clone, and it does nothing until one of these methods is
+/// awaited:
 ///
 /// | scope | waits, error if not acquired | reports instead |
 /// |---|---|---|
@@ -30,13 +31,14 @@ use crate::scheme::KeyScheme;
 /// | a new transaction around a closure | [`transaction`](Self::transaction) | [`try_transaction`](Self::try_transaction) |
 /// | a session of its own | [`acquire`](Self::acquire) | [`try_acquire`](Self::try_acquire) |
 ///
-/// If no wait is set, the methods on the left wait as the server's own `lock_timeout` says, and those on
-/// the right do not wait.
+/// If no wait is set, the methods on the left wait as the server's own `lock_timeout` says, and
+/// those on the right do not wait.
 ///
-/// A setting that a scope has no use for is an error ([`Error::Unsupported`](crate::Error::Unsupported)),
-/// and nothing is sent: [`isolation`](Self::isolation) belongs to a new transaction,
-/// [`cancel_via`](Self::cancel_via) to the caller's transaction,
-/// [`keepalive_interval`](Self::keepalive_interval) and [`tag_session`](Self::tag_session) to a session.
+/// A setting that a scope has no use for is an error
+/// ([`Error::Unsupported`](crate::Error::Unsupported)), and nothing is sent:
+/// [`isolation`](Self::isolation) belongs to a new transaction, [`cancel_via`](Self::cancel_via) to
+/// the caller's transaction, [`keepalive_interval`](Self::keepalive_interval) and
+/// [`tag_session`](Self::tag_session) to a session.
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -64,7 +66,8 @@ pub struct AdvisoryLock {
 }
 
 impl AdvisoryLock {
-    /// A lock on one key: a name, a number, a pair of numbers, or anything else that converts into a [`Key`].
+    /// A lock on one key: a name, a number, a pair of numbers, or anything else that converts into
+    /// a [`Key`].
     ///
     /// Text is hashed with the default scheme, [`Sha1`](crate::scheme::Sha1), and kept as the
     /// [`name`](Self::name).
@@ -99,9 +102,9 @@ impl AdvisoryLock {
 
     /// A lock on several keys at once: all of them, or none.
     ///
-    /// The keys are sorted and duplicates dropped, so two callers that name the same keys in a different
-    /// order do not deadlock. All keys are taken in one round trip. Modes and settings of the items are
-    /// ignored: set them on the result. A lock on no keys at all is granted at once.
+    /// The keys are sorted and duplicates dropped, so two callers that name the same keys in a
+    /// different order do not deadlock. All keys are taken in one round trip. Modes and settings of
+    /// the items are ignored: set them on the result. A lock on no keys at all is granted at once.
     ///
     /// ```
     /// use advisory_core::AdvisoryLock;
@@ -133,8 +136,8 @@ impl AdvisoryLock {
 
     /// The name that the lock was made from; of several locks, their names, joined by commas.
     ///
-    /// `None` if a key was given as a number. The name says what the lock is for in errors, spans and
-    /// monitoring; only the [`keys`](Self::keys) reach the server.
+    /// `None` if a key was given as a number. The name says what the lock is for in errors, spans
+    /// and monitoring; only the [`keys`](Self::keys) reach the server.
     ///
     /// ```
     /// use advisory_core::AdvisoryLock;

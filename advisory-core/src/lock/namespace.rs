@@ -4,13 +4,13 @@ use crate::key::Key;
 use crate::lock::AdvisoryLock;
 
 impl AdvisoryLock {
-    /// Puts the lock into a namespace: the pair (`namespace`, the lower 32 bits of its key) in PostgreSQL's
-    /// key space of two `integer`s.
+    /// Puts the lock into a namespace: the pair (`namespace`, the lower 32 bits of its key) in
+    /// PostgreSQL's key space of two `integer`s.
     ///
-    /// Locks of different namespaces never share a key, and never share one with a lock on a `bigint`. So a
-    /// library can keep its locks apart from those of its users, and `pg_locks.classid` shows the owner of
-    /// a lock. Text given to [`new`](Self::new) becomes `(namespace, the first 4 bytes of its SHA-1,
-    /// little-endian)`, which is frozen like all keys:
+    /// Locks of different namespaces never share a key, and never share one with a lock on a
+    /// `bigint`. So a library can keep its locks apart from those of its users, and
+    /// `pg_locks.classid` shows the owner of a lock. Text given to [`new`](Self::new) becomes
+    /// `(namespace, the first 4 bytes of its SHA-1, little-endian)`, which is frozen like all keys:
     ///
     /// ```
     /// use advisory_core::{AdvisoryLock, Key};
@@ -21,17 +21,18 @@ impl AdvisoryLock {
     ///
     /// It applies to the keys that the lock has:
     ///
-    /// - a number of 32 bits is kept; two larger numbers that differ by a multiple of 2^32 become one key;
+    /// - a number of 32 bits is kept; two larger numbers that differ by a multiple of 2^32 become
+    ///   one key;
     /// - of a pair, the second number is kept, and the namespace replaces the first;
     /// - of several locks, each is put into the namespace; keys that become equal are locked once.
     ///
     /// # Collisions
     ///
-    /// A namespace has only 32 bits. With 9,292 names, the chance that any two of them share a key is 1 %,
-    /// with 77,164 names 50 %; one more name shares the key of one of `n` others with a chance of `n` in
-    /// 4,294,967,296. Two such names wait for each other needlessly, and code that takes both in two
-    /// sessions, one after the other, waits for itself without end. Without a namespace there are 64 bits:
-    /// 600 million names for a chance of 1 %.
+    /// A namespace has only 32 bits. With 9,292 names, the chance that any two of them share a key
+    /// is 1 %, with 77,164 names 50 %; one more name shares the key of one of `n` others with a
+    /// chance of `n` in 4,294,967,296. Two such names wait for each other needlessly, and code that
+    /// takes both in two sessions, one after the other, waits for itself without end. Without a
+    /// namespace there are 64 bits: 600 million names for a chance of 1 %.
     ///
     /// ```
     /// let chance = |names: f64| -(-names * (names - 1.0) / 2_f64.powi(33)).exp_m1();

@@ -52,7 +52,8 @@ impl ScopedSetting {
 }
 
 impl AdvisoryLock {
-    /// Shares the lock with other shared holders. An exclusive holder excludes it, and is excluded by it.
+    /// Shares the lock with other shared holders. An exclusive holder excludes it, and is excluded
+    /// by it.
     ///
     /// If not set, the lock is exclusive. PostgreSQL's queue is fair: a shared lock waits behind an
     /// exclusive waiter that came first.
@@ -76,16 +77,16 @@ impl AdvisoryLock {
     /// Waits at most this long: one deadline for everything the call waits for, including a pooled
     /// connection.
     ///
-    /// The server measures the time, in whole milliseconds. `Duration::ZERO`, and anything below 1 ms,
-    /// does not wait for the lock; anything above `i32::MAX` milliseconds (24 days) is
+    /// The server measures the time, in whole milliseconds. `Duration::ZERO`, and anything below 1
+    /// ms, does not wait for the lock; anything above `i32::MAX` milliseconds (24 days) is
     /// [`wait_forever`](Self::wait_forever). A pool gets at least 100 ms to hand out a connection,
-    /// because a shorter limit would close the connection. With a timeout of zero, the pool gets its own
-    /// `acquire_timeout`.
+    /// because a shorter limit would close the connection. With a timeout of zero, the pool gets
+    /// its own `acquire_timeout`.
     ///
-    /// If the server does not answer in time either, because it or the network is gone, the call fails
-    /// with [`Error::Database`](crate::Error::Database) after the
-    /// [`response_timeout`](Self::response_timeout). A wait without a limit has no such bound: it fails
-    /// when the operating system gives up the connection.
+    /// If the server does not answer in time either, because it or the network is gone, the call
+    /// fails with [`Error::Database`](crate::Error::Database) after the
+    /// [`response_timeout`](Self::response_timeout). A wait without a limit has no such bound: it
+    /// fails when the operating system gives up the connection.
     ///
     /// If not set, the wait depends on the method: see the table above.
     ///
@@ -119,14 +120,14 @@ impl AdvisoryLock {
         self
     }
 
-    /// Polls instead of queueing, with a random pause of half to one and a half of this interval between
-    /// two polls.
+    /// Polls instead of queueing, with a random pause of half to one and a half of this interval
+    /// between two polls.
     ///
-    /// A wait in the server's queue holds a snapshot, for which `CREATE INDEX CONCURRENTLY` and vacuum
-    /// wait. Polling holds no snapshot, and a method that takes a pool returns its connection between two
-    /// polls. In return there is no queue: the order of the pollers is random, and a lock that is hardly
-    /// ever free may never be granted. Without a timeout the polling has no end: the server's
-    /// `lock_timeout` limits a wait in the queue only.
+    /// A wait in the server's queue holds a snapshot, for which `CREATE INDEX CONCURRENTLY` and
+    /// vacuum wait. Polling holds no snapshot, and a method that takes a pool returns its
+    /// connection between two polls. In return there is no queue: the order of the pollers is
+    /// random, and a lock that is hardly ever free may never be granted. Without a timeout the
+    /// polling has no end: the server's `lock_timeout` limits a wait in the queue only.
     ///
     /// If not set, the wait is in the server's queue.
     ///
@@ -148,12 +149,13 @@ impl AdvisoryLock {
         self
     }
 
-    /// How long the server may take to answer, beside the wait for the lock, before its connection counts
-    /// as lost.
+    /// How long the server may take to answer, beside the wait for the lock, before its connection
+    /// counts as lost.
     ///
-    /// It bounds the answer to every message of a call that has a [`timeout`](Self::timeout) or does not
-    /// wait, to the probes of a [`SessionGuard`](crate::SessionGuard), and to its release. It does not
-    /// bound a commit, whose outcome would be unknown. The timeout is at least 100 ms and at most a day.
+    /// It bounds the answer to every message of a call that has a [`timeout`](Self::timeout) or
+    /// does not wait, to the probes of a [`SessionGuard`](crate::SessionGuard), and to its release.
+    /// It does not bound a commit, whose outcome would be unknown. The timeout is at least 100 ms
+    /// and at most a day.
     ///
     /// If not set, 5 seconds.
     ///
@@ -174,12 +176,12 @@ impl AdvisoryLock {
     }
 
     /// The isolation level of the transaction that [`begin`](Self::begin),
-    /// [`transaction`](Self::transaction) and their `try_` forms open. At every level, its first statement
-    /// sees what the previous holder of the lock has committed.
+    /// [`transaction`](Self::transaction) and their `try_` forms open. At every level, its first
+    /// statement sees what the previous holder of the lock has committed.
     ///
-    /// A `BEGIN ISOLATION LEVEL REPEATABLE READ` followed by a lock does not give that: the snapshot is
-    /// taken before the wait, and the transaction reads what was there before. Here the lock is granted
-    /// first. `RepeatableRead` and `Serializable` cost one more round trip.
+    /// A `BEGIN ISOLATION LEVEL REPEATABLE READ` followed by a lock does not give that: the
+    /// snapshot is taken before the wait, and the transaction reads what was there before. Here the
+    /// lock is granted first. `RepeatableRead` and `Serializable` cost one more round trip.
     ///
     /// If not set, the level is the server's default. The snapshot of a default other than
     /// `READ COMMITTED` is older than the lock. Other methods refuse this setting.
@@ -201,15 +203,16 @@ impl AdvisoryLock {
         self
     }
 
-    /// If a wait on the caller's transaction is dropped, cancels it on the server, from a connection of its
-    /// own beside this pool. That works with an exhausted pool, too.
+    /// If a wait on the caller's transaction is dropped, cancels it on the server, from a
+    /// connection of its own beside this pool. That works with an exhausted pool, too.
     ///
-    /// The transaction is then aborted, as after any failed statement: its next statement returns the error
-    /// of the wait, and dropping it rolls back. The cancellation needs a tokio runtime where the wait is
-    /// dropped, and the right to see and cancel the statements of the waiting role, which that role has.
+    /// The transaction is then aborted, as after any failed statement: its next statement returns
+    /// the error of the wait, and dropping it rolls back. The cancellation needs a tokio runtime
+    /// where the wait is dropped, and the right to see and cancel the statements of the waiting
+    /// role, which that role has.
     ///
-    /// If not set, such a wait stays in the queue until the lock is granted or its timeout fires. Methods
-    /// that take a pool refuse this setting: they close their connection.
+    /// If not set, such a wait stays in the queue until the lock is granted or its timeout fires.
+    /// Methods that take a pool refuse this setting: they close their connection.
     ///
     /// ```no_run
     /// use advisory_core::{AdvisoryLock, Error};
@@ -226,13 +229,14 @@ impl AdvisoryLock {
         self
     }
 
-    /// How long a watched [`SessionGuard`](crate::SessionGuard) accepts silence before it probes the
-    /// server.
+    /// How long a watched [`SessionGuard`](crate::SessionGuard) accepts silence before it probes
+    /// the server.
     ///
-    /// A closed connection is noticed at once, without a probe. The probe is for a network that goes
-    /// silent: after this interval the server is asked, and has the
-    /// [`response_timeout`](Self::response_timeout) to answer. The probe is a bare `Sync` message, which
-    /// is no query and is not logged as one. The interval is at least 100 ms and at most a day.
+    /// A closed connection is noticed at once, without a probe. The probe is for a network that
+    /// goes silent: after this interval the server is asked, and has the
+    /// [`response_timeout`](Self::response_timeout) to answer. The probe is a bare `Sync` message,
+    /// which is no query and is not logged as one. The interval is at least 100 ms and at most a
+    /// day.
     ///
     /// If not set, 5 seconds. Methods other than [`acquire`](Self::acquire) and
     /// [`try_acquire`](Self::try_acquire) refuse this setting.
@@ -257,21 +261,22 @@ impl AdvisoryLock {
         self
     }
 
-    /// Shows the lock's name in the `application_name` of the session that holds it, after the session's
-    /// own name: `billing advisory:sync(4)`.
+    /// Shows the lock's name in the `application_name` of the session that holds it, after the
+    /// session's own name: `billing advisory:sync(4)`.
     ///
     /// `pg_stat_activity` then shows what a session holds, and so do
-    /// [`LockStatus::tag`](crate::monitor::LockStatus::tag) and `advisory ls`; otherwise there are only
-    /// numbers. PostgreSQL keeps 63 bytes of ASCII: other characters are percent-encoded, and what is too
-    /// long is cut, the session's own name first. It costs no round trip, and the release restores the
-    /// previous value.
+    /// [`LockStatus::tag`](crate::monitor::LockStatus::tag) and `advisory ls`; otherwise there are
+    /// only numbers. PostgreSQL keeps 63 bytes of ASCII: other characters are percent-encoded, and
+    /// what is too long is cut, the session's own name first. It costs no round trip, and the
+    /// release restores the previous value.
     ///
-    /// Everybody who can connect to the server can read it, so do not use it for secret names. A pooler that
-    /// shares sessions between clients, such as PgBouncer in session mode, may set another value.
+    /// Everybody who can connect to the server can read it, so do not use it for secret names. A
+    /// pooler that shares sessions between clients, such as PgBouncer in session mode, may set
+    /// another value.
     ///
-    /// If not set, `application_name` is left alone. A lock without a [`name`](Self::name) has nothing to
-    /// show. Methods other than [`acquire`](Self::acquire) and [`try_acquire`](Self::try_acquire) refuse
-    /// this setting.
+    /// If not set, `application_name` is left alone. A lock without a [`name`](Self::name) has
+    /// nothing to show. Methods other than [`acquire`](Self::acquire) and
+    /// [`try_acquire`](Self::try_acquire) refuse this setting.
     ///
     /// ```no_run
     /// use advisory_core::{AdvisoryLock, Error};

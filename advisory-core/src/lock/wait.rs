@@ -18,8 +18,8 @@ pub(crate) enum Wait {
 }
 
 impl Wait {
-    /// The wait for a timeout. Less than a millisecond does not wait, because `lock_timeout = 0` would
-    /// wait without a limit; more than `lock_timeout` can hold waits without a limit.
+    /// The wait for a timeout. Less than a millisecond does not wait, because `lock_timeout = 0`
+    /// would wait without a limit; more than `lock_timeout` can hold waits without a limit.
     pub(crate) fn at_most(timeout: Duration) -> Self {
         match timeout {
             t if t < SHORTEST_LOCK_TIMEOUT => Self::No,

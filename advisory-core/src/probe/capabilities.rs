@@ -23,7 +23,8 @@ static POOLS: Mutex<Vec<Arc<Capabilities>>> = Mutex::new(Vec::new());
 
 /// What is known of a pool.
 pub(crate) struct Capabilities {
-    /// Nothing else identifies a pool. Dropped with the pool, or when it is told to connect elsewhere.
+    /// Nothing else identifies a pool. Dropped with the pool, or when it is told to connect
+    /// elsewhere.
     options: Weak<PgConnectOptions>,
     has_locks: AtomicBool,
     has_client_check: AtomicBool,
@@ -58,8 +59,8 @@ impl Capabilities {
         }
     }
 
-    /// The error of a message that takes a lock on this pool. A refused setting means another server than
-    /// before, on another platform.
+    /// The error of a message that takes a lock on this pool. A refused setting means another
+    /// server than before, on another platform.
     pub(crate) fn failure(&self, error: sqlx::Error, lock: &LockId) -> Error {
         if sqlstate::is_refused_setting(&error) {
             self.has_client_check.store(false, Ordering::Relaxed);
@@ -86,7 +87,8 @@ impl Capabilities {
         Ok(())
     }
 
-    /// Checks that the pool's connections are sessions of one server. Concurrent calls wait for the first.
+    /// Checks that the pool's connections are sessions of one server. Concurrent calls wait for the
+    /// first.
     pub(crate) async fn check_session(
         &self,
         lock: &AdvisoryLock,
@@ -122,7 +124,8 @@ pub(crate) async fn check_lock_on(
     check_held(lock, response_timeout, conn).await.map(drop)
 }
 
-/// Checks that this session holds the lock, and remembers its server. A lock on no keys shows nothing: `None`.
+/// Checks that this session holds the lock, and remembers its server. A lock on no keys shows
+/// nothing: `None`.
 async fn check_held(
     lock: &LockId,
     response_timeout: Duration,

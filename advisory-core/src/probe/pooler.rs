@@ -1,8 +1,8 @@
 //! Tells a session from a connection that a pooler lends a session to, for a transaction at a time.
 //!
-//! A connection beside the pool locks a random key, and closes. Where connections are sessions, the lock ends
-//! with it. Behind a pooler that lends sessions, the lock stays in one of them until a look happens to get that
-//! session, and releases the lock. No other session is affected.
+//! A connection beside the pool locks a random key, and closes. Where connections are sessions, the
+//! lock ends with it. Behind a pooler that lends sessions, the lock stays in one of them until a
+//! look happens to get that session, and releases the lock. No other session is affected.
 
 use std::io::{Error as IoError, ErrorKind};
 use std::time::Instant;
@@ -73,8 +73,9 @@ async fn lock_and_close(options: &PgConnectOptions, probe: &LockId) -> Result<St
     row.try_get(0)
 }
 
-/// Whether the lock has ended with its connection; false if it was found in a session that was lent to us. A
-/// lock that stays and is not found proves nothing: the network may have lost the end of its connection.
+/// Whether the lock has ended with its connection; false if it was found in a session that was lent
+/// to us. A lock that stays and is not found proves nothing: the network may have lost the end of
+/// its connection.
 async fn has_ended(
     listener: &mut PgListener,
     options: &PgConnectOptions,
@@ -100,8 +101,8 @@ async fn has_ended(
     Err(IoError::new(ErrorKind::TimedOut, unknown).into())
 }
 
-/// Looks from a second connection while this one is in a transaction. A pooler may lend us the same session
-/// again and again; a transaction keeps it, so that the second connection gets another one.
+/// Looks from a second connection while this one is in a transaction. A pooler may lend us the same
+/// session again and again; a transaction keeps it, so that the second connection gets another one.
 async fn look_in_another_session(
     conn: &mut PgConnection,
     options: &PgConnectOptions,

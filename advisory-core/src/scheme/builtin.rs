@@ -8,8 +8,8 @@ use crate::scheme::KeyScheme;
 
 /// The default: SHA-1, the first 8 bytes, little-endian, signed.
 ///
-/// The same keys as Python's `struct.unpack("<q", hashlib.sha1(name.encode()).digest()[:8])`. SHA-1 is used for its spread,
-/// not for its secrecy.
+/// The same keys as Python's `struct.unpack("<q", hashlib.sha1(name.encode()).digest()[:8])`. SHA-1
+/// is used for its spread, not for its secrecy.
 ///
 /// ```
 /// use advisory_core::{Key, KeyScheme, scheme::Sha1};
@@ -27,7 +27,8 @@ impl KeyScheme for Sha1 {
 
 /// CRC-32 (ISO-HDLC, as in zlib), unsigned, as a `bigint`.
 ///
-/// The same keys as Python's `zlib.crc32(name.encode())`. Only 32 of the 64 bits are used: prefer [`Sha1`] for new names.
+/// The same keys as Python's `zlib.crc32(name.encode())`. Only 32 of the 64 bits are used: prefer
+/// [`Sha1`] for new names.
 ///
 /// ```
 /// use advisory_core::{Key, KeyScheme, scheme::Crc32};
@@ -45,7 +46,8 @@ impl KeyScheme for Crc32 {
 
 /// MD5, the first 8 bytes, big-endian, signed.
 ///
-/// The same keys as Python's `int.from_bytes(hashlib.md5(name.encode()).digest()[:8], "big", signed=True)`.
+/// The same keys as Python's
+/// `int.from_bytes(hashlib.md5(name.encode()).digest()[:8], "big", signed=True)`.
 ///
 /// ```
 /// use advisory_core::{Key, KeyScheme, scheme::Md5};
@@ -151,7 +153,7 @@ mod tests {
     fn names_are_bytes() {
         assert_ne!(Sha1.key("foo"), Sha1.key("Foo"));
         assert_ne!(Sha1.key("foo"), Sha1.key("foo "));
-        // python3 -c 'import hashlib,struct; print(struct.unpack("<q", hashlib.sha1("ключ".encode()).digest()[:8]))'
+        // sha = hashlib.sha1("ключ".encode()).digest(); struct.unpack("<q", sha[:8]), in Python
         assert_eq!(Sha1.key("ключ"), Key::BigInt(7_400_670_229_932_960_435));
     }
 }

@@ -1,4 +1,5 @@
-//! How `DistributedLock` for .NET reads a name: as text that fits, as hexadecimal digits, or as neither.
+//! How `DistributedLock` for .NET reads a name: as text that fits, as hexadecimal digits, or as
+//! neither.
 
 use crate::key::Key;
 use crate::scheme::digest::halves;
@@ -37,7 +38,8 @@ pub(super) fn hexadecimal(name: &str) -> Option<Key> {
     })
 }
 
-/// What .NET's `int.TryParse` takes for hexadecimal: no sign, no space, but zero characters at the end.
+/// What .NET's `int.TryParse` takes for hexadecimal: no sign, no space, but zero characters at the
+/// end.
 fn part(text: &str) -> Option<u32> {
     let digits = text.trim_end_matches('\0');
     let is_hexadecimal = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
@@ -45,7 +47,8 @@ fn part(text: &str) -> Option<u32> {
     number.filter(|_| is_hexadecimal)
 }
 
-/// How the port to Rust reads them: signed, so the upper half of the numbers is none, and a sign is one.
+/// How the port to Rust reads them: signed, so the upper half of the numbers is none, and a sign is
+/// one.
 pub(super) fn port_hexadecimal(name: &str) -> Option<Key> {
     if name.len() == 16
         && let Ok(key) = i64::from_str_radix(name, 16)

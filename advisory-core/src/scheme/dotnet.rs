@@ -13,9 +13,10 @@ systems! {
     /// [DistributedLock](https://github.com/madelson/DistributedLock) for .NET:
     /// `new PostgresAdvisoryLockKey("…", allowHashing: true)`.
     ///
-    /// A name of up to 9 ASCII characters is packed, and of two such names none have the same key. One that looks like
-    /// `0123456789abcdef` or `01234567,89abcdef` is that number, or these. All others are hashed, which the original does only with
-    /// `allowHashing`, and then have the keys of [`Sha1`](crate::scheme::Sha1).
+    /// A name of up to 9 ASCII characters is packed, and of two such names none have the same key.
+    /// One that looks like `0123456789abcdef` or `01234567,89abcdef` is that number, or these. All
+    /// others are hashed, which the original does only with `allowHashing`, and then have the keys
+    /// of [`Sha1`](crate::scheme::Sha1).
     DistributedLock {
         label: "DistributedLock",
         ecosystem: ".NET",

@@ -1,4 +1,5 @@
-//! The table: one entry makes a scheme, its documentation, and what lists and commands say about it.
+//! The table: one entry makes a scheme, its documentation, and what lists and commands say about
+//! it.
 
 #[cfg(feature = "interop")]
 macro_rules! space {
@@ -17,7 +18,8 @@ pub(super) use space;
 
 /// Each entry becomes a scheme; all of a file become its `SYSTEMS`.
 ///
-/// Without the feature `interop` the name alone is there, so that the compiler can say which feature is missing.
+/// Without the feature `interop` the name alone is there, so that the compiler can say which
+/// feature is missing.
 macro_rules! systems {
     ($(
         $(#[doc = $doc:expr])+

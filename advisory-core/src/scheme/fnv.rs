@@ -1,4 +1,5 @@
-//! Fowler, Noll and Vo's hash. The crate `fnv` has one of its four forms, the other three are as short.
+//! Fowler, Noll and Vo's hash. The crate `fnv` has one of its four forms, the other three are as
+//! short.
 
 const OFFSET_32: u32 = 0x811c_9dc5;
 const PRIME_32: u32 = 0x0100_0193;

@@ -10,9 +10,11 @@ use {
 };
 
 systems! {
-    /// [River](https://github.com/riverqueue/river)'s advisory locks (`hashutil.AdvisoryLockHash`) without a prefix.
+    /// [River](https://github.com/riverqueue/river)'s advisory locks (`hashutil.AdvisoryLockHash`)
+    /// without a prefix.
     ///
-    /// With `AdvisoryLockPrefix`, it is [`River::prefixed`]. The name is all that River has written into the hash.
+    /// With `AdvisoryLockPrefix`, it is [`River::prefixed`]. The name is all that River has written
+    /// into the hash.
     River {
         label: "River",
         ecosystem: "Go",
@@ -43,7 +45,8 @@ systems! {
 
 #[cfg(feature = "interop")]
 impl River {
-    /// The locks of a client whose `AdvisoryLockPrefix` is `prefix`: it in the upper half, FNV-1 of 32 bits in the lower.
+    /// The locks of a client whose `AdvisoryLockPrefix` is `prefix`: it in the upper half, FNV-1 of
+    /// 32 bits in the lower.
     ///
     /// Zero is no prefix, as it is there.
     ///

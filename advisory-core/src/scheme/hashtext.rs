@@ -1,8 +1,9 @@
 //! What PostgreSQL's `hashtext` and `hashtextextended` make of a name, on a little-endian machine.
 //!
-//! The server's functions are for its own hash joins and indexes: undocumented, and read by the word, so that a big-endian
-//! server has other values. They are Bob Jenkins' lookup3 with a start value of its own and a last block in which the lowest
-//! byte of the third word stays free; no crate has that. Source: `src/common/hashfn.c`, PostgreSQL 14 to 18.
+//! The server's functions are for its own hash joins and indexes: undocumented, and read by the
+//! word, so that a big-endian server has other values. They are Bob Jenkins' lookup3 with a start
+//! value of its own and a last block in which the lowest byte of the third word stays free; no
+//! crate has that. Source: `src/common/hashfn.c`, PostgreSQL 14 to 18.
 
 /// Hashes 12 bytes at a time into three words, of which each function returns what it needs.
 struct Words(u32, u32, u32);

@@ -9,10 +9,11 @@ use {
 };
 
 systems! {
-    /// npm's [advisory-lock](https://github.com/olalonde/advisory-lock), and its command `withlock`.
+    /// npm's [advisory-lock](https://github.com/olalonde/advisory-lock), and its command
+    /// `withlock`.
     ///
-    /// The same eight bytes as [`DjangoPglock`](crate::scheme::DjangoPglock), in the other key space: the two do not exclude each
-    /// other.
+    /// The same eight bytes as [`DjangoPglock`](crate::scheme::DjangoPglock), in the other key
+    /// space: the two do not exclude each other.
     NpmAdvisoryLock {
         label: "advisory-lock, withlock",
         ecosystem: "JavaScript",

@@ -1,20 +1,23 @@
 //! How a name becomes a [`Key`].
 //!
-//! Two programs share a lock only if they turn its name into the same key, so each scheme here is frozen: it maps a name to
-//! the same key for ever, on every machine, compiler and version of this crate. Golden tests pin it.
+//! Two programs share a lock only if they turn its name into the same key, so each scheme here is
+//! frozen: it maps a name to the same key for ever, on every machine, compiler and version of this
+//! crate. Golden tests pin it.
 //!
-//! All take the UTF-8 bytes of the name, whole: names are case-sensitive, and the empty name is a name like any other.
+//! All take the UTF-8 bytes of the name, whole: names are case-sensitive, and the empty name is a
+//! name like any other.
 //!
 //! # Other systems
 //!
-//! With the feature `interop` there is a scheme for each system whose locks one may have to share: `DjangoPglock`,
-//! `WithAdvisoryLock`, `DistributedLock` for .NET and many more, all listed by `systems()`. Each says which key space it uses and
-//! what is odd about it. `docs/INTEROP.md` has a recipe for each, and the module `known` the keys that migration tools take.
+//! With the feature `interop` there is a scheme for each system whose locks one may have to share:
+//! `DjangoPglock`, `WithAdvisoryLock`, `DistributedLock` for .NET and many more, all listed by
+//! `systems()`. Each says which key space it uses and what is odd about it. `docs/INTEROP.md` has a
+//! recipe for each, and the module `known` the keys that migration tools take.
 //!
 //! # Collisions
 //!
-//! Two names with the same key are one lock. From so many names on, the chance that any two of them meet is 1 %, by the bits of
-//! their keys:
+//! Two names with the same key are one lock. From so many names on, the chance that any two of them
+//! meet is 1 %, by the bits of their keys:
 //!
 //! | bits | names | for example |
 //! |---|--:|---|

@@ -12,7 +12,8 @@ use {
 };
 
 systems! {
-    /// [Symfony Lock](https://github.com/symfony/lock): `PostgreSqlStore` and `DoctrineDbalPostgreSqlStore`.
+    /// [Symfony Lock](https://github.com/symfony/lock): `PostgreSqlStore` and
+    /// `DoctrineDbalPostgreSqlStore`.
     ///
     /// The same keys as [`Crc32`](crate::scheme::Crc32).
     SymfonyLock {
@@ -44,8 +45,8 @@ systems! {
 
     /// [php-lock](https://github.com/php-lock/lock) 2.x: `new PgAdvisoryLockMutex($pdo, "…")`.
     ///
-    /// Version 3 has other keys: while a deployment rolls from one to the other, they do not exclude each other. The same keys as
-    /// [`NpmAdvisoryLock`](crate::scheme::NpmAdvisoryLock).
+    /// Version 3 has other keys: while a deployment rolls from one to the other, they do not
+    /// exclude each other. The same keys as [`NpmAdvisoryLock`](crate::scheme::NpmAdvisoryLock).
     PhpLock2 {
         label: "php-lock 2.x",
         ecosystem: "PHP",
@@ -61,7 +62,8 @@ systems! {
 
     /// [laravel-database-advisory-lock](https://github.com/mpyw/laravel-database-advisory-lock).
     ///
-    /// The server hashes: the same keys as [`Hashtext`](crate::scheme::Hashtext), with all that is said there.
+    /// The server hashes: the same keys as [`Hashtext`](crate::scheme::Hashtext), with all that is
+    /// said there.
     LaravelAdvisoryLock {
         label: "laravel-database-advisory-lock",
         ecosystem: "PHP",

@@ -33,8 +33,8 @@ systems! {
 
     /// [django-pglocks](https://github.com/Xof/django-pglocks) 1.x: `advisory_lock("…")`.
     ///
-    /// Version 2 is [`DjangoPgware`](crate::scheme::DjangoPgware) under the old name, with other keys: while a deployment
-    /// rolls from one to the other, they do not exclude each other.
+    /// Version 2 is [`DjangoPgware`](crate::scheme::DjangoPgware) under the old name, with other
+    /// keys: while a deployment rolls from one to the other, they do not exclude each other.
     DjangoPglocks {
         label: "django-pglocks 1.x",
         ecosystem: "Python",
@@ -48,7 +48,8 @@ systems! {
         accepts: |_| true,
     }
 
-    /// [django-pgware](https://github.com/Xof/django-pgware), which is django-pglocks 2.x: `advisory_lock("…")`.
+    /// [django-pgware](https://github.com/Xof/django-pgware), which is django-pglocks 2.x:
+    /// `advisory_lock("…")`.
     DjangoPgware {
         label: "django-pgware, django-pglocks 2.x",
         ecosystem: "Python",
@@ -62,7 +63,8 @@ systems! {
         accepts: |_| true,
     }
 
-    /// [sqlalchemy-dlock](https://github.com/tanbro/sqlalchemy-dlock): `create_sadlock(connection, "…")`.
+    /// [sqlalchemy-dlock](https://github.com/tanbro/sqlalchemy-dlock):
+    /// `create_sadlock(connection, "…")`.
     SqlalchemyDlock {
         label: "sqlalchemy-dlock",
         ecosystem: "Python",
@@ -90,9 +92,11 @@ systems! {
         accepts: |_| true,
     }
 
-    /// [PALs](https://github.com/level12/pals) without an application's name: `pals.Locker(None, url).lock("…")`.
+    /// [PALs](https://github.com/level12/pals) without an application's name:
+    /// `pals.Locker(None, url).lock("…")`.
     ///
-    /// With one, it is [`Pals::app`]. The same keys as [`Sha1`](crate::scheme::Sha1), the default here.
+    /// With one, it is [`Pals::app`]. The same keys as [`Sha1`](crate::scheme::Sha1), the default
+    /// here.
     Pals {
         label: "PALs",
         ecosystem: "Python",

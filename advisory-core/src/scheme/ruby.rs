@@ -15,8 +15,9 @@ systems! {
     /// [with_advisory_lock](https://github.com/ClosureTree/with_advisory_lock) without a prefix:
     /// `Model.with_advisory_lock("…")`.
     ///
-    /// With the environment variable `WITH_ADVISORY_LOCK_PREFIX`, it is [`WithAdvisoryLock::prefixed`]. A number as a name is
-    /// not hashed: its lock is `AdvisoryLock::new((number & i32::MAX, 0))`.
+    /// With the environment variable `WITH_ADVISORY_LOCK_PREFIX`, it is
+    /// [`WithAdvisoryLock::prefixed`]. A number as a name is not hashed: its lock is
+    /// `AdvisoryLock::new((number & i32::MAX, 0))`.
     WithAdvisoryLock {
         label: "with_advisory_lock",
         ecosystem: "Ruby",
@@ -46,7 +47,8 @@ systems! {
 
     /// [good_job](https://github.com/bensheldon/good_job): the lock on the job with this id.
     ///
-    /// For the rows of another model, it is [`GoodJob::table`]. `GoodJob::Job.advisory_lock_key("…")` hashes the bare text, and is
+    /// For the rows of another model, it is [`GoodJob::table`].
+    /// `GoodJob::Job.advisory_lock_key("…")` hashes the bare text, and is
     /// [`Md5`](crate::scheme::Md5). Where `hash_function` was set to `hashtext`, it is
     /// [`Hashtext`](crate::scheme::Hashtext) on the same text.
     GoodJob {

@@ -14,7 +14,8 @@ use {
 };
 
 systems! {
-    /// sqlx's own [`PgAdvisoryLock::new`](https://docs.rs/sqlx/0.9.0/sqlx/postgres/struct.PgAdvisoryLock.html#method.new).
+    /// sqlx's own
+    /// [`PgAdvisoryLock::new`](https://docs.rs/sqlx/0.9.0/sqlx/postgres/struct.PgAdvisoryLock.html#method.new).
     ///
     /// sqlx is asked for the key, which it guarantees to be stable.
     SqlxAdvisoryLock {
@@ -33,8 +34,9 @@ systems! {
     /// [distributed-lock-postgres](https://github.com/XuHaoJun/distributed-lock-rs), a port of
     /// [`DistributedLock`](crate::scheme::DistributedLock).
     ///
-    /// It packs as the original does but takes the result as one `bigint`, and reads numbers as signed ones: the two share a lock only
-    /// where a name is hashed, or is a pair of small numbers.
+    /// It packs as the original does but takes the result as one `bigint`, and reads numbers as
+    /// signed ones: the two share a lock only where a name is hashed, or is a pair of small
+    /// numbers.
     DistributedLockRs {
         label: "distributed-lock-postgres",
         ecosystem: "Rust",
@@ -66,7 +68,8 @@ systems! {
         accepts: |_| true,
     }
 
-    /// [malkuth](https://github.com/celestia-island/malkuth)'s `PgLock`, and others that hash with FNV-1a of 64 bits.
+    /// [malkuth](https://github.com/celestia-island/malkuth)'s `PgLock`, and others that hash with
+    /// FNV-1a of 64 bits.
     Malkuth {
         label: "malkuth",
         ecosystem: "Rust",

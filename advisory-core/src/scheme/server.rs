@@ -11,9 +11,10 @@ use {
 systems! {
     /// `pg_advisory_lock(hashtext('…'))`, as many applications write it.
     ///
-    /// PostgreSQL does not document the function, and need not keep it: its values have been the same from 14 to 18, but depend on the
-    /// server's byte order, and the text's bytes on the database's encoding. These are the values of a little-endian server with
-    /// the encoding UTF8. For a lock of your own, take another scheme.
+    /// PostgreSQL does not document the function, and need not keep it: its values have been the
+    /// same from 14 to 18, but depend on the server's byte order, and the text's bytes on the
+    /// database's encoding. These are the values of a little-endian server with the encoding UTF8.
+    /// For a lock of your own, take another scheme.
     Hashtext {
         label: "`hashtext`",
         ecosystem: "PostgreSQL",
@@ -29,7 +30,7 @@ systems! {
 
     /// `pg_advisory_lock(hashtextextended('…', 0))`.
     ///
-    /// What is said of [`Hashtext`] is true of this one.
+    /// The notes of [`Hashtext`] apply here, too.
     HashtextExtended {
         label: "`hashtextextended`",
         ecosystem: "PostgreSQL",

@@ -6,7 +6,7 @@ use super::entry::space;
 use crate::key::Key;
 use crate::scheme::KeyScheme;
 
-/// A system whose locks can be shared, and the scheme that speaks its keys.
+/// A system whose locks can be shared, and the scheme that makes its keys.
 ///
 /// ```
 /// use advisory_core::{Key, scheme};
@@ -30,7 +30,7 @@ pub struct System {
     pub bits: u32,
     /// From the name's UTF-8 to the key.
     pub algorithm: &'static str,
-    /// Project, version and file that say so.
+    /// The project, version and file that define it.
     pub source: &'static str,
     /// What is odd about it; empty if nothing is.
     pub caveat: &'static str,

@@ -2,8 +2,8 @@
 
 /// The low 31 bits of the number that the text begins with; 0 if it begins with none.
 ///
-/// Ruby skips spaces, and reads a sign, `0d`, and digits between which single underscores may stand. The number may be of any
-/// size.
+/// Ruby skips spaces, and reads a sign, `0d`, and digits between which single underscores may
+/// stand. The number may be of any size.
 pub(super) fn to_i(text: &str) -> i32 {
     let text = text.trim_start_matches([' ', '\t', '\n', '\x0b', '\x0c', '\r']);
     let (is_negative, text) = match text.as_bytes().first() {

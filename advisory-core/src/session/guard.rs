@@ -20,24 +20,27 @@ use crate::sql::sqlstate;
 
 /// A lock that a session holds, until it is released or the session ends.
 ///
-/// [`release`](Self::release) releases the lock at once and reports whether it was still held. Dropping the
-/// guard releases it too: in the background within a tokio runtime, by closing the connection outside one.
+/// [`release`](Self::release) releases the lock at once and reports whether it was still held.
+/// Dropping the guard releases it too: in the background within a tokio runtime, by closing the
+/// connection outside one.
 ///
 /// # Loss
 ///
-/// A session can end before its holder does: the server restarts or fails over, an administrator terminates
-/// it, the network fails. Others can then take the lock at once, while the holder carries on: there are two
-/// leaders. The guard notices:
+/// A session can end before its holder does: the server restarts or fails over, an administrator
+/// terminates it, the network fails. Others can then take the lock at once, while the holder
+/// carries on: there are two leaders. The guard notices:
 ///
 /// - when the connection closes, at once, by reading its socket;
-/// - when the network goes silent, after the [`keepalive_interval`](crate::AdvisoryLock::keepalive_interval)
-///   and the [`response_timeout`](crate::AdvisoryLock::response_timeout): 10 seconds if neither is set. While
-///   a dropped statement still runs on the session, only a closed connection is noticed.
+/// - when the network goes silent, after the
+///   [`keepalive_interval`](crate::AdvisoryLock::keepalive_interval) and the
+///   [`response_timeout`](crate::AdvisoryLock::response_timeout): 10 seconds if neither is set.
+///   While a dropped statement still runs on the session, only a closed connection is noticed.
 ///
-/// It does so while [`lost`](Self::lost) or [`until_lost`](Self::until_lost) is awaited, in one long watch or
-/// in many short ones, and when [`is_lost`](Self::is_lost) is called. Work that must not be done twice belongs
-/// under `until_lost`. The moments between the loss and its notice remain: work that cannot bear them needs
-/// a transaction lock, whose writes fail with their session.
+/// It does so while [`lost`](Self::lost) or [`until_lost`](Self::until_lost) is awaited, in one
+/// long watch or in many short ones, and when [`is_lost`](Self::is_lost) is called. Work that must
+/// not be done twice belongs under `until_lost`. The moments between the loss and its notice
+/// remain: work that cannot bear them needs a transaction lock, whose writes fail with their
+/// session.
 #[must_use = "the lock is released when the guard is dropped"]
 pub struct SessionGuard {
     lock: LockId,
@@ -67,8 +70,9 @@ impl SessionGuard {
 
     /// The session that holds the lock, for statements.
     ///
-    /// They run while the lock is held, and fail if the session is lost. Do not unlock or `DISCARD` there. End
-    /// every transaction before the lock is released: the next holder does not see what was not committed.
+    /// They run while the lock is held, and fail if the session is lost. Do not unlock or `DISCARD`
+    /// there. End every transaction before the lock is released: the next holder does not see what
+    /// was not committed.
     ///
     /// ```no_run
     /// use advisory_core::{AdvisoryLock, Error};
@@ -88,9 +92,10 @@ impl SessionGuard {
     ///
     /// # Cancel safety
     ///
-    /// Nothing is sent, so nothing changes. A dropped statement continues on the server, and the next use of
-    /// the guard waits for it. The release waits for a second; then the connection is closed, and the lock ends
-    /// when the server notices. Locks that you take here by hand are yours to release.
+    /// Nothing is sent, so nothing changes. A dropped statement continues on the server, and the
+    /// next use of the guard waits for it. The release waits for a second; then the connection is
+    /// closed, and the lock ends when the server notices. Locks that you take here by hand are
+    /// yours to release.
     pub async fn connection(&mut self) -> Result<&mut PgConnection, Error> {
         if self.is_lost() {
             return Err(Error::lost(&self.lock));
@@ -104,8 +109,8 @@ impl SessionGuard {
     /// A number that is greater than any that was taken under the same lock before; see
     /// [`fencing_token`](crate::fencing_token) for its use and its source.
     ///
-    /// One round trip, and a wait for the disk: when it returns, the record behind it is as durable as a
-    /// commit, unless a transaction is open on the [`connection`](Self::connection).
+    /// One round trip, and a wait for the disk: when it returns, the record behind it is as durable
+    /// as a commit, unless a transaction is open on the [`connection`](Self::connection).
     ///
     /// ```no_run
     /// use advisory_core::{AdvisoryLock, Error};
@@ -141,15 +146,15 @@ impl SessionGuard {
     ///
     /// # Errors
     ///
-    /// [`Error::Lost`] if the lock was not held any more: the session had ended, or other code has unlocked it.
-    /// On a silent network it returns after the
-    /// [`response_timeout`](crate::AdvisoryLock::response_timeout). [`Error::Database`] if the server answered
-    /// with another error; the connection is closed then, and the lock is released.
+    /// [`Error::Lost`] if the lock was not held any more: the session had ended, or other code has
+    /// unlocked it. On a silent network it returns after the
+    /// [`response_timeout`](crate::AdvisoryLock::response_timeout). [`Error::Database`] if the
+    /// server answered with another error; the connection is closed then, and the lock is released.
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped, the release continues in the background. If it takes longer than a second, the
-    /// connection is closed, which releases the lock as well.
+    /// If the future is dropped, the release continues in the background. If it takes longer than a
+    /// second, the connection is closed, which releases the lock as well.
     pub async fn release(mut self) -> Result<(), Error> {
         // The liveness is not checked before: the answer to the release says more.
         match self.end() {
@@ -184,11 +189,11 @@ impl SessionGuard {
         poll_fn(|cx| self.poll_lost(&mut timer, cx)).await;
     }
 
-    /// Whether the session is known to have ended. It looks at the socket, and at whether a response is overdue,
-    /// but does not wait.
+    /// Whether the session is known to have ended. It looks at the socket, and at whether a
+    /// response is overdue, but does not wait.
     ///
-    /// It is not for a loop that never awaits: a runtime with one thread cannot read the response meanwhile,
-    /// and the session would count as lost.
+    /// It is not for a loop that never awaits: a runtime with one thread cannot read the response
+    /// meanwhile, and the session would count as lost.
     pub fn is_lost(&self) -> bool {
         let mut state = self.state();
         let lost = match &mut *state {

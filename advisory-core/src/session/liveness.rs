@@ -1,7 +1,7 @@
 //! Whether a session that holds a lock is alive.
 //!
-//! A closed connection shows on its socket. A silent network shows when the server is probed and does not
-//! answer within the response timeout.
+//! A closed connection shows on its socket. A silent network shows when the server is probed and
+//! does not answer within the response timeout.
 
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -24,8 +24,8 @@ use crate::telemetry::Scope;
 use crate::telemetry::metric::Hold;
 use crate::time_bounds::TRANSACTION_PING_INTERVAL;
 
-/// A session that holds a lock, and what is known of its life. The state is kept here and not in the futures
-/// that watch, so that many short watches see as much as a long one.
+/// A session that holds a lock, and what is known of its life. The state is kept here and not in
+/// the futures that watch, so that many short watches see as much as a long one.
 pub(crate) struct Liveness {
     pub(super) session: PgListener,
     pub(super) saved: SavedSettings,
@@ -42,8 +42,8 @@ pub(crate) struct Liveness {
 /// What a look at the session has shown.
 pub(super) enum Sign {
     Lost,
-    /// The session is alive. Look again at this time, or when the waker is called; `None` if only the socket
-    /// can show more.
+    /// The session is alive. Look again at this time, or when the waker is called; `None` if only
+    /// the socket can show more.
     Alive(Option<Instant>),
 }
 
@@ -66,7 +66,8 @@ impl Liveness {
         self.probe_sent.is_some()
     }
 
-    /// Looks at the session without waiting. The watcher, if there is one, is woken when there is more to see.
+    /// Looks at the session without waiting. The watcher, if there is one, is woken when there is
+    /// more to see.
     pub(super) fn check(&mut self, watcher: Option<&Waker>) -> Sign {
         if let Some(waker) = watcher {
             self.watchers.add(waker);
@@ -99,7 +100,8 @@ impl Liveness {
         }
     }
 
-    /// Reads the pending responses to probes and to dropped statements; false if the session has ended.
+    /// Reads the pending responses to probes and to dropped statements; false if the session has
+    /// ended.
     fn poll_responses(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
         loop {
             let responses = async { self.session.acquire().await?.flush().await };
@@ -115,8 +117,8 @@ impl Liveness {
     /// Reads what the server sends unasked: as a rule, the end of the session.
     fn poll_socket(&mut self, cx: &mut Context<'_>) -> Poll<Option<PgNotification>> {
         let unasked = pin!(unconstrained(self.session.try_recv()));
-        // sqlx counts responses down without a check, and panics after a dropped `COPY`, which has one
-        // response too many. Nothing that follows on that connection can be trusted.
+        // sqlx counts responses down without a check, and panics after a dropped `COPY`, which has
+        // one response too many. Nothing that follows on that connection can be trusted.
         let read = catch_unwind(AssertUnwindSafe(|| unasked.poll(cx)));
         match read {
             Ok(Poll::Pending) => Poll::Pending,
@@ -169,8 +171,8 @@ impl Wake for Watchers {
     }
 }
 
-/// Runs a body until the lock is lost; the body is dropped then, and the result is [`Error::Lost`]. The body
-/// is boxed once, so that the future stays small.
+/// Runs a body until the lock is lost; the body is dropped then, and the result is [`Error::Lost`].
+/// The body is boxed once, so that the future stays small.
 pub(crate) fn until_lost<F: Future>(
     lock: &LockId,
     lost: impl Future<Output = ()>,
@@ -190,8 +192,8 @@ pub(crate) fn until_lost<F: Future>(
     })
 }
 
-/// Resolves when the connection of a transaction, which nobody else uses meanwhile, is closed or does not
-/// answer.
+/// Resolves when the connection of a transaction, which nobody else uses meanwhile, is closed or
+/// does not answer.
 pub(crate) async fn transaction_lost(response_timeout: Duration, conn: &mut PgConnection) {
     loop {
         sleep(TRANSACTION_PING_INTERVAL).await;

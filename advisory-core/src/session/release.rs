@@ -20,8 +20,8 @@ pub(super) async fn release(lock: LockId, liveness: Box<Liveness>) -> Result<(),
     let (mut session, saved) = (liveness.session, liveness.saved);
     if !drains_in_time(&mut session).await {
         discard(session);
-        // Either the server does not answer a probe, or a dropped statement still runs. The server ends that
-        // statement with its connection, and the lock with both.
+        // Either the server does not answer a probe, or a dropped statement still runs. The server
+        // ends that statement with its connection, and the lock with both.
         return if is_probing {
             Err(Error::lost(&lock))
         } else {
@@ -50,7 +50,8 @@ pub(super) async fn release(lock: LockId, liveness: Box<Liveness>) -> Result<(),
     }
 }
 
-/// Whether the pending responses arrive within the grace period. A connection that fails answers, too.
+/// Whether the pending responses arrive within the grace period. A connection that fails answers,
+/// too.
 async fn drains_in_time(session: &mut PgListener) -> bool {
     let drained = async { drain(session.acquire().await?).await };
     timeout(GRACE_PERIOD, drained).await.is_ok()

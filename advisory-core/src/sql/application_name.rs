@@ -1,4 +1,5 @@
-//! A lock's name in the `application_name` of the session that holds it: `billing advisory:sync(4)`.
+//! A lock's name in the `application_name` of the session that holds it:
+//! `billing advisory:sync(4)`.
 
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 

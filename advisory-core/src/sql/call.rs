@@ -42,8 +42,8 @@ impl Function {
         })
     }
 
-    /// The calls for any number of keys, as expressions over rows: at most one for each key space, with
-    /// the keys in order.
+    /// The calls for any number of keys, as expressions over rows: at most one for each key space,
+    /// with the keys in order.
     pub(super) fn calls(self, lock: &LockId) -> impl Iterator<Item = Calls> {
         let function = self.name(lock.mode());
         let spaces = [bigints(lock.keys()), int_pairs(lock.keys())];

@@ -34,8 +34,8 @@ impl<'r> GrantContext<'r> {
     }
 }
 
-/// Tries the lock without waiting. The one row is the result and the [`GrantContext`]; there is no row on a
-/// standby. If it was not granted, some of several keys may be held.
+/// Tries the lock without waiting. The one row is the result and the [`GrantContext`]; there is no
+/// row on a standby. If it was not granted, some of several keys may be held.
 pub(crate) fn try_lock(lock: &LockId) -> String {
     let granted = Function::TryXactLock.all(lock);
     format!("SELECT {granted},{}{ON_PRIMARY}", GrantContext::columns())
@@ -47,8 +47,8 @@ pub(crate) fn try_lock_all_or_none(lock: &LockId) -> String {
     format!("{select},{}{ON_PRIMARY}", GrantContext::columns())
 }
 
-/// Waits for the lock after a savepoint, so that a failure can be undone; see [`roll_back_to_savepoint`]. The
-/// last row ends with the [`GrantContext`].
+/// Waits for the lock after a savepoint, so that a failure can be undone; see
+/// [`roll_back_to_savepoint`]. The last row ends with the [`GrantContext`].
 pub(crate) fn lock_after_savepoint(lock: &LockId, wait: Wait) -> String {
     let columns = format!(",{}", GrantContext::columns());
     let wait = lock_with_wait(lock, wait, &columns);
@@ -60,8 +60,8 @@ pub(crate) fn after_savepoint(statements: &str) -> String {
     format!("SAVEPOINT {SAVEPOINT};{statements};RELEASE SAVEPOINT {SAVEPOINT}")
 }
 
-/// Makes the transaction usable after a message with a savepoint has failed. It restores the settings as
-/// well.
+/// Makes the transaction usable after a message with a savepoint has failed. It restores the
+/// settings as well.
 pub(crate) fn roll_back_to_savepoint() -> String {
     roll_back_to_savepoint_and("")
 }

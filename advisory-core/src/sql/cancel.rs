@@ -5,7 +5,8 @@ pub(crate) fn with_marker(marker: &str, message: &str) -> String {
     format!("/* {marker} */{message}")
 }
 
-/// Cancels the message with this marker, if it waits for an advisory lock. There is a row if it was found.
+/// Cancels the message with this marker, if it waits for an advisory lock. There is a row if it was
+/// found.
 pub(crate) fn cancel(marker: &str) -> String {
     format!(
         "SELECT pg_catalog.pg_cancel_backend(a.pid) FROM pg_catalog.pg_stat_activity AS a \

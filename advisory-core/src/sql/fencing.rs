@@ -7,7 +7,8 @@ const CAN_FLUSH: u32 = 17_00_00;
 
 /// Writes a record into the write-ahead log. The last row is its file and its position.
 ///
-/// Before [`CAN_FLUSH`], the record is flushed by the commit of its transaction, if that waits for the disk.
+/// Before [`CAN_FLUSH`], the record is flushed by the commit of its transaction, if that waits for
+/// the disk.
 pub(crate) fn write_record(server_version: Option<u32>, in_transaction: bool) -> String {
     let can_flush = server_version.is_some_and(|version| version >= CAN_FLUSH);
     let (wait, record) = match (can_flush, in_transaction) {

@@ -1,8 +1,8 @@
 //! PostgreSQL's advisory lock functions, one checked statement each.
 //!
-//! `query!` checks each statement when the library is built. It is sent with the key in place of its
-//! parameters: behind a pooler that lends a session for a transaction, a prepared statement can be another
-//! client's of the same name, and lock another key.
+//! `query!` checks each statement when the library is built. It is sent with the key in place of
+//! its parameters: behind a pooler that lends a session for a transaction, a prepared statement can
+//! be another client's of the same name, and lock another key.
 
 use sqlx::postgres::PgRow;
 use sqlx::{Execute as _, Row as _, SqlStr};

@@ -1,9 +1,10 @@
 //! The text of every message, the sender, and what the server's errors mean.
 //!
-//! The messages are pure functions: simple-protocol text with literals of our own making. One such message
-//! reaches one backend whole, behind a transaction-mode pooler too, and its statements cost one round trip
-//! together. Every name is qualified, operators included, so that no `search_path` can replace it.
-//! [`send`](send::send) sends them; what a message returns is read by a function beside its text.
+//! The messages are pure functions: simple-protocol text with literals of our own making. One such
+//! message reaches one backend whole, behind a transaction-mode pooler too, and its statements cost
+//! one round trip together. Every name is qualified, operators included, so that no `search_path`
+//! can replace it. [`send`](send::send) sends them; what a message returns is read by a function
+//! beside its text.
 
 pub(crate) mod application_name;
 pub(crate) mod backend;
@@ -30,8 +31,8 @@ use sqlx::postgres::PgRow;
 
 use crate::time_bounds::CLIENT_CHECK_INTERVAL;
 
-/// Whether the message stands in a transaction that was begun before it; an expression. The server begins
-/// an implicit transaction at the time of the message.
+/// Whether the message stands in a transaction that was begun before it; an expression. The server
+/// begins an implicit transaction at the time of the message.
 const IN_TRANSACTION: &str =
     "pg_catalog.transaction_timestamp() OPERATOR(pg_catalog.<>) pg_catalog.statement_timestamp()";
 
@@ -42,8 +43,8 @@ const REFUSE_STANDBY: &str =
 /// No row on a standby; a condition.
 const ON_PRIMARY: &str = " WHERE NOT pg_catalog.pg_is_in_recovery()";
 
-/// The database, and this run of its server, as the session's settings write them; two columns, read by
-/// [`server`].
+/// The database, and this run of its server, as the session's settings write them; two columns,
+/// read by [`server`].
 const SERVER: &str = "pg_catalog.pg_postmaster_start_time(),pg_catalog.current_database()";
 
 /// The database, and this run of its server, in the same words in every session; an expression.
@@ -58,8 +59,9 @@ pub(crate) enum ClientCheck {
 }
 
 impl ClientCheck {
-    /// The value of `client_connection_check_interval`; an expression. The setting exists everywhere from
-    /// PostgreSQL 14 on, but a platform that does not support it refuses a value other than zero.
+    /// The value of `client_connection_check_interval`; an expression. The setting exists
+    /// everywhere from PostgreSQL 14 on, but a platform that does not support it refuses a value
+    /// other than zero.
     fn interval(self) -> String {
         if self == Self::Supported {
             return format!("'{CLIENT_CHECK_INTERVAL}'");
@@ -72,9 +74,9 @@ impl ClientCheck {
         )
     }
 
-    /// Makes a backend check, while it waits, whether its client is still there; a statement. Without it, a
-    /// waiter outlives its client until the lock is granted. It counts from the next statement on, until
-    /// the transaction ends.
+    /// Makes a backend check, while it waits, whether its client is still there; a statement.
+    /// Without it, a waiter outlives its client until the lock is granted. It counts from the next
+    /// statement on, until the transaction ends.
     fn enable(self) -> String {
         match self {
             // A third of the time of the other statement goes into finding the platform.

@@ -13,9 +13,9 @@ use crate::lock::Wait;
 
 /// Sends one message of the simple protocol, and returns all rows of all its statements.
 ///
-/// Behind a pooler that lends a session for a transaction, such a message reaches one session whole,
-/// where the extended protocol can be torn apart. Every message of this crate is sent here, but for those
-/// that open a transaction of sqlx's.
+/// Behind a pooler that lends a session for a transaction, such a message reaches one session
+/// whole, where the extended protocol can be torn apart. Every message of this crate is sent here,
+/// but for those that open a transaction of sqlx's.
 pub(crate) async fn send(
     executor: impl PgExecutor<'_>,
     message: impl Into<String>,
@@ -35,14 +35,14 @@ pub(crate) async fn send_for_row(
 
 /// Reads the pending responses of statements that were dropped before they were answered.
 ///
-/// sqlx would return an error among them from the next statement, where the lock timeout of another wait
-/// would look like the timeout of this one. It costs nothing if there are none.
+/// sqlx would return an error among them from the next statement, where the lock timeout of another
+/// wait would look like the timeout of this one. It costs nothing if there are none.
 pub(crate) async fn drain(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
     loop {
         match conn.flush().await {
             Ok(()) => return Ok(()),
-            // The owner of that statement is gone. If the statement aborted its transaction, the next
-            // one says so.
+            // The owner of that statement is gone. If the statement aborted its transaction, the
+            // next one says so.
             Err(error) if sqlstate::is_answer(&error) => {}
             Err(error) => return Err(error),
         }
@@ -51,8 +51,9 @@ pub(crate) async fn drain(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
 
 /// Waits for the answer to a message that waits for a lock.
 ///
-/// The server measures the wait. If it does not answer within the response timeout after it, then the
-/// network or the server is gone, and the wait ends in an error. A wait without a limit has none here.
+/// The server measures the wait. If it does not answer within the response timeout after it, then
+/// the network or the server is gone, and the wait ends in an error. A wait without a limit has
+/// none here.
 pub(crate) async fn within<T, E: From<sqlx::Error>>(
     response_timeout: Duration,
     wait: Wait,

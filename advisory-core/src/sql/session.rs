@@ -17,15 +17,17 @@ pub(crate) struct ServerSetting {
     name: &'static str,
     /// The value it gets; an expression.
     value: String,
-    /// What `current_setting` reports if the value is already as wanted; such a setting is not restored.
+    /// What `current_setting` reports if the value is already as wanted; such a setting is not
+    /// restored.
     wanted: Option<&'static str>,
 }
 
-/// The settings of a session that holds a lock. The message that takes the lock returns their previous
-/// values, and the one that releases it restores them.
+/// The settings of a session that holds a lock. The message that takes the lock returns their
+/// previous values, and the one that releases it restores them.
 ///
-/// A session that holds a lock is idle by design, so `idle_session_timeout` must not end it. It checks
-/// whether its client is there, in the middle of a statement too. `tag` goes into its `application_name`.
+/// A session that holds a lock is idle by design, so `idle_session_timeout` must not end it. It
+/// checks whether its client is there, in the middle of a statement too. `tag` goes into its
+/// `application_name`.
 pub(crate) fn settings(check: ClientCheck, tag: Option<&str>) -> Vec<ServerSetting> {
     let mut settings = vec![
         ServerSetting {
@@ -75,9 +77,9 @@ impl SavedSettings {
 /// Waits for the lock and gives it to the session. The first row begins with the previous
 /// [`SavedSettings`]; the last column of the last row is true.
 ///
-/// The wait is for a transaction lock, in the message's own implicit transaction. Then the session takes
-/// the lock, without a wait. A session lock whose wait fails may have been granted all the same; a
-/// transaction lock ends with its transaction, so a timeout leaves nothing behind.
+/// The wait is for a transaction lock, in the message's own implicit transaction. Then the session
+/// takes the lock, without a wait. A session lock whose wait fails may have been granted all the
+/// same; a transaction lock ends with its transaction, so a timeout leaves nothing behind.
 pub(crate) fn lock(lock: &LockId, wait: Wait, settings: &[ServerSetting]) -> String {
     let mut message = format!(
         "{RESET};SELECT {},{};{}",
@@ -85,7 +87,8 @@ pub(crate) fn lock(lock: &LockId, wait: Wait, settings: &[ServerSetting]) -> Str
         set_values(settings),
         lock_with_wait(lock, wait, "")
     );
-    // A statement of its own: the server checks between two statements whether the timeout has fired.
+    // A statement of its own: the server checks between two statements whether the timeout has
+    // fired.
     if let Some(call) = Function::Lock.single_call(lock) {
         let _ = write!(message, ";SELECT {call},true");
         return message;
@@ -110,7 +113,8 @@ pub(crate) fn try_lock(lock: &LockId, settings: &[ServerSetting]) -> String {
         );
         return message;
     }
-    // Transaction locks first: if one key is not granted, the others end with the implicit transaction.
+    // Transaction locks first: if one key is not granted, the others end with the implicit
+    // transaction.
     let tried = Function::TryXactLock.all(lock);
     let _ = write!(
         message,
@@ -142,8 +146,8 @@ pub(crate) fn leave_probe(probe: &LockId) -> String {
     format!("{RESET};SELECT {SERVER_IN_ALL_SESSIONS},{call}")
 }
 
-/// Looks for the key of a pooler probe. One row: whether a session holds it; whether this session held it
-/// and has released it; and the server.
+/// Looks for the key of a pooler probe. One row: whether a session holds it; whether this session
+/// held it and has released it; and the server.
 pub(crate) fn find_probe(probe: &LockId) -> String {
     let (classid, objid, objsubid) = probe.keys()[0].to_pg_locks();
     let unlock = Function::Unlock.all(probe);

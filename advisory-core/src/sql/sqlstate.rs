@@ -14,8 +14,8 @@ const OUT_OF_MEMORY: &str = "53200";
 /// `read_only_sql_transaction`: of our messages, only those to a standby are refused with it.
 const READ_ONLY_SQL_TRANSACTION: &str = "25006";
 /// `undefined_function`, `undefined_object` (a setting, a language), `undefined_table` (a view),
-/// `feature_not_supported`, `syntax_error`: how a server that is not PostgreSQL, or an old one, answers
-/// our messages.
+/// `feature_not_supported`, `syntax_error`: how a server that is not PostgreSQL, or an old one,
+/// answers our messages.
 const UNKNOWN_TO_SERVER: [&str; 5] = ["42883", "42704", "42P01", "0A000", "42601"];
 /// `invalid_parameter_value`: a setting that the platform does not support.
 const INVALID_PARAMETER_VALUE: &str = "22023";
@@ -71,7 +71,8 @@ pub(crate) fn is_aborted_before(error: &sqlx::Error) -> bool {
     has_code(error, IN_FAILED_SQL_TRANSACTION)
 }
 
-/// Whether the server answered: the connection works, and its transaction, if it has one, is aborted.
+/// Whether the server answered: the connection works, and its transaction, if it has one, is
+/// aborted.
 pub(crate) fn is_answer(error: &sqlx::Error) -> bool {
     matches!(error, sqlx::Error::Database(_))
 }

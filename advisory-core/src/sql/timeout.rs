@@ -1,7 +1,7 @@
 //! `lock_timeout` for the length of one wait.
 //!
-//! The previous value of the setting is restored as the text that `current_setting` reports: it prints as
-//! `1min`, which is not parsed, and `RESET` would lose what the user has `SET`.
+//! The previous value of the setting is restored as the text that `current_setting` reports: it
+//! prints as `1min`, which is not parsed, and `RESET` would lose what the user has `SET`.
 
 use std::time::Duration;
 
@@ -12,8 +12,9 @@ pub(super) fn with_timeout(call: &str, wait: Wait) -> String {
     let Some(limit) = lock_timeout(wait) else {
         return call.to_owned();
     };
-    // Arguments are evaluated from left to right: the first reads the previous value; the last sets the
-    // new one, waits, and is true, which restores the previous value until the end of the transaction.
+    // Arguments are evaluated from left to right: the first reads the previous value; the last sets
+    // the new one, waits, and is true, which restores the previous value until the end of the
+    // transaction.
     format!(
         "pg_catalog.set_config('lock_timeout',pg_catalog.current_setting('lock_timeout'),\
          pg_catalog.set_config('lock_timeout','{}',true) IS NOT NULL AND {call} IS NOT NULL)",
@@ -24,11 +25,11 @@ pub(super) fn with_timeout(call: &str, wait: Wait) -> String {
 /// The parts of a message that go around a wait for several keys.
 #[derive(Default)]
 pub(super) struct Timeout {
-    /// Keeps the previous value in a setting of our own; an item of a target list, which begins with a
-    /// comma.
+    /// Keeps the previous value in a setting of our own; an item of a target list, which begins
+    /// with a comma.
     pub(super) save: &'static str,
-    /// Sets the timeout before each lock; an expression. The server counts anew for every lock, so the
-    /// time that has passed is subtracted, which keeps all locks to one deadline.
+    /// Sets the timeout before each lock; an expression. The server counts anew for every lock, so
+    /// the time that has passed is subtracted, which keeps all locks to one deadline.
     pub(super) set: Option<String>,
     /// Restores the previous value; an item of a target list, which begins with a comma.
     pub(super) restore: &'static str,

@@ -9,9 +9,9 @@ use crate::lock::{Isolation, LockId, Wait};
 
 /// Ends a transaction that was left open on a pooled connection.
 ///
-/// A `begin` of sqlx's that was dropped half-way leaves one, and our commit would commit its work. `BEGIN`
-/// joins that transaction, with a warning, or opens one; `ROLLBACK` ends either. If it is aborted already,
-/// the server refuses the whole message.
+/// A `begin` of sqlx's that was dropped half-way leaves one, and our commit would commit its work.
+/// `BEGIN` joins that transaction, with a warning, or opens one; `ROLLBACK` ends either. If it is
+/// aborted already, the server refuses the whole message.
 pub(super) const RESET: &str = "BEGIN;ROLLBACK";
 
 /// Ends a transaction, also an aborted one, in which the server runs nothing else.
@@ -34,9 +34,9 @@ pub(crate) fn begin(check: ClientCheck) -> String {
 
 /// Opens a transaction that holds the lock.
 ///
-/// `BEGIN` comes last. Until then the message is one implicit transaction, which the server rolls back if
-/// the lock is not granted, and which `BEGIN` makes explicit if it is. So the session is either in a
-/// transaction that holds the lock, or idle.
+/// `BEGIN` comes last. Until then the message is one implicit transaction, which the server rolls
+/// back if the lock is not granted, and which `BEGIN` makes explicit if it is. So the session is
+/// either in a transaction that holds the lock, or idle.
 pub(crate) fn begin_and_lock(
     lock: &LockId,
     wait: Wait,
@@ -47,8 +47,8 @@ pub(crate) fn begin_and_lock(
     format!("{opening};{wait};BEGIN")
 }
 
-/// Opens a transaction and tries the lock in it without waiting: all keys, or none. The last column of the
-/// last row is the result; the transaction is open in either case.
+/// Opens a transaction and tries the lock in it without waiting: all keys, or none. The last column
+/// of the last row is the result; the transaction is open in either case.
 pub(crate) fn begin_and_try(
     lock: &LockId,
     isolation: Option<Isolation>,
@@ -59,12 +59,13 @@ pub(crate) fn begin_and_try(
     format!("{opening};{select};BEGIN")
 }
 
-/// Opens a transaction that holds the lock and whose snapshot is taken after the grant. The last row is the
-/// result; the transaction is open in either case.
+/// Opens a transaction that holds the lock and whose snapshot is taken after the grant. The last
+/// row is the result; the transaction is open in either case.
 ///
-/// A transaction of these levels takes its snapshot with its first statement: if that statement waits,
-/// the snapshot is older than the wait. So an implicit transaction waits, hands the lock to the session, and
-/// ends. Then the real transaction begins while the session holds the lock, and takes the lock over.
+/// A transaction of these levels takes its snapshot with its first statement: if that statement
+/// waits, the snapshot is older than the wait. So an implicit transaction waits, hands the lock to
+/// the session, and ends. Then the real transaction begins while the session holds the lock, and
+/// takes the lock over.
 pub(crate) fn begin_isolated(lock: &LockId, wait: Wait, isolation: Isolation) -> String {
     let enable = ClientCheck::Unknown.enable();
     let mut message = format!("{RESET};{enable}");
@@ -92,8 +93,8 @@ pub(crate) fn begin_isolated(lock: &LockId, wait: Wait, isolation: Isolation) ->
 
 /// The beginning of a transaction: the session is idle, and notices when its client has gone.
 ///
-/// At `READ COMMITTED`, each statement sees what was committed before it, so the level can be set before the
-/// wait. Other levels need [`begin_isolated`].
+/// At `READ COMMITTED`, each statement sees what was committed before it, so the level can be set
+/// before the wait. Other levels need [`begin_isolated`].
 fn opening(isolation: Option<Isolation>, check: ClientCheck) -> String {
     let level = match isolation {
         Some(Isolation::ReadCommitted) => ";SET TRANSACTION ISOLATION LEVEL READ COMMITTED",
@@ -102,18 +103,19 @@ fn opening(isolation: Option<Isolation>, check: ClientCheck) -> String {
     format!("{RESET}{level};{}", check.enable())
 }
 
-/// Calls a function for every key, if all of them were granted; statements that begin with a semicolon.
+/// Calls a function for every key, if all of them were granted; statements that begin with a
+/// semicolon.
 pub(super) fn call_if_granted(message: &mut String, function: Function, lock: &LockId) {
     for Calls { call, rows } in function.calls(lock) {
         let _ = write!(message, ";SELECT {call} FROM {rows} WHERE {GRANTED}");
     }
 }
 
-/// Takes all keys of a lock, or none, without waiting. `columns` come before the result and end with a comma;
-/// the message ends with a `SELECT`, to which more can be appended.
+/// Takes all keys of a lock, or none, without waiting. `columns` come before the result and end
+/// with a comma; the message ends with a `SELECT`, to which more can be appended.
 ///
-/// For several keys, the exception handler of a block is a savepoint that costs no round trip and leaves no
-/// error in the server's log.
+/// For several keys, the exception handler of a block is a savepoint that costs no round trip and
+/// leaves no error in the server's log.
 pub(super) fn try_all_or_none(lock: &LockId, columns: &str) -> String {
     let granted = Function::TryXactLock.all(lock);
     if lock.keys().len() <= 1 {

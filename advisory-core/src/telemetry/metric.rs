@@ -100,7 +100,8 @@ impl Drop for Hold {
     }
 }
 
-/// Describes the metrics and their units to the recorder. Call it once, after the recorder is installed.
+/// Describes the metrics and their units to the recorder. Call it once, after the recorder is
+/// installed.
 ///
 /// | metric | kind | labels | |
 /// |---|---|---|---|
@@ -109,12 +110,13 @@ impl Drop for Hold {
 /// | `advisory_hold_seconds` | histogram | `scope` | how long a lock was held |
 /// | `advisory_held` | gauge | `scope` | locks that are held now |
 ///
-/// `scope` is `xact` or `session`. No label contains the name of a lock: there are too many names. The last
-/// two metrics count the holds whose end the library sees: guards, closures, and annotated functions on a
-/// pool or a connection. A transaction that the caller ends, from
-/// [`begin`](crate::AdvisoryLock::begin) or [`acquire_xact`](crate::AdvisoryLock::acquire_xact), is not
-/// counted. [Polling](crate::AdvisoryLock::polling) without a timeout is one acquire, however long it takes.
-/// PostgreSQL's functions at the crate root are single statements, and are not counted.
+/// `scope` is `xact` or `session`. No label contains the name of a lock: there are too many names.
+/// The last two metrics count the holds whose end the library sees: guards, closures, and annotated
+/// functions on a pool or a connection. A transaction that the caller ends, from
+/// [`begin`](crate::AdvisoryLock::begin) or [`acquire_xact`](crate::AdvisoryLock::acquire_xact), is
+/// not counted. [Polling](crate::AdvisoryLock::polling) without a timeout is one acquire, however
+/// long it takes. PostgreSQL's functions at the crate root are single statements, and are not
+/// counted.
 ///
 /// ```
 /// // After `metrics_exporter_prometheus::PrometheusBuilder::new().install()`, say.

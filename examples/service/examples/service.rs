@@ -1,4 +1,5 @@
-//! The service on a PostgreSQL of its own, which is gone when it ends. Arguments are those of the service.
+//! The service on a PostgreSQL of its own, which is gone when it ends. Arguments are those of the
+//! service.
 //!
 //! ```text
 //! cargo run --example service

@@ -20,8 +20,8 @@ pub(crate) async fn live() -> &'static str {
     "alive"
 }
 
-/// 200 if the pool has given a connection that answers, within a second; 503 if not. A pool whose connections all wait for locks
-/// is not ready, and the requests go to an instance that is.
+/// 200 if the pool has given a connection that answers, within a second; 503 if not. A pool whose
+/// connections all wait for locks is not ready, and the requests go to an instance that is.
 pub(crate) async fn ready(State(app): State<App>) -> (StatusCode, Json<Value>) {
     let pool = json!({
         "size": app.pool.size(),

@@ -23,8 +23,8 @@ pub(crate) struct Candidate {
 
 impl Candidate {
     pub(crate) fn new(config: &Config, pools: &Pools) -> Self {
-        // Polling: a wait in the server's queue, which may last for hours here, would hold a snapshot all the time. Tagged, so
-        // that `advisory ls` has a name for it.
+        // Polling: a wait in the server's queue, which may last for hours here, would hold a
+        // snapshot all the time. Tagged, so that `advisory ls` has a name for it.
         let lock = AdvisoryLock::new("service:leader")
             .polling(config.stand_every)
             .wait_forever()
@@ -69,7 +69,8 @@ impl Candidate {
         swept
     }
 
-    /// The end and the end of the term come between two sweeps, a loss of the lock in the middle of one.
+    /// The end and the end of the term come between two sweeps, a loss of the lock in the middle of
+    /// one.
     async fn sweep(&self, fence: i64, end: &End) -> Result<(), Error> {
         let over = Instant::now() + self.term;
         let mut ticks = interval(self.sweep_every);

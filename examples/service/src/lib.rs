@@ -1,5 +1,6 @@
-//! A web service with advisory locks, as one may be in production: each delivery of a webhook is dealt with once, one instance of
-//! the fleet leads and sweeps, health and metrics tell the truth, and an instance that is told to end does so in order.
+//! A web service with advisory locks, as one may be in production: each delivery of a webhook is
+//! dealt with once, one instance of the fleet leads and sweeps, health and metrics tell the truth,
+//! and an instance that is told to end does so in order.
 //!
 //! | room | what it is for |
 //! |---|---|
@@ -40,7 +41,8 @@ use crate::pool::Pools;
 /// How long connections may take to say good-bye.
 const FAREWELL: Duration = Duration::from_secs(1);
 
-/// Serves until a SIGTERM or Ctrl-C, and ends in order: accepts nothing more, lets requests finish, gives up leadership.
+/// Serves until a SIGTERM or Ctrl-C, and ends in order: accepts nothing more, lets requests finish,
+/// gives up leadership.
 ///
 /// # Errors
 ///

@@ -20,7 +20,8 @@ impl From<Error> for Problem {
     }
 }
 
-/// What goes by itself is a 503 that says when to come again, and providers do. Who holds which lock is for the log.
+/// What goes by itself is a 503 that says when to come again, and providers do. Who holds which
+/// lock is for the log.
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         match self {

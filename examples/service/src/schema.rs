@@ -23,7 +23,8 @@ const TABLES: &str = "
     INSERT INTO leadership (fence) VALUES (0) ON CONFLICT DO NOTHING;
 ";
 
-/// `IF NOT EXISTS` alone does not do: two sessions that look at the same moment both create, and one of them fails.
+/// `IF NOT EXISTS` alone does not do: two sessions that look at the same moment both create, and
+/// one of them fails.
 pub(crate) async fn migrate(pool: &PgPool) -> Result<(), Error> {
     let lock = AdvisoryLock::new("service:schema");
     lock.transaction(pool, async |tx| {

@@ -26,8 +26,9 @@ impl Sweeper {
 
     /// Sweeps once; false if a newer leader has been here.
     ///
-    /// It runs on another connection than the one that holds the lock, so it may outlive the lock for a moment. The fencing token
-    /// tells such a late sweep from one that is right, and rolls it back.
+    /// It runs on another connection than the one that holds the lock, so it may outlive the lock
+    /// for a moment. The fencing token tells such a late sweep from one that is right, and rolls it
+    /// back.
     pub(crate) async fn sweep(&self, fence: i64) -> Result<bool, Error> {
         self.beat(fence).await?;
         let mut tx = self.pool.begin().await?;

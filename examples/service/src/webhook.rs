@@ -21,8 +21,8 @@ pub(crate) enum Receipt {
     Known,
 }
 
-/// 201 for the first of its kind, 200 for each repetition. If the client goes before that, hyper drops this future, and with it
-/// the wait, the transaction and the lock.
+/// 201 for the first of its kind, 200 for each repetition. If the client goes before that, hyper
+/// drops this future, and with it the wait, the transaction and the lock.
 pub(crate) async fn post(
     State(app): State<App>,
     Path(provider): Path<String>,
@@ -39,7 +39,8 @@ pub(crate) async fn post(
     })
 }
 
-/// One at a time for each delivery, in the whole fleet. `tx` holds the lock, and is committed before the next one gets it.
+/// One at a time for each delivery, in the whole fleet. `tx` holds the lock, and is committed
+/// before the next one gets it.
 #[advisory(key = "webhook:{provider}:{id}", timeout = turn, tx)]
 async fn receive(
     pool: &PgPool,

@@ -155,7 +155,8 @@ async fn in_session(pool: &PgPool, lock: AdvisoryLock, timeline: Timeline) -> Re
 
 /// A skipped call returns no error. The tests that expect an error would fail.
 ///
-/// This is the expansion of the attribute, which itself would need a timeout in place of the lock's own.
+/// This is the expansion of the attribute, which itself would need a timeout in place of the lock's
+/// own.
 async fn skipping(pool: &PgPool, lock: AdvisoryLock, timeline: Timeline) -> Result<(), Error> {
     let lock = lock.keepalive_interval(PROBING);
     let Some(mut scope) = SessionTarget::try_enter(pool, &lock).await? else {

@@ -25,7 +25,8 @@ pub(crate) struct Instance {
 }
 
 impl Instance {
-    /// Starts it on any port, patient with locks and quick to stand, if the arguments do not say otherwise.
+    /// Starts it on any port, patient with locks and quick to stand, if the arguments do not say
+    /// otherwise.
     pub(crate) async fn start(database: &Database, name: &str, arguments: &[&str]) -> Self {
         let mut process = Command::new(env!("CARGO_BIN_EXE_service"))
             .args(["--listen", "127.0.0.1:0", "--instance", name])
