@@ -111,6 +111,21 @@ async fn mixed(tx: &mut PgTransaction<'_>, name: &str) -> Result<(), Error> {
     Ok(())
 }
 
+#[advisory(keys = ids)]
+async fn slice(tx: &mut PgTransaction<'_>, ids: &[i64]) -> Result<(), Error> {
+    Ok(())
+}
+
+#[advisory(keys = names)]
+async fn slice_of_text(tx: &mut PgTransaction<'_>, names: &[&str]) -> Result<(), Error> {
+    Ok(())
+}
+
+#[advisory(key = id)]
+async fn reference(tx: &mut PgTransaction<'_>, id: &i64) -> Result<(), Error> {
+    Ok(())
+}
+
 #[advisory(keys = ids.iter().copied())]
 async fn each(tx: &mut PgTransaction<'_>, ids: &[i64]) -> Result<(), Error> {
     Ok(())
