@@ -4,8 +4,8 @@
 
 #[path = "../command/mod.rs"]
 mod command;
+mod command_page;
 mod ls;
-mod readme;
 mod session;
 mod tree;
 mod watch;

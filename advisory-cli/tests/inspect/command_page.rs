@@ -1,4 +1,4 @@
-//! The README shows what `ls`, `tree` and `doctor` print.
+//! docs/COMMAND.md shows what `ls`, `tree` and `doctor` print.
 
 use std::io::Write as _;
 
@@ -74,7 +74,7 @@ fn masked(text: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn the_readme_shows_the_output_of_ls_and_tree() {
+async fn the_page_shows_the_output_of_ls_and_tree() {
     let database = Database::new().await;
     let sessions = start_sessions(&database).await;
     let mut names = NamedTempFile::new().unwrap();
@@ -92,12 +92,12 @@ async fn the_readme_shows_the_output_of_ls_and_tree() {
     sessions.waiting.iter().for_each(JoinHandle::abort);
 }
 
-/// The output that the README shows below a command.
+/// The output that docs/COMMAND.md shows below a command.
 fn block(command: &str) -> &'static str {
-    let readme = include_str!("../../../README.md");
-    let (_, rest) = readme
+    let page = include_str!("../../../docs/COMMAND.md");
+    let (_, rest) = page
         .split_once(&format!("$ {command}\n"))
-        .unwrap_or_else(|| panic!("the README shows `{command}`"));
+        .unwrap_or_else(|| panic!("the page shows `{command}`"));
     let (block, _) = rest.split_once("```").expect("the block ends");
     block.split("\n$ ").next().unwrap_or_default()
 }
@@ -118,7 +118,7 @@ fn checks(text: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn the_readme_shows_the_output_of_doctor() {
+async fn the_page_shows_the_output_of_doctor() {
     let database = Database::new().await;
     let url = database.url();
     let separator = if url.contains('?') { '&' } else { '?' };
