@@ -59,8 +59,16 @@ impl Plan {
         if fastrand::u8(..5) == 0 {
             lock = lock.polling(Duration::from_millis(2));
         }
-        // A verb on the caller's connection refuses an isolation level.
-        if verb != "attribute on a connection" && fastrand::u8(..4) == 0 {
+        // The verbs that join a transaction or a connection of the caller's refuse an isolation
+        // level.
+        let joins = matches!(
+            verb,
+            "acquire_xact"
+                | "try_acquire_xact"
+                | "attribute on a transaction"
+                | "attribute on a connection"
+        );
+        if !joins && fastrand::u8(..4) == 0 {
             lock = lock.isolation(Isolation::RepeatableRead);
         }
         let limit = Duration::from_micros(fastrand::u64(..15_000));
