@@ -225,6 +225,10 @@ impl Error {
         Self::Lost { lock }
     }
 
+    pub(crate) fn unsupported(reason: UnsupportedReason) -> Self {
+        Self::Unsupported { reason }
+    }
+
     /// The error of a message that asks for a lock, other than "not in time".
     pub(crate) fn of_lock(error: sqlx::Error, lock: &LockId) -> Self {
         if sqlstate::is_deadlock(&error) {
@@ -241,12 +245,12 @@ impl Error {
             return Self::LockTableFull;
         }
         if sqlstate::is_read_only(&error) {
-            return UnsupportedReason::Standby.into();
+            return Self::unsupported(UnsupportedReason::Standby);
         }
         if sqlstate::is_unknown_to_server(&error) {
             let message = error.as_database_error().map_or("", DatabaseError::message);
             let message = message.to_owned();
-            return UnsupportedReason::UnknownToServer { message }.into();
+            return Self::unsupported(UnsupportedReason::UnknownToServer { message });
         }
         error.into()
     }
@@ -269,12 +273,6 @@ impl Holder {
             application_name: row.try_get("application_name")?,
             transaction_age: age.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
         })
-    }
-}
-
-impl From<UnsupportedReason> for Error {
-    fn from(reason: UnsupportedReason) -> Self {
-        Self::Unsupported { reason }
     }
 }
 

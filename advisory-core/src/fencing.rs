@@ -85,7 +85,7 @@ fn read_token(row: &PgRow) -> Result<i64, Error> {
     let (file, position): (&str, &str) = (row.try_get(0)?, row.try_get(1)?);
     number(file, position).ok_or_else(|| {
         let (file, position) = (file.to_owned(), position.to_owned());
-        UnsupportedReason::FencingTokenOverflow { position, file }.into()
+        Error::unsupported(UnsupportedReason::FencingTokenOverflow { position, file })
     })
 }
 

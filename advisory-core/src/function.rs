@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use sqlx::Connection as _;
+use sqlx::{Connection as _, Row as _};
 
 use crate::error::{Error, UnsupportedReason};
 use crate::executor::LockExecutor;
@@ -259,7 +259,9 @@ async fn call(
     drain(conn).await?;
     let rows = send(&mut *conn, function::lock(function, mode, key)).await;
     let rows = rows.map_err(|error| Error::of_lock(error, lock.id()))?;
-    let row = rows.first().ok_or(UnsupportedReason::Standby)?;
+    let row = rows
+        .first()
+        .ok_or_else(|| Error::unsupported(UnsupportedReason::Standby))?;
     let Answer { acquired, server } = Answer::read(function, row)?;
     if acquired {
         check_lock_on(&server, lock.id(), DEFAULT_RESPONSE_TIMEOUT, conn).await?;
@@ -297,5 +299,5 @@ async fn release(mut executor: impl LockExecutor, mode: Mode, key: Key) -> Resul
     drain(conn).await?;
     let row = send_for_row(conn, function::unlock(mode, key)).await;
     let row = row.map_err(|error| Error::of_lock(error, AdvisoryLock::from(key).id()))?;
-    Ok(sqlx::Row::try_get(&row, 0)?)
+    Ok(row.try_get(0)?)
 }

@@ -122,11 +122,10 @@ impl<'l> Attempt<'l> {
         let mut settings = self.lock.special_settings();
         match settings.find(|setting| !S::SETTINGS.contains(setting)) {
             None => Ok(()),
-            Some(unused) => Err(UnsupportedReason::UnusedSetting {
+            Some(unused) => Err(Error::unsupported(UnsupportedReason::UnusedSetting {
                 setting: unused.name(),
                 belongs_to: unused.belongs_to(),
-            }
-            .into()),
+            })),
         }
     }
 

@@ -185,7 +185,7 @@ impl<'s, 'c, C: AsMut<PgConnection> + Send> CallerConnection<'s, 'c, C> {
         let row = row.map_err(|error| Error::of_lock(error, attempt.id()))?;
         let (in_transaction, server) = read_transaction_status(&row)?;
         if in_transaction {
-            return Err(UnsupportedReason::UntrackedTransaction.into());
+            return Err(Error::unsupported(UnsupportedReason::UntrackedTransaction));
         }
         Ok(self.server.insert(server).clone())
     }

@@ -1,7 +1,7 @@
 //! A lock in the caller's transaction.
 
-use sqlx::Connection as _;
 use sqlx::postgres::{PgConnection, PgRow};
+use sqlx::{Connection as _, Row as _};
 
 use super::attempt::{Attempt, TryOnce, acquire, try_acquire};
 use super::cancel::CancelOnDrop;
@@ -129,11 +129,11 @@ impl TryOnce for CallerTransaction<'_> {
         }
         // Several keys are not tried first: those that are free would stay locked if the wait
         // fails.
-        if lock.keys().len() == 1
-            && let message = caller_transaction::try_lock(lock)
-            && let Some(()) = try_lock(attempt, self.conn, message).await?
-        {
-            return Ok(Some(()));
+        if lock.keys().len() == 1 {
+            let message = caller_transaction::try_lock(lock);
+            if let Some(()) = try_lock(attempt, self.conn, message).await? {
+                return Ok(Some(()));
+            }
         }
         match self.lock_with_wait(attempt).await {
             Ok(row) => check_grant(attempt, self.conn, &row).await.map(Some),
@@ -144,9 +144,7 @@ impl TryOnce for CallerTransaction<'_> {
             // The transaction was aborted before: there is no savepoint of ours to return to.
             Err(error) if sqlstate::is_aborted_before(&error) => Err(error.into()),
             Err(error) if sqlstate::is_answer(&error) => {
-                let message = caller_transaction::roll_back_to_savepoint();
-                attempt
-                    .within(Wait::No, send(&mut *self.conn, message))
+                self.send(attempt, caller_transaction::roll_back_to_savepoint())
                     .await?;
                 Err(Error::of_lock(error, lock))
             }
@@ -162,17 +160,13 @@ impl TryOnce for CallerTransaction<'_> {
             (true, false) => caller_transaction::roll_back_to_savepoint(),
             (true, true) => caller_transaction::roll_back_to_savepoint_and(&holders(attempt.id())),
         };
-        let rows = attempt
-            .within(Wait::No, send(&mut *self.conn, message))
-            .await;
+        let rows = self.send(attempt, message).await;
         match rows.and_then(|rows| Holder::read_all(&rows)) {
             Ok(holders) => Ok(holders),
             Err(error) if sqlstate::is_loss(&error) || !attempt.explains() => Err(error.into()),
             Err(error) => {
                 tracing::debug!(%error, "cannot list the holders of the lock");
-                let message = caller_transaction::roll_back_to_savepoint();
-                attempt
-                    .within(Wait::No, send(&mut *self.conn, message))
+                self.send(attempt, caller_transaction::roll_back_to_savepoint())
                     .await?;
                 Ok(Vec::new())
             }
@@ -181,6 +175,16 @@ impl TryOnce for CallerTransaction<'_> {
 }
 
 impl CallerTransaction<'_> {
+    async fn send(
+        &mut self,
+        attempt: &Attempt<'_>,
+        message: String,
+    ) -> Result<Vec<PgRow>, sqlx::Error> {
+        attempt
+            .within(Wait::No, send(&mut *self.conn, message))
+            .await
+    }
+
     /// Waits after a savepoint, to which a failed wait can return.
     async fn lock_with_wait(&mut self, attempt: &Attempt<'_>) -> Result<PgRow, sqlx::Error> {
         let wait = attempt.wait();
@@ -204,8 +208,10 @@ pub(super) async fn try_lock(
 ) -> Result<Option<()>, Error> {
     let rows = attempt.within(Wait::No, send(&mut *conn, message)).await;
     let rows = rows.map_err(|error| Error::of_lock(error, attempt.id()))?;
-    let row = rows.first().ok_or(UnsupportedReason::Standby)?;
-    if !sqlx::Row::try_get(row, 0)? {
+    let row = rows
+        .first()
+        .ok_or_else(|| Error::unsupported(UnsupportedReason::Standby))?;
+    if !row.try_get(0)? {
         return Ok(None);
     }
     check_grant(attempt, conn, row).await.map(Some)

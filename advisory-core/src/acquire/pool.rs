@@ -39,7 +39,7 @@ impl Attempt<'_> {
         check_out: Pin<Box<impl Future<Output = Result<T, sqlx::Error>>>>,
     ) -> Result<T, Error> {
         if Handle::try_current().is_err() {
-            return Err(UnsupportedReason::NoRuntime.into());
+            return Err(Error::unsupported(UnsupportedReason::NoRuntime));
         }
         let checked_out = match self.deadline.left() {
             Wait::For(left) => timeout(left.max(SHORTEST_CHECK_OUT), check_out).await,

@@ -138,7 +138,7 @@ async fn check_held(
     let row = row.map_err(|error| Error::of_lock(error, lock))?;
     let seen = HeldKey::read(&row)?;
     if !seen.is_held {
-        return Err(UnsupportedReason::LocksDoNothing.into());
+        return Err(Error::unsupported(UnsupportedReason::LocksDoNothing));
     }
     let mut servers = SERVERS.lock().unwrap_or_else(PoisonError::into_inner);
     servers.insert(seen.server);

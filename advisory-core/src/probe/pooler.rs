@@ -58,9 +58,9 @@ pub(super) async fn probe_pooler(
         })?;
     match has_ended(listener, options, probe.id(), &server).await {
         Ok(true) => Ok(()),
-        Ok(false) => Err(ProbeError::Failed(
-            UnsupportedReason::TransactionPooler.into(),
-        )),
+        Ok(false) => Err(ProbeError::Failed(Error::unsupported(
+            UnsupportedReason::TransactionPooler,
+        ))),
         Err(error) => Err(ProbeError::Failed(Error::of_lock(error, lock.id()))),
     }
 }
