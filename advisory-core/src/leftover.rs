@@ -7,7 +7,7 @@ use sqlx::pool::PoolConnectionMetadata;
 use sqlx::postgres::PgConnection;
 
 use crate::key::Key;
-use crate::sql::backend::{HELD_KEYS, read_key};
+use crate::sql::backend::{HELD_KEYS, read_keys};
 use crate::sql::function::unlock_all;
 use crate::sql::send::send;
 
@@ -64,6 +64,5 @@ pub fn release_leftover_locks(
 }
 
 async fn held_keys(conn: &mut PgConnection) -> Result<Vec<Key>, sqlx::Error> {
-    let rows = send(conn, HELD_KEYS).await?;
-    Ok(rows.iter().filter_map(read_key).collect())
+    Ok(read_keys(&send(conn, HELD_KEYS).await?))
 }

@@ -13,14 +13,16 @@ use super::attempt::{Attempt, TryOnce, acquire, try_acquire};
 use super::caller_transaction::{CallerTransaction, try_lock};
 use super::cancel::CancelOnDrop;
 use crate::error::{Error, Holder, UnsupportedReason};
+use crate::key::Key;
 use crate::lock::{AdvisoryLock, LockId, ScopedSetting, Wait};
 use crate::on_drop::poll_once;
 use crate::probe::check_lock_on;
 use crate::session::{transaction_lost, until_lost};
-use crate::sql::backend::{read_transaction_status, transaction_status};
+use crate::sql::backend::{HELD_KEYS, IdleState, idle_state, read_keys};
+use crate::sql::function::unlock;
 use crate::sql::holder::holders;
 use crate::sql::send::{drain, send, send_for_row, within};
-use crate::sql::{ClientCheck, caller_transaction, sqlstate, transaction};
+use crate::sql::{ClientCheck, caller_transaction, granted, sqlstate, transaction};
 use crate::telemetry::Scope;
 use crate::telemetry::metric::Hold;
 
@@ -158,36 +160,30 @@ impl<C: AsMut<PgConnection>> Drop for ConnectionScope<'_, C> {
 /// The scope of a lock in a transaction that is opened on the caller's connection.
 struct CallerConnection<'s, 'c, C: AsMut<PgConnection>> {
     scope: &'s mut ConnectionScope<'c, C>,
-    /// The server; `None` before the connection was found to be idle.
-    server: Option<String>,
+    /// The state in which the connection was found.
+    state: Option<IdleState>,
 }
 
 impl<'s, 'c, C: AsMut<PgConnection> + Send> CallerConnection<'s, 'c, C> {
     fn new(scope: &'s mut ConnectionScope<'c, C>) -> Self {
-        Self {
-            scope,
-            server: None,
-        }
+        Self { scope, state: None }
     }
 
     fn conn(&mut self) -> &mut PgConnection {
         self.scope.conn.as_mut()
     }
 
-    /// The server, once the connection was found to be idle.
-    async fn check_idle(&mut self, attempt: &Attempt<'_>) -> Result<String, Error> {
-        if let Some(server) = &self.server {
-            return Ok(server.clone());
-        }
+    /// Checks that no transaction is open.
+    async fn check_idle(&mut self, attempt: &Attempt<'_>) -> Result<IdleState, Error> {
         drain(self.conn()).await?;
-        let row = send_for_row(self.conn(), transaction_status());
+        let row = send_for_row(self.conn(), idle_state());
         let row = attempt.within(Wait::No, row).await;
         let row = row.map_err(|error| Error::of_lock(error, attempt.id()))?;
-        let (in_transaction, server) = read_transaction_status(&row)?;
-        if in_transaction {
+        let state = IdleState::read(&row)?;
+        if state.in_transaction {
             return Err(Error::unsupported(UnsupportedReason::UntrackedTransaction));
         }
-        Ok(self.server.insert(server).clone())
+        Ok(state)
     }
 
     /// Opens a transaction that holds the lock; `None`, and no transaction, if the lock was not
@@ -195,35 +191,111 @@ impl<'s, 'c, C: AsMut<PgConnection> + Send> CallerConnection<'s, 'c, C> {
     async fn open(
         &mut self,
         attempt: &Attempt<'_>,
-        server: &str,
+        state: &IdleState,
         wait: Wait,
     ) -> Result<Option<()>, Error> {
-        let (lock, limit) = (attempt.id(), attempt.lock().response_limit());
-        let failure = |error| Error::of_lock(error, lock);
-        if wait == Wait::No {
-            let begin = transaction::begin(ClientCheck::Unknown);
-            self.scope.begin_with(begin).await.map_err(failure)?;
-            let message = caller_transaction::try_lock(lock);
-            let granted = try_lock(attempt, self.conn(), message).await?;
-            if granted.is_none() {
-                PgTransactionManager::rollback(self.conn()).await?;
-                self.scope.state = State::Nothing;
-            }
-            return Ok(granted);
+        if !state.is_read_committed {
+            return self.open_isolated(attempt, state, wait).await;
         }
+        if wait == Wait::No {
+            return self.open_and_try(attempt).await;
+        }
+        let lock = attempt.id();
         let cancel = CancelOnDrop::new(attempt.lock().cancel_pool());
         let message = transaction::begin_and_lock(lock, wait, None, ClientCheck::Unknown);
         let begun = self.scope.begin_with(cancel.mark(message)).await;
         cancel.answered();
         match begun {
-            Ok(()) => {
-                // A transaction that fails here is rolled back with the scope.
-                check_lock_on(server, lock, limit, self.conn()).await?;
-                Ok(Some(()))
-            }
+            Ok(()) => self.check_lock(attempt, state).await.map(Some),
             Err(error) if sqlstate::is_lock_timeout(&error) => Ok(None),
-            Err(error) => Err(failure(error)),
+            // A pooler has given the message another session than the last one.
+            Err(error) if sqlstate::is_old_snapshot(&error) => {
+                self.open_isolated(attempt, state, wait).await
+            }
+            Err(error) => Err(Error::of_lock(error, lock)),
         }
+    }
+
+    async fn open_and_try(&mut self, attempt: &Attempt<'_>) -> Result<Option<()>, Error> {
+        let lock = attempt.id();
+        let begun = self
+            .scope
+            .begin_with(transaction::begin(ClientCheck::Unknown));
+        begun.await.map_err(|error| Error::of_lock(error, lock))?;
+        let message = caller_transaction::try_lock(lock);
+        let granted = try_lock(attempt, self.conn(), message).await?;
+        if granted.is_none() {
+            PgTransactionManager::rollback(self.conn()).await?;
+            self.scope.state = State::Nothing;
+        }
+        Ok(granted)
+    }
+
+    /// The same, where the default isolation level is not `READ COMMITTED`; see
+    /// [`transaction::begin_isolated`].
+    async fn open_isolated(
+        &mut self,
+        attempt: &Attempt<'_>,
+        state: &IdleState,
+        wait: Wait,
+    ) -> Result<Option<()>, Error> {
+        let lock = attempt.id();
+        let held_before = self.held_keys(attempt).await?;
+        let cancel = CancelOnDrop::new(attempt.lock().cancel_pool());
+        let message = transaction::begin_isolated(lock, wait, None);
+        self.scope.state = State::Opening;
+        let rows = send(self.conn(), cancel.mark(message)).await;
+        cancel.answered();
+        match rows.and_then(|rows| granted(&rows)) {
+            Ok(true) => {
+                let begun = self.scope.begin_with(transaction::EMPTY_QUERY.to_owned());
+                begun.await.map_err(|error| Error::of_lock(error, lock))?;
+                self.check_lock(attempt, state).await.map(Some)
+            }
+            Ok(false) => {
+                send(self.conn(), transaction::ROLLBACK).await?;
+                self.scope.state = State::Nothing;
+                Ok(None)
+            }
+            Err(error) => {
+                self.scope.state = State::Nothing;
+                if sqlstate::is_lock_timeout(&error) {
+                    return Ok(None);
+                }
+                if sqlstate::is_answer(&error) {
+                    self.clean_up(attempt, &held_before).await?;
+                }
+                Err(Error::of_lock(error, lock))
+            }
+        }
+    }
+
+    /// Ends what a message has begun that failed between two of its transactions, and releases the
+    /// locks that the session has held only since then.
+    async fn clean_up(&mut self, attempt: &Attempt<'_>, before: &[Key]) -> Result<(), sqlx::Error> {
+        send(self.conn(), transaction::ROLLBACK).await?;
+        let mut keys = self.held_keys(attempt).await?;
+        keys.retain(|key| !before.contains(key));
+        for key in keys {
+            send(self.conn(), unlock(attempt.lock().mode(), key)).await?;
+        }
+        Ok(())
+    }
+
+    /// The keys of this lock that the session holds.
+    async fn held_keys(&mut self, attempt: &Attempt<'_>) -> Result<Vec<Key>, sqlx::Error> {
+        let rows = attempt
+            .within(Wait::No, send(self.conn(), HELD_KEYS))
+            .await?;
+        let mut keys = read_keys(&rows);
+        keys.retain(|key| attempt.id().keys().binary_search(key).is_ok());
+        Ok(keys)
+    }
+
+    /// A transaction whose lock is found not to be held is rolled back with the scope.
+    async fn check_lock(&mut self, attempt: &Attempt<'_>, state: &IdleState) -> Result<(), Error> {
+        let limit = attempt.lock().response_limit();
+        check_lock_on(&state.server, attempt.id(), limit, self.conn()).await
     }
 }
 
@@ -233,11 +305,14 @@ impl<C: AsMut<PgConnection> + Send> TryOnce for CallerConnection<'_, '_, C> {
     type Granted = ();
 
     async fn try_once(&mut self, attempt: &Attempt<'_>) -> Result<Option<()>, Error> {
-        let server = self.check_idle(attempt).await?;
+        let state = match self.state.take() {
+            Some(state) => state,
+            None => self.check_idle(attempt).await?,
+        };
         let wait = attempt.wait();
-        attempt
-            .within(wait, self.open(attempt, &server, wait))
-            .await
+        let opened = attempt.within(wait, self.open(attempt, &state, wait)).await;
+        self.state = Some(state);
+        opened
     }
 
     async fn refused(&mut self, attempt: &Attempt<'_>) -> Result<Vec<Holder>, Error> {

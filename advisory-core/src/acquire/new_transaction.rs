@@ -18,11 +18,11 @@ impl AdvisoryLock {
     /// [`transaction`](Self::transaction) where a closure is enough: it also ends a transaction
     /// whose owner is dropped in the middle of a long statement.
     ///
-    /// The transaction has the server's default isolation level, unless
-    /// [`isolation`](Self::isolation) is set. If that default is not `READ COMMITTED`, the snapshot
-    /// is older than the lock, and shows what was there before the wait: set the isolation level.
-    /// While a statement runs, the server checks every 500 ms whether this client is still there
-    /// (`client_connection_check_interval`, set until the transaction ends).
+    /// The transaction has the session's default isolation level, unless
+    /// [`isolation`](Self::isolation) is set. At every level, its first statement sees what the
+    /// previous holder of the lock has committed. While a statement runs, the server checks every
+    /// 500 ms whether this client is still there (`client_connection_check_interval`, set until the
+    /// transaction ends).
     ///
     /// ```no_run
     /// use advisory_core::{AdvisoryLock, Error};

@@ -13,7 +13,7 @@ use crate::on_drop::{
 };
 use crate::probe::Capabilities;
 use crate::sql::send::send;
-use crate::sql::{granted, sqlstate, transaction};
+use crate::sql::{granted, level, sqlstate, transaction};
 use crate::telemetry::Scope;
 
 /// The scope of a lock in a transaction that is opened on a pool.
@@ -25,24 +25,38 @@ impl TryOnce for NewTransaction<'_> {
     type Granted = OwnTransaction;
 
     async fn try_once(&mut self, attempt: &Attempt<'_>) -> Result<Option<OwnTransaction>, Error> {
-        let conn = attempt.check_out(self.0).await?;
         let capabilities = Capabilities::of(self.0);
-        let wait = attempt.wait();
-        let opened = async {
-            let transaction = open(attempt, &capabilities, conn, wait).await?;
-            let Some(mut transaction) = transaction else {
-                return Ok(None);
-            };
-            let conn = transaction.get();
-            capabilities.check_lock(attempt.lock(), conn).await?;
-            Ok(Some(transaction))
-        };
-        attempt.within(wait, opened).await
+        loop {
+            let conn = attempt.check_out(self.0).await?;
+            let wait = attempt.wait();
+            let opened = open_and_check(attempt, &capabilities, conn, wait);
+            match attempt.within(wait, opened).await {
+                // The next message has another order: see `sql::transaction::begin_isolated`.
+                Err(Error::Database(error)) if capabilities.note_old_snapshot(&error) => {}
+                opened => return opened,
+            }
+        }
     }
 
     async fn refused(&mut self, attempt: &Attempt<'_>) -> Result<Vec<Holder>, Error> {
         Ok(attempt.holders_via(self.0).await)
     }
+}
+
+/// Opens a transaction that holds the lock, and checks that it is held the first time on a pool.
+async fn open_and_check(
+    attempt: &Attempt<'_>,
+    capabilities: &Capabilities,
+    conn: PoolConnection<Postgres>,
+    wait: Wait,
+) -> Result<Option<OwnTransaction>, Error> {
+    let transaction = open(attempt, capabilities, conn, wait).await?;
+    let Some(mut transaction) = transaction else {
+        return Ok(None);
+    };
+    let conn = transaction.get();
+    capabilities.check_lock(attempt.lock(), conn).await?;
+    Ok(Some(transaction))
 }
 
 /// Opens a transaction that holds the lock; `None` if the lock was not granted.
@@ -54,23 +68,25 @@ async fn open(
 ) -> Result<Option<OwnTransaction>, Error> {
     let (lock, check) = (attempt.id(), capabilities.client_check());
     let isolation = attempt.lock().isolation_level();
-    match isolation {
-        Some(level @ (Isolation::RepeatableRead | Isolation::Serializable)) => {
-            let message = transaction::begin_isolated(lock, wait, level);
-            open_if_granted(lock, capabilities, conn, message).await
-        }
-        _ if wait == Wait::No => {
-            let message = transaction::begin_and_try(lock, isolation, check);
-            open_if_granted(lock, capabilities, conn, message).await
-        }
-        _ => {
-            let message = transaction::begin_and_lock(lock, wait, isolation, check);
-            match begin_with(conn, message).await {
-                Ok(transaction) => Ok(Some(transaction)),
-                Err(error) if sqlstate::is_lock_timeout(&error) => Ok(None),
-                Err(error) => Err(capabilities.failure(error, lock)),
-            }
-        }
+    let has_old_snapshot = match isolation {
+        None => capabilities.has_old_snapshots(),
+        Some(Isolation::ReadCommitted) => false,
+        Some(Isolation::RepeatableRead | Isolation::Serializable) => true,
+    };
+    if has_old_snapshot {
+        let message = transaction::begin_isolated(lock, wait, isolation);
+        let note_level = isolation.is_none();
+        return open_if_granted(lock, capabilities, conn, message, note_level).await;
+    }
+    if wait == Wait::No {
+        let message = transaction::begin_and_try(lock, isolation, check);
+        return open_if_granted(lock, capabilities, conn, message, false).await;
+    }
+    let message = transaction::begin_and_lock(lock, wait, isolation, check);
+    match begin_with(conn, message).await {
+        Ok(transaction) => Ok(Some(transaction)),
+        Err(error) if sqlstate::is_lock_timeout(&error) => Ok(None),
+        Err(error) => Err(capabilities.failure(error, lock)),
     }
 }
 
@@ -81,8 +97,15 @@ async fn open_if_granted(
     capabilities: &Capabilities,
     conn: PoolConnection<Postgres>,
     message: String,
+    note_level: bool,
 ) -> Result<Option<OwnTransaction>, Error> {
     let (conn, rows) = DiscardOnDrop::new(send_owned(conn, message)).await;
+    if note_level
+        && let Ok(rows) = &rows
+        && let Ok(level) = level(rows)
+    {
+        capabilities.note_level(level);
+    }
     match rows.and_then(|rows| granted(&rows)) {
         Ok(true) => {
             let transaction = begin_with(conn, transaction::EMPTY_QUERY.to_owned()).await;

@@ -183,8 +183,9 @@ impl AdvisoryLock {
     /// snapshot is taken before the wait, and the transaction reads what was there before. Here the
     /// lock is granted first. `RepeatableRead` and `Serializable` cost one more round trip.
     ///
-    /// If not set, the level is the server's default. The snapshot of a default other than
-    /// `READ COMMITTED` is older than the lock. Other methods refuse this setting.
+    /// If not set, the level is the default of the session. The guarantee holds for every default:
+    /// where it is not `READ COMMITTED`, the first transaction of a pool costs one more failed
+    /// round trip, and each transaction one more. Other methods refuse this setting.
     ///
     /// ```no_run
     /// use advisory_core::{AdvisoryLock, Error, Isolation};

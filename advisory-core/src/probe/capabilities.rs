@@ -11,7 +11,7 @@ use tokio::sync::OnceCell;
 use super::pooler::{ProbeError, probe_pooler};
 use crate::error::{Error, UnsupportedReason};
 use crate::lock::{AdvisoryLock, LockId, Wait};
-use crate::sql::backend::{HeldKey, holds};
+use crate::sql::backend::{HeldKey, held_key};
 use crate::sql::send::{send_for_row, within};
 use crate::sql::{ClientCheck, sqlstate};
 
@@ -28,6 +28,8 @@ pub(crate) struct Capabilities {
     options: Weak<PgConnectOptions>,
     has_locks: AtomicBool,
     has_client_check: AtomicBool,
+    /// Whether a transaction has a default level at which its snapshot is older than its lock.
+    has_old_snapshots: AtomicBool,
     has_sessions: OnceCell<()>,
 }
 
@@ -44,6 +46,7 @@ impl Capabilities {
             options: Arc::downgrade(&options),
             has_locks: AtomicBool::new(false),
             has_client_check: AtomicBool::new(false),
+            has_old_snapshots: AtomicBool::new(false),
             has_sessions: OnceCell::new(),
         });
         pools.push(Arc::clone(&new));
@@ -57,6 +60,26 @@ impl Capabilities {
         } else {
             ClientCheck::Unknown
         }
+    }
+
+    /// Whether the last transaction had a default isolation level other than `READ COMMITTED`.
+    pub(crate) fn has_old_snapshots(&self) -> bool {
+        self.has_old_snapshots.load(Ordering::Relaxed)
+    }
+
+    /// Remembers the default isolation level of a transaction.
+    pub(crate) fn note_level(&self, level: &str) {
+        let is_old = level != "read committed";
+        self.has_old_snapshots.store(is_old, Ordering::Relaxed);
+    }
+
+    /// Whether a message failed because of the default isolation level, which is remembered.
+    pub(crate) fn note_old_snapshot(&self, error: &sqlx::Error) -> bool {
+        let is_old = sqlstate::is_old_snapshot(error);
+        if is_old {
+            self.has_old_snapshots.store(true, Ordering::Relaxed);
+        }
+        is_old
     }
 
     /// The error of a message that takes a lock on this pool. A refused setting means another
@@ -134,7 +157,12 @@ async fn check_held(
     let Some(key) = lock.keys().first() else {
         return Ok(None);
     };
-    let row = within(response_timeout, Wait::No, send_for_row(conn, holds(*key))).await;
+    let row = within(
+        response_timeout,
+        Wait::No,
+        send_for_row(conn, held_key(*key)),
+    )
+    .await;
     let row = row.map_err(|error| Error::of_lock(error, lock))?;
     let seen = HeldKey::read(&row)?;
     if !seen.is_held {

@@ -6,14 +6,31 @@ use sqlx::postgres::PgRow;
 use super::{ClientCheck, IN_TRANSACTION, SERVER, server};
 use crate::key::Key;
 
-/// Whether a transaction is open, also one that was begun by a statement, and the server.
-pub(crate) fn transaction_status() -> String {
-    format!("SELECT {IN_TRANSACTION},{SERVER}")
+/// The state of a connection between two transactions.
+pub(crate) struct IdleState {
+    /// Whether a transaction is open, also one that was begun by a statement.
+    pub(crate) in_transaction: bool,
+    pub(crate) server: String,
+    /// Whether the default isolation level is `READ COMMITTED`.
+    pub(crate) is_read_committed: bool,
 }
 
-/// Reads the row of [`transaction_status`].
-pub(crate) fn read_transaction_status(row: &PgRow) -> Result<(bool, String), sqlx::Error> {
-    Ok((row.try_get(0)?, server(row, 1)?))
+/// Asks for the state of a connection. One row, read by [`IdleState::read`].
+pub(crate) fn idle_state() -> String {
+    format!(
+        "SELECT {IN_TRANSACTION},{SERVER},\
+         pg_catalog.current_setting('transaction_isolation') OPERATOR(pg_catalog.=) 'read committed'"
+    )
+}
+
+impl IdleState {
+    pub(crate) fn read(row: &PgRow) -> Result<Self, sqlx::Error> {
+        Ok(Self {
+            in_transaction: row.try_get(0)?,
+            server: server(row, 1)?,
+            is_read_committed: row.try_get(3)?,
+        })
+    }
 }
 
 /// Whether a session holds a key, and on what server.
@@ -23,8 +40,8 @@ pub(crate) struct HeldKey {
     pub(crate) client_check: ClientCheck,
 }
 
-/// Whether this session holds a key.
-pub(crate) fn holds(key: Key) -> String {
+/// Whether this session holds a key, and the server. One row, read by [`HeldKey::read`].
+pub(crate) fn held_key(key: Key) -> String {
     let (classid, objid, objsubid) = key.to_pg_locks();
     let interval = ClientCheck::Unknown.interval();
     format!(
@@ -40,7 +57,6 @@ pub(crate) fn holds(key: Key) -> String {
 }
 
 impl HeldKey {
-    /// Reads the row of [`holds`].
     pub(crate) fn read(row: &PgRow) -> Result<Self, sqlx::Error> {
         let client_check = match row.try_get(3)? {
             "0" => ClientCheck::Unknown,
@@ -59,8 +75,12 @@ pub(crate) const HELD_KEYS: &str = "SELECT l.classid::pg_catalog.int8,l.objid::p
      FROM pg_catalog.pg_locks AS l WHERE l.locktype OPERATOR(pg_catalog.=) 'advisory' \
      AND l.pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid() AND l.granted";
 
-/// Reads a row of [`HELD_KEYS`]; `None` for the lock of an extension.
-pub(crate) fn read_key(row: &PgRow) -> Option<Key> {
+/// Reads the rows of [`HELD_KEYS`], without the locks of extensions.
+pub(crate) fn read_keys(rows: &[PgRow]) -> Vec<Key> {
+    rows.iter().filter_map(read_key).collect()
+}
+
+fn read_key(row: &PgRow) -> Option<Key> {
     let half = |column| {
         let half: i64 = row.try_get(column).ok()?;
         u32::try_from(half).ok()

@@ -5,7 +5,7 @@ use sqlx::postgres::PgRow;
 
 use super::call::Function;
 use super::transaction::{lock_with_wait, try_all_or_none};
-use super::{ClientCheck, ON_PRIMARY, SERVER, server};
+use super::{ClientCheck, ON_PRIMARY, REFUSE_STANDBY, SERVER, server};
 use crate::lock::{LockId, Wait};
 
 /// A name that nobody else gives to a savepoint.
@@ -51,7 +51,7 @@ pub(crate) fn try_lock_all_or_none(lock: &LockId) -> String {
 /// [`roll_back_to_savepoint`]. The last row ends with the [`GrantContext`].
 pub(crate) fn lock_after_savepoint(lock: &LockId, wait: Wait) -> String {
     let columns = format!(",{}", GrantContext::columns());
-    let wait = lock_with_wait(lock, wait, &columns);
+    let wait = lock_with_wait(lock, wait, REFUSE_STANDBY, &columns);
     after_savepoint(&format!("{};{wait}", ClientCheck::Unknown.enable()))
 }
 

@@ -37,8 +37,21 @@ const IN_TRANSACTION: &str =
     "pg_catalog.transaction_timestamp() OPERATOR(pg_catalog.<>) pg_catalog.statement_timestamp()";
 
 /// Fails on a standby with `read_only_sql_transaction`, and is null elsewhere; an expression.
-const REFUSE_STANDBY: &str =
-    "CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_current_xact_id() END";
+macro_rules! refuse_standby {
+    () => {
+        "CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_current_xact_id() END"
+    };
+}
+const REFUSE_STANDBY: &str = refuse_standby!();
+
+/// Fails on a standby, too, and also with `invalid_text_representation` unless the transaction is
+/// `READ COMMITTED`: at other levels, the snapshot of a transaction is older than the lock that it
+/// waits for.
+const REFUSE_STANDBY_AND_OLD_SNAPSHOT: &str = concat!(
+    refuse_standby!(),
+    ",CASE WHEN pg_catalog.current_setting('transaction_isolation') OPERATOR(pg_catalog.<>) 'read committed' \
+     THEN pg_catalog.current_setting('transaction_isolation')::pg_catalog.int4 END"
+);
 
 /// No row on a standby; a condition.
 const ON_PRIMARY: &str = " WHERE NOT pg_catalog.pg_is_in_recovery()";
@@ -95,6 +108,12 @@ impl ClientCheck {
 pub(crate) fn granted(rows: &[PgRow]) -> Result<bool, sqlx::Error> {
     let last = rows.last().ok_or(sqlx::Error::RowNotFound)?;
     last.try_get(last.len().saturating_sub(1))
+}
+
+/// The isolation level, in words, before the result: the columns of the last row of
+/// [`begin_isolated`](transaction::begin_isolated).
+pub(crate) fn level(rows: &[PgRow]) -> Result<&str, sqlx::Error> {
+    rows.last().ok_or(sqlx::Error::RowNotFound)?.try_get(0)
 }
 
 /// Reads the columns of [`SERVER`], from this column on.

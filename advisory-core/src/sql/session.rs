@@ -85,7 +85,7 @@ pub(crate) fn lock(lock: &LockId, wait: Wait, settings: &[ServerSetting]) -> Str
         "{RESET};SELECT {},{};{}",
         current_values(settings),
         set_values(settings),
-        lock_with_wait(lock, wait, "")
+        lock_with_wait(lock, wait, REFUSE_STANDBY, "")
     );
     // A statement of its own: the server checks between two statements whether the timeout has
     // fired.

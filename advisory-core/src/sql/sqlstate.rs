@@ -19,6 +19,8 @@ const READ_ONLY_SQL_TRANSACTION: &str = "25006";
 const UNKNOWN_TO_SERVER: [&str; 5] = ["42883", "42704", "42P01", "0A000", "42601"];
 /// `invalid_parameter_value`: a setting that the platform does not support.
 const INVALID_PARAMETER_VALUE: &str = "22023";
+/// `invalid_text_representation`: of our messages, only `REFUSE_OLD_SNAPSHOT` causes it.
+const INVALID_TEXT_REPRESENTATION: &str = "22P02";
 /// The classes `integrity_constraint_violation` and `transaction_rollback`.
 const INTEGRITY_OR_ROLLBACK: [&str; 2] = ["23", "40"];
 /// `in_failed_sql_transaction`: the transaction was aborted before.
@@ -53,6 +55,11 @@ pub(crate) fn is_unknown_to_server(error: &sqlx::Error) -> bool {
 /// Whether the server refused the value of a setting.
 pub(crate) fn is_refused_setting(error: &sqlx::Error) -> bool {
     has_code(error, INVALID_PARAMETER_VALUE)
+}
+
+/// Whether the message was refused because its snapshot would be older than its lock.
+pub(crate) fn is_old_snapshot(error: &sqlx::Error) -> bool {
+    has_code(error, INVALID_TEXT_REPRESENTATION)
 }
 
 /// Whether a transaction was refused at its end: a deferred constraint, a serialization failure.

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::call::{Calls, Function};
 use super::timeout::{Timeout, with_timeout};
-use super::{ClientCheck, REFUSE_STANDBY};
+use super::{ClientCheck, REFUSE_STANDBY, REFUSE_STANDBY_AND_OLD_SNAPSHOT};
 use crate::lock::{Isolation, LockId, Wait};
 
 /// Ends a transaction that was left open on a pooled connection.
@@ -36,43 +36,66 @@ pub(crate) fn begin(check: ClientCheck) -> String {
 ///
 /// `BEGIN` comes last. Until then the message is one implicit transaction, which the server rolls
 /// back if the lock is not granted, and which `BEGIN` makes explicit if it is. So the session is
-/// either in a transaction that holds the lock, or idle.
+/// either in a transaction that holds the lock, or idle. Without a level, the message fails where
+/// the default level is not `READ COMMITTED`; see [`begin_isolated`].
 pub(crate) fn begin_and_lock(
     lock: &LockId,
     wait: Wait,
     isolation: Option<Isolation>,
     check: ClientCheck,
 ) -> String {
-    let (opening, wait) = (opening(isolation, check), lock_with_wait(lock, wait, ""));
+    let opening = opening(isolation, check);
+    let wait = lock_with_wait(lock, wait, refusals(isolation), "");
     format!("{opening};{wait};BEGIN")
 }
 
 /// Opens a transaction and tries the lock in it without waiting: all keys, or none. The last column
-/// of the last row is the result; the transaction is open in either case.
+/// of the last row is the result; the transaction is open in either case. Without a level, it fails
+/// as [`begin_and_lock`] does.
 pub(crate) fn begin_and_try(
     lock: &LockId,
     isolation: Option<Isolation>,
     check: ClientCheck,
 ) -> String {
     let opening = opening(isolation, check);
-    let select = try_all_or_none(lock, &format!("{REFUSE_STANDBY},"));
+    let select = try_all_or_none(lock, &format!("{},", refusals(isolation)));
     format!("{opening};{select};BEGIN")
 }
 
-/// Opens a transaction that holds the lock and whose snapshot is taken after the grant. The last
-/// row is the result; the transaction is open in either case.
+/// Opens a transaction that holds the lock and whose snapshot is taken after the grant, at this
+/// level or at the default one. The last row is the level and the result; the transaction is open
+/// in either case.
 ///
-/// A transaction of these levels takes its snapshot with its first statement: if that statement
-/// waits, the snapshot is older than the wait. So an implicit transaction waits, hands the lock to
-/// the session, and ends. Then the real transaction begins while the session holds the lock, and
-/// takes the lock over.
-pub(crate) fn begin_isolated(lock: &LockId, wait: Wait, isolation: Isolation) -> String {
-    let enable = ClientCheck::Unknown.enable();
-    let mut message = format!("{RESET};{enable}");
+/// A transaction of a level other than `READ COMMITTED` takes its snapshot with its first
+/// statement: if that statement waits, the snapshot is older than the wait. So the session takes
+/// the lock first, and the transaction takes it over.
+pub(crate) fn begin_isolated(lock: &LockId, wait: Wait, isolation: Option<Isolation>) -> String {
+    let level = match isolation {
+        None => "",
+        Some(Isolation::ReadCommitted) => " ISOLATION LEVEL READ COMMITTED",
+        Some(Isolation::RepeatableRead) => " ISOLATION LEVEL REPEATABLE READ",
+        Some(Isolation::Serializable) => " ISOLATION LEVEL SERIALIZABLE",
+    };
+    let (session, take_over) = (lock_session(lock, wait), take_over(lock));
+    format!(
+        "{session};BEGIN;COMMIT;BEGIN{level};{take_over};\
+         SELECT pg_catalog.current_setting('transaction_isolation'),{GRANTED}"
+    )
+}
+
+/// Takes the lock for the session, if it is granted in time to an implicit transaction, and stores
+/// the result for [`take_over`].
+fn lock_session(lock: &LockId, wait: Wait) -> String {
+    let opening = opening(Some(Isolation::ReadCommitted), ClientCheck::Unknown);
+    let mut message = opening;
     let tried = if wait == Wait::No {
         Function::TryXactLock.all(lock)
     } else {
-        let _ = write!(message, ";{}", lock_with_wait(lock, wait, ""));
+        let _ = write!(
+            message,
+            ";{}",
+            lock_with_wait(lock, wait, REFUSE_STANDBY, "")
+        );
         "true".to_owned()
     };
     let _ = write!(
@@ -80,15 +103,23 @@ pub(crate) fn begin_isolated(lock: &LockId, wait: Wait, isolation: Isolation) ->
         ";SELECT {REFUSE_STANDBY},pg_catalog.set_config('advisory.acquired',({tried})::pg_catalog.text,false)"
     );
     call_if_granted(&mut message, Function::Lock, lock);
-    let level = level(isolation);
-    let _ = write!(
-        message,
-        ";BEGIN;COMMIT;BEGIN ISOLATION LEVEL {level};{enable}"
-    );
+    message
+}
+
+/// Moves the lock from the session to its transaction.
+fn take_over(lock: &LockId) -> String {
+    let mut message = ClientCheck::Unknown.enable();
     call_if_granted(&mut message, Function::XactLock, lock);
     call_if_granted(&mut message, Function::Unlock, lock);
-    let _ = write!(message, ";SELECT {GRANTED}");
     message
+}
+
+/// What makes a message fail before it waits; an item of a target list.
+fn refusals(isolation: Option<Isolation>) -> &'static str {
+    match isolation {
+        None => REFUSE_STANDBY_AND_OLD_SNAPSHOT,
+        Some(_) => REFUSE_STANDBY,
+    }
 }
 
 /// The beginning of a transaction: the session is idle, and notices when its client has gone.
@@ -131,16 +162,21 @@ pub(super) fn try_all_or_none(lock: &LockId, columns: &str) -> String {
     )
 }
 
-/// Waits inside a transaction; fails on a standby before the wait begins. The last row ends with
-/// `extra_columns`, which begin with a comma.
-pub(super) fn lock_with_wait(lock: &LockId, wait: Wait, extra_columns: &str) -> String {
+/// Waits inside a transaction. `refusals` are evaluated before the wait begins; the last row ends
+/// with `extra_columns`, which begin with a comma.
+pub(super) fn lock_with_wait(
+    lock: &LockId,
+    wait: Wait,
+    refusals: &str,
+    extra_columns: &str,
+) -> String {
     // Target lists are evaluated from left to right.
     if let Some(call) = Function::XactLock.single_call(lock) {
         let wait = with_timeout(&call, wait);
-        return format!("SELECT {REFUSE_STANDBY},{wait}{extra_columns}");
+        return format!("SELECT {refusals},{wait}{extra_columns}");
     }
     let Timeout { save, set, restore } = Timeout::of(wait);
-    let mut message = format!("SELECT {REFUSE_STANDBY}{save};");
+    let mut message = format!("SELECT {refusals}{save};");
     for Calls { call, rows } in Function::XactLock.calls(lock) {
         // Many keys return no row: either all of them are granted, or there is an error.
         let wait = match &set {
@@ -151,12 +187,4 @@ pub(super) fn lock_with_wait(lock: &LockId, wait: Wait, extra_columns: &str) -> 
     }
     let _ = write!(message, "SELECT true{restore}{extra_columns}");
     message
-}
-
-fn level(isolation: Isolation) -> &'static str {
-    match isolation {
-        Isolation::ReadCommitted => "READ COMMITTED",
-        Isolation::RepeatableRead => "REPEATABLE READ",
-        Isolation::Serializable => "SERIALIZABLE",
-    }
 }

@@ -1,0 +1,347 @@
+//! Whatever the default isolation level is, a transaction that is opened under a lock sees what the
+//! last holder of the lock has committed.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use advisory_core::{AdvisoryLock, Error, advisory};
+use advisory_tests::{Database, Pooler, Pooling};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{Connection as _, Executor as _, PgConnection, PgPool, PgTransaction};
+use tokio::task::JoinSet;
+
+const LEVELS: [&str; 3] = ["read committed", "repeatable read", "serializable"];
+const TASKS: usize = 6;
+
+/// How a default isolation level is set.
+#[derive(Clone, Copy, Debug)]
+enum Source {
+    Role,
+    Database,
+    Options,
+    AfterConnect,
+}
+
+impl Source {
+    const ALL: [Self; 4] = [
+        Self::Role,
+        Self::Database,
+        Self::Options,
+        Self::AfterConnect,
+    ];
+
+    /// A pool whose sessions have this default level.
+    async fn pool(self, database: &Database, level: &str) -> PgPool {
+        let mut options = database.options();
+        let mut pool = PgPoolOptions::new().max_connections(TASKS.try_into().unwrap());
+        let name = database.name();
+        let set = format!("SET default_transaction_isolation = '{level}'");
+        match self {
+            Self::Role => {
+                let role = format!("role_of_{name}");
+                let alter = format!(
+                    "CREATE ROLE \"{role}\" LOGIN SUPERUSER; \
+                     ALTER ROLE \"{role}\" IN DATABASE \"{name}\" {set}"
+                );
+                run(database, &alter).await;
+                options = options.username(&role);
+            }
+            Self::Database => run(database, &format!("ALTER DATABASE \"{name}\" {set}")).await,
+            Self::Options => options = options.options([("default_transaction_isolation", level)]),
+            Self::AfterConnect => {
+                pool = pool.after_connect(move |conn, _| {
+                    let set = set.clone();
+                    Box::pin(async move {
+                        conn.execute(sqlx::AssertSqlSafe(set)).await?;
+                        Ok(())
+                    })
+                });
+            }
+        }
+        pool.connect_with(options).await.unwrap()
+    }
+}
+
+async fn run(database: &Database, statements: &str) {
+    let mut conn = database.connection().await;
+    conn.execute(sqlx::AssertSqlSafe(statements.to_owned()))
+        .await
+        .unwrap();
+}
+
+/// Removes the role that [`Source::Role`] made.
+async fn remove_role(database: &Database) {
+    let role = format!("role_of_{}", database.name());
+    run(
+        database,
+        &format!("DROP OWNED BY \"{role}\"; DROP ROLE \"{role}\""),
+    )
+    .await;
+}
+
+/// Adds the next number. If the greatest number that it reads is not the last one, the insertion
+/// violates the primary key.
+async fn append(conn: &mut PgConnection) -> Result<(), Error> {
+    let last: i64 = sqlx::query_scalar("SELECT COALESCE(max(n), 0) FROM series")
+        .persistent(false)
+        .fetch_one(&mut *conn)
+        .await?;
+    tokio::time::sleep(Duration::from_millis(2)).await;
+    sqlx::query("INSERT INTO series VALUES ($1)")
+        .bind(last + 1)
+        .persistent(false)
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+const VERBS: [&str; 7] = [
+    "begin",
+    "try_begin",
+    "transaction",
+    "try_transaction",
+    "attribute on a pool",
+    "attribute that skips",
+    "attribute on a connection",
+];
+
+/// Appends under the lock; `false` if the lock was not acquired.
+async fn append_by(verb: &str, lock: &AdvisoryLock, pool: &PgPool) -> Result<bool, Error> {
+    let body = async |tx: &mut PgTransaction<'_>| append(tx).await;
+    match verb {
+        "begin" => {
+            let mut tx = lock.begin(pool).await?;
+            append(&mut tx).await?;
+            tx.commit().await?;
+        }
+        "try_begin" => {
+            let Some(mut tx) = lock.try_begin(pool).await? else {
+                return Ok(false);
+            };
+            append(&mut tx).await?;
+            tx.commit().await?;
+        }
+        "transaction" => lock.transaction(pool, body).await?,
+        "try_transaction" => return Ok(lock.try_transaction(pool, body).await?.is_some()),
+        "attribute on a pool" => on_pool(pool, lock).await?,
+        "attribute that skips" => return Ok(or_skip(pool, lock).await?.is_some()),
+        _ => on_connection(&mut *pool.acquire().await?, lock).await?,
+    }
+    Ok(true)
+}
+
+#[advisory(key = lock, tx)]
+async fn on_pool(pool: &PgPool, lock: &AdvisoryLock) -> Result<(), Error> {
+    append(tx).await
+}
+
+#[advisory(key = lock, tx, timeout = 0, side_effect = Skip)]
+async fn or_skip(pool: &PgPool, lock: &AdvisoryLock) -> Result<Option<()>, Error> {
+    append(tx).await.map(Some)
+}
+
+#[advisory(key = lock)]
+async fn on_connection(conn: &mut PgConnection, lock: &AdvisoryLock) -> Result<(), Error> {
+    append(conn).await
+}
+
+fn locks() -> [AdvisoryLock; 4] {
+    let one = AdvisoryLock::new("one");
+    let timeout = Duration::from_mins(1);
+    [
+        one.clone(),
+        one.clone().timeout(timeout),
+        one.timeout(timeout).polling(Duration::from_millis(2)),
+        AdvisoryLock::all(["one", "two"]).timeout(timeout),
+    ]
+}
+
+/// All tasks append by all verbs, and none reads what was there before another one committed.
+async fn assert_no_stale_read(database: &Database, pool: &PgPool, context: &str) {
+    let before: i64 = count(database).await;
+    for lock in locks() {
+        let mut tasks = JoinSet::new();
+        for task in 0..TASKS {
+            let (lock, pool, context) = (lock.clone(), pool.clone(), context.to_owned());
+            tasks.spawn(async move {
+                for turn in 0..VERBS.len() {
+                    let verb = VERBS[(task + turn) % VERBS.len()];
+                    loop {
+                        let appended = append_by(verb, &lock, &pool).await;
+                        match appended {
+                            Ok(true) => break,
+                            Ok(false) => tokio::time::sleep(Duration::from_millis(1)).await,
+                            Err(error) => panic!("{context}: {verb}, {lock:?}: {error}"),
+                        }
+                    }
+                }
+            });
+        }
+        while let Some(done) = tasks.join_next().await {
+            done.unwrap();
+        }
+    }
+    let appended = usize::try_from(count(database).await - before).unwrap();
+    assert_eq!(appended, locks().len() * TASKS * VERBS.len(), "{context}");
+}
+
+async fn count(database: &Database) -> i64 {
+    sqlx::query_scalar("SELECT count(*) FROM series")
+        .fetch_one(&mut database.connection().await)
+        .await
+        .unwrap()
+}
+
+/// The level of the transactions that the verbs open.
+async fn level_of_begin(pool: &PgPool) -> String {
+    let mut tx = AdvisoryLock::new("level").begin(pool).await.unwrap();
+    sqlx::query_scalar("SHOW transaction_isolation")
+        .fetch_one(&mut *tx)
+        .await
+        .unwrap()
+}
+
+async fn database_with_series() -> Database {
+    let database = Database::new().await;
+    run(&database, "CREATE TABLE series (n bigint PRIMARY KEY)").await;
+    database
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_verb_reads_what_the_last_holder_committed_at_every_default_level() {
+    let database = database_with_series().await;
+    for level in LEVELS {
+        for source in Source::ALL {
+            let pool = source.pool(&database, level).await;
+            let context = format!("{level}, set by {source:?}");
+            assert_no_stale_read(&database, &pool, &context).await;
+            // The level itself stays as it was set.
+            assert_eq!(level_of_begin(&pool).await, level, "{context}");
+            database.assert_nothing_leaked(&pool).await;
+            pool.close().await;
+            if matches!(source, Source::Role) {
+                remove_role(&database).await;
+            }
+        }
+        let reset = "RESET default_transaction_isolation";
+        run(
+            &database,
+            &format!("ALTER DATABASE \"{}\" {reset}", database.name()),
+        )
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_verb_reads_what_the_last_holder_committed_behind_a_pooler() {
+    let database = database_with_series().await;
+    for level in LEVELS {
+        run(
+            &database,
+            &format!(
+                "ALTER DATABASE \"{}\" SET default_transaction_isolation = '{level}'",
+                database.name()
+            ),
+        )
+        .await;
+        let Some(pooler) = Pooler::try_start(&database, Pooling::Transaction, 4).await else {
+            return;
+        };
+        let pool = pooler.pool(TASKS.try_into().unwrap()).await;
+        assert_no_stale_read(&database, &pool, &format!("{level}, behind a pooler")).await;
+        database.assert_nothing_leaked(&pool).await;
+        pool.close().await;
+    }
+}
+
+/// What was reported: two concurrent deliveries, and two rows.
+#[tokio::test]
+async fn second_of_two_deliveries_sees_the_row_of_the_first() {
+    let database = database_with_series().await;
+    let pool = Source::Options.pool(&database, "repeatable read").await;
+    let (one, two) = tokio::join!(create_once(&pool), create_once(&pool));
+    let mut created = [one.unwrap(), two.unwrap()];
+    created.sort_unstable();
+    assert_eq!(created, [false, true]);
+    database.assert_nothing_leaked(&pool).await;
+}
+
+#[advisory(key = "w", tx, timeout = 5)]
+async fn create_once(pool: &PgPool) -> Result<bool, Error> {
+    let found = sqlx::query("SELECT FROM series WHERE n = 7")
+        .fetch_optional(&mut **tx)
+        .await?;
+    if found.is_some() {
+        return Ok(false);
+    }
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    tx.execute("INSERT INTO series VALUES (7)").await?;
+    Ok(true)
+}
+
+/// A connection of the caller's keeps the session locks that the caller holds on it, and gets no other.
+#[tokio::test]
+async fn connection_of_the_caller_keeps_its_own_locks_at_every_default_level() {
+    let database = Arc::new(database_with_series().await);
+    for level in LEVELS {
+        let options: PgConnectOptions = database
+            .options()
+            .options([("default_transaction_isolation", level)]);
+        let mut conn = PgConnection::connect_with(&options).await.unwrap();
+        let lock = AdvisoryLock::new("one");
+        advisory_core::lock(&mut conn, "one").await.unwrap();
+        on_connection(&mut conn, &lock).await.unwrap();
+        assert_eq!(database.advisory_locks().await.len(), 1, "{level}");
+        assert!(advisory_core::unlock(&mut conn, "one").await.unwrap());
+        assert!(database.advisory_locks().await.is_empty(), "{level}");
+        // Refused in time, it holds nothing.
+        let pool = database.pool(1).await;
+        let held = lock.begin(&pool).await.unwrap();
+        let brief = lock.clone().timeout(Duration::from_millis(50));
+        let refused = on_connection(&mut conn, &brief).await.unwrap_err();
+        assert!(refused.is_not_acquired(), "{level}: {refused}");
+        held.rollback().await.unwrap();
+        database.wait_until_held(0).await;
+        on_connection(&mut conn, &brief).await.unwrap();
+        assert!(database.advisory_locks().await.is_empty(), "{level}");
+        conn.close().await.unwrap();
+        database.assert_nothing_leaked(&pool).await;
+    }
+}
+
+/// A call that is dropped after any number of polls leaves nothing on the caller's connection.
+#[tokio::test]
+async fn dropped_call_on_a_connection_leaks_nothing_at_another_default_level() {
+    let database = database_with_series().await;
+    let options = database
+        .options()
+        .options([("default_transaction_isolation", "serializable")]);
+    let mut conn = PgConnection::connect_with(&options).await.unwrap();
+    for lock in locks() {
+        let mut finished = false;
+        for polls in 0.. {
+            if finished {
+                break;
+            }
+            {
+                let mut call = pin!(on_connection(&mut conn, &lock));
+                for _ in 0..polls {
+                    finished = futures_util::poll!(call.as_mut()).is_ready();
+                    if finished {
+                        break;
+                    }
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+            }
+            // The next use of the connection waits for what the dropped call has sent.
+            conn.ping().await.unwrap();
+            assert!(database.advisory_locks().await.is_empty(), "{polls} polls");
+            let backends = database.backends().await;
+            assert!(
+                backends.iter().all(|backend| !backend.in_transaction),
+                "{polls} polls: {backends:?}"
+            );
+        }
+    }
+}
