@@ -88,7 +88,9 @@ async fn a_lost_lock_exits_with_76() {
     assert_eq!(hold.line().await, KEY);
     terminate_holders(&database).await;
     let outcome = hold.end().await;
-    let stderr = format!("{HELD}advisory: advisory lock `sync` was lost with its session\n");
+    let stderr = format!(
+        "{HELD}advisory: advisory lock `sync` was lost: its session or transaction has ended\n"
+    );
     assert_eq!((outcome.code, outcome.stderr), (76, stderr));
 }
 

@@ -1,4 +1,4 @@
-//! Why a lock was not taken.
+//! Why a lock was not taken, or not kept.
 
 use std::fmt;
 use std::time::Duration;
@@ -34,9 +34,9 @@ pub enum Error {
     NotAcquired {
         /// Which lock it is.
         lock: Box<LockId>,
-        /// How long the call took.
+        /// How long the call waited, including for a connection.
         waited: Duration,
-        /// Who held the lock just after the wait; empty if the holders had ended by then, or could
+        /// Who held the lock just after the wait, at most eight; empty if the holders had ended by then, or could
         /// not be listed.
         holders: Vec<Holder>,
     },
@@ -53,8 +53,8 @@ pub enum Error {
     /// Nothing was sent.
     #[error("a transaction lock needs a transaction; begin one first, or use a session lock")]
     NotInTransaction,
-    /// The session that held the lock has ended, and the lock with it.
-    #[error("advisory lock {lock} was lost with its session")]
+    /// The lock is no longer held: its session or transaction has ended, or other code has released it.
+    #[error("advisory lock {lock} was lost: its session or transaction has ended")]
     #[non_exhaustive]
     Lost {
         /// Which lock it is.
@@ -184,7 +184,7 @@ impl Error {
         matches!(self, Self::Deadlock { .. }) || self.is_database(sqlstate::is_deadlock)
     }
 
-    /// Whether the session that held the lock has ended.
+    /// Whether the lock was lost: its session or transaction has ended.
     pub fn is_lost(&self) -> bool {
         matches!(self, Self::Lost { .. })
     }
@@ -373,7 +373,7 @@ mod tests {
         assert!(
             error
                 .to_string()
-                .ends_with("advisory lock 7 was lost with its session"),
+                .ends_with("advisory lock 7 was lost: its session or transaction has ended"),
             "{error}"
         );
         assert!(Error::from(error).is_lost());

@@ -278,7 +278,7 @@ impl PoolScope {
 
     /// Commits, or rolls back.
     pub async fn finish(self, commit: bool) -> Result<(), Error> {
-        self.transaction.finish(commit).await
+        self.transaction.finish(&self.lock, commit).await
     }
 }
 

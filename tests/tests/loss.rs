@@ -356,6 +356,26 @@ async fn dropped_copy_leaks_nothing() {
     }
 }
 
+/// After a dropped `COPY`, sqlx waits for responses that never come: a watcher would see nothing more.
+#[tokio::test]
+async fn watched_session_is_lost_after_a_dropped_copy() {
+    let database = Database::new().await;
+    let pool = database.pool(1).await;
+    let mut guard = acquire(&pool).await;
+    {
+        let copy = "COPY (SELECT generate_series(1, 3)) TO STDOUT";
+        let conn = guard.connection().await.unwrap();
+        let mut copy = conn.copy_out_raw(copy).await.unwrap();
+        let first = futures_util::StreamExt::next(&mut copy).await;
+        first.unwrap().unwrap();
+    }
+    timeout(Duration::from_secs(20), guard.lost())
+        .await
+        .unwrap();
+    assert!(guard.release().await.unwrap_err().is_lost());
+    database.assert_nothing_leaked(&pool).await;
+}
+
 #[tokio::test]
 async fn body_is_dropped_before_the_loss_is_reported() {
     let database = Database::new().await;

@@ -109,6 +109,10 @@ impl<'c, C: AsMut<PgConnection> + Send> ConnectionScope<'c, C> {
     pub async fn finish(mut self, commit: bool) -> Result<(), Error> {
         if matches!(self.state, State::Open { .. }) {
             if commit {
+                if PgTransactionManager::get_transaction_depth(self.conn.as_mut()) != 1 {
+                    // Dropping this scope rolls back what is left.
+                    return Err(Error::lost(&self.lock));
+                }
                 PgTransactionManager::commit(self.conn.as_mut()).await?;
             } else {
                 // The body's error is the one to return. sqlx sends this rollback after the
@@ -175,7 +179,7 @@ impl<'s, 'c, C: AsMut<PgConnection> + Send> CallerConnection<'s, 'c, C> {
 
     /// Checks that no transaction is open.
     async fn check_idle(&mut self, attempt: &Attempt<'_>) -> Result<IdleState, Error> {
-        drain(self.conn()).await?;
+        attempt.within(attempt.wait(), drain(self.conn())).await?;
         let row = send_for_row(self.conn(), idle_state());
         let row = attempt.within(Wait::No, row).await;
         let row = row.map_err(|error| Error::of_lock(error, attempt.id()))?;

@@ -121,7 +121,7 @@ impl TryOnce for CallerTransaction<'_> {
         if !self.conn.is_in_transaction() {
             return Err(Error::NotInTransaction);
         }
-        drain(self.conn).await?;
+        attempt.within(attempt.wait(), drain(self.conn)).await?;
         let lock = attempt.id();
         if attempt.wait() == Wait::No {
             let message = caller_transaction::try_lock_all_or_none(lock);

@@ -120,7 +120,7 @@ impl AdvisoryLock {
         F: AsyncFnOnce(&mut PgTransaction<'_>) -> Result<T, E>,
         E: From<Error>,
     {
-        run(acquire(self, NewTransaction(pool)).await?, body).await
+        run(self, acquire(self, NewTransaction(pool)).await?, body).await
     }
 
     /// Runs a closure in a transaction that holds the lock; `None` if the lock is not granted in
@@ -161,19 +161,19 @@ impl AdvisoryLock {
         E: From<Error>,
     {
         match try_acquire(self, NewTransaction(pool)).await? {
-            Some(transaction) => run(transaction, body).await.map(Some),
+            Some(transaction) => run(self, transaction, body).await.map(Some),
             None => Ok(None),
         }
     }
 }
 
-async fn run<T, E, F>(mut transaction: OwnTransaction, body: F) -> Result<T, E>
+async fn run<T, E, F>(lock: &AdvisoryLock, mut transaction: OwnTransaction, body: F) -> Result<T, E>
 where
     F: AsyncFnOnce(&mut PgTransaction<'_>) -> Result<T, E>,
     E: From<Error>,
 {
     let _hold = Hold::start(Scope::NewTransaction);
     let result = body(transaction.get()).await;
-    transaction.finish(result.is_ok()).await?;
+    transaction.finish(lock.id(), result.is_ok()).await?;
     result
 }

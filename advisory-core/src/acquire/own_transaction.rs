@@ -26,13 +26,25 @@ impl TryOnce for NewTransaction<'_> {
 
     async fn try_once(&mut self, attempt: &Attempt<'_>) -> Result<Option<OwnTransaction>, Error> {
         let capabilities = Capabilities::of(self.0);
+        let mut roll_back_first = false;
         loop {
-            let conn = attempt.check_out(self.0).await?;
+            let mut conn = attempt.check_out(self.0).await?;
             let wait = attempt.wait();
+            if roll_back_first {
+                let rolled_back = send(&mut *conn, transaction::ROLLBACK);
+                attempt.within(Wait::No, rolled_back).await?;
+            }
             let opened = open_and_check(attempt, &capabilities, conn, wait);
             match attempt.within(wait, opened).await {
                 // The next message has another order: see `sql::transaction::begin_isolated`.
                 Err(Error::Database(error)) if capabilities.note_old_snapshot(&error) => {}
+                // Other code has left an aborted transaction in the pool, which refuses every
+                // message. The connection is in the pool again.
+                Err(Error::Database(error))
+                    if !roll_back_first && sqlstate::is_aborted_before(&error) =>
+                {
+                    roll_back_first = true;
+                }
                 opened => return opened,
             }
         }
@@ -171,10 +183,14 @@ impl OwnTransaction {
         self.0.take().expect(TAKEN)
     }
 
-    /// Commits, or rolls back.
-    pub(crate) async fn finish(mut self, commit: bool) -> Result<(), Error> {
+    /// Commits, or rolls back. [`Error::Lost`] if the transaction has ended before.
+    pub(crate) async fn finish(mut self, lock: &LockId, commit: bool) -> Result<(), Error> {
         let transaction = self.0.take().expect(TAKEN);
         if commit {
+            if PgTransactionManager::get_transaction_depth(&transaction) != 1 {
+                discard(transaction);
+                return Err(Error::lost(lock));
+            }
             return Ok(FinishOnDrop::new(end_with_commit(transaction)).await?);
         }
         // The body's error is the one to return. A statement that the body has dropped may run for

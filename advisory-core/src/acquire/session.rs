@@ -93,6 +93,23 @@ impl TryOnce for Session<'_> {
     type Granted = SessionGuard;
 
     async fn try_once(&mut self, attempt: &Attempt<'_>) -> Result<Option<SessionGuard>, Error> {
+        match self.lock_once(attempt).await {
+            // Other code has left an aborted transaction in the pool, which refuses every message.
+            // That connection is closed now.
+            Err(Error::Database(error)) if sqlstate::is_aborted_before(&error) => {
+                self.lock_once(attempt).await
+            }
+            locked => locked,
+        }
+    }
+
+    async fn refused(&mut self, attempt: &Attempt<'_>) -> Result<Vec<Holder>, Error> {
+        Ok(attempt.holders_via(self.0).await)
+    }
+}
+
+impl Session<'_> {
+    async fn lock_once(&self, attempt: &Attempt<'_>) -> Result<Option<SessionGuard>, Error> {
         let capabilities = Capabilities::of(self.0);
         let mut session = attempt.check_out_listener(self.0).await?;
         let locked = async move {
@@ -113,10 +130,6 @@ impl TryOnce for Session<'_> {
             }
         }
     }
-
-    async fn refused(&mut self, attempt: &Attempt<'_>) -> Result<Vec<Holder>, Error> {
-        Ok(attempt.holders_via(self.0).await)
-    }
 }
 
 /// Locks in a session. The first time on a pool, it checks that the connection is a session, and
@@ -127,8 +140,13 @@ async fn lock_session(
     session: &mut PgListener,
 ) -> Result<Option<SavedSettings>, Error> {
     let lock = attempt.lock();
-    let checked = capabilities.check_session(lock, session, attempt.deadline.left());
-    attempt.within(Wait::For(PROBE_LIMIT), checked).await?;
+    let left = attempt.deadline.left();
+    let limit = match left {
+        Wait::For(left) => left.min(PROBE_LIMIT),
+        _ => PROBE_LIMIT,
+    };
+    let checked = capabilities.check_session(lock, session, left);
+    attempt.within(Wait::For(limit), checked).await?;
     let wait = attempt.wait();
     let settings = session::settings(capabilities.client_check(), lock.session_tag());
     let message = match wait {

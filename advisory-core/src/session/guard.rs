@@ -15,7 +15,9 @@ use super::release::release;
 use crate::error::Error;
 use crate::fencing::token;
 use crate::lock::LockId;
+use crate::lock::Wait;
 use crate::on_drop::{FinishOnDrop, discard, finish_in_background};
+use crate::sql::send::within;
 use crate::sql::sqlstate;
 
 /// A lock that a session holds, until it is released or the session ends.
@@ -92,7 +94,7 @@ impl SessionGuard {
     ///
     /// # Cancel safety
     ///
-    /// Nothing is sent, so nothing changes. A dropped statement continues on the server, and the
+    /// At most a keepalive probe is sent, so nothing changes. A dropped statement continues on the server, and the
     /// next use of the guard waits for it. The release waits for a second; then the connection is
     /// closed, and the lock ends when the server notices. Locks that you take here by hand are
     /// yours to release.
@@ -127,13 +129,20 @@ impl SessionGuard {
     ///
     /// # Errors
     ///
-    /// [`Error::Lost`] if the session has ended.
+    /// [`Error::Lost`] if the session has ended or does not answer within the
+    /// [`response_timeout`](crate::AdvisoryLock::response_timeout). [`Error::Unsupported`] if the
+    /// position in the write-ahead log exceeds the range of a token.
     ///
     /// # Cancel safety
     ///
     /// As with a statement on the [`connection`](Self::connection).
     pub async fn fencing_token(&mut self) -> Result<i64, Error> {
-        match token(self.connection().await?).await {
+        let limit = match &*self.state() {
+            State::Held(liveness) => liveness.response_timeout,
+            State::Lost | State::Ended => return Err(Error::lost(&self.lock)),
+        };
+        let token = token(self.connection().await?);
+        match within(limit, Wait::No, token).await {
             Err(Error::Database(error)) if sqlstate::is_loss(&error) => {
                 mark_lost(&mut self.state());
                 Err(Error::lost(&self.lock))

@@ -89,6 +89,8 @@ impl Liveness {
             match self.poll_socket(cx) {
                 Poll::Ready(Some(_)) => self.last_answer = Instant::now(),
                 Poll::Ready(None) => return Sign::Lost,
+                // Without a probe, no response is pending, unless sqlx has miscounted: see below.
+                Poll::Pending if self.poll_responses(cx).is_pending() => return Sign::Lost,
                 Poll::Pending => {
                     let due = self.last_answer + self.keepalive_interval;
                     if Instant::now() < due {
@@ -117,8 +119,9 @@ impl Liveness {
     /// Reads what the server sends unasked: as a rule, the end of the session.
     fn poll_socket(&mut self, cx: &mut Context<'_>) -> Poll<Option<PgNotification>> {
         let unasked = pin!(unconstrained(self.session.try_recv()));
-        // sqlx counts responses down without a check, and panics after a dropped `COPY`, which has
-        // one response too many. Nothing that follows on that connection can be trusted.
+        // sqlx counts responses down without a check. After a dropped `COPY`, which has one response
+        // too many, it panics or, without overflow checks, waits for responses without end. Nothing
+        // that follows on that connection can be trusted.
         let read = catch_unwind(AssertUnwindSafe(|| unasked.poll(cx)));
         match read {
             Ok(Poll::Pending) => Poll::Pending,

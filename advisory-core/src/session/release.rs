@@ -1,5 +1,7 @@
 //! Releases the lock of a session, and returns its connection to the pool.
 
+use std::time::Duration;
+
 use sqlx::postgres::{PgConnection, PgListener};
 use sqlx::{Acquire as _, Row as _};
 use tokio::time::timeout;
@@ -18,7 +20,9 @@ use crate::time_bounds::GRACE_PERIOD;
 pub(super) async fn release(lock: LockId, liveness: Box<Liveness>) -> Result<(), Error> {
     let (is_probing, limit) = (liveness.is_probing(), liveness.response_timeout);
     let (mut session, saved) = (liveness.session, liveness.saved);
-    if !drains_in_time(&mut session).await {
+    // A probe has its own time to be answered.
+    let drain_limit = if is_probing { limit } else { GRACE_PERIOD };
+    if !drains_within(drain_limit, &mut session).await {
         discard(session);
         // Either the server does not answer a probe, or a dropped statement still runs. The server
         // ends that statement with its connection, and the lock with both.
@@ -50,11 +54,10 @@ pub(super) async fn release(lock: LockId, liveness: Box<Liveness>) -> Result<(),
     }
 }
 
-/// Whether the pending responses arrive within the grace period. A connection that fails answers,
-/// too.
-async fn drains_in_time(session: &mut PgListener) -> bool {
+/// Whether the pending responses arrive in time. A connection that fails answers, too.
+async fn drains_within(limit: Duration, session: &mut PgListener) -> bool {
     let drained = async { drain(session.acquire().await?).await };
-    timeout(GRACE_PERIOD, drained).await.is_ok()
+    timeout(limit, drained).await.is_ok()
 }
 
 struct Released {
