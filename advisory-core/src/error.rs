@@ -36,8 +36,8 @@ pub enum Error {
         lock: Box<LockId>,
         /// How long the call waited, including for a connection.
         waited: Duration,
-        /// Who held the lock just after the wait, at most eight; empty if the holders had ended by then, or could
-        /// not be listed.
+        /// Who held the lock just after the wait, at most eight; empty if the holders had ended by
+        /// then, or could not be listed.
         holders: Vec<Holder>,
     },
     /// The server ended the wait to break a deadlock (SQLSTATE `40P01`). Roll back and try again;
@@ -53,7 +53,8 @@ pub enum Error {
     /// Nothing was sent.
     #[error("a transaction lock needs a transaction; begin one first, or use a session lock")]
     NotInTransaction,
-    /// The lock is no longer held: its session or transaction has ended, or other code has released it.
+    /// The lock is no longer held: its session or transaction has ended, or other code has released
+    /// it.
     #[error("advisory lock {lock} was lost: its session or transaction has ended")]
     #[non_exhaustive]
     Lost {

@@ -53,8 +53,8 @@
 //!
 //! # When a future is dropped
 //!
-//! Every item says under *Cancel safety* what happens to the lock, the connection and the queue
-//! position. In short: a method that owns its connection ([`begin`](AdvisoryLock::begin),
+//! Every async function says under *Cancel safety* what happens to the lock, the connection and the
+//! queue position. In short: a method that owns its connection ([`begin`](AdvisoryLock::begin),
 //! [`transaction`](AdvisoryLock::transaction), [`acquire`](AdvisoryLock::acquire), the attribute on
 //! a pool) can be dropped anywhere, and within two seconds the server neither holds nor waits for
 //! the lock. A wait on *your* connection cannot be ended that way: bound it with a timeout, or set
@@ -62,9 +62,9 @@
 //!
 //! # When the lock is lost
 //!
-//! A transaction lock ends with its transaction, and so do the writes. A session can end while its
-//! holder carries on: a [`SessionGuard`] notices, and [`until_lost`](SessionGuard::until_lost)
-//! drops the work that must not be done twice.
+//! If a transaction lock is lost, nothing that was written under it is committed. A session can end
+//! while its holder carries on: a [`SessionGuard`] notices, and
+//! [`until_lost`](SessionGuard::until_lost) drops the work that must not be done twice.
 //!
 //! A system other than PostgreSQL can refuse a holder that has lost its lock and does not know it
 //! yet: give it a [`fencing_token`].

@@ -94,12 +94,7 @@ impl<F: Future> Future for DiscardOnDrop<F> {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        let future = self.0.as_mut().expect("a future polled after it finished");
-        let polled = future.as_mut().poll(cx);
-        if polled.is_ready() {
-            self.0 = None;
-        }
-        polled
+        poll_slot(&mut self.0, cx)
     }
 }
 
@@ -136,12 +131,7 @@ where
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        let future = self.0.as_mut().expect("a future polled after it finished");
-        let polled = Pin::new(future).poll(cx);
-        if polled.is_ready() {
-            self.0 = None;
-        }
-        polled
+        poll_slot(&mut self.0, cx)
     }
 }
 
@@ -155,6 +145,16 @@ where
             finish_later(future);
         }
     }
+}
+
+/// Polls a future, and drops it as soon as it has finished.
+fn poll_slot<F: Future + Unpin>(slot: &mut Option<F>, cx: &mut Context<'_>) -> Poll<F::Output> {
+    let future = slot.as_mut().expect("a future polled after it finished");
+    let polled = Pin::new(future).poll(cx);
+    if polled.is_ready() {
+        *slot = None;
+    }
+    polled
 }
 
 #[cfg(test)]

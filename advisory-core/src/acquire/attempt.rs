@@ -119,7 +119,7 @@ impl<'l> Attempt<'l> {
     }
 
     fn check_settings<S: TryOnce>(&self) -> Result<(), Error> {
-        let mut settings = self.lock.special_settings();
+        let mut settings = self.lock.scoped_settings();
         match settings.find(|setting| !S::SETTINGS.contains(setting)) {
             None => Ok(()),
             Some(unused) => Err(Error::unsupported(UnsupportedReason::UnusedSetting {

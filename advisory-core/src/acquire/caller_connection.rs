@@ -222,9 +222,7 @@ impl<'s, 'c, C: AsMut<PgConnection> + Send> CallerConnection<'s, 'c, C> {
 
     async fn open_and_try(&mut self, attempt: &Attempt<'_>) -> Result<Option<()>, Error> {
         let lock = attempt.id();
-        let begun = self
-            .scope
-            .begin_with(transaction::begin(ClientCheck::Unknown));
+        let begun = self.scope.begin_with(transaction::begin());
         begun.await.map_err(|error| Error::of_lock(error, lock))?;
         let message = caller_transaction::try_lock(lock);
         let granted = try_lock(attempt, self.conn(), message).await?;
@@ -246,7 +244,7 @@ impl<'s, 'c, C: AsMut<PgConnection> + Send> CallerConnection<'s, 'c, C> {
         let lock = attempt.id();
         let held_before = self.held_keys(attempt).await?;
         let cancel = CancelOnDrop::new(attempt.lock().cancel_pool());
-        let message = transaction::begin_isolated(lock, wait, None);
+        let message = transaction::begin_isolated(lock, wait, None, ClientCheck::Unknown);
         self.scope.state = State::Opening;
         let rows = send(self.conn(), cancel.mark(message)).await;
         cancel.answered();

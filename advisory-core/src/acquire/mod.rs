@@ -6,7 +6,8 @@
 //! server once, and what a grant is.
 //!
 //! A new scope is a variant of [`Scope`](crate::telemetry::Scope), a file here with the public
-//! methods and a type that implements `TryOnce`, and its messages in [`sql`](crate::sql).
+//! methods and a type that implements `TryOnce`, and its messages in [`sql`](crate::sql); see
+//! `docs/ARCHITECTURE.md`, "Where to add".
 
 mod attempt;
 mod caller_connection;

@@ -45,9 +45,9 @@ impl AdvisoryLock {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future closes its connection, if it has begun to open the transaction. The
-    /// pool's slot is free at once, and within a second the server neither holds nor waits for the
-    /// lock.
+    /// Dropping the future closes its connection or rolls it back, if it has begun to open the
+    /// transaction. The pool's slot is free at once, and within two seconds the server neither
+    /// holds nor waits for the lock.
     pub async fn begin(&self, pool: &PgPool) -> Result<PgTransaction<'static>, Error> {
         let transaction = acquire(self, NewTransaction(pool)).await?;
         Ok(transaction.into_inner())
@@ -105,9 +105,11 @@ impl AdvisoryLock {
     ///
     /// # Errors
     ///
-    /// Those of the closure, and those of [`begin`](Self::begin) and of the commit, by
-    /// `E: From<Error>`. A closure that returns `Ok` although one of its statements has failed
-    /// commits nothing: PostgreSQL silently rolls back an aborted transaction at its commit.
+    /// [`Error::Lost`] if the transaction has ended before the closure did: a nested `begin` of
+    /// sqlx's that is dropped half-way rolls the outer transaction back. Those of the closure, and
+    /// those of [`begin`](Self::begin) and of the commit, by `E: From<Error>`. A closure that
+    /// returns `Ok` although one of its statements has failed commits nothing: PostgreSQL silently
+    /// rolls back an aborted transaction at its commit.
     ///
     /// # Cancel safety
     ///

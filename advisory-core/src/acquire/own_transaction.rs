@@ -34,7 +34,15 @@ impl TryOnce for NewTransaction<'_> {
                 let rolled_back = send(&mut *conn, transaction::ROLLBACK);
                 attempt.within(Wait::No, rolled_back).await?;
             }
-            let opened = open_and_check(attempt, &capabilities, conn, wait);
+            let opened = async {
+                let opened = open(attempt, &capabilities, conn, wait).await?;
+                let Some(mut transaction) = opened else {
+                    return Ok(None);
+                };
+                let conn = transaction.get();
+                capabilities.check_lock(attempt.lock(), conn).await?;
+                Ok(Some(transaction))
+            };
             match attempt.within(wait, opened).await {
                 // The next message has another order: see `sql::transaction::begin_isolated`.
                 Err(Error::Database(error)) if capabilities.note_old_snapshot(&error) => {}
@@ -55,22 +63,6 @@ impl TryOnce for NewTransaction<'_> {
     }
 }
 
-/// Opens a transaction that holds the lock, and checks that it is held the first time on a pool.
-async fn open_and_check(
-    attempt: &Attempt<'_>,
-    capabilities: &Capabilities,
-    conn: PoolConnection<Postgres>,
-    wait: Wait,
-) -> Result<Option<OwnTransaction>, Error> {
-    let transaction = open(attempt, capabilities, conn, wait).await?;
-    let Some(mut transaction) = transaction else {
-        return Ok(None);
-    };
-    let conn = transaction.get();
-    capabilities.check_lock(attempt.lock(), conn).await?;
-    Ok(Some(transaction))
-}
-
 /// Opens a transaction that holds the lock; `None` if the lock was not granted.
 async fn open(
     attempt: &Attempt<'_>,
@@ -86,7 +78,7 @@ async fn open(
         Some(Isolation::RepeatableRead | Isolation::Serializable) => true,
     };
     if has_old_snapshot {
-        let message = transaction::begin_isolated(lock, wait, isolation);
+        let message = transaction::begin_isolated(lock, wait, isolation, check);
         let note_level = isolation.is_none();
         return open_if_granted(lock, capabilities, conn, message, note_level).await;
     }

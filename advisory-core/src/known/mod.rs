@@ -78,8 +78,8 @@ pub fn all() -> &'static [Known] {
     table::TABLE
 }
 
-/// The tool that takes this key in the database of this name. Without a name, it finds only the keys
-/// that are the same in every database.
+/// The tool that takes this key in the database of this name. Without a name, it finds only the
+/// keys that are the same in every database.
 ///
 /// ```
 /// use advisory_core::{Key, known};

@@ -204,8 +204,8 @@ impl AdvisoryLock {
         self
     }
 
-    /// If a wait on the caller's transaction is dropped, cancels it on the server, from a
-    /// connection of its own beside this pool. That works with an exhausted pool, too.
+    /// If a wait on the caller's transaction or connection is dropped, cancels it on the server,
+    /// from a connection of its own beside this pool. That works with an exhausted pool, too.
     ///
     /// The transaction is then aborted, as after any failed statement: its next statement returns
     /// the error of the wait, and dropping it rolls back. The cancellation needs a tokio runtime
@@ -332,7 +332,7 @@ impl AdvisoryLock {
     }
 
     /// The settings that are set and that only some scopes have a use for.
-    pub(crate) fn special_settings(&self) -> impl Iterator<Item = ScopedSetting> {
+    pub(crate) fn scoped_settings(&self) -> impl Iterator<Item = ScopedSetting> {
         let set = [
             self.isolation.map(|_| ScopedSetting::Isolation),
             self.cancel_via.as_ref().map(|_| ScopedSetting::CancelVia),

@@ -94,10 +94,10 @@ impl SessionGuard {
     ///
     /// # Cancel safety
     ///
-    /// At most a keepalive probe is sent, so nothing changes. A dropped statement continues on the server, and the
-    /// next use of the guard waits for it. The release waits for a second; then the connection is
-    /// closed, and the lock ends when the server notices. Locks that you take here by hand are
-    /// yours to release.
+    /// At most a keepalive probe is sent, so nothing changes. A dropped statement continues on the
+    /// server, and the next use of the guard waits for it. The release waits for a second; then the
+    /// connection is closed, and the lock ends when the server notices. Locks that you take here by
+    /// hand are yours to release.
     pub async fn connection(&mut self) -> Result<&mut PgConnection, Error> {
         if self.is_lost() {
             return Err(Error::lost(&self.lock));
@@ -155,9 +155,10 @@ impl SessionGuard {
     ///
     /// # Errors
     ///
-    /// [`Error::Lost`] if the lock was not held any more: the session had ended, or other code has
-    /// unlocked it. On a silent network it returns after the
-    /// [`response_timeout`](crate::AdvisoryLock::response_timeout). [`Error::Database`] if the
+    /// If a dropped statement still runs after a second, the connection is closed, and the result
+    /// is `Ok` without an answer of the server. [`Error::Lost`] if the lock was not held any more:
+    /// the session had ended, or other code has unlocked it. On a silent network it returns after
+    /// the [`response_timeout`](crate::AdvisoryLock::response_timeout). [`Error::Database`] if the
     /// server answered with another error; the connection is closed then, and the lock is released.
     ///
     /// # Cancel safety

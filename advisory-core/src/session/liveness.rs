@@ -119,9 +119,9 @@ impl Liveness {
     /// Reads what the server sends unasked: as a rule, the end of the session.
     fn poll_socket(&mut self, cx: &mut Context<'_>) -> Poll<Option<PgNotification>> {
         let unasked = pin!(unconstrained(self.session.try_recv()));
-        // sqlx counts responses down without a check. After a dropped `COPY`, which has one response
-        // too many, it panics or, without overflow checks, waits for responses without end. Nothing
-        // that follows on that connection can be trusted.
+        // sqlx counts responses down without a check. After a dropped `COPY`, which has one
+        // response too many, it panics or, without overflow checks, waits for responses without
+        // end. Nothing that follows on that connection can be trusted.
         let read = catch_unwind(AssertUnwindSafe(|| unasked.poll(cx)));
         match read {
             Ok(Poll::Pending) => Poll::Pending,

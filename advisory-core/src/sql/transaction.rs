@@ -28,8 +28,8 @@ pub(crate) const EMPTY_QUERY: &str = "";
 pub(super) const GRANTED: &str = "pg_catalog.current_setting('advisory.acquired')::pg_catalog.bool";
 
 /// Opens a transaction that notices when its client has gone.
-pub(crate) fn begin(check: ClientCheck) -> String {
-    format!("{};BEGIN", opening(None, check))
+pub(crate) fn begin() -> String {
+    format!("{};BEGIN", opening(None, ClientCheck::Unknown))
 }
 
 /// Opens a transaction that holds the lock.
@@ -69,14 +69,19 @@ pub(crate) fn begin_and_try(
 /// A transaction of a level other than `READ COMMITTED` takes its snapshot with its first
 /// statement: if that statement waits, the snapshot is older than the wait. So the session takes
 /// the lock first, and the transaction takes it over.
-pub(crate) fn begin_isolated(lock: &LockId, wait: Wait, isolation: Option<Isolation>) -> String {
+pub(crate) fn begin_isolated(
+    lock: &LockId,
+    wait: Wait,
+    isolation: Option<Isolation>,
+    check: ClientCheck,
+) -> String {
     let level = match isolation {
         None => "",
         Some(Isolation::ReadCommitted) => " ISOLATION LEVEL READ COMMITTED",
         Some(Isolation::RepeatableRead) => " ISOLATION LEVEL REPEATABLE READ",
         Some(Isolation::Serializable) => " ISOLATION LEVEL SERIALIZABLE",
     };
-    let (session, take_over) = (lock_session(lock, wait), take_over(lock));
+    let (session, take_over) = (lock_session(lock, wait, check), take_over(lock, check));
     format!(
         "{session};BEGIN;COMMIT;BEGIN{level};{take_over};\
          SELECT pg_catalog.current_setting('transaction_isolation'),{GRANTED}"
@@ -85,9 +90,8 @@ pub(crate) fn begin_isolated(lock: &LockId, wait: Wait, isolation: Option<Isolat
 
 /// Takes the lock for the session, if it is granted in time to an implicit transaction, and stores
 /// the result for [`take_over`].
-fn lock_session(lock: &LockId, wait: Wait) -> String {
-    let opening = opening(Some(Isolation::ReadCommitted), ClientCheck::Unknown);
-    let mut message = opening;
+fn lock_session(lock: &LockId, wait: Wait, check: ClientCheck) -> String {
+    let mut message = opening(Some(Isolation::ReadCommitted), check);
     let tried = if wait == Wait::No {
         Function::TryXactLock.all(lock)
     } else {
@@ -107,8 +111,8 @@ fn lock_session(lock: &LockId, wait: Wait) -> String {
 }
 
 /// Moves the lock from the session to its transaction.
-fn take_over(lock: &LockId) -> String {
-    let mut message = ClientCheck::Unknown.enable();
+fn take_over(lock: &LockId, check: ClientCheck) -> String {
+    let mut message = check.enable();
     call_if_granted(&mut message, Function::XactLock, lock);
     call_if_granted(&mut message, Function::Unlock, lock);
     message
