@@ -8,7 +8,7 @@ use sqlx::error::DatabaseError;
 use sqlx::postgres::PgRow;
 
 use crate::lock::LockId;
-use crate::sql::sqlstate;
+use crate::sql::{lossy_text, sqlstate};
 
 /// Why a lock could not be taken, or a statement about one failed.
 ///
@@ -271,7 +271,7 @@ impl Holder {
         let age: Option<f64> = row.try_get("transaction_age")?;
         Ok(Self {
             pid: row.try_get("pid")?,
-            application_name: row.try_get("application_name")?,
+            application_name: lossy_text(row, "application_name")?,
             transaction_age: age.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
         })
     }

@@ -32,9 +32,9 @@ use sqlx::postgres::{PgExecutor, PgRow};
 use crate::error::Error;
 use crate::key::Key;
 use crate::lock::Mode;
-use crate::sql::application_name;
 use crate::sql::monitor::{self as statement, Which};
 use crate::sql::send::send;
+use crate::sql::{application_name, lossy_text};
 
 /// An advisory lock that a session holds or waits for: a row of `pg_locks`, with the columns of
 /// `pg_stat_activity` for that session.
@@ -228,7 +228,8 @@ async fn list(executor: impl PgExecutor<'_>, which: Which) -> Result<Vec<LockSta
     let rows = send(executor, statement::locks(which))
         .await
         .map_err(Error::of_message)?;
-    let mut locks: Vec<_> = rows.iter().map(status).collect::<Result<_, _>>()?;
+    let locks = rows.iter().filter_map(|row| status(row).transpose());
+    let mut locks: Vec<_> = locks.collect::<Result<_, _>>()?;
     // Sorted here: ten thousand wide rows exceed the server's `work_mem`.
     locks.sort_by(|a, b| order(a).cmp(&order(b)));
     Ok(locks)
@@ -240,14 +241,18 @@ fn order(lock: &LockStatus) -> impl Ord + use<'_> {
     (&lock.database, lock.key, !lock.granted, age, lock.pid)
 }
 
-fn status(row: &PgRow) -> Result<LockStatus, sqlx::Error> {
+/// `None` for the lock of an extension.
+fn status(row: &PgRow) -> Result<Option<LockStatus>, sqlx::Error> {
+    let Some(key) = key(row)? else {
+        return Ok(None);
+    };
     let age = |column| -> Result<Option<Duration>, sqlx::Error> {
         let seconds: Option<f64> = row.try_get(column)?;
         Ok(seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()))
     };
     let (granted, is_shared): (bool, bool) = (row.try_get("granted!")?, row.try_get("is_shared!")?);
-    Ok(LockStatus {
-        key: key(row)?,
+    Ok(Some(LockStatus {
+        key,
         mode: if is_shared {
             Mode::Shared
         } else {
@@ -255,30 +260,31 @@ fn status(row: &PgRow) -> Result<LockStatus, sqlx::Error> {
         },
         granted,
         pid: row.try_get("pid!")?,
-        database: row.try_get("database!")?,
+        database: lossy_text(row, "database!")?.unwrap_or_default(),
         blocked_by: row.try_get("blocked_by!")?,
         waiting_for: age("age")?.filter(|_| !granted),
         transaction_age: age("age")?.filter(|_| granted),
         state_age: age("state_age")?,
         session_age: age("session_age")?,
-        application_name: row.try_get("application_name")?,
-        user: row.try_get("user?")?,
+        application_name: lossy_text(row, "application_name")?,
+        user: lossy_text(row, "user?")?,
         client_addr: row.try_get("client_addr")?,
         state: row.try_get("state?")?,
         wait_event: row.try_get("wait_event")?,
-        query: row.try_get("query")?,
-        gid: row.try_get("gid?")?,
-    })
+        query: lossy_text(row, "query")?,
+        gid: lossy_text(row, "gid?")?,
+    }))
 }
 
-fn key(row: &PgRow) -> Result<Key, sqlx::Error> {
+fn key(row: &PgRow) -> Result<Option<Key>, sqlx::Error> {
     let half = |column| -> Result<u32, sqlx::Error> {
         let half: i64 = row.try_get(column)?;
         u32::try_from(half).map_err(|error| sqlx::Error::Decode(error.into()))
     };
     let (classid, objid) = (half("classid!")?, half("objid!")?);
-    let objsubid = row.try_get("objsubid!")?;
-    Key::from_pg_locks(classid, objid, objsubid).ok_or_else(|| {
-        sqlx::Error::Decode(format!("`pg_locks.objsubid` is {objsubid}, expected 1 or 2").into())
-    })
+    Ok(Key::from_pg_locks(
+        classid,
+        objid,
+        row.try_get("objsubid!")?,
+    ))
 }

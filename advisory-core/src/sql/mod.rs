@@ -26,8 +26,8 @@ pub(crate) use self::call::Function;
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use sqlx::Row as _;
 use sqlx::postgres::PgRow;
+use sqlx::{Row as _, ValueRef as _};
 
 use crate::time_bounds::CLIENT_CHECK_INTERVAL;
 
@@ -114,6 +114,16 @@ pub(crate) fn granted(rows: &[PgRow]) -> Result<bool, sqlx::Error> {
 /// [`begin_isolated`](transaction::begin_isolated).
 pub(crate) fn level(rows: &[PgRow]) -> Result<&str, sqlx::Error> {
     rows.last().ok_or(sqlx::Error::RowNotFound)?.try_get(0)
+}
+
+/// Reads text that can be in the encoding of another database. What is not UTF-8 is replaced.
+pub(crate) fn lossy_text(row: &PgRow, column: &str) -> Result<Option<String>, sqlx::Error> {
+    let value = row.try_get_raw(column)?;
+    if value.is_null() {
+        return Ok(None);
+    }
+    let bytes = value.as_bytes().map_err(sqlx::Error::Decode)?;
+    Ok(Some(String::from_utf8_lossy(bytes).into_owned()))
 }
 
 /// Reads the columns of [`SERVER`], from this column on.
