@@ -75,6 +75,22 @@ pub(super) struct Calls {
 }
 
 fn bigints(keys: &[Key]) -> Option<(&'static str, String)> {
+    let keys = bigint_array(keys)?;
+    Some((
+        "k",
+        format!("pg_catalog.unnest({keys}::pg_catalog.int8[]) AS k"),
+    ))
+}
+
+fn int_pairs(keys: &[Key]) -> Option<(&'static str, String)> {
+    let (first, second) = int_pair_arrays(keys)?;
+    let rows = format!(
+        "ROWS FROM(pg_catalog.unnest({first}::pg_catalog.int4[]),pg_catalog.unnest({second}::pg_catalog.int4[])) AS k(a,b)"
+    );
+    Some(("k.a,k.b", rows))
+}
+
+fn bigint_array(keys: &[Key]) -> Option<String> {
     let keys: Vec<_> = keys
         .iter()
         .filter_map(|key| match key {
@@ -82,14 +98,10 @@ fn bigints(keys: &[Key]) -> Option<(&'static str, String)> {
             Key::IntPair(..) => None,
         })
         .collect();
-    let rows = format!(
-        "pg_catalog.unnest({}::pg_catalog.int8[]) AS k",
-        array_literal(&keys)
-    );
-    (!keys.is_empty()).then_some(("k", rows))
+    (!keys.is_empty()).then(|| array_literal(&keys))
 }
 
-fn int_pairs(keys: &[Key]) -> Option<(&'static str, String)> {
+fn int_pair_arrays(keys: &[Key]) -> Option<(String, String)> {
     let (first, second): (Vec<i32>, Vec<i32>) = keys
         .iter()
         .filter_map(|key| match key {
@@ -97,12 +109,47 @@ fn int_pairs(keys: &[Key]) -> Option<(&'static str, String)> {
             Key::IntPair(a, b) => Some((*a, *b)),
         })
         .unzip();
-    let rows = format!(
-        "ROWS FROM(pg_catalog.unnest({}::pg_catalog.int4[]),pg_catalog.unnest({}::pg_catalog.int4[])) AS k(a,b)",
-        array_literal(&first),
-        array_literal(&second)
-    );
-    (!first.is_empty()).then_some(("k.a,k.b", rows))
+    (!first.is_empty()).then(|| (array_literal(&first), array_literal(&second)))
+}
+
+/// The keys of a lock in settings of our own, where a statement whose text is constant reads them.
+pub(super) struct KeySettings([(&'static str, String); 3]);
+
+impl KeySettings {
+    pub(super) fn of(lock: &LockId) -> Self {
+        let none = || "'{}'".to_owned();
+        let bigints = bigint_array(lock.keys()).unwrap_or_else(none);
+        let pairs = int_pair_arrays(lock.keys());
+        let (first, second) = pairs.unwrap_or_else(|| (none(), none()));
+        Self([
+            ("advisory.bigints", bigints),
+            ("advisory.first", first),
+            ("advisory.second", second),
+        ])
+    }
+
+    /// Sets them until the transaction ends; a statement that returns no row.
+    pub(super) fn set(&self) -> String {
+        let set = self
+            .0
+            .each_ref()
+            .map(|(name, value)| format!("pg_catalog.set_config('{name}',{value},true) IS NULL"));
+        format!("SELECT WHERE {}", set.join(" OR "))
+    }
+
+    /// Whether all keys were granted; an expression, which stops at the first key that was not.
+    pub(super) fn try_all(&self, mode: Mode) -> String {
+        let function = Function::TryXactLock.name(mode);
+        let [bigints, first, second] = self
+            .0
+            .each_ref()
+            .map(|(name, _)| format!("pg_catalog.current_setting('{name}')"));
+        format!(
+            "NOT EXISTS(SELECT FROM pg_catalog.unnest({bigints}::pg_catalog.int8[]) AS k WHERE NOT {function}(k)) \
+             AND NOT EXISTS(SELECT FROM ROWS FROM(pg_catalog.unnest({first}::pg_catalog.int4[]),\
+             pg_catalog.unnest({second}::pg_catalog.int4[])) AS k(a,b) WHERE NOT {function}(k.a,k.b))"
+        )
+    }
 }
 
 /// A text literal that means the same whether `standard_conforming_strings` is on or off.

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::call::{Calls, Function};
+use super::call::{Calls, Function, KeySettings};
 use super::timeout::{Timeout, with_timeout};
 use super::{ClientCheck, REFUSE_STANDBY, REFUSE_STANDBY_AND_OLD_SNAPSHOT};
 use crate::lock::{Isolation, LockId, Wait};
@@ -146,18 +146,22 @@ pub(super) fn call_if_granted(message: &mut String, function: Function, lock: &L
     }
 }
 
-/// Takes all keys of a lock, or none, without waiting. `columns` come before the result and end
-/// with a comma; the message ends with a `SELECT`, to which more can be appended.
+/// Takes all keys of a lock, or none, without waiting. `columns` come before the result and end with a
+/// comma; the message ends with a `SELECT`, to which more can be appended.
 ///
-/// For several keys, the exception handler of a block is a savepoint that costs no round trip and
-/// leaves no error in the server's log.
+/// For several keys, the exception handler of a block is a savepoint that costs no round trip and leaves
+/// no error in the server's log. The block reads the keys from settings: `pg_stat_statements` does not
+/// replace the literals of a block, and would have an entry for each set of keys.
 pub(super) fn try_all_or_none(lock: &LockId, columns: &str) -> String {
-    let granted = Function::TryXactLock.all(lock);
     if lock.keys().len() <= 1 {
+        let granted = Function::TryXactLock.all(lock);
         return format!("SELECT {columns}{granted}");
     }
+    let keys = KeySettings::of(lock);
+    let set = keys.set();
+    let granted = keys.try_all(lock.mode());
     format!(
-        "DO LANGUAGE plpgsql $advisory$BEGIN \
+        "{set};DO LANGUAGE plpgsql $advisory$BEGIN \
          IF pg_catalog.pg_is_in_recovery() OR NOT ({granted}) THEN RAISE SQLSTATE 'AL000';END IF;\
          PERFORM pg_catalog.set_config('advisory.acquired','true',true);\
          EXCEPTION WHEN SQLSTATE 'AL000' THEN \

@@ -1,0 +1,116 @@
+//! The text of our statements is constant: `pg_stat_statements` has no entry for each key.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use advisory_core::{AdvisoryLock, Error, Isolation, Key, advisory, monitor};
+use advisory_tests::{Database, Server};
+use sqlx::{Executor as _, PgConnection, PgPool, PgTransaction};
+
+/// A server with the extension; `None` where it is not installed.
+async fn server() -> Option<Server> {
+    let settings = &[("shared_preload_libraries", "pg_stat_statements")];
+    let start = || Server::start_with(settings);
+    let started = tokio::task::spawn_blocking(start).await.unwrap();
+    started
+        .inspect_err(|error| println!("skipped: {error}"))
+        .ok()
+}
+
+#[advisory(key = lock, tx)]
+async fn on_pool(pool: &PgPool, lock: AdvisoryLock) -> Result<(), Error> {
+    let _ = tx;
+    Ok(())
+}
+
+#[advisory(key = lock)]
+async fn on_connection(conn: &mut PgConnection, lock: AdvisoryLock) -> Result<(), Error> {
+    Ok(())
+}
+
+/// Every verb and every function, with locks on keys that depend on `n`.
+async fn use_locks(pool: &PgPool, n: i32) -> Result<(), Error> {
+    let one = AdvisoryLock::new(format!("key {n}"));
+    let pair = AdvisoryLock::new((n, -n));
+    let several = AdvisoryLock::all([Key::from(n), Key::from(i64::from(n) << 40), (n, 7).into()]);
+    // Several keys in one space only, and of other lengths.
+    let bigints = AdvisoryLock::all((0..=n % 3 + 1).map(|k| i64::from(1000 * n + k)));
+    for lock in [one, pair, several, bigints] {
+        let timed = lock
+            .clone()
+            .timeout(Duration::from_secs(60 + u64::from(n.unsigned_abs())));
+        for lock in [lock.clone(), lock.clone().shared(), timed.clone()] {
+            lock.begin(pool).await?.commit().await?;
+            lock.try_begin(pool).await?.unwrap().commit().await?;
+            let body = async |_: &mut PgTransaction<'_>| Ok::<_, Error>(());
+            lock.transaction(pool, body).await?;
+            let mut tx = pool.begin().await?;
+            lock.acquire_xact(&mut tx).await?;
+            lock.clone().cancel_via(pool).acquire_xact(&mut tx).await?;
+            tx.commit().await?;
+            let mut tx = pool.begin().await?;
+            lock.try_acquire_xact(&mut tx).await?;
+            tx.commit().await?;
+            lock.acquire(pool).await?.release().await?;
+            lock.try_acquire(pool).await?.unwrap().release().await?;
+            on_pool(pool, lock.clone()).await?;
+            on_connection(&mut *pool.acquire().await?, lock.clone()).await?;
+        }
+        let isolated = lock.clone().isolation(Isolation::Serializable);
+        isolated.begin(pool).await?.commit().await?;
+        // Refused, and asked who holds it.
+        let held = lock.begin(pool).await?;
+        let brief = lock.clone().timeout(Duration::from_millis(10));
+        assert!(brief.begin(pool).await.unwrap_err().is_not_acquired());
+        assert!(brief.acquire(pool).await.unwrap_err().is_not_acquired());
+        let mut tx = pool.begin().await?;
+        let refused = brief.clone().cancel_via(pool).acquire_xact(&mut tx).await;
+        assert!(refused.unwrap_err().is_not_acquired());
+        assert!(
+            !brief
+                .timeout(Duration::ZERO)
+                .try_acquire_xact(&mut tx)
+                .await?
+        );
+        tx.commit().await?;
+        held.commit().await?;
+        let key = lock.keys()[0];
+        let mut conn = pool.acquire().await?;
+        advisory_core::lock(&mut conn, key).await?;
+        advisory_core::try_lock_shared(&mut conn, key).await?;
+        advisory_core::unlock(&mut conn, key).await?;
+        advisory_core::unlock_shared(&mut conn, key).await?;
+        monitor::holders(&mut *conn, key).await?;
+    }
+    Ok(())
+}
+
+async fn statements(pool: &PgPool) -> BTreeSet<String> {
+    // Without the numbers of parameters, which depend on what came first.
+    let query =
+        "SELECT DISTINCT query FROM pg_stat_statements WHERE query NOT LIKE '%pg_stat_statements%'";
+    let texts: Vec<String> = sqlx::query_scalar(query).fetch_all(pool).await.unwrap();
+    texts.into_iter().collect()
+}
+
+#[tokio::test]
+async fn other_keys_make_no_other_statements() {
+    let Some(server) = server().await else {
+        return;
+    };
+    let database = Database::on(&server).await;
+    let pool = database.pool(3).await;
+    pool.execute("CREATE EXTENSION pg_stat_statements")
+        .await
+        .unwrap();
+    for n in 1..=3 {
+        use_locks(&pool, n).await.unwrap();
+    }
+    let before = statements(&pool).await;
+    for n in 4..=12 {
+        use_locks(&pool, n).await.unwrap();
+    }
+    let after = statements(&pool).await;
+    let new: Vec<_> = after.difference(&before).collect();
+    assert!(new.is_empty(), "{} new statements: {new:#?}", new.len());
+}
