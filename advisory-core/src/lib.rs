@@ -154,7 +154,7 @@ pub use advisory_macros::advisory;
 pub mod __private {
     pub use crate::macro_support::{
         CallerScope, ConnectionScope, OnConnection, OnPool, Outcome, PoolScope, SessionScope,
-        SessionTarget, SkippedOutcome, Target, lock, lock_with_scheme,
+        SessionTarget, SkippedOutcome, Target, lock, lock_with_scheme, map_err,
     };
     /// Where a bare name in `scheme = …` is looked up.
     pub mod scheme {

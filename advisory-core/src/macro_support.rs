@@ -54,11 +54,17 @@ pub fn lock_with_scheme(name: impl IntoName, scheme: impl KeyScheme) -> Advisory
     AdvisoryLock::with_scheme(name, scheme)
 }
 
+/// Converts the error of a lock as `map_err = …` says.
+pub fn map_err<E>(convert: impl FnOnce(Error) -> E, error: Error) -> E {
+    convert(error)
+}
+
 /// How an annotated function returns the error of its lock.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot return the error of an advisory lock",
     label = "expected `Result<T, E>` with `E: From<advisory_core::Error>`",
-    note = "`sqlx::Error` and boxed errors have that `From`; for an error type of your own, implement it"
+    note = "`sqlx::Error` and boxed errors have that `From`; for an error type of your own, implement it",
+    note = "for an error type of another crate, convert the error with `map_err = …` in the attribute"
 )]
 pub trait Outcome {
     fn raise(error: Error) -> Self;

@@ -59,6 +59,7 @@ options! {
     "isolation", isolation: Expr, expr, "RepeatableRead";
     "polling", polling: Expr, expr, "0.1";
     "cancel_via", cancel_via: Expr, expr, "&self.pool";
+    "map_err", map_err: Expr, expr, "lock_error";
     "crate", krate: Path, path, "\"advisory_core\"";
 }
 

@@ -93,6 +93,7 @@ use crate::function::Function;
 /// | `isolation` | `ReadCommitted`, `RepeatableRead`, `Serializable`: the level of the transaction opened on a pool, which sees what the last holder has committed | the server's default |
 /// | `polling` | seconds, or a `Duration`: asks again at this interval, instead of queueing | the server's queue |
 /// | `cancel_via` | a `&PgPool`: a dropped wait on the caller's transaction is cancelled from another connection | the wait stays in the queue |
+/// | `map_err` | a path or a closure `Fn(advisory_core::Error) -> E`, for an `E` of another crate, which cannot implement `From` | `From` |
 /// | `crate` | the path of `advisory_core`, as text or bare | `::advisory_core` |
 ///
 /// A bare name given to `scheme` may belong to the library or to the module. If both have the name,

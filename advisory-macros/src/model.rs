@@ -15,6 +15,8 @@ pub(crate) struct Model {
     pub(crate) output: Type,
     pub(crate) krate: Option<Path>,
     pub(crate) lock: Lock,
+    /// Converts the error of the lock, instead of `From`.
+    pub(crate) map_err: Option<Expr>,
     pub(crate) side_effect: SideEffect,
     pub(crate) scope: Scope,
     pub(crate) target: Target,

@@ -14,6 +14,8 @@ mod declarative;
 mod hygiene;
 #[path = "ui/pass/key.rs"]
 mod key;
+#[path = "ui/pass/map-err.rs"]
+mod map_err;
 #[path = "ui/pass/place.rs"]
 mod place;
 #[path = "ui/pass/pool.rs"]

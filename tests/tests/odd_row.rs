@@ -5,7 +5,7 @@ use advisory_tests::Database;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 
 /// Adds a row to the view, as an extension that takes advisory locks with a fourth field of its own
-/// would: `objsubid` is 10 in `pg_auto_failover`, 4 and 5 in Citus, 29749 in TimescaleDB.
+/// would: `objsubid` is 10 in `pg_auto_failover`, 4 and 5 in Citus, 29749 in `TimescaleDB`.
 async fn add_extension_lock(conn: &mut PgConnection, objsubid: i16) {
     let view = format!(
         "SET allow_system_table_mods = on; \

@@ -29,12 +29,12 @@ use crate::server::Server;
 /// Loss: if the session that holds the lock ends, because the server restarts or the session is
 /// terminated, other sessions can acquire the lock at once. The command then gets SIGTERM and, if
 /// it still runs after `--grace`, SIGKILL. A closed connection is noticed at once, a network that
-/// has gone silent after at most twice `--probe`. The command therefore ends at most 2 × `--probe`
-/// + `--grace` after others can hold the lock (`--probe` + 1 s + `--grace` if `--probe` is less
-/// than a second); that is 20 seconds by default. The exit code is 76, whatever the command's own
-/// code is. It is also 76 if the loss is found only when the lock is released, or if the server
-/// does not confirm the release. A command that changes its user, as `sudo` does, cannot be ended
-/// and goes on.
+/// has gone silent after at most twice `--probe`. The command therefore ends at most
+/// 2 × `--probe` + `--grace` after others can hold the lock (`--probe` + 1 s + `--grace` if
+/// `--probe` is less than a second); that is 20 seconds by default. The exit code is 76, whatever
+/// the command's own code is. It is also 76 if the loss is found only when the lock is released, or
+/// if the server does not confirm the release. A command that changes its user, as `sudo` does,
+/// cannot be ended and goes on.
 ///
 /// If `advisory` itself is killed with SIGKILL, its connection closes and the server frees the
 /// lock. On Linux the command is then killed at once, unless its program is set-user-ID. Processes

@@ -166,7 +166,7 @@ impl Expansion<'_> {
     ///
     /// The body becomes a future, which is `Send` when the body is.
     fn in_scope(&self, enter: &TokenStream, binding: Option<&TokenStream>) -> TokenStream {
-        let (outcome, body) = (self.outcome(), self.body_future());
+        let (raise, is_ok, body) = (self.raise(), self.is_ok(), self.body_future());
         let result = if binding.is_some() {
             hygienic!(#body.await)
         } else {
@@ -174,7 +174,7 @@ impl Expansion<'_> {
             hygienic! {
                 match scope.until_lost(#body).await {
                     ::core::result::Result::Ok(result) => result,
-                    ::core::result::Result::Err(error) => return #outcome::raise(error),
+                    ::core::result::Result::Err(error) => return #raise,
                 }
             }
         };
@@ -182,9 +182,9 @@ impl Expansion<'_> {
             #[allow(clippy::used_underscore_binding)]
             let mut scope = #enter;
             let result = { #binding #result };
-            match scope.finish(#outcome::is_ok(&result)).await {
+            match scope.finish(#is_ok(&result)).await {
                 ::core::result::Result::Ok(()) => result,
-                ::core::result::Result::Err(error) => #outcome::raise(error),
+                ::core::result::Result::Err(error) => #raise,
             }
         }
     }
@@ -221,7 +221,7 @@ impl Expansion<'_> {
         let names = [verb, "target", target_trait].map(|name| Ident::new(name, span));
         let ([verb, name, target_trait], krate) = (names, self.krate.at(span));
         let enter = quote_spanned!(span=> #krate::__private::#target_trait::#verb(#name, &lock));
-        let (outcome, skip) = (self.outcome(), self.skip_arm());
+        let (raise, skip) = (self.raise(), self.skip_arm());
         hygienic! {
             {
                 let lock = #lock;
@@ -229,7 +229,7 @@ impl Expansion<'_> {
                 match #enter.await {
                     ::core::result::Result::Ok(#granted) => scope,
                     #skip
-                    ::core::result::Result::Err(error) => return #outcome::raise(error),
+                    ::core::result::Result::Err(error) => return #raise,
                 }
             }
         }
@@ -237,11 +237,37 @@ impl Expansion<'_> {
 
     fn skip_arm(&self) -> Option<TokenStream> {
         let (krate, output) = (&self.krate, &self.model.output);
-        let skip = hygienic!(<#output as #krate::__private::SkippedOutcome>::skip);
+        let skip = if self.model.map_err.is_none() {
+            hygienic!(<#output as #krate::__private::SkippedOutcome>::skip())
+        } else {
+            hygienic!(::core::result::Result::Ok(#krate::Skipped::skipped()))
+        };
         let arm = hygienic! {
-            ::core::result::Result::Ok(::core::option::Option::None) => return #skip(),
+            ::core::result::Result::Ok(::core::option::Option::None) => return #skip,
         };
         (self.model.side_effect == SideEffect::Skip).then_some(arm)
+    }
+
+    /// Returns `error` from the function.
+    fn raise(&self) -> TokenStream {
+        let Some(map_err) = &self.model.map_err else {
+            let outcome = self.outcome();
+            return hygienic!(#outcome::raise(error));
+        };
+        let span = mixed_site_at(map_err);
+        let krate = self.krate.at(span);
+        let map_err = quote_spanned!(span=> #krate::__private::map_err(#map_err, error));
+        hygienic!(::core::result::Result::Err(#map_err))
+    }
+
+    /// Whether a result of the body is `Ok`; the path of a function.
+    fn is_ok(&self) -> TokenStream {
+        let outcome = self.outcome();
+        if self.model.map_err.is_none() {
+            hygienic!(#outcome::is_ok)
+        } else {
+            hygienic!(::core::result::Result::is_ok)
+        }
     }
 
     /// Names the return type by the user's own tokens, so that rustc reports a missing trait once.

@@ -40,6 +40,7 @@ pub(crate) fn validate(
         output,
         krate: args.krate.as_ref().map(|krate| krate.value.clone()),
         lock,
+        map_err: args.map_err.as_ref().map(|map_err| map_err.value.clone()),
         side_effect: value_or(args.side_effect.as_ref(), SideEffect::Raise),
         scope: value_or(args.scope.as_ref(), Scope::Xact),
         target,
