@@ -104,6 +104,7 @@
 //!   .NET, Node …), and `known`, the keys of migration tools.
 //! - `metrics`: counts and times, for the installed recorder of the crate
 //!   [metrics](https://docs.rs/metrics); see `describe_metrics`.
+//! - `uuid`: a [`Key`] and an [`AdvisoryLock`] from a `Uuid` of the crate [uuid](https://docs.rs/uuid).
 //!
 //! The runtime is tokio; TLS is chosen with sqlx's own features.
 

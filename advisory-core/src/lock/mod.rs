@@ -229,6 +229,21 @@ macro_rules! from_text {
 }
 from_text!(&str, &&str, String, &String);
 
+/// The name is the hyphenated, lower-case text.
+#[cfg(feature = "uuid")]
+impl From<uuid::Uuid> for AdvisoryLock {
+    fn from(id: uuid::Uuid) -> Self {
+        id.to_string().into()
+    }
+}
+
+#[cfg(feature = "uuid")]
+impl From<&uuid::Uuid> for AdvisoryLock {
+    fn from(id: &uuid::Uuid) -> Self {
+        id.to_string().into()
+    }
+}
+
 impl From<&AdvisoryLock> for AdvisoryLock {
     fn from(lock: &AdvisoryLock) -> Self {
         lock.clone()
@@ -318,6 +333,17 @@ mod tests {
         let lock = AdvisoryLock::with_scheme(String::from("foo"), scheme::Md5);
         assert_eq!(lock.keys(), [Key::BigInt(-5_999_611_798_422_882_212)]);
         assert_eq!(lock.name(), Some("foo"));
+    }
+
+    #[cfg(feature = "uuid")]
+    #[test]
+    fn a_uuid_is_the_lock_of_its_text() {
+        let id = uuid::Uuid::from_u128(0x67e5_5044_10b1_426f_9247_bb68_0e5f_e0c8);
+        let lock = AdvisoryLock::new("67e55044-10b1-426f-9247-bb680e5fe0c8");
+        assert_eq!(AdvisoryLock::new(id).id(), lock.id());
+        assert_eq!(AdvisoryLock::new(&id).id(), lock.id());
+        assert_eq!(lock.keys(), [Key::from(id)]);
+        assert_eq!(lock.keys(), [Key::BigInt(6_750_995_161_285_564_652)]);
     }
 
     #[test]

@@ -140,6 +140,29 @@ macro_rules! from_text {
 }
 from_text!(&str, &&str, String, &String);
 
+/// Hashes the hyphenated, lower-case text with [`Sha1`], as `key = "{id}"` does.
+///
+/// ```
+/// use advisory_core::Key;
+/// use uuid::Uuid;
+///
+/// let id = Uuid::from_u128(0x67e55044_10b1_426f_9247_bb680e5fe0c8);
+/// assert_eq!(Key::from(id), Key::from("67e55044-10b1-426f-9247-bb680e5fe0c8"));
+/// ```
+#[cfg(feature = "uuid")]
+impl From<uuid::Uuid> for Key {
+    fn from(id: uuid::Uuid) -> Self {
+        Self::from(&id)
+    }
+}
+
+#[cfg(feature = "uuid")]
+impl From<&uuid::Uuid> for Key {
+    fn from(id: &uuid::Uuid) -> Self {
+        Sha1.key(&id.to_string())
+    }
+}
+
 /// Every system there is a scheme for, those without a feature first.
 ///
 /// ```
