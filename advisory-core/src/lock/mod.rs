@@ -340,8 +340,8 @@ mod tests {
     fn a_uuid_is_the_lock_of_its_text() {
         let id = uuid::Uuid::from_u128(0x67e5_5044_10b1_426f_9247_bb68_0e5f_e0c8);
         let lock = AdvisoryLock::new("67e55044-10b1-426f-9247-bb680e5fe0c8");
+        assert_eq!(AdvisoryLock::all([&id]).id(), lock.id());
         assert_eq!(AdvisoryLock::new(id).id(), lock.id());
-        assert_eq!(AdvisoryLock::new(&id).id(), lock.id());
         assert_eq!(lock.keys(), [Key::from(id)]);
         assert_eq!(lock.keys(), [Key::BigInt(6_750_995_161_285_564_652)]);
     }
