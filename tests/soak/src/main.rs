@@ -6,7 +6,7 @@
 //! works.
 //!
 //! ```sh
-//! cargo run --release -p advisory-tests --bin soak -- --minutes 10
+//! cargo run --release -p advisory-soak -- --minutes 10
 //! ```
 //!
 //! The database detects two holders at once. Each holder reads a number, pauses, and writes the
