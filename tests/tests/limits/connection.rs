@@ -4,11 +4,12 @@ use std::time::{Duration, Instant};
 
 use advisory_core::{AdvisoryLock, Error};
 use advisory_tests::{Database, Server};
+use advisory_verbs::Verb;
 use futures_util::future::join_all;
 use sqlx::postgres::{PgConnection, PgPool, PgPoolOptions};
 use sqlx::{ConnectOptions as _, Executor as _};
 
-use crate::{code, passed_on, verb};
+use crate::{code, passed_on};
 
 const SHORT: Duration = Duration::from_millis(200);
 const LONG: Duration = Duration::from_mins(1);
@@ -38,12 +39,12 @@ fn waits() -> [(AdvisoryLock, Duration); 5] {
 
 /// Asserts that every verb on the pool reports in time that there is no connection.
 async fn assert_refused(lock: &AdvisoryLock, pool: &PgPool) {
-    let refused = verb::on_pool().map(async |verb| {
+    let refused = Verb::all(Verb::is_on_pool).map(async |verb| {
         let started = Instant::now();
         let error = verb.ask(lock, pool).await.unwrap_err();
         let timed_out = matches!(error, Error::Database(sqlx::Error::PoolTimedOut));
         let too_many = passed_on(&error).as_deref() == Some("53300");
-        assert!(timed_out || too_many, "{}: {error:?}", verb.name);
+        assert!(timed_out || too_many, "{verb}: {error:?}");
         started.elapsed()
     });
     for took in join_all(refused).await {
@@ -82,8 +83,8 @@ async fn server_without_free_connections_is_an_error_in_time() {
         database
             .wait_until_backends("no backend", <[_]>::is_empty)
             .await;
-        for verb in verb::every() {
-            assert!(verb.ask(&lock, &pool).await.unwrap(), "{}", verb.name);
+        for verb in Verb::ALL {
+            assert!(verb.ask(&lock, &pool).await.unwrap(), "{verb}");
         }
         database.assert_nothing_leaked(&pool).await;
         pool.close().await;
@@ -100,8 +101,8 @@ async fn exhausted_pool_is_an_error_in_time() {
         assert!(database.advisory_locks().await.is_empty());
 
         drop(taken);
-        for verb in verb::every() {
-            assert!(verb.ask(&lock, &pool).await.unwrap(), "{}", verb.name);
+        for verb in Verb::ALL {
+            assert!(verb.ask(&lock, &pool).await.unwrap(), "{verb}");
         }
         database.assert_nothing_leaked(&pool).await;
     }
@@ -114,10 +115,10 @@ async fn refusal_on_an_exhausted_pool_is_reported() {
     let (pool, rival) = (pool(&database, 1, LONG), database.pool(1).await);
     let held = AdvisoryLock::new("one").begin(&rival).await.unwrap();
     let lock = AdvisoryLock::new("one").timeout(SHORT / 10);
-    for verb in verb::of_lock() {
+    for verb in Verb::all(Verb::is_of_lock) {
         match verb.ask(&lock, &pool).await {
-            Ok(acquired) => assert!(!acquired, "{}", verb.name),
-            Err(error) => assert!(error.is_not_acquired(), "{}: {error:?}", verb.name),
+            Ok(acquired) => assert!(!acquired, "{verb}"),
+            Err(error) => assert!(error.is_not_acquired(), "{verb}: {error:?}"),
         }
     }
     held.rollback().await.unwrap();
@@ -131,10 +132,10 @@ async fn closed_pool_is_an_error() {
     pool.execute("SELECT 1").await.unwrap();
     pool.close().await;
     for (lock, _) in waits() {
-        for verb in verb::every() {
+        for verb in Verb::ALL {
             let error = verb.ask(&lock, &pool).await.unwrap_err();
             let closed = matches!(error, Error::Database(sqlx::Error::PoolClosed));
-            assert!(closed, "{}: {error:?}", verb.name);
+            assert!(closed, "{verb}: {error:?}");
         }
     }
 }

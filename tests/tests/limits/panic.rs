@@ -4,11 +4,10 @@ use std::panic::AssertUnwindSafe;
 
 use advisory_core::{AdvisoryLock, Error, advisory};
 use advisory_tests::Database;
+use advisory_verbs::Verb;
 use futures_util::FutureExt as _;
 use sqlx::{Connection as _, Executor as _, PgConnection, PgTransaction};
 use tokio::task::yield_now;
-
-use crate::verb;
 
 /// The message of the panic that a future ends with.
 async fn panic_of<T>(future: impl Future<Output = T>) -> &'static str {
@@ -26,11 +25,11 @@ async fn panic_reaches_the_caller_of_every_verb_and_leaves_nothing() {
     let database = Database::new().await;
     let pool = database.pool(1).await;
     let lock = AdvisoryLock::new("one");
-    for verb in verb::every() {
-        let message = panic_of(verb.run(&lock, &pool, panics())).await;
-        assert_eq!(message, "in the body", "{}", verb.name);
+    for verb in Verb::ALL {
+        let message = panic_of(verb.hold(&lock, &pool, panics())).await;
+        assert_eq!(message, "in the body", "{verb}");
         database.assert_nothing_leaked(&pool).await;
-        assert!(verb.ask(&lock, &pool).await.unwrap(), "{}", verb.name);
+        assert!(verb.ask(&lock, &pool).await.unwrap(), "{verb}");
     }
 }
 
