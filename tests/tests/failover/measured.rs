@@ -1,12 +1,11 @@
 //! How long two bodies can run under one lock, and how long none does.
 //!
-//! The figures are measured over 20 failovers of each kind, or over `ADVISORY_FAILOVERS`.
-//! `--nocapture` shows them.
+//! The figures are measured over 20 failovers of each kind in full depth. `--nocapture` shows them.
 
 use std::time::Duration;
 
 use advisory_core::{AdvisoryLock, SessionGuard};
-use advisory_tests::{Cut, Proxy, Shutdown};
+use advisory_tests::{Cut, Proxy, Shutdown, by_depth};
 use sqlx::PgPool;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
@@ -157,7 +156,7 @@ fn print(killed: &[Failover], cut_off: &[Failover]) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn holders_overlap_no_longer_than_documented() {
-    let count = std::env::var("ADVISORY_FAILOVERS").map_or(20, |n| n.parse().unwrap());
+    let count = by_depth(2, 20);
     let mut pair = Pair::start().await;
     let holder = Service::of(Proxy::start_tcp(&pair.primary.database)).await;
     let rival = Service::of(Proxy::start(&pair.primary.database).await).await;
