@@ -61,9 +61,10 @@ impl Case<'_> {
 
     async fn drop_at_every_poll(&self, kind: &str) {
         let free = self.while_free().await;
-        let held = match self.leaves_the_queue() {
-            true => self.while_held().await.to_string(),
-            false => "-".to_owned(),
+        let held = if self.leaves_the_queue() {
+            self.while_held().await.to_string()
+        } else {
+            "-".to_owned()
         };
         let granted = self.while_released().await;
         let what = format!("{}, {kind}", self.verb);
@@ -262,8 +263,7 @@ async fn dropped_wait_frees_its_connection_at_once() {
 /// `unlock_all` is not cancel safe. Its documentation requires that the connection is closed.
 #[tokio::test]
 async fn unlock_all_leaks_nothing_on_a_closed_connection() {
-    let database = Database::new().await;
-    let pool = database.pool(1).await;
+    let (database, pool) = Database::with_pool(1).await;
     for polls in 0.. {
         let work = async {
             let mut conn = pool.acquire().await.unwrap();
@@ -282,8 +282,7 @@ async fn unlock_all_leaks_nothing_on_a_closed_connection() {
 /// A body that is dropped during a long statement releases its lock before the statement ends.
 #[tokio::test]
 async fn body_dropped_in_a_long_statement_releases_its_lock() {
-    let database = Database::new().await;
-    let pool = database.pool(1).await;
+    let (database, pool) = Database::with_pool(1).await;
     let lock = AdvisoryLock::new("long");
     let long = lock.transaction(&pool, async |tx| {
         sqlx::query("SELECT pg_sleep(600)")
@@ -291,11 +290,7 @@ async fn body_dropped_in_a_long_statement_releases_its_lock() {
             .await
             .map_err(Error::from)
     });
-    let sleeps = database.wait_until_backends("a sleeping body", |backends| {
-        backends
-            .iter()
-            .any(|backend| backend.wait_event.as_deref() == Some("PgSleep"))
-    });
+    let sleeps = database.wait_until_asleep();
     assert!(matches!(
         select(pin!(long), pin!(sleeps)).await,
         Either::Right(_)

@@ -178,8 +178,7 @@ where
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn grant_at_the_timeout_is_a_guard_or_nothing() {
-    let database = Database::new().await;
-    let pool = database.pool(20).await;
+    let (database, pool) = Database::with_pool(20).await;
     let taking = pool.clone();
     let taken = release_at_the_timeout(&database, move |key, limit| {
         let pool = taking.clone();

@@ -152,8 +152,7 @@ async fn task(pool: PgPool, sections: Arc<Sections>, tally: Arc<Tally>, end: Ins
 #[tokio::test(flavor = "multi_thread")]
 async fn no_two_sessions_hold_a_lock_and_nothing_remains() {
     let duration = Duration::from_secs(by_depth(6, 30));
-    let database = Database::new().await;
-    let pool = database.pool(CONNECTIONS).await;
+    let (database, pool) = Database::with_pool(CONNECTIONS).await;
     let sections = Arc::new(Sections((0..KEYS).map(|_| AtomicI32::new(0)).collect()));
     let tally = Arc::new(Tally::default());
     let end = Instant::now() + duration;

@@ -155,6 +155,33 @@ impl Database {
         }
     }
 
+    /// Waits until a backend runs `pg_sleep`.
+    ///
+    /// # Panics
+    ///
+    /// If that takes more than 30 s.
+    pub async fn wait_until_asleep(&self) {
+        self.wait_until_backends("a backend in `pg_sleep`", |backends| {
+            let mut events = backends.iter().map(|backend| backend.wait_event.as_deref());
+            events.any(|event| event == Some("PgSleep"))
+        })
+        .await;
+    }
+
+    /// Terminates the backends that hold an advisory lock or wait for one.
+    ///
+    /// # Panics
+    ///
+    /// If the server refuses.
+    pub async fn terminate_lockers(&self) {
+        let mut connection = self.connection().await;
+        for lock in self.advisory_locks().await {
+            let terminate = sqlx::query("SELECT pg_terminate_backend($1)").bind(lock.pid);
+            let terminated = terminate.execute(&mut connection).await;
+            terminated.unwrap_or_else(|error| panic!("a backend can be terminated: {error}"));
+        }
+    }
+
     /// Asserts that within ten seconds no advisory lock is held or waited for, no backend is in a
     /// transaction, and every connection of `pool` can be acquired and answers.
     ///

@@ -7,7 +7,7 @@
 use std::time::{Duration, Instant};
 
 use advisory_core::AdvisoryLock;
-use advisory_tests::Database;
+use advisory_tests::{Database, scalar};
 use advisory_verbs::Verb;
 use sqlx::postgres::{PgPool, PgPoolOptions};
 use sqlx::{Connection as _, Executor as _, Row as _};
@@ -264,10 +264,7 @@ async fn deadlock_in_a_lock_wait_is_reported_as_a_deadlock() {
     };
     let (won, ()) = tokio::join!(win, fail);
     won.unwrap();
-    let n: i32 = sqlx::query_scalar("SELECT n FROM counter")
-        .fetch_one(&patient)
-        .await
-        .unwrap();
+    let n: i32 = scalar(&patient, "SELECT n FROM counter").await;
     assert_eq!(n, 2, "both have written");
     database.assert_nothing_leaked(&hasty).await;
 }

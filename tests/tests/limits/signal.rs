@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use advisory_core::{AdvisoryLock, Error};
-use advisory_tests::{Database, LockRow};
+use advisory_tests::{Database, LockRow, WRITE, written};
 use advisory_verbs::Verb;
 use sqlx::{Connection as _, Executor as _, PgTransaction};
 
@@ -124,41 +124,31 @@ async fn terminated_holder_is_notified() {
 const SLEEP: &str = "SELECT pg_sleep(600)";
 
 async fn cancel_the_sleeper(database: &Database) {
-    let sleeps = database.wait_until_backends("a sleeper", |backends| {
-        backends
-            .iter()
-            .any(|backend| backend.wait_event.as_deref() == Some("PgSleep"))
-    });
+    let sleeps = database.wait_until_asleep();
     sleeps.await;
     send(CANCEL, database, |lock| lock.granted).await;
 }
 
 #[tokio::test]
 async fn cancelled_statement_of_the_body_rolls_back() {
-    let database = Database::new().await;
-    let pool = database.pool(1).await;
+    let (database, pool) = Database::with_pool(1).await;
     pool.execute("CREATE TABLE written (n int)").await.unwrap();
     let lock = AdvisoryLock::new("one");
     let body = async |tx: &mut PgTransaction<'_>| {
-        tx.execute("INSERT INTO written VALUES (1)").await?;
+        tx.execute(WRITE).await?;
         tx.execute(SLEEP).await?;
         Ok::<_, sqlx::Error>(())
     };
     let (outcome, ()) = tokio::join!(lock.transaction(&pool, body), cancel_the_sleeper(&database));
     assert_eq!(code(&outcome.unwrap_err()).as_deref(), Some("57014"));
     database.assert_nothing_leaked(&pool).await;
-    let written: i64 = sqlx::query_scalar("SELECT count(*) FROM written")
-        .fetch_one(&pool)
-        .await
-        .unwrap();
-    assert_eq!(written, 0);
+    assert_eq!(written(&pool).await, 0);
 }
 
 /// A session lock remains when a statement fails.
 #[tokio::test]
 async fn cancelled_statement_on_the_session_of_a_guard_keeps_the_lock() {
-    let database = Database::new().await;
-    let pool = database.pool(1).await;
+    let (database, pool) = Database::with_pool(1).await;
     let mut guard = AdvisoryLock::new("one").acquire(&pool).await.unwrap();
     let conn = guard.connection().await.unwrap();
     let (outcome, ()) = tokio::join!(conn.execute(SLEEP), cancel_the_sleeper(&database));

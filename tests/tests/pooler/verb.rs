@@ -60,13 +60,11 @@ impl Plan {
 }
 
 async fn body(sections: &Sections, lock: &AdvisoryLock, held: Held<'_>) -> Result<(), Error> {
-    match held {
-        Some(conn) => sections.check(lock, conn).await,
-        None => {
-            sections.check_beside(lock).await;
-            Ok(())
-        }
+    if let Some(conn) = held {
+        return sections.check(lock, conn).await;
     }
+    sections.check_beside(lock).await;
+    Ok(())
 }
 
 async fn client(number: u32, pool: PgPool, sections: Arc<Sections>, tally: Arc<Tally>) {
