@@ -70,7 +70,6 @@ fn assert_granted(outcomes: Vec<(Verb, Outcome)>) {
 /// Replaces PostgreSQL's functions in this database by functions that do nothing. They must have
 /// new ids, because the server calls its built-in functions by id and ignores the catalogue.
 async fn replace_lock_functions(database: &Database) {
-    let mut conn = database.connection().await;
     for arguments in ["bigint", "int, int"] {
         for mode in ["", "_shared"] {
             for scope in ["", "_xact"] {
@@ -84,9 +83,7 @@ async fn replace_lock_functions(database: &Database) {
                      CREATE FUNCTION pg_catalog.{waits}({arguments}) RETURNS void LANGUAGE sql AS 'SELECT'; \
                      CREATE FUNCTION pg_catalog.{tries}({arguments}) RETURNS boolean LANGUAGE sql AS 'SELECT true'"
                 );
-                conn.execute(sqlx::raw_sql(sqlx::AssertSqlSafe(lock)))
-                    .await
-                    .unwrap();
+                database.execute(lock).await;
             }
         }
     }
@@ -113,10 +110,8 @@ async fn lock_on_no_keys_does_not_count_as_a_probe() {
 #[tokio::test]
 async fn server_without_the_functions_is_refused() {
     let database = Database::new().await;
-    let mut conn = database.connection().await;
-    conn.execute("ALTER FUNCTION pg_catalog.pg_advisory_xact_lock(bigint) RENAME TO not_here")
-        .await
-        .unwrap();
+    let rename = "ALTER FUNCTION pg_catalog.pg_advisory_xact_lock(bigint) RENAME TO not_here";
+    database.execute(rename).await;
     let pool = database.pool(1).await;
     let error = AdvisoryLock::new(1).begin(&pool).await.unwrap_err();
     assert!(matches!(error, Error::Unsupported { .. }), "{error:?}");

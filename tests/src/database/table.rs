@@ -1,7 +1,7 @@
 //! A table in which tests write, and queries of one value.
 
 use sqlx::postgres::{PgExecutor, PgPool, PgRow};
-use sqlx::{Executor as _, FromRow};
+use sqlx::{AssertSqlSafe, Executor as _, FromRow};
 
 use super::Database;
 
@@ -30,6 +30,19 @@ impl Database {
         let create = pool.execute("CREATE TABLE written (n int)").await;
         create.unwrap_or_else(|error| panic!("a table can be created: {error}"));
         (database, pool)
+    }
+}
+
+impl Database {
+    /// Runs statements on a connection of its own.
+    ///
+    /// # Panics
+    ///
+    /// If the server refuses.
+    pub async fn execute(&self, statements: impl Into<String>) {
+        let statements = AssertSqlSafe(statements.into());
+        let executed = self.connection().await.execute(statements).await;
+        executed.unwrap_or_else(|error| panic!("the statements can be executed: {error}"));
     }
 }
 

@@ -159,6 +159,14 @@ impl Verb {
         self.scope() == Scope::NewTransaction
     }
 
+    /// True if the verb opens a transaction and ends it.
+    pub fn opens_transaction(self) -> bool {
+        matches!(
+            self.scope(),
+            Scope::NewTransaction | Scope::CallerConnection
+        )
+    }
+
     /// True if the lock ends with a transaction.
     pub fn is_in_transaction(self) -> bool {
         !matches!(self.scope(), Scope::Session | Scope::CallerSession)

@@ -229,10 +229,10 @@ impl Verb {
             return Ok(false);
         }
         body(Some(&mut conn)).await?;
-        Ok(match is_shared {
-            false => unlock(&mut conn, key).await?,
-            true => unlock_shared(&mut conn, key).await?,
-        })
+        if is_shared {
+            return Ok(unlock_shared(&mut conn, key).await?);
+        }
+        Ok(unlock(&mut conn, key).await?)
     }
 }
 
