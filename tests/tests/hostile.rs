@@ -171,7 +171,7 @@ async fn body_outside_its_transaction_is_dropped_with_the_transaction() {
     let (database, pool) = Database::with_pool(2).await;
     let inside = AtomicI32::new(0);
     for _ in 0..2 {
-        let lost = timeout(Duration::from_secs(20), beside(&pool, &inside, &database))
+        let lost = timeout(Duration::from_mins(1), beside(&pool, &inside, &database))
             .await
             .unwrap();
         assert!(lost.unwrap_err().is_lost());
@@ -181,7 +181,7 @@ async fn body_outside_its_transaction_is_dropped_with_the_transaction() {
 
 #[advisory(key = "idle")]
 async fn idle(pool: &PgPool) -> Result<(), Error> {
-    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    tokio::time::sleep(Duration::from_millis(3_500)).await;
     Ok(())
 }
 
@@ -191,7 +191,7 @@ async fn transaction_of_a_body_outside_it_is_not_ended_as_idle() {
     let database = Database::new().await;
     let options = database
         .options()
-        .options([("idle_in_transaction_session_timeout", "800ms")]);
+        .options([("idle_in_transaction_session_timeout", "2s")]);
     let pool = PgPool::connect_with(options).await.unwrap();
     idle(&pool).await.unwrap();
 }
@@ -223,7 +223,7 @@ async fn earlier_refusal_is_not_taken_for_a_new_one() {
     let mut tx = conn.begin().await.unwrap();
     {
         // Long enough to be observed while it waits, also on a busy machine.
-        let dropped = AdvisoryLock::all(["held", "held too"]).timeout(Duration::from_millis(500));
+        let dropped = AdvisoryLock::all(["held", "held too"]).timeout(Duration::from_secs(2));
         let dropped = pin!(dropped.acquire_xact(&mut tx));
         let waits = pin!(database.wait_until_waiting(1));
         select(dropped, waits).await;

@@ -61,7 +61,7 @@ async fn aborted_transaction_in_the_pool_fails_no_verb() {
 /// call.
 #[tokio::test]
 async fn timeout_ends_a_call_behind_a_dropped_statement() {
-    let (database, pool) = Database::with_pool(2).await;
+    let (_database, pool) = Database::with_pool(2).await;
     let lock = AdvisoryLock::new("one")
         .timeout(Duration::from_millis(100))
         .response_timeout(Duration::from_millis(100));

@@ -310,18 +310,28 @@ async fn lock_released_by_a_reset_of_the_session_is_lost() {
     database.assert_nothing_leaked(&pool).await;
 }
 
+/// True if one of twenty attempts succeeds: a busy machine delays some of them.
+async fn is_ever(attempt: impl AsyncFn() -> bool) -> bool {
+    for _ in 0..20 {
+        if attempt().await {
+            return true;
+        }
+    }
+    false
+}
+
 #[tokio::test]
 async fn dropped_guard_releases_its_lock() {
     let (database, pool) = Database::with_pool(2).await;
     let lock = AdvisoryLock::new("one");
-    let mut quickest = Duration::MAX;
-    for _ in 0..3 {
+    // The release is sent at once: the server would notice a closed connection after up to 500 ms.
+    let is_quick = async || {
         drop(lock.acquire(&pool).await.unwrap());
         let waited = Instant::now();
         lock.acquire(&pool).await.unwrap().release().await.unwrap();
-        quickest = quickest.min(waited.elapsed());
-    }
-    assert!(quickest < Duration::from_millis(200), "{quickest:?}");
+        waited.elapsed() < Duration::from_millis(200)
+    };
+    assert!(is_ever(is_quick).await);
 
     // Dropped while a statement runs.
     let mut guard = lock.acquire(&pool).await.unwrap();
@@ -349,19 +359,16 @@ fn guard_dropped_outside_a_runtime_releases_its_lock() {
         (database, pool)
     });
     let lock = AdvisoryLock::new("one");
-    let mut quickest = Duration::MAX;
-    for _ in 0..3 {
+    let is_quick = async || {
         let guard = runtime.block_on(lock.acquire(&pool)).unwrap();
         assert!(!guard.is_lost());
         drop(guard);
         let waited = Instant::now();
-        runtime.block_on(async {
-            let again = lock.acquire(&pool).await.unwrap();
-            again.release().await.unwrap();
-        });
-        quickest = quickest.min(waited.elapsed());
-    }
-    assert!(quickest < Duration::from_millis(200), "{quickest:?}");
+        let again = runtime.block_on(lock.acquire(&pool)).unwrap();
+        runtime.block_on(again.release()).unwrap();
+        waited.elapsed() < Duration::from_millis(200)
+    };
+    assert!(futures_util::future::FutureExt::now_or_never(is_ever(is_quick)).unwrap());
     runtime.block_on(database.assert_nothing_leaked(&pool));
 }
 

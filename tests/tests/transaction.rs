@@ -135,7 +135,7 @@ async fn try_transaction_skips_the_body_while_the_lock_is_held() {
 #[tokio::test]
 async fn wait_for_a_connection_counts_against_the_timeout() {
     let (_database, pool) = Database::with_pool(2).await;
-    let limit = Duration::from_secs(2);
+    let limit = Duration::from_secs(3);
     let lock = AdvisoryLock::new("one").timeout(limit);
     let _held = lock.begin(&pool).await.unwrap();
     let taken = pool.acquire().await.unwrap();

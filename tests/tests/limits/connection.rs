@@ -14,7 +14,7 @@ use crate::{code, passed_on};
 const SHORT: Duration = Duration::from_millis(200);
 const LONG: Duration = Duration::from_mins(1);
 /// The additional time that a busy machine may take.
-const MARGIN: Duration = Duration::from_secs(5);
+const MARGIN: Duration = Duration::from_secs(20);
 
 /// A pool that opens its connections lazily, with this timeout.
 fn pool(database: &Database, connections: u32, acquire_timeout: Duration) -> PgPool {
@@ -52,6 +52,17 @@ async fn assert_refused(lock: &AdvisoryLock, pool: &PgPool) {
     }
 }
 
+/// Asserts that the verb gets its lock. On a busy machine, a connection may be opened too late for
+/// the short timeouts.
+async fn assert_granted(verb: Verb, lock: &AdvisoryLock, pool: &PgPool) {
+    loop {
+        match verb.ask(lock, pool).await {
+            Err(Error::Database(sqlx::Error::PoolTimedOut)) => {}
+            outcome => return assert!(matches!(outcome, Ok(true)), "{verb}: {outcome:?}"),
+        }
+    }
+}
+
 /// Opens all connections that the server has left.
 async fn take_all(database: &Database) -> Vec<PgConnection> {
     let mut taken = Vec::new();
@@ -84,7 +95,7 @@ async fn server_without_free_connections_is_an_error_in_time() {
             .wait_until_backends("no backend", <[_]>::is_empty)
             .await;
         for verb in Verb::ALL {
-            assert!(verb.ask(&lock, &pool).await.unwrap(), "{verb}");
+            assert_granted(verb, &lock, &pool).await;
         }
         database.assert_nothing_leaked(&pool).await;
         pool.close().await;
@@ -102,7 +113,7 @@ async fn exhausted_pool_is_an_error_in_time() {
 
         drop(taken);
         for verb in Verb::ALL {
-            assert!(verb.ask(&lock, &pool).await.unwrap(), "{verb}");
+            assert_granted(verb, &lock, &pool).await;
         }
         database.assert_nothing_leaked(&pool).await;
     }

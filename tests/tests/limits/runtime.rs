@@ -10,7 +10,6 @@ use advisory_verbs::Verb;
 use sqlx::{Executor as _, PgPool};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
-use tokio::time::timeout;
 
 const KINDS: [fn() -> Builder; 2] = [Builder::new_current_thread, Builder::new_multi_thread];
 const ENDS: [fn(Runtime); 3] = [drop, Runtime::shutdown_background, |runtime| {
@@ -109,8 +108,7 @@ fn no_lock_or_wait_remains_after_a_runtime_has_ended() {
         watching.block_on(async {
             let alone = |locks: &[LockRow]| matches!(locks, [LockRow { granted: true, .. }]);
             let settled = database.wait_until_locks("the rival's lock alone", alone);
-            let settled = timeout(Duration::from_secs(2), settled).await;
-            assert!(settled.is_ok(), "{}", database.dump().await);
+            settled.await;
             held.rollback().await.unwrap();
             database.assert_nothing_leaked(&rivals).await;
         });

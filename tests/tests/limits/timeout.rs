@@ -45,7 +45,7 @@ async fn assert_notified_of_the_loss(database: &Arc<Database>, pool: &PgPool) {
 #[tokio::test]
 async fn holder_of_a_transaction_that_is_idle_for_too_long_is_notified() {
     let database = Arc::new(Database::new().await);
-    let settings = [("idle_in_transaction_session_timeout", "50ms")];
+    let settings = [("idle_in_transaction_session_timeout", "200ms")];
     let pool = pool(&database, &settings).await;
     assert_notified_of_the_loss(&database, &pool).await;
 }
@@ -58,7 +58,7 @@ async fn holder_of_a_transaction_that_takes_too_long_is_notified() {
         return;
     }
     let database = Arc::new(Database::new().await);
-    let pool = pool(&database, &[("transaction_timeout", "100ms")]).await;
+    let pool = pool(&database, &[("transaction_timeout", "300ms")]).await;
     assert_notified_of_the_loss(&database, &pool).await;
 
     let rival = database.pool(1).await;
@@ -78,12 +78,12 @@ async fn holder_of_a_transaction_that_takes_too_long_is_notified() {
 async fn session_with_a_lock_outlives_every_timeout() {
     let database = Arc::new(Database::new().await);
     let mut settings = vec![
-        ("idle_session_timeout", "50ms"),
-        ("idle_in_transaction_session_timeout", "50ms"),
-        ("statement_timeout", "1s"),
+        ("idle_session_timeout", "300ms"),
+        ("idle_in_transaction_session_timeout", "300ms"),
+        ("statement_timeout", "10s"),
     ];
     if Server::shared().version().major >= 17 {
-        settings.push(("transaction_timeout", "50ms"));
+        settings.push(("transaction_timeout", "300ms"));
     }
     let pool = pool(&database, &settings).await;
     for verb in Verb::all(|verb| verb.scope() == Scope::Session) {
