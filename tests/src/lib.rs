@@ -23,6 +23,7 @@
 //! |---|---|
 //! | `error` | [`StartError`]: why no server can be started |
 //! | `environment` | reads the environment variables below |
+//! | `depth` | [`Depth`]: how much the long families run |
 //! | `notice` | prints messages that the test runner does not capture |
 //! | `process` | child processes that end together with this process, and the account they run under |
 //! | `cache` | the folder for downloads |
@@ -41,6 +42,7 @@
 //! | `ADVISORY_POSTGRES_VERSION` | `14` to `18`: run a private server of exactly this major version |
 //! | `ADVISORY_POSTGRES` | `fetch`: run prebuilt binaries even if the machine has its own |
 //! | `ADVISORY_PGBOUNCER` | the path of the PgBouncer to run, instead of the machine's own |
+//! | `ADVISORY_TEST_DEPTH` | `full`: the long families run everything, as in CI, in about three times the time; if not set, a sample of every kind |
 //! | `ADVISORY_REQUIRE_POOLER` | if set, tests that need a PgBouncer fail without one instead of being skipped |
 //! | `ADVISORY_REQUIRE_ORIGINALS` | if set, tests that need the lock packages of other languages fail without them |
 //! | `ADVISORY_PYTHON` | the Python that runs such packages, instead of the newest one on the `PATH` |
@@ -50,6 +52,7 @@
 mod binaries;
 mod cache;
 mod database;
+mod depth;
 mod environment;
 mod error;
 pub mod foreign_client;
@@ -61,7 +64,8 @@ mod server;
 
 pub use binaries::Version;
 pub use cache::cache_folder;
-pub use database::{BackendRow, Database, LockRow};
+pub use database::{BackendRow, Database, LockRow, WRITE, scalar, written};
+pub use depth::{Depth, by_depth};
 pub use error::StartError;
 pub use notice::print_notice;
 pub use pooler::{Pooler, Pooling};

@@ -5,24 +5,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use advisory_core::{AdvisoryLock, Error, Key, Skipped, advisory, scheme};
-use advisory_tests::Database;
+use advisory_tests::{Database, WRITE, written};
 use sqlx::pool::PoolConnection;
 use sqlx::{Connection as _, Executor as _, PgConnection, PgPool, PgTransaction, Postgres};
-
-const WRITE: &str = "INSERT INTO written VALUES (1)";
-
-async fn with_table(database: &Database) -> PgPool {
-    let pool = database.pool(4).await;
-    pool.execute("CREATE TABLE written (n int)").await.unwrap();
-    pool
-}
-
-async fn written(pool: &PgPool) -> i64 {
-    sqlx::query_scalar("SELECT count(*) FROM written")
-        .fetch_one(pool)
-        .await
-        .unwrap()
-}
 
 /// The held keys, sorted.
 async fn held(database: &Database) -> Vec<Key> {
@@ -44,8 +29,7 @@ async fn joins(tx: &mut PgTransaction<'_>, id: i64) -> Result<(), Error> {
 
 #[tokio::test]
 async fn attribute_on_a_transaction_joins_it() {
-    let database = Database::new().await;
-    let pool = with_table(&database).await;
+    let (database, pool) = Database::with_table(4).await;
     let mut tx = pool.begin().await.unwrap();
     joins(&mut tx, 4).await.unwrap();
     assert_eq!(held(&database).await, [Key::from("sync(4)")]);
@@ -67,8 +51,7 @@ async fn opens(pool: &PgPool, database: &Database, fail: bool) -> Result<i64, sq
 
 #[tokio::test]
 async fn attribute_on_a_pool_commits_on_ok_and_rolls_back_on_err() {
-    let database = Database::new().await;
-    let pool = with_table(&database).await;
+    let (database, pool) = Database::with_table(4).await;
     assert!(matches!(
         opens(&pool, &database, true).await,
         Err(sqlx::Error::RowNotFound)
@@ -94,8 +77,7 @@ async fn on_connection(conn: &mut PgConnection, fail: bool) -> Result<bool, Erro
 
 #[tokio::test]
 async fn attribute_on_a_connection_opens_a_transaction_or_joins_the_open_one() {
-    let database = Database::new().await;
-    let pool = with_table(&database).await;
+    let (database, pool) = Database::with_table(4).await;
     let mut conn = pool.acquire().await.unwrap();
     assert!(on_connection(&mut conn, false).await.unwrap());
     assert!(!conn.is_in_transaction());
@@ -121,8 +103,7 @@ async fn on_pooled(conn: &mut PoolConnection<Postgres>) -> Result<(), Error> {
 
 #[tokio::test]
 async fn body_gets_the_pooled_connection() {
-    let database = Database::new().await;
-    let pool = with_table(&database).await;
+    let (_database, pool) = Database::with_table(4).await;
     let mut conn = pool.acquire().await.unwrap();
     on_pooled(&mut conn).await.unwrap();
     assert_eq!(written(&pool).await, 1);
@@ -180,8 +161,7 @@ async fn raises(pool: &PgPool) -> Result<(), sqlx::Error> {
 
 #[tokio::test]
 async fn skip_returns_without_running_and_raise_names_the_holder() {
-    let database = Database::new().await;
-    let pool = with_table(&database).await;
+    let (_database, pool) = Database::with_table(4).await;
     let mut conn = pool.acquire().await.unwrap();
     let rival = AdvisoryLock::new("report").begin(&pool).await.unwrap();
 
@@ -238,8 +218,7 @@ async fn named_by_its_path(tx: &mut PgTransaction<'_>) -> Result<(), Error> {
 
 #[tokio::test]
 async fn keys_are_those_of_the_attribute() {
-    let database = Database::new().await;
-    let pool = with_table(&database).await;
+    let (database, pool) = Database::with_table(4).await;
     let mut tx = pool.begin().await.unwrap();
     transfer(&mut tx, 2, 1).await.unwrap();
     let accounts = AdvisoryLock::all(["account:1", "account:2"]);
@@ -289,8 +268,7 @@ impl Service {
 /// The counter is read and written in two statements, so any overlap loses an increment.
 #[tokio::test]
 async fn methods_exclude_each_other() {
-    let database = Database::new().await;
-    let pool = with_table(&database).await;
+    let (database, pool) = Database::with_table(4).await;
     let service = Arc::new(Service {
         pool: pool.clone(),
         runs: AtomicUsize::new(0),
@@ -331,23 +309,6 @@ async fn trait_methods_take_the_lock() {
     assert_eq!(held(&database).await, [Key::BigInt(-3)]);
 }
 
-/// The lock is free after a panic in the body.
-#[tokio::test]
-async fn panic_in_the_body_rolls_back() {
-    #[advisory(key = "panic", tx)]
-    async fn panics(pool: &PgPool) -> Result<(), Error> {
-        tx.execute(WRITE).await?;
-        panic!("in the body")
-    }
-    let database = Database::new().await;
-    let pool = with_table(&database).await;
-    let panicking = pool.clone();
-    let task = tokio::spawn(async move { panics(&panicking).await });
-    assert!(task.await.unwrap_err().is_panic());
-    database.assert_nothing_leaked(&pool).await;
-    assert_eq!(written(&pool).await, 0);
-}
-
 /// The rollback is sent as soon as the body is dropped, because the connection belongs to the
 /// caller and may be idle for hours.
 #[tokio::test]
@@ -357,8 +318,7 @@ async fn body_dropped_on_a_connection_rolls_back_at_once() {
         conn.execute(WRITE).await?;
         std::future::pending().await
     }
-    let database = Database::new().await;
-    let pool = with_table(&database).await;
+    let (database, pool) = Database::with_table(4).await;
     let mut conn = database.connection().await;
     {
         let body = std::pin::pin!(idles(&mut conn));

@@ -16,8 +16,7 @@ async fn drop_when_waiting(database: &Database, wait: impl Future) {
 
 #[tokio::test]
 async fn dropped_wait_leaves_the_queue() {
-    let database = Database::new().await;
-    let pool = database.pool(2).await;
+    let (database, pool) = Database::with_pool(2).await;
     for lock in [
         AdvisoryLock::new("one"),
         AdvisoryLock::all([Key::from(1), Key::from(2)]),
@@ -51,8 +50,7 @@ type Pool = PgPool;
 
 #[tokio::test]
 async fn attribute_cancels_a_dropped_wait() {
-    let database = Database::new().await;
-    let pool = database.pool(2).await;
+    let (database, pool) = Database::with_pool(2).await;
     let held = AdvisoryLock::new("one").begin(&pool).await.unwrap();
     let mut tx = pool.begin().await.unwrap();
     drop_when_waiting(&database, joins(&mut tx, &pool)).await;
@@ -64,8 +62,7 @@ async fn attribute_cancels_a_dropped_wait() {
 
 #[tokio::test]
 async fn only_the_dropped_wait_is_cancelled() {
-    let database = Database::new().await;
-    let pool = database.pool(4).await;
+    let (database, pool) = Database::with_pool(4).await;
     let lock = AdvisoryLock::new("one");
     let held = lock.begin(&pool).await.unwrap();
     let lock = lock.cancel_via(&pool);

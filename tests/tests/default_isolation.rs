@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use advisory_core::{AdvisoryLock, Error, advisory};
-use advisory_tests::{Database, Pooler, Pooling};
+use advisory_tests::{Database, Pooler, Pooling, scalar};
+use advisory_verbs::{Access, Verb};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{Connection as _, Executor as _, PgConnection, PgPool, PgTransaction};
+use sqlx::{Connection as _, Executor as _, PgConnection, PgPool};
 use tokio::task::JoinSet;
 
 const LEVELS: [&str; 3] = ["read committed", "repeatable read", "serializable"];
@@ -44,10 +45,13 @@ impl Source {
                     "CREATE ROLE \"{role}\" LOGIN SUPERUSER; \
                      ALTER ROLE \"{role}\" IN DATABASE \"{name}\" {set}"
                 );
-                run(database, &alter).await;
+                database.execute(alter).await;
                 options = options.username(&role);
             }
-            Self::Database => run(database, &format!("ALTER DATABASE \"{name}\" {set}")).await,
+            Self::Database => {
+                let alter = format!("ALTER DATABASE \"{name}\" {set}");
+                database.execute(alter).await;
+            }
             Self::Options => options = options.options([("default_transaction_isolation", level)]),
             Self::AfterConnect => {
                 pool = pool.after_connect(move |conn, _| {
@@ -63,21 +67,11 @@ impl Source {
     }
 }
 
-async fn run(database: &Database, statements: &str) {
-    let mut conn = database.connection().await;
-    conn.execute(sqlx::AssertSqlSafe(statements.to_owned()))
-        .await
-        .unwrap();
-}
-
 /// Removes the role that [`Source::Role`] made.
 async fn remove_role(database: &Database) {
     let role = format!("role_of_{}", database.name());
-    run(
-        database,
-        &format!("DROP OWNED BY \"{role}\"; DROP ROLE \"{role}\""),
-    )
-    .await;
+    let drop = format!("DROP OWNED BY \"{role}\"; DROP ROLE \"{role}\"");
+    database.execute(drop).await;
 }
 
 /// Adds the next number. If the greatest number that it reads is not the last one, the insertion
@@ -96,49 +90,21 @@ async fn append(conn: &mut PgConnection) -> Result<(), Error> {
     Ok(())
 }
 
-const VERBS: [&str; 7] = [
-    "begin",
-    "try_begin",
-    "transaction",
-    "try_transaction",
-    "attribute on a pool",
-    "attribute that skips",
-    "attribute on a connection",
-];
+/// The verbs that open a transaction in which their body runs.
+fn verbs() -> Vec<Verb> {
+    let verbs = Verb::all(Verb::opens_transaction);
+    verbs
+        .filter(|verb| verb.access() == Access::Inside)
+        .collect()
+}
 
 /// Appends under the lock; `false` if the lock was not acquired.
-async fn append_by(verb: &str, lock: &AdvisoryLock, pool: &PgPool) -> Result<bool, Error> {
-    let body = async |tx: &mut PgTransaction<'_>| append(tx).await;
-    match verb {
-        "begin" => {
-            let mut tx = lock.begin(pool).await?;
-            append(&mut tx).await?;
-            tx.commit().await?;
-        }
-        "try_begin" => {
-            let Some(mut tx) = lock.try_begin(pool).await? else {
-                return Ok(false);
-            };
-            append(&mut tx).await?;
-            tx.commit().await?;
-        }
-        "transaction" => lock.transaction(pool, body).await?,
-        "try_transaction" => return Ok(lock.try_transaction(pool, body).await?.is_some()),
-        "attribute on a pool" => on_pool(pool, lock).await?,
-        "attribute that skips" => return Ok(or_skip(pool, lock).await?.is_some()),
-        _ => on_connection(&mut *pool.acquire().await?, lock).await?,
-    }
-    Ok(true)
-}
-
-#[advisory(key = lock, tx)]
-async fn on_pool(pool: &PgPool, lock: &AdvisoryLock) -> Result<(), Error> {
-    append(tx).await
-}
-
-#[advisory(key = lock, tx, timeout = 0, side_effect = Skip)]
-async fn or_skip(pool: &PgPool, lock: &AdvisoryLock) -> Result<Option<()>, Error> {
-    append(tx).await.map(Some)
+async fn append_by(verb: Verb, lock: &AdvisoryLock, pool: &PgPool) -> Result<bool, Error> {
+    let appended = verb.run(lock, pool, |held| {
+        let conn = held.expect("the body runs in the transaction");
+        Box::pin(append(conn))
+    });
+    appended.await
 }
 
 #[advisory(key = lock)]
@@ -159,14 +125,16 @@ fn locks() -> [AdvisoryLock; 4] {
 
 /// All tasks append by all verbs, and none reads what was there before another one committed.
 async fn assert_no_stale_read(database: &Database, pool: &PgPool, context: &str) {
-    let before: i64 = count(database).await;
+    let before = count(database).await;
     for lock in locks() {
         let mut tasks = JoinSet::new();
         for task in 0..TASKS {
             let (lock, pool, context) = (lock.clone(), pool.clone(), context.to_owned());
             tasks.spawn(async move {
-                for turn in 0..VERBS.len() {
-                    let verb = VERBS[(task + turn) % VERBS.len()];
+                let mut verbs = verbs();
+                let count = verbs.len();
+                verbs.rotate_left(task % count);
+                for verb in verbs {
                     loop {
                         let appended = append_by(verb, &lock, &pool).await;
                         match appended {
@@ -183,28 +151,24 @@ async fn assert_no_stale_read(database: &Database, pool: &PgPool, context: &str)
         }
     }
     let appended = usize::try_from(count(database).await - before).unwrap();
-    assert_eq!(appended, locks().len() * TASKS * VERBS.len(), "{context}");
+    assert_eq!(appended, locks().len() * TASKS * verbs().len(), "{context}");
 }
 
 async fn count(database: &Database) -> i64 {
-    sqlx::query_scalar("SELECT count(*) FROM series")
-        .fetch_one(&mut database.connection().await)
-        .await
-        .unwrap()
+    let mut conn = database.connection().await;
+    scalar(&mut conn, "SELECT count(*) FROM series").await
 }
 
 /// The level of the transactions that the verbs open.
 async fn level_of_begin(pool: &PgPool) -> String {
     let mut tx = AdvisoryLock::new("level").begin(pool).await.unwrap();
-    sqlx::query_scalar("SHOW transaction_isolation")
-        .fetch_one(&mut *tx)
-        .await
-        .unwrap()
+    scalar(&mut *tx, "SHOW transaction_isolation").await
 }
 
 async fn database_with_series() -> Database {
     let database = Database::new().await;
-    run(&database, "CREATE TABLE series (n bigint PRIMARY KEY)").await;
+    let create = "CREATE TABLE series (n bigint PRIMARY KEY)";
+    database.execute(create).await;
     database
 }
 
@@ -225,11 +189,8 @@ async fn every_verb_reads_what_the_last_holder_committed_at_every_default_level(
             }
         }
         let reset = "RESET default_transaction_isolation";
-        run(
-            &database,
-            &format!("ALTER DATABASE \"{}\" {reset}", database.name()),
-        )
-        .await;
+        let reset = format!("ALTER DATABASE \"{}\" {reset}", database.name());
+        database.execute(reset).await;
     }
 }
 
@@ -237,14 +198,10 @@ async fn every_verb_reads_what_the_last_holder_committed_at_every_default_level(
 async fn every_verb_reads_what_the_last_holder_committed_behind_a_pooler() {
     let database = database_with_series().await;
     for level in LEVELS {
-        run(
-            &database,
-            &format!(
-                "ALTER DATABASE \"{}\" SET default_transaction_isolation = '{level}'",
-                database.name()
-            ),
-        )
-        .await;
+        let name = database.name();
+        let set =
+            format!("ALTER DATABASE \"{name}\" SET default_transaction_isolation = '{level}'");
+        database.execute(set).await;
         let Some(pooler) = Pooler::try_start(&database, Pooling::Transaction, 4).await else {
             return;
         };
@@ -280,7 +237,8 @@ async fn create_once(pool: &PgPool) -> Result<bool, Error> {
     Ok(true)
 }
 
-/// A connection of the caller's keeps the session locks that the caller holds on it, and gets no other.
+/// A connection of the caller keeps the session locks that the caller holds on it, and gets no
+/// other.
 #[tokio::test]
 async fn connection_of_the_caller_keeps_its_own_locks_at_every_default_level() {
     let database = Arc::new(database_with_series().await);

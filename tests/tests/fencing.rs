@@ -6,8 +6,7 @@ use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 
 #[tokio::test]
 async fn tokens_grow_from_grant_to_grant_in_both_scopes() {
-    let database = Database::new().await;
-    let pool = database.pool(2).await;
+    let (database, pool) = Database::with_pool(2).await;
     let lock = AdvisoryLock::new("report");
     let mut tokens = Vec::new();
     for _ in 0..20 {
@@ -26,8 +25,7 @@ async fn tokens_grow_from_grant_to_grant_in_both_scopes() {
 /// wait.
 #[tokio::test]
 async fn transaction_that_wrote_before_it_waited_has_the_greater_token() {
-    let database = Database::new().await;
-    let pool = database.pool(2).await;
+    let (_database, pool) = Database::with_pool(2).await;
     pool.execute("CREATE TABLE t (n int)").await.unwrap();
     let lock = AdvisoryLock::new("report");
     let mut early = pool.begin().await.unwrap();
@@ -86,8 +84,7 @@ async fn token_outside_a_transaction_sends_nothing() {
 
 #[tokio::test]
 async fn lost_guard_has_no_token() {
-    let database = Database::new().await;
-    let pool = database.pool(2).await;
+    let (database, pool) = Database::with_pool(2).await;
     let mut guard = AdvisoryLock::new("report").acquire(&pool).await.unwrap();
     let pid = database.advisory_locks().await[0].pid;
     sqlx::query("SELECT pg_terminate_backend($1)")

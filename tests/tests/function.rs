@@ -157,8 +157,7 @@ async fn unlock_all_leaves_transaction_locks() {
 
 #[tokio::test]
 async fn functions_accept_every_executor_that_is_one_connection() {
-    let database = Database::new().await;
-    let pool = database.pool(1).await;
+    let (database, pool) = Database::with_pool(1).await;
     let mut pooled = pool.acquire().await.unwrap();
     advisory_core::lock(&mut pooled, 1).await.unwrap();
     let plain: &mut PgConnection = &mut pooled;

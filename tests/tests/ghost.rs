@@ -4,15 +4,13 @@
 //! A session lock may be granted although its `lock_timeout` expires. Each load runs against this
 //! crate, and against code that takes the error `55P03` for "not acquired", which shows that the
 //! load causes such grants.
-//!
-//! `ADVISORY_GHOST_TIMEOUTS` sets the number of timeouts. If not set, it is 300,000.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use advisory_core::{AdvisoryLock, Error};
-use advisory_tests::Database;
+use advisory_tests::{Database, by_depth};
 use sqlx::{Connection as _, Executor as _, PgConnection, PgPool};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, sleep_until};
@@ -52,7 +50,7 @@ async fn worker(pool: PgPool, timeouts: Arc<AtomicU64>, end: u64) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn timed_out_waits_leave_no_lock() {
-    let wanted = std::env::var("ADVISORY_GHOST_TIMEOUTS").map_or(300_000, |n| n.parse().unwrap());
+    let wanted = by_depth(20_000, 300_000);
     let database = Database::new().await;
     let pools = futures_util::future::join_all((0..WORKERS).map(|_| database.pool(1))).await;
     let timeouts = Arc::new(AtomicU64::new(0));
@@ -180,8 +178,7 @@ where
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn grant_at_the_timeout_is_a_guard_or_nothing() {
-    let database = Database::new().await;
-    let pool = database.pool(20).await;
+    let (database, pool) = Database::with_pool(20).await;
     let taking = pool.clone();
     let taken = release_at_the_timeout(&database, move |key, limit| {
         let pool = taking.clone();

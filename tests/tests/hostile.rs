@@ -4,17 +4,12 @@ use std::pin::pin;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::{Duration, Instant};
 
-use advisory_core::{AdvisoryLock, Error, advisory};
-use advisory_tests::Database;
+use advisory_core::{AdvisoryLock, Error, Isolation, advisory};
+use advisory_tests::{Database, WRITE, scalar, written};
+use advisory_verbs::Verb;
 use futures_util::future::{Either, select};
-use sqlx::{Connection as _, Executor as _, PgConnection, PgPool, Row as _};
+use sqlx::{Connection as _, Executor as _, PgConnection, PgPool};
 use tokio::time::timeout;
-
-async fn with_table(database: &Database, connections: u32) -> PgPool {
-    let pool = database.pool(connections).await;
-    pool.execute("CREATE TABLE written (n text)").await.unwrap();
-    pool
-}
 
 /// Asserts that each connection of the pool answers its own statements, and not earlier ones.
 async fn assert_connections_answer_correctly(pool: &PgPool) {
@@ -37,13 +32,12 @@ async fn assert_connections_answer_correctly(pool: &PgPool) {
 /// one answer too many.
 #[tokio::test]
 async fn dropped_copy_does_not_confuse_the_pool() {
-    let database = Database::new().await;
-    let pool = with_table(&database, 1).await;
+    let (database, pool) = Database::with_table(1).await;
     let lock = AdvisoryLock::new("copy");
     for outcome in [Ok(()), Err(Error::NotInTransaction)] {
         let failed = lock.transaction(&pool, async |tx| {
             let mut copy = tx.copy_in_raw("COPY written FROM STDIN").await?;
-            copy.send(b"hello\n".as_slice()).await?;
+            copy.send(b"1\n".as_slice()).await?;
             drop(copy);
             outcome
         });
@@ -55,7 +49,7 @@ async fn dropped_copy_does_not_confuse_the_pool() {
     {
         let dropped = pin!(lock.transaction(&pool, async |tx| {
             let mut copy = tx.copy_in_raw("COPY written FROM STDIN").await?;
-            copy.send(b"hello\n".as_slice()).await?;
+            copy.send(b"1\n".as_slice()).await?;
             std::future::pending::<()>().await;
             Ok::<_, Error>(())
         }));
@@ -73,16 +67,11 @@ async fn dropped_copy_does_not_confuse_the_pool() {
 
 #[tokio::test]
 async fn refused_commit_keeps_its_connection_and_its_error() {
-    let database = Database::new().await;
-    let pool = database.pool(1).await;
+    let (database, pool) = Database::with_pool(1).await;
     pool.execute("CREATE TABLE u (n int UNIQUE DEFERRABLE INITIALLY DEFERRED)")
         .await
         .unwrap();
-    let pid: i32 = pool
-        .fetch_one("SELECT pg_backend_pid()")
-        .await
-        .unwrap()
-        .get(0);
+    let pid: i32 = scalar(&pool, "SELECT pg_backend_pid()").await;
     let lock = AdvisoryLock::new("u");
     let refused = lock.transaction(&pool, async |tx| {
         tx.execute("INSERT INTO u VALUES (1), (1)").await?;
@@ -94,11 +83,7 @@ async fn refused_commit_keeps_its_connection_and_its_error() {
         "{error}"
     );
     assert_connections_answer_correctly(&pool).await;
-    let still: i32 = pool
-        .fetch_one("SELECT pg_backend_pid()")
-        .await
-        .unwrap()
-        .get(0);
+    let still: i32 = scalar(&pool, "SELECT pg_backend_pid()").await;
     assert_eq!(pid, still);
     database.assert_nothing_leaked(&pool).await;
 }
@@ -107,8 +92,7 @@ async fn refused_commit_keeps_its_connection_and_its_error() {
 /// for it.
 #[tokio::test]
 async fn statement_that_the_body_dropped_does_not_keep_the_lock() {
-    let database = Database::new().await;
-    let pool = database.pool(1).await;
+    let (database, pool) = Database::with_pool(1).await;
     let started = Instant::now();
     let lock = AdvisoryLock::new("slow");
     let failed = lock.transaction(&pool, async |tx| {
@@ -177,24 +161,17 @@ async fn beside(pool: &PgPool, inside: &AtomicI32, database: &Database) -> Resul
         "two bodies at once"
     );
     let _leaves = Leaves(inside);
-    let mut conn = database.connection().await;
-    for lock in database.advisory_locks().await {
-        sqlx::query("SELECT pg_terminate_backend($1)")
-            .bind(lock.pid)
-            .execute(&mut conn)
-            .await?;
-    }
+    database.terminate_lockers().await;
     std::future::pending().await
 }
 
 /// A body that does not use the connection with its lock is notified of a loss as well.
 #[tokio::test]
 async fn body_outside_its_transaction_is_dropped_with_the_transaction() {
-    let database = Database::new().await;
-    let pool = database.pool(2).await;
+    let (database, pool) = Database::with_pool(2).await;
     let inside = AtomicI32::new(0);
     for _ in 0..2 {
-        let lost = timeout(Duration::from_secs(20), beside(&pool, &inside, &database))
+        let lost = timeout(Duration::from_mins(1), beside(&pool, &inside, &database))
             .await
             .unwrap();
         assert!(lost.unwrap_err().is_lost());
@@ -204,7 +181,7 @@ async fn body_outside_its_transaction_is_dropped_with_the_transaction() {
 
 #[advisory(key = "idle")]
 async fn idle(pool: &PgPool) -> Result<(), Error> {
-    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    tokio::time::sleep(Duration::from_millis(3_500)).await;
     Ok(())
 }
 
@@ -214,7 +191,7 @@ async fn transaction_of_a_body_outside_it_is_not_ended_as_idle() {
     let database = Database::new().await;
     let options = database
         .options()
-        .options([("idle_in_transaction_session_timeout", "800ms")]);
+        .options([("idle_in_transaction_session_timeout", "2s")]);
     let pool = PgPool::connect_with(options).await.unwrap();
     idle(&pool).await.unwrap();
 }
@@ -228,8 +205,7 @@ async fn skips(conn: &mut PgConnection, key: &str) -> Result<Option<()>, Error> 
 /// The answer to a dropped wait is not taken for the answer to the next one.
 #[tokio::test]
 async fn earlier_refusal_is_not_taken_for_a_new_one() {
-    let database = Database::new().await;
-    let pool = database.pool(2).await;
+    let (database, pool) = Database::with_pool(2).await;
     let held = AdvisoryLock::all(["held", "held too"])
         .begin(&pool)
         .await
@@ -247,7 +223,7 @@ async fn earlier_refusal_is_not_taken_for_a_new_one() {
     let mut tx = conn.begin().await.unwrap();
     {
         // Long enough to be observed while it waits, also on a busy machine.
-        let dropped = AdvisoryLock::all(["held", "held too"]).timeout(Duration::from_millis(500));
+        let dropped = AdvisoryLock::all(["held", "held too"]).timeout(Duration::from_secs(2));
         let dropped = pin!(dropped.acquire_xact(&mut tx));
         let waits = pin!(database.wait_until_waiting(1));
         select(dropped, waits).await;
@@ -271,27 +247,22 @@ async fn earlier_refusal_is_not_taken_for_a_new_one() {
 
 #[advisory(key = "raw")]
 async fn on_connection(conn: &mut PgConnection) -> Result<(), Error> {
-    conn.execute("INSERT INTO written VALUES ('mine')").await?;
+    conn.execute(WRITE).await?;
     Ok(())
 }
 
 /// A transaction that was begun with raw SQL is not committed by the crate.
 #[tokio::test]
 async fn transaction_begun_with_raw_sql_is_refused_and_left_as_it_is() {
-    let database = Database::new().await;
-    let pool = with_table(&database, 1).await;
+    let (database, pool) = Database::with_table(1).await;
     let mut conn = database.connection().await;
-    conn.execute("BEGIN; INSERT INTO written VALUES ('theirs')")
+    conn.execute("BEGIN; INSERT INTO written VALUES (1)")
         .await
         .unwrap();
     let refused = on_connection(&mut conn).await.unwrap_err();
     assert!(matches!(refused, Error::Unsupported { .. }), "{refused:?}");
     conn.execute("COMMIT").await.unwrap();
-    let written: i64 = sqlx::query_scalar("SELECT count(*) FROM written")
-        .fetch_one(&pool)
-        .await
-        .unwrap();
-    assert_eq!(written, 1);
+    assert_eq!(written(&pool).await, 1);
 }
 
 /// A role without the privilege to see the holder gets "not acquired", and its connection is
@@ -336,11 +307,10 @@ async fn refusal_without_privileges_names_no_holder() {
 /// The crate does not change the savepoints of the user.
 #[tokio::test]
 async fn savepoint_of_the_user_is_left_as_it_is() {
-    let database = Database::new().await;
-    let pool = with_table(&database, 1).await;
+    let (database, pool) = Database::with_table(1).await;
     let several = AdvisoryLock::all(["a", "b"]);
     let mut tx = pool.begin().await.unwrap();
-    tx.execute("SAVEPOINT advisory; INSERT INTO written VALUES ('1')")
+    tx.execute("SAVEPOINT advisory; INSERT INTO written VALUES (1)")
         .await
         .unwrap();
     several.acquire_xact(&mut tx).await.unwrap();
@@ -371,65 +341,42 @@ async fn abandon_a_transaction(pool: &PgPool, statement: &'static str) {
 /// An abandoned transaction of other code is neither committed nor joined.
 #[tokio::test]
 async fn abandoned_transaction_in_the_pool_is_not_used() {
-    let database = Database::new().await;
-    let pool = with_table(&database, 1).await;
+    let (database, pool) = Database::with_table(1).await;
     let left = [
-        "BEGIN ISOLATION LEVEL REPEATABLE READ; INSERT INTO written VALUES ('theirs')",
+        "BEGIN ISOLATION LEVEL REPEATABLE READ; INSERT INTO written VALUES (1)",
         "BEGIN READ ONLY; SELECT 1; SAVEPOINT theirs",
     ];
+    let one = AdvisoryLock::new("one");
+    let isolated = one.clone().isolation(Isolation::Serializable);
     let limit = Duration::from_secs(20);
     let locks = [
-        AdvisoryLock::new("one"),
-        AdvisoryLock::new("one").timeout(limit),
-        AdvisoryLock::all(["one", "two"]),
+        (one.clone(), false),
+        (one.timeout(limit), false),
+        (AdvisoryLock::all(["one", "two"]), false),
+        (isolated, true),
     ];
-    for (lock, abandoned) in locks.iter().flat_map(|lock| left.map(|left| (lock, left))) {
-        let isolated = lock
-            .clone()
-            .isolation(advisory_core::Isolation::Serializable);
-        abandon_a_transaction(&pool, abandoned).await;
-        let mut tx = lock.begin(&pool).await.unwrap();
-        let level: String = sqlx::query_scalar("SHOW transaction_isolation")
-            .fetch_one(&mut *tx)
-            .await
-            .unwrap();
-        assert_eq!(level, "read committed");
-        tx.commit().await.unwrap();
-
-        abandon_a_transaction(&pool, abandoned).await;
-        lock.try_begin(&pool)
-            .await
-            .unwrap()
-            .unwrap()
-            .commit()
-            .await
-            .unwrap();
-        abandon_a_transaction(&pool, abandoned).await;
-        isolated.begin(&pool).await.unwrap().commit().await.unwrap();
-        abandon_a_transaction(&pool, abandoned).await;
-        isolated
-            .try_begin(&pool)
-            .await
-            .unwrap()
-            .unwrap()
-            .commit()
-            .await
-            .unwrap();
-        abandon_a_transaction(&pool, abandoned).await;
-        lock.acquire(&pool).await.unwrap().release().await.unwrap();
-        abandon_a_transaction(&pool, abandoned).await;
-        lock.try_acquire(&pool)
-            .await
-            .unwrap()
-            .unwrap()
-            .release()
-            .await
-            .unwrap();
+    let cases = locks.iter().flat_map(|lock| left.map(|left| (lock, left)));
+    for ((lock, is_isolated), abandoned) in cases {
+        let is_isolated = *is_isolated;
+        for verb in Verb::all(Verb::is_on_pool) {
+            if is_isolated && !verb.takes_isolation() {
+                continue;
+            }
+            abandon_a_transaction(&pool, abandoned).await;
+            let level = verb.run(lock, &pool, move |held| {
+                Box::pin(async move {
+                    if let Some(conn) = held
+                        && !is_isolated
+                    {
+                        let level: String = scalar(conn, "SHOW transaction_isolation").await;
+                        assert_eq!(level, "read committed", "{verb}");
+                    }
+                    Ok::<_, Error>(())
+                })
+            });
+            assert!(level.await.unwrap(), "{verb}");
+        }
     }
-    let written: i64 = sqlx::query_scalar("SELECT count(*) FROM written")
-        .fetch_one(&pool)
-        .await
-        .unwrap();
-    assert_eq!(written, 0);
+    assert_eq!(written(&pool).await, 0);
     database.assert_nothing_leaked(&pool).await;
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use advisory_core::{AdvisoryLock, Error, Isolation, Key, advisory};
-use advisory_tests::Database;
+use advisory_tests::{Database, scalar};
 use sqlx::{Executor as _, PgPool, PgTransaction};
 
 const LEVELS: [Isolation; 3] = [
@@ -21,17 +21,11 @@ async fn counter(database: &Database) -> PgPool {
 }
 
 async fn read(tx: &mut PgTransaction<'_>) -> i64 {
-    sqlx::query_scalar("SELECT n FROM counter")
-        .fetch_one(&mut **tx)
-        .await
-        .unwrap()
+    scalar(&mut **tx, "SELECT n FROM counter").await
 }
 
 async fn level(tx: &mut PgTransaction<'_>) -> String {
-    sqlx::query_scalar("SHOW transaction_isolation")
-        .fetch_one(&mut **tx)
-        .await
-        .unwrap()
+    scalar(&mut **tx, "SHOW transaction_isolation").await
 }
 
 /// The holder writes, and commits when another session waits.
@@ -140,10 +134,7 @@ async fn default_isolation_level_of_the_server_does_not_matter() {
         .options([("default_transaction_isolation", "serializable")]);
     let pool = PgPool::connect_with(options).await.unwrap();
     for isolation in LEVELS {
-        let before: i64 = sqlx::query_scalar("SELECT n FROM counter")
-            .fetch_one(&pool)
-            .await
-            .unwrap();
+        let before: i64 = scalar(&pool, "SELECT n FROM counter").await;
         let lock = AdvisoryLock::new("one").isolation(isolation);
         let held = lock.begin(&pool).await.unwrap();
         let (tx, ()) = tokio::join!(lock.begin(&pool), write_and_release(&database, held));

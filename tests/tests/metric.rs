@@ -65,8 +65,7 @@ async fn every_acquire_is_counted_with_its_outcome() {
     let seen = recorder.snapshotter();
     let _counting = metrics::set_default_local_recorder(&recorder);
     describe_metrics();
-    let database = Database::new().await;
-    let pool = database.pool(3).await;
+    let (database, pool) = Database::with_pool(3).await;
     let lock = AdvisoryLock::new("report");
     let guard = lock.acquire(&pool).await.unwrap();
     assert!(lock.try_begin(&pool).await.unwrap().is_none());
@@ -103,8 +102,7 @@ async fn held_locks_are_gauged_until_they_are_released() {
     let recorder = DebuggingRecorder::new();
     let seen = recorder.snapshotter();
     let _counting = metrics::set_default_local_recorder(&recorder);
-    let database = Database::new().await;
-    let pool = database.pool(3).await;
+    let (database, pool) = Database::with_pool(3).await;
     let mut conn = database.connection().await;
     let lock = AdvisoryLock::new("closure");
     let check = |scope: &str, within: Counts| {
@@ -125,8 +123,7 @@ async fn lost_session_is_not_gauged() {
     let recorder = DebuggingRecorder::new();
     let seen = recorder.snapshotter();
     let _counting = metrics::set_default_local_recorder(&recorder);
-    let database = Database::new().await;
-    let pool = database.pool(2).await;
+    let (_database, pool) = Database::with_pool(2).await;
     let mut guard = AdvisoryLock::new("leader").acquire(&pool).await.unwrap();
     assert!((count(&counts(&seen), &["advisory_held"]) - 1.0).abs() < 0.1);
     let end = sqlx::query("SELECT pg_terminate_backend(pg_backend_pid())");

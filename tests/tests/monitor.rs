@@ -20,8 +20,7 @@ fn only(locks: Vec<LockStatus>) -> LockStatus {
 
 #[tokio::test]
 async fn every_key_is_listed_in_its_space_with_its_sign() {
-    let database = Database::new().await;
-    let pool = database.pool(1).await;
+    let (database, pool) = Database::with_pool(1).await;
     let mut conn = database.connection().await;
     let keys = [
         Key::BigInt(i64::MIN),
@@ -47,8 +46,7 @@ async fn every_key_is_listed_in_its_space_with_its_sign() {
 
 #[tokio::test]
 async fn holders_and_waiters_are_listed_with_their_sessions() {
-    let database = Database::new().await;
-    let pool = database.pool(3).await;
+    let (database, pool) = Database::with_pool(3).await;
     let billing = database.options().application_name("billing");
     let mut holder = billing.connect().await.unwrap();
     holder.execute("BEGIN").await.unwrap();
@@ -94,8 +92,7 @@ async fn holders_and_waiters_are_listed_with_their_sessions() {
 
 #[tokio::test]
 async fn duration_of_a_wait_is_not_that_of_its_transaction() {
-    let database = Database::new().await;
-    let pool = database.pool(3).await;
+    let (_database, pool) = Database::with_pool(3).await;
     let guard = AdvisoryLock::new(1).acquire(&pool).await.unwrap();
     let mut old = pool.begin().await.unwrap();
     old.execute("SELECT pg_sleep(0.3)").await.unwrap();
@@ -160,8 +157,7 @@ async fn drop_role(database: &Database, role: &str) {
 
 #[tokio::test]
 async fn missing_privileges_hide_fields_and_refuse_actions() {
-    let database = Database::new().await;
-    let pool = database.pool(2).await;
+    let (database, pool) = Database::with_pool(2).await;
     let guard = AdvisoryLock::new("report").acquire(&pool).await.unwrap();
     let (mut conn, role) = role_without_privileges(&database).await;
     let status = only(monitor::locks(&mut conn).await.unwrap());
@@ -192,8 +188,7 @@ async fn missing_privileges_hide_fields_and_refuse_actions() {
 
 #[tokio::test]
 async fn cancelled_wait_ends_and_terminated_holder_releases() {
-    let database = Database::new().await;
-    let pool = database.pool(3).await;
+    let (database, pool) = Database::with_pool(3).await;
     let mut holder = database.connection().await;
     lock(&mut holder, 1).await.unwrap();
     let waiting = tokio::spawn({
@@ -213,8 +208,7 @@ async fn cancelled_wait_ends_and_terminated_holder_releases() {
 
 #[tokio::test]
 async fn backend_without_locks_is_not_signalled() {
-    let database = Database::new().await;
-    let pool = database.pool(1).await;
+    let (database, pool) = Database::with_pool(1).await;
     let mut stranger = database.connection().await;
     let stranger_pid = pid(&mut stranger).await;
     for pid in [stranger_pid, 0, -1, i32::MAX, i32::MIN] {

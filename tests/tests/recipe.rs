@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use advisory_core::AdvisoryLock;
-use advisory_tests::Database;
+use advisory_tests::{Database, scalar};
 use futures_util::future::try_join_all;
 use sqlx::migrate::Migrator;
 use sqlx::{AssertSqlSafe, PgPool, Row as _};
@@ -26,8 +26,7 @@ fn sql(words: &str) -> AssertSqlSafe<&'static str> {
 
 #[tokio::test]
 async fn fence_accepts_newer_tokens_and_refuses_older_ones() {
-    let database = Database::new().await;
-    let pool = database.pool(1).await;
+    let (_database, pool) = Database::with_pool(1).await;
     let done = sqlx::raw_sql(sql("UPDATE sweep"))
         .execute(&pool)
         .await
@@ -40,14 +39,10 @@ async fn fence_accepts_newer_tokens_and_refuses_older_ones() {
 
 #[tokio::test]
 async fn pairs_are_readable_in_pg_locks_and_idle_holders_are_found() {
-    let database = Database::new().await;
-    let pool = database.pool(2).await;
+    let (database, pool) = Database::with_pool(2).await;
     let other = AdvisoryLock::new((2, 8)).acquire(&pool).await.unwrap();
     let mut tx = AdvisoryLock::new((1, 7)).begin(&pool).await.unwrap();
-    let pid: i32 = sqlx::query_scalar("SELECT pg_backend_pid()")
-        .fetch_one(&mut *tx)
-        .await
-        .unwrap();
+    let pid: i32 = scalar(&mut *tx, "SELECT pg_backend_pid()").await;
 
     let mut looks = database.connection().await;
     let imports = sqlx::query(sql("AS tenant"))
@@ -99,8 +94,7 @@ async fn concurrent_instances_migrate_once_also_with_concurrent_indexes() {
         "-- no-transaction\nCREATE INDEX CONCURRENTLY item_id ON item (id)",
     );
 
-    let database = Database::new().await;
-    let pool = database.pool(8).await;
+    let (database, pool) = Database::with_pool(8).await;
     let starts = (0..8).map(|_| start_up(&pool, migrations.path()));
     try_join_all(starts).await.unwrap();
     let valid = "SELECT indisvalid FROM pg_index WHERE indexrelid = 'item_id'::regclass";

@@ -53,8 +53,7 @@ impl Notes {
 async fn every_acquire_is_a_span_and_every_misuse_a_warning() {
     let notes = Notes::default();
     let _listening = tracing::subscriber::set_default(notes.clone());
-    let database = Database::new().await;
-    let pool = database.pool(2).await;
+    let (database, pool) = Database::with_pool(2).await;
     let lock = AdvisoryLock::new("one");
 
     let tx = lock.begin(&pool).await.unwrap();

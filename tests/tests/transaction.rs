@@ -3,24 +3,8 @@
 use std::time::{Duration, Instant};
 
 use advisory_core::{AdvisoryLock, Error, Isolation};
-use advisory_tests::Database;
-use sqlx::{Executor as _, PgPool, Row as _};
-
-/// A pool, and a table that its sessions write to.
-async fn with_table(database: &Database, connections: u32) -> PgPool {
-    let pool = database.pool(connections).await;
-    pool.execute("CREATE TABLE written (n int)").await.unwrap();
-    pool
-}
-
-async fn written(pool: &PgPool) -> i64 {
-    sqlx::query_scalar("SELECT count(*) FROM written")
-        .fetch_one(pool)
-        .await
-        .unwrap()
-}
-
-const WRITE: &str = "INSERT INTO written VALUES (1)";
+use advisory_tests::{Database, WRITE, scalar, written};
+use sqlx::{Executor as _, Row as _};
 
 fn locks() -> [AdvisoryLock; 2] {
     [AdvisoryLock::new("one"), AdvisoryLock::all(["one", "two"])]
@@ -28,8 +12,7 @@ fn locks() -> [AdvisoryLock; 2] {
 
 #[tokio::test]
 async fn begin_opens_an_ordinary_transaction_that_holds_the_lock() {
-    let database = Database::new().await;
-    let pool = with_table(&database, 2).await;
+    let (database, pool) = Database::with_table(2).await;
     for lock in locks() {
         for lock in [
             lock.clone(),
@@ -61,8 +44,7 @@ async fn begin_opens_an_ordinary_transaction_that_holds_the_lock() {
 
 #[tokio::test]
 async fn settings_of_the_session_are_not_changed() {
-    let database = Database::new().await;
-    let pool = database.pool(1).await;
+    let (_database, pool) = Database::with_pool(1).await;
     pool.execute("SET lock_timeout = '90s'").await.unwrap();
     for lock in locks() {
         for lock in [
@@ -71,14 +53,10 @@ async fn settings_of_the_session_are_not_changed() {
             lock.wait_forever(),
         ] {
             let mut tx = lock.begin(&pool).await.unwrap();
-            let inside: String = tx.fetch_one("SHOW lock_timeout").await.unwrap().get(0);
+            let inside: String = scalar(&mut *tx, "SHOW lock_timeout").await;
             tx.commit().await.unwrap();
-            let after = pool.fetch_one("SHOW lock_timeout").await.unwrap().get(0);
-            let interval = pool
-                .fetch_one("SHOW client_connection_check_interval")
-                .await
-                .unwrap()
-                .get(0);
+            let after = scalar(&pool, "SHOW lock_timeout").await;
+            let interval = scalar(&pool, "SHOW client_connection_check_interval").await;
             assert_eq!([inside, after, interval], ["90s", "90s", "0"]);
         }
     }
@@ -86,8 +64,7 @@ async fn settings_of_the_session_are_not_changed() {
 
 #[tokio::test]
 async fn read_only_session_takes_locks_and_stays_read_only() {
-    let database = Database::new().await;
-    let pool = database.pool(1).await;
+    let (_database, pool) = Database::with_pool(1).await;
     pool.execute("SET default_transaction_read_only = on")
         .await
         .unwrap();
@@ -116,8 +93,7 @@ async fn read_only_session_takes_locks_and_stays_read_only() {
 
 #[tokio::test]
 async fn transaction_commits_on_ok_and_rolls_back_on_err() {
-    let database = Database::new().await;
-    let pool = with_table(&database, 2).await;
+    let (database, pool) = Database::with_table(2).await;
     let lock = AdvisoryLock::new("one");
 
     let value = lock.transaction(&pool, async |tx| {
@@ -138,27 +114,8 @@ async fn transaction_commits_on_ok_and_rolls_back_on_err() {
 }
 
 #[tokio::test]
-async fn panic_in_the_body_rolls_back() {
-    let database = Database::new().await;
-    let pool = with_table(&database, 1).await;
-    let panicking = pool.clone();
-    let task = tokio::spawn(async move {
-        let body = async |tx: &mut sqlx::PgTransaction<'_>| {
-            tx.execute(WRITE).await?;
-            let rows: Vec<i32> = Vec::new();
-            Ok::<_, Error>(rows[0])
-        };
-        AdvisoryLock::new("one").transaction(&panicking, body).await
-    });
-    assert!(task.await.unwrap_err().is_panic());
-    database.assert_nothing_leaked(&pool).await;
-    assert_eq!(written(&pool).await, 0);
-}
-
-#[tokio::test]
 async fn try_transaction_skips_the_body_while_the_lock_is_held() {
-    let database = Database::new().await;
-    let pool = database.pool(3).await;
+    let (database, pool) = Database::with_pool(3).await;
     for lock in locks() {
         let held = lock.begin(&pool).await.unwrap();
         let skipped = lock.try_transaction(&pool, async |_| -> Result<(), Error> {
@@ -176,59 +133,9 @@ async fn try_transaction_skips_the_body_while_the_lock_is_held() {
 }
 
 #[tokio::test]
-async fn timeout_is_a_refusal_that_names_the_holder() {
-    let database = Database::new().await;
-    let pool = database.pool(2).await;
-    for lock in locks() {
-        let held = lock.begin(&pool).await.unwrap();
-        for wait in [Duration::ZERO, Duration::from_millis(30)] {
-            let lock = lock.clone().timeout(wait);
-            assert!(lock.try_begin(&pool).await.unwrap().is_none());
-            let error = lock.begin(&pool).await.unwrap_err();
-            let Error::NotAcquired {
-                waited, holders, ..
-            } = &error
-            else {
-                panic!("{error:?}")
-            };
-            assert!(*waited >= wait);
-            assert_eq!(holders.len(), 1, "{error}");
-        }
-        held.rollback().await.unwrap();
-    }
-    database.assert_nothing_leaked(&pool).await;
-}
-
-#[tokio::test]
-async fn exhausted_pool_is_an_error_within_the_deadline() {
-    let database = Database::new().await;
-    let pool = database.pool(1).await;
-    let taken = pool.acquire().await.unwrap();
-    let lock = AdvisoryLock::new("one").timeout(Duration::from_millis(100));
-    let started = Instant::now();
-    let error = lock.begin(&pool).await.unwrap_err();
-    assert!(
-        matches!(error, Error::Database(sqlx::Error::PoolTimedOut)),
-        "{error:?}"
-    );
-    let error = lock.try_begin(&pool).await.unwrap_err();
-    assert!(
-        matches!(error, Error::Database(sqlx::Error::PoolTimedOut)),
-        "{error:?}"
-    );
-    assert!(
-        started.elapsed() < Duration::from_secs(10),
-        "the pool's own 30 s, not our 0.1 s"
-    );
-    drop(taken);
-    database.assert_nothing_leaked(&pool).await;
-}
-
-#[tokio::test]
 async fn wait_for_a_connection_counts_against_the_timeout() {
-    let database = Database::new().await;
-    let pool = database.pool(2).await;
-    let limit = Duration::from_secs(2);
+    let (_database, pool) = Database::with_pool(2).await;
+    let limit = Duration::from_secs(3);
     let lock = AdvisoryLock::new("one").timeout(limit);
     let _held = lock.begin(&pool).await.unwrap();
     let taken = pool.acquire().await.unwrap();
@@ -247,36 +154,8 @@ async fn wait_for_a_connection_counts_against_the_timeout() {
 }
 
 #[tokio::test]
-async fn deadlock_between_two_transactions_has_one_loser() {
-    let database = Database::new().await;
-    let pool = database.pool(4).await;
-    let setting = format!(
-        "ALTER DATABASE {} SET deadlock_timeout = '50ms'",
-        database.name()
-    );
-    pool.execute(sqlx::AssertSqlSafe(setting)).await.unwrap();
-    pool.close().await;
-    let pool = database.pool(4).await;
-
-    let cross = async |first: &str, second: &str| {
-        AdvisoryLock::new(first)
-            .transaction(&pool, async |tx| {
-                database.wait_until_held(2).await;
-                AdvisoryLock::new(second).acquire_xact(tx).await
-            })
-            .await
-    };
-    let (a, b) = tokio::join!(cross("a", "b"), cross("b", "a"));
-    let loser = if a.is_err() { a.as_ref() } else { b.as_ref() }.unwrap_err();
-    assert!(loser.is_deadlock(), "{loser:?}");
-    assert!(a.is_ok() || b.is_ok(), "{a:?} {b:?}");
-    database.assert_nothing_leaked(&pool).await;
-}
-
-#[tokio::test]
 async fn transaction_can_be_awaited_in_a_spawned_task() {
-    let database = Database::new().await;
-    let pool = with_table(&database, 2).await;
+    let (_database, pool) = Database::with_table(2).await;
     let spawned = pool.clone();
     let task = tokio::spawn(async move {
         let lock = AdvisoryLock::new("spawned");

@@ -3,11 +3,11 @@
 use std::time::{Duration, Instant};
 
 use advisory_core::{AdvisoryLock, Error, Key};
-use advisory_tests::Database;
-use sqlx::{Connection as _, Executor as _, PgConnection, PgTransaction, Row as _};
+use advisory_tests::{Database, WRITE, scalar, written};
+use sqlx::{Connection as _, Executor as _, PgConnection, PgTransaction};
 
 async fn lock_timeout(conn: &mut PgConnection) -> String {
-    conn.fetch_one("SHOW lock_timeout").await.unwrap().get(0)
+    scalar(&mut *conn, "SHOW lock_timeout").await
 }
 
 /// A lock on one key, and a lock on three keys in both key spaces, of which only the last is
@@ -75,10 +75,7 @@ async fn refusal_leaves_the_transaction_as_it_was() {
         ] {
             let lock = lock.clone().timeout(wait);
             let mut tx = conn.begin().await.unwrap();
-            sqlx::query("INSERT INTO written VALUES (1)")
-                .execute(&mut *tx)
-                .await
-                .unwrap();
+            sqlx::query(WRITE).execute(&mut *tx).await.unwrap();
             assert!(!lock.try_acquire_xact(&mut tx).await.unwrap());
             assert_eq!(lock_timeout(&mut tx).await, "90s");
             let error = lock.acquire_xact(&mut tx).await.unwrap_err();
@@ -89,11 +86,7 @@ async fn refusal_leaves_the_transaction_as_it_was() {
             tx.commit().await.unwrap();
         }
     }
-    let written: i64 = sqlx::query_scalar("SELECT count(*) FROM written")
-        .fetch_one(&mut conn)
-        .await
-        .unwrap();
-    assert_eq!(written, 6);
+    assert_eq!(written(&mut conn).await, 6);
     assert_eq!(lock_timeout(&mut conn).await, "90s");
 }
 
@@ -187,10 +180,7 @@ async fn refusal_names_the_holder() {
     let mut holder = PgConnection::connect_with(&database.options().application_name("nightly"))
         .await
         .unwrap();
-    let pid: i32 = sqlx::query_scalar("SELECT pg_backend_pid()")
-        .fetch_one(&mut holder)
-        .await
-        .unwrap();
+    let pid: i32 = scalar(&mut holder, "SELECT pg_backend_pid()").await;
     let _held = hold(&mut holder).await;
 
     let mut conn = database.connection().await;
@@ -283,8 +273,7 @@ async fn rollback_to_a_savepoint_releases_later_locks() {
 
 #[tokio::test]
 async fn opposite_orders_do_not_deadlock_under_all() {
-    let database = Database::new().await;
-    let pool = database.pool(8).await;
+    let (_database, pool) = Database::with_pool(8).await;
     let mut tasks = tokio::task::JoinSet::new();
     for task in 0..8 {
         let pool = pool.clone();
@@ -305,69 +294,6 @@ async fn opposite_orders_do_not_deadlock_under_all() {
 }
 
 #[tokio::test]
-async fn deadlock_is_its_own_error() {
-    let database = Database::new().await;
-    let (mut one, mut two) = (database.connection().await, database.connection().await);
-    for conn in [&mut one, &mut two] {
-        sqlx::query("SET deadlock_timeout = '50ms'")
-            .execute(conn)
-            .await
-            .unwrap();
-    }
-    let (mut one, mut two) = (one.begin().await.unwrap(), two.begin().await.unwrap());
-    let (first, second) = (
-        AdvisoryLock::new(1).wait_forever(),
-        AdvisoryLock::new(2).wait_forever(),
-    );
-    first.acquire_xact(&mut one).await.unwrap();
-    second.acquire_xact(&mut two).await.unwrap();
-    // The loser ends its transaction, and the other one gets the lock.
-    let a = async {
-        let result = second.acquire_xact(&mut one).await;
-        if result.is_err() {
-            one.rollback().await.unwrap();
-        }
-        result
-    };
-    let b = async {
-        let result = first
-            .try_acquire_xact(&mut two)
-            .await
-            .map(|acquired| assert!(acquired));
-        if result.is_err() {
-            two.rollback().await.unwrap();
-        }
-        result
-    };
-    let (a, b) = tokio::join!(a, b);
-    assert_eq!(
-        [&a, &b].map(Result::is_ok).iter().filter(|ok| **ok).count(),
-        1,
-        "{a:?} {b:?}"
-    );
-    let loser = a.and(b).unwrap_err();
-    assert!(loser.is_deadlock() && !loser.is_not_acquired(), "{loser:?}");
-}
-
-#[tokio::test]
-async fn cancelled_statement_is_not_a_refusal() {
-    let database = Database::new().await;
-    let (mut holder, mut conn) = (database.connection().await, database.connection().await);
-    let _held = hold(&mut holder).await;
-    sqlx::query("SET statement_timeout = '30ms'")
-        .execute(&mut conn)
-        .await
-        .unwrap();
-    for lock in locks() {
-        let mut tx = conn.begin().await.unwrap();
-        let lock = lock.timeout(Duration::from_secs(20));
-        let error = lock.try_acquire_xact(&mut tx).await.unwrap_err();
-        assert!(matches!(error, Error::Database(_)), "{error:?}");
-        tx.execute("SELECT 1").await.unwrap();
-    }
-}
-
-#[tokio::test]
 async fn aborted_transaction_is_reported() {
     let database = Database::new().await;
     let mut conn = database.connection().await;
@@ -380,37 +306,6 @@ async fn aborted_transaction_is_reported() {
             "{error}"
         );
     }
-}
-
-#[tokio::test]
-async fn no_keys_and_many_keys_can_be_locked() {
-    let database = Database::new().await;
-    let mut conn = database.connection().await;
-    let mut tx = conn.begin().await.unwrap();
-    let none = AdvisoryLock::all([0_i32; 0]);
-    none.acquire_xact(&mut tx).await.unwrap();
-    none.timeout(Duration::from_secs(1))
-        .acquire_xact(&mut tx)
-        .await
-        .unwrap();
-    assert!(
-        AdvisoryLock::all([0_i32; 0])
-            .try_acquire_xact(&mut tx)
-            .await
-            .unwrap()
-    );
-
-    let many = AdvisoryLock::all(
-        (0..500)
-            .map(Key::from)
-            .chain((0..500).map(|n| Key::IntPair(n, -n))),
-    );
-    many.acquire_xact(&mut tx).await.unwrap();
-    database.wait_until_held(1000).await;
-    tx.rollback().await.unwrap();
-    let mut tx = conn.begin().await.unwrap();
-    assert!(many.try_acquire_xact(&mut tx).await.unwrap());
-    database.wait_until_held(1000).await;
 }
 
 #[tokio::test]

@@ -1,10 +1,12 @@
 //! A database for one test.
 //!
 //! [`Database`] creates and drops the database. `observer` reads `pg_locks` and `pg_stat_activity`,
-//! and waits for a state. `libpq` gives the environment variables with which libpq connects.
+//! and waits for a state. `table` is a
+//! table in which tests write. `libpq` gives the environment variables with which libpq connects.
 
 mod libpq;
 mod observer;
+mod table;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime};
@@ -16,6 +18,7 @@ use tokio::sync::Mutex;
 use crate::server::{Server, block_on};
 
 pub use observer::{BackendRow, LockRow};
+pub use table::{WRITE, scalar, written};
 
 /// A new, empty database for one test.
 ///

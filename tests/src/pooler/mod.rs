@@ -13,7 +13,7 @@ use sqlx::postgres::{PgConnectOptions, PgPool};
 use crate::database::{self, Database};
 use crate::environment::variable;
 use crate::notice::print_notice;
-use crate::process::{Account, Supervisor};
+use crate::process::{Account, Supervisor, program};
 
 /// The folders in which distributions install PgBouncer, besides `PATH`. Debian's folder is on the
 /// `PATH` of root only.
@@ -53,7 +53,7 @@ impl Pooler {
     /// If there is no PgBouncer, if it does not start, or if the server is not private. The pooler
     /// connects to the unix socket of a private server.
     pub async fn start(database: &Database, pooling: Pooling, backends: u32) -> Self {
-        let program = program().unwrap_or_else(|reason| panic!("{reason}"));
+        let program = find_program().unwrap_or_else(|reason| panic!("{reason}"));
         Self::run(program, database.options(), pooling, backends).await
     }
 
@@ -66,7 +66,7 @@ impl Pooler {
     /// `ADVISORY_REQUIRE_POOLER` is set.
     pub async fn try_start(database: &Database, pooling: Pooling, backends: u32) -> Option<Self> {
         static NOTICE: Once = Once::new();
-        match program() {
+        match find_program() {
             Ok(program) => Some(Self::run(program, database.options(), pooling, backends).await),
             Err(reason) if is_required() => panic!("{reason}"),
             Err(reason) => {
@@ -163,7 +163,7 @@ fn supervise(
 }
 
 /// The program in `ADVISORY_PGBOUNCER`, or the machine's own if the variable is not set.
-fn program() -> Result<PathBuf, String> {
+fn find_program() -> Result<PathBuf, String> {
     if let Some(named) = variable("ADVISORY_PGBOUNCER") {
         let named = PathBuf::from(named);
         return if named.is_file() {
@@ -176,15 +176,13 @@ fn program() -> Result<PathBuf, String> {
         };
     }
     let path = env::var_os("PATH").unwrap_or_default();
-    env::split_paths(&path)
-        .chain(FOLDERS.map(PathBuf::from))
-        .map(|folder| folder.join("pgbouncer"))
-        .find(|program| program.is_file())
-        .ok_or_else(|| {
-            "no `pgbouncer` on this machine; install it (`apt install pgbouncer`, `dnf install pgbouncer`, \
+    let folders = env::split_paths(&path).chain(FOLDERS.map(PathBuf::from));
+    program::find("pgbouncer", folders).map_err(|reason| {
+        format!(
+            "{reason}; install it (`apt install pgbouncer`, `dnf install pgbouncer`, \
              `brew install pgbouncer`), or set `ADVISORY_PGBOUNCER` to one"
-                .into()
-        })
+        )
+    })
 }
 
 /// True if tests must fail without a pooler. A program in `ADVISORY_PGBOUNCER` must exist.

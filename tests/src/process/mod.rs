@@ -2,8 +2,10 @@
 //!
 //! A [`Supervisor`] runs a program in a temporary folder and removes both when this process ends,
 //! also if it ends by SIGKILL. An [`Account`] is the account that the program runs under.
+//! `program` finds programs that may be missing or may not run.
 
 mod account;
+pub(crate) mod program;
 mod supervisor;
 
 pub(crate) use account::Account;

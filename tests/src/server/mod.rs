@@ -18,7 +18,7 @@ use sqlx::postgres::PgConnectOptions;
 
 use crate::binaries::{self, Version};
 use crate::error::StartError;
-use crate::process::Account;
+use crate::process::{Account, program};
 use cluster::Cluster;
 use external::External;
 
@@ -140,18 +140,15 @@ impl Server {
     }
 
     /// The path of a PostgreSQL program, such as `pgbench`: from the folder of the server's
-    /// binaries, or from `PATH`.
-    pub fn program(&self, name: &str) -> Option<PathBuf> {
+    /// binaries, or from `PATH`. An error, with the reason, if none of these runs.
+    pub fn program(&self, name: &str) -> Result<PathBuf, String> {
         let same_folder = match &self.origin {
-            Origin::Private(cluster) => Some(cluster.binaries().join(name)),
+            Origin::Private(cluster) => Some(cluster.binaries().to_owned()),
             Origin::External(_) => None,
         };
         let path = std::env::var_os("PATH").unwrap_or_default();
-        let on_path = std::env::split_paths(&path).map(|folder| folder.join(name));
-        same_folder
-            .into_iter()
-            .chain(on_path)
-            .find(|file| file.is_file())
+        let folders = same_folder.into_iter().chain(std::env::split_paths(&path));
+        program::find(name, folders)
     }
 
     /// The URL of a database on this server.

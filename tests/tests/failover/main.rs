@@ -21,7 +21,7 @@ const PROBING: Duration = Duration::from_millis(200);
 /// a second.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// The additional time that a busy machine may take.
-const SLACK: Duration = Duration::from_secs(2);
+const SLACK: Duration = Duration::from_secs(10);
 
 fn lock(name: &str) -> AdvisoryLock {
     AdvisoryLock::new(name).response_timeout(RESPONSE_TIMEOUT)

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use advisory_core::{AdvisoryLock, Error};
 use advisory_tests::{Cut, Database, Proxy, Shutdown};
+use advisory_verbs::Verb;
 use futures_util::future::join_all;
 use sqlx::postgres::{PgPool, PgPoolOptions};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
-use crate::client::{CLIENTS, Client};
+use crate::client::{bound, clients, is_notification, run};
 use crate::pair::{Fault, Pair};
 use crate::timeline::Timeline;
 use crate::{RESPONSE_TIMEOUT, SLACK, lock, session_lock};
@@ -18,27 +19,27 @@ use crate::{RESPONSE_TIMEOUT, SLACK, lock, session_lock};
 /// A running client.
 struct Running {
     what: String,
-    client: &'static Client,
+    verb: Verb,
     is_holder: bool,
     /// How long the client may continue after the fault; `None` if the silence has to end first.
     bound: Option<Duration>,
     timeline: Timeline,
-    task: JoinHandle<(Result<(), Error>, Instant)>,
+    task: JoinHandle<(Result<bool, Error>, Instant)>,
 }
 
 impl Running {
     fn start(
-        client: &'static Client,
+        verb: Verb,
         does: &str,
-        lock: AdvisoryLock,
+        lock: &AdvisoryLock,
         pool: &PgPool,
         bound: Option<Duration>,
     ) -> Self {
         let timeline = Timeline::endless();
-        let run = client.run(lock, pool, timeline.clone());
+        let run = run(verb, lock, pool, timeline.clone());
         Self {
-            what: format!("{} {does}", client.name),
-            client,
+            what: format!("{verb} {does}"),
+            verb,
             is_holder: false,
             bound,
             timeline,
@@ -60,11 +61,11 @@ impl Running {
     /// Asserts that the body of a holder has ended in time and that its call has returned the
     /// reason, or that a wait has ended in time and that no body has begun.
     async fn assert_notified(self, fault: Fault, since: Instant) {
-        let (what, client, timeline) = (self.what.clone(), self.client, self.timeline.clone());
+        let (what, verb, timeline) = (self.what.clone(), self.verb, self.timeline.clone());
         if self.is_holder {
             let error = self.error(since).await;
             assert!(timeline.has_ended(), "{what}: its body continues");
-            assert!(client.is_notification(&error), "{what}: {error:?}");
+            assert!(is_notification(verb, &error), "{what}: {error:?}");
             return;
         }
         let error = self.error(since).await;
@@ -81,14 +82,11 @@ impl Running {
 
 /// Every client as a holder, each with a lock of its own.
 async fn holders(pool: &PgPool, fault: Fault) -> Vec<Running> {
-    let hold = |client: &'static Client| {
-        let bound = client.bound(fault);
-        Running {
-            is_holder: true,
-            ..Running::start(client, "holds", lock(client.name), pool, bound)
-        }
+    let hold = |verb: Verb| Running {
+        is_holder: true,
+        ..Running::start(verb, "holds", &lock(verb.name()), pool, bound(verb, fault))
     };
-    let holders: Vec<_> = CLIENTS.iter().map(hold).collect();
+    let holders: Vec<_> = clients().map(hold).collect();
     for holder in &holders {
         holder.timeline.began().await;
     }
@@ -105,7 +103,7 @@ async fn waiters(database: &Database, pool: &PgPool, fault: Fault) -> Vec<Runnin
         ),
         Fault::Silence => (RESPONSE_TIMEOUT, Some(RESPONSE_TIMEOUT * 2), None),
     };
-    let held = lock(CLIENTS[0].name);
+    let held = lock(Verb::Begin.name());
     let limited = held.clone().timeout(limit);
     let polling = limited.clone().polling(Duration::from_millis(50));
     let kinds = [
@@ -114,22 +112,23 @@ async fn waiters(database: &Database, pool: &PgPool, fault: Fault) -> Vec<Runnin
         ("polls", polling, timed),
     ];
     let mut waiters = Vec::new();
-    for client in &CLIENTS {
-        for (does, lock, bound) in kinds.clone() {
-            waiters.push(Running::start(client, does, lock, pool, bound));
+    for verb in clients() {
+        for (does, lock, bound) in &kinds {
+            waiters.push(Running::start(verb, does, lock, pool, *bound));
         }
     }
-    database.wait_until_waiting(CLIENTS.len() * 2).await;
+    database.wait_until_waiting(clients().count() * 2).await;
     waiters
 }
 
 /// Asserts that every client gets its lock, and that a session lock is held on the new primary.
 async fn assert_works(pool: &PgPool, new: &Database) {
-    let runs = CLIENTS
-        .iter()
-        .map(|client| client.run(lock(client.name), pool, Timeline::brief()));
-    for (client, outcome) in CLIENTS.iter().zip(join_all(runs).await) {
-        assert!(outcome.is_ok(), "{} afterwards: {outcome:?}", client.name);
+    let runs = clients().map(|verb| run(verb, &lock(verb.name()), pool, Timeline::brief()));
+    for (verb, outcome) in clients().zip(join_all(runs).await) {
+        assert!(
+            matches!(outcome, Ok(true)),
+            "{verb} afterwards: {outcome:?}"
+        );
     }
     let guard = session_lock("leader").acquire(pool).await.unwrap();
     new.wait_until_held(1).await;
@@ -142,7 +141,11 @@ async fn assert_all_are_notified(fault: Fault) {
     let old = &pair.primary.database;
     let proxy = Proxy::start_tcp(old);
     let pool = PgPoolOptions::new().max_connections(60);
-    let pool = pool.connect_with(proxy.options()).await.unwrap();
+    // A lock that is granted at once does not change settings of the caller's transaction. The
+    // server checks during a statement whether its client is connected only if the interval is set.
+    let settings = [("client_connection_check_interval", "500ms")];
+    let options = proxy.options().options(settings);
+    let pool = pool.connect_with(options).await.unwrap();
     let holders = holders(&pool, fault).await;
     let waiters = waiters(old, &pool, fault).await;
 

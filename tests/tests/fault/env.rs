@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use advisory_core::{AdvisoryLock, Error};
-use sqlx::{PgExecutor, PgPool, PgTransaction};
+use advisory_verbs::{Scope, Verb};
+use sqlx::{PgExecutor, PgPool};
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
@@ -32,12 +33,9 @@ pub(crate) type Run = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 
 pub(crate) struct Env {
     pub(crate) lock: AdvisoryLock,
-    /// The timeout of the lock, for the attribute, which does not skip without one.
-    pub(crate) timeout: Duration,
     pub(crate) pool: PgPool,
     pub(crate) fixture: Arc<Fixture>,
     row: i64,
-    limit: Duration,
     /// How long a caller waits for an operation without a bound, if the network falls silent.
     caller_timeout: Option<Duration>,
     written: Notify,
@@ -51,25 +49,17 @@ impl Env {
         row: i64,
         is_silent: bool,
     ) -> Arc<Self> {
-        let limit = if is_silent { SILENT } else { LONG };
         let lock = scenario.lock.clone().response_timeout(RESPONSE_TIMEOUT);
-        let timeout = match scenario.timeout {
-            Timeout::Unset => Duration::MAX,
-            Timeout::Zero => Duration::ZERO,
-            Timeout::Short => SHORT,
-            Timeout::Long => limit,
-        };
         let lock = match scenario.timeout {
             Timeout::Unset => lock,
-            _ => lock.timeout(timeout),
+            Timeout::Short => lock.timeout(SHORT),
+            Timeout::Long => lock.timeout(if is_silent { SILENT } else { LONG }),
         };
         Arc::new(Self {
             lock,
-            timeout,
             pool: pool.clone(),
             fixture: Arc::clone(fixture),
             row,
-            limit,
             caller_timeout: is_silent.then_some(SILENT),
             written: Notify::new(),
         })
@@ -91,11 +81,12 @@ impl Env {
         self.lock.clone().keepalive_interval(KEEPALIVE_INTERVAL)
     }
 
-    /// Begins a transaction without a lock. sqlx's `begin` leaves the transaction open on the
-    /// server if it is dropped before it returns; a lock on no keys does not.
-    pub(crate) async fn begin(&self) -> Result<PgTransaction<'static>, Error> {
-        let no_keys = AdvisoryLock::all([0_i64; 0]).response_timeout(RESPONSE_TIMEOUT);
-        no_keys.timeout(self.limit).begin(&self.pool).await
+    /// The lock, for the verb.
+    pub(crate) fn session_lock_if(&self, verb: Verb) -> AdvisoryLock {
+        match verb.scope() {
+            Scope::Session => self.session_lock(),
+            _ => self.lock.clone(),
+        }
     }
 
     /// An operation that only the caller can bound.
@@ -111,6 +102,22 @@ impl Env {
         };
         let outcome = timeout(caller_timeout, future).await;
         Ok(outcome.map_err(|_elapsed| given_up())??)
+    }
+
+    /// A verb of which only the caller can bound each part.
+    pub(crate) async fn give_up_in_time<T>(
+        &self,
+        verb: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        let Some(caller_timeout) = self.caller_timeout else {
+            return verb.await;
+        };
+        // Longer than any part of the verb that the library bounds.
+        let longest = timeout(
+            RESPONSE_TIMEOUT + 4 * caller_timeout,
+            self.until_committed(verb),
+        );
+        longest.await.unwrap_or_else(|_elapsed| Err(given_up()))
     }
 
     /// A verb that commits after the row has been written. Only the caller can bound the commit.
@@ -135,13 +142,4 @@ impl Env {
 fn given_up() -> Error {
     let given_up = IoError::new(ErrorKind::TimedOut, "the caller gives up");
     Error::Database(sqlx::Error::Io(given_up))
-}
-
-/// `None` if the lock was not granted.
-pub(crate) fn some_if_acquired<T>(outcome: Result<T, Error>) -> Result<Option<T>, Error> {
-    match outcome {
-        Ok(outcome) => Ok(Some(outcome)),
-        Err(error) if error.is_not_acquired() => Ok(None),
-        Err(error) => Err(error),
-    }
 }

@@ -32,7 +32,7 @@ pub(crate) fn forget_panic() {
 /// of the server. Panics if there was a violation.
 pub(crate) fn print_and_assert(results: &[SweepResult]) {
     println!(
-        "{:48}{:>10}{:>10}{:>10}",
+        "{:64}{:>10}{:>10}{:>10}",
         "cut points", "closed", "reset", "silent"
     );
     for scenario in SCENARIOS.iter() {
@@ -51,7 +51,7 @@ pub(crate) fn print_and_assert(results: &[SweepResult]) {
                 _ => format!("{client} + {server}"),
             }
         });
-        println!("{:48}{closed:>10}{reset:>10}{silent:>10}", scenario.name);
+        println!("{:64}{closed:>10}{reset:>10}{silent:>10}", scenario.name);
     }
     let points: usize = results.iter().map(|result| result.points).sum();
     let violations = || {

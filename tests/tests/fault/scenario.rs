@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use advisory_core::{AdvisoryLock, Isolation};
+use advisory_verbs::Verb;
 
 use crate::env::{Env, Run};
+use crate::verb;
 
 pub(crate) struct Scenario {
-    pub(crate) name: &'static str,
-    pub(crate) run: fn(Arc<Env>) -> Run,
+    pub(crate) name: String,
+    pub(crate) run: Box<dyn Fn(Arc<Env>) -> Run + Send + Sync>,
     pub(crate) lock: AdvisoryLock,
     pub(crate) timeout: Timeout,
     pub(crate) rival: Rival,
@@ -25,7 +27,6 @@ pub(crate) struct Scenario {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Timeout {
     Unset,
-    Zero,
     Short,
     Long,
 }
@@ -61,11 +62,11 @@ impl PoolState {
 }
 
 impl Scenario {
-    /// A scenario on a used pool. Its lock has a timeout and is free.
-    pub(crate) fn new(name: &'static str, run: fn(Arc<Env>) -> Run) -> Self {
+    /// A scenario of a verb on a used pool. Its lock has a timeout and is free.
+    pub(crate) fn of(verb: Verb) -> Self {
         Self {
-            name,
-            run,
+            name: verb.to_string(),
+            run: Box::new(move |env| verb::run(verb, &env)),
             lock: AdvisoryLock::new(1),
             timeout: Timeout::Long,
             rival: Rival::None,
@@ -75,25 +76,44 @@ impl Scenario {
         }
     }
 
+    /// A scenario of another function.
+    pub(crate) fn new(name: &str, run: fn(Arc<Env>) -> Run) -> Self {
+        Self {
+            name: name.to_owned(),
+            run: Box::new(run),
+            ..Self::of(Verb::Begin)
+        }
+    }
+
+    fn named(mut self, what: &str) -> Self {
+        self.name = format!("{}, {what}", self.name);
+        self
+    }
+
     pub(crate) fn several(mut self) -> Self {
         self.lock = AdvisoryLock::all([1, 2]);
-        self
+        self.named("several")
+    }
+
+    pub(crate) fn shared(mut self) -> Self {
+        self.lock = self.lock.shared();
+        self.named("shared")
     }
 
     pub(crate) fn polling(mut self) -> Self {
         self.lock = self.lock.polling(Duration::from_millis(20));
-        self
+        self.named("polling")
     }
 
     pub(crate) fn isolated(mut self) -> Self {
         self.lock = self.lock.isolation(Isolation::Serializable);
-        self
+        self.named("isolated")
     }
 
     /// Without a timeout, for a verb that then does not wait.
     pub(crate) fn without_timeout(mut self) -> Self {
         self.timeout = Timeout::Unset;
-        self
+        self.named("no timeout")
     }
 
     /// Without a timeout, for a verb that then waits without a bound.
@@ -105,20 +125,14 @@ impl Scenario {
     /// The lock is granted after a wait.
     pub(crate) fn granted(mut self) -> Self {
         self.rival = Rival::Releases;
-        self
+        self.named("granted")
     }
 
     /// The lock is not granted.
     pub(crate) fn refused(mut self) -> Self {
         self.rival = Rival::Holds;
         self.writes_row = false;
-        self
-    }
-
-    /// The lock is not granted, and its timeout is zero.
-    pub(crate) fn refused_at_once(mut self) -> Self {
-        self.timeout = Timeout::Zero;
-        self.refused()
+        self.named("refused")
     }
 
     /// The lock is not granted before its timeout.
@@ -135,6 +149,10 @@ impl Scenario {
 
     pub(crate) fn on(mut self, pool: PoolState) -> Self {
         self.pool = pool;
-        self
+        match pool {
+            PoolState::New => self.named("first in the pool"),
+            PoolState::NewServer => self.named("first on the server"),
+            PoolState::Used | PoolState::Hygienic => self,
+        }
     }
 }

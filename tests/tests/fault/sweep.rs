@@ -42,15 +42,24 @@ impl Sweep {
 
     /// Divides this sweep into `step` sweeps.
     pub(crate) fn divided_by(self, step: usize) -> impl Iterator<Item = Self> {
-        (1..=step).map(move |first| Self {
+        (1..=step).map(move |first| self.starting_at(first, step))
+    }
+
+    /// A part of this sweep: the cuts after every `step`th message, from a random one on.
+    pub(crate) fn sample(self, step: usize) -> Self {
+        self.starting_at(fastrand::usize(1..=step), step)
+    }
+
+    fn starting_at(self, first: usize, step: usize) -> Self {
+        Self {
             first,
             step,
             ..self
-        })
+        }
     }
 
     /// Runs until there is no message left to cut after, or until the first violation.
-    pub(crate) async fn run(self, fixture: Arc<Fixture>) -> SweepResult {
+    pub(crate) async fn run(mut self, fixture: Arc<Fixture>) -> SweepResult {
         let Self {
             scenario,
             cut,
@@ -64,9 +73,11 @@ impl Sweep {
             let n = self.first + points * self.step;
             match runner.run(|proxy| proxy.cut_after(side, n, cut)).await {
                 Ok(true) => points += 1,
+                // The scenario has fewer messages. It is cut once at least.
+                Ok(false) if n > 1 && points == 0 => self.first = 1,
                 Ok(false) => break None,
                 Err((kind, what)) => {
-                    let name = scenario.name;
+                    let name = &scenario.name;
                     let what = format!("{name}, {cut:?} after message {n} of the {side:?}: {what}");
                     break Some((kind, what));
                 }

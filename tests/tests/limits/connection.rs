@@ -4,16 +4,17 @@ use std::time::{Duration, Instant};
 
 use advisory_core::{AdvisoryLock, Error};
 use advisory_tests::{Database, Server};
+use advisory_verbs::Verb;
 use futures_util::future::join_all;
 use sqlx::postgres::{PgConnection, PgPool, PgPoolOptions};
 use sqlx::{ConnectOptions as _, Executor as _};
 
-use crate::{code, passed_on, verb};
+use crate::{code, passed_on};
 
 const SHORT: Duration = Duration::from_millis(200);
 const LONG: Duration = Duration::from_mins(1);
 /// The additional time that a busy machine may take.
-const MARGIN: Duration = Duration::from_secs(5);
+const MARGIN: Duration = Duration::from_secs(20);
 
 /// A pool that opens its connections lazily, with this timeout.
 fn pool(database: &Database, connections: u32, acquire_timeout: Duration) -> PgPool {
@@ -38,16 +39,27 @@ fn waits() -> [(AdvisoryLock, Duration); 5] {
 
 /// Asserts that every verb on the pool reports in time that there is no connection.
 async fn assert_refused(lock: &AdvisoryLock, pool: &PgPool) {
-    let refused = verb::on_pool().map(async |verb| {
+    let refused = Verb::all(Verb::is_on_pool).map(async |verb| {
         let started = Instant::now();
         let error = verb.ask(lock, pool).await.unwrap_err();
         let timed_out = matches!(error, Error::Database(sqlx::Error::PoolTimedOut));
         let too_many = passed_on(&error).as_deref() == Some("53300");
-        assert!(timed_out || too_many, "{}: {error:?}", verb.name);
+        assert!(timed_out || too_many, "{verb}: {error:?}");
         started.elapsed()
     });
     for took in join_all(refused).await {
         assert!(took < SHORT + MARGIN, "{took:?}");
+    }
+}
+
+/// Asserts that the verb gets its lock. On a busy machine, a connection may be opened too late for
+/// the short timeouts.
+async fn assert_granted(verb: Verb, lock: &AdvisoryLock, pool: &PgPool) {
+    loop {
+        match verb.ask(lock, pool).await {
+            Err(Error::Database(sqlx::Error::PoolTimedOut)) => {}
+            outcome => return assert!(matches!(outcome, Ok(true)), "{verb}: {outcome:?}"),
+        }
     }
 }
 
@@ -82,8 +94,8 @@ async fn server_without_free_connections_is_an_error_in_time() {
         database
             .wait_until_backends("no backend", <[_]>::is_empty)
             .await;
-        for verb in verb::every() {
-            assert!(verb.ask(&lock, &pool).await.unwrap(), "{}", verb.name);
+        for verb in Verb::ALL {
+            assert_granted(verb, &lock, &pool).await;
         }
         database.assert_nothing_leaked(&pool).await;
         pool.close().await;
@@ -100,8 +112,8 @@ async fn exhausted_pool_is_an_error_in_time() {
         assert!(database.advisory_locks().await.is_empty());
 
         drop(taken);
-        for verb in verb::every() {
-            assert!(verb.ask(&lock, &pool).await.unwrap(), "{}", verb.name);
+        for verb in Verb::ALL {
+            assert_granted(verb, &lock, &pool).await;
         }
         database.assert_nothing_leaked(&pool).await;
     }
@@ -114,10 +126,10 @@ async fn refusal_on_an_exhausted_pool_is_reported() {
     let (pool, rival) = (pool(&database, 1, LONG), database.pool(1).await);
     let held = AdvisoryLock::new("one").begin(&rival).await.unwrap();
     let lock = AdvisoryLock::new("one").timeout(SHORT / 10);
-    for verb in verb::of_lock() {
+    for verb in Verb::all(Verb::is_of_lock) {
         match verb.ask(&lock, &pool).await {
-            Ok(acquired) => assert!(!acquired, "{}", verb.name),
-            Err(error) => assert!(error.is_not_acquired(), "{}: {error:?}", verb.name),
+            Ok(acquired) => assert!(!acquired, "{verb}"),
+            Err(error) => assert!(error.is_not_acquired(), "{verb}: {error:?}"),
         }
     }
     held.rollback().await.unwrap();
@@ -131,10 +143,10 @@ async fn closed_pool_is_an_error() {
     pool.execute("SELECT 1").await.unwrap();
     pool.close().await;
     for (lock, _) in waits() {
-        for verb in verb::every() {
+        for verb in Verb::ALL {
             let error = verb.ask(&lock, &pool).await.unwrap_err();
             let closed = matches!(error, Error::Database(sqlx::Error::PoolClosed));
-            assert!(closed, "{}: {error:?}", verb.name);
+            assert!(closed, "{verb}: {error:?}");
         }
     }
 }

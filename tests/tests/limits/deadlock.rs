@@ -7,11 +7,12 @@
 use std::time::{Duration, Instant};
 
 use advisory_core::AdvisoryLock;
-use advisory_tests::Database;
+use advisory_tests::{Database, scalar};
+use advisory_verbs::Verb;
 use sqlx::postgres::{PgPool, PgPoolOptions};
 use sqlx::{Connection as _, Executor as _, Row as _};
 
-use crate::{passed_on, verb};
+use crate::{JOINING, passed_on};
 
 /// The pool of the winners, and the pool of the losers, which lose if they wait last.
 async fn pools(database: &Database) -> (PgPool, PgPool) {
@@ -35,7 +36,7 @@ async fn loser_keeps_a_usable_transaction_and_the_winner_waits_for_its_end() {
     let (patient, hasty) = pools(&database).await;
     let one = AdvisoryLock::new(1);
     for second in [AdvisoryLock::new(2), AdvisoryLock::all([2, 3])] {
-        for tries in [true, false] {
+        for verb in JOINING {
             let second = second.clone().timeout(Duration::from_mins(1));
             let mut loser = one.begin(&hasty).await.unwrap();
             let mut winner = second.begin(&patient).await.unwrap();
@@ -45,7 +46,7 @@ async fn loser_keeps_a_usable_transaction_and_the_winner_waits_for_its_end() {
             };
             let fail = async {
                 database.wait_until_waiting(1).await;
-                let outcome = verb::join(tries, &second, &mut loser).await;
+                let outcome = verb.join(&second, &mut loser).await;
                 assert!(outcome.unwrap_err().is_deadlock());
                 let setting = loser.fetch_one("SHOW lock_timeout").await.unwrap();
                 assert_eq!(setting.get::<String, _>(0), "0");
@@ -67,7 +68,7 @@ async fn every_verb_distinguishes_a_deadlock_from_a_refusal() {
     let (patient, hasty) = pools(&database).await;
     let (one, two) = locks();
     let all = AdvisoryLock::all([1, 2, 3]);
-    for verb in verb::of_lock() {
+    for verb in Verb::all(Verb::is_of_lock) {
         for lock in [
             all.clone().wait_forever(),
             all.clone().timeout(Duration::from_mins(1)),
@@ -85,7 +86,7 @@ async fn every_verb_distinguishes_a_deadlock_from_a_refusal() {
             };
             let (outcome, (), ()) = tokio::join!(verb.ask(&lock, &hasty), win, close_the_circle);
             let error = outcome.unwrap_err();
-            assert!(error.is_deadlock(), "{}: {error:?}", verb.name);
+            assert!(error.is_deadlock(), "{verb}: {error:?}");
             database.assert_nothing_leaked(&hasty).await;
         }
     }
@@ -263,10 +264,7 @@ async fn deadlock_in_a_lock_wait_is_reported_as_a_deadlock() {
     };
     let (won, ()) = tokio::join!(win, fail);
     won.unwrap();
-    let n: i32 = sqlx::query_scalar("SELECT n FROM counter")
-        .fetch_one(&patient)
-        .await
-        .unwrap();
+    let n: i32 = scalar(&patient, "SELECT n FROM counter").await;
     assert_eq!(n, 2, "both have written");
     database.assert_nothing_leaked(&hasty).await;
 }

@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use advisory_core::{AdvisoryLock, Isolation, Key};
 use advisory_tests::{Database, LockRow};
+use advisory_verbs::Verb;
 use sqlx::PgPool;
-
-use crate::verb::{self, Verb};
 
 /// The held keys, in the order of a lock.
 async fn held(database: &Database) -> Vec<Key> {
@@ -19,11 +18,11 @@ async fn held(database: &Database) -> Vec<Key> {
 }
 
 /// Asserts that a verb holds the keys of the lock and no others.
-async fn assert_holds(verb: &Verb, lock: &AdvisoryLock, database: &Arc<Database>, pool: &PgPool) {
+async fn assert_holds(verb: Verb, lock: &AdvisoryLock, database: &Arc<Database>, pool: &PgPool) {
     let (watching, keys) = (database.clone(), lock.keys().to_vec());
     // `assert_eq!` would print ten thousand keys.
     let inspect = async move { assert!(held(&watching).await == keys) };
-    assert!(verb.run(lock, pool, inspect).await.unwrap());
+    assert!(verb.hold(lock, pool, inspect).await.unwrap());
     database.assert_nothing_leaked(pool).await;
 }
 
@@ -37,12 +36,12 @@ async fn assert_every_verb_holds(lock: &AdvisoryLock, database: &Arc<Database>) 
         lock.clone().polling(Duration::from_millis(10)),
         lock.clone().shared(),
     ] {
-        for verb in verb::of_lock() {
+        for verb in Verb::all(Verb::is_of_lock) {
             assert_holds(verb, &lock, database, &pool).await;
         }
     }
     let isolated = lock.clone().isolation(Isolation::Serializable);
-    for verb in verb::in_new_transaction() {
+    for verb in Verb::all(Verb::takes_isolation) {
         assert_holds(verb, &isolated, database, &pool).await;
     }
 }
@@ -85,12 +84,12 @@ async fn ten_thousand_keys_can_be_held() {
     let pool = database.pool(1).await;
     let many = many();
     assert_eq!(many.keys().len(), 10_000);
-    for verb in verb::of_lock() {
+    for verb in Verb::all(Verb::is_of_lock) {
         assert_holds(verb, &many, &database, &pool).await;
         let timeout = many.clone().timeout(Duration::from_mins(1));
         assert_holds(verb, &timeout, &database, &pool).await;
     }
-    for verb in verb::in_new_transaction() {
+    for verb in Verb::all(Verb::takes_isolation) {
         let isolated = many.clone().isolation(Isolation::Serializable);
         assert_holds(verb, &isolated, &database, &pool).await;
     }
@@ -105,11 +104,11 @@ async fn ten_thousand_keys_are_all_held_or_none() {
     let last = *many.keys().last().unwrap();
     let held_by_rival = AdvisoryLock::from(last).begin(&rivals).await.unwrap();
     for wait in [Duration::ZERO, Duration::from_millis(200)] {
-        for verb in verb::of_lock() {
+        for verb in Verb::all(Verb::is_of_lock) {
             match verb.ask(&many.clone().timeout(wait), &pool).await {
-                Ok(acquired) => assert!(!acquired, "{}", verb.name),
+                Ok(acquired) => assert!(!acquired, "{verb}"),
                 Err(error) => {
-                    assert!(error.is_not_acquired(), "{}: {error:?}", verb.name);
+                    assert!(error.is_not_acquired(), "{verb}: {error:?}");
                     assert!(error.to_string().len() < 500, "{error}");
                 }
             }
@@ -128,12 +127,12 @@ async fn refusal_leaves_no_key_locked() {
     let many = many();
     let (first, last) = (many.keys()[0], *many.keys().last().unwrap());
     let held_by_rival = AdvisoryLock::from(last).begin(&rivals).await.unwrap();
-    for verb in verb::on_pool() {
+    for verb in Verb::all(Verb::is_on_pool) {
         for n in 0..10 {
             let refused = verb.ask(&many.clone().timeout(Duration::ZERO), &pool).await;
-            assert!(!refused.is_ok_and(|acquired| acquired), "{}", verb.name);
+            assert!(!refused.is_ok_and(|acquired| acquired), "{verb}");
             let free = AdvisoryLock::from(first).try_begin(&pool).await.unwrap();
-            assert!(free.is_some(), "{}, at the {n}th attempt", verb.name);
+            assert!(free.is_some(), "{verb}, at the {n}th attempt");
             free.unwrap().rollback().await.unwrap();
         }
     }

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use advisory_core::{AdvisoryLock, Error, Isolation};
 use advisory_tests::{Database, Server};
+use advisory_verbs::Verb;
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{Executor as _, PgConnection, PgPool};
 use tokio::sync::{Mutex, MutexGuard, OnceCell, oneshot};
 
-use crate::{code, passed_on, verb};
+use crate::{JOINING, code, passed_on};
 
 /// A server whose lock table is filled by some hundred keys. All tests share it, and one test uses
 /// it at a time.
@@ -104,7 +105,7 @@ async fn every_verb_reports_a_full_table_and_the_setting_to_raise() {
     let database = Database::on(&server).await;
     let pool = database.pool(2).await;
     let mut lock_table = FullLockTable::fill(&database).await;
-    for verb in verb::every() {
+    for verb in Verb::ALL {
         // The verbs that open no transaction refuse an isolation level.
         let isolated = AdvisoryLock::new("one").isolation(Isolation::Serializable);
         for lock in locks().into_iter().chain([isolated]) {
@@ -117,12 +118,12 @@ async fn every_verb_reports_a_full_table_and_the_setting_to_raise() {
                 continue;
             }
             let full = outcome.unwrap_err();
-            assert!(matches!(full, Error::LockTableFull), "{}", verb.name);
+            assert!(matches!(full, Error::LockTableFull), "{verb}");
             assert!(full.to_string().contains("`max_locks_per_transaction`"));
 
             lock_table.leave().await;
             database.assert_nothing_leaked(&pool).await;
-            assert!(verb.ask(&lock, &pool).await.unwrap(), "{}", verb.name);
+            assert!(verb.ask(&lock, &pool).await.unwrap(), "{verb}");
         }
     }
 }
@@ -134,7 +135,7 @@ async fn lock_on_several_keys_that_do_not_fit_holds_none() {
     let pool = database.pool(2).await;
     let mut lock_table = FullLockTable::fill(&database).await;
     let many = AdvisoryLock::all(0..50);
-    for verb in verb::of_lock() {
+    for verb in Verb::all(Verb::is_of_lock) {
         for lock in [
             many.clone(),
             many.clone().timeout(Duration::from_mins(1)),
@@ -145,7 +146,7 @@ async fn lock_on_several_keys_that_do_not_fit_holds_none() {
             lock_table.grow().await;
             lock_table.shrink(20).await;
             let full = verb.ask(&lock, &pool).await;
-            assert!(matches!(full, Err(Error::LockTableFull)), "{}", verb.name);
+            assert!(matches!(full, Err(Error::LockTableFull)), "{verb}");
             lock_table.leave().await;
             database.assert_nothing_leaked(&pool).await;
         }
@@ -157,7 +158,7 @@ async fn earlier_lock_can_be_released_while_the_table_is_full() {
     let server = server().await;
     let database = Database::on(&server).await;
     let pool = database.pool(2).await;
-    for verb in verb::every() {
+    for verb in Verb::ALL {
         let mut lock_table = FullLockTable::fill(&database).await;
         lock_table.leave().await;
         let (full, left) = oneshot::channel();
@@ -167,7 +168,7 @@ async fn earlier_lock_can_be_released_while_the_table_is_full() {
         };
         let lock = AdvisoryLock::new("one");
         warm(&pool).await;
-        assert!(verb.run(&lock, &pool, work).await.unwrap(), "{}", verb.name);
+        assert!(verb.hold(&lock, &pool, work).await.unwrap(), "{verb}");
         left.await.unwrap().leave().await;
         database.assert_nothing_leaked(&pool).await;
     }
@@ -203,12 +204,12 @@ async fn caller_can_roll_back_to_a_savepoint() {
     let pool = database.pool(2).await;
     let mut lock_table = FullLockTable::fill(&database).await;
     for lock in locks() {
-        for tries in [true, false] {
+        for verb in JOINING {
             lock_table.leave().await;
             let mut tx = pool.begin().await.unwrap();
             tx.execute("SAVEPOINT before").await.unwrap();
             lock_table.grow().await;
-            let full = verb::join(tries, &lock, &mut tx).await;
+            let full = verb.join(&lock, &mut tx).await;
             assert!(matches!(full, Err(Error::LockTableFull)));
             tx.execute("ROLLBACK TO SAVEPOINT before").await.unwrap();
             lock_table.leave().await;
@@ -228,8 +229,8 @@ async fn pool_that_has_to_connect_reports_a_full_table() {
     let mut lock_table = FullLockTable::fill(&database).await;
     let lock = AdvisoryLock::new("one");
     let mut outcomes = Vec::new();
-    for verb in verb::on_pool() {
-        outcomes.push((verb.name, verb.ask(&lock, &pool).await));
+    for verb in Verb::all(Verb::is_on_pool) {
+        outcomes.push((verb, verb.ask(&lock, &pool).await));
     }
     // The server is released before the assertion, because other tests wait for it.
     lock_table.leave().await;

@@ -10,13 +10,14 @@ mod prepared;
 mod runtime;
 mod signal;
 mod timeout;
-mod verb;
 
-use advisory_core::Error;
-use advisory_tests::Server;
+use std::time::Duration;
+
+use advisory_core::{AdvisoryLock, Error, Isolation};
+use advisory_tests::{Database, Server};
+use advisory_verbs::Verb;
+use sqlx::{PgPool, PgTransaction};
 use tokio::sync::OnceCell;
-
-use crate::verb::Verb;
 
 /// A private server with these settings.
 async fn server(settings: &'static [(&str, &str)]) -> Server {
@@ -48,7 +49,41 @@ fn passed_on(error: &Error) -> Option<String> {
 }
 
 /// Asserts that an error is one of the server or of the connection, and not a refusal.
-fn assert_passed_on(verb: &Verb, error: &Error) {
+fn assert_passed_on(verb: Verb, error: &Error) {
     let is_passed_on = matches!(error, Error::Database(_));
-    assert!(is_passed_on, "{}: {error:?}", verb.name);
+    assert!(is_passed_on, "{verb}: {error:?}");
+}
+
+/// The lock that a rival holds, so that all of [`waits`] wait.
+fn contended() -> AdvisoryLock {
+    AdvisoryLock::all(["one", "two"])
+}
+
+/// Every verb that can wait, with every kind of wait.
+fn waits() -> impl Iterator<Item = (Verb, AdvisoryLock)> {
+    let one = AdvisoryLock::new("one").wait_forever();
+    let several = contended().wait_forever();
+    let isolated = one.clone().isolation(Isolation::Serializable);
+    let timeout = Duration::from_mins(1);
+    let kinds = [
+        one.clone(),
+        one.timeout(timeout),
+        several.clone(),
+        several.timeout(timeout),
+    ];
+    let everywhere =
+        Verb::all(Verb::can_wait).flat_map(move |verb| kinds.clone().map(|lock| (verb, lock)));
+    // The other verbs refuse an isolation level.
+    everywhere.chain(Verb::all(Verb::takes_isolation).map(move |verb| (verb, isolated.clone())))
+}
+
+/// The verbs of `AdvisoryLock` in a transaction of the caller.
+const JOINING: [Verb; 2] = [Verb::AcquireXact, Verb::TryAcquireXact];
+
+/// A database, a pool with one connection, and a rival's transaction that holds [`contended`].
+async fn with_rival() -> (Database, PgPool, PgTransaction<'static>) {
+    let database = Database::new().await;
+    let (pool, rival) = (database.pool(1).await, database.pool(1).await);
+    let held = contended().begin(&rival).await.unwrap();
+    (database, pool, held)
 }

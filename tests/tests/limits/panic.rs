@@ -3,12 +3,11 @@
 use std::panic::AssertUnwindSafe;
 
 use advisory_core::{AdvisoryLock, Error, advisory};
-use advisory_tests::Database;
+use advisory_tests::{Database, WRITE, written};
+use advisory_verbs::{Access, Held, Verb};
 use futures_util::FutureExt as _;
 use sqlx::{Connection as _, Executor as _, PgConnection, PgTransaction};
 use tokio::task::yield_now;
-
-use crate::verb;
 
 /// The message of the panic that a future ends with.
 async fn panic_of<T>(future: impl Future<Output = T>) -> &'static str {
@@ -21,24 +20,35 @@ async fn panics() {
     panic!("in the body");
 }
 
+async fn write_and_panic(held: Held<'_>) -> Result<(), Error> {
+    if let Some(conn) = held {
+        conn.execute(WRITE).await?;
+    }
+    panics().await;
+    Ok(())
+}
+
 #[tokio::test]
 async fn panic_reaches_the_caller_of_every_verb_and_leaves_nothing() {
-    let database = Database::new().await;
-    let pool = database.pool(1).await;
+    let (database, pool) = Database::with_table(1).await;
     let lock = AdvisoryLock::new("one");
-    for verb in verb::every() {
-        let message = panic_of(verb.run(&lock, &pool, panics())).await;
-        assert_eq!(message, "in the body", "{}", verb.name);
+    let mut rows = 0;
+    for verb in Verb::ALL {
+        let running = verb.run(&lock, &pool, |held| Box::pin(write_and_panic(held)));
+        let message = panic_of(running).await;
+        assert_eq!(message, "in the body", "{verb}");
         database.assert_nothing_leaked(&pool).await;
-        assert!(verb.ask(&lock, &pool).await.unwrap(), "{}", verb.name);
+        // Outside a transaction, the row was committed before the panic.
+        rows += i64::from(verb.access() == Access::Inside && !verb.is_in_transaction());
+        assert_eq!(written(&pool).await, rows, "{verb}");
+        assert!(verb.ask(&lock, &pool).await.unwrap(), "{verb}");
     }
 }
 
 /// Before the first await, and while a statement runs.
 #[tokio::test]
 async fn panic_at_any_moment_leaves_nothing() {
-    let database = Database::new().await;
-    let pool = database.pool(1).await;
+    let (database, pool) = Database::with_pool(1).await;
     let lock = AdvisoryLock::new("one");
     let at_once = async |_: &mut PgTransaction<'_>| -> Result<(), Error> { panic!("at once") };
     let message = panic_of(lock.transaction(&pool, at_once)).await;
@@ -46,11 +56,7 @@ async fn panic_at_any_moment_leaves_nothing() {
     database.assert_nothing_leaked(&pool).await;
 
     let in_a_statement = async |tx: &mut PgTransaction<'_>| -> Result<(), Error> {
-        let sleeps = database.wait_until_backends("a sleeper", |backends| {
-            backends
-                .iter()
-                .any(|backend| backend.wait_event.as_deref() == Some("PgSleep"))
-        });
+        let sleeps = database.wait_until_asleep();
         tokio::select! {
             _ = tx.execute("SELECT pg_sleep(600)") => Ok(()),
             () = sleeps => panic!("in a statement"),
@@ -64,8 +70,7 @@ async fn panic_at_any_moment_leaves_nothing() {
 /// A guard outlives the body that runs under it.
 #[tokio::test]
 async fn guard_is_held_after_a_panic() {
-    let database = Database::new().await;
-    let pool = database.pool(1).await;
+    let (database, pool) = Database::with_pool(1).await;
     let mut guard = AdvisoryLock::new("one").acquire(&pool).await.unwrap();
     for _ in 0..2 {
         assert_eq!(panic_of(guard.until_lost(panics())).await, "in the body");
@@ -80,13 +85,13 @@ async fn guard_is_held_after_a_panic() {
 
 #[advisory(key = "one")]
 async fn joins(tx: &mut PgTransaction<'_>) -> Result<(), Error> {
-    tx.execute("INSERT INTO written VALUES (1)").await?;
+    tx.execute(WRITE).await?;
     panic!("in the transaction")
 }
 
 #[advisory(key = "one")]
 async fn opens(conn: &mut PgConnection) -> Result<(), Error> {
-    conn.execute("INSERT INTO written VALUES (1)").await?;
+    conn.execute(WRITE).await?;
     panic!("on the connection")
 }
 
@@ -107,9 +112,5 @@ async fn callers_connection_is_usable_after_a_panic() {
     assert_eq!(panic_of(opens(&mut conn)).await, "on the connection");
     database.wait_until_held(0).await;
     assert!(!conn.is_in_transaction());
-    let written: i64 = sqlx::query_scalar("SELECT count(*) FROM written")
-        .fetch_one(&mut conn)
-        .await
-        .unwrap();
-    assert_eq!(written, 1, "the caller's row alone");
+    assert_eq!(written(&mut conn).await, 1, "the caller's row alone");
 }

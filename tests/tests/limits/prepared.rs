@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use advisory_core::{AdvisoryLock, Error};
 use advisory_tests::Database;
+use advisory_verbs::Verb;
 use sqlx::{AssertSqlSafe, Executor as _, PgPool, PgTransaction};
-
-use crate::verb;
 
 /// Prepares a transaction that holds the lock. No backend holds the lock afterwards.
 async fn prepare(lock: &AdvisoryLock, pool: &PgPool, name: &str) {
@@ -39,9 +38,9 @@ async fn prepared_transaction_excludes_others_and_has_no_process() {
         prepare(&lock, &pool, name).await;
         for wait in [Duration::ZERO, Duration::from_millis(20)] {
             let lock = lock.clone().timeout(wait);
-            for verb in verb::of_lock() {
+            for verb in Verb::all(Verb::is_of_lock) {
                 match verb.ask(&lock, &pool).await {
-                    Ok(acquired) => assert!(!acquired, "{}", verb.name),
+                    Ok(acquired) => assert!(!acquired, "{verb}"),
                     Err(error @ Error::NotAcquired { .. }) => {
                         assert!(
                             error
@@ -49,7 +48,7 @@ async fn prepared_transaction_excludes_others_and_has_no_process() {
                                 .ends_with("held by a prepared transaction")
                         );
                     }
-                    Err(error) => panic!("{}: {error:?}", verb.name),
+                    Err(error) => panic!("{verb}: {error:?}"),
                 }
             }
             let mut tx = pool.begin().await.unwrap();
@@ -80,7 +79,7 @@ async fn waiter_gets_the_lock_when_the_prepared_transaction_ends() {
     let database = Database::on(crate::large_server().await).await;
     let (pool, rivals) = (database.pool(1).await, database.pool(1).await);
     let (lock, name) = (AdvisoryLock::new("one").wait_forever(), database.name());
-    for verb in verb::waiting() {
+    for verb in Verb::all(Verb::can_wait) {
         for how in ["COMMIT", "ROLLBACK"] {
             prepare(&lock, &rivals, name).await;
             let end = async {
@@ -88,7 +87,7 @@ async fn waiter_gets_the_lock_when_the_prepared_transaction_ends() {
                 end(how, &rivals, name).await;
             };
             let (acquired, ()) = tokio::join!(verb.ask(&lock, &pool), end);
-            assert!(acquired.unwrap(), "{}", verb.name);
+            assert!(acquired.unwrap(), "{verb}");
         }
     }
     database.assert_nothing_leaked(&pool).await;

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use advisory_core::{AdvisoryLock, Error};
-use advisory_tests::{Database, LockRow};
+use advisory_tests::{Database, LockRow, WRITE, written};
+use advisory_verbs::Verb;
 use sqlx::{Connection as _, Executor as _, PgTransaction};
 
-use crate::verb::{self, contended, waits};
-use crate::{assert_passed_on, code, passed_on};
+use crate::{JOINING, assert_passed_on, code, contended, passed_on, waits, with_rival};
 
 const CANCEL: &str = "SELECT pg_cancel_backend($1)";
 const TERMINATE: &str = "SELECT pg_terminate_backend($1)";
@@ -29,9 +29,7 @@ async fn send(signal: &'static str, database: &Database, is_target: impl Fn(&Loc
 
 #[tokio::test]
 async fn cancelled_wait_is_an_error_in_every_verb() {
-    let database = Database::new().await;
-    let (pool, rival) = (database.pool(1).await, database.pool(1).await);
-    let held = contended().begin(&rival).await.unwrap();
+    let (database, pool, held) = with_rival().await;
     for (verb, lock) in waits() {
         let cancel = async {
             database.wait_until_waiting(1).await;
@@ -40,12 +38,7 @@ async fn cancelled_wait_is_an_error_in_every_verb() {
         let (outcome, ()) = tokio::join!(verb.ask(&lock, &pool), cancel);
         let error = outcome.unwrap_err();
         let sqlstate = passed_on(&error);
-        assert_eq!(
-            sqlstate.as_deref(),
-            Some("57014"),
-            "{}: {error:?}",
-            verb.name
-        );
+        assert_eq!(sqlstate.as_deref(), Some("57014"), "{verb}: {error:?}");
     }
     held.rollback().await.unwrap();
     database.assert_nothing_leaked(&pool).await;
@@ -53,14 +46,12 @@ async fn cancelled_wait_is_an_error_in_every_verb() {
 
 #[tokio::test]
 async fn callers_transaction_is_usable_after_a_cancelled_wait() {
-    let database = Database::new().await;
-    let (pool, rival) = (database.pool(1).await, database.pool(1).await);
-    let held = contended().begin(&rival).await.unwrap();
+    let (database, pool, held) = with_rival().await;
     for lock in [AdvisoryLock::new("one"), contended()] {
-        for tries in [true, false] {
+        for verb in JOINING {
             let mut tx = pool.begin().await.unwrap();
             let lock = lock.clone().wait_forever();
-            let waits = verb::join(tries, &lock, &mut tx);
+            let waits = verb.join(&lock, &mut tx);
             let cancel = async {
                 database.wait_until_waiting(1).await;
                 send(CANCEL, &database, |lock| !lock.granted).await;
@@ -79,9 +70,7 @@ async fn callers_transaction_is_usable_after_a_cancelled_wait() {
 /// Terminates the backend repeatedly, because verbs on a pool retry on another connection.
 #[tokio::test]
 async fn terminated_wait_is_not_a_refusal() {
-    let database = Database::new().await;
-    let (pool, rival) = (database.pool(1).await, database.pool(1).await);
-    let held = contended().begin(&rival).await.unwrap();
+    let (database, pool, held) = with_rival().await;
     for (verb, lock) in waits() {
         let terminate = async {
             loop {
@@ -105,11 +94,11 @@ async fn idle_holder_is_not_affected_by_a_cancel() {
     let database = Arc::new(Database::new().await);
     let pool = database.pool(1).await;
     let lock = AdvisoryLock::new("one");
-    for verb in verb::every() {
+    for verb in Verb::ALL {
         let watching = database.clone();
         let cancel = async move { send(CANCEL, &watching, |lock| lock.granted).await };
-        let acquired = verb.run(&lock, &pool, cancel).await;
-        assert!(acquired.unwrap(), "{}", verb.name);
+        let acquired = verb.hold(&lock, &pool, cancel).await;
+        assert!(acquired.unwrap(), "{verb}");
     }
     database.assert_nothing_leaked(&pool).await;
 }
@@ -119,15 +108,15 @@ async fn terminated_holder_is_notified() {
     let database = Arc::new(Database::new().await);
     let pool = database.pool(1).await;
     let lock = AdvisoryLock::new("one");
-    for verb in verb::every() {
+    for verb in Verb::ALL {
         let watching = database.clone();
         let terminate = async move {
             send(TERMINATE, &watching, |lock| lock.granted).await;
             watching.wait_until_held(0).await;
         };
-        let error = verb.run(&lock, &pool, terminate).await.unwrap_err();
+        let error = verb.hold(&lock, &pool, terminate).await.unwrap_err();
         let is_told = matches!(error, Error::Database(_) | Error::Lost { .. });
-        assert!(is_told, "{}: {error:?}", verb.name);
+        assert!(is_told, "{verb}: {error:?}");
         database.assert_nothing_leaked(&pool).await;
     }
 }
@@ -135,41 +124,31 @@ async fn terminated_holder_is_notified() {
 const SLEEP: &str = "SELECT pg_sleep(600)";
 
 async fn cancel_the_sleeper(database: &Database) {
-    let sleeps = database.wait_until_backends("a sleeper", |backends| {
-        backends
-            .iter()
-            .any(|backend| backend.wait_event.as_deref() == Some("PgSleep"))
-    });
+    let sleeps = database.wait_until_asleep();
     sleeps.await;
     send(CANCEL, database, |lock| lock.granted).await;
 }
 
 #[tokio::test]
 async fn cancelled_statement_of_the_body_rolls_back() {
-    let database = Database::new().await;
-    let pool = database.pool(1).await;
+    let (database, pool) = Database::with_pool(1).await;
     pool.execute("CREATE TABLE written (n int)").await.unwrap();
     let lock = AdvisoryLock::new("one");
     let body = async |tx: &mut PgTransaction<'_>| {
-        tx.execute("INSERT INTO written VALUES (1)").await?;
+        tx.execute(WRITE).await?;
         tx.execute(SLEEP).await?;
         Ok::<_, sqlx::Error>(())
     };
     let (outcome, ()) = tokio::join!(lock.transaction(&pool, body), cancel_the_sleeper(&database));
     assert_eq!(code(&outcome.unwrap_err()).as_deref(), Some("57014"));
     database.assert_nothing_leaked(&pool).await;
-    let written: i64 = sqlx::query_scalar("SELECT count(*) FROM written")
-        .fetch_one(&pool)
-        .await
-        .unwrap();
-    assert_eq!(written, 0);
+    assert_eq!(written(&pool).await, 0);
 }
 
 /// A session lock remains when a statement fails.
 #[tokio::test]
 async fn cancelled_statement_on_the_session_of_a_guard_keeps_the_lock() {
-    let database = Database::new().await;
-    let pool = database.pool(1).await;
+    let (database, pool) = Database::with_pool(1).await;
     let mut guard = AdvisoryLock::new("one").acquire(&pool).await.unwrap();
     let conn = guard.connection().await.unwrap();
     let (outcome, ()) = tokio::join!(conn.execute(SLEEP), cancel_the_sleeper(&database));
@@ -182,9 +161,7 @@ async fn cancelled_statement_on_the_session_of_a_guard_keeps_the_lock() {
 
 #[tokio::test]
 async fn wait_that_was_terminated_once_ends() {
-    let database = Database::new().await;
-    let (pool, rival) = (database.pool(1).await, database.pool(1).await);
-    let held = contended().begin(&rival).await.unwrap();
+    let (database, pool, held) = with_rival().await;
     for (verb, lock) in waits() {
         let terminate = async {
             database.wait_until_waiting(1).await;
@@ -197,7 +174,7 @@ async fn wait_that_was_terminated_once_ends() {
         };
         let outcome = tokio::select! {
             outcome = verb.ask(&lock, &pool) => outcome,
-            () = terminate => panic!("{} waits again", verb.name),
+            () = terminate => panic!("{verb} waits again"),
         };
         assert_passed_on(verb, &outcome.unwrap_err());
     }

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use advisory_core::AdvisoryLock;
 use advisory_tests::{BackendRow, Database, Server};
+use advisory_verbs::{Access, Scope, Verb};
 use sqlx::postgres::{PgPool, PgPoolOptions};
 use sqlx::{ConnectOptions as _, Executor as _};
 
-use crate::verb::{self, contended, waits};
-use crate::{assert_passed_on, passed_on};
+use crate::{assert_passed_on, contended, passed_on, waits};
 
 /// A pool whose sessions have these settings.
 async fn pool(database: &Database, settings: &[(&str, &str)]) -> PgPool {
@@ -20,20 +20,24 @@ async fn pool(database: &Database, settings: &[(&str, &str)]) -> PgPool {
         .unwrap()
 }
 
+fn is_beside_transaction(verb: Verb) -> bool {
+    verb.is_in_transaction() && verb.access() == Access::Beside
+}
+
 /// Runs a body until its lock is lost.
 async fn assert_notified_of_the_loss(database: &Arc<Database>, pool: &PgPool) {
     let lock = AdvisoryLock::new("one");
-    for verb in verb::in_transaction() {
+    for verb in Verb::all(Verb::is_in_transaction) {
         let watching = database.clone();
         let idle = async move { watching.wait_until_held(0).await };
-        let error = verb.run(&lock, pool, idle).await.unwrap_err();
+        let error = verb.hold(&lock, pool, idle).await.unwrap_err();
         assert_passed_on(verb, &error);
         database.assert_nothing_leaked(pool).await;
     }
     // A body that does not use the transaction, and never ends.
-    for verb in &verb::BESIDE {
-        let lost = verb.run(&lock, pool, std::future::pending()).await;
-        assert!(lost.unwrap_err().is_lost(), "{}", verb.name);
+    for verb in Verb::all(is_beside_transaction) {
+        let lost = verb.hold(&lock, pool, std::future::pending()).await;
+        assert!(lost.unwrap_err().is_lost(), "{verb}");
         database.assert_nothing_leaked(pool).await;
     }
 }
@@ -41,7 +45,7 @@ async fn assert_notified_of_the_loss(database: &Arc<Database>, pool: &PgPool) {
 #[tokio::test]
 async fn holder_of_a_transaction_that_is_idle_for_too_long_is_notified() {
     let database = Arc::new(Database::new().await);
-    let settings = [("idle_in_transaction_session_timeout", "50ms")];
+    let settings = [("idle_in_transaction_session_timeout", "200ms")];
     let pool = pool(&database, &settings).await;
     assert_notified_of_the_loss(&database, &pool).await;
 }
@@ -54,13 +58,13 @@ async fn holder_of_a_transaction_that_takes_too_long_is_notified() {
         return;
     }
     let database = Arc::new(Database::new().await);
-    let pool = pool(&database, &[("transaction_timeout", "100ms")]).await;
+    let pool = pool(&database, &[("transaction_timeout", "300ms")]).await;
     assert_notified_of_the_loss(&database, &pool).await;
 
     let rival = database.pool(1).await;
     let held = contended().begin(&rival).await.unwrap();
     let lock = AdvisoryLock::new("one").wait_forever();
-    for verb in verb::waiting() {
+    for verb in Verb::all(Verb::can_wait) {
         let error = verb.ask(&lock, &pool).await.unwrap_err();
         assert_passed_on(verb, &error);
         database.wait_until_waiting(0).await;
@@ -74,15 +78,15 @@ async fn holder_of_a_transaction_that_takes_too_long_is_notified() {
 async fn session_with_a_lock_outlives_every_timeout() {
     let database = Arc::new(Database::new().await);
     let mut settings = vec![
-        ("idle_session_timeout", "50ms"),
-        ("idle_in_transaction_session_timeout", "50ms"),
-        ("statement_timeout", "1s"),
+        ("idle_session_timeout", "300ms"),
+        ("idle_in_transaction_session_timeout", "300ms"),
+        ("statement_timeout", "10s"),
     ];
     if Server::shared().version().major >= 17 {
-        settings.push(("transaction_timeout", "50ms"));
+        settings.push(("transaction_timeout", "300ms"));
     }
     let pool = pool(&database, &settings).await;
-    for verb in &verb::SESSION {
+    for verb in Verb::all(|verb| verb.scope() == Scope::Session) {
         for lock in [AdvisoryLock::new("one"), contended()] {
             let options = database.options().options(settings.iter().copied());
             let watching = database.clone();
@@ -96,8 +100,8 @@ async fn session_with_a_lock_outlives_every_timeout() {
                 watching.wait_until_backends("one backend", alone).await;
                 drop((idle, in_transaction));
             };
-            let acquired = verb.run(&lock, &pool, outlive).await;
-            assert!(acquired.unwrap(), "{}", verb.name);
+            let acquired = verb.hold(&lock, &pool, outlive).await;
+            assert!(acquired.unwrap(), "{verb}");
         }
     }
     database.assert_nothing_leaked(&pool).await;
@@ -112,12 +116,7 @@ async fn statement_timeout_is_not_a_refusal() {
     for (verb, lock) in waits() {
         let error = verb.ask(&lock, &pool).await.unwrap_err();
         let sqlstate = passed_on(&error);
-        assert_eq!(
-            sqlstate.as_deref(),
-            Some("57014"),
-            "{}: {error:?}",
-            verb.name
-        );
+        assert_eq!(sqlstate.as_deref(), Some("57014"), "{verb}: {error:?}");
         database.wait_until_waiting(0).await;
         assert_eq!(database.advisory_locks().await.len(), 2, "the rival's");
     }
@@ -140,7 +139,7 @@ async fn statement_timeout_during_the_grant_leaves_nothing() {
             };
             let (outcome, ()) = tokio::join!(verb.ask(&lock, &pool), release);
             match outcome {
-                Ok(acquired) => assert!(acquired, "{}", verb.name),
+                Ok(acquired) => assert!(acquired, "{verb}"),
                 Err(error) => assert_passed_on(verb, &error),
             }
         }

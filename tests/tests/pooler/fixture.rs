@@ -5,10 +5,10 @@ use std::fmt;
 use std::sync::{LazyLock, Mutex};
 use std::time::Duration;
 
-use advisory_core::{AdvisoryLock, Error, Key};
+use advisory_core::Key;
 use advisory_tests::{Database, LockRow, Pooler, Pooling, Server};
 use sqlx::postgres::{PgPool, PgPoolOptions};
-use sqlx::{Executor as _, PgConnection, PgTransaction, Row as _};
+use sqlx::{Executor as _, PgConnection, Row as _};
 use tokio::time::timeout;
 
 static SERVER: LazyLock<Server> =
@@ -64,12 +64,6 @@ impl Fixture {
         held.sort();
         held
     }
-}
-
-/// Begins a transaction without a lock. sqlx's `begin` leaves the transaction open in the pool if
-/// it is dropped before it returns; a lock on no keys does not.
-pub(crate) async fn begin(pool: &PgPool) -> Result<PgTransaction<'static>, Error> {
-    AdvisoryLock::all([0_i64; 0]).begin(pool).await
 }
 
 /// The process id of the backend of the current transaction.

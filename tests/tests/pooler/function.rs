@@ -7,10 +7,11 @@ use advisory_core::{lock, lock_shared, try_lock, try_lock_shared};
 use advisory_core::{try_xact_lock, try_xact_lock_shared, xact_lock, xact_lock_shared};
 use advisory_core::{unlock, unlock_all, unlock_shared};
 use advisory_tests::Pooling;
-use sqlx::{AssertSqlSafe, Executor as _, PgConnection, PgPool, PgTransaction};
+use advisory_verbs::begin;
+use sqlx::{PgConnection, PgPool, PgTransaction};
 use tokio::task::JoinSet;
 
-use crate::fixture::{Cache, Fixture, Tally, backend, begin, in_time, key};
+use crate::fixture::{Cache, Fixture, Tally, backend, in_time, key};
 
 const CLIENTS: u32 = 6;
 const KEYS: i32 = 30;
@@ -189,8 +190,7 @@ where
         "ALTER DATABASE {} SET lock_timeout = '1s'",
         fixture.database.name()
     );
-    let mut direct = fixture.database.connection().await;
-    direct.execute(AssertSqlSafe(limit)).await.unwrap();
+    fixture.database.execute(limit).await;
     let pool = fixture.pool(cache, CLIENTS).await;
     let tally = Arc::new(Tally::default());
     let mut clients = JoinSet::new();

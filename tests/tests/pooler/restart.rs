@@ -2,10 +2,11 @@
 
 use advisory_core::{AdvisoryLock, Error};
 use advisory_tests::Pooling;
+use advisory_verbs::begin;
 use sqlx::{Executor as _, PgPool, PgTransaction};
 use tokio::task::JoinHandle;
 
-use crate::fixture::{Cache, Fixture, begin, in_time};
+use crate::fixture::{Cache, Fixture, in_time};
 
 /// A client that holds a lock, and three that wait for it.
 struct Clients {

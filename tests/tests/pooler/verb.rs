@@ -3,72 +3,50 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use advisory_core::{AdvisoryLock, Error, Isolation, advisory};
+use advisory_core::{AdvisoryLock, Error, Isolation};
 use advisory_tests::Pooling;
-use sqlx::{PgConnection, PgPool, PgTransaction};
+use advisory_verbs::{Held, Verb};
+use sqlx::PgPool;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::fixture::{Cache, Fixture, Tally, begin, in_time};
+use crate::fixture::{Cache, Fixture, Tally, in_time};
 use crate::section::{KEYS, Sections, nth_key};
 
 const CLIENTS: u32 = 6;
 const BACKENDS: u32 = 2;
 
-const VERBS: [&str; 11] = [
-    "acquire_xact",
-    "try_acquire_xact",
-    "begin",
-    "try_begin",
-    "transaction",
-    "try_transaction",
-    "attribute on a pool",
-    "attribute that binds tx",
-    "attribute that skips",
-    "attribute on a transaction",
-    "attribute on a connection",
-];
+/// The verbs whose lock ends with a transaction.
+fn verbs() -> impl Iterator<Item = Verb> {
+    Verb::all(Verb::is_in_transaction)
+}
 
 /// A verb, its lock, and when the future is dropped.
 #[derive(Clone, Debug)]
 struct Plan {
-    verb: &'static str,
+    verb: Verb,
     lock: AdvisoryLock,
-    /// The timeout of the lock; `Duration::MAX` if none is set.
-    timeout: Duration,
     drop_after: Option<Duration>,
 }
 
 impl Plan {
-    fn random(verb: &'static str, n: usize) -> Self {
+    fn random(verb: Verb, n: usize) -> Self {
         let several = [n, n + 1, n + 5].map(nth_key);
         let mut lock = match fastrand::u8(..3) {
-            0 => AdvisoryLock::all(several),
+            0 if verb.is_of_lock() => AdvisoryLock::all(several),
             _ => AdvisoryLock::new(nth_key(n)),
         };
-        let (timed, timeout) = match fastrand::u8(..5) {
-            0 => (true, Duration::ZERO),
-            1 => (true, Duration::from_millis(fastrand::u64(1..20))),
-            2 => (true, Duration::from_mins(1)),
-            3 => (true, Duration::MAX),
-            _ => (false, Duration::MAX),
+        lock = match fastrand::u8(..5) {
+            0 => lock.timeout(Duration::ZERO),
+            1 => lock.timeout(Duration::from_millis(fastrand::u64(1..20))),
+            2 => lock.timeout(Duration::from_mins(1)),
+            3 => lock.wait_forever(),
+            _ => lock,
         };
-        if timed {
-            lock = lock.timeout(timeout);
-        }
         if fastrand::u8(..5) == 0 {
             lock = lock.polling(Duration::from_millis(2));
         }
-        // The verbs that join a transaction or a connection of the caller's refuse an isolation
-        // level.
-        let joins = matches!(
-            verb,
-            "acquire_xact"
-                | "try_acquire_xact"
-                | "attribute on a transaction"
-                | "attribute on a connection"
-        );
-        if !joins && fastrand::u8(..4) == 0 {
+        if verb.takes_isolation() && fastrand::u8(..4) == 0 {
             lock = lock.isolation(Isolation::RepeatableRead);
         }
         let limit = Duration::from_micros(fastrand::u64(..15_000));
@@ -76,107 +54,28 @@ impl Plan {
         Self {
             verb,
             lock,
-            timeout,
             drop_after,
         }
     }
 }
 
-#[advisory(key = &plan.lock)]
-async fn beside(pool: &PgPool, sections: &Sections, plan: &Plan) -> Result<(), Error> {
-    sections.check_beside(&plan.lock).await;
+async fn body(sections: &Sections, lock: &AdvisoryLock, held: Held<'_>) -> Result<(), Error> {
+    if let Some(conn) = held {
+        return sections.check(lock, conn).await;
+    }
+    sections.check_beside(lock).await;
     Ok(())
-}
-
-#[advisory(key = &plan.lock, tx)]
-async fn binding(pool: &PgPool, sections: &Sections, plan: &Plan) -> Result<(), Error> {
-    sections.check(&plan.lock, tx).await
-}
-
-#[advisory(key = &plan.lock, tx, timeout = plan.timeout, side_effect = Skip)]
-async fn skipping(pool: &PgPool, sections: &Sections, plan: &Plan) -> Result<Option<()>, Error> {
-    sections.check(&plan.lock, tx).await.map(Some)
-}
-
-#[advisory(key = &plan.lock)]
-async fn joining(
-    tx: &mut PgTransaction<'_>,
-    sections: &Sections,
-    plan: &Plan,
-) -> Result<(), Error> {
-    sections.check(&plan.lock, tx).await
-}
-
-#[advisory(key = &plan.lock)]
-async fn on_connection(
-    conn: &mut PgConnection,
-    sections: &Sections,
-    plan: &Plan,
-) -> Result<(), Error> {
-    sections.check(&plan.lock, conn).await
-}
-
-/// Returns `true` if the lock was acquired.
-async fn run(pool: &PgPool, sections: &Sections, plan: &Plan) -> Result<bool, Error> {
-    match plan.verb {
-        "begin" | "try_begin" | "acquire_xact" | "try_acquire_xact" => {
-            let Some(mut tx) = open(pool, plan).await? else {
-                return Ok(false);
-            };
-            sections.check(&plan.lock, &mut tx).await?;
-            if fastrand::bool() {
-                tx.commit().await?;
-            }
-            Ok(true)
-        }
-        _ => around_a_body(pool, sections, plan).await,
-    }
-}
-
-/// Begins a transaction that holds the lock.
-async fn open(pool: &PgPool, plan: &Plan) -> Result<Option<PgTransaction<'static>>, Error> {
-    let lock = &plan.lock;
-    match plan.verb {
-        "begin" => return lock.begin(pool).await.map(Some),
-        "try_begin" => return lock.try_begin(pool).await,
-        _ => {}
-    }
-    let mut tx = begin(pool).await?;
-    if plan.verb == "acquire_xact" {
-        lock.acquire_xact(&mut tx).await?;
-    } else if !lock.try_acquire_xact(&mut tx).await? {
-        return Ok(None);
-    }
-    Ok(Some(tx))
-}
-
-async fn around_a_body(pool: &PgPool, sections: &Sections, plan: &Plan) -> Result<bool, Error> {
-    let lock = &plan.lock;
-    let body = async |tx: &mut PgTransaction<'_>| sections.check(lock, tx).await;
-    match plan.verb {
-        "transaction" => lock.transaction(pool, body).await?,
-        "try_transaction" => return Ok(lock.try_transaction(pool, body).await?.is_some()),
-        "attribute on a pool" => beside(pool, sections, plan).await?,
-        "attribute that binds tx" => binding(pool, sections, plan).await?,
-        "attribute that skips" => return Ok(skipping(pool, sections, plan).await?.is_some()),
-        "attribute on a connection" => {
-            on_connection(&mut *pool.acquire().await?, sections, plan).await?;
-        }
-        _ => {
-            let mut tx = begin(pool).await?;
-            joining(&mut tx, sections, plan).await?;
-            tx.commit().await?;
-        }
-    }
-    Ok(true)
 }
 
 async fn client(number: u32, pool: PgPool, sections: Arc<Sections>, tally: Arc<Tally>) {
     for round in 0..KEYS {
-        for verb in VERBS {
+        for verb in verbs() {
             // The keys of all clients are close to each other, so that clients contend.
             let plan = Plan::random(verb, round + number as usize % 3);
-            let running = run(&pool, &sections, &plan);
+            let (sections, lock) = (sections.clone(), plan.lock.clone());
+            let running = plan.verb.run(&plan.lock, &pool, move |held| {
+                Box::pin(async move { body(&sections, &lock, held).await })
+            });
             let outcome = match plan.drop_after {
                 Some(limit) => timeout(limit, running).await.ok(),
                 None => Some(running.await),
@@ -216,7 +115,7 @@ async fn assert_right_key(cache: Cache) {
 
     println!("{cache:?}:\n{tally}");
     assert!(tally.sum("acquired") >= 1000, "the test covers too little");
-    for verb in VERBS {
+    for verb in verbs() {
         let seen = tally.sum(&format!("{:<13} {verb}", "acquired"));
         assert!(
             seen > 0,

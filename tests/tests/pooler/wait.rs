@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use advisory_core::{AdvisoryLock, Error, advisory};
 use advisory_tests::Pooling;
+use advisory_verbs::begin;
 use futures_util::future::{Either, select, try_join_all};
 use sqlx::{Executor as _, PgConnection, PgPool};
 use tokio::time::timeout;
 
-use crate::fixture::{Cache, Fixture, begin, in_time};
+use crate::fixture::{Cache, Fixture, in_time};
 
 /// How soon a dropped wait must leave the queue.
 const QUEUE_TIMEOUT: Duration = Duration::from_secs(2);

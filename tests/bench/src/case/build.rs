@@ -121,9 +121,8 @@ fn ours() -> String {
     format!("advisory-core = {{ path = \"{}\" }}\n", path.display())
 }
 
-fn workspace() -> &'static Path {
-    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
-    tests.parent().expect("BUG: `tests` is below")
+fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
 async fn cargo(folder: &Path, arguments: &[&str], target: &Path) -> String {

@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use advisory_core::{AdvisoryLock, Isolation};
-
-use crate::verb::Verb;
+use advisory_verbs::{Scope, Verb};
 
 /// One attempt to hold some keys for some time.
 #[derive(Clone, Debug)]
@@ -14,8 +13,6 @@ pub(crate) struct Plan {
     pub(crate) keys: Vec<i32>,
     pub(crate) shared: bool,
     pub(crate) lock: AdvisoryLock,
-    /// The timeout of the lock, for the attribute, which does not skip without one.
-    pub(crate) timeout: Duration,
     /// How long the keys are held.
     pub(crate) work: Duration,
     /// True if a fencing token is taken.
@@ -26,13 +23,13 @@ pub(crate) struct Plan {
 
 impl Plan {
     pub(crate) fn random(keys: i32) -> Self {
-        let verb = Verb::random();
-        let several = verb.takes_several() && one_in(4);
+        let verb = random_verb();
+        let several = verb.is_of_lock() && one_in(4);
         let chosen: Vec<_> = (0..if several { 3 } else { 1 })
             .map(|_| fastrand::i32(0..keys))
             .collect();
         let keys: Vec<_> = (0..keys).filter(|key| chosen.contains(key)).collect();
-        let shared = verb.takes_several() && one_in(4);
+        let shared = one_in(4);
         // A wait in the caller's transaction does not leave the queue when it is dropped, so it has
         // a timeout.
         let timeout = match fastrand::u8(..4) {
@@ -43,7 +40,6 @@ impl Plan {
         Self {
             verb,
             lock: lock(verb, &keys, shared).timeout(timeout),
-            timeout,
             keys,
             shared,
             work: Duration::from_micros(fastrand::u64(..3_000)),
@@ -62,15 +58,22 @@ fn lock(verb: Verb, keys: &[i32], shared: bool) -> AdvisoryLock {
     if one_in(8) {
         lock = lock.polling(Duration::from_millis(3));
     }
-    if verb.is_session() {
+    if verb.scope() == Scope::Session {
         return lock.keepalive_interval(Duration::from_millis(500));
     }
     match fastrand::u8(..8) {
-        _ if !verb.opens_transaction() => lock,
+        _ if !verb.takes_isolation() => lock,
         0 => lock.isolation(Isolation::RepeatableRead),
         1 => lock.isolation(Isolation::ReadCommitted),
         _ => lock,
     }
+}
+
+/// A verb. Not a function that locks in a session of the caller: the caller would have to write in
+/// that session without a transaction.
+fn random_verb() -> Verb {
+    let verbs: Vec<_> = Verb::all(|verb| verb.scope() != Scope::CallerSession).collect();
+    verbs[fastrand::usize(..verbs.len())]
 }
 
 pub(crate) fn one_in(n: u8) -> bool {

@@ -1,12 +1,12 @@
 //! Taking a lock with each verb, and the critical section that runs under it.
 
-use advisory_core::{Error, SessionGuard, advisory, fencing_token};
-use sqlx::{Connection as _, PgConnection, PgPool, PgTransaction};
+use advisory_core::{Error, SessionGuard, fencing_token};
+use advisory_verbs::{Held, Verb};
+use sqlx::{Connection as _, PgConnection, PgPool};
 use tokio::time::sleep;
 
 use crate::plan::Plan;
 use crate::schema;
-use crate::verb::Verb;
 
 /// Why an attempt has failed.
 #[derive(Debug, thiserror::Error)]
@@ -35,103 +35,32 @@ pub(crate) struct Pools {
 pub(crate) async fn lock_and_run(pools: &Pools, plan: &Plan) -> Result<bool, Failure> {
     let (lock, pool) = (&plan.lock, &pools.pool);
     match plan.verb {
-        Verb::Begin => run_and_commit(lock.begin(pool).await?, plan).await,
-        Verb::TryBegin => match lock.try_begin(pool).await? {
-            Some(tx) => run_and_commit(tx, plan).await,
-            None => Ok(false),
-        },
-        Verb::Transaction => {
-            let body = async |tx: &mut PgTransaction<'_>| in_transaction(tx, plan).await;
-            lock.transaction(pool, body).await?;
-            Ok(true)
-        }
-        Verb::TryTransaction => {
-            let body = async |tx: &mut PgTransaction<'_>| in_transaction(tx, plan).await;
-            Ok(lock.try_transaction(pool, body).await?.is_some())
-        }
-        Verb::AcquireXact | Verb::TryAcquireXact | Verb::XactLock | Verb::TryXactLock => {
-            join(pool, plan).await
-        }
-        Verb::OnPool => on_pool(pool, plan).await.map(|()| true),
-        Verb::OnPoolSkipping => Ok(on_pool_or_skip(pool, plan).await?.is_some()),
-        Verb::OnConnection => {
-            let mut conn = pool.acquire().await?;
-            on_connection(&mut conn, plan).await.map(|()| true)
-        }
+        // With these two, the section writes in the session and beside it.
         Verb::Acquire => in_session(lock.acquire(pool).await?, pools, plan).await,
         Verb::TryAcquire => match lock.try_acquire(pool).await? {
             Some(guard) => in_session(guard, pools, plan).await,
             None => Ok(false),
         },
-        Verb::InSession => beside_session(pool, plan).await.map(|()| true),
-    }
-}
-
-/// Takes the lock in a transaction of the caller.
-async fn join(pool: &PgPool, plan: &Plan) -> Result<bool, Failure> {
-    let mut tx = pool.begin().await?;
-    let acquired = match plan.verb {
-        Verb::AcquireXact => plan.lock.acquire_xact(&mut tx).await.map(|()| true),
-        Verb::TryAcquireXact => plan.lock.try_acquire_xact(&mut tx).await,
-        Verb::XactLock => {
-            // The function waits as long as `lock_timeout` allows.
-            sqlx::query("SET LOCAL lock_timeout = '2s'")
-                .execute(&mut *tx)
-                .await?;
-            let key = plan.keys[0];
-            advisory_core::xact_lock(&mut tx, key).await.map(|()| true)
+        verb => {
+            let plan = plan.clone();
+            let running = verb.run(lock, pool, |held| Box::pin(body(held, plan)));
+            running.await
         }
-        _ => advisory_core::try_xact_lock(&mut tx, plan.keys[0]).await,
-    };
-    if acquired? {
-        return run_and_commit(tx, plan).await;
     }
-    tx.rollback().await?;
-    Ok(false)
 }
 
-async fn run_and_commit(mut tx: PgTransaction<'static>, plan: &Plan) -> Result<bool, Failure> {
-    in_transaction(&mut tx, plan).await?;
-    tx.commit().await?;
-    Ok(true)
-}
-
-#[advisory(key = &plan.lock, tx)]
-async fn on_pool(pool: &PgPool, plan: &Plan) -> Result<(), Failure> {
-    in_transaction(tx, plan).await
-}
-
-#[advisory(key = &plan.lock, tx, timeout = plan.timeout, side_effect = Skip)]
-async fn on_pool_or_skip(pool: &PgPool, plan: &Plan) -> Result<Option<()>, Failure> {
-    in_transaction(tx, plan).await.map(Some)
-}
-
-// The transaction has the isolation level of the connection.
-#[advisory(key = advisory_core::AdvisoryLock::all(plan.keys.iter().copied()), timeout = 2.0)]
-async fn on_connection(conn: &mut PgConnection, plan: &Plan) -> Result<(), Failure> {
-    let alone = Plan {
-        shared: false,
-        fenced: false,
-        ..plan.clone()
+/// Writes nothing if the body has no access to the connection that holds the lock.
+async fn body(held: Held<'_>, plan: Plan) -> Result<(), Failure> {
+    let Some(conn) = held else {
+        sleep(plan.work).await;
+        return Ok(());
     };
-    critical_section(conn, &alone, None).await
-}
-
-/// Writes nothing, because the body has no access to the session that holds the lock.
-#[advisory(key = &plan.lock, scope = session)]
-async fn beside_session(pool: &PgPool, plan: &Plan) -> Result<(), Failure> {
-    let _ = pool;
-    sleep(plan.work).await;
-    Ok(())
-}
-
-async fn in_transaction(tx: &mut PgTransaction<'_>, plan: &Plan) -> Result<(), Failure> {
     let token = if plan.fenced {
-        Some(fencing_token(&mut *tx).await?)
+        Some(fencing_token(&mut *conn).await?)
     } else {
         None
     };
-    critical_section(tx, plan, token).await
+    critical_section(conn, &plan, token).await
 }
 
 /// Runs the critical section on the session that holds the lock, and writes to the resource on

@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::plot::Plot;
 
 pub(crate) fn folder() -> PathBuf {
-    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
-    tests.parent().expect("BUG: `tests` is below").join("docs")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs")
 }
 
 /// Writes each text between the marks of its name, and the plots into the folder of the page.

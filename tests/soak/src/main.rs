@@ -6,7 +6,7 @@
 //! works.
 //!
 //! ```sh
-//! cargo run --release -p advisory-tests --bin soak -- --minutes 10
+//! cargo run --release -p advisory-soak -- --minutes 10
 //! ```
 //!
 //! The database detects two holders at once. Each holder reads a number, pauses, and writes the
@@ -19,7 +19,7 @@
 //! | `fleet` | starts and ends the worker processes |
 //! | `chaos` | disrupts the server, the network and the processes |
 //! | `worker` | one process with its tasks |
-//! | `plan`, `verb` | what a task does next |
+//! | `plan` | what a task does next |
 //! | `critical_section` | takes a lock with each verb, and what runs under it |
 //! | `schema` | the tables and statements |
 //! | `tally` | counts the outcomes |
@@ -32,7 +32,6 @@ mod fleet;
 mod plan;
 mod schema;
 mod tally;
-mod verb;
 mod worker;
 
 use std::process::ExitCode;

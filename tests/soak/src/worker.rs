@@ -77,7 +77,9 @@ fn pool(settings: &Settings, connections: u32) -> PgPool {
         .username("postgres")
         .database(&settings.database)
         .ssl_mode(PgSslMode::Disable)
-        .application_name("soak");
+        .application_name("soak")
+        // How long PostgreSQL's function waits, which has no timeout of its own.
+        .options([("lock_timeout", "2s")]);
     PgPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(Duration::from_secs(5))

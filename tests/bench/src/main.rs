@@ -3,9 +3,9 @@
 //! The workloads of a case run in rotation, and their figures are compared as ratios of one run.
 //!
 //! ```sh
-//! cargo run --release -p advisory-tests --bin bench                       # all cases; about ten minutes
-//! cargo run --release -p advisory-tests --bin bench -- --only transaction # one case
-//! cargo run --release -p advisory-tests --bin bench -- --write            # all cases, and writes docs/PERFORMANCE.md
+//! cargo run --release -p advisory-bench                        # all cases; about ten minutes
+//! cargo run --release -p advisory-bench -- --only transaction  # one case
+//! cargo run --release -p advisory-bench -- --write             # all cases, and writes docs/PERFORMANCE.md
 //! ```
 
 mod by_hand;

@@ -50,10 +50,11 @@ pub(crate) struct Pgbench {
 }
 
 impl Pgbench {
-    pub(crate) fn find(server: &Server, database: &Database) -> Option<Self> {
-        Some(Self {
+    /// An error, with the reason, if there is no `pgbench` that runs.
+    pub(crate) fn find(server: &Server, database: &Database) -> Result<Self, String> {
+        Ok(Self {
             program: server.program("pgbench")?,
-            folder: tempfile::tempdir().ok()?,
+            folder: tempfile::tempdir().map_err(|error| error.to_string())?,
             libpq: database.libpq(),
         })
     }

@@ -32,13 +32,16 @@ struct Row {
 
 pub(crate) async fn run(bench: &Bench) -> Report {
     let database = Database::on(&bench.server).await;
-    let Some(pgbench) = Pgbench::find(&bench.server, &database) else {
-        bench.notice("SKIPPED throughput: the server has no pgbench");
-        let note = "Not measured: the server has no `pgbench`.";
-        return Report {
-            parts: vec![Part::new("throughput", Table::new(["what"])).note(note)],
-            ..Report::default()
-        };
+    let pgbench = match Pgbench::find(&bench.server, &database) {
+        Ok(pgbench) => pgbench,
+        Err(reason) => {
+            bench.notice(&format!("SKIPPED throughput: {reason}"));
+            let note = format!("Not measured: {reason}.");
+            return Report {
+                parts: vec![Part::new("throughput", Table::new(["what"])).note(note)],
+                ..Report::default()
+            };
+        }
     };
     let variants = variant::all(&database).await;
     let mut rows = Vec::new();

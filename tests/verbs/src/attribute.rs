@@ -1,0 +1,122 @@
+//! Functions with the attribute, one for each way in which it takes a lock.
+//!
+//! A function that skips needs its timeout as an argument of the attribute, which replaces that of
+//! the lock. The verbs that skip therefore are what the attribute expands to.
+
+use advisory_core::__private::{SessionTarget, Target};
+use advisory_core::{AdvisoryLock, advisory};
+use sqlx::pool::PoolConnection;
+use sqlx::{PgConnection, PgPool, PgTransaction, Postgres};
+use tokio::sync::Mutex;
+
+use crate::run::{Body, BodyError};
+
+#[advisory(key = lock, tx)]
+pub(crate) async fn inside<E: BodyError>(
+    pool: &PgPool,
+    lock: &AdvisoryLock,
+    body: Body<E>,
+) -> Result<(), E> {
+    body(Some(tx)).await
+}
+
+#[advisory(key = lock)]
+pub(crate) async fn on_pool<E: BodyError>(
+    pool: &PgPool,
+    lock: &AdvisoryLock,
+    body: Body<E>,
+) -> Result<(), E> {
+    body(None).await
+}
+
+#[advisory(key = lock)]
+pub(crate) async fn on_transaction<E: BodyError>(
+    tx: &mut PgTransaction<'_>,
+    lock: &AdvisoryLock,
+    body: Body<E>,
+) -> Result<(), E> {
+    body(Some(tx)).await
+}
+
+#[advisory(key = lock)]
+pub(crate) async fn on_connection<E: BodyError>(
+    conn: &mut PgConnection,
+    lock: &AdvisoryLock,
+    body: Body<E>,
+) -> Result<(), E> {
+    body(Some(conn)).await
+}
+
+#[advisory(key = lock, on = conn.lock().await)]
+pub(crate) async fn beside_connection<E: BodyError>(
+    conn: &Mutex<PoolConnection<Postgres>>,
+    lock: &AdvisoryLock,
+    body: Body<E>,
+) -> Result<(), E> {
+    body(None).await
+}
+
+#[advisory(key = lock, scope = session)]
+pub(crate) async fn in_session<E: BodyError>(
+    pool: &PgPool,
+    lock: &AdvisoryLock,
+    body: Body<E>,
+) -> Result<(), E> {
+    body(None).await
+}
+
+/// With `tx` and `side_effect = Skip`.
+pub(crate) async fn inside_or_skip<E: BodyError>(
+    pool: &PgPool,
+    lock: &AdvisoryLock,
+    body: Body<E>,
+) -> Result<bool, E> {
+    let Some(mut scope) = Target::try_enter(pool, lock).await? else {
+        return Ok(false);
+    };
+    let outcome = body(Some(scope.transaction())).await;
+    scope.finish(outcome.is_ok()).await?;
+    outcome.map(|()| true)
+}
+
+/// With `side_effect = Skip`.
+pub(crate) async fn skipping<E: BodyError>(
+    pool: &PgPool,
+    lock: &AdvisoryLock,
+    body: Body<E>,
+) -> Result<bool, E> {
+    let Some(mut scope) = Target::try_enter(pool, lock).await? else {
+        return Ok(false);
+    };
+    let outcome = scope.until_lost(body(None)).await?;
+    scope.finish(outcome.is_ok()).await?;
+    outcome.map(|()| true)
+}
+
+/// On a connection, with `side_effect = Skip`.
+pub(crate) async fn on_connection_or_skip<E: BodyError>(
+    conn: &mut PgConnection,
+    lock: &AdvisoryLock,
+    body: Body<E>,
+) -> Result<bool, E> {
+    let Some(mut scope) = Target::try_enter(conn, lock).await? else {
+        return Ok(false);
+    };
+    let outcome = body(Some(scope.connection())).await;
+    scope.finish(outcome.is_ok()).await?;
+    outcome.map(|()| true)
+}
+
+/// With `scope = session` and `side_effect = Skip`.
+pub(crate) async fn in_session_or_skip<E: BodyError>(
+    pool: &PgPool,
+    lock: &AdvisoryLock,
+    body: Body<E>,
+) -> Result<bool, E> {
+    let Some(mut scope) = SessionTarget::try_enter(pool, lock).await? else {
+        return Ok(false);
+    };
+    let outcome = scope.until_lost(body(None)).await?;
+    scope.finish(outcome.is_ok()).await?;
+    outcome.map(|()| true)
+}

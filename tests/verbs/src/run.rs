@@ -1,0 +1,242 @@
+//! Running a body under a lock.
+
+use std::pin::Pin;
+
+use advisory_core::{
+    AdvisoryLock, Error, Mode, lock, lock_shared, try_lock, try_lock_shared, try_xact_lock,
+    try_xact_lock_shared, unlock, unlock_shared, xact_lock, xact_lock_shared,
+};
+use sqlx::pool::PoolConnection;
+use sqlx::{Executor as _, PgConnection, PgPool, PgTransaction, Postgres};
+use tokio::sync::Mutex;
+
+use crate::attribute::{
+    beside_connection, in_session, in_session_or_skip, inside, inside_or_skip, on_connection,
+    on_connection_or_skip, on_pool, on_transaction, skipping,
+};
+use crate::{Scope, Verb};
+
+/// A boxed future.
+pub type Work<'c, T> = Pin<Box<dyn Future<Output = T> + Send + 'c>>;
+
+/// The connection that holds the lock; `None` if the body runs beside it.
+pub type Held<'c> = Option<&'c mut PgConnection>;
+
+/// What runs under the lock.
+pub type Body<E> = Box<dyn for<'c> FnOnce(Held<'c>) -> Work<'c, Result<(), E>> + Send>;
+
+/// The error of a body.
+pub trait BodyError: From<Error> + From<sqlx::Error> + Send + 'static {}
+
+impl<E: From<Error> + From<sqlx::Error> + Send + 'static> BodyError for E {}
+
+/// Begins a transaction without a lock.
+///
+/// sqlx's `begin` leaves the transaction open in the pool if its future is dropped; a lock on no
+/// keys does not.
+pub async fn begin(pool: &PgPool) -> Result<PgTransaction<'static>, Error> {
+    AdvisoryLock::all([0_i64; 0]).begin(pool).await
+}
+
+impl Verb {
+    /// Takes the lock, runs `body` and releases the lock. Returns `false` if the verb reports that
+    /// the lock was not granted. A transaction or a connection of the caller is one of `pool`.
+    pub fn run<E: BodyError>(
+        self,
+        lock: &AdvisoryLock,
+        pool: &PgPool,
+        body: impl for<'c> FnOnce(Held<'c>) -> Work<'c, Result<(), E>> + Send + 'static,
+    ) -> Work<'static, Result<bool, E>> {
+        let (lock, pool, body) = (lock.clone(), pool.clone(), Box::new(body) as Body<E>);
+        match self.scope() {
+            Scope::NewTransaction | Scope::Session => {
+                Box::pin(async move { self.run_on_pool(&lock, &pool, body).await })
+            }
+            Scope::CallerTransaction => Box::pin(async move {
+                let mut tx = begin(&pool).await?;
+                let acquired = self.run_in(&mut tx, &lock, body).await?;
+                tx.commit().await?;
+                Ok(acquired)
+            }),
+            Scope::CallerConnection | Scope::CallerSession => Box::pin(async move {
+                let conn = pool.acquire().await?;
+                self.run_on_connection(conn, &lock, body).await
+            }),
+        }
+    }
+
+    /// Takes the lock, runs a statement where the body has the connection, and releases the lock.
+    pub fn ask(self, lock: &AdvisoryLock, pool: &PgPool) -> Work<'static, Result<bool, Error>> {
+        self.run(lock, pool, |held| {
+            Box::pin(async move {
+                if let Some(conn) = held {
+                    conn.execute("SELECT 1").await?;
+                }
+                Ok(())
+            })
+        })
+    }
+
+    /// Takes the lock and waits for `work`, without a statement. Otherwise as [`run`](Self::run).
+    pub fn hold(
+        self,
+        lock: &AdvisoryLock,
+        pool: &PgPool,
+        work: impl Future<Output = ()> + Send + 'static,
+    ) -> Work<'static, Result<bool, Error>> {
+        self.run(lock, pool, move |_| {
+            Box::pin(async move {
+                work.await;
+                Ok(())
+            })
+        })
+    }
+
+    /// Takes the lock in a transaction of the caller, which then holds it.
+    ///
+    /// # Panics
+    ///
+    /// If the verb takes its lock elsewhere: not [`Verb::is_in_callers_transaction`].
+    pub async fn join(
+        self,
+        lock: &AdvisoryLock,
+        tx: &mut PgTransaction<'_>,
+    ) -> Result<bool, Error> {
+        self.run_in(tx, lock, Box::new(|_| Box::pin(async { Ok(()) })))
+            .await
+    }
+
+    async fn run_on_pool<E: BodyError>(
+        self,
+        lock: &AdvisoryLock,
+        pool: &PgPool,
+        body: Body<E>,
+    ) -> Result<bool, E> {
+        match self {
+            Self::Begin => end(lock.begin(pool).await?, body).await?,
+            Self::TryBegin => match lock.try_begin(pool).await? {
+                Some(tx) => end(tx, body).await?,
+                None => return Ok(false),
+            },
+            Self::Transaction => {
+                let body = async |tx: &mut PgTransaction<'_>| body(Some(tx)).await;
+                lock.transaction(pool, body).await?;
+            }
+            Self::TryTransaction => {
+                let body = async |tx: &mut PgTransaction<'_>| body(Some(tx)).await;
+                return Ok(lock.try_transaction(pool, body).await?.is_some());
+            }
+            Self::AttributeInside => inside(pool, lock, body).await?,
+            Self::AttributeOnPool => on_pool(pool, lock, body).await?,
+            Self::AttributeInsideSkipping => return inside_or_skip(pool, lock, body).await,
+            Self::AttributeSkipping => return skipping(pool, lock, body).await,
+            Self::Acquire => {
+                let guard = lock.acquire(pool).await?;
+                guard.until_lost(body(None)).await??;
+                guard.release().await?;
+            }
+            Self::TryAcquire => {
+                let Some(mut guard) = lock.try_acquire(pool).await? else {
+                    return Ok(false);
+                };
+                body(Some(guard.connection().await?)).await?;
+                guard.release().await?;
+            }
+            Self::AttributeInSession => in_session(pool, lock, body).await?,
+            Self::AttributeInSessionSkipping => {
+                return in_session_or_skip(pool, lock, body).await;
+            }
+            Self::AcquireXact
+            | Self::TryAcquireXact
+            | Self::AttributeOnTransaction
+            | Self::AttributeOnConnection
+            | Self::AttributeBesideConnection
+            | Self::AttributeOnConnectionSkipping
+            | Self::XactLock
+            | Self::TryXactLock
+            | Self::Lock
+            | Self::TryLock => panic!("`{self}` is not on a pool"),
+        }
+        Ok(true)
+    }
+
+    async fn run_in<E: BodyError>(
+        self,
+        tx: &mut PgTransaction<'_>,
+        lock: &AdvisoryLock,
+        body: Body<E>,
+    ) -> Result<bool, E> {
+        let is_shared = lock.mode() == Mode::Shared;
+        let acquired = match self {
+            Self::AttributeOnTransaction => {
+                return on_transaction(tx, lock, body).await.map(|()| true);
+            }
+            Self::AcquireXact => lock.acquire_xact(&mut *tx).await.map(|()| true)?,
+            Self::TryAcquireXact => lock.try_acquire_xact(&mut *tx).await?,
+            Self::XactLock if is_shared => {
+                let waited = xact_lock_shared(&mut *tx, lock.keys()[0]);
+                waited.await.map(|()| true)?
+            }
+            Self::XactLock => xact_lock(&mut *tx, lock.keys()[0]).await.map(|()| true)?,
+            Self::TryXactLock if is_shared => {
+                try_xact_lock_shared(&mut *tx, lock.keys()[0]).await?
+            }
+            Self::TryXactLock => try_xact_lock(&mut *tx, lock.keys()[0]).await?,
+            other => panic!("`{other}` is not in a transaction of the caller"),
+        };
+        if acquired {
+            body(Some(tx)).await?;
+        }
+        Ok(acquired)
+    }
+
+    async fn run_on_connection<E: BodyError>(
+        self,
+        mut conn: PoolConnection<Postgres>,
+        lock: &AdvisoryLock,
+        body: Body<E>,
+    ) -> Result<bool, E> {
+        match self {
+            Self::AttributeOnConnection => on_connection(&mut conn, lock, body).await?,
+            Self::AttributeBesideConnection => {
+                beside_connection(&Mutex::new(conn), lock, body).await?;
+            }
+            Self::AttributeOnConnectionSkipping => {
+                return on_connection_or_skip(&mut conn, lock, body).await;
+            }
+            Self::Lock | Self::TryLock => return self.run_in_session(conn, lock, body).await,
+            other => panic!("`{other}` is not on a connection of the caller"),
+        }
+        Ok(true)
+    }
+
+    async fn run_in_session<E: BodyError>(
+        self,
+        mut conn: PoolConnection<Postgres>,
+        id: &AdvisoryLock,
+        body: Body<E>,
+    ) -> Result<bool, E> {
+        // The documentation of the functions requires it, for a call that fails or is dropped.
+        conn.close_on_drop();
+        let (key, is_shared) = (id.keys()[0], id.mode() == Mode::Shared);
+        let acquired = match (self, is_shared) {
+            (Self::Lock, false) => lock(&mut conn, key).await.map(|()| true)?,
+            (Self::Lock, true) => lock_shared(&mut conn, key).await.map(|()| true)?,
+            (_, false) => try_lock(&mut conn, key).await?,
+            (_, true) => try_lock_shared(&mut conn, key).await?,
+        };
+        if !acquired {
+            return Ok(false);
+        }
+        body(Some(&mut conn)).await?;
+        if is_shared {
+            return Ok(unlock_shared(&mut conn, key).await?);
+        }
+        Ok(unlock(&mut conn, key).await?)
+    }
+}
+
+async fn end<E: BodyError>(mut tx: PgTransaction<'_>, body: Body<E>) -> Result<(), E> {
+    body(Some(&mut tx)).await?;
+    Ok(tx.commit().await?)
+}
