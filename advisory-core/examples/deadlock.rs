@@ -1,11 +1,11 @@
-//! Two writers change the same two rows in opposite order: a deadlock, unless a lock keeps them
-//! apart.
+//! Two writers update the same two rows in opposite order. They deadlock, unless they run one after
+//! the other.
 //!
-//! Each has one row and waits for the other's. PostgreSQL notices after `deadlock_timeout` and ends
-//! one of the two with SQLSTATE 40P01. Here that is certain to happen: each writer goes on to its
-//! second row only when both have their first.
+//! Each writer has locked one row and waits for the other's. PostgreSQL detects the deadlock after
+//! `deadlock_timeout` and aborts one of the two with SQLSTATE 40P01. In this example the deadlock
+//! always happens: each writer goes on to its second row only when both have updated their first.
 //!
-//! You will see the deadlock without the lock, and both writers succeed with it.
+//! The output shows the deadlock without the lock, and two successful writers with it.
 //!
 //! ```text
 //! cargo run --example deadlock
@@ -18,10 +18,10 @@ use sqlx::{PgTransaction, query, query_scalar};
 use tokio::join;
 use tokio::sync::Barrier;
 
-/// PostgreSQL's name for "deadlock detected".
+/// The SQLSTATE `deadlock_detected`.
 const DEADLOCK_DETECTED: &str = "40P01";
 
-/// One writer at a time, whatever rows it is going to change.
+/// Updates two books. One writer runs at a time, whichever books it updates.
 #[advisory(key = "book.rename", tx)]
 pub(crate) async fn rename(
     pool: &PgPool,
@@ -32,7 +32,7 @@ pub(crate) async fn rename(
     rename_both(tx, books, name, between).await
 }
 
-/// The same without the lock.
+/// Updates two books without the lock.
 pub(crate) async fn rename_unlocked(
     pool: &PgPool,
     books: [i64; 2],
@@ -44,7 +44,7 @@ pub(crate) async fn rename_unlocked(
     tx.commit().await
 }
 
-/// Changes one row, then the other; `between` the two, other things happen.
+/// Updates the first row, awaits `between`, and updates the second row.
 async fn rename_both(
     tx: &mut PgTransaction<'_>,
     [first, second]: [i64; 2],
@@ -66,8 +66,8 @@ async fn rename_both(
     Ok(())
 }
 
-/// A pool whose sessions look for deadlocks after 100 ms of waiting, not after PostgreSQL's 1 s.
-pub(crate) async fn impatient_pool(database: &Database) -> Result<PgPool, sqlx::Error> {
+/// A pool whose sessions check for deadlocks after a wait of 100 ms. PostgreSQL's default is 1 s.
+pub(crate) async fn pool_with_deadlock_timeout(database: &Database) -> Result<PgPool, sqlx::Error> {
     let options = database.options().options([("deadlock_timeout", "100ms")]);
     let pool = PgPoolOptions::new().max_connections(2);
     pool.connect_with(options).await
@@ -81,7 +81,7 @@ pub(crate) async fn set_up(pool: &PgPool) -> Result<(), sqlx::Error> {
     query(books).execute(pool).await.map(drop)
 }
 
-/// Whether PostgreSQL ended this writer to break a deadlock.
+/// Whether PostgreSQL aborted this writer to resolve a deadlock.
 pub(crate) fn is_deadlock(result: &Result<(), sqlx::Error>) -> bool {
     let error = result
         .as_ref()
@@ -93,26 +93,26 @@ pub(crate) fn is_deadlock(result: &Result<(), sqlx::Error>) -> bool {
 #[tokio::main]
 async fn main() -> Result<(), sqlx::Error> {
     let database = Database::new().await; // on a private server, started for this example
-    let pool = impatient_pool(&database).await?;
+    let pool = pool_with_deadlock_timeout(&database).await?;
     set_up(&pool).await?;
 
-    let both_have_one = Barrier::new(2);
-    let meet = || async {
-        both_have_one.wait().await;
+    let both_updated_one = Barrier::new(2);
+    let between = || async {
+        both_updated_one.wait().await;
     };
     let (there, back) = join!(
-        rename_unlocked(&pool, [1, 2], "there", meet()),
-        rename_unlocked(&pool, [2, 1], "back", meet()),
+        rename_unlocked(&pool, [1, 2], "there", between()),
+        rename_unlocked(&pool, [2, 1], "back", between()),
     );
     println!("without the lock, there: {}", outcome(&there));
     println!("without the lock, back:  {}", outcome(&back));
     assert!(
         is_deadlock(&there) != is_deadlock(&back),
-        "one of the two loses"
+        "exactly one of the two is aborted"
     );
-    assert!(there.is_ok() != back.is_ok(), "and the other gets through");
+    assert!(there.is_ok() != back.is_ok(), "the other one succeeds");
 
-    // The first writer pauses between its two rows until the second one is at the door.
+    // The first writer pauses between its two rows until the second one waits for the lock.
     let (there, back) = join!(
         rename(&pool, [1, 2], "there", database.wait_until_waiting(1)),
         async {
@@ -127,11 +127,7 @@ async fn main() -> Result<(), sqlx::Error> {
     let names: Vec<String> = query_scalar("SELECT DISTINCT name FROM book")
         .fetch_all(&pool)
         .await?;
-    assert_eq!(
-        names,
-        ["back"],
-        "the second writer had the last word, on both books"
-    );
+    assert_eq!(names, ["back"], "the second writer renamed both books last");
     Ok(())
 }
 

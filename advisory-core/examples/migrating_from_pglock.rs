@@ -1,14 +1,15 @@
-//! Coming from django-pglock: each of its constructs, in Python, beside ours.
+//! For users of django-pglock: each of its constructs, in Python, next to the one of this library.
 //!
-//! The names are the same wherever the meaning is. What is different:
+//! Where the meaning is the same, the name is the same. The differences are:
 //!
-//! - pglock locks the session unless told `xact=True`. Here the transaction is the default: it
-//!   cannot leak.
-//! - pglock's id of a function is `module.function`, ours `module::function`; give a `key` where
-//!   both are in use.
-//! - pglock hashes names with SHA-256, ours is SHA-1; `scheme = Sha256` is theirs.
+//! - pglock takes a session lock unless `xact=True` is set. This library takes a transaction lock
+//!   by default, because it cannot leak.
+//! - pglock's default lock id of a function is `module.function`, and this library's default key is
+//!   `module::function`. If a Python and a Rust program share a lock, set `key`.
+//! - pglock hashes names with SHA-256, and this library with SHA-1. `scheme = Sha256` selects
+//!   pglock's scheme.
 //!
-//! You will see one line for each construct, once it has been checked against the server.
+//! The example checks each construct against the server and prints a line for it.
 //!
 //! ```text
 //! cargo run --example migrating_from_pglock
@@ -21,7 +22,7 @@ use advisory_tests::Database;
 use sqlx::PgPool;
 use tokio::join;
 
-/// Whether the lock is to be had at this moment.
+/// Whether the lock is free at this moment.
 async fn is_free(pool: &PgPool, lock: impl Into<AdvisoryLock>) -> Result<bool, Error> {
     match AdvisoryLock::new(lock).try_begin(pool).await? {
         Some(tx) => Ok(tx.rollback().await.map(|()| true)?),
@@ -73,11 +74,11 @@ async fn read_report(pool: &PgPool) -> Result<(), Error> {
     Ok(())
 }
 
-// @pglock.advisory("invoices")              # still running in Python, while this is in Rust
+// @pglock.advisory("invoices")              # still in Python, while the function below is in Rust
 #[advisory(key = "invoices", scheme = Sha256)]
 async fn write_invoices(pool: &PgPool) -> Result<(), Error> {
-    let theirs = AdvisoryLock::with_scheme("invoices", scheme::Sha256);
-    assert!(!is_free(pool, theirs).await?);
+    let pglock = AdvisoryLock::with_scheme("invoices", scheme::Sha256);
+    assert!(!is_free(pool, pglock).await?);
     Ok(())
 }
 
@@ -87,16 +88,16 @@ async fn decorators(pool: &PgPool) -> Result<(), Error> {
     println!("decorator with a lock id       key = \"…\"");
 
     rebuild_all(pool).await?;
-    println!("decorator without one          the path of the function");
+    println!("decorator without a lock id    the path of the function");
 
     let holder = AdvisoryLock::new("reports.nightly").begin(pool).await?;
     assert_eq!(nightly(pool).await?, None);
     println!("timeout=0, Skip                timeout = 0, side_effect = Skip");
 
-    let error = nightly_or_raise(pool).await.expect_err("it is taken");
+    let error = nightly_or_raise(pool).await.expect_err("the lock is held");
     assert!(error.is_not_acquired());
     println!("timedelta, Raise               timeout = Duration::from_millis(50)");
-    println!("  … which raises               {error}");
+    println!("  … raises                     {error}");
 
     holder.rollback().await?;
     assert_eq!(nightly(pool).await?, Some(42));
@@ -106,9 +107,9 @@ async fn decorators(pool: &PgPool) -> Result<(), Error> {
     println!("shared=True                    shared");
 
     write_invoices(pool).await?;
-    let ours = AdvisoryLock::with_scheme("foo", scheme::Sha256);
-    let theirs = Key::BigInt(-8_086_495_256_948_496_852); // pglock.advisory("foo").int_lock_id
-    assert_eq!(ours.keys(), [theirs]);
+    let lock = AdvisoryLock::with_scheme("foo", scheme::Sha256);
+    let pglock = Key::BigInt(-8_086_495_256_948_496_852); // pglock.advisory("foo").int_lock_id
+    assert_eq!(lock.keys(), [pglock]);
     println!("the lock of a Python program   scheme = Sha256");
     Ok(())
 }
@@ -126,28 +127,28 @@ async fn context_managers(database: &Database, pool: &PgPool) -> Result<(), Erro
 
     // with pglock.advisory("sync(4)", timeout=0, side_effect=pglock.Raise):
     //     ...
-    let at_once = sync.clone().timeout(Duration::ZERO);
-    let refused = at_once.begin(pool).await.expect_err("it is taken");
+    let immediate = sync.clone().timeout(Duration::ZERO);
+    let refused = immediate.begin(pool).await.expect_err("the lock is held");
     assert!(refused.is_not_acquired());
     println!("with …, side_effect=Raise      transaction, begin");
 
     // with pglock.advisory("sync(4)", timeout=0.05) as acquired:
     //     ...
-    let soon = sync.clone().timeout(Duration::from_millis(50));
-    assert!(soon.try_begin(pool).await?.is_none());
+    let brief = sync.clone().timeout(Duration::from_millis(50));
+    assert!(brief.try_begin(pool).await?.is_none());
     println!("with …, timeout=0.05           .timeout(Duration::from_millis(50))");
 
     // with pglock.advisory("sync(4)", timeout=None):
     //     ...
-    let patient = sync.clone().wait_forever();
-    let (acquired, freed) = join!(
-        patient.transaction(pool, async |_tx| Ok::<_, Error>("synced")),
+    let unlimited = sync.clone().wait_forever();
+    let (acquired, released) = join!(
+        unlimited.transaction(pool, async |_tx| Ok::<_, Error>("synced")),
         async {
             database.wait_until_waiting(1).await;
             holder.commit().await
         },
     );
-    freed?;
+    released?;
     assert_eq!(acquired?, "synced");
     println!("with …, timeout=None           .wait_forever()");
 
@@ -180,7 +181,7 @@ async fn functions(pool: &PgPool) -> Result<(), Error> {
     let mut conn = pool.acquire().await?;
     let outside = AdvisoryLock::new("order:7").acquire_xact(&mut conn).await;
     assert!(matches!(outside, Err(Error::NotInTransaction)));
-    println!("  … outside of a transaction   Error::NotInTransaction");
+    println!("  … outside a transaction      Error::NotInTransaction");
 
     // lock = pglock.advisory("order:7")
     // lock.acquire()
@@ -189,7 +190,7 @@ async fn functions(pool: &PgPool) -> Result<(), Error> {
     assert!(!is_free(pool, "order:7").await?);
     assert!(unlock(&mut conn, "order:7").await?);
     assert!(is_free(pool, "order:7").await?);
-    println!("acquire(), release()           lock, unlock: of the session, on one connection");
+    println!("acquire(), release()           lock, unlock: a session lock, on one connection");
     Ok(())
 }
 

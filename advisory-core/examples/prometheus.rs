@@ -1,10 +1,10 @@
-//! How often locks are acquired and refused, how long that takes and how long they are held, for
-//! Prometheus.
+//! Metrics for Prometheus: how often locks are acquired and not acquired, how long the waits take,
+//! and how long locks are held.
 //!
-//! The feature `metrics` reports to whichever recorder of the crate `metrics` is installed;
-//! `metrics-exporter-prometheus` is one, and answers Prometheus over HTTP.
+//! The feature `metrics` reports to the installed recorder of the crate `metrics`. This example
+//! installs `metrics-exporter-prometheus`, which answers Prometheus over HTTP.
 //!
-//! You will see what Prometheus is told while one lock is held.
+//! The output shows the scraped metrics while one lock is held.
 //!
 //! ```text
 //! cargo run --example prometheus --features metrics
@@ -19,25 +19,26 @@ use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-/// Where a service would call it first of all.
+/// Installs the recorder. A service calls this at start-up.
 fn export(address: SocketAddr) -> Result<(), BuildError> {
     let seconds = [0.001, 0.01, 0.1, 1.0, 10.0, 60.0];
     PrometheusBuilder::new()
         .with_http_listener(address)
-        // Without buckets, times would be quantiles, which cannot be added up over the instances of
-        // a service.
+        // Without buckets, durations would be exported as quantiles, and quantiles cannot be
+        // aggregated over the instances of a service.
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &seconds)?
         .install()?;
     advisory_core::describe_metrics();
     Ok(())
 }
 
-/// A port that nobody uses. A service would have one that Prometheus knows, such as 9000.
+/// An address with a free port. A service uses a port that Prometheus is configured with, such as
+/// 9000.
 fn free_address() -> io::Result<SocketAddr> {
     TcpListener::bind(("127.0.0.1", 0))?.local_addr()
 }
 
-/// What Prometheus does every few seconds.
+/// Requests the metrics, as Prometheus does every few seconds.
 async fn scrape(address: SocketAddr) -> io::Result<String> {
     let mut stream = TcpStream::connect(address).await?;
     let request = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
@@ -62,9 +63,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     let leader = AdvisoryLock::new("leader");
     let guard = leader.acquire(&pool).await?;
-    assert!(leader.try_begin(&pool).await?.is_none(), "it is held");
+    assert!(leader.try_begin(&pool).await?.is_none(), "the lock is held");
 
-    println!("http://{address}/metrics says:\n");
+    println!("http://{address}/metrics responds with:\n");
     let scraped = scrape(address).await?;
     println!("{scraped}");
     for line in [

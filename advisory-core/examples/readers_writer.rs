@@ -1,12 +1,12 @@
-//! Readers share a lock with each other, and keep the writer out while they read.
+//! Readers share a lock with each other, and a writer does not write while they read.
 //!
-//! A price list is two rows that belong together. A reader that takes them with two statements may
-//! have a writer's commit fall in between, and reads half of each. Under a `shared` lock any number
-//! of readers are inside together; the writer, whose lock is exclusive, waits for them, and they
-//! for it.
+//! A price list has two rows that belong together. A reader reads them with two statements. If a
+//! writer commits between the two, the read is torn: one row is from the old version and one from
+//! the new. Under a `shared` lock any number of readers run at the same time. The writer takes an
+//! exclusive lock, so it waits for the readers, and readers wait for it.
 //!
-//! You will see a torn read without the lock, and with it three readers inside at once, none of
-//! them torn.
+//! The output shows a torn read without the lock. With the lock, three readers read at the same
+//! time, and no read is torn.
 //!
 //! ```text
 //! cargo run --example readers_writer
@@ -21,7 +21,7 @@ use tokio::sync::{Barrier, Notify};
 
 const READERS: usize = 3;
 
-/// Reads while no one writes: any number at a time.
+/// Reads both halves. Any number of readers run at a time, and no writer.
 #[advisory(key = "price-list", shared, tx)]
 pub(crate) async fn read(
     pool: &PgPool,
@@ -30,7 +30,7 @@ pub(crate) async fn read(
     read_both(tx, between).await
 }
 
-/// Writes while no one reads or writes.
+/// Awaits `before` and writes both halves. No reader and no other writer runs meanwhile.
 #[advisory(key = "price-list", tx)]
 pub(crate) async fn write(
     pool: &PgPool,
@@ -41,7 +41,7 @@ pub(crate) async fn write(
     write_both(tx, version).await
 }
 
-/// A reader without the lock.
+/// Reads both halves without the lock.
 pub(crate) async fn read_unlocked(
     pool: &PgPool,
     between: impl Future<Output = ()>,
@@ -50,7 +50,7 @@ pub(crate) async fn read_unlocked(
     read_both(&mut tx, between).await
 }
 
-/// A writer without the lock.
+/// Writes both halves without the lock.
 pub(crate) async fn write_unlocked(
     pool: &PgPool,
     version: i64,
@@ -62,7 +62,7 @@ pub(crate) async fn write_unlocked(
     tx.commit().await
 }
 
-/// Reads one half, then the other.
+/// Reads the first half, awaits `between`, and reads the second half.
 async fn read_both(
     tx: &mut PgTransaction<'_>,
     between: impl Future<Output = ()>,
@@ -93,27 +93,27 @@ async fn main() -> Result<(), sqlx::Error> {
     let pool = database.pool(10).await;
     set_up(&pool).await?;
 
-    // The writer comes when the reader is half-way, and the reader goes on when it has written.
-    let (half_way, written) = (Notify::new(), Notify::new());
+    // The writer starts after the first read, and the second read starts after the writer's commit.
+    let (first_read, written) = (Notify::new(), Notify::new());
     let between = async {
-        half_way.notify_one();
+        first_read.notify_one();
         written.notified().await;
     };
     let (torn, wrote) = join!(read_unlocked(&pool, between), async {
-        let wrote = write_unlocked(&pool, 2, half_way.notified()).await;
+        let wrote = write_unlocked(&pool, 2, first_read.notified()).await;
         written.notify_one();
         wrote
     });
     wrote?;
     let torn = torn?;
     println!("without the lock: one reader saw versions {torn:?}");
-    assert_eq!(torn, (1, 2), "half of one version and half of the next");
+    assert_eq!(torn, (1, 2), "the read is torn");
 
-    // The readers meet half-way, which they can do only if all are inside; the writer is waiting
-    // outside by then.
-    let all_inside = Barrier::new(READERS);
+    // Each reader pauses between its two reads until all readers hold the lock and the writer waits
+    // for it.
+    let all_reading = Barrier::new(READERS);
     let between = || async {
-        all_inside.wait().await;
+        all_reading.wait().await;
         database.wait_until_waiting(1).await;
     };
     let readers = join_all((0..READERS).map(|_| read(&pool, between())));
@@ -125,10 +125,14 @@ async fn main() -> Result<(), sqlx::Error> {
     for seen in seen {
         let seen = seen?;
         println!("with the lock:    one reader saw versions {seen:?}");
-        assert_eq!(seen, (2, 2), "the writer came after the readers");
+        assert_eq!(
+            seen,
+            (2, 2),
+            "the writer writes after the readers have finished"
+        );
     }
     let after = read(&pool, async {}).await?;
     println!("after the writer: one reader saw versions {after:?}");
-    assert_eq!(after, (3, 3), "and it came to both halves");
+    assert_eq!(after, (3, 3), "the writer has written both halves");
     Ok(())
 }

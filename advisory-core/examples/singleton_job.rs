@@ -1,10 +1,11 @@
 //! A nightly job is started on every instance of a service, and runs on one.
 //!
-//! `timeout = 0` does not wait for the lock, and `side_effect = Skip` makes the function return at
-//! once when it is taken: `None` here, from `Option`. Which instance runs the job is decided by who
-//! comes first.
+//! With `timeout = 0` the function does not wait for the lock. With `side_effect = Skip` it returns
+//! at once if the lock is held, here with the `None` of `Option`. The instance that acquires the
+//! lock first runs the job.
 //!
-//! You will see every instance write the report without the lock, and one with it.
+//! The output shows that every instance writes the report without the lock, and that one instance
+//! writes it with the lock.
 //!
 //! ```text
 //! cargo run --example singleton_job
@@ -20,9 +21,10 @@ use tokio::sync::Semaphore;
 
 const INSTANCES: u32 = 5;
 
-/// Returns the number of the report, or `None` if another instance is at it.
+/// Writes the report and returns its number, or returns `None` if another instance is writing it.
 ///
-/// The key is left out: it is the path of the function, `singleton_job::nightly_report`.
+/// The attribute sets no key, so the key is the path of the function:
+/// `singleton_job::nightly_report`.
 #[advisory(timeout = 0, side_effect = Skip, tx)]
 pub(crate) async fn nightly_report(
     pool: &PgPool,
@@ -33,7 +35,7 @@ pub(crate) async fn nightly_report(
     write.fetch_one(&mut **tx).await.map(Some)
 }
 
-/// The same without the lock.
+/// Writes the report without the lock.
 pub(crate) async fn nightly_report_unlocked(
     pool: &PgPool,
     work: impl Future<Output = ()>,
@@ -49,7 +51,7 @@ pub(crate) async fn set_up(pool: &PgPool) -> Result<(), sqlx::Error> {
     query(table).execute(pool).await.map(drop)
 }
 
-/// How many reports were written.
+/// Counts the reports.
 pub(crate) async fn reports(pool: &PgPool) -> Result<i64, sqlx::Error> {
     query_scalar("SELECT count(*) FROM report")
         .fetch_one(pool)
@@ -59,7 +61,7 @@ pub(crate) async fn reports(pool: &PgPool) -> Result<i64, sqlx::Error> {
 #[tokio::main]
 async fn main() -> Result<(), sqlx::Error> {
     let database = Database::new().await; // on a private server, started for this example
-    // Every instance is a process of its own in real life: it has its own pool.
+    // In production every instance is a separate process, so each has a separate pool here.
     let instances = join_all((0..INSTANCES).map(|_| database.pool(1))).await;
     set_up(&instances[0]).await?;
     println!("{INSTANCES} instances start the job at the same time");
@@ -72,11 +74,11 @@ async fn main() -> Result<(), sqlx::Error> {
     println!("without the lock: {written} reports");
     assert_eq!(written, 5, "{results:?}");
 
-    // The job takes until all the other instances have come and gone.
+    // The job runs until all other instances have been skipped.
     let skipped = Semaphore::new(0);
     let runs = instances.iter().map(|pool| async {
-        let others_are_gone = async { drop(skipped.acquire_many(INSTANCES - 1).await) };
-        let report = nightly_report(pool, others_are_gone).await?;
+        let others_are_skipped = async { drop(skipped.acquire_many(INSTANCES - 1).await) };
+        let report = nightly_report(pool, others_are_skipped).await?;
         if report.is_none() {
             skipped.add_permits(1);
         }
@@ -96,10 +98,10 @@ async fn main() -> Result<(), sqlx::Error> {
         .iter()
         .filter(|result| matches!(result, Ok(Some(_))));
     assert_eq!(wrote.count(), 1, "one instance ran it");
-    assert_eq!(reports(&instances[0]).await?, 1, "and there is one report");
+    assert_eq!(reports(&instances[0]).await?, 1, "there is one report");
 
-    // The lock was free again with the end of the job.
-    let tomorrow = nightly_report(&instances[1], ready(())).await?;
-    assert!(tomorrow.is_some(), "the next run is not skipped");
+    // The lock is free after the end of the job.
+    let next = nightly_report(&instances[1], ready(())).await?;
+    assert!(next.is_some(), "the next run is not skipped");
     Ok(())
 }

@@ -1,11 +1,11 @@
-//! Every acquire is a `tracing` span, which says what was locked, how long that took and how it
-//! ended.
+//! Every acquire is a `tracing` span, which records the lock, the time of the wait and the outcome.
 //!
-//! `tracing-subscriber` writes a line when a span closes. The spans are at debug level, so that
-//! nobody pays for them who has not asked; here only the library is listened to.
+//! `tracing-subscriber` writes a line when a span closes. The spans are at debug level, so a
+//! program that does not enable that level does not pay for them. This example enables it for the
+//! library only.
 //!
-//! You will see a lock that is taken, one that is shared, one that was not to be had, and a trap
-//! that is a warning.
+//! The output shows an acquired lock, a shared lock, a lock that was not acquired in time, and a
+//! warning about a transaction whose snapshot is older than its lock.
 //!
 //! ```text
 //! cargo run --example spans
@@ -22,8 +22,8 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer as _, fmt};
 
-/// Where a service would call it first of all.
-fn listen() {
+/// Installs the subscriber. A service calls this at start-up.
+fn install_subscriber() {
     let lines = fmt::layer()
         .with_span_events(FmtSpan::CLOSE)
         .with_filter(Targets::new().with_target("advisory_core", LevelFilter::DEBUG));
@@ -42,8 +42,8 @@ async fn report(pool: &PgPool) -> Result<(), Error> {
     Ok(())
 }
 
-/// Waits in vain for a lock that this very function holds.
-async fn wait_in_vain(pool: &PgPool) -> Result<(), Error> {
+/// Waits for a lock that this function holds itself, until the timeout.
+async fn time_out(pool: &PgPool) -> Result<(), Error> {
     let lock = AdvisoryLock::new("nightly");
     let guard = lock.acquire(pool).await?;
     let wait = lock.timeout(Duration::from_millis(50));
@@ -52,8 +52,9 @@ async fn wait_in_vain(pool: &PgPool) -> Result<(), Error> {
     guard.release().await
 }
 
-/// The transaction's snapshot is from before the lock.
-async fn read_what_was(pool: &PgPool) -> Result<(), Error> {
+/// Acquires a lock in a transaction whose snapshot is older than the lock, so that its reads may be
+/// stale.
+async fn lock_with_stale_snapshot(pool: &PgPool) -> Result<(), Error> {
     let mut tx = pool.begin().await?;
     tx.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         .await?;
@@ -64,11 +65,11 @@ async fn read_what_was(pool: &PgPool) -> Result<(), Error> {
 
 #[tokio::main]
 async fn main() -> Result<(), Error> {
-    listen();
+    install_subscriber();
     let database = Database::new().await; // on a private server, started for this example
     let pool = database.pool(2).await;
     sync(&pool).await?;
     report(&pool).await?;
-    wait_in_vain(&pool).await?;
-    read_what_was(&pool).await
+    time_out(&pool).await?;
+    lock_with_stale_snapshot(&pool).await
 }

@@ -1,11 +1,11 @@
 //! A webhook is delivered many times at once, and creates one row.
 //!
-//! GitHub promises to report a new pull request *at least* once. The handler looks whether it knows
-//! the pull request, and creates it if not; deliveries that look at the same moment all find
-//! nothing, and all insert. There is no row yet that could be locked: an advisory lock on the id
-//! keeps the deliveries apart.
+//! GitHub reports a new pull request *at least* once. The handler checks whether the pull request
+//! is known, and inserts a row if not. Deliveries that check at the same moment all find no row,
+//! and all insert. There is no row yet that could be locked, so the handler takes an advisory lock
+//! on the id: the deliveries of one pull request run one after the other.
 //!
-//! You will see the unique violations that come of it without the lock, and none with it.
+//! The output shows the unique violations without the lock, and none with it.
 //!
 //! ```text
 //! cargo run --example webhook
@@ -21,8 +21,8 @@ use tokio::sync::Barrier;
 
 const DELIVERIES: u32 = 8;
 
-/// One delivery at a time for each pull request. `tx` is the transaction that holds the lock:
-/// committed if the body returns `Ok`, and the lock is free then.
+/// Handles one delivery at a time for each pull request. `tx` is the transaction that holds the
+/// lock. If the body returns `Ok`, the transaction is committed, and the lock is released.
 #[advisory(key = "github-pr:{id}", tx)]
 pub(crate) async fn on_opened(
     pool: &PgPool,
@@ -32,7 +32,7 @@ pub(crate) async fn on_opened(
     create_if_new(tx, id, title).await
 }
 
-/// The same handler without the lock.
+/// Handles a delivery without the lock.
 pub(crate) async fn on_opened_unlocked(
     pool: &PgPool,
     id: i64,
@@ -44,7 +44,8 @@ pub(crate) async fn on_opened_unlocked(
     Ok(created)
 }
 
-/// Looks, asks GitHub for the title (which takes a while), creates.
+/// Checks whether the row exists, asks GitHub for the title, which takes a while, and inserts the
+/// row.
 async fn create_if_new(
     tx: &mut PgTransaction<'_>,
     id: i64,
@@ -66,7 +67,7 @@ pub(crate) async fn set_up(pool: &PgPool) -> Result<(), sqlx::Error> {
     sqlx::query(table).execute(pool).await.map(drop)
 }
 
-/// Whether a handler inserted what another had inserted before it.
+/// Whether a handler failed because another one had inserted the row before.
 pub(crate) fn is_unique_violation(result: &Result<bool, sqlx::Error>) -> bool {
     let error = result
         .as_ref()
@@ -82,10 +83,10 @@ async fn main() -> Result<(), sqlx::Error> {
     set_up(&pool).await?;
     println!("{DELIVERIES} deliveries of one event, at once");
 
-    // GitHub answers once all deliveries have looked: nobody finds the pull request.
-    let all_looked = Barrier::new(DELIVERIES as usize);
+    // GitHub answers once all deliveries have checked, so no delivery finds the pull request.
+    let all_checked = Barrier::new(DELIVERIES as usize);
     let title = || async {
-        all_looked.wait().await;
+        all_checked.wait().await;
         "Add a lock".to_owned()
     };
     let deliveries = (0..DELIVERIES).map(|_| on_opened_unlocked(&pool, 1, title()));
@@ -95,11 +96,11 @@ async fn main() -> Result<(), sqlx::Error> {
     println!("without the lock: {created} row created, {violations} unique violations");
     assert_eq!((created, violations), (1, 7), "{results:?}");
 
-    // GitHub answers once all other deliveries are waiting for the lock: the crowd is as large as
-    // before.
-    let asked = AtomicUsize::new(0);
+    // GitHub answers once all other deliveries wait for the lock, so that as many deliveries
+    // compete as before.
+    let requests = AtomicUsize::new(0);
     let title = || async {
-        asked.fetch_add(1, Ordering::Relaxed);
+        requests.fetch_add(1, Ordering::Relaxed);
         database.wait_until_waiting(DELIVERIES as usize - 1).await;
         "Add a lock".to_owned()
     };
@@ -107,8 +108,8 @@ async fn main() -> Result<(), sqlx::Error> {
     let results = join_all(deliveries).await;
     let created = results.iter().filter(|r| matches!(r, Ok(true))).count();
     let found = results.iter().filter(|r| matches!(r, Ok(false))).count();
-    println!("with the lock:    {created} row created, {found} deliveries found it there");
+    println!("with the lock:    {created} row created, {found} deliveries found it");
     assert_eq!((created, found), (1, 7), "{results:?}");
-    assert_eq!(asked.into_inner(), 1, "GitHub was asked once");
+    assert_eq!(requests.into_inner(), 1, "GitHub is asked once");
     Ok(())
 }

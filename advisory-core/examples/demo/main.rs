@@ -1,47 +1,48 @@
-//! A tour of the examples, drawn: one lane for each worker, time to the right, without and with the
-//! lock.
+//! Runs the examples without and with the lock, and draws a chart of each run: one row for each
+//! worker, time to the right.
 //!
-//! Every scene runs the functions of one example (`scene/webhook.rs` those of `../webhook.rs`, and
-//! so on) on a private server, checks what has become of the data, and shows who waited, who held
-//! the lock, who failed and who was skipped. The times are measured: the library reports every
-//! acquire as a `tracing` span, and `witness.rs` listens.
+//! Every scenario runs the functions of one example (`scenario/webhook.rs` those of
+//! `../webhook.rs`, and so on) on a private server and checks the resulting data. The chart shows
+//! which workers waited, held the lock, failed or were skipped. The times are measured: the library
+//! opens a `tracing` span for every acquire, and `layer.rs` records these spans.
 //!
 //! ```text
 //! cargo run --example demo
 //! ```
 
 mod chart;
-mod lane;
+mod layer;
 mod palette;
-mod scene;
-mod witness;
+mod scenario;
+mod timeline;
 
 use std::time::Instant;
 
 use crate::chart::Chart;
+use crate::layer::AcquireLayer;
 use crate::palette::Palette;
-use crate::scene::Scene;
-use crate::witness::Witness;
+use crate::scenario::Scenario;
 
 #[tokio::main]
 async fn main() -> Result<(), sqlx::Error> {
     let started = Instant::now();
-    Witness::install();
+    AcquireLayer::install();
     let chart = Chart::new(Palette::of_stdout());
     println!("{}", chart.legend());
     let mut number = 0;
-    let mut show = |scene: Scene| {
+    let mut show = |scenario: Scenario| {
         number += 1;
-        print!("{}", chart.scene(number, &scene));
+        print!("{}", chart.scenario(number, &scenario));
     };
-    show(scene::webhook::play().await?);
-    show(scene::deadlock::play().await?);
-    show(scene::transfer::play().await?);
-    show(scene::singleton_job::play().await?);
-    show(scene::readers_writer::play().await?);
+    show(scenario::webhook::run().await?);
+    show(scenario::deadlock::run().await?);
+    show(scenario::transfer::run().await?);
+    show(scenario::singleton_job::run().await?);
+    show(scenario::readers_writer::run().await?);
     let seconds = started.elapsed().as_secs_f64();
-    println!("\n{number} scenes in {seconds:.1} s, and all of them ended as promised.");
-    println!("Each is an example of its own: cargo run --example webhook, deadlock, transfer,");
-    println!("singleton_job, readers_writer; coming from Django: migrating_from_pglock.");
+    println!("\n{number} scenarios in {seconds:.1} s, and every check passed.");
+    println!("Each scenario uses one example, which also runs alone, for instance with");
+    println!("`cargo run --example webhook`; the others are deadlock, transfer, singleton_job and");
+    println!("readers_writer. For users of django-pglock there is migrating_from_pglock.");
     Ok(())
 }

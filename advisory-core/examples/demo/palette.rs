@@ -1,4 +1,4 @@
-//! Colours, where they are wanted.
+//! The colours of the chart.
 
 use std::env;
 use std::fmt::Display;
@@ -6,18 +6,18 @@ use std::io::{IsTerminal as _, stdout};
 
 use anstyle::{AnsiColor, Style};
 
-use crate::lane::{Ending, State};
+use crate::timeline::{Ending, State};
 
-/// The colours of the drawing, or none.
+/// Paints text in colour, or leaves it plain.
 pub(crate) struct Palette {
-    is_colourful: bool,
+    is_coloured: bool,
 }
 
 impl Palette {
-    /// Colours if stdout is a terminal, and [`NO_COLOR`](https://no-color.org) is not set.
+    /// Paints in colour if stdout is a terminal and [`NO_COLOR`](https://no-color.org) is not set.
     pub(crate) fn of_stdout() -> Self {
         Self {
-            is_colourful: stdout().is_terminal() && env::var_os("NO_COLOR").is_none(),
+            is_coloured: stdout().is_terminal() && env::var_os("NO_COLOR").is_none(),
         }
     }
 
@@ -49,7 +49,7 @@ impl Palette {
     }
 
     fn paint(&self, style: Style, text: impl Display) -> String {
-        if self.is_colourful {
+        if self.is_coloured {
             format!("{style}{text}{style:#}")
         } else {
             text.to_string()

@@ -1,4 +1,4 @@
-//! What one worker did, and when.
+//! The timeline of one worker: which state it was in, and when.
 
 use std::cell::RefCell;
 use std::time::{Duration, Instant};
@@ -7,24 +7,24 @@ use futures_util::future::{FutureExt as _, LocalBoxFuture};
 use tokio::time::sleep;
 
 tokio::task_local! {
-    /// The record of the worker that is running: what it does, and since when.
+    /// The state changes of the running worker.
     static CHANGES: RefCell<Vec<(Instant, State)>>;
 }
 
-/// What a worker does at a time.
+/// The state of a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum State {
-    /// At work, without a lock.
+    /// Works without a lock.
     Unlocked,
-    /// In a queue.
+    /// Waits for a lock.
     Waiting,
-    /// At work, with a lock that others may share.
+    /// Works and holds a shared lock.
     Sharing,
-    /// At work, with a lock that keeps all others out.
+    /// Works and holds an exclusive lock.
     Holding,
 }
 
-/// How it ended, in a few words.
+/// How a worker ended, with a short note for the chart.
 #[derive(Debug)]
 pub(crate) enum Ending {
     Done(String),
@@ -32,20 +32,20 @@ pub(crate) enum Ending {
     Skipped(String),
 }
 
-/// One worker's record.
+/// The recorded timeline of one worker.
 #[derive(Debug)]
-pub(crate) struct Lane {
+pub(crate) struct Timeline {
     pub(crate) name: String,
     pub(crate) changes: Vec<(Instant, State)>,
     pub(crate) ended: Instant,
     pub(crate) ending: Ending,
 }
 
-impl Lane {
-    /// Lets a worker run to its end and keeps the record. It begins `after` a while.
+impl Timeline {
+    /// Starts a worker after `delay`, runs it to completion and returns its timeline.
     pub(crate) fn record<'w, T>(
         name: impl Into<String>,
-        after: Duration,
+        delay: Duration,
         work: impl Future<Output = T> + 'w,
         ending: impl FnOnce(T) -> Ending + 'w,
     ) -> LocalBoxFuture<'w, Self> {
@@ -55,8 +55,8 @@ impl Lane {
             let ended = Instant::now();
             (CHANGES.with(RefCell::take), ended, output)
         };
-        let lane = async move {
-            sleep(after).await;
+        let timeline = async move {
+            sleep(delay).await;
             let start = RefCell::new(vec![(Instant::now(), State::Unlocked)]);
             let (changes, ended, output) = CHANGES.scope(start, recorded).await;
             Self {
@@ -66,7 +66,7 @@ impl Lane {
                 ending: ending(output),
             }
         };
-        lane.boxed_local()
+        timeline.boxed_local()
     }
 
     pub(crate) fn is_done(&self) -> bool {
@@ -88,8 +88,8 @@ impl Lane {
     }
 }
 
-/// Notes that the worker which is running does something else from now on.
+/// Records that the running worker enters a state.
 pub(crate) fn enter(state: State) {
-    // Outside a worker, as where a scene is set up, nobody takes notes.
+    // Outside a worker, for example during the setup of a scenario, nothing is recorded.
     let _ = CHANGES.try_with(|changes| changes.borrow_mut().push((Instant::now(), state)));
 }

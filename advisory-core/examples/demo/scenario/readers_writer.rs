@@ -1,4 +1,4 @@
-//! Readers that share a lock, and a writer that does not.
+//! Readers share a lock, and a writer holds it exclusively.
 
 use std::time::Duration;
 
@@ -8,17 +8,17 @@ use sqlx::{PgPool, query};
 use tokio::join;
 use tokio::sync::Semaphore;
 
-use super::{Act, Scene, arrival, connect, work};
-use crate::lane::{Ending, Lane, State};
+use super::{Run, Scenario, connect, start_delay, work};
+use crate::timeline::{Ending, State, Timeline};
 
 #[path = "../../readers_writer.rs"]
-#[expect(dead_code, reason = "it has a `main` of its own")]
+#[expect(dead_code, reason = "the example has its own `main`")]
 mod example;
 
-/// Those that come before the writer; one more comes after it.
+/// The number of readers that start before the writer; one more starts after it.
 const EARLY: u32 = 3;
 
-pub(crate) async fn play() -> Result<Scene, sqlx::Error> {
+pub(crate) async fn run() -> Result<Scenario, sqlx::Error> {
     let database = Database::new().await;
     let pool = database.pool(EARLY + 2).await;
     connect(&pool).await?;
@@ -27,27 +27,27 @@ pub(crate) async fn play() -> Result<Scene, sqlx::Error> {
     query("UPDATE price_list SET version = 1")
         .execute(&pool)
         .await?;
-    Ok(Scene {
-        title: "Three readers are inside when a writer comes, and one more reader",
-        story: &[
-            "The price list is two rows, read one by one; the writer goes from version 1",
-            "to version 2 of both.",
+    Ok(Scenario {
+        title: "A writer and a fourth reader arrive while three readers read",
+        description: &[
+            "A price list has two rows. A reader reads them one by one, and the writer",
+            "changes both from version 1 to version 2.",
         ],
-        acts: [without, with(&database, &pool).await],
+        runs: [without, with(&database, &pool).await],
     })
 }
 
-async fn without(pool: &PgPool) -> Act {
-    let (half_way, written) = (Semaphore::new(0), Semaphore::new(0));
+async fn without(pool: &PgPool) -> Run {
+    let (first_read, written) = (Semaphore::new(0), Semaphore::new(0));
     let between = || async {
-        half_way.add_permits(1);
+        first_read.add_permits(1);
         drop(written.acquire().await);
         work(50).await;
     };
-    let early =
-        (0..EARLY as usize).map(|n| reader(n, arrival(n), example::read_unlocked(pool, between())));
+    let early = (0..EARLY as usize)
+        .map(|n| reader(n, start_delay(n), example::read_unlocked(pool, between())));
     let rest = async {
-        drop(half_way.acquire_many(EARLY).await);
+        drop(first_read.acquire_many(EARLY).await);
         let wrote = writer(example::write_unlocked(pool, 2, work(50))).await;
         written.add_permits(EARLY as usize);
         let late = reader(
@@ -58,22 +58,26 @@ async fn without(pool: &PgPool) -> Act {
         .await;
         [wrote, late]
     };
-    let (mut lanes, rest) = join!(join_all(early), rest);
-    assert!(lanes.iter().all(Lane::is_failed), "torn: {lanes:?}");
-    lanes.extend(rest);
-    Act {
+    let (mut timelines, rest) = join!(join_all(early), rest);
+    assert!(
+        timelines.iter().all(Timeline::is_failed),
+        "every early reader sees both versions: {timelines:?}"
+    );
+    timelines.extend(rest);
+    Run {
         heading: "without a lock",
-        lanes,
-        moral: "The writer falls in between: three read half of each version.".into(),
+        timelines,
+        conclusion: "The writer commits between two reads: three readers see both versions.".into(),
     }
 }
 
-async fn with(database: &Database, pool: &PgPool) -> Act {
+async fn with(database: &Database, pool: &PgPool) -> Run {
     let between = || async {
         database.wait_until_waiting(2).await;
         work(50).await;
     };
-    let early = (0..EARLY as usize).map(|n| reader(n, arrival(n), example::read(pool, between())));
+    let early =
+        (0..EARLY as usize).map(|n| reader(n, start_delay(n), example::read(pool, between())));
     let writer = async {
         database.wait_until_held(EARLY as usize).await;
         writer(example::write(pool, 2, work(50))).await
@@ -87,39 +91,39 @@ async fn with(database: &Database, pool: &PgPool) -> Act {
         )
         .await
     };
-    let (mut lanes, writer, late) = join!(join_all(early), writer, late);
+    let (mut timelines, writer, late) = join!(join_all(early), writer, late);
     let (wrote, read) = (writer.since(State::Holding), late.since(State::Sharing));
     assert!(wrote < read, "the queue is fair: {writer:?} {late:?}");
-    lanes.extend([writer, late]);
+    timelines.extend([writer, late]);
     assert!(
-        lanes.iter().all(Lane::is_done),
-        "nobody read half: {lanes:?}"
+        timelines.iter().all(Timeline::is_done),
+        "no reader sees both versions: {timelines:?}"
     );
-    Act {
+    Run {
         heading: r#"#[advisory(key = "price-list", shared, tx)], and without `shared` to write"#,
-        lanes,
-        moral: "Readers are inside together; the late one queues behind the writer.".into(),
+        timelines,
+        conclusion: "Readers share the lock; the late one queues behind the writer.".into(),
     }
 }
 
 fn reader<'a>(
     number: usize,
-    after: Duration,
+    delay: Duration,
     read: impl Future<Output = Result<(i64, i64), sqlx::Error>> + 'a,
-) -> LocalBoxFuture<'a, Lane> {
+) -> LocalBoxFuture<'a, Timeline> {
     let name = format!("reader {}", number + 1);
-    Lane::record(name, after, read, |result| match result {
+    Timeline::record(name, delay, read, |result| match result {
         Ok((first, second)) if first == second => Ending::Done(format!("read {first}, {second}")),
         Ok((first, second)) => Ending::Failed(format!("read {first}, {second}: torn")),
-        Err(error) => panic!("no error is to be expected: {error}"),
+        Err(error) => panic!("expected no error, found {error}"),
     })
 }
 
 fn writer<'a>(
     write: impl Future<Output = Result<(), sqlx::Error>> + 'a,
-) -> LocalBoxFuture<'a, Lane> {
-    Lane::record("writer", Duration::ZERO, write, |result| match result {
+) -> LocalBoxFuture<'a, Timeline> {
+    Timeline::record("writer", Duration::ZERO, write, |result| match result {
         Ok(()) => Ending::Done("wrote 2, 2".into()),
-        Err(error) => panic!("no error is to be expected: {error}"),
+        Err(error) => panic!("expected no error, found {error}"),
     })
 }
