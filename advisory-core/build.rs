@@ -1,9 +1,9 @@
-//! Keeps the build of the checked queries away from whatever database its user's environment names.
+//! Builds the checked queries independently of the database in the environment of the build.
 //!
-//! sqlx's query macros read `DATABASE_URL` and `SQLX_OFFLINE` of whoever builds. Those belong to
-//! the application, so this crate always builds from its committed metadata. The one exception is
-//! asked for by a name of its own: with `ADVISORY_PREPARE_URL` set to a server, the queries are
-//! checked against it (see CONTRIBUTING.md).
+//! sqlx's query macros read `DATABASE_URL` and `SQLX_OFFLINE` from that environment. These
+//! variables belong to the application, so this crate always builds from its committed metadata.
+//! The only exception is explicit: if `ADVISORY_PREPARE_URL` is set to the URL of a server, the
+//! queries are checked against that server (see CONTRIBUTING.md).
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");

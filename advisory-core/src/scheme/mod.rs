@@ -1,7 +1,7 @@
 //! How a name becomes a [`Key`].
 //!
 //! Two programs share a lock only if they turn its name into the same key, so each scheme here is
-//! frozen: it maps a name to the same key for ever, on every machine, compiler and version of this
+//! frozen: it always maps a name to the same key, on every machine, compiler and version of this
 //! crate. Golden tests pin it.
 //!
 //! All take the UTF-8 bytes of the name, whole: names are case-sensitive, and the empty name is a
