@@ -1,5 +1,5 @@
-//! The service on a PostgreSQL of its own, which is gone when it ends. Arguments are those of the
-//! service.
+//! Runs the service on a private PostgreSQL server, which is removed at the end. The arguments are
+//! those of the service.
 //!
 //! ```text
 //! cargo run --example service

@@ -1,4 +1,4 @@
-//! What can be set, by argument or by environment.
+//! The settings, from arguments or environment variables.
 
 use std::net::SocketAddr;
 use std::process;
@@ -12,37 +12,37 @@ use tracing_subscriber::filter::Targets;
 #[derive(Clone, Debug, Parser)]
 #[command(version)]
 pub struct Config {
-    /// The database.
+    /// The URL of the database.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     pub(crate) database_url: String,
-    /// Where to listen; port 0 is any that is free.
+    /// The address to listen on; port 0 selects a free port.
     #[arg(long, env = "LISTEN", default_value = "127.0.0.1:8080")]
     pub(crate) listen: SocketAddr,
-    /// What this instance is called in `pg_stat_activity` and among the heartbeats.
+    /// The name of this instance in `pg_stat_activity` and in the heartbeats.
     #[arg(long, env = "INSTANCE", default_value_t = format!("service-{}", process::id()))]
     pub(crate) instance: String,
-    /// How many connections requests may use; leadership has two of its own.
+    /// The number of connections for requests; leadership has two more.
     #[arg(long, env = "MAX_CONNECTIONS", default_value_t = 10, value_parser = RangedU64ValueParser::<u32>::new().range(1..))]
     pub(crate) max_connections: u32,
-    /// Seconds that a delivery waits for its turn, and for a connection.
+    /// Seconds that a delivery may wait for its lock, including the wait for a connection.
     #[arg(long, env = "TURN", default_value = "5", value_parser = seconds)]
     pub(crate) turn: Duration,
-    /// Seconds between two tries to become the leader.
+    /// Seconds between two attempts to become the leader.
     #[arg(long, env = "STAND_EVERY", default_value = "5", value_parser = seconds)]
     pub(crate) stand_every: Duration,
-    /// Seconds after which a leader gives up, and stands again.
+    /// Seconds after which a leader releases leadership and becomes a candidate again.
     #[arg(long, env = "TERM_OF_OFFICE", default_value = "3600", value_parser = seconds)]
     pub(crate) term: Duration,
-    /// Seconds between two sweeps of the leader.
+    /// Seconds between two sweeps by the leader.
     #[arg(long, env = "SWEEP_EVERY", default_value = "60", value_parser = seconds)]
     pub(crate) sweep_every: Duration,
-    /// Seconds that a delivery is remembered.
+    /// Seconds that a delivery is kept.
     #[arg(long, env = "KEEP", default_value = "2592000", value_parser = seconds)]
     pub(crate) keep: Duration,
-    /// Seconds that requests have to finish when the service is told to end.
+    /// Seconds that requests have to finish after shutdown is requested.
     #[arg(long, env = "GRACE", default_value = "10", value_parser = seconds)]
     pub(crate) grace: Duration,
-    /// What to log. A wait for a lock is no slow statement, so those of sqlx are left out.
+    /// The log filter. A wait for a lock is not a slow statement, so sqlx's warnings are off.
     #[arg(
         long,
         env = "RUST_LOG",
@@ -51,7 +51,7 @@ pub struct Config {
     pub(crate) log: Targets,
 }
 
-/// More than thirty years are no time to wait, and too much for some clocks.
+/// Parses a number of seconds. The limit of about thirty years avoids an overflow of the clock.
 fn seconds(text: &str) -> Result<Duration, String> {
     let seconds = text
         .parse()
@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_argument_is_well_made() {
+    fn arguments_are_valid() {
         Config::command().debug_assert();
     }
 

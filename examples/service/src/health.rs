@@ -1,4 +1,4 @@
-//! Whether to send requests here, and whether to start the process anew.
+//! Readiness, whether to route requests to this instance, and liveness, whether to restart it.
 
 use std::time::Duration;
 
@@ -12,28 +12,30 @@ use tokio::time::timeout;
 
 use crate::router::App;
 
-/// How long a request may be expected to wait for a connection.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long the readiness check waits for a connection that answers.
+const PING_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The process runs. Whether the database does is no reason to start the process anew.
+/// Answers as long as the process runs. It does not check the database, because a restart of this
+/// process would not repair the database.
 pub(crate) async fn live() -> &'static str {
     "alive"
 }
 
-/// 200 if the pool has given a connection that answers, within a second; 503 if not. A pool whose
-/// connections all wait for locks is not ready, and the requests go to an instance that is.
+/// Responds with 200 if the pool returns a connection that answers within a second, and with 503 if
+/// not. An instance whose connections all wait for locks is not ready, so that requests go to
+/// another instance.
 pub(crate) async fn ready(State(app): State<App>) -> (StatusCode, Json<Value>) {
     let pool = json!({
         "size": app.pool.size(),
         "idle": app.pool.num_idle(),
         "max": app.pool.options().get_max_connections(),
     });
-    let (status, reason) = match timeout(PATIENCE, ping(&app.pool)).await {
+    let (status, reason) = match timeout(PING_TIMEOUT, ping(&app.pool)).await {
         Ok(Ok(())) => (StatusCode::OK, "ready".to_owned()),
         Ok(Err(error)) => (StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
         Err(_elapsed) => (
             StatusCode::SERVICE_UNAVAILABLE,
-            format!("no connection in {PATIENCE:?}"),
+            format!("no connection in {PING_TIMEOUT:?}"),
         ),
     };
     (status, Json(json!({ "status": reason, "pool": pool })))

@@ -1,4 +1,4 @@
-//! One instance of the fleet leads, and sweeps.
+//! Leader election: one instance of the fleet is the leader, and sweeps.
 
 use std::time::Duration;
 
@@ -7,11 +7,11 @@ use sqlx::postgres::PgPool;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout_at};
 
 use crate::config::Config;
-use crate::end::End;
 use crate::pool::Pools;
+use crate::shutdown::Shutdown;
 use crate::sweep::Sweeper;
 
-/// An instance that would lead.
+/// An instance that tries to become the leader.
 pub(crate) struct Candidate {
     pool: PgPool,
     lock: AdvisoryLock,
@@ -23,8 +23,8 @@ pub(crate) struct Candidate {
 
 impl Candidate {
     pub(crate) fn new(config: &Config, pools: &Pools) -> Self {
-        // Polling: a wait in the server's queue, which may last for hours here, would hold a
-        // snapshot all the time. Tagged, so that `advisory ls` has a name for it.
+        // Polls, because a wait in the server's queue may last for hours here, and would hold a
+        // snapshot all that time. Tags the session, so that `advisory ls` shows the lock's name.
         let lock = AdvisoryLock::new("service:leader")
             .polling(config.stand_every)
             .wait_forever()
@@ -39,43 +39,55 @@ impl Candidate {
         }
     }
 
-    /// Stands again and again, until the end.
-    pub(crate) async fn stand(&self, end: &End) {
+    /// Tries to become the leader, again after each term, until shutdown is requested.
+    pub(crate) async fn run(&self, shutdown: &Shutdown) {
         loop {
-            match self.lead(end).await {
+            match self.lead(shutdown).await {
                 Err(error) if error.is_lost() => tracing::warn!("leadership was lost"),
-                Err(error) => tracing::warn!(%error, "cannot lead"),
+                Err(error) => tracing::warn!(%error, "failed to lead"),
                 Ok(()) => {}
             }
-            // Longer than the others pause, so that they have their turn.
-            if end.before(sleep(self.stand_every * 2)).await.is_none() {
+            // Longer than the polling interval of the other instances, so that one of them leads
+            // next.
+            if shutdown
+                .run_until_requested(sleep(self.stand_every * 2))
+                .await
+                .is_none()
+            {
                 return;
             }
         }
     }
 
-    /// A term of office: waits for it, sweeps until it is over or lost, gives it up.
-    async fn lead(&self, end: &End) -> Result<(), Error> {
-        // A wait may be dropped at any time: it leaves nothing behind.
-        let Some(guard) = end.before(self.lock.acquire(&self.pool)).await else {
+    /// Leads for a term: waits for the lock, sweeps until the term ends or the lock is lost, and
+    /// releases the lock.
+    async fn lead(&self, shutdown: &Shutdown) -> Result<(), Error> {
+        // The wait may be dropped at any time, and then holds neither a lock nor a connection.
+        let Some(guard) = shutdown
+            .run_until_requested(self.lock.acquire(&self.pool))
+            .await
+        else {
             return Ok(());
         };
         let mut guard = guard?;
         let fence = guard.fencing_token().await?;
-        tracing::info!(fence, "leads");
-        let swept = guard.until_lost(self.sweep(fence, end)).await?;
+        tracing::info!(fence, "became the leader");
+        let swept = guard.until_lost(self.sweep(fence, shutdown)).await?;
         guard.release().await?;
-        tracing::info!(fence, "has given up leadership");
+        tracing::info!(fence, "released leadership");
         swept
     }
 
-    /// The end and the end of the term come between two sweeps, a loss of the lock in the middle of
-    /// one.
-    async fn sweep(&self, fence: i64, end: &End) -> Result<(), Error> {
-        let over = Instant::now() + self.term;
+    /// Sweeps until shutdown is requested or the term ends. Both take effect between two sweeps,
+    /// while the loss of the lock drops a sweep in progress.
+    async fn sweep(&self, fence: i64, shutdown: &Shutdown) -> Result<(), Error> {
+        let term_end = Instant::now() + self.term;
         let mut ticks = interval(self.sweep_every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        while let Some(Ok(_)) = end.before(timeout_at(over, ticks.tick())).await {
+        while let Some(Ok(_)) = shutdown
+            .run_until_requested(timeout_at(term_end, ticks.tick()))
+            .await
+        {
             if !self.sweeper.sweep(fence).await? {
                 tracing::warn!(fence, "there is a newer leader");
                 break;

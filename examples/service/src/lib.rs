@@ -1,18 +1,17 @@
-//! A web service with advisory locks, as one may be in production: each delivery of a webhook is
-//! dealt with once, one instance of the fleet leads and sweeps, health and metrics tell the truth,
-//! and an instance that is told to end does so in order.
+//! A web service that uses advisory locks as a service in production would. Each delivery of a
+//! webhook is processed once, one instance of the fleet is the leader and sweeps, and an instance
+//! that receives SIGTERM shuts down gracefully.
 //!
-//! | room | what it is for |
+//! | module | purpose |
 //! |---|---|
-//! | `webhook`, `provider` | deliveries, under the attribute with `tx` |
-//! | `leader`, `sweep` | a session lock, `until_lost`, a fencing token |
+//! | `webhook`, `provider` | deliveries, with the attribute and `tx` |
+//! | `leader`, `sweep` | leader election, with a session lock, `until_lost` and a fencing token |
 //! | `schema` | migration at start-up, under a lock |
-//! | `problem` | errors become answers |
-//! | `health`, `metric`, `log` | what is to be seen |
-//! | `config`, `pool`, `router`, `end` | what every service needs |
+//! | `problem` | conversion of errors into responses |
+//! | `health`, `metric`, `log` | health checks, metrics and logs |
+//! | `config`, `pool`, `router`, `shutdown` | settings, connections, routes and shutdown |
 
 mod config;
-mod end;
 mod health;
 mod leader;
 mod log;
@@ -22,6 +21,7 @@ mod problem;
 mod provider;
 mod router;
 mod schema;
+mod shutdown;
 mod sweep;
 mod webhook;
 
@@ -34,23 +34,23 @@ use tokio::time::{sleep, timeout};
 
 pub use crate::config::Config;
 
-use crate::end::End;
 use crate::leader::Candidate;
 use crate::pool::Pools;
+use crate::shutdown::Shutdown;
 
-/// How long connections may take to say good-bye.
-const FAREWELL: Duration = Duration::from_secs(1);
+/// How long the pools may take to close their connections.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Serves until a SIGTERM or Ctrl-C, and ends in order: accepts nothing more, lets requests finish,
-/// gives up leadership.
+/// Serves until SIGTERM or Ctrl-C, and then shuts down gracefully: accepts no more connections,
+/// lets requests finish, and releases leadership.
 ///
 /// # Errors
 ///
-/// If it cannot start.
+/// Returns an error if the service cannot start, or if the server fails.
 pub async fn run(config: Config) -> Result<(), Box<dyn Error + Send + Sync>> {
     log::start(config.log.clone());
     let metrics = metric::install()?;
-    let end = End::on_signal()?;
+    let shutdown = Shutdown::on_signal()?;
     let pools = Pools::open(&config).await?;
     schema::migrate(&pools.work).await?;
     let router = router::router(&config, &pools, metrics);
@@ -59,21 +59,22 @@ pub async fn run(config: Config) -> Result<(), Box<dyn Error + Send + Sync>> {
 
     let candidate = Candidate::new(&config, &pools);
     let work = async {
-        let server = serve(listener, router).with_graceful_shutdown(end.clone().come());
-        tokio::join!(server, candidate.stand(&end)).0
+        let server = serve(listener, router).with_graceful_shutdown(shutdown.clone().requested());
+        tokio::join!(server, candidate.run(&shutdown)).0
     };
-    let too_late = async {
-        end.clone().come().await;
+    let grace_expired = async {
+        shutdown.clone().requested().await;
         sleep(config.grace).await;
     };
     tokio::select! {
         served = work => {
             served?;
-            // What is still open goes with the process.
-            let _ = timeout(FAREWELL, pools.close()).await;
+            // Connections that are still open are closed with the process.
+            let _ = timeout(CLOSE_TIMEOUT, pools.close()).await;
         }
-        // Their futures go with the runtime, and their locks with their connections.
-        () = too_late => tracing::warn!("not everything was done in time; it is cut off"),
+        // The runtime drops the remaining futures, which closes their connections and releases
+        // their locks.
+        () = grace_expired => tracing::warn!("grace period expired; open requests are dropped"),
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! What is logged: a line for each lock that is taken or not, when its span closes.
+//! The log: one line for each acquire, when its span closes.
 
 use std::io::{IsTerminal as _, stderr};
 
@@ -9,10 +9,10 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-pub(crate) fn start(what: Targets) {
+pub(crate) fn start(filter: Targets) {
     let lines = layer()
         .with_writer(stderr)
         .with_ansi(stderr().is_terminal())
         .with_span_events(FmtSpan::CLOSE);
-    registry().with(lines).with(what).init();
+    registry().with(lines).with(filter).init();
 }

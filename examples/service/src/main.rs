@@ -1,10 +1,11 @@
-//! A web service with advisory locks. With a PostgreSQL of its own, from anywhere in the workspace:
+//! A web service with advisory locks. This command works anywhere in the workspace, and starts a
+//! private PostgreSQL server:
 //!
 //! ```text
 //! cargo run --example service
 //! ```
 //!
-//! With one that is there:
+//! With an existing server:
 //!
 //! ```text
 //! DATABASE_URL=postgres://localhost/app cargo run -p service

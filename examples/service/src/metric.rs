@@ -1,4 +1,4 @@
-//! Counts and times, for Prometheus.
+//! Counts and durations of acquires, for Prometheus.
 
 use std::time::Duration;
 
@@ -10,13 +10,14 @@ use tokio::time::interval;
 
 use crate::router::App;
 
-/// Seconds: from a lock that is free to one that is hardly ever.
+/// The upper bounds of the histogram buckets in seconds, from a free lock to a long wait.
 const BUCKETS: [f64; 9] = [0.001, 0.005, 0.025, 0.1, 0.5, 1.0, 5.0, 30.0, 300.0];
 
-/// How often what has been recorded is condensed, also if nobody asks for it.
+/// How often recorded durations are aggregated. Without it, they would accumulate until the next
+/// scrape.
 const UPKEEP: Duration = Duration::from_secs(5);
 
-/// Installs the recorder that `advisory_core` records with.
+/// Installs the recorder that the metrics of `advisory_core` use.
 pub(crate) fn install() -> Result<PrometheusHandle, BuildError> {
     let seconds = Matcher::Suffix("_seconds".to_owned());
     let builder = PrometheusBuilder::new().set_buckets_for_metric(seconds, &BUCKETS)?;

@@ -1,13 +1,13 @@
-//! Connections: some for requests, some for leadership.
+//! The connection pools: one for requests, one for leadership.
 
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 
 use crate::config::Config;
 
-/// Two pools, so that no flood of requests keeps a leader from its work.
+/// Two pools, so that requests cannot take the connections that the leader needs.
 pub(crate) struct Pools {
     pub(crate) work: PgPool,
-    /// Two connections: one holds the lock, one is for what is done under it.
+    /// Two connections: one holds the lock, and one is for the sweeps.
     pub(crate) leadership: PgPool,
 }
 

@@ -1,4 +1,4 @@
-//! Errors become answers.
+//! Conversion of errors into HTTP responses.
 
 use advisory_core::Error;
 use axum::Json;
@@ -6,7 +6,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
-/// Why a request is not done.
+/// Why a request fails.
 #[derive(Debug)]
 pub(crate) enum Problem {
     UnknownProvider,
@@ -20,54 +20,55 @@ impl From<Error> for Problem {
     }
 }
 
-/// What goes by itself is a 503 that says when to come again, and providers do. Who holds which
-/// lock is for the log.
+/// A temporary error becomes a 503 with `Retry-After`, and providers then send the delivery again.
+/// The holder of a lock is written to the log only.
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         match self {
-            Self::UnknownProvider => answer(StatusCode::NOT_FOUND, "no such provider"),
-            Self::NoDeliveryId { header } => answer(
+            Self::UnknownProvider => response(StatusCode::NOT_FOUND, "no such provider"),
+            Self::NoDeliveryId { header } => response(
                 StatusCode::BAD_REQUEST,
                 &format!("expected a header `{header}`"),
             ),
-            Self::Failed(error) if is_passing(&error) => {
-                tracing::warn!(%error, "come again");
-                let busy = answer(StatusCode::SERVICE_UNAVAILABLE, "busy; come again");
+            Self::Failed(error) if is_temporary(&error) => {
+                tracing::warn!(%error, "temporary failure; the client may retry");
+                let busy = response(StatusCode::SERVICE_UNAVAILABLE, "busy; retry later");
                 ([(header::RETRY_AFTER, "1")], busy).into_response()
             }
             Self::Failed(error) => {
-                tracing::error!(%error, "failed");
-                answer(StatusCode::INTERNAL_SERVER_ERROR, "failed")
+                tracing::error!(%error, "the request has failed");
+                response(StatusCode::INTERNAL_SERVER_ERROR, "failed")
             }
         }
     }
 }
 
-fn answer(status: StatusCode, error: &str) -> Response {
+fn response(status: StatusCode, error: &str) -> Response {
     (status, Json(json!({ "error": error }))).into_response()
 }
 
-/// Whether the same request may well succeed in a moment.
-fn is_passing(error: &Error) -> bool {
+/// Whether the same request may succeed if it is repeated.
+fn is_temporary(error: &Error) -> bool {
     match error {
         Error::NotAcquired { .. }
         | Error::Deadlock { .. }
         | Error::LockTableFull
         | Error::Lost { .. } => true,
-        Error::Database(sqlx::Error::Database(error)) => {
-            error.code().is_some_and(|code| is_of_the_moment(&code))
-        }
+        Error::Database(sqlx::Error::Database(error)) => error
+            .code()
+            .is_some_and(|code| is_temporary_sqlstate(&code)),
         Error::Database(error) => matches!(
             error,
             sqlx::Error::Io(_) | sqlx::Error::PoolClosed | sqlx::Error::PoolTimedOut
         ),
-        // A standby, a server that locks nothing: somebody has to see to it.
+        // Others, such as a standby as the server, need a change of the configuration or the code.
         _ => false,
     }
 }
 
-/// SQLSTATEs of a lost connection, a rollback, a lack of resources, an operator.
-fn is_of_the_moment(sqlstate: &str) -> bool {
+/// Whether the class of a SQLSTATE is connection exception, transaction rollback, insufficient
+/// resources, or operator intervention.
+fn is_temporary_sqlstate(sqlstate: &str) -> bool {
     ["08", "40", "53", "57"]
         .iter()
         .any(|class| sqlstate.starts_with(class))
@@ -82,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn what_passes_is_unavailable_and_what_does_not_is_an_error() {
+    fn temporary_errors_are_503_and_others_are_500() {
         assert_eq!(
             status(sqlx::Error::PoolTimedOut.into()),
             StatusCode::SERVICE_UNAVAILABLE
@@ -98,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn a_unique_violation_does_not_pass() {
-        assert!(is_of_the_moment("57P01") && !is_of_the_moment("23505"));
+    fn a_unique_violation_is_not_temporary() {
+        assert!(is_temporary_sqlstate("57P01") && !is_temporary_sqlstate("23505"));
     }
 }

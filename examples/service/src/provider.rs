@@ -1,4 +1,4 @@
-//! Who sends webhooks, and where each says which delivery it is.
+//! The providers of webhooks, and the header in which each sends the delivery id.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use crate::problem::Problem;
 pub(crate) enum Provider {
     GitHub,
     GitLab,
-    /// Whoever follows <https://www.standardwebhooks.com>.
+    /// Any provider that follows <https://www.standardwebhooks.com>.
     Standard,
 }
 
@@ -24,7 +24,7 @@ impl Provider {
         }
     }
 
-    /// The same for each repetition of a delivery.
+    /// Returns the delivery id, which is the same for each repetition of a delivery.
     pub(crate) fn delivery_id(self, headers: &HeaderMap) -> Result<&str, Problem> {
         let header = match self {
             Self::GitHub => "x-github-delivery",
@@ -37,7 +37,8 @@ impl Provider {
     }
 }
 
-/// As in the path, in the table and in the lock's name, which is frozen.
+/// The name in the path, in the table and in the lock's name. It must not change, because instances
+/// of an older version use the same locks.
 impl fmt::Display for Provider {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

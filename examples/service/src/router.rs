@@ -1,4 +1,4 @@
-//! What is asked for, and who answers.
+//! The routes and their handlers.
 
 use std::time::Duration;
 
@@ -11,11 +11,11 @@ use crate::config::Config;
 use crate::pool::Pools;
 use crate::{health, metric, webhook};
 
-/// What answers need.
+/// The state that the handlers share.
 #[derive(Clone)]
 pub(crate) struct App {
     pub(crate) pool: PgPool,
-    pub(crate) turn: Duration,
+    pub(crate) lock_timeout: Duration,
     pub(crate) metrics: PrometheusHandle,
 }
 
@@ -27,7 +27,7 @@ pub(crate) fn router(config: &Config, pools: &Pools, metrics: PrometheusHandle) 
         .route("/metrics", get(metric::render))
         .with_state(App {
             pool: pools.work.clone(),
-            turn: config.turn,
+            lock_timeout: config.turn,
             metrics,
         })
 }

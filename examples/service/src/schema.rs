@@ -1,4 +1,4 @@
-//! The tables, made at start-up by whichever instance comes first.
+//! The tables. The instance that starts first creates them.
 
 use advisory_core::{AdvisoryLock, Error};
 use sqlx::postgres::PgPool;
@@ -23,8 +23,8 @@ const TABLES: &str = "
     INSERT INTO leadership (fence) VALUES (0) ON CONFLICT DO NOTHING;
 ";
 
-/// `IF NOT EXISTS` alone does not do: two sessions that look at the same moment both create, and
-/// one of them fails.
+/// Creates the tables under a lock. `IF NOT EXISTS` alone is not enough: two sessions that check at
+/// the same moment both create the table, and one of them fails.
 pub(crate) async fn migrate(pool: &PgPool) -> Result<(), Error> {
     let lock = AdvisoryLock::new("service:schema");
     lock.transaction(pool, async |tx| {

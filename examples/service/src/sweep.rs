@@ -1,4 +1,4 @@
-//! What a leader does.
+//! The work of the leader.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use sqlx::postgres::PgPool;
 use crate::config::Config;
 use crate::pool::Pools;
 
-/// Forgets old deliveries.
+/// Deletes old deliveries.
 pub(crate) struct Sweeper {
     pool: PgPool,
     instance: String,
@@ -24,35 +24,36 @@ impl Sweeper {
         }
     }
 
-    /// Sweeps once; false if a newer leader has been here.
+    /// Sweeps once. Returns `false` if a newer leader has swept before.
     ///
-    /// It runs on another connection than the one that holds the lock, so it may outlive the lock
-    /// for a moment. The fencing token tells such a late sweep from one that is right, and rolls it
-    /// back.
+    /// The sweep runs on another connection than the one that holds the lock, so the sweep may
+    /// briefly outlive the lock. A late sweep then has an older fencing token than the new leader,
+    /// and is rolled back.
     pub(crate) async fn sweep(&self, fence: i64) -> Result<bool, Error> {
-        self.beat(fence).await?;
+        self.record_heartbeat(fence).await?;
         let mut tx = self.pool.begin().await?;
         let leads = sqlx::query("UPDATE leadership SET fence = $1 WHERE fence <= $1");
         if leads.bind(fence).execute(&mut *tx).await?.rows_affected() == 0 {
             tx.rollback().await?;
             return Ok(false);
         }
-        let forget = sqlx::query(
+        let delete = sqlx::query(
             "DELETE FROM delivery WHERE received_at < now() - make_interval(secs => $1)",
         );
-        let forgotten = forget
+        let deleted = delete
             .bind(self.keep.as_secs_f64())
             .execute(&mut *tx)
             .await?;
         tx.commit().await?;
-        tracing::debug!(fence, forgotten = forgotten.rows_affected(), "has swept");
+        tracing::debug!(fence, deleted = deleted.rows_affected(), "swept");
         Ok(true)
     }
 
-    /// A log of who has led, and when: no two terms in it overlap.
-    async fn beat(&self, fence: i64) -> Result<(), Error> {
-        let beat = sqlx::query("INSERT INTO heartbeat (fence, instance) VALUES ($1, $2)");
-        beat.bind(fence)
+    /// Records that this instance leads at this time. The terms in the table do not overlap.
+    async fn record_heartbeat(&self, fence: i64) -> Result<(), Error> {
+        let insert = sqlx::query("INSERT INTO heartbeat (fence, instance) VALUES ($1, $2)");
+        insert
+            .bind(fence)
             .bind(&self.instance)
             .execute(&self.pool)
             .await?;

@@ -1,4 +1,4 @@
-//! Deliveries, of which each comes at least once and is dealt with exactly once.
+//! Webhook deliveries. Each delivery arrives at least once, and is processed exactly once.
 
 use std::time::Duration;
 
@@ -14,15 +14,16 @@ use crate::problem::Problem;
 use crate::provider::Provider;
 use crate::router::App;
 
-/// What has become of a delivery.
+/// The outcome of a delivery.
 pub(crate) enum Receipt {
     Accepted,
-    /// It was here before.
+    /// The delivery was accepted before.
     Known,
 }
 
-/// 201 for the first of its kind, 200 for each repetition. If the client goes before that, hyper
-/// drops this future, and with it the wait, the transaction and the lock.
+/// Responds with 201 to the first request of a delivery, and with 200 to each repetition. If the
+/// client disconnects before the response, hyper drops this future, which ends the wait, rolls back
+/// the transaction and releases the lock.
 pub(crate) async fn post(
     State(app): State<App>,
     Path(provider): Path<String>,
@@ -32,27 +33,27 @@ pub(crate) async fn post(
     let provider = Provider::named(&provider)?;
     let id = provider.delivery_id(&headers)?;
     let span = info_span!("webhook", %provider, id);
-    let received = receive(&app.pool, provider, id, &event, app.turn);
+    let received = receive(&app.pool, provider, id, &event, app.lock_timeout);
     Ok(match received.instrument(span).await? {
         Receipt::Accepted => (StatusCode::CREATED, Json(json!({ "accepted": id }))),
         Receipt::Known => (StatusCode::OK, Json(json!({ "known": id }))),
     })
 }
 
-/// One at a time for each delivery, in the whole fleet. `tx` holds the lock, and is committed
-/// before the next one gets it.
-#[advisory(key = "webhook:{provider}:{id}", timeout = turn, tx)]
+/// Stores a delivery. In the whole fleet, one request at a time runs this for each delivery. `tx`
+/// holds the lock, and is committed before the next request acquires the lock.
+#[advisory(key = "webhook:{provider}:{id}", timeout = lock_timeout, tx)]
 async fn receive(
     pool: &PgPool,
     provider: Provider,
     id: &str,
     event: &Value,
-    turn: Duration,
+    lock_timeout: Duration,
 ) -> Result<Receipt, Error> {
     if is_known(tx, provider, id).await? {
         return Ok(Receipt::Known);
     }
-    // What a delivery leads to is done here, in `tx`: it happens with the row, or not at all.
+    // Other effects of the delivery belong here, in `tx`: they are committed together with the row.
     let insert =
         sqlx::query("INSERT INTO delivery (provider, id, event) VALUES ($1, $2, $3::jsonb)");
     let insert = insert

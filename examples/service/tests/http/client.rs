@@ -11,7 +11,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
-/// What went wrong on the way.
+/// A failure to connect, to send the request or to read the response.
 pub(crate) type Error = Box<dyn std::error::Error + Send + Sync>;
 
 #[derive(Debug)]
@@ -22,20 +22,20 @@ pub(crate) struct Answer {
 }
 
 pub(crate) async fn get(address: SocketAddr, path: &str) -> Result<Answer, Error> {
-    ask(address, request(Method::GET, path), String::new()).await
+    send(address, request(Method::GET, path), String::new()).await
 }
 
-/// Delivers an event of GitHub's.
+/// Delivers an event as GitHub does.
 pub(crate) async fn deliver(address: SocketAddr, id: &str) -> Result<Answer, Error> {
     let request = request(Method::POST, "/webhooks/github").header("x-github-delivery", id);
-    ask(address, request, "{}".to_owned()).await
+    send(address, request, "{}".to_owned()).await
 }
 
 pub(crate) async fn post(address: SocketAddr, path: &str, body: &str) -> Result<Answer, Error> {
-    ask(address, request(Method::POST, path), body.to_owned()).await
+    send(address, request(Method::POST, path), body.to_owned()).await
 }
 
-/// A delivery that has been sent, and whose answer nobody has read.
+/// Sends a delivery and returns the connection, without reading the response.
 pub(crate) async fn begin_delivery(address: SocketAddr, id: &str) -> TcpStream {
     let mut stream = TcpStream::connect(address).await.unwrap();
     let request = format!(
@@ -53,7 +53,7 @@ fn request(method: Method, path: &str) -> Builder {
         .header("content-type", "application/json")
 }
 
-async fn ask(address: SocketAddr, request: Builder, body: String) -> Result<Answer, Error> {
+async fn send(address: SocketAddr, request: Builder, body: String) -> Result<Answer, Error> {
     let stream = TokioIo::new(TcpStream::connect(address).await?);
     let (mut sender, connection) = handshake(stream).await?;
     tokio::spawn(connection);

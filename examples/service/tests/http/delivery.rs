@@ -1,4 +1,4 @@
-//! Each delivery is dealt with once.
+//! Each delivery is processed once.
 
 use advisory_core::AdvisoryLock;
 use futures_util::future::join_all;
@@ -6,13 +6,13 @@ use tokio::time::timeout;
 
 use crate::client::{self, Answer};
 use crate::fleet::{Fleet, rows};
-use crate::instance::PATIENCE;
+use crate::instance::STATE_TIMEOUT;
 
 const DELIVERIES: usize = 50;
 const DUPLICATES: usize = 8;
 
-/// The first is created, the others find it there.
-fn one_is_first(answers: &[Answer]) -> bool {
+/// Whether one request created the row and all others found it.
+fn is_created_once(answers: &[Answer]) -> bool {
     let count = |status| {
         answers
             .iter()
@@ -23,7 +23,7 @@ fn one_is_first(answers: &[Answer]) -> bool {
 }
 
 #[tokio::test]
-async fn each_of_many_deliveries_makes_one_row_however_often_it_comes() {
+async fn each_of_many_deliveries_creates_one_row_despite_duplicates() {
     let fleet = Fleet::start(&[]).await;
     let addresses = [fleet.one.address, fleet.two.address];
     let deliveries = (0..DELIVERIES).map(async |delivery| {
@@ -33,7 +33,7 @@ async fn each_of_many_deliveries_makes_one_row_however_often_it_comes() {
     });
     for answers in join_all(deliveries).await {
         let answers: Vec<_> = answers.into_iter().map(Result::unwrap).collect();
-        assert!(one_is_first(&answers), "{answers:?}");
+        assert!(is_created_once(&answers), "{answers:?}");
     }
     let count = sqlx::query_scalar("SELECT count(*) FROM delivery");
     let count: i64 = count.fetch_one(&fleet.pool).await.unwrap();
@@ -42,13 +42,13 @@ async fn each_of_many_deliveries_makes_one_row_however_often_it_comes() {
     let metrics = fleet.one.get("/metrics").await.body;
     let acquired = "advisory_acquire_total{scope=\"xact\",outcome=\"acquired\"} ";
     let acquired = metrics.lines().find_map(|line| line.strip_prefix(acquired));
-    // Its half of the deliveries, and the tables.
+    // This instance's half of the requests, and the creation of the tables.
     assert_eq!(acquired, Some("201"), "{metrics}");
-    fleet.end().await;
+    fleet.shut_down().await;
 }
 
 #[tokio::test]
-async fn duplicates_wait_for_the_first_wherever_they_arrive() {
+async fn duplicates_on_both_instances_wait_for_the_first() {
     let fleet = Fleet::start(&[]).await;
     let first = AdvisoryLock::new("webhook:github:7")
         .begin(&fleet.pool)
@@ -61,13 +61,13 @@ async fn duplicates_wait_for_the_first_wherever_they_arrive() {
         first.commit().await.unwrap();
     });
     let answers: Vec<_> = answers.into_iter().map(Result::unwrap).collect();
-    assert!(one_is_first(&answers), "{answers:?}");
+    assert!(is_created_once(&answers), "{answers:?}");
     assert_eq!(rows(&fleet.pool, "7").await, 1);
-    fleet.end().await;
+    fleet.shut_down().await;
 }
 
 #[tokio::test]
-async fn a_turn_that_does_not_come_is_an_answer_that_says_when_to_come_again() {
+async fn a_delivery_that_does_not_get_the_lock_is_answered_with_retry_after() {
     let fleet = Fleet::start(&["--turn", "0.1"]).await;
     let first = AdvisoryLock::new("webhook:github:7")
         .begin(&fleet.pool)
@@ -81,12 +81,12 @@ async fn a_turn_that_does_not_come_is_an_answer_that_says_when_to_come_again() {
     );
     assert!(
         !answer.body.contains("pid"),
-        "who holds it is nobody's business: {answer:?}"
+        "the response does not name the holder: {answer:?}"
     );
     assert_eq!(rows(&fleet.pool, "7").await, 0);
     first.commit().await.unwrap();
-    // As a provider does: until it is taken.
-    let taken = async {
+    // Repeats the delivery until it is accepted, as a provider does.
+    let accepted = async {
         while client::deliver(fleet.one.address, "7")
             .await
             .unwrap()
@@ -94,13 +94,15 @@ async fn a_turn_that_does_not_come_is_an_answer_that_says_when_to_come_again() {
             == 503
         {}
     };
-    timeout(PATIENCE, taken).await.expect("it is taken");
+    timeout(STATE_TIMEOUT, accepted)
+        .await
+        .expect("the delivery is accepted");
     assert_eq!(rows(&fleet.pool, "7").await, 1);
-    fleet.end().await;
+    fleet.shut_down().await;
 }
 
 #[tokio::test]
-async fn what_is_no_delivery_is_refused() {
+async fn malformed_deliveries_are_refused() {
     let fleet = Fleet::start(&[]).await;
     let status = async |path, body| {
         client::post(fleet.one.address, path, body)
@@ -108,12 +110,12 @@ async fn what_is_no_delivery_is_refused() {
             .unwrap()
             .status
     };
-    assert_eq!(status("/webhooks/nobody", "{}").await, 404);
+    assert_eq!(status("/webhooks/unknown", "{}").await, 404);
     assert_eq!(
         status("/webhooks/github", "{}").await,
         400,
         "no delivery id"
     );
     assert_eq!(status("/webhooks/github", "{").await, 400, "no JSON");
-    fleet.end().await;
+    fleet.shut_down().await;
 }

@@ -4,11 +4,11 @@ use advisory_tests::Database;
 use sqlx::PgPool;
 
 use crate::instance::Instance;
-use crate::term::{Term, until};
+use crate::term::{Term, wait_until};
 
 pub(crate) struct Fleet {
     pub(crate) database: Database,
-    /// The test's own.
+    /// The connections of the test.
     pub(crate) pool: PgPool,
     pub(crate) one: Instance,
     pub(crate) two: Instance,
@@ -17,7 +17,7 @@ pub(crate) struct Fleet {
 impl Fleet {
     pub(crate) async fn start(arguments: &[&str]) -> Self {
         let database = Database::new().await;
-        // At once: each wants to make the tables.
+        // Both start at once, so that both try to create the tables.
         let (one, two) = tokio::join!(
             Instance::start(&database, "one", arguments),
             Instance::start(&database, "two", arguments),
@@ -30,10 +30,10 @@ impl Fleet {
         }
     }
 
-    /// Ends both in order, and sees that nothing is left of them.
-    pub(crate) async fn end(self) {
-        tokio::join!(self.one.end(), self.two.end());
-        nothing_is_left(&self.database, &self.pool).await;
+    /// Shuts both instances down gracefully, and asserts that they leave nothing.
+    pub(crate) async fn shut_down(self) {
+        tokio::join!(self.one.shut_down(), self.two.shut_down());
+        assert_nothing_is_left(&self.database, &self.pool).await;
     }
 }
 
@@ -43,7 +43,7 @@ pub(crate) struct Led {
     pub(crate) pool: PgPool,
     pub(crate) leader: Instance,
     pub(crate) other: Instance,
-    /// The leader's first.
+    /// The first term of the leader.
     pub(crate) term: Term,
 }
 
@@ -55,7 +55,7 @@ impl Led {
             one,
             two,
         } = Fleet::start(arguments).await;
-        let mut terms = until(&pool, "a leader", |terms| !terms.is_empty()).await;
+        let mut terms = wait_until(&pool, "a leader", |terms| !terms.is_empty()).await;
         let term = terms.remove(0);
         let (leader, other) = match &*term.instance {
             "one" => (one, two),
@@ -70,31 +70,31 @@ impl Led {
         }
     }
 
-    /// Waits until the other leads, under a newer token.
-    pub(crate) async fn until_other_leads(&self) {
+    /// Waits until the other instance leads with a newer fencing token.
+    pub(crate) async fn wait_until_other_leads(&self) {
         let newer =
             |term: &Term| term.fence > self.term.fence && term.instance != self.term.instance;
-        until(&self.pool, "the other leads", |terms| {
+        wait_until(&self.pool, "the other leads", |terms| {
             terms.last().is_some_and(newer)
         })
         .await;
     }
 }
 
-/// No lock, no place in a queue, no transaction, no connection but the test's own.
-pub(crate) async fn nothing_is_left(database: &Database, pool: &PgPool) {
+/// Asserts that no lock, waiter, transaction or connection is left except the test's connections.
+pub(crate) async fn assert_nothing_is_left(database: &Database, pool: &PgPool) {
     database.assert_nothing_leaked(pool).await;
-    let gone = |name: &str| !name.starts_with("one") && !name.starts_with("two");
+    let is_other = |name: &str| !name.starts_with("one") && !name.starts_with("two");
     database
         .wait_until_backends("no connection of the service", |backends| {
             backends
                 .iter()
-                .all(|backend| gone(&backend.application_name))
+                .all(|backend| is_other(&backend.application_name))
         })
         .await;
 }
 
-/// How many rows there are of a delivery.
+/// Counts the rows of a delivery.
 pub(crate) async fn rows(pool: &PgPool, id: &str) -> i64 {
     let rows = sqlx::query_scalar("SELECT count(*) FROM delivery WHERE id = $1");
     rows.bind(id).fetch_one(pool).await.unwrap()

@@ -1,25 +1,29 @@
-//! Health tells the truth.
+//! The health checks.
 
 use advisory_core::AdvisoryLock;
 use advisory_tests::{Database, Server, Shutdown};
 
 use crate::client;
-use crate::fleet::nothing_is_left;
+use crate::fleet::assert_nothing_is_left;
 use crate::instance::Instance;
-use crate::term::until;
+use crate::term::wait_until;
 
 #[tokio::test]
-async fn it_is_not_ready_without_its_database_and_ready_when_that_is_back() {
+async fn an_instance_is_ready_only_while_its_database_runs() {
     let server = Server::start().unwrap();
     let database = Database::on(&server).await;
     let one = Instance::start(&database, "one", &[]).await;
-    one.until_status("/healthz", 200).await;
+    one.wait_until_status("/healthz", 200).await;
     let pool = database.pool(1).await;
-    let before = until(&pool, "a leader", |terms| !terms.is_empty()).await;
+    let before = wait_until(&pool, "a leader", |terms| !terms.is_empty()).await;
 
     server.stop(Shutdown::Fast).await;
-    one.until_status("/healthz", 503).await;
-    assert_eq!(one.get("/healthz/live").await.status, 200, "it lives");
+    one.wait_until_status("/healthz", 503).await;
+    assert_eq!(
+        one.get("/healthz/live").await.status,
+        200,
+        "the process is alive"
+    );
     let answer = client::deliver(one.address, "7").await.unwrap();
     assert_eq!(
         (answer.status, answer.retry_after.as_deref()),
@@ -28,16 +32,16 @@ async fn it_is_not_ready_without_its_database_and_ready_when_that_is_back() {
     );
 
     server.restart(Shutdown::Fast).await;
-    one.until_status("/healthz", 200).await;
-    until(&pool, "a leader of the new server", |terms| {
+    one.wait_until_status("/healthz", 200).await;
+    wait_until(&pool, "a leader of the new server", |terms| {
         terms.len() > before.len()
     })
     .await;
-    one.end().await;
+    one.shut_down().await;
 }
 
 #[tokio::test]
-async fn it_is_not_ready_while_every_connection_waits_for_a_lock() {
+async fn an_instance_is_not_ready_while_every_connection_waits_for_a_lock() {
     let database = Database::new().await;
     let one = Instance::start(&database, "one", &["--max-connections", "1"]).await;
     let pool = database.pool(1).await;
@@ -52,7 +56,7 @@ async fn it_is_not_ready_while_every_connection_waits_for_a_lock() {
         first.commit().await.unwrap();
     });
     assert_eq!(answer.unwrap().status, 201);
-    one.until_status("/healthz", 200).await;
-    one.end().await;
-    nothing_is_left(&database, &pool).await;
+    one.wait_until_status("/healthz", 200).await;
+    one.shut_down().await;
+    assert_nothing_is_left(&database, &pool).await;
 }

@@ -1,4 +1,4 @@
-//! The built service: started, asked, signalled, and waited for.
+//! A process of the built service.
 
 use std::net::SocketAddr;
 use std::process::Stdio;
@@ -13,20 +13,20 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::client::{self, Answer};
 
-/// How long a state may take to come about.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a test waits for a state.
+pub(crate) const STATE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A process, killed when it is dropped.
+/// A running service, which is killed when this value is dropped.
 pub(crate) struct Instance {
     process: Child,
-    /// Open until the end: a service whose output is closed cannot speak.
+    /// Kept open, because the service fails if it prints to a closed pipe.
     _stdout: BufReader<ChildStdout>,
     pub(crate) address: SocketAddr,
 }
 
 impl Instance {
-    /// Starts it on any port, patient with locks and quick to stand, if the arguments do not say
-    /// otherwise.
+    /// Starts an instance on a free port. Unless the arguments set other values, the timeouts are
+    /// long and the intervals short.
     pub(crate) async fn start(database: &Database, name: &str, arguments: &[&str]) -> Self {
         let mut process = Command::new(env!("CARGO_BIN_EXE_service"))
             .args(["--listen", "127.0.0.1:0", "--instance", name])
@@ -37,11 +37,11 @@ impl Instance {
             .stdout(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
-            .expect("it can be started");
-        let mut stdout = BufReader::new(process.stdout.take().expect("BUG: it is piped"));
+            .expect("the service starts");
+        let mut stdout = BufReader::new(process.stdout.take().expect("BUG: stdout is piped"));
         let mut line = String::new();
-        let read = timeout(PATIENCE, stdout.read_line(&mut line)).await;
-        read.expect("it says where it listens").unwrap();
+        let read = timeout(STATE_TIMEOUT, stdout.read_line(&mut line)).await;
+        read.expect("the service prints its address").unwrap();
         let address = line.trim_end().strip_prefix("listening on http://");
         let address = address.unwrap_or_else(|| panic!("expected an address, found `{line}`"));
         Self {
@@ -52,28 +52,28 @@ impl Instance {
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
-        let pid = self.process.id().expect("it runs");
-        kill(Pid::from_raw(pid.cast_signed()), signal).expect("it runs");
+        let pid = self.process.id().expect("the service runs");
+        kill(Pid::from_raw(pid.cast_signed()), signal).expect("the service runs");
     }
 
-    /// Waits for its end, and for its exit code; `None` if it was killed.
-    pub(crate) async fn ended(mut self) -> Option<i32> {
-        let status = timeout(PATIENCE, self.process.wait()).await;
-        status.expect("it ends").unwrap().code()
+    /// Waits for the process and returns its exit code, or `None` if it was killed.
+    pub(crate) async fn exit_code(mut self) -> Option<i32> {
+        let status = timeout(STATE_TIMEOUT, self.process.wait()).await;
+        status.expect("the service exits").unwrap().code()
     }
 
-    /// Tells it to end, which it does in order.
-    pub(crate) async fn end(self) {
+    /// Sends SIGTERM, and asserts that the service exits without an error.
+    pub(crate) async fn shut_down(self) {
         self.signal(Signal::SIGTERM);
-        assert_eq!(self.ended().await, Some(0));
+        assert_eq!(self.exit_code().await, Some(0));
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {
         client::get(self.address, path).await.unwrap()
     }
 
-    /// Asks again and again until the answer has this status.
-    pub(crate) async fn until_status(&self, path: &str, status: u16) -> Answer {
+    /// Repeats the request until the response has this status.
+    pub(crate) async fn wait_until_status(&self, path: &str, status: u16) -> Answer {
         let start = Instant::now();
         loop {
             let answer = self.get(path).await;
@@ -81,18 +81,18 @@ impl Instance {
                 return answer;
             }
             assert!(
-                start.elapsed() < PATIENCE,
+                start.elapsed() < STATE_TIMEOUT,
                 "expected {status}, found {answer:?}"
             );
             sleep(Duration::from_millis(10)).await;
         }
     }
 
-    /// Waits until nobody listens any more.
-    pub(crate) async fn until_closed(&self) {
+    /// Waits until the port is closed.
+    pub(crate) async fn wait_until_closed(&self) {
         let start = Instant::now();
         while tokio::net::TcpStream::connect(self.address).await.is_ok() {
-            assert!(start.elapsed() < PATIENCE, "it still listens");
+            assert!(start.elapsed() < STATE_TIMEOUT, "the port is still open");
             sleep(Duration::from_millis(10)).await;
         }
     }

@@ -1,49 +1,49 @@
-//! One leader at a time.
+//! Leader election.
 
 use advisory_tests::Database;
 use nix::sys::signal::Signal;
 
-use crate::fleet::{Fleet, Led, nothing_is_left};
+use crate::fleet::{Fleet, Led, assert_nothing_is_left};
 use crate::instance::Instance;
-use crate::term::{assert_one_at_a_time, terms, until};
+use crate::term::{assert_one_at_a_time, terms, wait_until};
 
 #[tokio::test]
-async fn leadership_goes_from_one_to_the_other_and_is_never_shared() {
+async fn leadership_passes_between_instances_and_is_never_shared() {
     let fleet = Fleet::start(&["--term", "0.2"]).await;
-    until(&fleet.pool, "six terms, of both", |terms| {
-        let of = |name| terms.iter().any(|term| term.instance == name);
-        terms.len() >= 6 && of("one") && of("two")
+    wait_until(&fleet.pool, "six terms, some of each instance", |terms| {
+        let has_led = |name| terms.iter().any(|term| term.instance == name);
+        terms.len() >= 6 && has_led("one") && has_led("two")
     })
     .await;
     let pool = fleet.pool.clone();
-    fleet.end().await;
+    fleet.shut_down().await;
     assert_one_at_a_time(&terms(&pool).await);
 }
 
 #[tokio::test]
-async fn a_leader_that_is_killed_is_followed_by_the_other() {
+async fn the_other_instance_leads_after_the_leader_is_killed() {
     let fleet = Led::start(&[]).await;
     fleet.leader.signal(Signal::SIGKILL);
-    fleet.until_other_leads().await;
-    assert_eq!(fleet.leader.ended().await, None);
-    fleet.other.end().await;
-    nothing_is_left(&fleet.database, &fleet.pool).await;
+    fleet.wait_until_other_leads().await;
+    assert_eq!(fleet.leader.exit_code().await, None);
+    fleet.other.shut_down().await;
+    assert_nothing_is_left(&fleet.database, &fleet.pool).await;
 }
 
 #[tokio::test]
-async fn a_leader_whose_session_is_ended_stops_and_stands_again() {
+async fn a_leader_whose_session_is_terminated_stops_and_leads_again() {
     let database = Database::new().await;
     let one = Instance::start(&database, "one", &[]).await;
     let pool = database.pool(1).await;
-    until(&pool, "a leader", |terms| !terms.is_empty()).await;
+    wait_until(&pool, "a leader", |terms| !terms.is_empty()).await;
     let holder = database.advisory_locks().await;
     let terminate = sqlx::query("SELECT pg_terminate_backend($1)").bind(holder[0].pid);
     terminate.execute(&pool).await.unwrap();
-    let terms = until(&pool, "a second term", |terms| {
+    let terms = wait_until(&pool, "a second term", |terms| {
         terms.len() == 2 && terms[1].beats > 5
     })
     .await;
     assert_one_at_a_time(&terms);
-    one.end().await;
-    nothing_is_left(&database, &pool).await;
+    one.shut_down().await;
+    assert_nothing_is_left(&database, &pool).await;
 }

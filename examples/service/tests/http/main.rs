@@ -1,11 +1,11 @@
-//! Two instances of the built service on one database, driven over HTTP.
+//! Two instances of the built service on one database, tested over HTTP.
 
 mod client;
 mod delivery;
 mod disconnect;
-mod end;
 mod fleet;
 mod health;
 mod instance;
 mod leader;
+mod shutdown;
 mod term;

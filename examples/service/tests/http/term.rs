@@ -1,18 +1,18 @@
-//! Who has led, and when, by the heartbeats.
+//! The terms of the leaders, as recorded by the heartbeats.
 
 use std::time::Duration;
 
 use sqlx::{FromRow, PgPool};
 use tokio::time::{Instant, sleep};
 
-use crate::instance::PATIENCE;
+use crate::instance::STATE_TIMEOUT;
 
-// The microseconds of an epoch, which need no type of dates.
+// Times are microseconds since the epoch, so that sqlx needs no feature for dates.
 const TERMS: &str = "SELECT fence, string_agg(DISTINCT instance, ' and ') AS instance, count(*) AS beats, \
      (extract(epoch FROM min(at)) * 1000000)::bigint AS began, (extract(epoch FROM max(at)) * 1000000)::bigint AS ended \
      FROM heartbeat GROUP BY fence ORDER BY fence";
 
-/// A term of office: the heartbeats with one fencing token.
+/// A leader's term: the heartbeats with one fencing token.
 #[derive(Debug, FromRow)]
 pub(crate) struct Term {
     pub(crate) fence: i64,
@@ -26,8 +26,8 @@ pub(crate) async fn terms(pool: &PgPool) -> Vec<Term> {
     sqlx::query_as(TERMS).fetch_all(pool).await.unwrap()
 }
 
-/// Waits until the terms are as `is_reached` says.
-pub(crate) async fn until(
+/// Waits until `is_reached` returns true for the terms.
+pub(crate) async fn wait_until(
     pool: &PgPool,
     what: &str,
     is_reached: impl Fn(&[Term]) -> bool,
@@ -39,14 +39,15 @@ pub(crate) async fn until(
             return terms;
         }
         assert!(
-            start.elapsed() < PATIENCE,
+            start.elapsed() < STATE_TIMEOUT,
             "not reached in time: {what}\n{terms:#?}"
         );
         sleep(Duration::from_millis(10)).await;
     }
 }
 
-/// One leader at a time: each term has one instance, and is over when the next begins.
+/// Asserts that there was one leader at a time: each term has one instance, and ends before the
+/// next one begins.
 pub(crate) fn assert_one_at_a_time(terms: &[Term]) {
     for term in terms {
         assert!(matches!(&*term.instance, "one" | "two"), "{terms:#?}");
