@@ -116,18 +116,27 @@ pub(crate) async fn measure(bench: &Bench, what: &str, workloads: &mut [Workload
         times.push(warm_up(workload, bench.effort).await);
     }
     let mut samples = vec![Sample::default(); workloads.len()];
-    let rounds = bench.effort.rounds;
-    for round in 0..rounds {
-        bench.set_progress(&format!("{what}: round {} of {rounds}", round + 1));
-        for index in rotation(workloads.len(), round) {
-            samples[index].push(workloads[index].run(times[index]).await);
-        }
+    for index in in_rotation(bench, what, bench.effort.rounds, workloads.len()) {
+        samples[index].push(workloads[index].run(times[index]).await);
     }
     samples
 }
 
+/// The workloads of all rounds, in the order in which they run. Reports each round as it begins.
+pub(crate) fn in_rotation(
+    bench: &Bench,
+    what: &str,
+    rounds: usize,
+    workloads: usize,
+) -> impl Iterator<Item = usize> {
+    (0..rounds).flat_map(move |round| {
+        bench.set_progress(&format!("{what}: round {} of {rounds}", round + 1));
+        rotation(workloads, round)
+    })
+}
+
 /// The order of the workloads in a round.
-pub(crate) fn rotation(workloads: usize, round: usize) -> impl Iterator<Item = usize> {
+fn rotation(workloads: usize, round: usize) -> impl Iterator<Item = usize> {
     (0..workloads).map(move |index| (index + round) % workloads)
 }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use advisory_tests::{Database, Proxy};
+use sqlx::PgPool;
 use tokio::time::sleep;
 
 use crate::comparison::Workload;
@@ -38,4 +39,11 @@ pub(crate) async fn counting_proxy(database: &Database) -> (Proxy, Endpoint) {
     let proxy = Proxy::start(database).await;
     let endpoint = Endpoint(proxy.options());
     (proxy, endpoint)
+}
+
+/// A proxy, a pool through it, and a pool without it.
+pub(crate) async fn counted_and_direct(database: &Database) -> (Proxy, PgPool, PgPool) {
+    let (proxy, counted) = counting_proxy(database).await;
+    let direct = Endpoint(database.options());
+    (proxy, counted.pool().await, direct.pool().await)
 }

@@ -65,18 +65,26 @@ pub(crate) async fn in_session<E: BodyError>(
     body(None).await
 }
 
+/// What the attribute expands to with `side_effect = Skip`: enters a scope, runs the body in it and
+/// finishes it. Returns whether the lock was granted.
+macro_rules! or_skip {
+    ($entered:expr, $scope:ident => $outcome:expr) => {{
+        let Some(mut $scope) = $entered.await? else {
+            return Ok(false);
+        };
+        let outcome = $outcome;
+        $scope.finish(outcome.is_ok()).await?;
+        outcome.map(|()| true)
+    }};
+}
+
 /// With `tx` and `side_effect = Skip`.
 pub(crate) async fn inside_or_skip<E: BodyError>(
     pool: &PgPool,
     lock: &AdvisoryLock,
     body: Body<E>,
 ) -> Result<bool, E> {
-    let Some(mut scope) = Target::try_enter(pool, lock).await? else {
-        return Ok(false);
-    };
-    let outcome = body(Some(scope.transaction())).await;
-    scope.finish(outcome.is_ok()).await?;
-    outcome.map(|()| true)
+    or_skip!(Target::try_enter(pool, lock), scope => body(Some(scope.transaction())).await)
 }
 
 /// With `side_effect = Skip`.
@@ -85,12 +93,7 @@ pub(crate) async fn skipping<E: BodyError>(
     lock: &AdvisoryLock,
     body: Body<E>,
 ) -> Result<bool, E> {
-    let Some(mut scope) = Target::try_enter(pool, lock).await? else {
-        return Ok(false);
-    };
-    let outcome = scope.until_lost(body(None)).await?;
-    scope.finish(outcome.is_ok()).await?;
-    outcome.map(|()| true)
+    or_skip!(Target::try_enter(pool, lock), scope => scope.until_lost(body(None)).await?)
 }
 
 /// On a connection, with `side_effect = Skip`.
@@ -99,12 +102,7 @@ pub(crate) async fn on_connection_or_skip<E: BodyError>(
     lock: &AdvisoryLock,
     body: Body<E>,
 ) -> Result<bool, E> {
-    let Some(mut scope) = Target::try_enter(conn, lock).await? else {
-        return Ok(false);
-    };
-    let outcome = body(Some(scope.connection())).await;
-    scope.finish(outcome.is_ok()).await?;
-    outcome.map(|()| true)
+    or_skip!(Target::try_enter(conn, lock), scope => body(Some(scope.connection())).await)
 }
 
 /// With `scope = session` and `side_effect = Skip`.
@@ -113,10 +111,5 @@ pub(crate) async fn in_session_or_skip<E: BodyError>(
     lock: &AdvisoryLock,
     body: Body<E>,
 ) -> Result<bool, E> {
-    let Some(mut scope) = SessionTarget::try_enter(pool, lock).await? else {
-        return Ok(false);
-    };
-    let outcome = scope.until_lost(body(None)).await?;
-    scope.finish(outcome.is_ok()).await?;
-    outcome.map(|()| true)
+    or_skip!(SessionTarget::try_enter(pool, lock), scope => scope.until_lost(body(None)).await?)
 }

@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 
 use crate::Bench;
 use crate::by_hand;
-use crate::comparison::{nanoseconds, rotation};
+use crate::comparison::{in_rotation, nanoseconds};
 use crate::endpoint::Endpoint;
 use crate::plot::{Line, Plot, Shape};
 use crate::report::{Part, Report, Table, Target};
@@ -101,16 +101,11 @@ async fn compare(bench: &Bench, database: &Database, waiters: usize) -> Vec<Samp
     let pool = endpoint.pool_of(connections + 1, false).await;
     let mut samples = vec![Sample::default(); VARIANTS.len()];
     let rounds = bench.effort.fewer_rounds(3);
-    for round in 0..rounds {
-        bench.set_progress(&format!(
-            "hand-over, {waiters} waiters: round {} of {rounds}",
-            round + 1
-        ));
-        for index in rotation(VARIANTS.len(), round) {
-            let (_, take, times) = VARIANTS[index];
-            let times = if bench.effort.is_smoke { 3 } else { times };
-            samples[index].push(hand_overs(&pool, take, waiters, times).await);
-        }
+    let what = format!("hand-over, {waiters} waiters");
+    for index in in_rotation(bench, &what, rounds, VARIANTS.len()) {
+        let (_, take, times) = VARIANTS[index];
+        let times = if bench.effort.is_smoke { 3 } else { times };
+        samples[index].push(hand_overs(&pool, take, waiters, times).await);
     }
     samples
 }

@@ -10,22 +10,17 @@ use sqlx::PgPool;
 use crate::Bench;
 use crate::by_hand;
 use crate::comparison::{Workload, measure};
-use crate::endpoint::Endpoint;
 use crate::one_core::OnOneCore;
 use crate::plot::{Line, Plot, Shape};
 use crate::report::{Part, Report, Table, Target};
-use crate::round_trips::{count, counting_proxy};
+use crate::round_trips::{count, counted_and_direct};
 use crate::sample::{Nanoseconds, count as number, three_digits};
 
 const COUNTS: [usize; 4] = [1, 10, 100, 1_000];
 
 pub(crate) async fn run(bench: &Bench) -> Report {
     let database = Database::on(&bench.server).await;
-    let (proxy, counted) = counting_proxy(&database).await;
-    let (counted, direct) = (
-        counted.pool().await,
-        Endpoint(database.options()).pool().await,
-    );
+    let (proxy, counted, direct) = counted_and_direct(&database).await;
     // On two cores, a long answer includes the time to wake up a sleeping core. On other systems
     // than Linux, two cores are used.
     let _on_one_core = OnOneCore::with(&database).await;

@@ -6,20 +6,15 @@ use sqlx::PgPool;
 
 use crate::Bench;
 use crate::comparison::{Workload, measure};
-use crate::endpoint::Endpoint;
 use crate::report::{Part, Report, Table};
-use crate::round_trips::{count, counting_proxy};
+use crate::round_trips::{count, counted_and_direct};
 use crate::sample::Nanoseconds;
 
 const HELD: [u32; 3] = [1, 1_000, 10_000];
 
 pub(crate) async fn run(bench: &Bench) -> Report {
     let database = Database::on(&bench.server).await;
-    let (proxy, counted) = counting_proxy(&database).await;
-    let (counted, direct) = (
-        counted.pool().await,
-        Endpoint(database.options()).pool().await,
-    );
+    let (proxy, counted, direct) = counted_and_direct(&database).await;
     let mut table = Table::new([
         "locks held",
         "`monitor::locks`",

@@ -11,7 +11,7 @@ use sqlx::postgres::PgAdvisoryLock;
 
 use crate::Bench;
 use crate::by_hand;
-use crate::comparison::rotation;
+use crate::comparison::in_rotation;
 use crate::endpoint::Endpoint;
 use crate::rate::rate;
 use crate::report::{Part, Report, Table};
@@ -78,12 +78,9 @@ pub(crate) async fn run(bench: &Bench) -> Report {
 async fn compare(bench: &Bench, pool: &PgPool) -> Vec<Sample> {
     let mut samples = vec![Sample::default(); VARIANTS.len()];
     let rounds = bench.effort.fewer_rounds(3);
-    for round in 0..rounds {
-        bench.set_progress(&format!("storm: round {} of {rounds}", round + 1));
-        for index in rotation(VARIANTS.len(), round) {
-            let rate = storm(pool, VARIANTS[index].1, bench.effort.block * 10).await;
-            samples[index].push(vec![rate]);
-        }
+    for index in in_rotation(bench, "storm", rounds, VARIANTS.len()) {
+        let rate = storm(pool, VARIANTS[index].1, bench.effort.block * 10).await;
+        samples[index].push(vec![rate]);
     }
     samples
 }

@@ -12,7 +12,7 @@ use nix::sys::resource::{Usage, UsageWho, getrusage};
 use nix::sys::time::TimeValLike as _;
 
 use crate::Bench;
-use crate::comparison::rotation;
+use crate::comparison::in_rotation;
 use crate::endpoint::Endpoint;
 use crate::pgbench::Pgbench;
 use crate::rate::rate;
@@ -61,28 +61,23 @@ async fn compare(
     let task_connections = open_connections(database, connections).await;
     let mut rows = vec![Row::default(); variants.len()];
     let rounds = bench.effort.fewer_rounds(12);
-    for round in 0..rounds {
-        bench.set_progress(&format!(
-            "throughput, {connections} connections: round {} of {rounds}",
-            round + 1
-        ));
-        for index in rotation(variants.len(), round) {
-            let length = Duration::from_secs(u64::from(!bench.effort.is_smoke));
-            let (rate, used) = match &variants[index].runner {
-                Runner::InProcess(work) => {
-                    let before = processor(UsageWho::RUSAGE_SELF);
-                    let rate = locks_per_second(&task_connections, *work, length).await;
-                    (rate, processor(UsageWho::RUSAGE_SELF) - before)
-                }
-                Runner::Pgbench(script) => {
-                    let before = processor(UsageWho::RUSAGE_CHILDREN);
-                    let rate = pgbench.run(script, connections, length).await;
-                    (rate, processor(UsageWho::RUSAGE_CHILDREN) - before)
-                }
-            };
-            rows[index].rate.push(vec![rate]);
-            rows[index].processor.push(used / rate);
-        }
+    let what = format!("throughput, {connections} connections");
+    for index in in_rotation(bench, &what, rounds, variants.len()) {
+        let length = Duration::from_secs(u64::from(!bench.effort.is_smoke));
+        let (rate, used) = match &variants[index].runner {
+            Runner::InProcess(work) => {
+                let before = processor(UsageWho::RUSAGE_SELF);
+                let rate = locks_per_second(&task_connections, *work, length).await;
+                (rate, processor(UsageWho::RUSAGE_SELF) - before)
+            }
+            Runner::Pgbench(script) => {
+                let before = processor(UsageWho::RUSAGE_CHILDREN);
+                let rate = pgbench.run(script, connections, length).await;
+                (rate, processor(UsageWho::RUSAGE_CHILDREN) - before)
+            }
+        };
+        rows[index].rate.push(vec![rate]);
+        rows[index].processor.push(used / rate);
     }
     rows
 }
