@@ -333,7 +333,8 @@ async fn dropped_copy_leaks_nothing() {
     }
 }
 
-/// After a dropped `COPY`, sqlx waits for responses that never come: a watcher would see nothing more.
+/// After a dropped `COPY`, sqlx waits for responses that never come, so a watcher would see nothing
+/// more.
 #[tokio::test]
 async fn watched_session_is_lost_after_a_dropped_copy() {
     let database = Database::new().await;

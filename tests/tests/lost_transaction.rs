@@ -8,8 +8,8 @@ use advisory_tests::Database;
 use advisory_verbs::{Access, Verb};
 use sqlx::{Connection as _, Executor as _, PgConnection, PgPool};
 
-/// Drops a nested `begin` of sqlx half-way, which rolls the outer transaction back. On a busy machine
-/// a `begin` may be answered at once, and then the next one is tried.
+/// Drops a nested `begin` of sqlx half-way, which rolls the outer transaction back. On a busy
+/// machine a `begin` may be answered at once, and then the next one is tried.
 async fn drop_nested_begin(conn: &mut PgConnection) {
     loop {
         let mut nested = pin!(conn.begin());

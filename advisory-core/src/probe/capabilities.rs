@@ -23,8 +23,8 @@ static POOLS: Mutex<Vec<Arc<Capabilities>>> = Mutex::new(Vec::new());
 
 /// What is known of a pool.
 pub(crate) struct Capabilities {
-    /// Nothing else identifies a pool. Dropped with the pool, or when it is told to connect
-    /// elsewhere.
+    /// Nothing else identifies a pool. Dropped with the pool, or when the pool gets other
+    /// connect options.
     options: Weak<PgConnectOptions>,
     has_locks: AtomicBool,
     has_client_check: AtomicBool,
@@ -119,7 +119,7 @@ impl Capabilities {
         wait: Wait,
     ) -> Result<(), Error> {
         let Some(options) = self.options.upgrade() else {
-            return Ok(()); // the pool has just been told to connect elsewhere
+            return Ok(()); // the pool has just got other connect options
         };
         // Boxed: it opens a connection, which is a large future and rarely needed.
         let probe = Box::pin(probe_pooler(lock, listener, &options, wait));

@@ -1,7 +1,7 @@
 //! Cancels a message that still waits for an advisory lock.
 
-/// The message after a statement by which [`cancel`] finds its backend. The marker is a literal and not a
-/// comment: `pg_stat_statements` replaces literals, and would have an entry for each comment.
+/// The message after a statement by which [`cancel`] finds its backend. The marker is a literal and
+/// not a comment: `pg_stat_statements` replaces literals, and would have an entry for each comment.
 pub(crate) fn with_marker(marker: &str, message: &str) -> String {
     format!("{};{message}", mark(marker))
 }

@@ -15,7 +15,7 @@ struct BinarySource {
 
 impl BinarySource {
     fn from_env() -> Result<Self, StartError> {
-        // sqlx sends the value to the server with every connection, and cannot be told not to.
+        // sqlx sends the value to the server with every connection, and has no option not to.
         setting(
             "PGOPTIONS",
             "nothing, since it would change every session of the tests,",

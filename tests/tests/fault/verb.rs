@@ -94,7 +94,8 @@ pub(crate) fn run(verb: Verb, env: &Arc<Env>) -> Run {
         })
     });
     Box::pin(async move {
-        // The library bounds neither PostgreSQL's functions nor the end of the caller's transaction.
+        // The library bounds neither PostgreSQL's functions nor the end of the caller's
+        // transaction.
         let outcome = if verb.is_function() || verb.scope() == Scope::CallerTransaction {
             env.give_up_in_time(running).await
         } else {
