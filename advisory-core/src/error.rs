@@ -112,6 +112,12 @@ pub enum UnsupportedReason {
     /// The call was made outside a tokio runtime.
     #[error("locks need a tokio runtime; use sqlx with `runtime-tokio`")]
     NoRuntime,
+    /// The pool has one connection, which the lock keeps, and the body needs another.
+    #[error(
+        "the pool has one connection, which keeps the lock while the body needs another; run the body on the lock's \
+         transaction (`tx`), or raise `max_connections`"
+    )]
+    PoolOfOne,
     /// The connection is in a transaction that was begun by a statement, which sqlx does not track.
     #[error(
         "the connection is in a transaction that sqlx does not know of; begin it with sqlx instead of a statement"

@@ -124,6 +124,7 @@ mod lock;
 mod macro_support;
 pub mod monitor;
 mod on_drop;
+mod per_pool;
 mod probe;
 pub mod scheme;
 mod session;
@@ -153,6 +154,7 @@ pub use advisory_macros::advisory;
 
 #[doc(hidden)]
 pub mod __private {
+    pub use crate::acquire::Body;
     pub use crate::macro_support::{
         CallerScope, ConnectionScope, OnConnection, OnPool, Outcome, PoolScope, SessionScope,
         SessionTarget, SkippedOutcome, Target, lock, lock_with_scheme, map_err,

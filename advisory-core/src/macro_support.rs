@@ -9,7 +9,7 @@ use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnection, PgPool, Postgres};
 
 pub use crate::acquire::ConnectionScope;
-use crate::acquire::{NewTransaction, OwnTransaction, acquire, try_acquire};
+use crate::acquire::{Body, NewTransaction, OwnTransaction, Session, acquire, try_acquire};
 use crate::error::Error;
 use crate::lock::{AdvisoryLock, LockId};
 use crate::scheme::KeyScheme;
@@ -105,26 +105,31 @@ impl<T: Skipped, E: From<Error>> SkippedOutcome for Result<T, E> {
 pub trait Target {
     type Scope;
 
-    /// Acquires the lock; an error if it is not granted in time.
-    fn enter(self, lock: &AdvisoryLock) -> impl Future<Output = Result<Self::Scope, Error>> + Send;
+    /// Acquires the lock around the body; an error if it is not granted in time.
+    fn enter(
+        self,
+        lock: &AdvisoryLock,
+        body: Body,
+    ) -> impl Future<Output = Result<Self::Scope, Error>> + Send;
 
     /// Acquires the lock; `None` if it is not granted in time.
     fn try_enter(
         self,
         lock: &AdvisoryLock,
+        body: Body,
     ) -> impl Future<Output = Result<Option<Self::Scope>, Error>> + Send;
 }
 
 impl Target for &PgPool {
     type Scope = PoolScope;
 
-    async fn enter(self, lock: &AdvisoryLock) -> Result<PoolScope, Error> {
-        let transaction = acquire(lock, NewTransaction(self)).await?;
+    async fn enter(self, lock: &AdvisoryLock, body: Body) -> Result<PoolScope, Error> {
+        let transaction = acquire(lock, NewTransaction(self, body)).await?;
         Ok(PoolScope::new(lock, transaction))
     }
 
-    async fn try_enter(self, lock: &AdvisoryLock) -> Result<Option<PoolScope>, Error> {
-        let transaction = try_acquire(lock, NewTransaction(self)).await?;
+    async fn try_enter(self, lock: &AdvisoryLock, body: Body) -> Result<Option<PoolScope>, Error> {
+        let transaction = try_acquire(lock, NewTransaction(self, body)).await?;
         Ok(transaction.map(|transaction| PoolScope::new(lock, transaction)))
     }
 }
@@ -132,11 +137,15 @@ impl Target for &PgPool {
 impl Target for &mut PgTransaction<'_> {
     type Scope = CallerScope;
 
-    async fn enter(self, lock: &AdvisoryLock) -> Result<CallerScope, Error> {
+    async fn enter(self, lock: &AdvisoryLock, _body: Body) -> Result<CallerScope, Error> {
         lock.acquire_xact(self).await.map(|()| CallerScope)
     }
 
-    async fn try_enter(self, lock: &AdvisoryLock) -> Result<Option<CallerScope>, Error> {
+    async fn try_enter(
+        self,
+        lock: &AdvisoryLock,
+        _body: Body,
+    ) -> Result<Option<CallerScope>, Error> {
         let granted = lock.try_acquire_xact(self).await?;
         Ok(granted.then_some(CallerScope))
     }
@@ -145,11 +154,15 @@ impl Target for &mut PgTransaction<'_> {
 impl<'c> Target for &'c mut PgConnection {
     type Scope = ConnectionScope<'c, PgConnection>;
 
-    async fn enter(self, lock: &AdvisoryLock) -> Result<Self::Scope, Error> {
+    async fn enter(self, lock: &AdvisoryLock, _body: Body) -> Result<Self::Scope, Error> {
         ConnectionScope::enter(self, lock).await
     }
 
-    async fn try_enter(self, lock: &AdvisoryLock) -> Result<Option<Self::Scope>, Error> {
+    async fn try_enter(
+        self,
+        lock: &AdvisoryLock,
+        _body: Body,
+    ) -> Result<Option<Self::Scope>, Error> {
         ConnectionScope::try_enter(self, lock).await
     }
 }
@@ -157,11 +170,15 @@ impl<'c> Target for &'c mut PgConnection {
 impl<'c> Target for &'c mut PoolConnection<Postgres> {
     type Scope = ConnectionScope<'c, PoolConnection<Postgres>>;
 
-    async fn enter(self, lock: &AdvisoryLock) -> Result<Self::Scope, Error> {
+    async fn enter(self, lock: &AdvisoryLock, _body: Body) -> Result<Self::Scope, Error> {
         ConnectionScope::enter(self, lock).await
     }
 
-    async fn try_enter(self, lock: &AdvisoryLock) -> Result<Option<Self::Scope>, Error> {
+    async fn try_enter(
+        self,
+        lock: &AdvisoryLock,
+        _body: Body,
+    ) -> Result<Option<Self::Scope>, Error> {
         ConnectionScope::try_enter(self, lock).await
     }
 }
@@ -174,25 +191,35 @@ impl<'c> Target for &'c mut PoolConnection<Postgres> {
 pub trait SessionTarget {
     type Scope;
 
-    /// Acquires the lock; an error if it is not granted in time.
-    fn enter(self, lock: &AdvisoryLock) -> impl Future<Output = Result<Self::Scope, Error>> + Send;
+    /// Acquires the lock around the body; an error if it is not granted in time.
+    fn enter(
+        self,
+        lock: &AdvisoryLock,
+        body: Body,
+    ) -> impl Future<Output = Result<Self::Scope, Error>> + Send;
 
     /// Acquires the lock; `None` if it is not granted in time.
     fn try_enter(
         self,
         lock: &AdvisoryLock,
+        body: Body,
     ) -> impl Future<Output = Result<Option<Self::Scope>, Error>> + Send;
 }
 
 impl SessionTarget for &PgPool {
     type Scope = SessionScope;
 
-    async fn enter(self, lock: &AdvisoryLock) -> Result<SessionScope, Error> {
-        lock.acquire(self).await.map(SessionScope)
+    async fn enter(self, lock: &AdvisoryLock, body: Body) -> Result<SessionScope, Error> {
+        acquire(lock, Session(self, body)).await.map(SessionScope)
     }
 
-    async fn try_enter(self, lock: &AdvisoryLock) -> Result<Option<SessionScope>, Error> {
-        Ok(lock.try_acquire(self).await?.map(SessionScope))
+    async fn try_enter(
+        self,
+        lock: &AdvisoryLock,
+        body: Body,
+    ) -> Result<Option<SessionScope>, Error> {
+        let guard = try_acquire(lock, Session(self, body)).await?;
+        Ok(guard.map(SessionScope))
     }
 }
 

@@ -44,6 +44,15 @@ pub(crate) const SHORTEST_CHECK_OUT: Duration = Duration::from_millis(100);
 /// How long an error waits for a connection and a list of the holders.
 pub(crate) const HOLDERS_LOOKUP: Duration = Duration::from_millis(100);
 
+/// How long a wait on the server may take the last place of a pool, before the others get a chance
+/// to wait there. It is longer than PostgreSQL's `deadlock_timeout`, so that deadlocks are found.
+pub(crate) const LAST_PLACE: Duration = Duration::from_secs(2);
+/// The pause before the second question of a task that finds no place to wait. It doubles with each
+/// question.
+pub(crate) const FIRST_PAUSE: Duration = Duration::from_millis(5);
+/// The longest such pause.
+pub(crate) const LONGEST_PAUSE: Duration = Duration::from_millis(250);
+
 /// The least time that the pooler probe gets to open a connection beside the pool.
 pub(crate) const SHORTEST_PROBE: Duration = Duration::from_millis(100);
 /// How long the pooler probe looks for a lock that outlives its connection. A server that is not

@@ -3,13 +3,16 @@
 use std::future::Future;
 use std::time::Duration;
 
+use sqlx::postgres::PgPool;
+use tokio::sync::OwnedSemaphorePermit;
 use tracing::Instrument as _;
 
 use super::deadline::Deadline;
+use super::queue::{Body, Place, Position};
 use crate::error::{Error, Holder, UnsupportedReason};
 use crate::lock::{AdvisoryLock, LockId, ScopedSetting, Wait};
 use crate::sql::send::within;
-use crate::telemetry::{AcquireSpan, Outcome, Scope};
+use crate::telemetry::{AcquireSpan, Outcome, QueueTime, Scope, Waiting};
 
 /// How one scope asks for a lock.
 pub(crate) trait TryOnce: Send {
@@ -20,6 +23,15 @@ pub(crate) trait TryOnce: Send {
 
     /// What a grant hands out.
     type Granted: Send;
+
+    /// The pool whose connection keeps the lock, and what the body needs of that pool. `None` if the
+    /// connection is the caller's.
+    fn pool(&self) -> Option<(PgPool, Body)> {
+        None
+    }
+
+    /// Keeps the place of a grant until the lock is released.
+    fn keep(_granted: &mut Self::Granted, _place: OwnedSemaphorePermit) {}
 
     /// Asks the server once, and waits there for as long as [`Attempt::wait`] says. `None` if the
     /// lock was not granted in time; nothing is held then.
@@ -40,7 +52,7 @@ pub(crate) async fn acquire<S: TryOnce>(
     lock: &AdvisoryLock,
     scope: S,
 ) -> Result<S::Granted, Error> {
-    let attempt = Attempt::new(lock, lock.wait(), OnRefusal::Explain);
+    let attempt = Attempt::new::<S>(lock, lock.wait(), OnRefusal::Explain);
     let granted = attempt.run(scope).await?;
     granted.map_err(|Refusal { waited, holders }| Error::not_acquired(lock.id(), waited, holders))
 }
@@ -50,7 +62,7 @@ pub(crate) async fn try_acquire<S: TryOnce>(
     lock: &AdvisoryLock,
     scope: S,
 ) -> Result<Option<S::Granted>, Error> {
-    let attempt = Attempt::new(lock, lock.try_wait(), OnRefusal::Report);
+    let attempt = Attempt::new::<S>(lock, lock.try_wait(), OnRefusal::Report);
     Ok(attempt.run(scope).await?.ok())
 }
 
@@ -59,6 +71,9 @@ pub(crate) struct Attempt<'l> {
     lock: &'l AdvisoryLock,
     pub(super) deadline: Deadline,
     on_refusal: OnRefusal,
+    /// `None` on a connection of the caller's.
+    pub(super) position: Option<Position>,
+    pub(super) queue_time: QueueTime,
 }
 
 /// Whether a refusal is worth finding the holders.
@@ -76,11 +91,13 @@ struct Refusal {
 
 impl<'l> Attempt<'l> {
     /// Starts the clock.
-    fn new(lock: &'l AdvisoryLock, wait: Wait, on_refusal: OnRefusal) -> Self {
+    fn new<S: TryOnce>(lock: &'l AdvisoryLock, wait: Wait, on_refusal: OnRefusal) -> Self {
         Self {
             lock,
             deadline: Deadline::start(wait),
             on_refusal,
+            position: None,
+            queue_time: QueueTime::new(S::SCOPE),
         }
     }
 
@@ -99,23 +116,59 @@ impl<'l> Attempt<'l> {
         result
     }
 
-    /// Asks until the lock is granted or the deadline has passed: once, unless the lock polls.
-    async fn poll<S: TryOnce>(self, mut scope: S) -> Result<Result<S::Granted, Refusal>, Error> {
-        loop {
-            if let Some(granted) = scope.try_once(&self).await? {
-                return Ok(Ok(granted));
-            }
-            let again = match self.lock.polling_interval() {
-                Some(interval) => self.deadline.pause(interval).await,
-                None => false,
-            };
-            if !again {
-                break;
+    /// Waits for its turn, and asks until the lock is granted or the deadline has passed.
+    async fn poll<S: TryOnce>(
+        mut self,
+        mut scope: S,
+    ) -> Result<Result<S::Granted, Refusal>, Error> {
+        match self.ask(&mut scope).await {
+            Ok(Some(granted)) => return Ok(Ok(granted)),
+            Ok(None) => {}
+            Err(error) => {
+                self.note_failure(&error);
+                return Err(error);
             }
         }
         let waited = self.deadline.waited();
         let holders = scope.refused(&self).await?;
         Ok(Err(Refusal { waited, holders }))
+    }
+
+    async fn ask<S: TryOnce>(&mut self, scope: &mut S) -> Result<Option<S::Granted>, Error> {
+        let pool = scope.pool();
+        if let Some((pool, body)) = &pool
+            && !self.take_turn(pool, *body).await?
+        {
+            return Ok(None);
+        }
+        loop {
+            let place = match &pool {
+                Some((pool, _)) => self.take_place(pool).await?,
+                None => Some(Place::default()),
+            };
+            let Some(place) = place else {
+                return Ok(None);
+            };
+            let waiting = (self.wait() != Wait::No).then(|| Waiting::on_server(S::SCOPE));
+            let granted = scope.try_once(self).await?;
+            drop(waiting);
+            self.note_asking(false);
+            if let Some(mut granted) = granted {
+                if let Some(place) = place.for_body {
+                    S::keep(&mut granted, place);
+                }
+                return Ok(Some(granted));
+            }
+            drop(place);
+            let pause = self.lock.polling_interval();
+            let again = match pause.or_else(|| self.pause_in_queue()) {
+                Some(pause) => self.deadline.pause(pause).await,
+                None => false,
+            };
+            if !again {
+                return Ok(None);
+            }
+        }
     }
 
     fn check_settings<S: TryOnce>(&self) -> Result<(), Error> {
@@ -138,11 +191,11 @@ impl<'l> Attempt<'l> {
     }
 
     /// How long the server is to wait now: what is left of the deadline, or not at all if the lock
-    /// polls.
+    /// polls or the pool has no connection for a wait.
     pub(super) fn wait(&self) -> Wait {
         match self.lock.polling_interval() {
             Some(_) => Wait::No,
-            None => self.deadline.left(),
+            None => self.permitted(self.deadline.left()),
         }
     }
 

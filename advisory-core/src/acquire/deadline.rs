@@ -26,6 +26,18 @@ impl Deadline {
         self.started.elapsed()
     }
 
+    /// Whether the time is over.
+    pub(super) fn has_passed(&self) -> bool {
+        matches!(self.wait, Wait::For(limit) if self.waited() >= limit)
+    }
+
+    /// The server's own limit, where the server measures the wait.
+    pub(super) fn bound(&mut self, limit: Duration) {
+        if self.wait == Wait::Server {
+            self.wait = Wait::at_most(limit);
+        }
+    }
+
     /// What is left of the wait. After the deadline it is the shortest wait there is, so that the
     /// server has the last word.
     pub(super) fn left(&self) -> Wait {

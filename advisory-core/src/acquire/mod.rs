@@ -14,11 +14,15 @@ mod caller_connection;
 mod caller_transaction;
 mod cancel;
 mod deadline;
+mod line;
 mod new_transaction;
 mod own_transaction;
 mod pool;
+mod queue;
 mod session;
 
 pub(crate) use self::attempt::{acquire, try_acquire};
 pub use self::caller_connection::ConnectionScope;
 pub(crate) use self::own_transaction::{NewTransaction, OwnTransaction};
+pub use self::queue::Body;
+pub(crate) use self::session::Session;

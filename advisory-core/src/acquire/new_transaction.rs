@@ -5,6 +5,7 @@ use sqlx::postgres::PgPool;
 
 use super::attempt::{acquire, try_acquire};
 use super::own_transaction::{NewTransaction, OwnTransaction};
+use super::queue::Body;
 use crate::error::Error;
 use crate::lock::AdvisoryLock;
 use crate::telemetry::Scope;
@@ -49,7 +50,7 @@ impl AdvisoryLock {
     /// transaction. The pool's slot is free at once, and within two seconds the server neither
     /// holds nor waits for the lock.
     pub async fn begin(&self, pool: &PgPool) -> Result<PgTransaction<'static>, Error> {
-        let transaction = acquire(self, NewTransaction(pool)).await?;
+        let transaction = acquire(self, NewTransaction(pool, Body::Inside)).await?;
         Ok(transaction.into_inner())
     }
 
@@ -78,7 +79,7 @@ impl AdvisoryLock {
     ///
     /// As [`begin`](Self::begin).
     pub async fn try_begin(&self, pool: &PgPool) -> Result<Option<PgTransaction<'static>>, Error> {
-        let transaction = try_acquire(self, NewTransaction(pool)).await?;
+        let transaction = try_acquire(self, NewTransaction(pool, Body::Inside)).await?;
         Ok(transaction.map(OwnTransaction::into_inner))
     }
 
@@ -122,7 +123,12 @@ impl AdvisoryLock {
         F: AsyncFnOnce(&mut PgTransaction<'_>) -> Result<T, E>,
         E: From<Error>,
     {
-        run(self, acquire(self, NewTransaction(pool)).await?, body).await
+        run(
+            self,
+            acquire(self, NewTransaction(pool, Body::Inside)).await?,
+            body,
+        )
+        .await
     }
 
     /// Runs a closure in a transaction that holds the lock; `None` if the lock is not granted in
@@ -162,7 +168,7 @@ impl AdvisoryLock {
         F: AsyncFnOnce(&mut PgTransaction<'_>) -> Result<T, E>,
         E: From<Error>,
     {
-        match try_acquire(self, NewTransaction(pool)).await? {
+        match try_acquire(self, NewTransaction(pool, Body::Inside)).await? {
             Some(transaction) => run(self, transaction, body).await.map(Some),
             None => Ok(None),
         }

@@ -4,8 +4,10 @@ use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgPool, PgRow, PgTransactionManager, Postgres};
 use sqlx::{AssertSqlSafe, PgTransaction, SqlSafeStr as _, Transaction};
 use sqlx_core::transaction::TransactionManager as _;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::attempt::{Attempt, TryOnce};
+use super::queue::Body;
 use crate::error::{Error, Holder};
 use crate::lock::{Isolation, LockId, ScopedSetting, Wait};
 use crate::on_drop::{
@@ -17,12 +19,20 @@ use crate::sql::{granted, level, sqlstate, transaction};
 use crate::telemetry::Scope;
 
 /// The scope of a lock in a transaction that is opened on a pool.
-pub(crate) struct NewTransaction<'p>(pub(crate) &'p PgPool);
+pub(crate) struct NewTransaction<'p>(pub(crate) &'p PgPool, pub(crate) Body);
 
 impl TryOnce for NewTransaction<'_> {
     const SCOPE: Scope = Scope::NewTransaction;
     const SETTINGS: &'static [ScopedSetting] = &[ScopedSetting::Isolation];
     type Granted = OwnTransaction;
+
+    fn pool(&self) -> Option<(PgPool, Body)> {
+        Some((self.0.clone(), self.1))
+    }
+
+    fn keep(transaction: &mut OwnTransaction, place: OwnedSemaphorePermit) {
+        transaction.place = Some(place);
+    }
 
     async fn try_once(&mut self, attempt: &Attempt<'_>) -> Result<Option<OwnTransaction>, Error> {
         let capabilities = Capabilities::of(self.0);
@@ -154,30 +164,37 @@ async fn begin_with(
     // drivers call it, too.
     let message = AssertSqlSafe(message).into_sql_str();
     let transaction = DiscardOnDrop::new(Transaction::begin(conn, Some(message))).await?;
-    Ok(OwnTransaction(Some(transaction)))
+    Ok(OwnTransaction {
+        transaction: Some(transaction),
+        place: None,
+    })
 }
 
 /// A transaction that was opened here. Dropping it rolls it back, whatever its connection is busy
 /// with.
 #[derive(Debug)]
-pub(crate) struct OwnTransaction(Option<PgTransaction<'static>>);
+pub(crate) struct OwnTransaction {
+    transaction: Option<PgTransaction<'static>>,
+    /// What the body needs of the pool.
+    place: Option<OwnedSemaphorePermit>,
+}
 
 /// `finish`, `into_inner` and `drop`, which take the transaction, consume the owner.
 const TAKEN: &str = "BUG: the transaction was taken before its end";
 
 impl OwnTransaction {
     pub(crate) fn get(&mut self) -> &mut PgTransaction<'static> {
-        self.0.as_mut().expect(TAKEN)
+        self.transaction.as_mut().expect(TAKEN)
     }
 
     /// The transaction, as sqlx's own.
     pub(super) fn into_inner(mut self) -> PgTransaction<'static> {
-        self.0.take().expect(TAKEN)
+        self.transaction.take().expect(TAKEN)
     }
 
     /// Commits, or rolls back. [`Error::Lost`] if the transaction has ended before.
     pub(crate) async fn finish(mut self, lock: &LockId, commit: bool) -> Result<(), Error> {
-        let transaction = self.0.take().expect(TAKEN);
+        let transaction = self.transaction.take().expect(TAKEN);
         if commit {
             if PgTransactionManager::get_transaction_depth(&transaction) != 1 {
                 discard(transaction);
@@ -195,7 +212,7 @@ impl OwnTransaction {
 
 impl Drop for OwnTransaction {
     fn drop(&mut self) {
-        if let Some(transaction) = self.0.take() {
+        if let Some(transaction) = self.transaction.take() {
             finish_in_background(end_with_rollback(transaction));
         }
     }

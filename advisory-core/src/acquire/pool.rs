@@ -15,16 +15,27 @@ use crate::sql::holder::holders;
 use crate::sql::send::send;
 use crate::time_bounds::{HOLDERS_LOOKUP, SHORTEST_CHECK_OUT};
 
+/// The pool's clock, and ours, are tokio's.
+pub(super) fn check_runtime() -> Result<(), Error> {
+    match Handle::try_current() {
+        Ok(_) => Ok(()),
+        Err(_) => Err(Error::unsupported(UnsupportedReason::NoRuntime)),
+    }
+}
+
 impl Attempt<'_> {
     /// A connection of the pool, within the deadline.
     pub(super) async fn check_out(&self, pool: &PgPool) -> Result<PoolConnection<Postgres>, Error> {
-        self.within_deadline(Box::pin(pool.acquire())).await
+        let conn = self.within_deadline(Box::pin(pool.acquire())).await?;
+        self.note_asking(true);
+        Ok(conn)
     }
 
     /// A connection of the pool that can be read without a request, within the deadline.
     pub(super) async fn check_out_listener(&self, pool: &PgPool) -> Result<PgListener, Error> {
         let connecting = Box::pin(PgListener::connect_with(pool));
         let mut listener = self.within_deadline(connecting).await?;
+        self.note_asking(true);
         // After a loss another session would not hold the lock. A pool that closes waits for its
         // connections.
         listener.eager_reconnect(false);
@@ -34,17 +45,15 @@ impl Attempt<'_> {
 
     /// The future is boxed by the caller: it takes some 8 KiB, which every future around it would
     /// copy.
-    async fn within_deadline<T>(
+    pub(super) async fn within_deadline<T>(
         &self,
         check_out: Pin<Box<impl Future<Output = Result<T, sqlx::Error>>>>,
     ) -> Result<T, Error> {
-        if Handle::try_current().is_err() {
-            return Err(Error::unsupported(UnsupportedReason::NoRuntime));
-        }
-        let checked_out = match self.deadline.left() {
-            Wait::For(left) => timeout(left.max(SHORTEST_CHECK_OUT), check_out).await,
-            _ => Ok(check_out.await),
+        let limit = match self.deadline.left() {
+            Wait::For(left) => left.max(SHORTEST_CHECK_OUT).min(self.check_out_limit()),
+            _ => self.check_out_limit(),
         };
+        let checked_out = timeout(limit, check_out).await;
         let checked_out = checked_out.unwrap_or(Err(sqlx::Error::PoolTimedOut));
         checked_out.map_err(Error::of_message)
     }

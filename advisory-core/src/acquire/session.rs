@@ -1,9 +1,11 @@
 //! A lock in a session of its own.
 
 use sqlx::Acquire as _;
-use sqlx::postgres::{PgListener, PgPool};
+use sqlx::postgres::{PgConnectOptions, PgListener, PgPool};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::attempt::{Attempt, TryOnce, acquire, try_acquire};
+use super::queue::Body;
 use crate::error::{Error, Holder};
 use crate::lock::{AdvisoryLock, ScopedSetting, Wait};
 use crate::on_drop::{DiscardOnDrop, discard};
@@ -51,7 +53,7 @@ impl AdvisoryLock {
     /// As [`begin`](Self::begin): dropping the future closes its connection. The pool's slot is
     /// free at once, and within a second the server neither holds nor waits for the lock.
     pub async fn acquire(&self, pool: &PgPool) -> Result<SessionGuard, Error> {
-        acquire(self, Session(pool)).await
+        acquire(self, Session(pool, Body::Unknown)).await
     }
 
     /// Takes the lock in a session of its own; `None` if the lock is not granted in time.
@@ -79,18 +81,26 @@ impl AdvisoryLock {
     ///
     /// As [`acquire`](Self::acquire).
     pub async fn try_acquire(&self, pool: &PgPool) -> Result<Option<SessionGuard>, Error> {
-        try_acquire(self, Session(pool)).await
+        try_acquire(self, Session(pool, Body::Unknown)).await
     }
 }
 
 /// The scope of a lock in a session of its own.
-struct Session<'p>(&'p PgPool);
+pub(crate) struct Session<'p>(pub(crate) &'p PgPool, pub(crate) Body);
 
 impl TryOnce for Session<'_> {
     const SCOPE: Scope = Scope::Session;
     const SETTINGS: &'static [ScopedSetting] =
         &[ScopedSetting::KeepaliveInterval, ScopedSetting::TagSession];
     type Granted = SessionGuard;
+
+    fn pool(&self) -> Option<(PgPool, Body)> {
+        Some((self.0.clone(), self.1))
+    }
+
+    fn keep(guard: &mut SessionGuard, place: OwnedSemaphorePermit) {
+        guard.keep(place);
+    }
 
     async fn try_once(&mut self, attempt: &Attempt<'_>) -> Result<Option<SessionGuard>, Error> {
         match self.lock_once(attempt).await {
@@ -110,10 +120,10 @@ impl TryOnce for Session<'_> {
 
 impl Session<'_> {
     async fn lock_once(&self, attempt: &Attempt<'_>) -> Result<Option<SessionGuard>, Error> {
-        let capabilities = Capabilities::of(self.0);
+        let (capabilities, options) = (Capabilities::of(self.0), self.0.connect_options());
         let mut session = attempt.check_out_listener(self.0).await?;
         let locked = async move {
-            let locked = lock_session(attempt, &capabilities, &mut session).await;
+            let locked = lock_session(attempt, &capabilities, &options, &mut session).await;
             (session, locked)
         };
         let (session, locked) = DiscardOnDrop::new(locked).await;
@@ -137,6 +147,7 @@ impl Session<'_> {
 async fn lock_session(
     attempt: &Attempt<'_>,
     capabilities: &Capabilities,
+    options: &PgConnectOptions,
     session: &mut PgListener,
 ) -> Result<Option<SavedSettings>, Error> {
     let lock = attempt.lock();
@@ -145,7 +156,7 @@ async fn lock_session(
         Wait::For(left) => left.min(PROBE_LIMIT),
         _ => PROBE_LIMIT,
     };
-    let checked = capabilities.check_session(lock, session, left);
+    let checked = capabilities.check_session(lock, session, options, left);
     attempt.within(Wait::For(limit), checked).await?;
     let wait = attempt.wait();
     let settings = session::settings(capabilities.client_check(), lock.session_tag());

@@ -68,6 +68,15 @@ impl LockId {
         }
     }
 
+    /// What the server knows of it.
+    pub(crate) fn without_name(&self) -> Self {
+        Self {
+            keys: self.keys.clone(),
+            name: None,
+            mode: self.mode,
+        }
+    }
+
     pub(super) fn map_keys(self, f: impl Fn(&Key) -> Key) -> Self {
         let keys: Vec<_> = self.keys().iter().map(f).collect();
         Self {

@@ -1,8 +1,8 @@
 //! What is known of each pool and each server.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgListener, PgPool};
@@ -11,6 +11,7 @@ use tokio::sync::OnceCell;
 use super::pooler::{ProbeError, probe_pooler};
 use crate::error::{Error, UnsupportedReason};
 use crate::lock::{AdvisoryLock, LockId, Wait};
+use crate::per_pool::PerPool;
 use crate::sql::backend::{HeldKey, held_key};
 use crate::sql::send::{send_for_row, within};
 use crate::sql::{ClientCheck, sqlstate};
@@ -18,39 +19,37 @@ use crate::sql::{ClientCheck, sqlstate};
 /// The servers that were seen to hold a lock; see `SERVER` in `sql`.
 static SERVERS: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
 
-/// The pools that exist, and what is known of them.
-static POOLS: Mutex<Vec<Arc<Capabilities>>> = Mutex::new(Vec::new());
+static POOLS: PerPool<Capabilities> = PerPool::new();
 
 /// What is known of a pool.
 pub(crate) struct Capabilities {
-    /// Nothing else identifies a pool. Dropped with the pool, or when the pool gets other
-    /// connect options.
-    options: Weak<PgConnectOptions>,
     has_locks: AtomicBool,
     has_client_check: AtomicBool,
     /// Whether a transaction has a default level at which its snapshot is older than its lock.
     has_old_snapshots: AtomicBool,
     has_sessions: OnceCell<()>,
+    /// In milliseconds; 0 if there is none.
+    lock_timeout: AtomicU64,
 }
 
 impl Capabilities {
     pub(crate) fn of(pool: &PgPool) -> Arc<Self> {
-        let options = pool.connect_options();
-        let mut pools = POOLS.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_known = |known: &&Arc<Self>| known.options.as_ptr() == Arc::as_ptr(&options);
-        if let Some(known) = pools.iter().find(is_known) {
-            return Arc::clone(known);
-        }
-        pools.retain(|known| known.options.strong_count() > 0);
-        let new = Arc::new(Self {
-            options: Arc::downgrade(&options),
+        POOLS.of(pool, || Self {
             has_locks: AtomicBool::new(false),
             has_client_check: AtomicBool::new(false),
             has_old_snapshots: AtomicBool::new(false),
             has_sessions: OnceCell::new(),
-        });
-        pools.push(Arc::clone(&new));
-        new
+            lock_timeout: AtomicU64::new(0),
+        })
+    }
+
+    /// The `lock_timeout` of the pool's sessions, in the one that was granted the pool's first
+    /// lock. `None` if it is not set, or not known.
+    pub(crate) fn lock_timeout(&self) -> Option<Duration> {
+        match self.lock_timeout.load(Ordering::Relaxed) {
+            0 => None,
+            milliseconds => Some(Duration::from_millis(milliseconds)),
+        }
     }
 
     /// Whether the pool's server can notice that a client has gone.
@@ -102,9 +101,11 @@ impl Capabilities {
             return Ok(());
         }
         let seen = check_held(lock.id(), lock.response_limit(), conn).await?;
-        if let Some(client_check) = seen {
-            let supported = client_check == ClientCheck::Supported;
+        if let Some(seen) = seen {
+            let supported = seen.client_check == ClientCheck::Supported;
             self.has_client_check.store(supported, Ordering::Relaxed);
+            self.lock_timeout
+                .store(seen.lock_timeout, Ordering::Relaxed);
             self.has_locks.store(true, Ordering::Relaxed);
         }
         Ok(())
@@ -116,13 +117,11 @@ impl Capabilities {
         &self,
         lock: &AdvisoryLock,
         listener: &mut PgListener,
+        options: &PgConnectOptions,
         wait: Wait,
     ) -> Result<(), Error> {
-        let Some(options) = self.options.upgrade() else {
-            return Ok(()); // the pool has just got other connect options
-        };
         // Boxed: it opens a connection, which is a large future and rarely needed.
-        let probe = Box::pin(probe_pooler(lock, listener, &options, wait));
+        let probe = Box::pin(probe_pooler(lock, listener, options, wait));
         match self.has_sessions.get_or_try_init(|| probe).await {
             Err(ProbeError::Failed(error)) => Err(error),
             Ok(()) | Err(ProbeError::Inconclusive) => Ok(()),
@@ -153,7 +152,7 @@ async fn check_held(
     lock: &LockId,
     response_timeout: Duration,
     conn: &mut PgConnection,
-) -> Result<Option<ClientCheck>, Error> {
+) -> Result<Option<HeldKey>, Error> {
     let Some(key) = lock.keys().first() else {
         return Ok(None);
     };
@@ -169,6 +168,6 @@ async fn check_held(
         return Err(Error::unsupported(UnsupportedReason::LocksDoNothing));
     }
     let mut servers = SERVERS.lock().unwrap_or_else(PoisonError::into_inner);
-    servers.insert(seen.server);
-    Ok(Some(seen.client_check))
+    servers.insert(seen.server.clone());
+    Ok(Some(seen))
 }

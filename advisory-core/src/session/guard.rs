@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 
 use sqlx::Acquire as _;
 use sqlx::postgres::PgConnection;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Sleep, sleep_until};
 
 use super::liveness::{Liveness, Sign, until_lost};
@@ -62,6 +63,14 @@ impl SessionGuard {
         Self {
             lock,
             state: Mutex::new(State::Held(Box::new(liveness))),
+        }
+    }
+
+    /// Keeps what the work under the lock needs of the pool, until the connection has returned.
+    pub(crate) fn keep(&mut self, place: OwnedSemaphorePermit) {
+        if let State::Held(liveness) = self.state.get_mut().unwrap_or_else(PoisonError::into_inner)
+        {
+            liveness.place = Some(place);
         }
     }
 

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use sqlx::postgres::{PgConnection, PgListener, PgNotification};
 use sqlx::{Acquire as _, Connection as _};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::coop::unconstrained;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -36,6 +37,7 @@ pub(crate) struct Liveness {
     /// When the pending probe was sent; `None` if there is none.
     probe_sent: Option<Instant>,
     watchers: Arc<Watchers>,
+    pub(super) place: Option<OwnedSemaphorePermit>,
     _hold: Hold,
 }
 
@@ -57,6 +59,7 @@ impl Liveness {
             last_answer: Instant::now(),
             probe_sent: None,
             watchers: Arc::default(),
+            place: None,
             _hold: Hold::start(Scope::Session),
         }
     }

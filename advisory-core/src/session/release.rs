@@ -19,7 +19,7 @@ use crate::time_bounds::GRACE_PERIOD;
 /// [`Error::Lost`] if the lock was not held any more.
 pub(super) async fn release(lock: LockId, liveness: Box<Liveness>) -> Result<(), Error> {
     let (is_probing, limit) = (liveness.is_probing(), liveness.response_timeout);
-    let (mut session, saved) = (liveness.session, liveness.saved);
+    let (mut session, saved, _place) = (liveness.session, liveness.saved, liveness.place);
     // A probe has its own time to be answered.
     let drain_limit = if is_probing { limit } else { GRACE_PERIOD };
     if !drains_within(drain_limit, &mut session).await {

@@ -38,6 +38,8 @@ pub(crate) struct HeldKey {
     pub(crate) is_held: bool,
     pub(crate) server: String,
     pub(crate) client_check: ClientCheck,
+    /// The session's `lock_timeout` in milliseconds; 0 if it waits without a limit.
+    pub(crate) lock_timeout: u64,
 }
 
 /// Whether this session holds a key, and the server. One row, read by [`HeldKey::read`].
@@ -52,7 +54,9 @@ pub(crate) fn held_key(key: Key) -> String {
          AND l.classid OPERATOR(pg_catalog.=) '{classid}'::pg_catalog.oid \
          AND l.objid OPERATOR(pg_catalog.=) '{objid}'::pg_catalog.oid \
          AND l.objsubid OPERATOR(pg_catalog.=) '{objsubid}'::pg_catalog.int2 \
-         AND d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()),{SERVER},{interval}"
+         AND d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()),{SERVER},{interval},\
+         (SELECT s.setting::pg_catalog.int8 FROM pg_catalog.pg_settings AS s \
+         WHERE s.name OPERATOR(pg_catalog.=) 'lock_timeout')"
     )
 }
 
@@ -66,6 +70,7 @@ impl HeldKey {
             is_held: row.try_get(0)?,
             server: server(row, 1)?,
             client_check,
+            lock_timeout: row.try_get::<i64, _>(4)?.unsigned_abs(),
         })
     }
 }

@@ -65,6 +65,57 @@ pub(crate) fn count_acquire(scope: Scope, outcome: Outcome, waited: Duration) {
     }
 }
 
+/// Counts the time that an acquire has waited in this process.
+#[cfg_attr(
+    not(feature = "metrics"),
+    expect(unused_variables, reason = "there is no recorder")
+)]
+pub(crate) fn count_queue_time(scope: Scope, waited: Duration) {
+    #[cfg(feature = "metrics")]
+    metrics::histogram!("advisory_queue_seconds", "scope" => scope.label()).record(waited);
+}
+
+/// Counts an acquire as waiting until it is dropped.
+pub(crate) struct Waiting {
+    #[cfg(feature = "metrics")]
+    gauge: metrics::Gauge,
+}
+
+impl Waiting {
+    /// For its turn, or for a place among those that wait on the server.
+    pub(crate) fn in_process(scope: Scope) -> Self {
+        Self::start(scope, "process")
+    }
+
+    /// For the answer of the server, or for a connection.
+    pub(crate) fn on_server(scope: Scope) -> Self {
+        Self::start(scope, "server")
+    }
+
+    #[cfg_attr(
+        not(feature = "metrics"),
+        expect(unused_variables, reason = "there is no recorder")
+    )]
+    fn start(scope: Scope, queue: &'static str) -> Self {
+        #[cfg(feature = "metrics")]
+        {
+            let scope = scope.label();
+            let gauge = metrics::gauge!("advisory_waiting", "scope" => scope, "queue" => queue);
+            gauge.increment(1);
+            Self { gauge }
+        }
+        #[cfg(not(feature = "metrics"))]
+        Self {}
+    }
+}
+
+#[cfg(feature = "metrics")]
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.gauge.decrement(1);
+    }
+}
+
 /// Counts a lock as held until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Hold {
@@ -107,6 +158,8 @@ impl Drop for Hold {
 /// |---|---|---|---|
 /// | `advisory_acquire_total` | counter | `outcome`, `scope` | acquires that have ended; `outcome` is that of the span |
 /// | `advisory_wait_seconds` | histogram | `outcome`, `scope` | how long they took, including a pooled connection |
+/// | `advisory_queue_seconds` | histogram | `scope` | how long of that they waited in this process, if they did |
+/// | `advisory_waiting` | gauge | `scope`, `queue` | acquires that wait now: in this process (`queue` is `process`), or on the server (`server`) |
 /// | `advisory_hold_seconds` | histogram | `scope` | how long a lock was held |
 /// | `advisory_held` | gauge | `scope` | locks that are held now |
 ///
@@ -134,6 +187,12 @@ pub fn describe_metrics() {
         Unit::Seconds,
         "How long acquires of advisory locks took."
     );
+    describe_histogram!(
+        "advisory_queue_seconds",
+        Unit::Seconds,
+        "How long acquires of advisory locks waited in this process."
+    );
+    describe_gauge!("advisory_waiting", "Acquires of advisory locks that wait.");
     describe_histogram!(
         "advisory_hold_seconds",
         Unit::Seconds,

@@ -3,5 +3,5 @@
 pub(crate) mod metric;
 mod span;
 
-pub(crate) use self::metric::{Outcome, Scope};
-pub(crate) use self::span::AcquireSpan;
+pub(crate) use self::metric::{Outcome, Scope, Waiting};
+pub(crate) use self::span::{AcquireSpan, QueueTime};

@@ -1,11 +1,11 @@
 //! The span around every acquire.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tracing::field::Empty;
 use tracing::{Span, debug_span};
 
-use super::metric::{self, Outcome, Scope};
+use super::metric::{self, Outcome, Scope, Waiting};
 use crate::lock::LockId;
 
 /// The span of one acquire, which is also counted. It ends when it is dropped.
@@ -28,6 +28,7 @@ impl AcquireSpan {
             lock.mode = lock.mode().name(),
             lock.outcome = Empty,
             lock.wait_ms = Empty,
+            lock.queue_ms = Empty,
         );
         Self {
             span,
@@ -53,5 +54,44 @@ impl Drop for AcquireSpan {
         self.span
             .record("lock.wait_ms", waited.as_secs_f64() * 1000.0);
         metric::count_acquire(self.scope, self.outcome, waited);
+    }
+}
+
+/// How long an acquire waits in this process: for its turn, and for a place among those that wait
+/// on the server. Recorded when it is dropped, inside the span of the acquire.
+pub(crate) struct QueueTime {
+    scope: Scope,
+    total: Duration,
+    current: Option<(Instant, Waiting)>,
+}
+
+impl QueueTime {
+    pub(crate) fn new(scope: Scope) -> Self {
+        Self {
+            scope,
+            total: Duration::ZERO,
+            current: None,
+        }
+    }
+
+    pub(crate) fn start(&mut self) {
+        self.current = Some((Instant::now(), Waiting::in_process(self.scope)));
+    }
+
+    pub(crate) fn stop(&mut self) {
+        if let Some((started, _waiting)) = self.current.take() {
+            self.total += started.elapsed();
+        }
+    }
+}
+
+impl Drop for QueueTime {
+    fn drop(&mut self) {
+        self.stop();
+        if !self.total.is_zero() {
+            let milliseconds = self.total.as_secs_f64() * 1000.0;
+            Span::current().record("lock.queue_ms", milliseconds);
+            metric::count_queue_time(self.scope, self.total);
+        }
     }
 }

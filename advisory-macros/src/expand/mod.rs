@@ -85,11 +85,11 @@ impl Expansion<'_> {
     ///
     /// Output:
     /// ```text
-    /// { let lock = …; match Target::enter(&mut *tx, &lock).await { … } };
+    /// { let lock = …; match Target::enter(&mut *tx, &lock, Body::Inside).await { … } };
     /// { body }
     /// ```
     fn in_transaction(&self, parameter: &Parameter) -> TokenStream {
-        let enter = self.enter(&self.lock(), &reborrow(parameter));
+        let enter = self.enter(&self.lock(), &reborrow(parameter), "Inside");
         let body = body_block(&self.model.function);
         hygienic! {
             #[allow(clippy::used_underscore_binding)]
@@ -102,13 +102,13 @@ impl Expansion<'_> {
     ///
     /// Output:
     /// ```text
-    /// let mut scope = { let lock = …; match Target::enter(&mut *conn, &lock).await { … } };
+    /// let mut scope = { let lock = …; match Target::enter(&mut *conn, &lock, Body::Inside).await { … } };
     /// let result = { let conn = scope.connection(); async move { { body } }.await };
     /// match scope.finish(result.is_ok()).await { … }
     /// ```
     fn on_connection(&self, parameter: &Parameter) -> TokenStream {
         let (mutability, conn) = (&parameter.mutability, &parameter.name);
-        let enter = self.enter(&self.lock(), &reborrow(parameter));
+        let enter = self.enter(&self.lock(), &reborrow(parameter), "Inside");
         let binding = hygienic! {
             #[allow(unused_variables)]
             let #mutability #conn = scope.connection();
@@ -122,14 +122,18 @@ impl Expansion<'_> {
     /// ```text
     /// let mut scope = {
     ///     let lock = …;
-    ///     match Target::enter(pool.pool_or_connection(), &lock).await { … }
+    ///     match Target::enter(pool.pool_or_connection(), &lock, Body::Outside).await { … }
     /// };
     /// let result = { let tx = scope.transaction(); async move { { body } }.await };
     /// match scope.finish(result.is_ok()).await { … }
     /// ```
     fn on_pool(&self, parameter: &Parameter, tx: Option<&Ident>) -> TokenStream {
         let imports = self.import_traits();
-        let enter = self.enter(&self.lock(), &pool_or_connection(&parameter.name));
+        let enter = self.enter(
+            &self.lock(),
+            &pool_or_connection(&parameter.name),
+            body_of(tx),
+        );
         let body = self.in_scope(&enter, tx.map(bind_tx).as_ref());
         hygienic!(#imports #body)
     }
@@ -142,7 +146,7 @@ impl Expansion<'_> {
     /// key is evaluated first, because it may need the same value.
     fn on_expr(&self, expr: &Expr, tx: Option<&Ident>) -> TokenStream {
         let (imports, lock, expr) = (self.import_traits(), self.lock(), pool_or_connection(expr));
-        let enter = self.enter(&hygienic!(lock), &hygienic!(target));
+        let enter = self.enter(&hygienic!(lock), &hygienic!(target), body_of(tx));
         let body = self.in_scope(&enter, tx.map(bind_tx).as_ref());
         hygienic! {
             #imports
@@ -208,7 +212,7 @@ impl Expansion<'_> {
     /// Evaluates to the scope that holds the lock, or returns from the function.
     ///
     /// The whole call has the span of the target, so that rustc reports a wrong target once.
-    fn enter(&self, lock: &TokenStream, target: &TokenStream) -> TokenStream {
+    fn enter(&self, lock: &TokenStream, target: &TokenStream, body: &str) -> TokenStream {
         let span = mixed_site_at(target);
         let (verb, granted) = match self.model.side_effect {
             SideEffect::Raise => ("enter", hygienic!(scope)),
@@ -218,9 +222,11 @@ impl Expansion<'_> {
             Scope::Xact => "Target",
             Scope::Session => "SessionTarget",
         };
-        let names = [verb, "target", target_trait].map(|name| Ident::new(name, span));
-        let ([verb, name, target_trait], krate) = (names, self.krate.at(span));
-        let enter = quote_spanned!(span=> #krate::__private::#target_trait::#verb(#name, &lock));
+        let names = [verb, "target", target_trait, body].map(|name| Ident::new(name, span));
+        let ([verb, name, target_trait, body], krate) = (names, self.krate.at(span));
+        let enter = quote_spanned! {span=>
+            #krate::__private::#target_trait::#verb(#name, &lock, #krate::__private::Body::#body)
+        };
         let (raise, skip) = (self.raise(), self.skip_arm());
         hygienic! {
             {
@@ -274,6 +280,14 @@ impl Expansion<'_> {
     fn outcome(&self) -> TokenStream {
         let (krate, output) = (&self.krate, &self.model.output);
         hygienic!(<#output as #krate::__private::Outcome>)
+    }
+}
+
+/// Whether the body runs in the lock's transaction; otherwise it may use the pool.
+fn body_of(tx: Option<&Ident>) -> &'static str {
+    match tx {
+        Some(_) => "Inside",
+        None => "Outside",
     }
 }
 
