@@ -3,7 +3,7 @@
 //! A function that skips needs its timeout as an argument of the attribute, which replaces that of
 //! the lock. The verbs that skip therefore are what the attribute expands to.
 
-use advisory_core::__private::{SessionTarget, Target};
+use advisory_core::__private::{Body as Needs, SessionTarget, Target};
 use advisory_core::{AdvisoryLock, advisory};
 use sqlx::pool::PoolConnection;
 use sqlx::{PgConnection, PgPool, PgTransaction, Postgres};
@@ -84,7 +84,7 @@ pub(crate) async fn inside_or_skip<E: BodyError>(
     lock: &AdvisoryLock,
     body: Body<E>,
 ) -> Result<bool, E> {
-    or_skip!(Target::try_enter(pool, lock), scope => body(Some(scope.transaction())).await)
+    or_skip!(Target::try_enter(pool, lock, Needs::Inside), scope => body(Some(scope.transaction())).await)
 }
 
 /// With `side_effect = Skip`.
@@ -93,7 +93,7 @@ pub(crate) async fn skipping<E: BodyError>(
     lock: &AdvisoryLock,
     body: Body<E>,
 ) -> Result<bool, E> {
-    or_skip!(Target::try_enter(pool, lock), scope => scope.until_lost(body(None)).await?)
+    or_skip!(Target::try_enter(pool, lock, Needs::Outside), scope => scope.until_lost(body(None)).await?)
 }
 
 /// On a connection, with `side_effect = Skip`.
@@ -102,7 +102,7 @@ pub(crate) async fn on_connection_or_skip<E: BodyError>(
     lock: &AdvisoryLock,
     body: Body<E>,
 ) -> Result<bool, E> {
-    or_skip!(Target::try_enter(conn, lock), scope => body(Some(scope.connection())).await)
+    or_skip!(Target::try_enter(conn, lock, Needs::Inside), scope => body(Some(scope.connection())).await)
 }
 
 /// With `scope = session` and `side_effect = Skip`.
@@ -111,5 +111,5 @@ pub(crate) async fn in_session_or_skip<E: BodyError>(
     lock: &AdvisoryLock,
     body: Body<E>,
 ) -> Result<bool, E> {
-    or_skip!(SessionTarget::try_enter(pool, lock), scope => scope.until_lost(body(None)).await?)
+    or_skip!(SessionTarget::try_enter(pool, lock, Needs::Outside), scope => scope.until_lost(body(None)).await?)
 }

@@ -1,0 +1,402 @@
+//! The queue of a process in front of its pool: a wait costs no connection, and a lock never takes
+//! the connections that its own body needs.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use advisory_core::{AdvisoryLock, Error, UnsupportedReason, advisory};
+use advisory_tests::Database;
+use futures_util::future::join_all;
+use sqlx::postgres::{PgPool, PgPoolOptions};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+/// The time in which the pool of these tests hands out a connection.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(4);
+/// A bound for what must not hang, on a busy machine too.
+const LONG: Duration = Duration::from_mins(2);
+
+async fn pool(database: &Database, max_connections: u32) -> PgPool {
+    let pool = PgPoolOptions::new()
+        .max_connections(max_connections)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .connect_with(database.options());
+    pool.await.unwrap()
+}
+
+async fn use_pool(pool: &PgPool) -> Result<(), Error> {
+    sqlx::query("SELECT 1").execute(pool).await?;
+    Ok(())
+}
+
+#[advisory(key = "inside", tx)]
+async fn inside(pool: &PgPool) -> Result<(), Error> {
+    sqlx::query("SELECT 1").execute(&mut **tx).await?;
+    Ok(())
+}
+
+#[advisory(key = "outside")]
+async fn outside(pool: &PgPool) -> Result<(), Error> {
+    use_pool(pool).await
+}
+
+#[advisory(key = "session", scope = session)]
+async fn in_session(pool: &PgPool) -> Result<(), Error> {
+    use_pool(pool).await
+}
+
+#[advisory(key = "tenant({tenant})")]
+async fn of_tenant(pool: &PgPool, tenant: usize) -> Result<(), Error> {
+    use_pool(pool).await
+}
+
+#[advisory(key = "tenant({tenant})", scope = session, timeout = 0, side_effect = Skip)]
+async fn nightly(pool: &PgPool, tenant: usize) -> Result<Option<()>, Error> {
+    use_pool(pool).await.map(Some)
+}
+
+/// Runs many calls at once, of which all succeed.
+async fn all_succeed<T: Send + 'static, F>(
+    pool: &PgPool,
+    calls: usize,
+    call: impl Fn(PgPool, usize) -> F,
+) where
+    F: Future<Output = Result<T, Error>> + Send + 'static,
+{
+    let mut tasks = JoinSet::new();
+    for number in 0..calls {
+        tasks.spawn(call(pool.clone(), number));
+    }
+    while let Some(done) = timeout(LONG, tasks.join_next()).await.unwrap() {
+        done.unwrap().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn more_calls_than_connections_all_succeed() {
+    let database = Database::new().await;
+    for connections in [2, 3, 5] {
+        let pool = pool(&database, connections).await;
+        all_succeed(&pool, 1500, |pool, _| async move { inside(&pool).await }).await;
+        all_succeed(&pool, 200, |pool, _| async move { outside(&pool).await }).await;
+        all_succeed(&pool, 200, |pool, _| async move { in_session(&pool).await }).await;
+        all_succeed(&pool, 300, |pool, tenant| async move {
+            of_tenant(&pool, tenant).await
+        })
+        .await;
+        all_succeed(&pool, 200, |pool, tenant| async move {
+            nightly(&pool, tenant).await
+        })
+        .await;
+        database.assert_nothing_leaked(&pool).await;
+    }
+}
+
+#[tokio::test]
+async fn a_thousand_waiters_leave_the_pool_to_others() {
+    let database = Database::new().await;
+    let (pool, rivals) = (pool(&database, 4).await, database.pool(5).await);
+    let locks: Vec<_> = (1..=5).map(AdvisoryLock::new).collect();
+    let held = join_all(locks.iter().map(|lock| lock.begin(&rivals))).await;
+    let held: Vec<_> = held.into_iter().map(Result::unwrap).collect();
+    let mut waiters = JoinSet::new();
+    for number in 0..1000 {
+        let (lock, pool) = (locks[number % 5].clone(), pool.clone());
+        waiters.spawn(async move { Ok::<_, Error>(lock.begin(&pool).await?.commit().await?) });
+    }
+    // All have joined their lines when the first of some of them wait on the server.
+    database.wait_until_waiting(2).await;
+
+    for _ in 0..20 {
+        use_pool(&pool).await.unwrap();
+    }
+    let free = AdvisoryLock::new("free");
+    free.begin(&pool).await.unwrap().commit().await.unwrap();
+    free.acquire(&pool).await.unwrap().release().await.unwrap();
+    // The timeout fires although nobody in the line moves.
+    let bounded = locks[0].clone().timeout(Duration::from_millis(300));
+    let refused = bounded.begin(&pool).await.unwrap_err();
+    assert!(refused.is_not_acquired(), "{refused:?}");
+
+    drop(held);
+    while let Some(done) = timeout(LONG, waiters.join_next()).await.unwrap() {
+        done.unwrap().unwrap();
+    }
+    database.assert_nothing_leaked(&pool).await;
+}
+
+#[tokio::test]
+async fn two_processes_take_turns() {
+    let database = Database::new().await;
+    let pools = [pool(&database, 5).await, pool(&database, 5).await];
+    let lock = AdvisoryLock::new("shared by two pools");
+    let (holders, turns) = (
+        Arc::new(AtomicI32::new(0)),
+        [0, 1].map(|_| Arc::new(AtomicUsize::new(0))),
+    );
+    let mut tasks = JoinSet::new();
+    for (pool, turns) in pools.iter().zip(&turns) {
+        for _ in 0..30 {
+            let (lock, pool) = (lock.clone(), pool.clone());
+            let (holders, turns) = (Arc::clone(&holders), Arc::clone(turns));
+            tasks.spawn(async move {
+                loop {
+                    let tx = lock.begin(&pool).await.unwrap();
+                    assert_eq!(holders.fetch_add(1, Ordering::SeqCst), 0, "two holders");
+                    sleep(Duration::from_millis(1)).await;
+                    holders.fetch_sub(1, Ordering::SeqCst);
+                    turns.fetch_add(1, Ordering::SeqCst);
+                    tx.commit().await.unwrap();
+                }
+            });
+        }
+    }
+    let total = || {
+        turns
+            .iter()
+            .map(|turns| turns.load(Ordering::SeqCst))
+            .sum::<usize>()
+    };
+    while total() < 400 {
+        assert!(tasks.try_join_next().is_none(), "a task has ended");
+        sleep(Duration::from_millis(10)).await;
+    }
+    let fewest = turns.iter().map(|turns| turns.load(Ordering::SeqCst)).min();
+    assert!(fewest.unwrap() * 4 >= total(), "{turns:?}");
+    tasks.shutdown().await;
+    for pool in &pools {
+        database.assert_nothing_leaked(pool).await;
+    }
+}
+
+#[tokio::test]
+async fn one_task_for_each_lock_waits_on_the_server() {
+    let database = Database::new().await;
+    let (pool, rival) = (pool(&database, 5).await, database.pool(1).await);
+    let lock = AdvisoryLock::new("busy");
+    let held = lock.begin(&rival).await.unwrap();
+    let waiters: Vec<_> = (0..20)
+        .map(|_| {
+            let (lock, pool) = (lock.clone(), pool.clone());
+            tokio::spawn(async move { lock.begin(&pool).await.unwrap().commit().await.unwrap() })
+        })
+        .collect();
+    database.wait_until_waiting(1).await;
+    use_pool(&pool).await.unwrap();
+    let locks = database.advisory_locks().await;
+    assert_eq!(
+        locks.iter().filter(|lock| !lock.granted).count(),
+        1,
+        "{locks:?}"
+    );
+    held.commit().await.unwrap();
+    for waiter in waiters {
+        timeout(LONG, waiter).await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn shared_holders_of_one_process_hold_together() {
+    let database = Database::new().await;
+    let pool = pool(&database, 4).await;
+    let lock = AdvisoryLock::new("shared").shared();
+    let transactions = join_all((0..3).map(|_| lock.begin(&pool))).await;
+    assert!(transactions.iter().all(Result::is_ok));
+    database.wait_until_held(3).await;
+}
+
+#[tokio::test]
+async fn a_dropped_waiter_leaves_the_line_and_its_turn_passes_on() {
+    let database = Database::new().await;
+    let (pool, rival) = (pool(&database, 3).await, database.pool(1).await);
+    let lock = AdvisoryLock::new("dropped");
+    let held = lock.begin(&rival).await.unwrap();
+    let wait = || {
+        let (lock, pool) = (lock.clone(), pool.clone());
+        tokio::spawn(async move { lock.begin(&pool).await.unwrap().commit().await.unwrap() })
+    };
+    let head = wait();
+    database.wait_until_waiting(1).await;
+    let (second, third) = (wait(), wait());
+    second.abort();
+    head.abort();
+    held.commit().await.unwrap();
+    timeout(LONG, third).await.unwrap().unwrap();
+    database.assert_nothing_leaked(&pool).await;
+}
+
+#[tokio::test]
+async fn a_try_never_waits_for_a_turn() {
+    let database = Database::new().await;
+    let (pool, rival) = (pool(&database, 3).await, database.pool(1).await);
+    let lock = AdvisoryLock::new("tried");
+    let _held = lock.begin(&rival).await.unwrap();
+    let waiter = tokio::spawn({
+        let (lock, pool) = (lock.clone(), pool.clone());
+        async move { lock.begin(&pool).await }
+    });
+    database.wait_until_waiting(1).await;
+    assert!(lock.try_begin(&pool).await.unwrap().is_none());
+    assert!(lock.try_acquire(&pool).await.unwrap().is_none());
+    let now = lock.clone().timeout(Duration::ZERO);
+    assert!(now.begin(&pool).await.unwrap_err().is_not_acquired());
+    waiter.abort();
+}
+
+#[tokio::test]
+async fn the_lock_timeout_of_the_server_bounds_the_wait_in_this_process() {
+    let database = Database::new().await;
+    let options = database.options().options([("lock_timeout", "1s")]);
+    let pool = PgPoolOptions::new()
+        .max_connections(4)
+        .connect_with(options)
+        .await
+        .unwrap();
+    let rival = database.pool(1).await;
+    // The pool's first lock.
+    AdvisoryLock::new("first").begin(&pool).await.unwrap();
+    let lock = AdvisoryLock::new("bounded");
+    let _held = lock.begin(&rival).await.unwrap();
+    let started = Instant::now();
+    // One after the other, these would take twenty seconds and more.
+    let refused = join_all((0..20).map(|_| lock.begin(&pool))).await;
+    let refused = refused.into_iter().map(|refused| refused.unwrap_err());
+    assert!(refused.into_iter().all(|error| error.is_not_acquired()));
+    assert!(
+        started.elapsed() < Duration::from_secs(15),
+        "{:?}",
+        started.elapsed()
+    );
+}
+
+#[tokio::test]
+async fn a_pool_that_closes_ends_all_waits_at_once() {
+    let database = Database::new().await;
+    let (pool, rival) = (pool(&database, 3).await, database.pool(1).await);
+    let lock = AdvisoryLock::new("closed");
+    let held = lock.begin(&rival).await.unwrap();
+    let mut waiters = JoinSet::new();
+    for _ in 0..1000 {
+        let (lock, pool) = (lock.clone(), pool.clone());
+        waiters.spawn(async move { lock.begin(&pool).await.map(drop) });
+    }
+    database.wait_until_waiting(1).await;
+    let closing = tokio::spawn({
+        let pool = pool.clone();
+        async move { pool.close().await }
+    });
+    let mut closed = 0;
+    while closed < 999 {
+        let ended = timeout(LONG, waiters.join_next()).await.unwrap().unwrap();
+        let error = ended.unwrap().unwrap_err();
+        assert!(
+            matches!(&error, Error::Database(sqlx::Error::PoolClosed)),
+            "{error:?}"
+        );
+        closed += 1;
+    }
+    // The one that has a connection waits on.
+    held.commit().await.unwrap();
+    timeout(LONG, waiters.join_next())
+        .await
+        .unwrap()
+        .unwrap()
+        .unwrap()
+        .unwrap();
+    closing.await.unwrap();
+}
+
+#[tokio::test]
+async fn an_exhausted_pool_ends_all_waits_together() {
+    let database = Database::new().await;
+    let pool = PgPoolOptions::new()
+        .max_connections(2)
+        .acquire_timeout(Duration::from_secs(1))
+        .connect_with(database.options())
+        .await
+        .unwrap();
+    let _taken = [pool.acquire().await.unwrap(), pool.acquire().await.unwrap()];
+    let lock = AdvisoryLock::new("exhausted");
+    let started = Instant::now();
+    let ended = join_all((0..1000).map(|_| lock.begin(&pool))).await;
+    for ended in ended {
+        let error = ended.unwrap_err();
+        assert!(
+            matches!(&error, Error::Database(sqlx::Error::PoolTimedOut)),
+            "{error:?}"
+        );
+    }
+    // One after the other, they would take a thousand seconds.
+    assert!(
+        started.elapsed() < Duration::from_secs(30),
+        "{:?}",
+        started.elapsed()
+    );
+    // No wait in the line is taken for a lock that somebody holds.
+    let bounded = lock.timeout(Duration::from_millis(200));
+    let ended = join_all((0..10).map(|_| bounded.try_begin(&pool))).await;
+    assert!(ended.iter().all(Result::is_err), "{ended:?}");
+}
+
+#[tokio::test]
+async fn a_pool_of_one_cannot_serve_a_body_outside_the_lock() {
+    let database = Database::new().await;
+    let pool = pool(&database, 1).await;
+    for refused in [outside(&pool).await, in_session(&pool).await] {
+        let error = refused.unwrap_err();
+        let Error::Unsupported { reason, .. } = &error else {
+            panic!("{error:?}");
+        };
+        assert_eq!(*reason, UnsupportedReason::PoolOfOne);
+    }
+    inside(&pool).await.unwrap();
+    let guard = AdvisoryLock::new("guard").acquire(&pool).await.unwrap();
+    guard.release().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_panic_in_a_body_passes_the_turn_and_the_place_on() {
+    #[advisory(key = "panic", scope = session)]
+    async fn panics(pool: &PgPool) -> Result<(), Error> {
+        use_pool(pool).await?;
+        panic!("in the body");
+    }
+    let database = Database::new().await;
+    let pool = pool(&database, 2).await;
+    for _ in 0..3 {
+        let pool = pool.clone();
+        assert!(
+            tokio::spawn(async move { panics(&pool).await })
+                .await
+                .unwrap_err()
+                .is_panic()
+        );
+    }
+    all_succeed(&pool, 10, |pool, _| async move { in_session(&pool).await }).await;
+    database.assert_nothing_leaked(&pool).await;
+}
+
+#[tokio::test]
+async fn more_blocked_locks_than_places_are_all_granted_in_the_end() {
+    let database = Database::new().await;
+    let (pool, rivals) = (pool(&database, 3).await, database.pool(21).await);
+    let locks: Vec<_> = (1..=20).map(AdvisoryLock::new).collect();
+    let held = join_all(locks.iter().map(|lock| lock.acquire(&rivals))).await;
+    let waiters: Vec<_> = locks
+        .iter()
+        .map(|lock| {
+            let (lock, pool) = (lock.clone(), pool.clone());
+            tokio::spawn(async move { lock.acquire(&pool).await.unwrap().release().await })
+        })
+        .collect();
+    database.wait_until_waiting(1).await;
+    use_pool(&pool).await.unwrap();
+    for guard in held {
+        guard.unwrap().release().await.unwrap();
+    }
+    for waiter in waiters {
+        timeout(LONG, waiter).await.unwrap().unwrap().unwrap();
+    }
+    database.assert_nothing_leaked(&pool).await;
+}
