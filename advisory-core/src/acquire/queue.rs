@@ -20,9 +20,11 @@ use super::attempt::Attempt;
 use super::line::{Lines, Turn};
 use super::pool::check_runtime;
 use crate::error::{Error, UnsupportedReason};
-use crate::lock::Wait;
+use crate::lock::{Mode, Wait};
 use crate::per_pool::PerPool;
 use crate::probe::Capabilities;
+use crate::sql::holder::holders;
+use crate::sql::send::send;
 use crate::sql::sqlstate;
 use crate::time_bounds::{FIRST_PAUSE, LAST_PLACE, LONGEST_PAUSE};
 
@@ -162,7 +164,7 @@ impl Attempt<'_> {
             {
                 Ok(None)
             }
-            place => place.map(Some),
+            place => place,
         }
     }
 
@@ -171,13 +173,16 @@ impl Attempt<'_> {
         pool: &PgPool,
         queue: &Queue,
         body: Body,
-    ) -> Result<Place, Error> {
+    ) -> Result<Option<Place>, Error> {
         let mut place = Place::default();
         if body != Body::Inside && queue.has_places {
-            place.for_body = Some(self.take_permit(pool, &queue.places).await?);
+            place.for_body = self.take_place_for_body(pool, queue).await?;
+            if place.for_body.is_none() {
+                return Ok(None);
+            }
         }
         if self.wait() == Wait::No {
-            return Ok(place);
+            return Ok(Some(place));
         }
         if let Some(waiting) = try_take(&queue.waiting) {
             let has_place = place.for_body.is_some() || !queue.has_places;
@@ -191,12 +196,46 @@ impl Attempt<'_> {
                     self.permit(pool, Permission::WaitBriefly);
                 }
                 place.for_question = [Some(waiting), own_place];
-                return Ok(place);
+                return Ok(Some(place));
             }
         }
         self.permit(pool, Permission::Ask);
         place.for_question[0] = Some(self.take_permit(pool, &queue.asking).await?);
-        Ok(place)
+        Ok(Some(place))
+    }
+
+    /// A place for the body. `None` if there is none in time, and none is needed: others hold the
+    /// lock.
+    async fn take_place_for_body(
+        &mut self,
+        pool: &PgPool,
+        queue: &Queue,
+    ) -> Result<Option<OwnedSemaphorePermit>, Error> {
+        if let Some(place) = try_take(&queue.places) {
+            return Ok(Some(place));
+        }
+        if self.wait() == Wait::No && self.is_held(pool, queue).await? {
+            return Ok(None);
+        }
+        let place = self.take_permit(pool, &queue.places).await;
+        if place.is_err() && self.deadline.has_passed() && self.is_held(pool, queue).await? {
+            return Ok(None);
+        }
+        place.map(Some)
+    }
+
+    /// Whether others hold the lock, which is not asked for. Of shared locks it cannot be told who
+    /// excludes whom.
+    async fn is_held(&mut self, pool: &PgPool, queue: &Queue) -> Result<bool, Error> {
+        if self.id().mode() == Mode::Shared {
+            return Ok(false);
+        }
+        let _asking = self.take_permit(pool, &queue.asking).await?;
+        let mut conn = self.check_out(pool).await?;
+        let rows = send(&mut *conn, holders(self.id()));
+        let rows = self.within(Wait::No, rows).await?;
+        self.note_asking(false);
+        Ok(!rows.is_empty())
     }
 
     fn permit(&mut self, pool: &PgPool, permission: Permission) {

@@ -93,7 +93,7 @@ pub(crate) async fn skipping<E: BodyError>(
     lock: &AdvisoryLock,
     body: Body<E>,
 ) -> Result<bool, E> {
-    or_skip!(Target::try_enter(pool, lock, Needs::Outside), scope => scope.until_lost(body(None)).await?)
+    or_skip!(Target::try_enter(pool, lock, Needs::Unknown), scope => scope.until_lost(body(None)).await?)
 }
 
 /// On a connection, with `side_effect = Skip`.
@@ -111,5 +111,5 @@ pub(crate) async fn in_session_or_skip<E: BodyError>(
     lock: &AdvisoryLock,
     body: Body<E>,
 ) -> Result<bool, E> {
-    or_skip!(SessionTarget::try_enter(pool, lock, Needs::Outside), scope => scope.until_lost(body(None)).await?)
+    or_skip!(SessionTarget::try_enter(pool, lock, Needs::Unknown), scope => scope.until_lost(body(None)).await?)
 }
