@@ -9,7 +9,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use advisory_core::{AdvisoryLock, Error, Isolation, Key, unlock_all};
-use advisory_tests::{BackendRow, Database, Depth, LockRow};
+use advisory_tests::{BackendRow, Database, Depth, LockRow, sample};
 use advisory_verbs::{Scope, Verb, Work};
 use futures_util::future::{Either, join_all, select};
 use sqlx::{PgPool, PgTransaction};
@@ -167,16 +167,13 @@ fn locks(verb: Verb) -> Vec<(&'static str, AdvisoryLock)> {
     }
     let several = AdvisoryLock::all([Key::from(1), Key::from(2), Key::from((1, 2))]);
     let timeout = Duration::from_mins(1);
-    let mut locks = vec![
+    let kinds = [
         ("one", one.clone()),
         ("timeout", one.clone().timeout(timeout)),
         ("several, timeout", several.clone().timeout(timeout)),
         ("several", several),
     ];
-    if let Depth::Short = Depth::of_run() {
-        let odd = verb as usize % 2;
-        locks = locks.into_iter().skip(odd).step_by(2).collect();
-    }
+    let mut locks: Vec<_> = sample(verb as usize, kinds).collect();
     if verb.takes_isolation() {
         locks.push((
             "serializable",

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use advisory_core::{AdvisoryLock, Error, Isolation};
-use advisory_tests::{Database, Server};
+use advisory_tests::{Database, Server, sample};
 use advisory_verbs::Verb;
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{Executor as _, PgConnection, PgPool};
@@ -108,7 +108,7 @@ async fn every_verb_reports_a_full_table_and_the_setting_to_raise() {
     for verb in Verb::ALL {
         // The verbs that open no transaction refuse an isolation level.
         let isolated = AdvisoryLock::new("one").isolation(Isolation::Serializable);
-        for lock in locks().into_iter().chain([isolated]) {
+        for lock in sample(verb as usize, locks().into_iter().chain([isolated])) {
             lock_table.leave().await;
             warm(&pool).await;
             lock_table.grow().await;
@@ -136,11 +136,12 @@ async fn lock_on_several_keys_that_do_not_fit_holds_none() {
     let mut lock_table = FullLockTable::fill(&database).await;
     let many = AdvisoryLock::all(0..50);
     for verb in Verb::all(Verb::is_of_lock) {
-        for lock in [
+        let kinds = [
             many.clone(),
             many.clone().timeout(Duration::from_mins(1)),
             many.clone().timeout(Duration::ZERO),
-        ] {
+        ];
+        for lock in sample(verb as usize, kinds) {
             lock_table.leave().await;
             warm(&pool).await;
             lock_table.grow().await;
