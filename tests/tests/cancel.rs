@@ -8,12 +8,6 @@ use advisory_tests::Database;
 use futures_util::future::{Either, select};
 use sqlx::{Executor as _, PgPool, PgTransaction};
 
-/// Drops a wait when it is in the queue.
-async fn drop_when_waiting(database: &Database, wait: impl Future) {
-    let waits = pin!(database.wait_until_waiting(1));
-    assert!(matches!(select(pin!(wait), waits).await, Either::Right(_)));
-}
-
 #[tokio::test]
 async fn dropped_wait_leaves_the_queue() {
     let (database, pool) = Database::with_pool(2).await;
@@ -27,7 +21,7 @@ async fn dropped_wait_leaves_the_queue() {
             // Both connections of the pool are in use. The cancel request uses a connection of its
             // own.
             let mut tx = pool.begin().await.unwrap();
-            drop_when_waiting(&database, lock.acquire_xact(&mut tx)).await;
+            database.drop_when_waiting(lock.acquire_xact(&mut tx)).await;
             database.wait_until_waiting(0).await;
             // The transaction is aborted, and can be rolled back.
             assert!(tx.execute("SELECT 1").await.is_err());
@@ -53,7 +47,7 @@ async fn attribute_cancels_a_dropped_wait() {
     let (database, pool) = Database::with_pool(2).await;
     let held = AdvisoryLock::new("one").begin(&pool).await.unwrap();
     let mut tx = pool.begin().await.unwrap();
-    drop_when_waiting(&database, joins(&mut tx, &pool)).await;
+    database.drop_when_waiting(joins(&mut tx, &pool)).await;
     database.wait_until_waiting(0).await;
     drop(tx);
     held.rollback().await.unwrap();

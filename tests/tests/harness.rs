@@ -32,11 +32,8 @@ async fn database_can_have_any_name() {
 async fn shared_server_accepts_connections() {
     let server = Server::shared();
     let mut connection = server.options().connect().await.unwrap();
-    let sql = "SELECT current_setting('server_version_num')::int4 / 10000";
-    let major: i32 = sqlx::query_scalar(sql)
-        .fetch_one(&mut connection)
-        .await
-        .unwrap();
+    let major = "SELECT current_setting('server_version_num')::int4 / 10000";
+    let major: i32 = scalar(&mut connection, major).await;
     assert_eq!(u32::try_from(major).unwrap(), server.version().major);
 }
 
@@ -162,8 +159,8 @@ async fn round_trips_are_counted() {
     assert_counts(&proxy, 2, 0, "cold: prepare, then execute");
     query(&mut connection).await;
     assert_counts(&proxy, 1, 0, "warm");
-    sqlx::raw_sql("SELECT 1; SELECT 2")
-        .execute(&mut connection)
+    connection
+        .execute(sqlx::raw_sql("SELECT 1; SELECT 2"))
         .await
         .unwrap();
     let messages = proxy.messages();
@@ -284,26 +281,40 @@ fn dropped_server_is_removed_and_others_remain() {
     assert!(other.socket_dir().unwrap().exists());
 }
 
+/// Ends a child process that has started a server.
+fn assert_nothing_remains(child: &str, end: impl FnOnce(&mut Child)) {
+    let mut run = ChildProcess::start(child);
+    run.wait_for_line("READY");
+    run.end(end);
+}
+
+fn kill(child: &mut Child) {
+    child.kill().unwrap();
+}
+
 #[test]
 fn nothing_remains_after_a_regular_end() {
-    let mut run = ChildProcess::start("child_that_starts_a_server");
-    run.wait_for_line("READY");
-    run.end(|child| drop(child.stdin.take()));
+    assert_nothing_remains("child_that_starts_a_server", |child| {
+        drop(child.stdin.take());
+    });
 }
 
 #[test]
 fn nothing_remains_after_sigkill() {
-    let mut run = ChildProcess::start("child_that_starts_a_server");
-    run.wait_for_line("READY");
-    run.end(|child| child.kill().unwrap());
+    for child in [
+        "child_that_starts_a_server",
+        "child_that_starts_a_standby",
+        "child_that_kills_its_server",
+        "child_that_starts_a_pooler",
+    ] {
+        assert_nothing_remains(child, kill);
+    }
 }
 
 #[test]
 fn nothing_remains_after_ctrl_c() {
-    let mut run = ChildProcess::start("child_that_starts_a_server");
-    run.wait_for_line("READY");
     // The signal is sent to the process group, as a terminal does.
-    run.end(|child| {
+    assert_nothing_remains("child_that_starts_a_server", |child| {
         let sent = Command::new("kill")
             .args(["-INT", "--", &format!("-{}", child.id())])
             .status();
@@ -329,15 +340,12 @@ fn nothing_remains_after_sigkill_during_the_start() {
                 .is_some_and(|folder| folder.unwrap().path().join(state).exists())
         };
         wait_until(&format!("`{state}` is there"), is_reached);
-        run.end(|child| child.kill().unwrap());
+        run.end(kill);
     }
 }
 
 #[test]
-fn nothing_of_a_standby_remains_after_sigkill() {
-    let mut run = ChildProcess::start("child_that_starts_a_standby");
-    run.wait_for_line("READY");
-    run.end(|child| child.kill().unwrap());
+fn nothing_remains_after_sigkill_during_the_start_of_a_standby() {
     for state in ["data/global/1262", "data/backup_label", ".s.PGSQL.5432"] {
         let run = ChildProcess::start("child_that_starts_a_standby");
         let is_reached = || {
@@ -348,22 +356,8 @@ fn nothing_of_a_standby_remains_after_sigkill() {
             paths.filter(|path| path.exists()).count() >= least
         };
         wait_until(&format!("`{state}` is there"), is_reached);
-        run.end(|child| child.kill().unwrap());
+        run.end(kill);
     }
-}
-
-#[test]
-fn nothing_of_a_killed_server_remains() {
-    let mut run = ChildProcess::start("child_that_kills_its_server");
-    run.wait_for_line("READY");
-    run.end(|child| child.kill().unwrap());
-}
-
-#[test]
-fn nothing_of_a_pooler_remains_after_sigkill() {
-    let mut run = ChildProcess::start("child_that_starts_a_pooler");
-    run.wait_for_line("READY");
-    run.end(|child| child.kill().unwrap());
 }
 
 #[tokio::test]
@@ -387,11 +381,10 @@ async fn dropped_pooler_is_removed_and_its_server_remains() {
 
 #[test]
 fn missing_pooler_in_the_variable_is_an_error() {
-    let output = child("child_that_starts_a_pooler")
-        .env("ADVISORY_PGBOUNCER", "/nowhere/pgbouncer")
-        .output()
-        .unwrap();
-    let text = text(&output);
+    let text = output_of(
+        "child_that_starts_a_pooler",
+        &[("ADVISORY_PGBOUNCER", "/nowhere/pgbouncer")],
+    );
     let complaint = "expected a program in `ADVISORY_PGBOUNCER`, found `/nowhere/pgbouncer`";
     assert!(text.contains(complaint), "{text}");
 }
@@ -404,11 +397,10 @@ fn nothing_remains_after_a_panic() {
 
 #[test]
 fn downloaded_server_works() {
-    let output = child("child_that_prints_its_server")
-        .env("ADVISORY_POSTGRES", "fetch")
-        .output()
-        .unwrap();
-    let text = text(&output);
+    let text = output_of(
+        "child_that_prints_its_server",
+        &[("ADVISORY_POSTGRES", "fetch")],
+    );
     if text.contains("`npm`: No such file")
         || text.contains("`npm pack") && text.contains("exit status")
     {
@@ -428,25 +420,20 @@ fn external_server_is_used_and_left_unchanged() {
         .unwrap()
         .replace('/', "%2F");
     let url = format!("postgres://postgres:secret@{host}/postgres?application_name=somebody");
-    let output = child("child_that_prints_its_server")
-        .env("ADVISORY_DATABASE_URL", url)
-        .output()
-        .unwrap();
-    let text = text(&output);
+    let text = output_of(
+        "child_that_prints_its_server",
+        &[("ADVISORY_DATABASE_URL", &url)],
+    );
     assert!(
         text.contains(&format!("SERVER external {}", server.version())),
         "{text}"
     );
-    let databases = tokio::runtime::Runtime::new().unwrap().block_on(async {
+    let databases: String = tokio::runtime::Runtime::new().unwrap().block_on(async {
         let mut connection = server.options().connect().await.unwrap();
-        sqlx::query_scalar::<_, String>(
-            "SELECT datname::text FROM pg_database WHERE NOT datistemplate",
-        )
-        .fetch_all(&mut connection)
-        .await
-        .unwrap()
+        let names = "SELECT string_agg(datname, ', ') FROM pg_database WHERE NOT datistemplate";
+        scalar(&mut connection, names).await
     });
-    assert_eq!(databases, ["postgres"]);
+    assert_eq!(databases, "postgres");
 }
 
 #[test]
@@ -471,11 +458,10 @@ fn unusable_external_server_is_an_error() {
     ];
     for (url, complaint) in cases {
         let start = Instant::now();
-        let output = child("child_that_prints_its_server")
-            .env("ADVISORY_DATABASE_URL", &url)
-            .output()
-            .unwrap();
-        let text = text(&output);
+        let text = output_of(
+            "child_that_prints_its_server",
+            &[("ADVISORY_DATABASE_URL", &url)],
+        );
         assert!(
             start.elapsed() < STATE_TIMEOUT * 2,
             "{url}: {:?}",
@@ -491,14 +477,7 @@ fn unusable_external_server_is_an_error() {
 
 #[test]
 fn invalid_setting_is_an_error() {
-    let run = |variable, value| {
-        text(
-            &child("child_that_prints_its_server")
-                .env(variable, value)
-                .output()
-                .unwrap(),
-        )
-    };
+    let run = |variable, value| output_of("child_that_prints_its_server", &[(variable, value)]);
     let message = run("ADVISORY_POSTGRES_VERSION", "13");
     assert!(
         message.contains("expected a major version from `14` to `18`"),
@@ -514,15 +493,17 @@ fn invalid_setting_is_an_error() {
 #[test]
 fn error_without_a_server_lists_what_was_tried() {
     let empty = tempfile::tempdir().unwrap();
-    let output = child("child_that_prints_its_server")
-        .env("ADVISORY_POSTGRES", "fetch")
-        .env("XDG_CACHE_HOME", empty.path())
-        .env("HOME", empty.path())
-        .env("PATH", empty.path())
-        .env("ADVISORY_POSTGRES_VERSION", "15")
-        .output()
-        .unwrap();
-    let text = text(&output);
+    let folder = empty.path().to_str().unwrap();
+    let text = output_of(
+        "child_that_prints_its_server",
+        &[
+            ("ADVISORY_POSTGRES", "fetch"),
+            ("XDG_CACHE_HOME", folder),
+            ("HOME", folder),
+            ("PATH", folder),
+            ("ADVISORY_POSTGRES_VERSION", "15"),
+        ],
+    );
     for part in [
         "no PostgreSQL server is available; tried:",
         "`ADVISORY_DATABASE_URL`: not set",
@@ -537,8 +518,7 @@ fn error_without_a_server_lists_what_was_tried() {
 fn child_that_starts_a_server() {
     if is_child() {
         Server::start().map(std::mem::forget).unwrap();
-        println!("READY");
-        let _ = std::io::stdin().read_to_end(&mut Vec::new());
+        wait_for_the_end();
     }
 }
 
@@ -549,8 +529,7 @@ fn child_that_starts_a_standby() {
         let server = Server::start().unwrap();
         let standby = server.standby().unwrap();
         std::mem::forget((server, standby));
-        println!("READY");
-        let _ = std::io::stdin().read_to_end(&mut Vec::new());
+        wait_for_the_end();
     }
 }
 
@@ -562,8 +541,7 @@ async fn child_that_kills_its_server() {
         ended.stop(Shutdown::Kill).await;
         back.restart(Shutdown::Kill).await;
         std::mem::forget((ended, back));
-        println!("READY");
-        let _ = std::io::stdin().read_to_end(&mut Vec::new());
+        wait_for_the_end();
     }
 }
 
@@ -573,8 +551,7 @@ async fn child_that_starts_a_pooler() {
     if is_child() {
         let database = Database::new().await;
         let _pooler = Pooler::try_start(&database, Pooling::Transaction, 1).await;
-        println!("READY");
-        let _ = std::io::stdin().read_to_end(&mut Vec::new());
+        wait_for_the_end();
     }
 }
 
@@ -595,28 +572,25 @@ async fn child_that_prints_its_server() {
         assert_eq!(server.is_private(), server.socket_dir().is_some());
         let database = Database::new().await;
         let proxy = Proxy::start(&database).await;
-        let name: String = sqlx::query_scalar("SELECT current_database()")
-            .fetch_one(&proxy.pool(1).await)
-            .await
-            .unwrap();
+        let pool = proxy.pool(1).await;
+        let name: String = scalar(&pool, "SELECT current_database()").await;
         assert_eq!(name, database.name());
         let url = PgConnectOptions::from_str(&database.url()).unwrap();
-        url.connect()
-            .await
-            .unwrap()
-            .execute("CREATE TABLE t ()")
-            .await
-            .unwrap();
-        println!(
-            "SERVER {} {}",
-            if server.is_private() {
-                "private"
-            } else {
-                "external"
-            },
-            server.version()
-        );
+        let mut connection = url.connect().await.unwrap();
+        connection.execute("CREATE TABLE t ()").await.unwrap();
+        let kind = if server.is_private() {
+            "private"
+        } else {
+            "external"
+        };
+        println!("SERVER {kind} {}", server.version());
     }
+}
+
+/// Tells the parent that the child is ready, and waits until the parent closes its end.
+fn wait_for_the_end() {
+    println!("READY");
+    let _ = std::io::stdin().read_to_end(&mut Vec::new());
 }
 
 const CHILD: &str = "ADVISORY_HARNESS_CHILD";
@@ -643,7 +617,12 @@ fn child(test: &str) -> Command {
     command
 }
 
-fn text(output: &std::process::Output) -> String {
+/// Runs [`child`] with these variables, and returns what it has printed.
+fn output_of(test: &str, variables: &[(&str, &str)]) -> String {
+    let output = child(test)
+        .envs(variables.iter().copied())
+        .output()
+        .unwrap();
     String::from_utf8_lossy(&[&*output.stdout, &*output.stderr].concat()).into_owned()
 }
 

@@ -211,10 +211,9 @@ async fn earlier_refusal_is_not_taken_for_a_new_one() {
         .await
         .unwrap();
     let mut conn = database.connection().await;
-    {
-        let dropped = pin!(skips(&mut conn, "held"));
-        let waits = pin!(database.wait_until_waiting(1));
-        select(dropped, waits).await;
+    tokio::select! {
+        _ = skips(&mut conn, "held") => {}
+        () = database.wait_until_waiting(1) => {}
     }
     assert_eq!(skips(&mut conn, "free").await.unwrap(), Some(()));
 
@@ -224,9 +223,7 @@ async fn earlier_refusal_is_not_taken_for_a_new_one() {
     {
         // Long enough to be observed while it waits, also on a busy machine.
         let dropped = AdvisoryLock::all(["held", "held too"]).timeout(Duration::from_secs(2));
-        let dropped = pin!(dropped.acquire_xact(&mut tx));
-        let waits = pin!(database.wait_until_waiting(1));
-        select(dropped, waits).await;
+        database.drop_when_waiting(dropped.acquire_xact(&mut tx)).await;
     }
     database.wait_until_waiting(0).await;
     for error in [

@@ -100,11 +100,13 @@ async fn refusal_leaves_nothing() {
         let held = lock.begin(&pool).await.unwrap();
         for isolation in LEVELS {
             let lock = lock.clone().isolation(isolation);
-            assert!(lock.try_begin(&pool).await.unwrap().is_none());
+            let refused = lock.try_begin(&pool).await;
+            assert!(refused.unwrap().is_none());
             let limited = lock.timeout(Duration::from_millis(20));
             assert!(limited.begin(&pool).await.unwrap_err().is_not_acquired());
             let polling = limited.polling(Duration::from_millis(5));
-            assert!(polling.try_begin(&pool).await.unwrap().is_none());
+            let refused = polling.try_begin(&pool).await;
+            assert!(refused.unwrap().is_none());
             // Only the holder has locks.
             assert_eq!(database.advisory_locks().await.len(), polling.keys().len());
         }

@@ -15,8 +15,27 @@ const HANG_TIMEOUT: Duration = Duration::from_secs(30);
 /// A guard whose session is not probed in the time of a test, so that a loss is noticed when the
 /// server closes the connection.
 async fn acquire(pool: &PgPool) -> SessionGuard {
-    let lock = AdvisoryLock::new("leader").keepalive_interval(Duration::from_hours(1));
+    probed(pool, Duration::from_hours(1)).await
+}
+
+/// A guard whose session is probed at this interval, and has a minute to respond.
+async fn probed(pool: &PgPool, interval: Duration) -> SessionGuard {
+    let lock = AdvisoryLock::new("leader").keepalive_interval(interval);
+    let lock = lock.response_timeout(Duration::from_mins(1));
     lock.acquire(pool).await.unwrap()
+}
+
+/// A guard whose session is probed at this interval, and has a second to respond.
+async fn probed_hastily(pool: &PgPool, interval: Duration) -> SessionGuard {
+    let lock = AdvisoryLock::new("leader").keepalive_interval(interval);
+    let lock = lock.response_timeout(Duration::from_secs(1));
+    lock.acquire(pool).await.unwrap()
+}
+
+/// Watches the guard for so many milliseconds.
+async fn assert_not_lost(guard: &SessionGuard, milliseconds: u64) {
+    let watched = timeout(Duration::from_millis(milliseconds), guard.lost()).await;
+    assert!(watched.is_err());
 }
 
 #[tokio::test]
@@ -124,16 +143,8 @@ async fn lost_guard_reports_the_loss_in_every_method() {
 #[tokio::test]
 async fn lost_does_not_return_without_a_loss() {
     let (database, pool) = Database::with_pool(2).await;
-    let guard = AdvisoryLock::new("leader")
-        .keepalive_interval(Duration::from_millis(5))
-        .acquire(&pool)
-        .await
-        .unwrap();
-    assert!(
-        timeout(Duration::from_millis(200), guard.lost())
-            .await
-            .is_err()
-    );
+    let guard = probed(&pool, Duration::from_millis(5)).await;
+    assert_not_lost(&guard, 200).await;
     assert!(!guard.is_lost());
     // A dropped watch does not block the release.
     guard.release().await.unwrap();
@@ -143,11 +154,7 @@ async fn lost_does_not_return_without_a_loss() {
 #[tokio::test]
 async fn watched_session_is_idle_on_the_server() {
     let (database, pool) = Database::with_pool(1).await;
-    let guard = AdvisoryLock::new("leader")
-        .keepalive_interval(Duration::from_millis(1))
-        .acquire(&pool)
-        .await
-        .unwrap();
+    let guard = probed(&pool, Duration::from_millis(1)).await;
     let seen = async {
         for _ in 0..100 {
             let backends = database.backends().await;
@@ -197,12 +204,7 @@ async fn many_short_watches_detect_a_loss_as_one_long_watch_does() {
     let database = Database::new().await;
     let proxy = Proxy::start(&database).await;
     let pool = proxy.pool(1).await;
-    let guard = AdvisoryLock::new("leader")
-        .keepalive_interval(Duration::from_millis(300))
-        .response_timeout(Duration::from_secs(1))
-        .acquire(&pool)
-        .await
-        .unwrap();
+    let guard = probed_hastily(&pool, Duration::from_millis(300)).await;
     proxy.set_silent(true);
     let noticed = async {
         while guard
@@ -275,10 +277,7 @@ async fn dropped_statement_is_not_a_loss() {
         "SELECT pg_sleep(2)",
         "SET statement_timeout = '300ms'; SELECT pg_sleep(60)",
     ] {
-        let lock = AdvisoryLock::new("leader")
-            .keepalive_interval(Duration::from_millis(100))
-            .response_timeout(Duration::from_secs(1));
-        let mut guard = lock.acquire(&pool).await.unwrap();
+        let mut guard = probed_hastily(&pool, Duration::from_millis(100)).await;
         let conn = guard.connection().await.unwrap();
         assert!(
             timeout(Duration::from_millis(50), conn.execute(statement))
@@ -295,11 +294,7 @@ async fn dropped_statement_is_not_a_loss() {
             )
             .await
             .unwrap();
-        assert!(
-            timeout(Duration::from_millis(1_500), guard.lost())
-                .await
-                .is_err()
-        );
+        assert_not_lost(&guard, 1_500).await;
         guard.release().await.unwrap();
         pool.execute("RESET statement_timeout").await.unwrap();
     }
@@ -374,27 +369,11 @@ async fn body_is_dropped_before_the_loss_is_reported() {
 #[tokio::test]
 async fn interval_of_zero_is_not_a_loss() {
     let (database, pool) = Database::with_pool(1).await;
-    let guard = AdvisoryLock::new("leader")
-        .keepalive_interval(Duration::ZERO)
-        .acquire(&pool)
-        .await
-        .unwrap();
-    assert!(
-        timeout(Duration::from_millis(500), guard.lost())
-            .await
-            .is_err()
-    );
+    let guard = probed(&pool, Duration::ZERO).await;
+    assert_not_lost(&guard, 500).await;
     guard.release().await.unwrap();
-    let guard = AdvisoryLock::new("leader")
-        .keepalive_interval(Duration::MAX)
-        .acquire(&pool)
-        .await
-        .unwrap();
-    assert!(
-        timeout(Duration::from_millis(50), guard.lost())
-            .await
-            .is_err()
-    );
+    let guard = probed(&pool, Duration::MAX).await;
+    assert_not_lost(&guard, 50).await;
     guard.release().await.unwrap();
     database.assert_nothing_leaked(&pool).await;
 }
@@ -405,10 +384,7 @@ async fn interval_of_zero_is_not_a_loss() {
 async fn checks_without_an_await_between_them_are_no_loss() {
     let (_database, pool) = Database::with_pool(1).await;
     let interval = Duration::from_millis(100);
-    let lock = AdvisoryLock::new("leader")
-        .keepalive_interval(interval)
-        .response_timeout(Duration::from_secs(1));
-    let guard = lock.acquire(&pool).await.unwrap();
+    let guard = probed_hastily(&pool, interval).await;
     let started = Instant::now();
     while started.elapsed() < interval + Duration::from_secs(2) {
         assert!(!guard.is_lost(), "after {:?}", started.elapsed());

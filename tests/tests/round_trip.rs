@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use advisory_core::{AdvisoryLock, Error, Key};
+use advisory_core::{AdvisoryLock, Key};
 use advisory_tests::{Database, Proxy};
+use advisory_verbs::Verb;
 use sqlx::PgPool;
 
 /// The rows of the table, which is printed at the end of the test.
@@ -105,11 +106,9 @@ async fn every_verb_stays_within_its_round_trips() {
     };
 
     functions(&mut table, &pool).await;
-    joining(&mut table, &pool).await;
+    every_verb(&mut table, &pool).await;
     contended(&mut table, &pool, &database).await;
-    opening(&mut table, &pool).await;
-    trying(&mut table, &pool, &database).await;
-    session(&mut table, &pool).await;
+    refused(&mut table, &pool, &database).await;
     table.print();
 }
 
@@ -144,32 +143,48 @@ async fn functions(table: &mut Table<'_>, pool: &PgPool) {
     tx.rollback().await.unwrap();
 }
 
-async fn joining(table: &mut Table<'_>, pool: &PgPool) {
+/// The round trips of each verb with a body that sends nothing, from the begin of its transaction to
+/// the end. The functions are counted one by one.
+async fn every_verb(table: &mut Table<'_>, pool: &PgPool) {
     let timeout = Duration::from_secs(2);
-    let locks = [("1 key", AdvisoryLock::new("one")), ("100 keys", hundred())];
-    for (keys, lock) in locks {
-        for (wait, lock) in [
-            ("no timeout", lock.clone()),
-            ("a timeout", lock.clone().timeout(timeout)),
+    for verb in Verb::all(Verb::is_of_lock) {
+        for (kind, lock) in [
+            ("1 key", AdvisoryLock::new("one")),
+            (
+                "1 key, a timeout",
+                AdvisoryLock::new("one").timeout(timeout),
+            ),
+            ("100 keys", hundred()),
+            ("100 keys, a timeout", hundred().timeout(timeout)),
         ] {
-            let mut tx = pool.begin().await.unwrap();
-            let work = format!("acquire_xact, {keys}, {wait}");
-            table
-                .row(work, 1, lock.acquire_xact(&mut tx))
-                .await
-                .unwrap();
-            tx.rollback().await.unwrap();
-
-            let mut tx = pool.begin().await.unwrap();
-            let work = format!("try_acquire_xact, {keys}, {wait}");
-            assert!(
-                table
-                    .row(work, 1, lock.try_acquire_xact(&mut tx))
-                    .await
-                    .unwrap()
-            );
-            tx.rollback().await.unwrap();
+            // The pool pings a connection that has returned.
+            drop(pool.acquire().await.unwrap());
+            let held = verb.hold(&lock, pool, async {});
+            let acquired = table.row(format!("{verb}, {kind}"), most(verb), held).await;
+            assert!(acquired.unwrap());
         }
+    }
+}
+
+fn most(verb: Verb) -> u64 {
+    match verb {
+        // The begin, the timeout and the lock are one message, the commit is another.
+        Verb::Begin | Verb::Transaction | Verb::AttributeInside | Verb::AttributeOnPool => 2,
+        Verb::TryBegin
+        | Verb::TryTransaction
+        | Verb::AttributeInsideSkipping
+        | Verb::AttributeSkipping => 3,
+        // The begin and the commit are the caller's.
+        Verb::AcquireXact | Verb::TryAcquireXact | Verb::AttributeOnTransaction => 3,
+        Verb::AttributeOnConnection
+        | Verb::AttributeBesideConnection
+        | Verb::AttributeOnConnectionSkipping => 3,
+        // The connection returns to the pool in the background, which may add one round trip.
+        Verb::Acquire
+        | Verb::TryAcquire
+        | Verb::AttributeInSession
+        | Verb::AttributeInSessionSkipping => 3,
+        Verb::XactLock | Verb::TryXactLock | Verb::Lock | Verb::TryLock => 1,
     }
 }
 
@@ -207,48 +222,7 @@ async fn contended(table: &mut Table<'_>, pool: &PgPool, database: &Database) {
     }
 }
 
-async fn opening(table: &mut Table<'_>, pool: &PgPool) {
-    let lock = AdvisoryLock::new("begin");
-    for (wait, lock) in [
-        ("no timeout", lock.clone()),
-        ("a timeout", lock.timeout(Duration::from_secs(2))),
-    ] {
-        let tx = table
-            .row(format!("begin, {wait}"), 1, lock.begin(pool))
-            .await
-            .unwrap();
-        table.row("  its commit", 1, tx.commit()).await.unwrap();
-
-        let transaction = lock.transaction(pool, async |_| Ok::<_, Error>(()));
-        table
-            .row(
-                format!("transaction, {wait}: begin + timeout + lock, commit"),
-                2,
-                transaction,
-            )
-            .await
-            .unwrap();
-    }
-    table
-        .row(
-            "transaction, 100 keys",
-            2,
-            hundred().transaction(pool, async |_| Ok::<_, Error>(())),
-        )
-        .await
-        .unwrap();
-    table
-        .row("#[advisory(timeout = 2)] on a pool", 2, annotated(pool))
-        .await
-        .unwrap();
-}
-
-#[advisory_core::advisory(key = "annotated", timeout = 2)]
-async fn annotated(pool: &PgPool) -> Result<(), Error> {
-    Ok(())
-}
-
-async fn trying(table: &mut Table<'_>, pool: &PgPool, database: &Database) {
+async fn refused(table: &mut Table<'_>, pool: &PgPool, database: &Database) {
     let lock = AdvisoryLock::new("try");
     let held = lock.begin(&database.pool(1).await).await.unwrap();
     for (keys, lock) in [
@@ -262,46 +236,4 @@ async fn trying(table: &mut Table<'_>, pool: &PgPool, database: &Database) {
         drop(pool.acquire().await.unwrap());
     }
     held.rollback().await.unwrap();
-    let tx = table
-        .row("try_begin", 2, lock.try_begin(pool))
-        .await
-        .unwrap()
-        .unwrap();
-    table.row("  its commit", 1, tx.commit()).await.unwrap();
-    let transaction = lock.try_transaction(pool, async |_| Ok::<_, Error>(()));
-    assert!(
-        table
-            .row("try_transaction", 3, transaction)
-            .await
-            .unwrap()
-            .is_some()
-    );
-}
-
-async fn session(table: &mut Table<'_>, pool: &PgPool) {
-    let locks = [
-        ("1 key", AdvisoryLock::new("session")),
-        ("100 keys", hundred()),
-    ];
-    for (keys, lock) in locks {
-        let timeout = lock.clone().timeout(Duration::from_secs(2));
-        for (wait, lock) in [("no timeout", lock), ("a timeout", timeout)] {
-            let work = format!("acquire, {keys}, {wait}");
-            let guard = table.row(work, 1, lock.acquire(pool)).await.unwrap();
-            // The connection returns to the pool in the background, which may add one round trip.
-            table
-                .row("  its release", 2, guard.release())
-                .await
-                .unwrap();
-            drop(pool.acquire().await.unwrap());
-            let work = format!("try_acquire, {keys}, {wait}");
-            let guard = table
-                .row(work, 1, lock.try_acquire(pool))
-                .await
-                .unwrap()
-                .unwrap();
-            guard.release().await.unwrap();
-            drop(pool.acquire().await.unwrap());
-        }
-    }
 }

@@ -11,38 +11,6 @@ fn locks() -> [AdvisoryLock; 2] {
 }
 
 #[tokio::test]
-async fn begin_opens_an_ordinary_transaction_that_holds_the_lock() {
-    let (database, pool) = Database::with_table(2).await;
-    for lock in locks() {
-        for lock in [
-            lock.clone(),
-            lock.clone().timeout(Duration::from_secs(5)),
-            lock.wait_forever(),
-        ] {
-            let mut tx = lock.begin(&pool).await.unwrap();
-            database.wait_until_held(lock.keys().len()).await;
-            tx.execute(WRITE).await.unwrap();
-            assert!(
-                lock.clone()
-                    .timeout(Duration::ZERO)
-                    .try_begin(&pool)
-                    .await
-                    .unwrap()
-                    .is_none()
-            );
-            tx.commit().await.unwrap();
-            database.wait_until_held(0).await;
-
-            let mut tx = lock.try_begin(&pool).await.unwrap().unwrap();
-            tx.execute(WRITE).await.unwrap();
-            drop(tx);
-            database.assert_nothing_leaked(&pool).await;
-        }
-    }
-    assert_eq!(written(&pool).await, 6);
-}
-
-#[tokio::test]
 async fn settings_of_the_session_are_not_changed() {
     let (_database, pool) = Database::with_pool(1).await;
     pool.execute("SET lock_timeout = '90s'").await.unwrap();
@@ -151,17 +119,4 @@ async fn wait_for_a_connection_counts_against_the_timeout() {
         "waited the whole timeout again: {:?}",
         started.elapsed()
     );
-}
-
-#[tokio::test]
-async fn transaction_can_be_awaited_in_a_spawned_task() {
-    let (_database, pool) = Database::with_table(2).await;
-    let spawned = pool.clone();
-    let task = tokio::spawn(async move {
-        let lock = AdvisoryLock::new("spawned");
-        lock.transaction(&spawned, async |tx| tx.execute(WRITE).await.map(drop))
-            .await
-    });
-    task.await.unwrap().unwrap();
-    assert_eq!(written(&pool).await, 1);
 }

@@ -134,7 +134,8 @@ async fn session_locks_are_held_in_session_mode() {
         let pool = fixture.pool(cache, 3).await;
         for lock in [AdvisoryLock::new("one"), AdvisoryLock::all(["one", "two"])] {
             let guard = lock.acquire(&pool).await.unwrap();
-            assert!(lock.try_acquire(&pool).await.unwrap().is_none());
+            let refused = lock.try_acquire(&pool).await;
+            assert!(refused.unwrap().is_none());
             fixture.database.wait_until_held(lock.keys().len()).await;
             guard.release().await.unwrap();
             fixture.database.wait_until_held(0).await;
