@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use advisory_core::{AdvisoryLock, Error, Key, Skipped, advisory, scheme};
-use advisory_tests::{Database, WRITE, written};
+use advisory_tests::{Database, WRITE, drop_when, written};
 use sqlx::pool::PoolConnection;
 use sqlx::{Connection as _, Executor as _, PgConnection, PgPool, PgTransaction, Postgres};
 
@@ -320,15 +320,8 @@ async fn body_dropped_on_a_connection_rolls_back_at_once() {
     }
     let (database, pool) = Database::with_table(4).await;
     let mut conn = database.connection().await;
-    {
-        let body = std::pin::pin!(idles(&mut conn));
-        let idle = std::pin::pin!(database.wait_until_backends("an idle body", |backends| {
-            backends
-                .iter()
-                .any(|b| b.state.as_deref() == Some("idle in transaction") && b.query == WRITE)
-        }));
-        futures_util::future::select(body, idle).await;
-    }
+    let idle = database.wait_until_idle_after(WRITE);
+    drop_when(idle, idles(&mut conn)).await;
     database.assert_nothing_leaked(&pool).await;
     conn.execute(WRITE).await.unwrap();
     assert_eq!(written(&pool).await, 1);

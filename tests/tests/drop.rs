@@ -9,10 +9,10 @@ use std::task::Poll;
 use std::time::Duration;
 
 use advisory_core::{AdvisoryLock, Error, Isolation, Key, unlock_all};
-use advisory_tests::{BackendRow, Database, Depth, LockRow, sample};
+use advisory_tests::{BackendRow, Database, Depth, LockRow, drop_when, sample};
 use advisory_verbs::{Scope, Verb, Work};
 use futures_util::future::{Either, join_all, select};
-use sqlx::{PgPool, PgTransaction};
+use sqlx::{Executor as _, PgPool, PgTransaction};
 
 /// Polls a future at most `polls` times, then drops it. Returns its output if it has completed.
 async fn drop_after<T>(polls: usize, future: impl Future<Output = T>) -> Option<T> {
@@ -278,16 +278,9 @@ async fn body_dropped_in_a_long_statement_releases_its_lock() {
     let (database, pool) = Database::with_pool(1).await;
     let lock = AdvisoryLock::new("long");
     let long = lock.transaction(&pool, async |tx| {
-        sqlx::query("SELECT pg_sleep(600)")
-            .execute(&mut **tx)
-            .await
-            .map_err(Error::from)
+        tx.execute("SELECT pg_sleep(600)").await.map(drop)
     });
-    let sleeps = database.wait_until_asleep();
-    assert!(matches!(
-        select(pin!(long), pin!(sleeps)).await,
-        Either::Right(_)
-    ));
+    drop_when(database.wait_until_asleep(), long).await;
     database.assert_nothing_leaked(&pool).await;
 }
 

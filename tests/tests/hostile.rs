@@ -1,13 +1,11 @@
 //! Bodies, sessions and servers that misbehave.
 
-use std::pin::pin;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::{Duration, Instant};
 
 use advisory_core::{AdvisoryLock, Error, Isolation, advisory};
-use advisory_tests::{Database, WRITE, scalar, written};
+use advisory_tests::{Database, WRITE, drop_when, scalar, written};
 use advisory_verbs::Verb;
-use futures_util::future::{Either, select};
 use sqlx::{Connection as _, Executor as _, PgConnection, PgPool};
 use tokio::time::timeout;
 
@@ -46,20 +44,18 @@ async fn dropped_copy_does_not_confuse_the_pool() {
         database.assert_nothing_leaked(&pool).await;
     }
     // The copy is dropped before its end.
-    {
-        let dropped = pin!(lock.transaction(&pool, async |tx| {
-            let mut copy = tx.copy_in_raw("COPY written FROM STDIN").await?;
-            copy.send(b"1\n".as_slice()).await?;
-            std::future::pending::<()>().await;
-            Ok::<_, Error>(())
-        }));
-        let copying = pin!(database.wait_until_backends("a COPY", |backends| {
-            backends.iter().any(|backend| {
-                backend.query.starts_with("COPY") && backend.state.as_deref() == Some("active")
-            })
-        }));
-        assert!(matches!(select(dropped, copying).await, Either::Right(_)));
-    }
+    let dropped = lock.transaction(&pool, async |tx| {
+        let mut copy = tx.copy_in_raw("COPY written FROM STDIN").await?;
+        copy.send(b"1\n".as_slice()).await?;
+        std::future::pending::<()>().await;
+        Ok::<_, Error>(())
+    });
+    let copying = database.wait_until_backends("a COPY", |backends| {
+        backends.iter().any(|backend| {
+            backend.query.starts_with("COPY") && backend.state.as_deref() == Some("active")
+        })
+    });
+    drop_when(copying, dropped).await;
     assert_connections_answer_correctly(&pool).await;
     database.assert_nothing_leaked(&pool).await;
     lock.begin(&pool).await.unwrap().commit().await.unwrap();
@@ -129,17 +125,8 @@ fn busy_runtime_does_not_keep_the_lock() {
         std::future::pending::<()>().await;
         Ok::<_, Error>(())
     }));
-    runtime.block_on(async {
-        let held = pin!(database.wait_until_backends("an idle body", |backends| {
-            backends
-                .iter()
-                .any(|b| b.state.as_deref() == Some("idle in transaction") && b.query == "SELECT 1")
-        }));
-        assert!(matches!(
-            select(body.as_mut(), held).await,
-            Either::Right(_)
-        ));
-    });
+    let held = database.wait_until_idle_after("SELECT 1");
+    runtime.block_on(drop_when(held, body.as_mut()));
     let entered = runtime.enter();
     drop(body);
     drop(entered);
@@ -223,7 +210,9 @@ async fn earlier_refusal_is_not_taken_for_a_new_one() {
     {
         // Long enough to be observed while it waits, also on a busy machine.
         let dropped = AdvisoryLock::all(["held", "held too"]).timeout(Duration::from_secs(2));
-        database.drop_when_waiting(dropped.acquire_xact(&mut tx)).await;
+        database
+            .drop_when_waiting(dropped.acquire_xact(&mut tx))
+            .await;
     }
     database.wait_until_waiting(0).await;
     for error in [

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use advisory_core::{AdvisoryLock, Key};
 use advisory_tests::{Database, Proxy};
-use advisory_verbs::Verb;
+use advisory_verbs::{Refusal, Scope, Verb};
 use sqlx::PgPool;
 
 /// The rows of the table, which is printed at the end of the test.
@@ -167,24 +167,14 @@ async fn every_verb(table: &mut Table<'_>, pool: &PgPool) {
 }
 
 fn most(verb: Verb) -> u64 {
-    match verb {
-        // The begin, the timeout and the lock are one message, the commit is another.
-        Verb::Begin | Verb::Transaction | Verb::AttributeInside | Verb::AttributeOnPool => 2,
-        Verb::TryBegin
-        | Verb::TryTransaction
-        | Verb::AttributeInsideSkipping
-        | Verb::AttributeSkipping => 3,
-        // The begin and the commit are the caller's.
-        Verb::AcquireXact | Verb::TryAcquireXact | Verb::AttributeOnTransaction => 3,
-        Verb::AttributeOnConnection
-        | Verb::AttributeBesideConnection
-        | Verb::AttributeOnConnectionSkipping => 3,
-        // The connection returns to the pool in the background, which may add one round trip.
-        Verb::Acquire
-        | Verb::TryAcquire
-        | Verb::AttributeInSession
-        | Verb::AttributeInSessionSkipping => 3,
-        Verb::XactLock | Verb::TryXactLock | Verb::Lock | Verb::TryLock => 1,
+    match (verb.scope(), verb.refusal()) {
+        // The begin, the timeout and the lock are one message, and the commit is another.
+        (Scope::NewTransaction, Refusal::Error) | (Scope::CallerSession, _) => 2,
+        // A refusal has to be reported without an error, and a session returns its connection to
+        // the pool in the background, which may add one round trip. The begin and the commit of a
+        // transaction of the caller are counted as well.
+        (Scope::NewTransaction, Refusal::Report)
+        | (Scope::Session | Scope::CallerTransaction | Scope::CallerConnection, _) => 3,
     }
 }
 

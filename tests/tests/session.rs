@@ -4,7 +4,7 @@ use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use advisory_core::{AdvisoryLock, Error, Key, SessionGuard, release_leftover_locks};
-use advisory_tests::{Database, scalar};
+use advisory_tests::{Database, drop_when, scalar};
 use advisory_verbs::{Refusal, Verb};
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{Connection as _, Executor as _, PgPool, Row as _};
@@ -237,18 +237,9 @@ async fn dropped_guard_releases_its_lock() {
 
     // Dropped while a statement runs.
     let mut guard = lock.acquire(&pool).await.unwrap();
-    {
-        let sleep = pin!(async {
-            guard
-                .connection()
-                .await
-                .unwrap()
-                .execute("SELECT pg_sleep(600)")
-                .await
-        });
-        let asleep = pin!(database.wait_until_asleep());
-        futures_util::future::select(sleep, asleep).await;
-    }
+    let conn = guard.connection().await.unwrap();
+    let sleep = conn.execute("SELECT pg_sleep(600)");
+    drop_when(database.wait_until_asleep(), sleep).await;
     drop(guard);
     database.assert_nothing_leaked(&pool).await;
 }
@@ -299,8 +290,8 @@ async fn polling_gets_the_lock_and_keeps_its_deadline() {
         let refused = polling(lock.clone()).timeout(limit);
         let started = Instant::now();
         assert!(refused.acquire(&pool).await.unwrap_err().is_not_acquired());
-        let refused = refused.try_begin(&pool).await;
-        assert!(refused.unwrap().is_none());
+        let begun = refused.try_begin(&pool).await;
+        assert!(begun.unwrap().is_none());
         let mut tx = pool.begin().await.unwrap();
         assert!(!refused.try_acquire_xact(&mut tx).await.unwrap());
         tx.rollback().await.unwrap();

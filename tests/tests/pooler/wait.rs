@@ -1,19 +1,18 @@
 //! Waits that are dropped, and waits that are cancelled.
 
-use std::pin::pin;
 use std::time::Duration;
 
 use advisory_core::{AdvisoryLock, Error, advisory};
-use advisory_tests::Pooling;
+use advisory_tests::{Pooling, drop_when};
 use advisory_verbs::begin;
-use futures_util::future::{Either, select, try_join_all};
+use futures_util::future::try_join_all;
 use sqlx::{Executor as _, PgConnection, PgPool};
 use tokio::time::timeout;
 
 use crate::fixture::{Cache, Fixture, in_time};
 
 /// How soon a dropped wait must leave the queue.
-const QUEUE_TIMEOUT: Duration = Duration::from_secs(2);
+const QUEUE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Holds the lock on a direct connection, so that all backends of the pooler are free for the
 /// waiters.
@@ -25,8 +24,7 @@ async fn hold(fixture: &Fixture) -> PgConnection {
 
 /// Drops a wait when `waiting` waits are in the queue.
 async fn drop_when_waiting(fixture: &Fixture, waiting: usize, wait: impl Future) {
-    let waits = pin!(fixture.database.wait_until_waiting(waiting));
-    assert!(matches!(select(pin!(wait), waits).await, Either::Right(_)));
+    drop_when(fixture.database.wait_until_waiting(waiting), wait).await;
 }
 
 async fn assert_leaves_the_queue(fixture: &Fixture, what: &str) {

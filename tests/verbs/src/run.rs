@@ -12,7 +12,7 @@ use tokio::sync::Mutex;
 
 use crate::attribute::{
     beside_connection, in_session, in_session_or_skip, inside, inside_or_skip, on_connection,
-    on_connection_or_skip, on_pool, on_transaction, skipping,
+    on_connection_or_skip, on_pool, on_pool_or_skip, on_transaction,
 };
 use crate::{Scope, Verb};
 
@@ -129,7 +129,7 @@ impl Verb {
             Self::AttributeInside => inside(pool, lock, body).await?,
             Self::AttributeOnPool => on_pool(pool, lock, body).await?,
             Self::AttributeInsideSkipping => return inside_or_skip(pool, lock, body).await,
-            Self::AttributeSkipping => return skipping(pool, lock, body).await,
+            Self::AttributeSkipping => return on_pool_or_skip(pool, lock, body).await,
             Self::Acquire => {
                 let guard = lock.acquire(pool).await?;
                 guard.until_lost(body(None)).await??;
