@@ -1,19 +1,21 @@
 //! The number of round trips of each verb, counted by a proxy.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use advisory_core::{AdvisoryLock, Key};
 use advisory_tests::{Database, Proxy};
 use advisory_verbs::{Refusal, Scope, Verb};
 use sqlx::PgPool;
+use tokio::sync::oneshot;
 
 /// The rows of the table, which is printed at the end of the test.
-struct Table<'p> {
-    proxy: &'p Proxy,
+struct Table {
+    proxy: Arc<Proxy>,
     rows: Vec<(String, u64)>,
 }
 
-impl Table<'_> {
+impl Table {
     /// Runs some work, and asserts that it costs at most so many round trips.
     async fn row<T>(
         &mut self,
@@ -98,10 +100,10 @@ fn hundred() -> AdvisoryLock {
 #[tokio::test]
 async fn every_verb_stays_within_its_round_trips() {
     let database = Database::new().await;
-    let proxy = Proxy::start(&database).await;
+    let proxy = Arc::new(Proxy::start(&database).await);
     let pool = warm(&proxy).await;
     let mut table = Table {
-        proxy: &proxy,
+        proxy,
         rows: Vec::new(),
     };
 
@@ -112,7 +114,7 @@ async fn every_verb_stays_within_its_round_trips() {
     table.print();
 }
 
-async fn functions(table: &mut Table<'_>, pool: &PgPool) {
+async fn functions(table: &mut Table, pool: &PgPool) {
     let mut tx = pool.begin().await.unwrap();
     for key in [Key::from(1), Key::from((1, 2))] {
         macro_rules! rows {
@@ -143,42 +145,50 @@ async fn functions(table: &mut Table<'_>, pool: &PgPool) {
     tx.rollback().await.unwrap();
 }
 
-/// The round trips of each verb with a body that sends nothing, from the begin of its transaction to
-/// the end. The functions are counted one by one.
-async fn every_verb(table: &mut Table<'_>, pool: &PgPool) {
+/// The round trips of each verb with a body that sends nothing: until the body begins, and until the
+/// verb returns. The functions are counted one by one.
+async fn every_verb(table: &mut Table, pool: &PgPool) {
     let timeout = Duration::from_secs(2);
+    let one = AdvisoryLock::new("one");
     for verb in Verb::all(Verb::is_of_lock) {
         for (kind, lock) in [
-            ("1 key", AdvisoryLock::new("one")),
-            (
-                "1 key, a timeout",
-                AdvisoryLock::new("one").timeout(timeout),
-            ),
+            ("1 key", one.clone()),
+            ("1 key, a timeout", one.clone().timeout(timeout)),
             ("100 keys", hundred()),
             ("100 keys, a timeout", hundred().timeout(timeout)),
         ] {
             // The pool pings a connection that has returned.
             drop(pool.acquire().await.unwrap());
-            let held = verb.hold(&lock, pool, async {});
-            let acquired = table.row(format!("{verb}, {kind}"), most(verb), held).await;
-            assert!(acquired.unwrap());
+            let (begin, end) = most(verb);
+            let (proxy, (begun, at_begin)) = (table.proxy.clone(), oneshot::channel());
+            let body = async move { begun.send(proxy.round_trips()).unwrap() };
+            let work = format!("{verb}, {kind}");
+            let held = verb.hold(&lock, pool, body);
+            assert!(table.row(&*work, begin + end, held).await.unwrap());
+            let at_begin = at_begin.await.unwrap();
+            assert!(at_begin <= begin, "{work}: {at_begin} before the body");
         }
     }
 }
 
-fn most(verb: Verb) -> u64 {
+/// The most round trips before the body, and after it.
+fn most(verb: Verb) -> (u64, u64) {
     match (verb.scope(), verb.refusal()) {
         // The begin, the timeout and the lock are one message, and the commit is another.
-        (Scope::NewTransaction, Refusal::Error) | (Scope::CallerSession, _) => 2,
-        // A refusal has to be reported without an error, and a session returns its connection to
-        // the pool in the background, which may add one round trip. The begin and the commit of a
-        // transaction of the caller are counted as well.
-        (Scope::NewTransaction, Refusal::Report)
-        | (Scope::Session | Scope::CallerTransaction | Scope::CallerConnection, _) => 3,
+        (Scope::NewTransaction, Refusal::Error) => (1, 1),
+        (Scope::NewTransaction, Refusal::Report) => (2, 1),
+        // The begin and the commit are the caller's.
+        (Scope::CallerTransaction, _) => (2, 1),
+        // The connection is asked first whether it is in a transaction.
+        (Scope::CallerConnection, Refusal::Error) => (2, 1),
+        (Scope::CallerConnection, Refusal::Report) => (3, 1),
+        // The connection returns to the pool in the background, which may add one round trip.
+        (Scope::Session, _) => (1, 2),
+        (Scope::CallerSession, _) => unreachable!("BUG: only functions lock there"),
     }
 }
 
-async fn contended(table: &mut Table<'_>, pool: &PgPool, database: &Database) {
+async fn contended(table: &mut Table, pool: &PgPool, database: &Database) {
     let elsewhere = database.pool(1).await;
     for (keys, lock) in [("1 key", AdvisoryLock::new(7)), ("100 keys", hundred())] {
         let lock = lock.timeout(Duration::from_secs(30));
@@ -212,7 +222,7 @@ async fn contended(table: &mut Table<'_>, pool: &PgPool, database: &Database) {
     }
 }
 
-async fn refused(table: &mut Table<'_>, pool: &PgPool, database: &Database) {
+async fn refused(table: &mut Table, pool: &PgPool, database: &Database) {
     let lock = AdvisoryLock::new("try");
     let held = lock.begin(&database.pool(1).await).await.unwrap();
     for (keys, lock) in [
