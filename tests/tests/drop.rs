@@ -12,7 +12,7 @@ use advisory_core::{AdvisoryLock, Error, Isolation, Key, unlock_all};
 use advisory_tests::{BackendRow, Database, Depth, LockRow, drop_when, sample};
 use advisory_verbs::{Scope, Verb, Work};
 use futures_util::future::{Either, join_all, select};
-use sqlx::{Executor as _, PgPool, PgTransaction};
+use sqlx::{Executor as _, PgPool};
 
 /// Polls a future at most `polls` times, then drops it. Returns its output if it has completed.
 async fn drop_after<T>(polls: usize, future: impl Future<Output = T>) -> Option<T> {
@@ -282,33 +282,6 @@ async fn body_dropped_in_a_long_statement_releases_its_lock() {
     });
     drop_when(database.wait_until_asleep(), long).await;
     database.assert_nothing_leaked(&pool).await;
-}
-
-/// A runtime that shuts down releases the locks of its tasks.
-#[test]
-fn runtime_that_ends_releases_its_locks() {
-    let watch = tokio::runtime::Runtime::new().unwrap();
-    let database = watch.block_on(Database::new());
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    let pool = runtime.block_on(database.pool(2));
-    let lock = AdvisoryLock::new("runtime");
-
-    let (holder, waiter) = (lock.clone(), lock);
-    let (held, waiting) = (pool.clone(), pool.clone());
-    runtime.spawn(async move {
-        let body = async |_: &mut PgTransaction<'_>| {
-            std::future::pending::<()>().await;
-            Ok::<_, Error>(())
-        };
-        holder.transaction(&held, body).await
-    });
-    watch.block_on(database.wait_until_held(1));
-    runtime.spawn(async move { waiter.begin(&waiting).await.map(drop) });
-    watch.block_on(database.wait_until_waiting(1));
-
-    runtime.shutdown_background();
-    watch.block_on(database.wait_until_locks("no lock", <[_]>::is_empty));
-    drop(pool);
 }
 
 /// A future may be dropped outside a runtime.

@@ -324,13 +324,15 @@ async fn abandon_a_transaction(pool: &PgPool, statement: &'static str) {
     let _ = conn.execute(statement).await;
 }
 
-/// An abandoned transaction of other code is neither committed nor joined.
+/// An abandoned transaction of other code is neither committed nor joined, and fails no verb if it
+/// is aborted.
 #[tokio::test]
 async fn abandoned_transaction_in_the_pool_is_not_used() {
     let (database, pool) = Database::with_table(1).await;
     let left = [
         "BEGIN ISOLATION LEVEL REPEATABLE READ; INSERT INTO written VALUES (1)",
         "BEGIN READ ONLY; SELECT 1; SAVEPOINT theirs",
+        "BEGIN; INSERT INTO written VALUES (1); SELECT 1/0",
     ];
     let one = AdvisoryLock::new("one");
     let isolated = one.clone().isolation(Isolation::Serializable);

@@ -68,31 +68,6 @@ async fn terminated_session_is_noticed_at_once() {
 }
 
 #[tokio::test]
-async fn until_lost_drops_the_body() {
-    let (database, pool) = Database::with_pool(2).await;
-    let guard = acquire(&pool).await;
-    let (running, stopped) = tokio::sync::oneshot::channel::<()>();
-    let body = guard.until_lost(async move {
-        std::future::pending::<()>().await;
-        drop(running);
-    });
-    let (body, ()) = tokio::join!(body, database.terminate_lockers());
-    assert!(body.unwrap_err().is_lost());
-    assert!(stopped.await.is_err(), "the body was dropped");
-    drop(guard);
-    database.assert_nothing_leaked(&pool).await;
-}
-
-#[tokio::test]
-async fn until_lost_returns_what_the_body_returns() {
-    let (database, pool) = Database::with_pool(1).await;
-    let guard = acquire(&pool).await;
-    assert_eq!(guard.until_lost(async { 7 }).await.unwrap(), 7);
-    guard.release().await.unwrap();
-    database.assert_nothing_leaked(&pool).await;
-}
-
-#[tokio::test]
 async fn lost_guard_reports_the_loss_in_every_method() {
     let (database, pool) = Database::with_pool(2).await;
     let lock = AdvisoryLock::new("leader");
@@ -137,17 +112,6 @@ async fn lost_guard_reports_the_loss_in_every_method() {
     };
     assert!(error.is_lost() && guard.is_lost());
     drop(guard);
-    database.assert_nothing_leaked(&pool).await;
-}
-
-#[tokio::test]
-async fn lost_does_not_return_without_a_loss() {
-    let (database, pool) = Database::with_pool(2).await;
-    let guard = probed(&pool, Duration::from_millis(5)).await;
-    assert_not_lost(&guard, 200).await;
-    assert!(!guard.is_lost());
-    // A dropped watch does not block the release.
-    guard.release().await.unwrap();
     database.assert_nothing_leaked(&pool).await;
 }
 
@@ -301,50 +265,28 @@ async fn dropped_statement_is_not_a_loss() {
     database.assert_nothing_leaked(&pool).await;
 }
 
-/// sqlx expects one answer too few after a dropped `COPY`. Nothing must panic and nothing must
-/// leak.
-#[tokio::test]
-async fn dropped_copy_leaks_nothing() {
-    let (database, pool) = Database::with_pool(1).await;
-    for looks in [true, false] {
-        let mut guard = acquire(&pool).await;
-        {
-            let conn = guard.connection().await.unwrap();
-            let mut copy = conn
-                .copy_out_raw("COPY (SELECT generate_series(1, 3)) TO STDOUT")
-                .await
-                .unwrap();
-            futures_util::StreamExt::next(&mut copy)
-                .await
-                .unwrap()
-                .unwrap();
-        }
-        if looks {
-            let _ = timeout(Duration::from_millis(200), guard.lost()).await;
-            let _ = guard.is_lost();
-        }
-        let _ = timeout(HANG_TIMEOUT, guard.release()).await.unwrap();
-        database.assert_nothing_leaked(&pool).await;
-    }
-}
-
 /// After a dropped `COPY`, sqlx waits for responses that never come, so a watcher would see nothing
 /// more.
 #[tokio::test]
-async fn watched_session_is_lost_after_a_dropped_copy() {
-    let database = Database::new().await;
-    let pool = database.pool(1).await;
-    let mut guard = acquire(&pool).await;
-    {
-        let copy = "COPY (SELECT generate_series(1, 3)) TO STDOUT";
-        let conn = guard.connection().await.unwrap();
-        let mut copy = conn.copy_out_raw(copy).await.unwrap();
-        let first = futures_util::StreamExt::next(&mut copy).await;
-        first.unwrap().unwrap();
+async fn session_is_lost_after_a_dropped_copy_and_leaks_nothing() {
+    let (database, pool) = Database::with_pool(1).await;
+    for is_watched in [true, false] {
+        let mut guard = acquire(&pool).await;
+        {
+            let copy = "COPY (SELECT generate_series(1, 3)) TO STDOUT";
+            let conn = guard.connection().await.unwrap();
+            let mut copy = conn.copy_out_raw(copy).await.unwrap();
+            let first = futures_util::StreamExt::next(&mut copy).await;
+            first.unwrap().unwrap();
+        }
+        if is_watched {
+            timeout(HANG_TIMEOUT, guard.lost()).await.unwrap();
+            assert!(guard.is_lost());
+        }
+        let released = timeout(HANG_TIMEOUT, guard.release()).await.unwrap();
+        assert!(!is_watched || released.unwrap_err().is_lost());
+        database.assert_nothing_leaked(&pool).await;
     }
-    timeout(HANG_TIMEOUT, guard.lost()).await.unwrap();
-    assert!(guard.release().await.unwrap_err().is_lost());
-    database.assert_nothing_leaked(&pool).await;
 }
 
 #[tokio::test]
@@ -367,14 +309,15 @@ async fn body_is_dropped_before_the_loss_is_reported() {
 }
 
 #[tokio::test]
-async fn interval_of_zero_is_not_a_loss() {
+async fn lost_does_not_return_without_a_loss_at_any_interval() {
     let (database, pool) = Database::with_pool(1).await;
-    let guard = probed(&pool, Duration::ZERO).await;
-    assert_not_lost(&guard, 500).await;
-    guard.release().await.unwrap();
-    let guard = probed(&pool, Duration::MAX).await;
-    assert_not_lost(&guard, 50).await;
-    guard.release().await.unwrap();
+    for interval in [Duration::ZERO, Duration::from_millis(5), Duration::MAX] {
+        let guard = probed(&pool, interval).await;
+        assert_not_lost(&guard, 300).await;
+        assert!(!guard.is_lost());
+        // A dropped watch does not block the release.
+        guard.release().await.unwrap();
+    }
     database.assert_nothing_leaked(&pool).await;
 }
 
@@ -481,28 +424,6 @@ async fn child(database: &Database) -> Child {
     database.wait_until_waiting(3).await;
     database.wait_until_held(2).await;
     child
-}
-
-#[tokio::test]
-async fn killed_process_holds_and_waits_for_nothing() {
-    let (database, pool) = Database::with_pool(2).await;
-    let held = AdvisoryLock::new("held by the parent")
-        .acquire(&pool)
-        .await
-        .unwrap();
-    let mut child = child(&database).await;
-
-    child.kill().unwrap();
-    let killed = Instant::now();
-    database
-        .wait_until_locks("the parent's lock alone", |locks| locks.len() == 1)
-        .await;
-    println!(
-        "a killed process had left {:?} after the kill",
-        killed.elapsed()
-    );
-    child.wait().unwrap();
-    held.release().await.unwrap();
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use advisory_core::{AdvisoryLock, Error, Isolation};
+use advisory_core::{AdvisoryLock, Isolation};
 use advisory_tests::{Database, WRITE, scalar, written};
 use sqlx::{Executor as _, Row as _};
 
@@ -78,25 +78,6 @@ async fn transaction_commits_on_ok_and_rolls_back_on_err() {
     });
     assert!(matches!(refused.await, Err(sqlx::Error::RowNotFound)));
     assert_eq!(written(&pool).await, 1);
-    database.assert_nothing_leaked(&pool).await;
-}
-
-#[tokio::test]
-async fn try_transaction_skips_the_body_while_the_lock_is_held() {
-    let (database, pool) = Database::with_pool(3).await;
-    for lock in locks() {
-        let held = lock.begin(&pool).await.unwrap();
-        let skipped = lock.try_transaction(&pool, async |_| -> Result<(), Error> {
-            panic!("not skipped")
-        });
-        assert!(skipped.await.unwrap().is_none());
-        held.commit().await.unwrap();
-        let ran = lock
-            .try_transaction(&pool, async |_| Ok::<_, Error>(7))
-            .await
-            .unwrap();
-        assert_eq!(ran, Some(7));
-    }
     database.assert_nothing_leaked(&pool).await;
 }
 
