@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use advisory_core::{AdvisoryLock, Key};
 use advisory_tests::{Database, Proxy};
-use advisory_verbs::{Refusal, Scope, Verb};
+use advisory_verbs::{Function, Refusal, Scope, Verb};
 use sqlx::PgPool;
 use tokio::sync::oneshot;
 
@@ -53,41 +53,19 @@ async fn warm(proxy: &Proxy) -> PgPool {
     let guard = AdvisoryLock::new(1).acquire(&pool).await.unwrap();
     guard.release().await.unwrap();
     let mut tx = pool.begin().await.unwrap();
-    call_every_function(&mut tx, 1.into(), async |_, _| {}).await;
-    call_every_function(&mut tx, (1, 2).into(), async |_, _| {}).await;
+    for key in FUNCTION_KEYS {
+        for function in Function::all() {
+            function.call(&mut tx, key).await.unwrap();
+            function.unlock(&mut tx, key).await.unwrap();
+        }
+    }
+    advisory_core::unlock_all(&mut tx).await.unwrap();
     tx.rollback().await.unwrap();
     pool
 }
 
-/// Calls all eleven functions, and reports the name of each afterwards.
-async fn call_every_function(
-    tx: &mut sqlx::PgTransaction<'_>,
-    key: Key,
-    mut called: impl AsyncFnMut(&str, Key),
-) {
-    macro_rules! call {
-        ($($function:ident),+) => {$(
-            advisory_core::$function(&mut *tx, key).await.unwrap();
-            called(stringify!($function), key).await;
-        )+};
-    }
-    call!(
-        lock,
-        lock_shared,
-        try_lock,
-        try_lock_shared,
-        unlock,
-        unlock_shared
-    );
-    call!(
-        xact_lock,
-        xact_lock_shared,
-        try_xact_lock,
-        try_xact_lock_shared
-    );
-    advisory_core::unlock_all(tx).await.unwrap();
-    called("unlock_all", key).await;
-}
+/// A key of each space.
+const FUNCTION_KEYS: [Key; 2] = [Key::BigInt(1), Key::IntPair(1, 2)];
 
 fn hundred() -> AdvisoryLock {
     AdvisoryLock::all(
@@ -116,27 +94,16 @@ async fn every_verb_stays_within_its_round_trips() {
 
 async fn functions(table: &mut Table, pool: &PgPool) {
     let mut tx = pool.begin().await.unwrap();
-    for key in [Key::from(1), Key::from((1, 2))] {
-        macro_rules! rows {
-            ($($function:ident),+) => {$(
-                let work = concat!(stringify!($function), "()");
-                table.row(work, 1, advisory_core::$function(&mut tx, key)).await.unwrap();
-            )+};
+    for key in FUNCTION_KEYS {
+        for function in Function::all() {
+            let called = table.row(format!("{function}()"), 1, function.call(&mut tx, key));
+            assert!(called.await.unwrap());
+            if !function.is_xact {
+                let work = format!("  its unlock, {key}");
+                let unlocked = table.row(work, 1, function.unlock(&mut tx, key));
+                assert!(unlocked.await.unwrap());
+            }
         }
-        rows!(
-            lock,
-            lock_shared,
-            try_lock,
-            try_lock_shared,
-            unlock,
-            unlock_shared
-        );
-        rows!(
-            xact_lock,
-            xact_lock_shared,
-            try_xact_lock,
-            try_xact_lock_shared
-        );
     }
     table
         .row("unlock_all()", 1, advisory_core::unlock_all(&mut tx))
@@ -159,14 +126,14 @@ async fn every_verb(table: &mut Table, pool: &PgPool) {
         ] {
             // The pool pings a connection that has returned.
             drop(pool.acquire().await.unwrap());
-            let (begin, end) = most(verb);
+            let (before, after) = most(verb);
             let (proxy, (begun, at_begin)) = (table.proxy.clone(), oneshot::channel());
             let body = async move { begun.send(proxy.round_trips()).unwrap() };
             let work = format!("{verb}, {kind}");
             let held = verb.hold(&lock, pool, body);
-            assert!(table.row(&*work, begin + end, held).await.unwrap());
+            assert!(table.row(&*work, before + after, held).await.unwrap());
             let at_begin = at_begin.await.unwrap();
-            assert!(at_begin <= begin, "{work}: {at_begin} before the body");
+            assert!(at_begin <= before, "{work}: {at_begin} before the body");
         }
     }
 }
@@ -176,11 +143,11 @@ fn most(verb: Verb) -> (u64, u64) {
     match (verb.scope(), verb.refusal()) {
         // The begin, the timeout and the lock are one message, and the commit is another.
         (Scope::NewTransaction, Refusal::Error) => (1, 1),
-        (Scope::NewTransaction, Refusal::Report) => (2, 1),
-        // The begin and the commit are the caller's.
-        (Scope::CallerTransaction, _) => (2, 1),
-        // The connection is asked first whether it is in a transaction.
-        (Scope::CallerConnection, Refusal::Error) => (2, 1),
+        // Without a wait, the begin is a message of its own, as it is in a transaction of the
+        // caller. A connection of the caller is asked first whether it is in a transaction.
+        (Scope::NewTransaction, Refusal::Report)
+        | (Scope::CallerTransaction, _)
+        | (Scope::CallerConnection, Refusal::Error) => (2, 1),
         (Scope::CallerConnection, Refusal::Report) => (3, 1),
         // The connection returns to the pool in the background, which may add one round trip.
         (Scope::Session, _) => (1, 2),

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use advisory_core::{AdvisoryLock, Error};
 use advisory_tests::{Database, by_depth};
-use advisory_verbs::{Held, Refusal, Verb};
+use advisory_verbs::{Held, Refusal, Verb, outcome};
 use sqlx::{Executor as _, PgPool};
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 const TASKS: usize = 200;
 const KEYS: i32 = 20;
@@ -130,19 +130,7 @@ async fn task(pool: PgPool, sections: Arc<Sections>, tally: Arc<Tally>, end: Ins
         let running = plan.verb.run(&plan.lock, &pool, move |held| {
             Box::pin(async move { body(&sections, &planned, held).await })
         });
-        let outcome = match plan.drop_after {
-            Some(limit) => timeout(limit, running).await.ok(),
-            None => Some(running.await),
-        };
-        let outcome = match outcome {
-            None => "dropped",
-            Some(Ok(true)) => "acquired",
-            Some(Ok(false)) => "not acquired",
-            Some(Err(error)) if error.is_not_acquired() => "not acquired",
-            // The wait for a connection is part of the wait.
-            Some(Err(Error::Database(sqlx::Error::PoolTimedOut))) => "no connection",
-            Some(Err(error)) => panic!("{plan:?}: {error:?}"),
-        };
+        let outcome = outcome(running, plan.drop_after, &plan).await;
         *tally
             .lock()
             .unwrap()

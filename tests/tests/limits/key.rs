@@ -106,13 +106,11 @@ async fn ten_thousand_keys_are_all_held_or_none() {
     let held_by_rival = AdvisoryLock::from(last).begin(&rivals).await.unwrap();
     for verb in Verb::all(Verb::is_of_lock) {
         for wait in sample(verb as usize, [Duration::ZERO, Duration::from_millis(200)]) {
-            match verb.ask(&many.clone().timeout(wait), &pool).await {
-                Ok(acquired) => assert!(!acquired, "{verb}"),
-                Err(error) => {
-                    assert!(error.is_not_acquired(), "{verb}: {error:?}");
-                    assert!(error.to_string().len() < 500, "{error}");
-                }
-            }
+            let refused = verb
+                .assert_refused(&many.clone().timeout(wait), &pool)
+                .await;
+            let message = refused.map_or(String::new(), |error| error.to_string());
+            assert!(message.len() < 500, "{message}");
             database.wait_until_held(1).await;
         }
     }
@@ -125,13 +123,12 @@ async fn ten_thousand_keys_are_all_held_or_none() {
 async fn refusal_leaves_no_key_locked() {
     let database = Database::on(crate::large_server().await).await;
     let (pool, rivals) = (database.pool(2).await, database.pool(1).await);
-    let many = many();
+    let many = many().timeout(Duration::ZERO);
     let (first, last) = (many.keys()[0], *many.keys().last().unwrap());
     let held_by_rival = AdvisoryLock::from(last).begin(&rivals).await.unwrap();
     for verb in Verb::all(Verb::is_on_pool) {
         for n in 0..by_depth(3, 10) {
-            let refused = verb.ask(&many.clone().timeout(Duration::ZERO), &pool).await;
-            assert!(!refused.is_ok_and(|acquired| acquired), "{verb}");
+            verb.assert_refused(&many, &pool).await;
             let free = AdvisoryLock::from(first).try_begin(&pool).await.unwrap();
             assert!(free.is_some(), "{verb}, at the {n}th attempt");
             free.unwrap().rollback().await.unwrap();

@@ -5,10 +5,9 @@ use std::time::Duration;
 
 use advisory_core::{AdvisoryLock, Error, Isolation};
 use advisory_tests::Pooling;
-use advisory_verbs::{Held, Verb};
+use advisory_verbs::{Held, Verb, outcome};
 use sqlx::PgPool;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
 
 use crate::fixture::{Cache, Fixture, Tally, in_time};
 use crate::section::{KEYS, Sections, nth_key};
@@ -76,19 +75,7 @@ async fn client(number: u32, pool: PgPool, sections: Arc<Sections>, tally: Arc<T
             let running = plan.verb.run(&plan.lock, &pool, move |held| {
                 Box::pin(async move { body(&sections, &lock, held).await })
             });
-            let outcome = match plan.drop_after {
-                Some(limit) => timeout(limit, running).await.ok(),
-                None => Some(running.await),
-            };
-            let outcome = match outcome {
-                None => "dropped",
-                Some(Ok(true)) => "acquired",
-                Some(Ok(false)) => "not acquired",
-                Some(Err(error)) if error.is_not_acquired() => "not acquired",
-                // The wait for a connection is part of the wait.
-                Some(Err(Error::Database(sqlx::Error::PoolTimedOut))) => "no connection",
-                Some(Err(error)) => panic!("{plan:?}: {error:?}"),
-            };
+            let outcome = outcome(running, plan.drop_after, &plan).await;
             tally.count(format!("{outcome:<13} {verb}"));
         }
     }

@@ -17,11 +17,13 @@
 //! ```
 
 mod attribute;
+mod function;
 mod run;
 
 use std::fmt;
 
-pub use run::{Body, BodyError, Held, Work, begin};
+pub use function::Function;
+pub use run::{Body, BodyError, Held, Work, begin, outcome};
 
 /// Where a verb holds its lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
