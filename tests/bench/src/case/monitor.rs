@@ -40,10 +40,7 @@ pub(crate) async fn run(bench: &Bench) -> Report {
         ]);
         holder.rollback().await.expect("it can be rolled back");
     }
-    Report {
-        parts: vec![Part::new("monitor", table)],
-        ..Report::default()
-    }
+    Part::new("monitor", table).into()
 }
 
 fn workload(pool: &PgPool, held: u32) -> Workload {
