@@ -1,34 +1,8 @@
-//! Dropped waits in the caller's transaction, with `cancel_via`.
+//! Dropped waits in the caller's transaction, with `cancel_via`. `drop` drops them at every poll.
 
-use std::time::Duration;
-
-use advisory_core::{AdvisoryLock, Error, Key, advisory};
+use advisory_core::{AdvisoryLock, Error, advisory};
 use advisory_tests::{Database, drop_when};
 use sqlx::{Executor as _, PgPool, PgTransaction};
-
-#[tokio::test]
-async fn dropped_wait_leaves_the_queue() {
-    let (database, pool) = Database::with_pool(2).await;
-    for lock in [
-        AdvisoryLock::new("one"),
-        AdvisoryLock::all([Key::from(1), Key::from(2)]),
-    ] {
-        for lock in [lock.clone(), lock.timeout(Duration::from_mins(1))] {
-            let held = lock.begin(&pool).await.unwrap();
-            let lock = lock.cancel_via(&pool);
-            // Both connections of the pool are in use. The cancel request uses a connection of its
-            // own.
-            let mut tx = pool.begin().await.unwrap();
-            database.drop_when_waiting(lock.acquire_xact(&mut tx)).await;
-            database.wait_until_waiting(0).await;
-            // The transaction is aborted, and can be rolled back.
-            assert!(tx.execute("SELECT 1").await.is_err());
-            tx.rollback().await.unwrap();
-            held.rollback().await.unwrap();
-            database.assert_nothing_leaked(&pool).await;
-        }
-    }
-}
 
 #[advisory(key = "one", cancel_via = pool)]
 async fn joins(tx: &mut PgTransaction<'_>, pool: &Pool) -> Result<(), Error> {

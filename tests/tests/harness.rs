@@ -29,15 +29,6 @@ async fn database_can_have_any_name() {
 }
 
 #[tokio::test]
-async fn shared_server_accepts_connections() {
-    let server = Server::shared();
-    let mut connection = server.options().connect().await.unwrap();
-    let major = "SELECT current_setting('server_version_num')::int4 / 10000";
-    let major: i32 = scalar(&mut connection, major).await;
-    assert_eq!(u32::try_from(major).unwrap(), server.version().major);
-}
-
-#[tokio::test]
 async fn databases_do_not_see_each_others_locks() {
     let (one, other) = (Database::new().await, Database::new().await);
     assert_ne!(one.name(), other.name());
@@ -55,15 +46,6 @@ async fn databases_do_not_see_each_others_locks() {
     assert_eq!(other.advisory_locks().await, []);
     assert_eq!(one.backends().await.len(), 1);
     assert_eq!(other.backends().await, []);
-}
-
-#[tokio::test]
-async fn url_connects_to_the_database() {
-    let database = Database::new().await;
-    let options = PgConnectOptions::from_str(&database.url()).unwrap();
-    let mut connection = options.connect().await.unwrap();
-    let name: String = scalar(&mut connection, "SELECT current_database()").await;
-    assert_eq!(name, database.name());
 }
 
 #[tokio::test]
@@ -93,18 +75,6 @@ async fn waiter_is_observed() {
     database.wait_until_held(1).await;
     drop(waiter);
     database.wait_until_held(0).await;
-}
-
-#[tokio::test]
-async fn clean_pool_is_no_leak() {
-    let (database, pool) = Database::with_pool(3).await;
-    let mut transaction = pool.begin().await.unwrap();
-    transaction
-        .execute("SELECT pg_advisory_xact_lock(1)")
-        .await
-        .unwrap();
-    drop(transaction); // rolled back in the background
-    database.assert_nothing_leaked(&pool).await;
 }
 
 /// A pool is not left clean after each of these, and the assertion waits for that at the same time.

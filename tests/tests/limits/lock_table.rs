@@ -28,6 +28,14 @@ async fn server() -> MutexGuard<'static, Server> {
     SERVER.get_or_init(start).await.lock().await
 }
 
+/// The server, which this test alone uses until it is dropped, a database on it, and a pool.
+async fn database_with_pool() -> (MutexGuard<'static, Server>, Database, PgPool) {
+    let server = server().await;
+    let database = Database::on(&server).await;
+    let pool = database.pool(2).await;
+    (server, database, pool)
+}
+
 /// Fills the lock table. While it is full, nobody can connect and the harness cannot observe the
 /// database, because both need locks.
 struct FullLockTable {
@@ -101,9 +109,7 @@ fn locks() -> [AdvisoryLock; 5] {
 
 #[tokio::test]
 async fn every_verb_reports_a_full_table_and_the_setting_to_raise() {
-    let server = server().await;
-    let database = Database::on(&server).await;
-    let pool = database.pool(2).await;
+    let (_server, database, pool) = database_with_pool().await;
     let mut lock_table = FullLockTable::fill(&database).await;
     for verb in Verb::ALL {
         // The verbs that open no transaction refuse an isolation level.
@@ -130,9 +136,7 @@ async fn every_verb_reports_a_full_table_and_the_setting_to_raise() {
 
 #[tokio::test]
 async fn lock_on_several_keys_that_do_not_fit_holds_none() {
-    let server = server().await;
-    let database = Database::on(&server).await;
-    let pool = database.pool(2).await;
+    let (_server, database, pool) = database_with_pool().await;
     let mut lock_table = FullLockTable::fill(&database).await;
     let many = AdvisoryLock::all(0..50);
     for verb in Verb::all(Verb::is_of_lock) {
@@ -156,9 +160,7 @@ async fn lock_on_several_keys_that_do_not_fit_holds_none() {
 
 #[tokio::test]
 async fn earlier_lock_can_be_released_while_the_table_is_full() {
-    let server = server().await;
-    let database = Database::on(&server).await;
-    let pool = database.pool(2).await;
+    let (_server, database, pool) = database_with_pool().await;
     for verb in Verb::ALL {
         let mut lock_table = FullLockTable::fill(&database).await;
         lock_table.leave().await;
@@ -179,9 +181,7 @@ async fn earlier_lock_can_be_released_while_the_table_is_full() {
 /// of the advisory lock.
 #[tokio::test]
 async fn statement_of_the_body_has_its_own_error_and_is_rolled_back() {
-    let server = server().await;
-    let database = Database::on(&server).await;
-    let pool = database.pool(2).await;
+    let (_server, database, pool) = database_with_pool().await;
     pool.execute("CREATE TABLE written (n int)").await.unwrap();
     let mut lock_table = FullLockTable::fill(&database).await;
     lock_table.leave().await;
@@ -200,9 +200,7 @@ async fn statement_of_the_body_has_its_own_error_and_is_rolled_back() {
 /// The caller can roll back to a savepoint after any error.
 #[tokio::test]
 async fn caller_can_roll_back_to_a_savepoint() {
-    let server = server().await;
-    let database = Database::on(&server).await;
-    let pool = database.pool(2).await;
+    let (_server, database, pool) = database_with_pool().await;
     let mut lock_table = FullLockTable::fill(&database).await;
     for lock in locks() {
         for verb in JOINING {

@@ -10,7 +10,7 @@ use sqlx::PgPool;
 use tokio::task::JoinSet;
 
 use crate::fixture::{Cache, Fixture, Tally, in_time};
-use crate::section::{KEYS, Sections, nth_key};
+use crate::section::{CheckedSections, KEYS, nth_key};
 
 const CLIENTS: u32 = 6;
 const BACKENDS: u32 = 2;
@@ -58,7 +58,11 @@ impl Plan {
     }
 }
 
-async fn body(sections: &Sections, lock: &AdvisoryLock, held: Held<'_>) -> Result<(), Error> {
+async fn body(
+    sections: &CheckedSections,
+    lock: &AdvisoryLock,
+    held: Held<'_>,
+) -> Result<(), Error> {
     if let Some(conn) = held {
         return sections.check(lock, conn).await;
     }
@@ -66,7 +70,7 @@ async fn body(sections: &Sections, lock: &AdvisoryLock, held: Held<'_>) -> Resul
     Ok(())
 }
 
-async fn client(number: u32, pool: PgPool, sections: Arc<Sections>, tally: Arc<Tally>) {
+async fn client(number: u32, pool: PgPool, sections: Arc<CheckedSections>, tally: Arc<Tally>) {
     for round in 0..KEYS {
         for verb in verbs() {
             // The keys of all clients are close to each other, so that clients contend.
@@ -86,7 +90,7 @@ async fn assert_right_key(cache: Cache) {
         return;
     };
     let pool = fixture.pool(cache, CLIENTS).await;
-    let sections = Arc::new(Sections::new(fixture));
+    let sections = Arc::new(CheckedSections::new(fixture));
     let tally = Arc::new(Tally::default());
     let mut clients = JoinSet::new();
     for number in 0..CLIENTS {
