@@ -21,23 +21,6 @@ async fn held(database: &Database) -> Vec<Key> {
     keys
 }
 
-#[advisory(key = "sync({id})")]
-async fn joins(tx: &mut PgTransaction<'_>, id: i64) -> Result<(), Error> {
-    tx.execute(WRITE).await?;
-    Ok(())
-}
-
-#[tokio::test]
-async fn attribute_on_a_transaction_joins_it() {
-    let (database, pool) = Database::with_table(4).await;
-    let mut tx = pool.begin().await.unwrap();
-    joins(&mut tx, 4).await.unwrap();
-    assert_eq!(held(&database).await, [Key::from("sync(4)")]);
-    tx.rollback().await.unwrap();
-    assert_eq!(written(&pool).await, 0);
-    assert!(held(&database).await.is_empty());
-}
-
 #[advisory(key = "pool", tx)]
 async fn opens(pool: &PgPool, database: &Database, fail: bool) -> Result<i64, sqlx::Error> {
     tx.execute(WRITE).await?;
@@ -284,29 +267,6 @@ async fn methods_exclude_each_other() {
     assert_eq!(service.clone().owned().await.unwrap(), 20);
     assert_eq!(written(&pool).await, 20);
     database.assert_nothing_leaked(&pool).await;
-}
-
-trait Job {
-    async fn run(&self, tx: &mut PgTransaction<'_>) -> Result<(), Error>;
-}
-
-struct Nightly(i64);
-
-impl Job for Nightly {
-    #[advisory(key = self.0)]
-    async fn run(&self, tx: &mut PgTransaction<'_>) -> Result<(), Error> {
-        tx.execute("SELECT 1").await?;
-        Ok(())
-    }
-}
-
-#[tokio::test]
-async fn trait_methods_take_the_lock() {
-    let database = Database::new().await;
-    let mut conn = database.connection().await;
-    let mut tx = conn.begin().await.unwrap();
-    Nightly(-3).run(&mut tx).await.unwrap();
-    assert_eq!(held(&database).await, [Key::BigInt(-3)]);
 }
 
 /// The rollback is sent as soon as the body is dropped, because the connection belongs to the

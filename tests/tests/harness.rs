@@ -251,78 +251,53 @@ fn dropped_server_is_removed_and_others_remain() {
     assert!(other.socket_dir().unwrap().exists());
 }
 
-/// Ends a child process that has started a server.
-fn assert_nothing_remains(child: &str, end: impl FnOnce(&mut Child)) {
-    let mut run = ChildProcess::start(child);
-    run.wait_for_line("READY");
-    run.end(end);
-}
-
 fn kill(child: &mut Child) {
     child.kill().unwrap();
 }
 
-#[test]
-fn nothing_remains_after_a_regular_end() {
-    assert_nothing_remains("child_that_starts_a_server", |child| {
-        drop(child.stdin.take());
-    });
+/// Sends the signal to the process group, as a terminal does.
+fn press_ctrl_c(child: &mut Child) {
+    let sent = Command::new("kill")
+        .args(["-INT", "--", &format!("-{}", child.id())])
+        .status();
+    assert!(sent.unwrap().success());
 }
 
 #[test]
-fn nothing_remains_after_sigkill() {
-    for child in [
-        "child_that_starts_a_server",
-        "child_that_starts_a_standby",
-        "child_that_kills_its_server",
-        "child_that_starts_a_pooler",
+fn nothing_remains_after_any_end() {
+    let regular_end: fn(&mut Child) = |child| drop(child.stdin.take());
+    for (child, end) in [
+        ("child_that_starts_a_server", regular_end),
+        ("child_that_starts_a_server", press_ctrl_c),
+        ("child_that_starts_a_server", kill),
+        ("child_that_starts_a_standby", kill),
+        ("child_that_kills_its_server", kill),
+        ("child_that_starts_a_pooler", kill),
     ] {
-        assert_nothing_remains(child, kill);
+        let mut run = ChildProcess::start(child);
+        run.wait_for_line("READY");
+        run.end(end);
     }
-}
-
-#[test]
-fn nothing_remains_after_ctrl_c() {
-    // The signal is sent to the process group, as a terminal does.
-    assert_nothing_remains("child_that_starts_a_server", |child| {
-        let sent = Command::new("kill")
-            .args(["-INT", "--", &format!("-{}", child.id())])
-            .status();
-        assert!(sent.unwrap().success());
-    });
 }
 
 #[test]
 fn nothing_remains_after_sigkill_during_the_start() {
-    for state in [
-        "",
-        "data",
-        "data/PG_VERSION",
-        "data/base/1/PG_VERSION",
-        "data/postmaster.pid",
-        ".s.PGSQL.5432",
+    // How many folders have the file. The primary has all files of a standby except the label.
+    for (child, state, least) in [
+        ("child_that_starts_a_server", "", 1),
+        ("child_that_starts_a_server", "data", 1),
+        ("child_that_starts_a_server", "data/PG_VERSION", 1),
+        ("child_that_starts_a_server", "data/base/1/PG_VERSION", 1),
+        ("child_that_starts_a_server", "data/postmaster.pid", 1),
+        ("child_that_starts_a_server", ".s.PGSQL.5432", 1),
+        ("child_that_starts_a_standby", "data/global/1262", 2),
+        ("child_that_starts_a_standby", "data/backup_label", 1),
+        ("child_that_starts_a_standby", ".s.PGSQL.5432", 2),
     ] {
-        let run = ChildProcess::start("child_that_starts_a_server");
-        let is_reached = || {
-            let mut folders = fs::read_dir(run.temp.path()).unwrap();
-            folders
-                .next()
-                .is_some_and(|folder| folder.unwrap().path().join(state).exists())
-        };
-        wait_until(&format!("`{state}` is there"), is_reached);
-        run.end(kill);
-    }
-}
-
-#[test]
-fn nothing_remains_after_sigkill_during_the_start_of_a_standby() {
-    for state in ["data/global/1262", "data/backup_label", ".s.PGSQL.5432"] {
-        let run = ChildProcess::start("child_that_starts_a_standby");
+        let run = ChildProcess::start(child);
         let is_reached = || {
             let folders = fs::read_dir(run.temp.path()).unwrap();
             let paths = folders.map(|folder| folder.unwrap().path().join(state));
-            // The primary has all of these files except the label.
-            let least = if state.ends_with("label") { 1 } else { 2 };
             paths.filter(|path| path.exists()).count() >= least
         };
         wait_until(&format!("`{state}` is there"), is_reached);
@@ -347,16 +322,6 @@ async fn dropped_pooler_is_removed_and_its_server_remains() {
     connection.execute("SELECT 1").await.unwrap_err();
     database.wait_until_backends("none", <[_]>::is_empty).await;
     database.connection().await;
-}
-
-#[test]
-fn missing_pooler_in_the_variable_is_an_error() {
-    let text = output_of(
-        "child_that_starts_a_pooler",
-        &[("ADVISORY_PGBOUNCER", "/nowhere/pgbouncer")],
-    );
-    let complaint = "expected a program in `ADVISORY_PGBOUNCER`, found `/nowhere/pgbouncer`";
-    assert!(text.contains(complaint), "{text}");
 }
 
 #[test]
@@ -447,33 +412,39 @@ fn unusable_external_server_is_an_error() {
 
 #[test]
 fn invalid_setting_is_an_error() {
-    let run = |variable, value| output_of("child_that_prints_its_server", &[(variable, value)]);
-    let message = run("ADVISORY_POSTGRES_VERSION", "13");
-    assert!(
-        message.contains("expected a major version from `14` to `18`"),
-        "{message}"
-    );
-    let message = run("ADVISORY_POSTGRES", "fech");
-    assert!(
-        message.contains("expected `fetch` in `ADVISORY_POSTGRES`, found `fech`"),
-        "{message}"
-    );
+    let (server, pooler) = ("child_that_prints_its_server", "child_that_starts_a_pooler");
+    for (child, variable, value, complaint) in [
+        (
+            server,
+            "ADVISORY_POSTGRES_VERSION",
+            "13",
+            "a major version from `14` to `18`",
+        ),
+        (server, "ADVISORY_POSTGRES", "fech", "`fetch`"),
+        (
+            pooler,
+            "ADVISORY_PGBOUNCER",
+            "/nowhere/pgbouncer",
+            "a program",
+        ),
+    ] {
+        let message = output_of(child, &[(variable, value)]);
+        let complaint = format!("expected {complaint} in `{variable}`, found `{value}`");
+        assert!(message.contains(&complaint), "{message}");
+    }
 }
 
 #[test]
 fn error_without_a_server_lists_what_was_tried() {
     let empty = tempfile::tempdir().unwrap();
-    let folder = empty.path().to_str().unwrap();
-    let text = output_of(
-        "child_that_prints_its_server",
-        &[
-            ("ADVISORY_POSTGRES", "fetch"),
-            ("XDG_CACHE_HOME", folder),
-            ("HOME", folder),
-            ("PATH", folder),
-            ("ADVISORY_POSTGRES_VERSION", "15"),
-        ],
-    );
+    let folders =
+        ["XDG_CACHE_HOME", "HOME", "PATH"].map(|name| (name, empty.path().to_str().unwrap()));
+    let settings = [
+        ("ADVISORY_POSTGRES", "fetch"),
+        ("ADVISORY_POSTGRES_VERSION", "15"),
+    ];
+    let variables = [&folders[..], &settings].concat();
+    let text = output_of("child_that_prints_its_server", &variables);
     for part in [
         "no PostgreSQL server is available; tried:",
         "`ADVISORY_DATABASE_URL`: not set",

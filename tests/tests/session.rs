@@ -4,7 +4,7 @@ use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use advisory_core::{AdvisoryLock, Error, Key, SessionGuard, release_leftover_locks};
-use advisory_tests::{Database, drop_when, scalar};
+use advisory_tests::{Database, drop_when, is_ever, scalar};
 use advisory_verbs::{Refusal, Verb};
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{Connection as _, Executor as _, PgPool, Row as _};
@@ -205,16 +205,6 @@ async fn lock_released_without_its_guard_is_lost() {
     conn.execute("RESET ALL").await.unwrap();
     guard.release().await.unwrap();
     database.assert_nothing_leaked(&pool).await;
-}
-
-/// True if one of twenty attempts succeeds: a busy machine delays some of them.
-async fn is_ever(attempt: impl AsyncFn() -> bool) -> bool {
-    for _ in 0..20 {
-        if attempt().await {
-            return true;
-        }
-    }
-    false
 }
 
 #[tokio::test]

@@ -297,6 +297,16 @@ pub async fn drop_when(state: impl Future<Output = ()>, future: impl Future) {
     }
 }
 
+/// True if one of twenty attempts succeeds, each of which a busy machine may delay for too long.
+pub async fn is_ever(attempt: impl AsyncFn() -> bool) -> bool {
+    for _ in 0..20 {
+        if attempt().await {
+            return true;
+        }
+    }
+    false
+}
+
 /// Acquires all connections of a pool at the same time, and sends a query on each.
 async fn use_whole_pool(pool: &PgPool) -> sqlx::Result<()> {
     let count = pool.options().get_max_connections();
