@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use advisory_core::{AdvisoryLock, Error, Key, Skipped, advisory, scheme};
-use advisory_tests::{Database, WRITE, written};
+use advisory_tests::{Database, WRITE, drop_when, written};
 use sqlx::pool::PoolConnection;
 use sqlx::{Connection as _, Executor as _, PgConnection, PgPool, PgTransaction, Postgres};
 
@@ -19,23 +19,6 @@ async fn held(database: &Database) -> Vec<Key> {
         .collect();
     keys.sort();
     keys
-}
-
-#[advisory(key = "sync({id})")]
-async fn joins(tx: &mut PgTransaction<'_>, id: i64) -> Result<(), Error> {
-    tx.execute(WRITE).await?;
-    Ok(())
-}
-
-#[tokio::test]
-async fn attribute_on_a_transaction_joins_it() {
-    let (database, pool) = Database::with_table(4).await;
-    let mut tx = pool.begin().await.unwrap();
-    joins(&mut tx, 4).await.unwrap();
-    assert_eq!(held(&database).await, [Key::from("sync(4)")]);
-    tx.rollback().await.unwrap();
-    assert_eq!(written(&pool).await, 0);
-    assert!(held(&database).await.is_empty());
 }
 
 #[advisory(key = "pool", tx)]
@@ -286,29 +269,6 @@ async fn methods_exclude_each_other() {
     database.assert_nothing_leaked(&pool).await;
 }
 
-trait Job {
-    async fn run(&self, tx: &mut PgTransaction<'_>) -> Result<(), Error>;
-}
-
-struct Nightly(i64);
-
-impl Job for Nightly {
-    #[advisory(key = self.0)]
-    async fn run(&self, tx: &mut PgTransaction<'_>) -> Result<(), Error> {
-        tx.execute("SELECT 1").await?;
-        Ok(())
-    }
-}
-
-#[tokio::test]
-async fn trait_methods_take_the_lock() {
-    let database = Database::new().await;
-    let mut conn = database.connection().await;
-    let mut tx = conn.begin().await.unwrap();
-    Nightly(-3).run(&mut tx).await.unwrap();
-    assert_eq!(held(&database).await, [Key::BigInt(-3)]);
-}
-
 /// The rollback is sent as soon as the body is dropped, because the connection belongs to the
 /// caller and may be idle for hours.
 #[tokio::test]
@@ -320,15 +280,8 @@ async fn body_dropped_on_a_connection_rolls_back_at_once() {
     }
     let (database, pool) = Database::with_table(4).await;
     let mut conn = database.connection().await;
-    {
-        let body = std::pin::pin!(idles(&mut conn));
-        let idle = std::pin::pin!(database.wait_until_backends("an idle body", |backends| {
-            backends
-                .iter()
-                .any(|b| b.state.as_deref() == Some("idle in transaction") && b.query == WRITE)
-        }));
-        futures_util::future::select(body, idle).await;
-    }
+    let idle = database.wait_until_idle_after(WRITE);
+    drop_when(idle, idles(&mut conn)).await;
     database.assert_nothing_leaked(&pool).await;
     conn.execute(WRITE).await.unwrap();
     assert_eq!(written(&pool).await, 1);

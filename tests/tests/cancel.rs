@@ -1,42 +1,8 @@
-//! Dropped waits in the caller's transaction, with `cancel_via`.
+//! Dropped waits in the caller's transaction, with `cancel_via`. `drop` drops them at every poll.
 
-use std::pin::pin;
-use std::time::Duration;
-
-use advisory_core::{AdvisoryLock, Error, Key, advisory};
-use advisory_tests::Database;
-use futures_util::future::{Either, select};
+use advisory_core::{AdvisoryLock, Error, advisory};
+use advisory_tests::{Database, drop_when};
 use sqlx::{Executor as _, PgPool, PgTransaction};
-
-/// Drops a wait when it is in the queue.
-async fn drop_when_waiting(database: &Database, wait: impl Future) {
-    let waits = pin!(database.wait_until_waiting(1));
-    assert!(matches!(select(pin!(wait), waits).await, Either::Right(_)));
-}
-
-#[tokio::test]
-async fn dropped_wait_leaves_the_queue() {
-    let (database, pool) = Database::with_pool(2).await;
-    for lock in [
-        AdvisoryLock::new("one"),
-        AdvisoryLock::all([Key::from(1), Key::from(2)]),
-    ] {
-        for lock in [lock.clone(), lock.timeout(Duration::from_mins(1))] {
-            let held = lock.begin(&pool).await.unwrap();
-            let lock = lock.cancel_via(&pool);
-            // Both connections of the pool are in use. The cancel request uses a connection of its
-            // own.
-            let mut tx = pool.begin().await.unwrap();
-            drop_when_waiting(&database, lock.acquire_xact(&mut tx)).await;
-            database.wait_until_waiting(0).await;
-            // The transaction is aborted, and can be rolled back.
-            assert!(tx.execute("SELECT 1").await.is_err());
-            tx.rollback().await.unwrap();
-            held.rollback().await.unwrap();
-            database.assert_nothing_leaked(&pool).await;
-        }
-    }
-}
 
 #[advisory(key = "one", cancel_via = pool)]
 async fn joins(tx: &mut PgTransaction<'_>, pool: &Pool) -> Result<(), Error> {
@@ -53,7 +19,7 @@ async fn attribute_cancels_a_dropped_wait() {
     let (database, pool) = Database::with_pool(2).await;
     let held = AdvisoryLock::new("one").begin(&pool).await.unwrap();
     let mut tx = pool.begin().await.unwrap();
-    drop_when_waiting(&database, joins(&mut tx, &pool)).await;
+    database.drop_when_waiting(joins(&mut tx, &pool)).await;
     database.wait_until_waiting(0).await;
     drop(tx);
     held.rollback().await.unwrap();
@@ -69,13 +35,8 @@ async fn only_the_dropped_wait_is_cancelled() {
     let (mut one, mut two) = (pool.begin().await.unwrap(), pool.begin().await.unwrap());
     let (kept, ()) = tokio::join!(lock.acquire_xact(&mut two), async {
         database.wait_until_waiting(1).await;
-        {
-            let both = pin!(database.wait_until_waiting(2));
-            assert!(matches!(
-                select(pin!(lock.acquire_xact(&mut one)), both).await,
-                Either::Right(_)
-            ));
-        }
+        let both = database.wait_until_waiting(2);
+        drop_when(both, lock.acquire_xact(&mut one)).await;
         database.wait_until_waiting(1).await;
         assert!(one.execute("SELECT 1").await.is_err());
         held.rollback().await.unwrap();

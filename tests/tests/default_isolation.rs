@@ -212,31 +212,6 @@ async fn every_verb_reads_what_the_last_holder_committed_behind_a_pooler() {
     }
 }
 
-/// What was reported: two concurrent deliveries, and two rows.
-#[tokio::test]
-async fn second_of_two_deliveries_sees_the_row_of_the_first() {
-    let database = database_with_series().await;
-    let pool = Source::Options.pool(&database, "repeatable read").await;
-    let (one, two) = tokio::join!(create_once(&pool), create_once(&pool));
-    let mut created = [one.unwrap(), two.unwrap()];
-    created.sort_unstable();
-    assert_eq!(created, [false, true]);
-    database.assert_nothing_leaked(&pool).await;
-}
-
-#[advisory(key = "w", tx, timeout = 5)]
-async fn create_once(pool: &PgPool) -> Result<bool, Error> {
-    let found = sqlx::query("SELECT FROM series WHERE n = 7")
-        .fetch_optional(&mut **tx)
-        .await?;
-    if found.is_some() {
-        return Ok(false);
-    }
-    tokio::time::sleep(Duration::from_millis(50)).await;
-    tx.execute("INSERT INTO series VALUES (7)").await?;
-    Ok(true)
-}
-
 /// A connection of the caller keeps the session locks that the caller holds on it, and gets no
 /// other.
 #[tokio::test]

@@ -9,10 +9,10 @@ use std::task::Poll;
 use std::time::Duration;
 
 use advisory_core::{AdvisoryLock, Error, Isolation, Key, unlock_all};
-use advisory_tests::{BackendRow, Database, Depth, LockRow};
+use advisory_tests::{BackendRow, Database, Depth, LockRow, drop_when, sample};
 use advisory_verbs::{Scope, Verb, Work};
 use futures_util::future::{Either, join_all, select};
-use sqlx::{PgPool, PgTransaction};
+use sqlx::{Executor as _, PgPool};
 
 /// Polls a future at most `polls` times, then drops it. Returns its output if it has completed.
 async fn drop_after<T>(polls: usize, future: impl Future<Output = T>) -> Option<T> {
@@ -167,16 +167,13 @@ fn locks(verb: Verb) -> Vec<(&'static str, AdvisoryLock)> {
     }
     let several = AdvisoryLock::all([Key::from(1), Key::from(2), Key::from((1, 2))]);
     let timeout = Duration::from_mins(1);
-    let mut locks = vec![
+    let kinds = [
         ("one", one.clone()),
         ("timeout", one.clone().timeout(timeout)),
         ("several, timeout", several.clone().timeout(timeout)),
         ("several", several),
     ];
-    if let Depth::Short = Depth::of_run() {
-        let odd = verb as usize % 2;
-        locks = locks.into_iter().skip(odd).step_by(2).collect();
-    }
+    let mut locks: Vec<_> = sample(verb as usize, kinds).collect();
     if verb.takes_isolation() {
         locks.push((
             "serializable",
@@ -246,11 +243,7 @@ async fn dropped_wait_frees_its_connection_at_once() {
     let held = lock.begin(&rival).await.unwrap();
     for verb in Verb::all(Verb::is_on_pool) {
         let mut wait = verb.ask(&lock, &pool);
-        {
-            let waits = pin!(database.wait_until_waiting(1));
-            let first = select(wait.as_mut(), waits).await;
-            assert!(matches!(first, Either::Right(_)), "{verb}");
-        }
+        database.drop_when_waiting(wait.as_mut()).await;
         assert_eq!(pool.size(), 1);
         drop(wait);
         assert_eq!(pool.size(), 0, "{verb} closes it without an await");
@@ -285,44 +278,10 @@ async fn body_dropped_in_a_long_statement_releases_its_lock() {
     let (database, pool) = Database::with_pool(1).await;
     let lock = AdvisoryLock::new("long");
     let long = lock.transaction(&pool, async |tx| {
-        sqlx::query("SELECT pg_sleep(600)")
-            .execute(&mut **tx)
-            .await
-            .map_err(Error::from)
+        tx.execute("SELECT pg_sleep(600)").await.map(drop)
     });
-    let sleeps = database.wait_until_asleep();
-    assert!(matches!(
-        select(pin!(long), pin!(sleeps)).await,
-        Either::Right(_)
-    ));
+    drop_when(database.wait_until_asleep(), long).await;
     database.assert_nothing_leaked(&pool).await;
-}
-
-/// A runtime that shuts down releases the locks of its tasks.
-#[test]
-fn runtime_that_ends_releases_its_locks() {
-    let watch = tokio::runtime::Runtime::new().unwrap();
-    let database = watch.block_on(Database::new());
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    let pool = runtime.block_on(database.pool(2));
-    let lock = AdvisoryLock::new("runtime");
-
-    let (holder, waiter) = (lock.clone(), lock);
-    let (held, waiting) = (pool.clone(), pool.clone());
-    runtime.spawn(async move {
-        let body = async |_: &mut PgTransaction<'_>| {
-            std::future::pending::<()>().await;
-            Ok::<_, Error>(())
-        };
-        holder.transaction(&held, body).await
-    });
-    watch.block_on(database.wait_until_held(1));
-    runtime.spawn(async move { waiter.begin(&waiting).await.map(drop) });
-    watch.block_on(database.wait_until_waiting(1));
-
-    runtime.shutdown_background();
-    watch.block_on(database.wait_until_locks("no lock", <[_]>::is_empty));
-    drop(pool);
 }
 
 /// A future may be dropped outside a runtime.
@@ -335,13 +294,7 @@ fn wait_dropped_outside_a_runtime_leaves_the_queue() {
     let held = runtime.block_on(lock.begin(&pool)).unwrap();
 
     let mut waiter = Box::pin(lock.begin(&pool));
-    runtime.block_on(async {
-        let waits = pin!(database.wait_until_waiting(1));
-        assert!(matches!(
-            select(waiter.as_mut(), waits).await,
-            Either::Right(_)
-        ));
-    });
+    runtime.block_on(database.drop_when_waiting(waiter.as_mut()));
     drop(waiter);
     runtime.block_on(database.wait_until_waiting(0));
     runtime.block_on(held.rollback()).unwrap();

@@ -43,12 +43,7 @@ async fn transaction_that_wrote_before_it_waited_has_the_greater_token() {
 async fn token_needs_one_round_trip_and_no_privileges() {
     let database = Database::new().await;
     let role = format!("{}_role", database.name());
-    let mut admin = database.connection().await;
-    let create = format!("CREATE ROLE {role} LOGIN");
-    admin
-        .execute(sqlx::raw_sql(AssertSqlSafe(create)))
-        .await
-        .unwrap();
+    database.execute(format!("CREATE ROLE {role} LOGIN")).await;
     let proxy = Proxy::start(&database).await;
     let mut conn = PgConnection::connect_with(&proxy.options()).await.unwrap();
     // `SET ROLE`, because the role may not be able to log in.
@@ -62,11 +57,7 @@ async fn token_needs_one_round_trip_and_no_privileges() {
     let spent = proxy.round_trips();
     drop(tx);
     conn.close().await.unwrap();
-    let drop = format!("DROP ROLE {role}");
-    admin
-        .execute(sqlx::raw_sql(AssertSqlSafe(drop)))
-        .await
-        .unwrap();
+    database.execute(format!("DROP ROLE {role}")).await;
     token.unwrap();
     assert_eq!(spent, 1, "{}", proxy.dump());
 }
@@ -86,11 +77,6 @@ async fn token_outside_a_transaction_sends_nothing() {
 async fn lost_guard_has_no_token() {
     let (database, pool) = Database::with_pool(2).await;
     let mut guard = AdvisoryLock::new("report").acquire(&pool).await.unwrap();
-    let pid = database.advisory_locks().await[0].pid;
-    sqlx::query("SELECT pg_terminate_backend($1)")
-        .bind(pid)
-        .execute(&pool)
-        .await
-        .unwrap();
+    database.terminate_lockers().await;
     assert!(guard.fencing_token().await.unwrap_err().is_lost());
 }

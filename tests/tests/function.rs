@@ -1,8 +1,9 @@
 //! The lock functions in both key spaces, both scopes and both modes.
 
-use advisory_core::{Error, Key};
+use advisory_core::{AdvisoryLock, Error, Key};
 use advisory_tests::{Database, LockRow, Proxy};
-use sqlx::{Connection as _, PgConnection};
+use advisory_verbs::Function;
+use sqlx::{Connection as _, Executor as _, PgConnection};
 
 const KEYS: [Key; 6] = [
     Key::BigInt(42),
@@ -17,105 +18,50 @@ const KEYS: [Key; 6] = [
 async fn only_lock(database: &Database) -> Option<(Key, String)> {
     let locks = database.advisory_locks().await;
     assert!(locks.len() < 2, "{locks:?}");
-    locks.into_iter().next().map(
-        |LockRow {
-             classid,
-             objid,
-             objsubid,
-             mode,
-             ..
-         }| { (Key::from_pg_locks(classid, objid, objsubid).unwrap(), mode) },
-    )
+    let key = |lock: &LockRow| Key::from_pg_locks(lock.classid, lock.objid, lock.objsubid).unwrap();
+    locks.into_iter().next().map(|lock| (key(&lock), lock.mode))
 }
 
 #[tokio::test]
-async fn session_functions_lock_and_unlock_the_given_key() {
+async fn functions_hold_the_given_key_until_the_transaction_ends_or_it_is_unlocked() {
     let database = Database::new().await;
     let mut conn = database.connection().await;
     for key in KEYS {
-        advisory_core::lock(&mut conn, key).await.unwrap();
-        assert_eq!(
-            only_lock(&database).await,
-            Some((key, "ExclusiveLock".into()))
-        );
-        assert!(advisory_core::unlock(&mut conn, key).await.unwrap());
-        assert_eq!(only_lock(&database).await, None);
-
-        advisory_core::lock_shared(&mut conn, key).await.unwrap();
-        assert_eq!(only_lock(&database).await, Some((key, "ShareLock".into())));
-        assert!(advisory_core::unlock_shared(&mut conn, key).await.unwrap());
-        assert_eq!(only_lock(&database).await, None);
-    }
-}
-
-#[tokio::test]
-async fn xact_functions_hold_until_the_transaction_ends() {
-    let database = Database::new().await;
-    let mut conn = database.connection().await;
-    for key in KEYS {
-        let mut tx = conn.begin().await.unwrap();
-        advisory_core::xact_lock(&mut tx, key).await.unwrap();
-        assert_eq!(
-            only_lock(&database).await,
-            Some((key, "ExclusiveLock".into()))
-        );
-        tx.commit().await.unwrap();
-        assert_eq!(only_lock(&database).await, None);
-
-        let mut tx = conn.begin().await.unwrap();
-        advisory_core::xact_lock_shared(&mut *tx, key)
-            .await
-            .unwrap();
-        assert_eq!(only_lock(&database).await, Some((key, "ShareLock".into())));
-        tx.rollback().await.unwrap();
-        assert_eq!(only_lock(&database).await, None);
+        for function in Function::all() {
+            let mut tx = conn.begin().await.unwrap();
+            assert!(function.call(&mut tx, key).await.unwrap(), "{function}");
+            let held = Some((key, function.mode().to_owned()));
+            assert_eq!(only_lock(&database).await, held, "{function}");
+            tx.rollback().await.unwrap();
+            if !function.is_xact {
+                assert_eq!(only_lock(&database).await, held, "{function}");
+                assert!(function.unlock(&mut conn, key).await.unwrap());
+            }
+            assert_eq!(only_lock(&database).await, None, "{function}");
+        }
     }
 }
 
 #[tokio::test]
 async fn try_functions_report_whether_they_locked() {
     let database = Database::new().await;
-    let mut holder = database.connection().await;
-    let mut other = database.connection().await;
+    let (mut holder, mut other) = (database.connection().await, database.connection().await);
+    let tries = Function::all().filter(|function| function.tries);
     for key in KEYS {
-        assert!(advisory_core::try_lock(&mut holder, key).await.unwrap());
-        assert!(!advisory_core::try_lock(&mut other, key).await.unwrap());
-        assert!(
-            !advisory_core::try_lock_shared(&mut other, key)
-                .await
-                .unwrap()
-        );
-        let mut tx = other.begin().await.unwrap();
-        assert!(!advisory_core::try_xact_lock(&mut tx, key).await.unwrap());
-        assert!(
-            !advisory_core::try_xact_lock_shared(&mut tx, key)
-                .await
-                .unwrap()
-        );
-        tx.rollback().await.unwrap();
-        assert!(advisory_core::unlock(&mut holder, key).await.unwrap());
-
-        assert!(
-            advisory_core::try_lock_shared(&mut holder, key)
-                .await
-                .unwrap()
-        );
-        assert!(
-            advisory_core::try_lock_shared(&mut other, key)
-                .await
-                .unwrap()
-        );
-        assert!(!advisory_core::try_lock(&mut other, key).await.unwrap());
-        advisory_core::unlock_all(&mut holder).await.unwrap();
-        let mut tx = holder.begin().await.unwrap();
-        assert!(!advisory_core::try_xact_lock(&mut tx, key).await.unwrap());
-        assert!(
-            advisory_core::try_xact_lock_shared(&mut tx, key)
-                .await
-                .unwrap()
-        );
-        tx.rollback().await.unwrap();
-        advisory_core::unlock_all(&mut other).await.unwrap();
+        for holding in Function::all() {
+            let mut held = holder.begin().await.unwrap();
+            assert!(holding.call(&mut held, key).await.unwrap());
+            for trying in tries.clone() {
+                let mut tx = other.begin().await.unwrap();
+                let acquired = trying.call(&mut tx, key).await.unwrap();
+                let expected = holding.is_shared && trying.is_shared;
+                assert_eq!(acquired, expected, "{trying} beside {holding}");
+                tx.rollback().await.unwrap();
+                advisory_core::unlock_all(&mut other).await.unwrap();
+            }
+            held.rollback().await.unwrap();
+            advisory_core::unlock_all(&mut holder).await.unwrap();
+        }
     }
 }
 
@@ -177,26 +123,14 @@ async fn transaction_lock_outside_a_transaction_sends_nothing() {
     let pool = proxy.pool(1).await;
     let mut conn = pool.acquire().await.unwrap();
     proxy.reset();
-    let refused = [
-        advisory_core::xact_lock(&mut conn, 1).await.unwrap_err(),
-        advisory_core::xact_lock_shared(&mut conn, 1)
-            .await
-            .unwrap_err(),
-        advisory_core::try_xact_lock(&mut conn, 1)
-            .await
-            .unwrap_err(),
-        advisory_core::try_xact_lock_shared(&mut conn, 1)
-            .await
-            .unwrap_err(),
-        advisory_core::AdvisoryLock::new(1)
-            .acquire_xact(&mut conn)
-            .await
-            .unwrap_err(),
-        advisory_core::AdvisoryLock::new(1)
-            .try_acquire_xact(&mut conn)
-            .await
-            .unwrap_err(),
+    let lock = AdvisoryLock::new(1);
+    let mut refused = vec![
+        lock.acquire_xact(&mut conn).await.unwrap_err(),
+        lock.try_acquire_xact(&mut conn).await.unwrap_err(),
     ];
+    for function in Function::all().filter(|function| function.is_xact) {
+        refused.push(function.call(&mut conn, 1.into()).await.unwrap_err());
+    }
     for error in refused {
         assert!(matches!(error, Error::NotInTransaction), "{error:?}");
     }
@@ -215,10 +149,7 @@ async fn lock_timeout_of_the_server_is_not_acquired_in_a_transaction() {
     advisory_core::lock(&mut holder, 1).await.unwrap();
 
     let mut conn = database.connection().await;
-    sqlx::query("SET lock_timeout = '10ms'")
-        .execute(&mut conn)
-        .await
-        .unwrap();
+    conn.execute("SET lock_timeout = '10ms'").await.unwrap();
     let mut tx = conn.begin().await.unwrap();
     let error = advisory_core::xact_lock(&mut tx, 1).await.unwrap_err();
     assert!(error.is_not_acquired(), "{error:?}");

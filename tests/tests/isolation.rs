@@ -43,20 +43,26 @@ fn locks() -> [AdvisoryLock; 2] {
 }
 
 #[tokio::test]
-async fn first_read_sees_what_the_last_holder_committed() {
+async fn first_read_sees_what_the_last_holder_committed_at_every_default_level() {
     let database = Database::new().await;
     let pool = counter(&database).await;
-    let mut expected = 0;
+    assert_first_reads(&database, &pool).await;
+    let default = [("default_transaction_isolation", "serializable")];
+    let pool = PgPool::connect_with(database.options().options(default)).await;
+    assert_first_reads(&database, &pool.unwrap()).await;
+}
+
+async fn assert_first_reads(database: &Database, pool: &PgPool) {
+    let mut expected: i64 = scalar(pool, "SELECT n FROM counter").await;
     for lock in locks() {
         for isolation in LEVELS {
             for limit in [None, Some(Duration::from_secs(20))] {
-                let held = lock.begin(&pool).await.unwrap();
+                let held = lock.begin(pool).await.unwrap();
                 let waiting = lock.clone().isolation(isolation);
                 let waiting = limit
                     .iter()
                     .fold(waiting, |lock, limit| lock.timeout(*limit));
-                let (tx, ()) =
-                    tokio::join!(waiting.begin(&pool), write_and_release(&database, held));
+                let (tx, ()) = tokio::join!(waiting.begin(pool), write_and_release(database, held));
                 let mut tx = tx.unwrap();
                 expected += 1;
                 assert_eq!(read(&mut tx).await, expected, "{isolation:?}");
@@ -70,7 +76,7 @@ async fn first_read_sees_what_the_last_holder_committed() {
             }
         }
     }
-    database.assert_nothing_leaked(&pool).await;
+    database.assert_nothing_leaked(pool).await;
 }
 
 /// The usual order: begin, lock, read.
@@ -100,11 +106,13 @@ async fn refusal_leaves_nothing() {
         let held = lock.begin(&pool).await.unwrap();
         for isolation in LEVELS {
             let lock = lock.clone().isolation(isolation);
-            assert!(lock.try_begin(&pool).await.unwrap().is_none());
+            let refused = lock.try_begin(&pool).await;
+            assert!(refused.unwrap().is_none());
             let limited = lock.timeout(Duration::from_millis(20));
             assert!(limited.begin(&pool).await.unwrap_err().is_not_acquired());
             let polling = limited.polling(Duration::from_millis(5));
-            assert!(polling.try_begin(&pool).await.unwrap().is_none());
+            let refused = polling.try_begin(&pool).await;
+            assert!(refused.unwrap().is_none());
             // Only the holder has locks.
             assert_eq!(database.advisory_locks().await.len(), polling.keys().len());
         }
@@ -122,29 +130,6 @@ async fn refusal_leaves_nothing() {
         }
     }
     database.assert_nothing_leaked(&pool).await;
-}
-
-#[tokio::test]
-async fn default_isolation_level_of_the_server_does_not_matter() {
-    let database = Database::new().await;
-    let pool = counter(&database).await;
-    pool.close().await;
-    let options = database
-        .options()
-        .options([("default_transaction_isolation", "serializable")]);
-    let pool = PgPool::connect_with(options).await.unwrap();
-    for isolation in LEVELS {
-        let before: i64 = scalar(&pool, "SELECT n FROM counter").await;
-        let lock = AdvisoryLock::new("one").isolation(isolation);
-        let held = lock.begin(&pool).await.unwrap();
-        let (tx, ()) = tokio::join!(lock.begin(&pool), write_and_release(&database, held));
-        let mut tx = tx.unwrap();
-        assert_eq!(read(&mut tx).await, before + 1, "{isolation:?}");
-        assert_eq!(
-            level(&mut tx).await.replace(' ', ""),
-            format!("{isolation:?}").to_lowercase()
-        );
-    }
 }
 
 #[advisory(key = "one", isolation = RepeatableRead, tx)]

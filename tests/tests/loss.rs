@@ -5,7 +5,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use advisory_core::{AdvisoryLock, Error, SessionGuard, advisory};
-use advisory_tests::{Database, Proxy};
+use advisory_tests::{Database, Proxy, is_ever};
 use sqlx::{Executor as _, PgPool};
 use tokio::time::timeout;
 
@@ -15,8 +15,27 @@ const HANG_TIMEOUT: Duration = Duration::from_secs(30);
 /// A guard whose session is not probed in the time of a test, so that a loss is noticed when the
 /// server closes the connection.
 async fn acquire(pool: &PgPool) -> SessionGuard {
-    let lock = AdvisoryLock::new("leader").keepalive_interval(Duration::from_hours(1));
+    probed(pool, Duration::from_hours(1)).await
+}
+
+/// A guard whose session is probed at this interval, and has a minute to respond.
+async fn probed(pool: &PgPool, interval: Duration) -> SessionGuard {
+    let lock = AdvisoryLock::new("leader").keepalive_interval(interval);
+    let lock = lock.response_timeout(Duration::from_mins(1));
     lock.acquire(pool).await.unwrap()
+}
+
+/// A guard whose session is probed at this interval, and has a second to respond.
+async fn probed_hastily(pool: &PgPool, name: &str, interval: Duration) -> SessionGuard {
+    let lock = AdvisoryLock::new(name).keepalive_interval(interval);
+    let lock = lock.response_timeout(Duration::from_secs(1));
+    lock.acquire(pool).await.unwrap()
+}
+
+/// Watches the guard for so many milliseconds.
+async fn assert_not_lost(guard: &SessionGuard, milliseconds: u64) {
+    let watched = timeout(Duration::from_millis(milliseconds), guard.lost()).await;
+    assert!(watched.is_err());
 }
 
 #[tokio::test]
@@ -45,31 +64,6 @@ async fn terminated_session_is_noticed_at_once() {
         noticed.len(),
         noticed[49]
     );
-    database.assert_nothing_leaked(&pool).await;
-}
-
-#[tokio::test]
-async fn until_lost_drops_the_body() {
-    let (database, pool) = Database::with_pool(2).await;
-    let guard = acquire(&pool).await;
-    let (running, stopped) = tokio::sync::oneshot::channel::<()>();
-    let body = guard.until_lost(async move {
-        std::future::pending::<()>().await;
-        drop(running);
-    });
-    let (body, ()) = tokio::join!(body, database.terminate_lockers());
-    assert!(body.unwrap_err().is_lost());
-    assert!(stopped.await.is_err(), "the body was dropped");
-    drop(guard);
-    database.assert_nothing_leaked(&pool).await;
-}
-
-#[tokio::test]
-async fn until_lost_returns_what_the_body_returns() {
-    let (database, pool) = Database::with_pool(1).await;
-    let guard = acquire(&pool).await;
-    assert_eq!(guard.until_lost(async { 7 }).await.unwrap(), 7);
-    guard.release().await.unwrap();
     database.assert_nothing_leaked(&pool).await;
 }
 
@@ -122,32 +116,9 @@ async fn lost_guard_reports_the_loss_in_every_method() {
 }
 
 #[tokio::test]
-async fn lost_does_not_return_without_a_loss() {
-    let (database, pool) = Database::with_pool(2).await;
-    let guard = AdvisoryLock::new("leader")
-        .keepalive_interval(Duration::from_millis(5))
-        .acquire(&pool)
-        .await
-        .unwrap();
-    assert!(
-        timeout(Duration::from_millis(200), guard.lost())
-            .await
-            .is_err()
-    );
-    assert!(!guard.is_lost());
-    // A dropped watch does not block the release.
-    guard.release().await.unwrap();
-    database.assert_nothing_leaked(&pool).await;
-}
-
-#[tokio::test]
 async fn watched_session_is_idle_on_the_server() {
     let (database, pool) = Database::with_pool(1).await;
-    let guard = AdvisoryLock::new("leader")
-        .keepalive_interval(Duration::from_millis(1))
-        .acquire(&pool)
-        .await
-        .unwrap();
+    let guard = probed(&pool, Duration::from_millis(1)).await;
     let seen = async {
         for _ in 0..100 {
             let backends = database.backends().await;
@@ -166,30 +137,28 @@ async fn silent_network_is_noticed_within_the_bound() {
     let proxy = Proxy::start(&database).await;
     let pool = proxy.pool(3).await;
     let interval = Duration::from_millis(200);
-    let lock = |name: &str| {
-        AdvisoryLock::new(name)
-            .keepalive_interval(interval)
-            .response_timeout(Duration::from_secs(1))
-    };
-    let watched = lock("watched").acquire(&pool).await.unwrap();
-    let released = lock("released").acquire(&pool).await.unwrap();
-
-    proxy.set_silent(true);
-    let silent = Instant::now();
-    watched.lost().await;
-    let took = silent.elapsed();
-    println!("a silent network was noticed after {took:?}, probing every {interval:?}");
     // The default interval and the default response timeout are five seconds each.
     let bound = interval + Duration::from_secs(1) + Duration::from_secs(3);
-    assert!(took < bound, "{took:?}");
-    let asked = Instant::now();
-    assert!(released.release().await.unwrap_err().is_lost());
-    assert!(asked.elapsed() < bound, "{:?}", asked.elapsed());
-    drop(watched);
-
-    // The connections return to the pool, and no lock is held when the network works again.
-    proxy.set_silent(false);
-    database.assert_nothing_leaked(&pool).await;
+    let is_in_time = async || {
+        let (watched, released) = tokio::join!(
+            probed_hastily(&pool, "watched", interval),
+            probed_hastily(&pool, "released", interval)
+        );
+        proxy.set_silent(true);
+        let silent = Instant::now();
+        watched.lost().await;
+        let noticed = silent.elapsed();
+        println!("a silent network was noticed after {noticed:?}, probing every {interval:?}");
+        let asked = Instant::now();
+        assert!(released.release().await.unwrap_err().is_lost());
+        let refused = asked.elapsed();
+        drop(watched);
+        // The connections return to the pool, and no lock is held when the network works again.
+        proxy.set_silent(false);
+        database.assert_nothing_leaked(&pool).await;
+        noticed < bound && refused < bound
+    };
+    assert!(is_ever(is_in_time).await);
 }
 
 #[tokio::test]
@@ -197,12 +166,7 @@ async fn many_short_watches_detect_a_loss_as_one_long_watch_does() {
     let database = Database::new().await;
     let proxy = Proxy::start(&database).await;
     let pool = proxy.pool(1).await;
-    let guard = AdvisoryLock::new("leader")
-        .keepalive_interval(Duration::from_millis(300))
-        .response_timeout(Duration::from_secs(1))
-        .acquire(&pool)
-        .await
-        .unwrap();
+    let guard = probed_hastily(&pool, "leader", Duration::from_millis(300)).await;
     proxy.set_silent(true);
     let noticed = async {
         while guard
@@ -275,81 +239,51 @@ async fn dropped_statement_is_not_a_loss() {
         "SELECT pg_sleep(2)",
         "SET statement_timeout = '300ms'; SELECT pg_sleep(60)",
     ] {
-        let lock = AdvisoryLock::new("leader")
-            .keepalive_interval(Duration::from_millis(100))
-            .response_timeout(Duration::from_secs(1));
-        let mut guard = lock.acquire(&pool).await.unwrap();
-        let conn = guard.connection().await.unwrap();
-        assert!(
-            timeout(Duration::from_millis(50), conn.execute(statement))
-                .await
-                .is_err()
-        );
-        guard
-            .until_lost(
-                database.wait_until_backends("the end of the statement", |backends| {
-                    backends
-                        .iter()
-                        .all(|backend| backend.state.as_deref() == Some("idle"))
-                }),
-            )
-            .await
-            .unwrap();
-        assert!(
-            timeout(Duration::from_millis(1_500), guard.lost())
-                .await
-                .is_err()
-        );
-        guard.release().await.unwrap();
+        // A busy machine may take longer than a second to respond.
+        let is_kept = async || {
+            let mut guard = probed_hastily(&pool, "leader", Duration::from_millis(100)).await;
+            let conn = guard.connection().await.unwrap();
+            let dropped = timeout(Duration::from_millis(50), conn.execute(statement));
+            assert!(dropped.await.is_err());
+            let ended = database.wait_until_backends("the end of the statement", |backends| {
+                let mut states = backends.iter().map(|backend| backend.state.as_deref());
+                states.all(|state| state == Some("idle"))
+            });
+            let watched = async {
+                guard.until_lost(ended).await?;
+                let length = tokio::time::sleep(Duration::from_millis(1_500));
+                guard.until_lost(length).await
+            };
+            watched.await.is_ok() && guard.release().await.is_ok()
+        };
+        assert!(is_ever(is_kept).await, "{statement}");
         pool.execute("RESET statement_timeout").await.unwrap();
     }
     database.assert_nothing_leaked(&pool).await;
 }
 
-/// sqlx expects one answer too few after a dropped `COPY`. Nothing must panic and nothing must
-/// leak.
-#[tokio::test]
-async fn dropped_copy_leaks_nothing() {
-    let (database, pool) = Database::with_pool(1).await;
-    for looks in [true, false] {
-        let mut guard = acquire(&pool).await;
-        {
-            let conn = guard.connection().await.unwrap();
-            let mut copy = conn
-                .copy_out_raw("COPY (SELECT generate_series(1, 3)) TO STDOUT")
-                .await
-                .unwrap();
-            futures_util::StreamExt::next(&mut copy)
-                .await
-                .unwrap()
-                .unwrap();
-        }
-        if looks {
-            let _ = timeout(Duration::from_millis(200), guard.lost()).await;
-            let _ = guard.is_lost();
-        }
-        let _ = timeout(HANG_TIMEOUT, guard.release()).await.unwrap();
-        database.assert_nothing_leaked(&pool).await;
-    }
-}
-
 /// After a dropped `COPY`, sqlx waits for responses that never come, so a watcher would see nothing
 /// more.
 #[tokio::test]
-async fn watched_session_is_lost_after_a_dropped_copy() {
-    let database = Database::new().await;
-    let pool = database.pool(1).await;
-    let mut guard = acquire(&pool).await;
-    {
-        let copy = "COPY (SELECT generate_series(1, 3)) TO STDOUT";
-        let conn = guard.connection().await.unwrap();
-        let mut copy = conn.copy_out_raw(copy).await.unwrap();
-        let first = futures_util::StreamExt::next(&mut copy).await;
-        first.unwrap().unwrap();
+async fn session_is_lost_after_a_dropped_copy_and_leaks_nothing() {
+    let (database, pool) = Database::with_pool(1).await;
+    for is_watched in [true, false] {
+        let mut guard = acquire(&pool).await;
+        {
+            let copy = "COPY (SELECT generate_series(1, 3)) TO STDOUT";
+            let conn = guard.connection().await.unwrap();
+            let mut copy = conn.copy_out_raw(copy).await.unwrap();
+            let first = futures_util::StreamExt::next(&mut copy).await;
+            first.unwrap().unwrap();
+        }
+        if is_watched {
+            timeout(HANG_TIMEOUT, guard.lost()).await.unwrap();
+            assert!(guard.is_lost());
+        }
+        let released = timeout(HANG_TIMEOUT, guard.release()).await.unwrap();
+        assert!(!is_watched || released.unwrap_err().is_lost());
+        database.assert_nothing_leaked(&pool).await;
     }
-    timeout(HANG_TIMEOUT, guard.lost()).await.unwrap();
-    assert!(guard.release().await.unwrap_err().is_lost());
-    database.assert_nothing_leaked(&pool).await;
 }
 
 #[tokio::test]
@@ -372,30 +306,15 @@ async fn body_is_dropped_before_the_loss_is_reported() {
 }
 
 #[tokio::test]
-async fn interval_of_zero_is_not_a_loss() {
+async fn lost_does_not_return_without_a_loss_at_any_interval() {
     let (database, pool) = Database::with_pool(1).await;
-    let guard = AdvisoryLock::new("leader")
-        .keepalive_interval(Duration::ZERO)
-        .acquire(&pool)
-        .await
-        .unwrap();
-    assert!(
-        timeout(Duration::from_millis(500), guard.lost())
-            .await
-            .is_err()
-    );
-    guard.release().await.unwrap();
-    let guard = AdvisoryLock::new("leader")
-        .keepalive_interval(Duration::MAX)
-        .acquire(&pool)
-        .await
-        .unwrap();
-    assert!(
-        timeout(Duration::from_millis(50), guard.lost())
-            .await
-            .is_err()
-    );
-    guard.release().await.unwrap();
+    for interval in [Duration::ZERO, Duration::from_millis(5), Duration::MAX] {
+        let guard = probed(&pool, interval).await;
+        assert_not_lost(&guard, 300).await;
+        assert!(!guard.is_lost());
+        // A dropped watch does not block the release.
+        guard.release().await.unwrap();
+    }
     database.assert_nothing_leaked(&pool).await;
 }
 
@@ -405,10 +324,7 @@ async fn interval_of_zero_is_not_a_loss() {
 async fn checks_without_an_await_between_them_are_no_loss() {
     let (_database, pool) = Database::with_pool(1).await;
     let interval = Duration::from_millis(100);
-    let lock = AdvisoryLock::new("leader")
-        .keepalive_interval(interval)
-        .response_timeout(Duration::from_secs(1));
-    let guard = lock.acquire(&pool).await.unwrap();
+    let guard = probed_hastily(&pool, "leader", interval).await;
     let started = Instant::now();
     while started.elapsed() < interval + Duration::from_secs(2) {
         assert!(!guard.is_lost(), "after {:?}", started.elapsed());
@@ -505,28 +421,6 @@ async fn child(database: &Database) -> Child {
     database.wait_until_waiting(3).await;
     database.wait_until_held(2).await;
     child
-}
-
-#[tokio::test]
-async fn killed_process_holds_and_waits_for_nothing() {
-    let (database, pool) = Database::with_pool(2).await;
-    let held = AdvisoryLock::new("held by the parent")
-        .acquire(&pool)
-        .await
-        .unwrap();
-    let mut child = child(&database).await;
-
-    child.kill().unwrap();
-    let killed = Instant::now();
-    database
-        .wait_until_locks("the parent's lock alone", |locks| locks.len() == 1)
-        .await;
-    println!(
-        "a killed process had left {:?} after the kill",
-        killed.elapsed()
-    );
-    child.wait().unwrap();
-    held.release().await.unwrap();
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use advisory_core::{AdvisoryLock, Error};
 use advisory_tests::Database;
 use advisory_verbs::{Access, Verb};
-use sqlx::{Connection as _, Executor as _, PgConnection, PgPool};
+use sqlx::{Connection as _, Executor as _, PgConnection};
 
 /// Drops a nested `begin` of sqlx half-way, which rolls the outer transaction back. On a busy
 /// machine a `begin` may be answered at once, and then the next one is tried.
@@ -36,28 +36,6 @@ async fn transaction_that_has_ended_in_the_body_is_an_error_and_not_a_commit() {
         });
         let ended = ended.await.unwrap_err();
         assert!(ended.is_lost(), "{verb}: {ended:?}");
-    }
-    database.assert_nothing_leaked(&pool).await;
-}
-
-/// Leaves the pool's connection inside an aborted transaction that sqlx does not track.
-async fn abort_a_transaction(pool: &PgPool) {
-    let mut conn = pool.acquire().await.unwrap();
-    conn.execute("BEGIN; SELECT 1/0").await.unwrap_err();
-}
-
-#[tokio::test]
-async fn aborted_transaction_in_the_pool_fails_no_verb() {
-    let (database, pool) = Database::with_pool(1).await;
-    for lock in [
-        AdvisoryLock::new("one"),
-        AdvisoryLock::new("one").timeout(Duration::from_mins(1)),
-        AdvisoryLock::all(["one", "two"]),
-    ] {
-        for verb in Verb::all(Verb::is_on_pool) {
-            abort_a_transaction(&pool).await;
-            assert!(verb.ask(&lock, &pool).await.unwrap(), "{verb}");
-        }
     }
     database.assert_nothing_leaked(&pool).await;
 }

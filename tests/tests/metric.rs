@@ -68,7 +68,8 @@ async fn every_acquire_is_counted_with_its_outcome() {
     let (database, pool) = Database::with_pool(3).await;
     let lock = AdvisoryLock::new("report");
     let guard = lock.acquire(&pool).await.unwrap();
-    assert!(lock.try_begin(&pool).await.unwrap().is_none());
+    let refused = lock.try_begin(&pool).await;
+    assert!(refused.unwrap().is_none());
     let waiting = lock.begin(&pool);
     assert!(
         tokio::time::timeout(Duration::from_millis(50), waiting)

@@ -212,17 +212,41 @@ fn scheme_of_another_system_names_the_missing_feature() {
             advisory_core::AdvisoryLock::with_scheme("a", advisory_core::scheme::Pals);
         }
     "#;
-    let folder = tempfile::tempdir().unwrap();
-    let features = r#"["postgres", "macros", "runtime-tokio"]"#;
-    project(folder.path(), features, &ours(""), MAIN);
-    let output = cargo(folder.path(), &["check", "--quiet"])
-        .output()
-        .unwrap();
-    let error = String::from_utf8_lossy(&output.stderr);
+    let error = error_of(MAIN);
     for scheme in ["DjangoPglock", "Pals"] {
         let message = format!("error[E0277]: `advisory_core::scheme::{scheme}` is no scheme");
         assert!(error.contains(&message), "{error}");
     }
     let note = "need the feature `interop` of `advisory-core`";
     assert_eq!(error.matches(note).count(), 2, "{error}");
+}
+
+/// The compiler's message for a project whose `main.rs` is refused.
+fn error_of(main: &str) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let features = r#"["postgres", "macros", "runtime-tokio"]"#;
+    project(folder.path(), features, &ours(""), main);
+    let output = cargo(folder.path(), &["check", "--quiet"]).output();
+    String::from_utf8(output.unwrap().stderr).unwrap()
+}
+
+/// Not one of the cases of `ui`: the message underlines the path of the file, so its length depends
+/// on the folder of the repository.
+#[test]
+fn closure_whose_error_type_is_unknown_is_explained() {
+    const MAIN: &str = r#"
+        async fn propagated(pool: &sqlx::PgPool) -> Result<(), advisory_core::Error> {
+            let lock = advisory_core::AdvisoryLock::new("a");
+            lock.transaction(pool, async |_tx| Ok(())).await?;
+            Ok(())
+        }
+
+        fn main() {
+            let _ = propagated;
+        }
+    "#;
+    let error = error_of(MAIN);
+    let message =
+        "cannot infer type of the type parameter `E` declared on the method `transaction`";
+    assert!(error.contains(message), "{error}");
 }

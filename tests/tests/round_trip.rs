@@ -1,18 +1,21 @@
 //! The number of round trips of each verb, counted by a proxy.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use advisory_core::{AdvisoryLock, Error, Key};
+use advisory_core::{AdvisoryLock, Key};
 use advisory_tests::{Database, Proxy};
+use advisory_verbs::{Function, Refusal, Scope, Verb};
 use sqlx::PgPool;
+use tokio::sync::oneshot;
 
 /// The rows of the table, which is printed at the end of the test.
-struct Table<'p> {
-    proxy: &'p Proxy,
+struct Table {
+    proxy: Arc<Proxy>,
     rows: Vec<(String, u64)>,
 }
 
-impl Table<'_> {
+impl Table {
     /// Runs some work, and asserts that it costs at most so many round trips.
     async fn row<T>(
         &mut self,
@@ -50,41 +53,19 @@ async fn warm(proxy: &Proxy) -> PgPool {
     let guard = AdvisoryLock::new(1).acquire(&pool).await.unwrap();
     guard.release().await.unwrap();
     let mut tx = pool.begin().await.unwrap();
-    call_every_function(&mut tx, 1.into(), async |_, _| {}).await;
-    call_every_function(&mut tx, (1, 2).into(), async |_, _| {}).await;
+    for key in FUNCTION_KEYS {
+        for function in Function::all() {
+            function.call(&mut tx, key).await.unwrap();
+            function.unlock(&mut tx, key).await.unwrap();
+        }
+    }
+    advisory_core::unlock_all(&mut tx).await.unwrap();
     tx.rollback().await.unwrap();
     pool
 }
 
-/// Calls all eleven functions, and reports the name of each afterwards.
-async fn call_every_function(
-    tx: &mut sqlx::PgTransaction<'_>,
-    key: Key,
-    mut called: impl AsyncFnMut(&str, Key),
-) {
-    macro_rules! call {
-        ($($function:ident),+) => {$(
-            advisory_core::$function(&mut *tx, key).await.unwrap();
-            called(stringify!($function), key).await;
-        )+};
-    }
-    call!(
-        lock,
-        lock_shared,
-        try_lock,
-        try_lock_shared,
-        unlock,
-        unlock_shared
-    );
-    call!(
-        xact_lock,
-        xact_lock_shared,
-        try_xact_lock,
-        try_xact_lock_shared
-    );
-    advisory_core::unlock_all(tx).await.unwrap();
-    called("unlock_all", key).await;
-}
+/// A key of each space.
+const FUNCTION_KEYS: [Key; 2] = [Key::BigInt(1), Key::IntPair(1, 2)];
 
 fn hundred() -> AdvisoryLock {
     AdvisoryLock::all(
@@ -97,45 +78,32 @@ fn hundred() -> AdvisoryLock {
 #[tokio::test]
 async fn every_verb_stays_within_its_round_trips() {
     let database = Database::new().await;
-    let proxy = Proxy::start(&database).await;
+    let proxy = Arc::new(Proxy::start(&database).await);
     let pool = warm(&proxy).await;
     let mut table = Table {
-        proxy: &proxy,
+        proxy,
         rows: Vec::new(),
     };
 
     functions(&mut table, &pool).await;
-    joining(&mut table, &pool).await;
+    every_verb(&mut table, &pool).await;
     contended(&mut table, &pool, &database).await;
-    opening(&mut table, &pool).await;
-    trying(&mut table, &pool, &database).await;
-    session(&mut table, &pool).await;
+    refused(&mut table, &pool, &database).await;
     table.print();
 }
 
-async fn functions(table: &mut Table<'_>, pool: &PgPool) {
+async fn functions(table: &mut Table, pool: &PgPool) {
     let mut tx = pool.begin().await.unwrap();
-    for key in [Key::from(1), Key::from((1, 2))] {
-        macro_rules! rows {
-            ($($function:ident),+) => {$(
-                let work = concat!(stringify!($function), "()");
-                table.row(work, 1, advisory_core::$function(&mut tx, key)).await.unwrap();
-            )+};
+    for key in FUNCTION_KEYS {
+        for function in Function::all() {
+            let called = table.row(format!("{function}()"), 1, function.call(&mut tx, key));
+            assert!(called.await.unwrap());
+            if !function.is_xact {
+                let work = format!("  its unlock, {key}");
+                let unlocked = table.row(work, 1, function.unlock(&mut tx, key));
+                assert!(unlocked.await.unwrap());
+            }
         }
-        rows!(
-            lock,
-            lock_shared,
-            try_lock,
-            try_lock_shared,
-            unlock,
-            unlock_shared
-        );
-        rows!(
-            xact_lock,
-            xact_lock_shared,
-            try_xact_lock,
-            try_xact_lock_shared
-        );
     }
     table
         .row("unlock_all()", 1, advisory_core::unlock_all(&mut tx))
@@ -144,36 +112,50 @@ async fn functions(table: &mut Table<'_>, pool: &PgPool) {
     tx.rollback().await.unwrap();
 }
 
-async fn joining(table: &mut Table<'_>, pool: &PgPool) {
+/// The round trips of each verb with a body that sends nothing: until the body begins, and until the
+/// verb returns. The functions are counted one by one.
+async fn every_verb(table: &mut Table, pool: &PgPool) {
     let timeout = Duration::from_secs(2);
-    let locks = [("1 key", AdvisoryLock::new("one")), ("100 keys", hundred())];
-    for (keys, lock) in locks {
-        for (wait, lock) in [
-            ("no timeout", lock.clone()),
-            ("a timeout", lock.clone().timeout(timeout)),
+    let one = AdvisoryLock::new("one");
+    for verb in Verb::all(Verb::is_of_lock) {
+        for (kind, lock) in [
+            ("1 key", one.clone()),
+            ("1 key, a timeout", one.clone().timeout(timeout)),
+            ("100 keys", hundred()),
+            ("100 keys, a timeout", hundred().timeout(timeout)),
         ] {
-            let mut tx = pool.begin().await.unwrap();
-            let work = format!("acquire_xact, {keys}, {wait}");
-            table
-                .row(work, 1, lock.acquire_xact(&mut tx))
-                .await
-                .unwrap();
-            tx.rollback().await.unwrap();
-
-            let mut tx = pool.begin().await.unwrap();
-            let work = format!("try_acquire_xact, {keys}, {wait}");
-            assert!(
-                table
-                    .row(work, 1, lock.try_acquire_xact(&mut tx))
-                    .await
-                    .unwrap()
-            );
-            tx.rollback().await.unwrap();
+            // The pool pings a connection that has returned.
+            drop(pool.acquire().await.unwrap());
+            let (before, after) = most(verb);
+            let (proxy, (begun, at_begin)) = (table.proxy.clone(), oneshot::channel());
+            let body = async move { begun.send(proxy.round_trips()).unwrap() };
+            let work = format!("{verb}, {kind}");
+            let held = verb.hold(&lock, pool, body);
+            assert!(table.row(&*work, before + after, held).await.unwrap());
+            let at_begin = at_begin.await.unwrap();
+            assert!(at_begin <= before, "{work}: {at_begin} before the body");
         }
     }
 }
 
-async fn contended(table: &mut Table<'_>, pool: &PgPool, database: &Database) {
+/// The most round trips before the body, and after it.
+fn most(verb: Verb) -> (u64, u64) {
+    match (verb.scope(), verb.refusal()) {
+        // The begin, the timeout and the lock are one message, and the commit is another.
+        (Scope::NewTransaction, Refusal::Error) => (1, 1),
+        // Without a wait, the begin is a message of its own, as it is in a transaction of the
+        // caller. A connection of the caller is asked first whether it is in a transaction.
+        (Scope::NewTransaction, Refusal::Report)
+        | (Scope::CallerTransaction, _)
+        | (Scope::CallerConnection, Refusal::Error) => (2, 1),
+        (Scope::CallerConnection, Refusal::Report) => (3, 1),
+        // The connection returns to the pool in the background, which may add one round trip.
+        (Scope::Session, _) => (1, 2),
+        (Scope::CallerSession, _) => unreachable!("BUG: only functions lock there"),
+    }
+}
+
+async fn contended(table: &mut Table, pool: &PgPool, database: &Database) {
     let elsewhere = database.pool(1).await;
     for (keys, lock) in [("1 key", AdvisoryLock::new(7)), ("100 keys", hundred())] {
         let lock = lock.timeout(Duration::from_secs(30));
@@ -207,48 +189,7 @@ async fn contended(table: &mut Table<'_>, pool: &PgPool, database: &Database) {
     }
 }
 
-async fn opening(table: &mut Table<'_>, pool: &PgPool) {
-    let lock = AdvisoryLock::new("begin");
-    for (wait, lock) in [
-        ("no timeout", lock.clone()),
-        ("a timeout", lock.timeout(Duration::from_secs(2))),
-    ] {
-        let tx = table
-            .row(format!("begin, {wait}"), 1, lock.begin(pool))
-            .await
-            .unwrap();
-        table.row("  its commit", 1, tx.commit()).await.unwrap();
-
-        let transaction = lock.transaction(pool, async |_| Ok::<_, Error>(()));
-        table
-            .row(
-                format!("transaction, {wait}: begin + timeout + lock, commit"),
-                2,
-                transaction,
-            )
-            .await
-            .unwrap();
-    }
-    table
-        .row(
-            "transaction, 100 keys",
-            2,
-            hundred().transaction(pool, async |_| Ok::<_, Error>(())),
-        )
-        .await
-        .unwrap();
-    table
-        .row("#[advisory(timeout = 2)] on a pool", 2, annotated(pool))
-        .await
-        .unwrap();
-}
-
-#[advisory_core::advisory(key = "annotated", timeout = 2)]
-async fn annotated(pool: &PgPool) -> Result<(), Error> {
-    Ok(())
-}
-
-async fn trying(table: &mut Table<'_>, pool: &PgPool, database: &Database) {
+async fn refused(table: &mut Table, pool: &PgPool, database: &Database) {
     let lock = AdvisoryLock::new("try");
     let held = lock.begin(&database.pool(1).await).await.unwrap();
     for (keys, lock) in [
@@ -262,46 +203,4 @@ async fn trying(table: &mut Table<'_>, pool: &PgPool, database: &Database) {
         drop(pool.acquire().await.unwrap());
     }
     held.rollback().await.unwrap();
-    let tx = table
-        .row("try_begin", 2, lock.try_begin(pool))
-        .await
-        .unwrap()
-        .unwrap();
-    table.row("  its commit", 1, tx.commit()).await.unwrap();
-    let transaction = lock.try_transaction(pool, async |_| Ok::<_, Error>(()));
-    assert!(
-        table
-            .row("try_transaction", 3, transaction)
-            .await
-            .unwrap()
-            .is_some()
-    );
-}
-
-async fn session(table: &mut Table<'_>, pool: &PgPool) {
-    let locks = [
-        ("1 key", AdvisoryLock::new("session")),
-        ("100 keys", hundred()),
-    ];
-    for (keys, lock) in locks {
-        let timeout = lock.clone().timeout(Duration::from_secs(2));
-        for (wait, lock) in [("no timeout", lock), ("a timeout", timeout)] {
-            let work = format!("acquire, {keys}, {wait}");
-            let guard = table.row(work, 1, lock.acquire(pool)).await.unwrap();
-            // The connection returns to the pool in the background, which may add one round trip.
-            table
-                .row("  its release", 2, guard.release())
-                .await
-                .unwrap();
-            drop(pool.acquire().await.unwrap());
-            let work = format!("try_acquire, {keys}, {wait}");
-            let guard = table
-                .row(work, 1, lock.try_acquire(pool))
-                .await
-                .unwrap()
-                .unwrap();
-            guard.release().await.unwrap();
-            drop(pool.acquire().await.unwrap());
-        }
-    }
 }

@@ -107,13 +107,8 @@ async fn every_acquire_is_a_span_and_every_misuse_a_warning() {
 
     // A guard that is released before its transaction is committed.
     let mut guard = lock.acquire(&pool).await.unwrap();
-    guard
-        .connection()
-        .await
-        .unwrap()
-        .execute("BEGIN")
-        .await
-        .unwrap();
+    let conn = guard.connection().await.unwrap();
+    conn.execute("BEGIN").await.unwrap();
     guard.release().await.unwrap();
     assert!(notes.take().contains("released inside an open transaction"));
 

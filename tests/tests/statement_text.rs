@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use advisory_core::{AdvisoryLock, Error, Isolation, Key, advisory, monitor};
-use advisory_tests::{Database, Server};
-use sqlx::{Executor as _, PgConnection, PgPool, PgTransaction};
+use advisory_core::{AdvisoryLock, Error, Isolation, Key, monitor};
+use advisory_tests::{Database, Server, by_depth};
+use advisory_verbs::Verb;
+use sqlx::{Executor as _, PgPool};
 
 /// A server with the extension; `None` where it is not installed.
 async fn server() -> Option<Server> {
@@ -17,17 +18,6 @@ async fn server() -> Option<Server> {
         .ok()
 }
 
-#[advisory(key = lock, tx)]
-async fn on_pool(pool: &PgPool, lock: AdvisoryLock) -> Result<(), Error> {
-    let _ = tx;
-    Ok(())
-}
-
-#[advisory(key = lock)]
-async fn on_connection(conn: &mut PgConnection, lock: AdvisoryLock) -> Result<(), Error> {
-    Ok(())
-}
-
 /// Every verb and every function, with locks on keys that depend on `n`.
 async fn use_locks(pool: &PgPool, n: i32) -> Result<(), Error> {
     let one = AdvisoryLock::new(format!("key {n}"));
@@ -36,51 +26,33 @@ async fn use_locks(pool: &PgPool, n: i32) -> Result<(), Error> {
     // Several keys in one space only, and of other lengths.
     let bigints = AdvisoryLock::all((0..=n % 3 + 1).map(|k| i64::from(1000 * n + k)));
     for lock in [one, pair, several, bigints] {
-        let timed = lock
-            .clone()
-            .timeout(Duration::from_secs(60 + u64::from(n.unsigned_abs())));
+        let timeout = Duration::from_secs(60 + u64::from(n.unsigned_abs()));
+        let timed = lock.clone().timeout(timeout);
         for lock in [lock.clone(), lock.clone().shared(), timed.clone()] {
-            lock.begin(pool).await?.commit().await?;
-            lock.try_begin(pool).await?.unwrap().commit().await?;
-            let body = async |_: &mut PgTransaction<'_>| Ok::<_, Error>(());
-            lock.transaction(pool, body).await?;
+            for verb in Verb::ALL {
+                assert!(verb.ask(&lock, pool).await?, "{verb}");
+            }
             let mut tx = pool.begin().await?;
-            lock.acquire_xact(&mut tx).await?;
             lock.clone().cancel_via(pool).acquire_xact(&mut tx).await?;
             tx.commit().await?;
-            let mut tx = pool.begin().await?;
-            lock.try_acquire_xact(&mut tx).await?;
-            tx.commit().await?;
-            lock.acquire(pool).await?.release().await?;
-            lock.try_acquire(pool).await?.unwrap().release().await?;
-            on_pool(pool, lock.clone()).await?;
-            on_connection(&mut *pool.acquire().await?, lock.clone()).await?;
         }
-        let isolated = lock.clone().isolation(Isolation::Serializable);
-        isolated.begin(pool).await?.commit().await?;
+        for verb in Verb::all(Verb::takes_isolation) {
+            let isolated = lock.clone().isolation(Isolation::Serializable);
+            assert!(verb.ask(&isolated, pool).await?, "{verb}");
+        }
         // Refused, and asked who holds it.
         let held = lock.begin(pool).await?;
         let brief = lock.clone().timeout(Duration::from_millis(10));
-        assert!(brief.begin(pool).await.unwrap_err().is_not_acquired());
-        assert!(brief.acquire(pool).await.unwrap_err().is_not_acquired());
-        let mut tx = pool.begin().await?;
-        let refused = brief.clone().cancel_via(pool).acquire_xact(&mut tx).await;
-        assert!(refused.unwrap_err().is_not_acquired());
-        assert!(
-            !brief
-                .timeout(Duration::ZERO)
-                .try_acquire_xact(&mut tx)
-                .await?
-        );
-        tx.commit().await?;
+        for limit in [brief.clone(), brief.timeout(Duration::ZERO)] {
+            for verb in Verb::all(Verb::is_of_lock) {
+                verb.assert_refused(&limit, pool).await;
+            }
+            let mut tx = pool.begin().await?;
+            let refused = limit.cancel_via(pool).acquire_xact(&mut tx).await;
+            assert!(refused.unwrap_err().is_not_acquired());
+        }
         held.commit().await?;
-        let key = lock.keys()[0];
-        let mut conn = pool.acquire().await?;
-        advisory_core::lock(&mut conn, key).await?;
-        advisory_core::try_lock_shared(&mut conn, key).await?;
-        advisory_core::unlock(&mut conn, key).await?;
-        advisory_core::unlock_shared(&mut conn, key).await?;
-        monitor::holders(&mut *conn, key).await?;
+        monitor::holders(pool, lock.keys()[0]).await?;
     }
     Ok(())
 }
@@ -107,7 +79,7 @@ async fn other_keys_make_no_other_statements() {
         use_locks(&pool, n).await.unwrap();
     }
     let before = statements(&pool).await;
-    for n in 4..=12 {
+    for n in 4..=by_depth(5, 12) {
         use_locks(&pool, n).await.unwrap();
     }
     let after = statements(&pool).await;

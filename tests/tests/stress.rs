@@ -2,72 +2,23 @@
 //! two holders, and nothing remains.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use advisory_core::{AdvisoryLock, Error};
+use advisory_core::{AdvisoryLock, Error, Key};
 use advisory_tests::{Database, by_depth};
-use advisory_verbs::{Held, Refusal, Verb};
+use advisory_verbs::{Held, Refusal, Sections, Verb, outcome};
 use sqlx::{Executor as _, PgPool};
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 const TASKS: usize = 200;
-const KEYS: i32 = 20;
+const KEYS: i64 = 20;
 const CONNECTIONS: u32 = 40;
-
-/// A critical section for each key. Its value is -1 while it is held exclusively, otherwise the
-/// number of shared holders.
-struct Sections(Vec<AtomicI32>);
-
-/// A holder in some sections. It leaves them when it is dropped.
-struct Occupied<'s> {
-    sections: &'s Sections,
-    keys: Vec<i32>,
-    shared: bool,
-}
-
-impl Sections {
-    fn enter(&self, plan: &Plan) -> Occupied<'_> {
-        for key in &plan.keys {
-            let section = &self.0[usize::try_from(*key).unwrap()];
-            let before = if plan.shared {
-                section.fetch_add(1, Ordering::SeqCst)
-            } else {
-                section.fetch_sub(1, Ordering::SeqCst)
-            };
-            assert!(
-                if plan.shared {
-                    before >= 0
-                } else {
-                    before == 0
-                },
-                "two holders of key {key}: {before}, {plan:?}"
-            );
-        }
-        Occupied {
-            sections: self,
-            keys: plan.keys.clone(),
-            shared: plan.shared,
-        }
-    }
-}
-
-impl Drop for Occupied<'_> {
-    fn drop(&mut self) {
-        for key in &self.keys {
-            let back = if self.shared { -1 } else { 1 };
-            self.sections.0[usize::try_from(*key).unwrap()].fetch_add(back, Ordering::SeqCst);
-        }
-    }
-}
 
 /// What a task does next.
 #[derive(Clone, Debug)]
 struct Plan {
     verb: Verb,
-    keys: Vec<i32>,
-    shared: bool,
     lock: AdvisoryLock,
     work: Duration,
     drop_after: Option<Duration>,
@@ -77,14 +28,11 @@ impl Plan {
     fn random() -> Self {
         let verb = fastrand::choice(Verb::ALL).unwrap();
         let several = fastrand::u8(..4) == 0 && verb.is_of_lock();
-        let keys: Vec<_> = (0..if several { 3 } else { 1 })
-            .map(|_| fastrand::i32(0..KEYS))
-            .collect();
-        let lock = AdvisoryLock::all(keys.iter().copied());
+        let keys = (0..if several { 3 } else { 1 }).map(|_| fastrand::i64(0..KEYS));
+        let lock = AdvisoryLock::all(keys);
         // Hundreds of tasks on a busy machine make the server slow.
         let mut lock = lock.response_timeout(Duration::from_mins(1));
-        let shared = fastrand::u8(..4) == 0;
-        if shared {
+        if fastrand::u8(..4) == 0 {
             lock = lock.shared();
         }
         lock = match fastrand::u8(..9) {
@@ -101,8 +49,6 @@ impl Plan {
             (fastrand::u8(..3) == 0).then(|| Duration::from_micros(fastrand::u64(..20_000)));
         Self {
             verb,
-            keys: (0..KEYS).filter(|key| keys.contains(key)).collect(),
-            shared,
             lock,
             work: Duration::from_micros(fastrand::u64(..2_000)),
             drop_after,
@@ -113,7 +59,7 @@ impl Plan {
 /// The body under the lock: enters the sections, runs a statement where it has the connection,
 /// pauses, and leaves the sections.
 async fn body(sections: &Sections, plan: &Plan, held: Held<'_>) -> Result<(), Error> {
-    let _inside = sections.enter(plan);
+    let _inside = sections.enter(&plan.lock);
     if let Some(conn) = held {
         conn.execute("SELECT 1").await?;
     }
@@ -130,19 +76,7 @@ async fn task(pool: PgPool, sections: Arc<Sections>, tally: Arc<Tally>, end: Ins
         let running = plan.verb.run(&plan.lock, &pool, move |held| {
             Box::pin(async move { body(&sections, &planned, held).await })
         });
-        let outcome = match plan.drop_after {
-            Some(limit) => timeout(limit, running).await.ok(),
-            None => Some(running.await),
-        };
-        let outcome = match outcome {
-            None => "dropped",
-            Some(Ok(true)) => "acquired",
-            Some(Ok(false)) => "not acquired",
-            Some(Err(error)) if error.is_not_acquired() => "not acquired",
-            // The wait for a connection is part of the wait.
-            Some(Err(Error::Database(sqlx::Error::PoolTimedOut))) => "no connection",
-            Some(Err(error)) => panic!("{plan:?}: {error:?}"),
-        };
+        let outcome = outcome(running, plan.drop_after, &plan).await;
         *tally
             .lock()
             .unwrap()
@@ -155,7 +89,7 @@ async fn task(pool: PgPool, sections: Arc<Sections>, tally: Arc<Tally>, end: Ins
 async fn no_two_sessions_hold_a_lock_and_nothing_remains() {
     let duration = Duration::from_secs(by_depth(6, 30));
     let (database, pool) = Database::with_pool(CONNECTIONS).await;
-    let sections = Arc::new(Sections((0..KEYS).map(|_| AtomicI32::new(0)).collect()));
+    let sections = Arc::new(Sections::new((0..KEYS).map(Key::from)));
     let tally = Arc::new(Tally::default());
     let end = Instant::now() + duration;
     let mut tasks = tokio::task::JoinSet::new();

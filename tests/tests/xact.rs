@@ -29,43 +29,12 @@ async fn hold(conn: &mut PgConnection) -> PgTransaction<'_> {
 }
 
 #[tokio::test]
-async fn transaction_lock_is_held_until_the_transaction_ends() {
-    let database = Database::new().await;
-    let mut conn = database.connection().await;
-    for lock in locks() {
-        for lock in [
-            lock.clone(),
-            lock.clone().timeout(Duration::from_secs(5)),
-            lock.wait_forever(),
-        ] {
-            let mut tx = conn.begin().await.unwrap();
-            lock.acquire_xact(&mut tx).await.unwrap();
-            database.wait_until_held(lock.keys().len()).await;
-            tx.commit().await.unwrap();
-            database.wait_until_held(0).await;
-
-            let mut tx = conn.begin().await.unwrap();
-            assert!(lock.try_acquire_xact(&mut *tx).await.unwrap());
-            database.wait_until_held(lock.keys().len()).await;
-            tx.rollback().await.unwrap();
-            database.wait_until_held(0).await;
-        }
-    }
-}
-
-#[tokio::test]
 async fn refusal_leaves_the_transaction_as_it_was() {
     let database = Database::new().await;
     let (mut holder, mut conn) = (database.connection().await, database.connection().await);
     let _held = hold(&mut holder).await;
-    sqlx::query("SET lock_timeout = '90s'")
-        .execute(&mut conn)
-        .await
-        .unwrap();
-    sqlx::query("CREATE TABLE written (n int)")
-        .execute(&mut conn)
-        .await
-        .unwrap();
+    conn.execute("SET lock_timeout = '90s'").await.unwrap();
+    conn.execute("CREATE TABLE written (n int)").await.unwrap();
 
     for lock in locks() {
         for wait in [
@@ -151,10 +120,7 @@ async fn lock_timeout_of_the_server_applies_without_a_timeout() {
     let database = Database::new().await;
     let (mut holder, mut conn) = (database.connection().await, database.connection().await);
     let held = hold(&mut holder).await;
-    sqlx::query("SET lock_timeout = '20ms'")
-        .execute(&mut conn)
-        .await
-        .unwrap();
+    conn.execute("SET lock_timeout = '20ms'").await.unwrap();
     for lock in locks() {
         let mut tx = conn.begin().await.unwrap();
         let error = lock.acquire_xact(&mut tx).await.unwrap_err();
@@ -269,28 +235,6 @@ async fn rollback_to_a_savepoint_releases_later_locks() {
         .unwrap();
     nested.commit().await.unwrap();
     database.wait_until_held(1).await;
-}
-
-#[tokio::test]
-async fn opposite_orders_do_not_deadlock_under_all() {
-    let (_database, pool) = Database::with_pool(8).await;
-    let mut tasks = tokio::task::JoinSet::new();
-    for task in 0..8 {
-        let pool = pool.clone();
-        tasks.spawn(async move {
-            let mut names = ["a", "b", "c", "d"];
-            names.rotate_left(task % 4);
-            for _ in 0..25 {
-                let mut tx = pool.begin().await.unwrap();
-                AdvisoryLock::all(names.iter().copied())
-                    .acquire_xact(&mut tx)
-                    .await
-                    .unwrap();
-                tx.commit().await.unwrap();
-            }
-        });
-    }
-    tasks.join_all().await;
 }
 
 #[tokio::test]

@@ -10,18 +10,18 @@ const XACT_LOCK: &str = "SELECT pg_advisory_xact_lock($1)";
 /// Begin, lock.
 pub(crate) async fn begin(pool: &PgPool, key: i64) -> Result<PgTransaction<'static>, Error> {
     let mut tx = pool.begin().await?;
-    sqlx::query(XACT_LOCK).bind(key).execute(&mut *tx).await?;
+    call(XACT_LOCK, &mut tx, key).await?;
     Ok(tx)
 }
 
 /// Begin, lock, commit.
-pub(crate) async fn transaction(pool: &PgPool, key: i64) -> Result<(), Error> {
-    begin(pool, key).await?.commit().await
+pub(crate) async fn transaction(pool: PgPool, key: i64) -> Result<(), Error> {
+    begin(&pool, key).await?.commit().await
 }
 
 /// As [`transaction`], with the key in the text, because a transaction pooler may run a prepared
 /// statement on another session.
-pub(crate) async fn transaction_as_text(pool: &PgPool, key: i64) -> Result<(), Error> {
+pub(crate) async fn transaction_as_text(pool: PgPool, key: i64) -> Result<(), Error> {
     let mut tx = pool.begin().await?;
     let lock = format!("SELECT pg_advisory_xact_lock('{key}')");
     tx.execute(raw_sql(AssertSqlSafe(lock))).await?;
@@ -29,7 +29,7 @@ pub(crate) async fn transaction_as_text(pool: &PgPool, key: i64) -> Result<(), E
 }
 
 /// As [`transaction`], with the fewest round trips and bytes that sqlx can send.
-pub(crate) async fn transaction_in_one_message(pool: &PgPool, key: i64) -> Result<(), Error> {
+pub(crate) async fn transaction_in_one_message(pool: PgPool, key: i64) -> Result<(), Error> {
     let begin = format!("BEGIN;SELECT pg_advisory_xact_lock('{key}')");
     let tx = pool.begin_with(AssertSqlSafe(begin)).await?;
     tx.commit().await
@@ -38,7 +38,7 @@ pub(crate) async fn transaction_in_one_message(pool: &PgPool, key: i64) -> Resul
 /// With a timeout. A savepoint keeps the transaction usable after the timeout, and the setting is
 /// reset, so that it does not apply to later statements.
 pub(crate) async fn transaction_with_timeout(
-    pool: &PgPool,
+    pool: PgPool,
     key: i64,
     timeout: Duration,
 ) -> Result<(), Error> {
@@ -46,10 +46,7 @@ pub(crate) async fn transaction_with_timeout(
     let mut savepoint = tx.begin().await?;
     let set = format!("SET LOCAL lock_timeout = {}", timeout.as_millis());
     savepoint.execute(AssertSqlSafe(set)).await?;
-    sqlx::query(XACT_LOCK)
-        .bind(key)
-        .execute(&mut *savepoint)
-        .await?;
+    call(XACT_LOCK, &mut savepoint, key).await?;
     savepoint.execute("SET LOCAL lock_timeout = 0").await?;
     savepoint.commit().await?;
     tx.commit().await
@@ -58,7 +55,7 @@ pub(crate) async fn transaction_with_timeout(
 /// Takes one lock for each key in an open transaction.
 pub(crate) async fn one_by_one(conn: &mut PgConnection, keys: &[i64]) -> Result<(), Error> {
     for key in keys {
-        sqlx::query(XACT_LOCK).bind(key).execute(&mut *conn).await?;
+        call(XACT_LOCK, conn, *key).await?;
     }
     Ok(())
 }
@@ -73,28 +70,27 @@ pub(crate) async fn skip(pool: &PgPool, key: i64) -> Result<bool, Error> {
 }
 
 /// Locks and unlocks on one connection.
-pub(crate) async fn session(pool: &PgPool, key: i64) -> Result<(), Error> {
+pub(crate) async fn session(pool: PgPool, key: i64) -> Result<(), Error> {
     let mut conn = pool.acquire().await?;
-    let lock = sqlx::query("SELECT pg_advisory_lock($1)").bind(key);
-    lock.execute(&mut *conn).await?;
-    let unlock = sqlx::query("SELECT pg_advisory_unlock($1)").bind(key);
-    unlock.execute(&mut *conn).await?;
-    Ok(())
+    call("SELECT pg_advisory_lock($1)", &mut conn, key).await?;
+    call("SELECT pg_advisory_unlock($1)", &mut conn, key).await
+}
+
+async fn call(function: &'static str, conn: &mut PgConnection, key: i64) -> Result<(), Error> {
+    let called = sqlx::query(function).bind(key).execute(conn).await;
+    called.map(drop)
 }
 
 /// As [`session`], with a timeout. The setting belongs to the session and is reset.
 pub(crate) async fn session_with_timeout(
-    pool: &PgPool,
+    pool: PgPool,
     key: i64,
     timeout: Duration,
 ) -> Result<(), Error> {
     let mut conn = pool.acquire().await?;
     let set = format!("SET lock_timeout = {}", timeout.as_millis());
     conn.execute(AssertSqlSafe(set)).await?;
-    let lock = sqlx::query("SELECT pg_advisory_lock($1)").bind(key);
-    lock.execute(&mut *conn).await?;
+    call("SELECT pg_advisory_lock($1)", &mut conn, key).await?;
     conn.execute("RESET lock_timeout").await?;
-    let unlock = sqlx::query("SELECT pg_advisory_unlock($1)").bind(key);
-    unlock.execute(&mut *conn).await?;
-    Ok(())
+    call("SELECT pg_advisory_unlock($1)", &mut conn, key).await
 }

@@ -5,6 +5,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use advisory_core::{AdvisoryLock, Error};
 use advisory_tests::foreign_client::ForeignClient;
 use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
@@ -55,6 +56,20 @@ impl Workload {
             let done = work(pool.clone());
             async move { done.await.expect("the lock is free") }
         })
+    }
+
+    /// As [`on_pool`](Self::on_pool), with a lock.
+    pub(crate) fn with_lock<W>(
+        name: impl Into<String>,
+        pool: &PgPool,
+        lock: &AdvisoryLock,
+        work: fn(AdvisoryLock, PgPool) -> W,
+    ) -> Self
+    where
+        W: Future<Output = Result<(), Error>> + Send + 'static,
+    {
+        let lock = lock.clone();
+        Self::on_pool(name, pool, move |pool| work(lock.clone(), pool))
     }
 
     /// A workload that times itself, because only a part of it is measured.

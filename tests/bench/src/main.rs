@@ -99,6 +99,11 @@ impl Effort {
         }
     }
 
+    /// The sizes that are measured; in a smoke run only the first two.
+    pub(crate) fn sizes<T>(self, all: &[T]) -> &[T] {
+        if self.is_smoke { &all[..2] } else { all }
+    }
+
     /// The number of rounds divided by `divisor`, for cases whose blocks take long.
     pub(crate) fn fewer_rounds(self, divisor: usize) -> usize {
         (self.rounds / divisor).max(2)

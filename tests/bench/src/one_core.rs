@@ -5,6 +5,11 @@ use advisory_tests::Database;
 use nix::unistd::Pid;
 use sqlx::{Executor as _, Row as _};
 
+use crate::Bench;
+use crate::comparison::{Workload, measure};
+use crate::report::{Part, Report, Table, Target};
+use crate::sample::Sample;
+
 /// Restores the cores of this process when it is dropped.
 pub(crate) struct OnOneCore(affinity::Cores);
 
@@ -22,6 +27,33 @@ impl Drop for OnOneCore {
     fn drop(&mut self) {
         affinity::back_to(&self.0, threads());
     }
+}
+
+/// Compares all workloads on all cores of the machine, and then on one core. `parts` are the names of
+/// the two tables, and `targets` are the targets of a table.
+pub(crate) async fn on_all_cores_and_one(
+    bench: &Bench,
+    database: &Database,
+    parts: [&'static str; 2],
+    workloads: &mut [Workload],
+    table: impl Fn(&[Workload], &[Sample]) -> Table,
+    targets: fn(&[Workload], &[Sample], &str) -> Vec<Target>,
+) -> Report {
+    let [all, one] = parts;
+    let samples = measure(bench, all, workloads).await;
+    let mut report = Report::from(Part::new(all, table(workloads, &samples)));
+    report.targets = targets(workloads, &samples, "local");
+    let part = match OnOneCore::with(database).await {
+        Ok(_on_one_core) => {
+            let samples = measure(bench, one, workloads).await;
+            let more = targets(workloads, &samples, "local, one core");
+            report.targets.extend(more);
+            Part::new(one, table(workloads, &samples))
+        }
+        Err(reason) => Part::not_measured(one, &reason),
+    };
+    report.parts.push(part);
+    report
 }
 
 fn threads() -> Vec<Pid> {

@@ -33,9 +33,23 @@ impl Part {
         }
     }
 
+    /// A part without figures.
+    pub(crate) fn not_measured(name: &'static str, reason: &str) -> Self {
+        Self::new(name, Table::new(["what"])).note(format!("Not measured: {reason}."))
+    }
+
     pub(crate) fn note(mut self, note: impl Into<String>) -> Self {
         self.notes.push(note.into());
         self
+    }
+}
+
+impl From<Part> for Report {
+    fn from(part: Part) -> Self {
+        Self {
+            parts: vec![part],
+            ..Self::default()
+        }
     }
 }
 

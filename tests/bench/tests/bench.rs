@@ -26,17 +26,6 @@ fn every_case_runs() {
     assert!(output_text.contains("## Must reach\n"), "{output_text}");
 }
 
-#[test]
-fn unknown_case_is_answered_with_the_known_ones() {
-    let output = bench(&["--only", "sesion"]);
-    assert!(!output.status.success());
-    let error = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        error.contains("expected one of transaction, network, session"),
-        "{error}"
-    );
-}
-
 /// The figures of the page are of one run.
 #[test]
 fn page_cannot_be_written_from_some_cases_only() {

@@ -168,6 +168,31 @@ impl Database {
         .await;
     }
 
+    /// Waits until a backend is idle in a transaction whose last statement was `statement`.
+    ///
+    /// # Panics
+    ///
+    /// If that takes more than 30 s.
+    pub async fn wait_until_idle_after(&self, statement: &str) {
+        self.wait_until_backends("an idle transaction", |backends| {
+            let is_idle = |state: &str| state == "idle in transaction";
+            let mut idle = backends
+                .iter()
+                .filter(|b| b.state.as_deref().is_some_and(is_idle));
+            idle.any(|backend| backend.query == statement)
+        })
+        .await;
+    }
+
+    /// Polls a wait for a lock until it is in the queue, and drops it there.
+    ///
+    /// # Panics
+    ///
+    /// If the wait ends before, or takes more than 30 s.
+    pub async fn drop_when_waiting(&self, wait: impl Future) {
+        drop_when(self.wait_until_waiting(1), wait).await;
+    }
+
     /// Terminates the backends that hold an advisory lock or wait for one.
     ///
     /// # Panics
@@ -257,6 +282,29 @@ impl Database {
             .await
             .unwrap_or_else(|error| panic!("the server can be observed: {error}"))
     }
+}
+
+/// Polls a future until a state is reached, and drops it then.
+///
+/// # Panics
+///
+/// If the future ends before.
+pub async fn drop_when(state: impl Future<Output = ()>, future: impl Future) {
+    tokio::select! {
+        biased;
+        _ = future => panic!("it ends before it is dropped"),
+        () = state => {}
+    }
+}
+
+/// True if one of twenty attempts succeeds, each of which a busy machine may delay for too long.
+pub async fn is_ever(attempt: impl AsyncFn() -> bool) -> bool {
+    for _ in 0..20 {
+        if attempt().await {
+            return true;
+        }
+    }
+    false
 }
 
 /// Acquires all connections of a pool at the same time, and sends a query on each.

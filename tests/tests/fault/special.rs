@@ -14,15 +14,24 @@ use crate::env::{Env, Run};
 use crate::scenario::{PoolState, Scenario};
 
 pub(crate) fn scenarios() -> Vec<Scenario> {
-    let dropped = |name, run| Scenario::new(name, run).without_bound().refused();
+    let dropped =
+        |name, run: fn(Arc<Env>) -> Run| Scenario::new(name, run).without_bound().refused();
     vec![
-        dropped("begin, dropped in the queue", drop_begin),
-        dropped("acquire, dropped in the queue", drop_acquire),
+        dropped("begin, dropped in the queue", |env| {
+            drop_wait(Verb::Begin, env)
+        }),
+        dropped("acquire, dropped in the queue", |env| {
+            drop_wait(Verb::Acquire, env)
+        }),
         dropped("acquire_xact, dropped in the queue", drop_acquire_xact),
         Scenario::new("transaction, rolled back", roll_back).rolled_back(),
         Scenario::new("transaction, dropped", drop_body).rolled_back(),
-        Scenario::new("a long body beside a transaction", beside_for_long),
-        Scenario::new("a long body beside a session", beside_session_for_long),
+        Scenario::new("a long body beside a transaction", |env| {
+            take_long(Verb::AttributeOnPool, 600, env)
+        }),
+        Scenario::new("a long body beside a session", |env| {
+            take_long(Verb::Acquire, 250, env)
+        }),
         Scenario::new("acquire, guard dropped", drop_guard),
         Scenario::new("fencing_token in a session", token_of_session),
         Scenario::new("fencing_token in a transaction", token_of_transaction),
@@ -42,14 +51,6 @@ fn drop_wait(verb: Verb, env: Arc<Env>) -> Run {
             () = env.fixture.database.wait_until_waiting(1) => Ok(false),
         }
     })
-}
-
-fn drop_begin(env: Arc<Env>) -> Run {
-    drop_wait(Verb::Begin, env)
-}
-
-fn drop_acquire(env: Arc<Env>) -> Run {
-    drop_wait(Verb::Acquire, env)
 }
 
 /// The wait is cancelled through the pool. The next statement of the transaction reports the error.
@@ -115,23 +116,15 @@ fn drop_body(env: Arc<Env>) -> Run {
 
 /// The body lasts longer than the interval at which the connection that holds the lock is probed:
 /// 500 ms for a transaction, 100 ms for a session.
-fn take_long(verb: Verb, length: Duration, env: Arc<Env>) -> Run {
+fn take_long(verb: Verb, milliseconds: u64, env: Arc<Env>) -> Run {
     let writing = Arc::clone(&env);
     let running = verb.run(&env.session_lock_if(verb), &env.pool, move |_| {
         Box::pin(async move {
-            sleep(length).await;
+            sleep(Duration::from_millis(milliseconds)).await;
             writing.write(&writing.pool).await
         })
     });
     Box::pin(async move { env.until_committed(running).await })
-}
-
-fn beside_for_long(env: Arc<Env>) -> Run {
-    take_long(Verb::AttributeOnPool, Duration::from_millis(600), env)
-}
-
-fn beside_session_for_long(env: Arc<Env>) -> Run {
-    take_long(Verb::Acquire, Duration::from_millis(250), env)
 }
 
 fn drop_guard(env: Arc<Env>) -> Run {

@@ -7,23 +7,24 @@
 use std::time::{Duration, Instant};
 
 use advisory_core::AdvisoryLock;
-use advisory_tests::{Database, scalar};
+use advisory_tests::{BackendRow, Database, scalar};
 use advisory_verbs::Verb;
 use sqlx::postgres::{PgPool, PgPoolOptions};
 use sqlx::{Connection as _, Executor as _, Row as _};
 
 use crate::{JOINING, passed_on};
 
-/// The pool of the winners, and the pool of the losers, which lose if they wait last.
-async fn pools(database: &Database) -> (PgPool, PgPool) {
+/// A database with the pool of the winners, and the pool of the losers, which lose if they wait last.
+async fn database_with_pools() -> (Database, PgPool, PgPool) {
+    let database = Database::new().await;
     let pool = async |deadlock_timeout| {
-        let options = database
-            .options()
-            .options([("deadlock_timeout", deadlock_timeout)]);
+        let settings = [("deadlock_timeout", deadlock_timeout)];
         let pool = PgPoolOptions::new().max_connections(2);
-        pool.connect_with(options).await.unwrap()
+        let pool = pool.connect_with(database.options().options(settings));
+        pool.await.unwrap()
     };
-    (pool("10min").await, pool("30ms").await)
+    let (winners, losers) = (pool("10min").await, pool("30ms").await);
+    (database, winners, losers)
 }
 
 fn locks() -> (AdvisoryLock, AdvisoryLock) {
@@ -32,8 +33,7 @@ fn locks() -> (AdvisoryLock, AdvisoryLock) {
 
 #[tokio::test]
 async fn loser_keeps_a_usable_transaction_and_the_winner_waits_for_its_end() {
-    let database = Database::new().await;
-    let (patient, hasty) = pools(&database).await;
+    let (database, patient, hasty) = database_with_pools().await;
     let one = AdvisoryLock::new(1);
     for second in [AdvisoryLock::new(2), AdvisoryLock::all([2, 3])] {
         for verb in JOINING {
@@ -64,8 +64,7 @@ async fn loser_keeps_a_usable_transaction_and_the_winner_waits_for_its_end() {
 /// The verb locks 1, waits for 2, and then for 3, whose holder waits for 1.
 #[tokio::test]
 async fn every_verb_distinguishes_a_deadlock_from_a_refusal() {
-    let database = Database::new().await;
-    let (patient, hasty) = pools(&database).await;
+    let (database, patient, hasty) = database_with_pools().await;
     let (one, two) = locks();
     let all = AdvisoryLock::all([1, 2, 3]);
     for verb in Verb::all(Verb::is_of_lock) {
@@ -94,8 +93,7 @@ async fn every_verb_distinguishes_a_deadlock_from_a_refusal() {
 
 #[tokio::test]
 async fn functions_report_a_deadlock() {
-    let database = Database::new().await;
-    let (patient, hasty) = pools(&database).await;
+    let (database, patient, hasty) = database_with_pools().await;
     let (one, two) = locks();
     for of_session in [true, false] {
         let mut loser = one.begin(&hasty).await.unwrap();
@@ -119,12 +117,8 @@ async fn functions_report_a_deadlock() {
 
 #[tokio::test]
 async fn closure_that_lost_is_rolled_back_and_can_be_retried() {
-    let database = Database::new().await;
-    let (patient, hasty) = pools(&database).await;
-    patient
-        .execute("CREATE TABLE written (who text)")
-        .await
-        .unwrap();
+    let (database, patient, hasty) = database_with_pools().await;
+    database.execute("CREATE TABLE written (who text)").await;
     let (one, two) = locks();
     let win = two.transaction(&patient, async |tx| {
         tx.execute("INSERT INTO written VALUES ('winner')").await?;
@@ -155,8 +149,7 @@ async fn closure_that_lost_is_rolled_back_and_can_be_retried() {
 /// remains after the deadlock.
 #[tokio::test]
 async fn guard_that_lost_on_its_own_session_is_still_held() {
-    let database = Database::new().await;
-    let (patient, hasty) = pools(&database).await;
+    let (database, patient, hasty) = database_with_pools().await;
     let (one, two) = locks();
     let mut guard = one.acquire(&hasty).await.unwrap();
     let mut winner = two.begin(&patient).await.unwrap();
@@ -183,8 +176,7 @@ async fn guard_that_lost_on_its_own_session_is_still_held() {
 /// connections belong together, so only a timeout ends the wait: as a refusal, not as a deadlock.
 #[tokio::test]
 async fn deadlock_over_two_connections_ends_with_the_timeout() {
-    let database = Database::new().await;
-    let (_, pool) = pools(&database).await;
+    let (database, _, pool) = database_with_pools().await;
     let rivals = database.pool(1).await;
     let (one, two) = locks();
     let guard = one.acquire(&pool).await.unwrap();
@@ -212,12 +204,10 @@ const UPDATE: &str = "UPDATE counter SET n = n + 1";
 /// statement, with the text of the server.
 #[tokio::test]
 async fn deadlock_in_a_row_wait_is_an_error_of_the_statement() {
-    let database = Database::new().await;
-    let (patient, hasty) = pools(&database).await;
-    patient
+    let (database, patient, hasty) = database_with_pools().await;
+    database
         .execute("CREATE TABLE counter AS SELECT 0 AS n")
-        .await
-        .unwrap();
+        .await;
     let lock = AdvisoryLock::new("one");
     let mut winner = patient.begin().await.unwrap();
     winner.execute(UPDATE).await.unwrap();
@@ -240,24 +230,21 @@ async fn deadlock_in_a_row_wait_is_an_error_of_the_statement() {
 /// The server finds the deadlock while the lock waits.
 #[tokio::test]
 async fn deadlock_in_a_lock_wait_is_reported_as_a_deadlock() {
-    let database = Database::new().await;
-    let (patient, hasty) = pools(&database).await;
-    patient
+    let (database, patient, hasty) = database_with_pools().await;
+    database
         .execute("CREATE TABLE counter AS SELECT 0 AS n")
-        .await
-        .unwrap();
+        .await;
     let lock = AdvisoryLock::new("one");
     let mut loser = hasty.begin().await.unwrap();
     loser.execute(UPDATE).await.unwrap();
     let win = lock.transaction(&patient, async |tx| tx.execute(UPDATE).await.map(drop));
     let fail = async {
-        let waits = |backends: &[advisory_tests::BackendRow]| {
+        let waits = |backends: &[BackendRow]| {
             let mut events = backends.iter().map(|backend| backend.wait_event.as_deref());
             events.any(|event| event == Some("transactionid"))
         };
-        database
-            .wait_until_backends("a writer that waits", waits)
-            .await;
+        let waits = database.wait_until_backends("a writer that waits", waits);
+        waits.await;
         let outcome = lock.acquire_xact(&mut loser).await;
         assert!(outcome.unwrap_err().is_deadlock());
         loser.commit().await.unwrap();

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use advisory_core::{AdvisoryLock, Error, Isolation};
-use advisory_tests::{Database, Server};
+use advisory_tests::{Database, Server, sample};
 use advisory_verbs::Verb;
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{Executor as _, PgConnection, PgPool};
@@ -26,6 +26,14 @@ async fn server() -> MutexGuard<'static, Server> {
         Mutex::new(crate::server(settings).await)
     };
     SERVER.get_or_init(start).await.lock().await
+}
+
+/// The server, which this test alone uses until it is dropped, a database on it, and a pool.
+async fn database_with_pool() -> (MutexGuard<'static, Server>, Database, PgPool) {
+    let server = server().await;
+    let database = Database::on(&server).await;
+    let pool = database.pool(2).await;
+    (server, database, pool)
 }
 
 /// Fills the lock table. While it is full, nobody can connect and the harness cannot observe the
@@ -101,14 +109,12 @@ fn locks() -> [AdvisoryLock; 5] {
 
 #[tokio::test]
 async fn every_verb_reports_a_full_table_and_the_setting_to_raise() {
-    let server = server().await;
-    let database = Database::on(&server).await;
-    let pool = database.pool(2).await;
+    let (_server, database, pool) = database_with_pool().await;
     let mut lock_table = FullLockTable::fill(&database).await;
     for verb in Verb::ALL {
         // The verbs that open no transaction refuse an isolation level.
         let isolated = AdvisoryLock::new("one").isolation(Isolation::Serializable);
-        for lock in locks().into_iter().chain([isolated]) {
+        for lock in sample(verb as usize, locks().into_iter().chain([isolated])) {
             lock_table.leave().await;
             warm(&pool).await;
             lock_table.grow().await;
@@ -130,17 +136,16 @@ async fn every_verb_reports_a_full_table_and_the_setting_to_raise() {
 
 #[tokio::test]
 async fn lock_on_several_keys_that_do_not_fit_holds_none() {
-    let server = server().await;
-    let database = Database::on(&server).await;
-    let pool = database.pool(2).await;
+    let (_server, database, pool) = database_with_pool().await;
     let mut lock_table = FullLockTable::fill(&database).await;
     let many = AdvisoryLock::all(0..50);
     for verb in Verb::all(Verb::is_of_lock) {
-        for lock in [
+        let kinds = [
             many.clone(),
             many.clone().timeout(Duration::from_mins(1)),
             many.clone().timeout(Duration::ZERO),
-        ] {
+        ];
+        for lock in sample(verb as usize, kinds) {
             lock_table.leave().await;
             warm(&pool).await;
             lock_table.grow().await;
@@ -155,9 +160,7 @@ async fn lock_on_several_keys_that_do_not_fit_holds_none() {
 
 #[tokio::test]
 async fn earlier_lock_can_be_released_while_the_table_is_full() {
-    let server = server().await;
-    let database = Database::on(&server).await;
-    let pool = database.pool(2).await;
+    let (_server, database, pool) = database_with_pool().await;
     for verb in Verb::ALL {
         let mut lock_table = FullLockTable::fill(&database).await;
         lock_table.leave().await;
@@ -178,9 +181,7 @@ async fn earlier_lock_can_be_released_while_the_table_is_full() {
 /// of the advisory lock.
 #[tokio::test]
 async fn statement_of_the_body_has_its_own_error_and_is_rolled_back() {
-    let server = server().await;
-    let database = Database::on(&server).await;
-    let pool = database.pool(2).await;
+    let (_server, database, pool) = database_with_pool().await;
     pool.execute("CREATE TABLE written (n int)").await.unwrap();
     let mut lock_table = FullLockTable::fill(&database).await;
     lock_table.leave().await;
@@ -199,9 +200,7 @@ async fn statement_of_the_body_has_its_own_error_and_is_rolled_back() {
 /// The caller can roll back to a savepoint after any error.
 #[tokio::test]
 async fn caller_can_roll_back_to_a_savepoint() {
-    let server = server().await;
-    let database = Database::on(&server).await;
-    let pool = database.pool(2).await;
+    let (_server, database, pool) = database_with_pool().await;
     let mut lock_table = FullLockTable::fill(&database).await;
     for lock in locks() {
         for verb in JOINING {

@@ -14,7 +14,7 @@ mod timeout;
 use std::time::Duration;
 
 use advisory_core::{AdvisoryLock, Error, Isolation};
-use advisory_tests::{Database, Server};
+use advisory_tests::{Database, Server, sample};
 use advisory_verbs::Verb;
 use sqlx::{PgPool, PgTransaction};
 use tokio::sync::OnceCell;
@@ -59,7 +59,7 @@ fn contended() -> AdvisoryLock {
     AdvisoryLock::all(["one", "two"])
 }
 
-/// Every verb that can wait, with every kind of wait.
+/// Every verb that can wait, with every kind of wait; in short depth, with every second kind.
 fn waits() -> impl Iterator<Item = (Verb, AdvisoryLock)> {
     let one = AdvisoryLock::new("one").wait_forever();
     let several = contended().wait_forever();
@@ -71,8 +71,10 @@ fn waits() -> impl Iterator<Item = (Verb, AdvisoryLock)> {
         several.clone(),
         several.timeout(timeout),
     ];
-    let everywhere =
-        Verb::all(Verb::can_wait).flat_map(move |verb| kinds.clone().map(|lock| (verb, lock)));
+    let everywhere = Verb::all(Verb::can_wait).flat_map(move |verb| {
+        let kinds = sample(verb as usize, kinds.clone());
+        kinds.map(move |lock| (verb, lock))
+    });
     // The other verbs refuse an isolation level.
     everywhere.chain(Verb::all(Verb::takes_isolation).map(move |verb| (verb, isolated.clone())))
 }

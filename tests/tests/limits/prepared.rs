@@ -39,16 +39,10 @@ async fn prepared_transaction_excludes_others_and_has_no_process() {
         for wait in [Duration::ZERO, Duration::from_millis(20)] {
             let lock = lock.clone().timeout(wait);
             for verb in Verb::all(Verb::is_of_lock) {
-                match verb.ask(&lock, &pool).await {
-                    Ok(acquired) => assert!(!acquired, "{verb}"),
-                    Err(error @ Error::NotAcquired { .. }) => {
-                        assert!(
-                            error
-                                .to_string()
-                                .ends_with("held by a prepared transaction")
-                        );
-                    }
-                    Err(error) => panic!("{verb}: {error:?}"),
+                if let Some(error) = verb.assert_refused(&lock, &pool).await {
+                    let message = error.to_string();
+                    let holder = "held by a prepared transaction";
+                    assert!(message.ends_with(holder), "{verb}: {message}");
                 }
             }
             let mut tx = pool.begin().await.unwrap();

@@ -67,28 +67,6 @@ async fn callers_transaction_is_usable_after_a_cancelled_wait() {
     database.assert_nothing_leaked(&pool).await;
 }
 
-/// Terminates the backend repeatedly, because verbs on a pool retry on another connection.
-#[tokio::test]
-async fn terminated_wait_is_not_a_refusal() {
-    let (database, pool, held) = with_rival().await;
-    for (verb, lock) in waits() {
-        let terminate = async {
-            loop {
-                send(TERMINATE, &database, |lock| !lock.granted).await;
-            }
-        };
-        let outcome = tokio::select! {
-            outcome = verb.ask(&lock, &pool) => outcome,
-            () = terminate => unreachable!(),
-        };
-        let error = outcome.unwrap_err();
-        assert_passed_on(verb, &error);
-        database.wait_until_waiting(0).await;
-    }
-    held.rollback().await.unwrap();
-    database.assert_nothing_leaked(&pool).await;
-}
-
 #[tokio::test]
 async fn idle_holder_is_not_affected_by_a_cancel() {
     let database = Arc::new(Database::new().await);
@@ -159,8 +137,9 @@ async fn cancelled_statement_on_the_session_of_a_guard_keeps_the_lock() {
     database.assert_nothing_leaked(&pool).await;
 }
 
+/// The error is that of the server, and no verb waits again on another connection.
 #[tokio::test]
-async fn wait_that_was_terminated_once_ends() {
+async fn terminated_wait_ends_and_is_not_a_refusal() {
     let (database, pool, held) = with_rival().await;
     for (verb, lock) in waits() {
         let terminate = async {

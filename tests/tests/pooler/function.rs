@@ -2,12 +2,9 @@
 
 use std::sync::Arc;
 
-use advisory_core::{Error, Key};
-use advisory_core::{lock, lock_shared, try_lock, try_lock_shared};
-use advisory_core::{try_xact_lock, try_xact_lock_shared, xact_lock, xact_lock_shared};
-use advisory_core::{unlock, unlock_all, unlock_shared};
+use advisory_core::{Error, Key, unlock_all};
 use advisory_tests::Pooling;
-use advisory_verbs::begin;
+use advisory_verbs::{Function, begin};
 use sqlx::{PgConnection, PgPool, PgTransaction};
 use tokio::task::JoinSet;
 
@@ -17,20 +14,9 @@ const CLIENTS: u32 = 6;
 const KEYS: i32 = 30;
 const BACKENDS: u32 = 2;
 
-const LOCKS: [&str; 8] = [
-    "xact_lock",
-    "xact_lock_shared",
-    "try_xact_lock",
-    "try_xact_lock_shared",
-    "lock",
-    "lock_shared",
-    "try_lock",
-    "try_lock_shared",
-];
-
 /// A key that only one client uses, for one function only. In both key spaces.
-fn own_key(client: u32, function: &str, n: i32) -> Key {
-    let which = LOCKS.iter().position(|name| *name == function).unwrap();
+fn own_key(client: u32, function: Function, n: i32) -> Key {
+    let which = Function::all().position(|other| other == function).unwrap();
     let high = i32::try_from(client).unwrap() * 10 + i32::try_from(which).unwrap();
     if n % 2 == 0 {
         Key::from((high, n))
@@ -39,30 +25,9 @@ fn own_key(client: u32, function: &str, n: i32) -> Key {
     }
 }
 
-async fn call(function: &str, conn: &mut PgConnection, key: Key) -> Result<bool, Error> {
-    match function {
-        "xact_lock" => xact_lock(conn, key).await?,
-        "xact_lock_shared" => xact_lock_shared(conn, key).await?,
-        "try_xact_lock" => return try_xact_lock(conn, key).await,
-        "try_xact_lock_shared" => return try_xact_lock_shared(conn, key).await,
-        "lock" => lock(conn, key).await?,
-        "lock_shared" => lock_shared(conn, key).await?,
-        "try_lock" => return try_lock(conn, key).await,
-        "try_lock_shared" => return try_lock_shared(conn, key).await,
-        _ => unreachable!(),
-    }
-    Ok(true)
-}
-
 /// The expected row of `pg_locks` for one key.
-fn row(key: Key, function: &str) -> (Key, String) {
-    let is_shared = function.ends_with("_shared");
-    let mode = if is_shared {
-        "ShareLock"
-    } else {
-        "ExclusiveLock"
-    };
-    (key, mode.to_owned())
+fn row(key: Key, function: Function) -> (Key, String) {
+    (key, function.mode().to_owned())
 }
 
 /// Counts whether a result is as expected. A test does not stop at the first mismatch, so that its
@@ -88,22 +53,22 @@ async fn in_transaction(
     fixture: &Fixture,
     tally: &Tally,
     tx: &mut PgTransaction<'_>,
-    function: &str,
+    function: Function,
     key: Key,
 ) -> Result<(), Error> {
     let pid = backend(tx).await?;
-    let acquired = call(function, tx, key).await?;
+    let acquired = function.call(tx, key).await?;
     record(tally, "answer of a lock", &acquired, &true);
     let expected = vec![row(key, function)];
     record(tally, "lock", &fixture.held_by(pid).await, &expected);
-    let released = match function {
-        "lock" => unlock(&mut *tx, key).await?,
-        "lock_shared" | "try_lock_shared" => unlock_shared(&mut *tx, key).await?,
-        "try_lock" => {
-            unlock_all(&mut *tx).await?;
-            true
-        }
-        _ => return Ok(()),
+    if function.is_xact {
+        return Ok(());
+    }
+    let released = if function.tries && !function.is_shared {
+        unlock_all(&mut *tx).await?;
+        true
+    } else {
+        function.unlock(tx, key).await?
     };
     record(tally, "answer of an unlock", &released, &true);
     record(tally, "unlock", &fixture.held_by(pid).await, &Vec::new());
@@ -117,7 +82,7 @@ async fn client_in_transactions(
     tally: Arc<Tally>,
 ) {
     for n in 0..KEYS {
-        for function in LOCKS {
+        for function in Function::all() {
             let mut tx = begin(&pool).await.unwrap();
             let key = own_key(client, function, n);
             let done = in_transaction(&fixture, &tally, &mut tx, function, key).await;
@@ -137,10 +102,10 @@ async fn in_autocommit(
     fixture: &Fixture,
     tally: &Tally,
     conn: &mut PgConnection,
-    function: &str,
+    function: Function,
     own: Key,
 ) -> Result<(), Error> {
-    let acquired = call(function, conn, own).await?;
+    let acquired = function.call(conn, own).await?;
     record(tally, "answer of a lock", &acquired, &true);
     let held = async || {
         let locks = fixture.database.advisory_locks().await;
@@ -149,11 +114,7 @@ async fn in_autocommit(
     };
     let expected = vec![row(own, function)];
     record(tally, "lock", &held().await, &expected);
-    let released = if function.ends_with("_shared") {
-        unlock_shared(conn, own).await?
-    } else {
-        unlock(conn, own).await?
-    };
+    let released = function.unlock(conn, own).await?;
     let expected = if released { Vec::new() } else { expected };
     record(tally, "unlock", &held().await, &expected);
     let answer = if released { "" } else { " by another backend" };
@@ -163,7 +124,7 @@ async fn in_autocommit(
 
 async fn client_in_autocommit(client: u32, pool: PgPool, fixture: Arc<Fixture>, tally: Arc<Tally>) {
     for n in 0..KEYS {
-        for function in &LOCKS[4..] {
+        for function in Function::all().filter(|function| !function.is_xact) {
             let mut conn = pool.acquire().await.unwrap();
             let key = own_key(client, function, n);
             let done = in_autocommit(&fixture, &tally, &mut conn, function, key).await;
@@ -236,7 +197,7 @@ async fn assert_correct_in_autocommit(cache: Cache) {
     assert_eq!(tally.sum("as expected"), checks, "\n{tally}");
     assert!(tally.sum("unlocked") > 0, "the test covers too little");
     let all: Vec<_> = (0..CLIENTS)
-        .flat_map(|client| LOCKS.map(|function| (client, function)))
+        .flat_map(|client| Function::all().map(move |function| (client, function)))
         .flat_map(|(client, function)| (0..KEYS).map(move |n| own_key(client, function, n)))
         .collect();
     let locks = fixture.database.advisory_locks().await;

@@ -2,7 +2,7 @@
 
 use advisory_core::{AdvisoryLock, Error};
 use advisory_tests::Pooling;
-use advisory_verbs::begin;
+use advisory_verbs::Verb;
 use sqlx::{Executor as _, PgPool, PgTransaction};
 use tokio::task::JoinHandle;
 
@@ -11,33 +11,15 @@ use crate::fixture::{Cache, Fixture, in_time};
 /// A client that holds a lock, and three that wait for it.
 struct Clients {
     holder: PgTransaction<'static>,
-    waiting: [JoinHandle<Result<(), Error>>; 3],
+    waiting: [JoinHandle<Result<bool, Error>>; 3],
 }
 
 impl Clients {
     async fn start(fixture: &Fixture, pool: &PgPool) -> Self {
         let lock = AdvisoryLock::new("one");
         let holder = lock.begin(pool).await.unwrap();
-        let waiting = [
-            tokio::spawn({
-                let (lock, pool) = (lock.clone(), pool.clone());
-                async move { lock.begin(&pool).await.map(drop) }
-            }),
-            tokio::spawn({
-                let (lock, pool) = (lock.clone(), pool.clone());
-                async move {
-                    let body = async |_: &mut PgTransaction<'_>| Ok(());
-                    lock.wait_forever().transaction(&pool, body).await
-                }
-            }),
-            tokio::spawn({
-                let pool = pool.clone();
-                async move {
-                    let mut tx = begin(&pool).await?;
-                    lock.acquire_xact(&mut tx).await
-                }
-            }),
-        ];
+        let waiting = [Verb::Begin, Verb::AttributeInside, Verb::AcquireXact];
+        let waiting = waiting.map(|verb| tokio::spawn(verb.ask(&lock, pool)));
         fixture.database.wait_until_waiting(3).await;
         Self { holder, waiting }
     }

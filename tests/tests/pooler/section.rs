@@ -1,8 +1,7 @@
 //! The critical sections that the locks protect.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use advisory_core::{AdvisoryLock, Error, Key};
+use advisory_verbs::Sections;
 use sqlx::PgConnection;
 
 use crate::fixture::{Fixture, backend, key};
@@ -20,38 +19,15 @@ pub(crate) fn nth_key(n: usize) -> Key {
 }
 
 /// The critical sections of all keys, and the fixture.
-pub(crate) struct Sections {
+pub(crate) struct CheckedSections {
     pub(crate) fixture: Fixture,
-    /// For each key, whether a body is in its section.
-    inside: [AtomicBool; KEYS],
+    sections: Sections,
 }
 
-/// A body in the sections of some keys. It leaves them when this value is dropped.
-struct Inside<'s>(Vec<&'s AtomicBool>);
-
-impl Drop for Inside<'_> {
-    fn drop(&mut self) {
-        for section in &self.0 {
-            section.store(false, Ordering::SeqCst);
-        }
-    }
-}
-
-impl Sections {
+impl CheckedSections {
     pub(crate) fn new(fixture: Fixture) -> Self {
-        let inside = [const { AtomicBool::new(false) }; KEYS];
-        Self { fixture, inside }
-    }
-
-    fn enter(&self, lock: &AdvisoryLock) -> Inside<'_> {
-        let mut inside = Inside(Vec::new());
-        for key in lock.keys() {
-            let n = (0..KEYS).find(|n| nth_key(*n) == *key).unwrap();
-            let was_inside = self.inside[n].swap(true, Ordering::SeqCst);
-            assert!(!was_inside, "two holders of {key}: {lock:?}");
-            inside.0.push(&self.inside[n]);
-        }
-        inside
+        let sections = Sections::new((0..KEYS).map(nth_key));
+        Self { fixture, sections }
     }
 
     /// Asserts, in the transaction with the lock, that its backend holds these keys and no others.
@@ -60,7 +36,7 @@ impl Sections {
         lock: &AdvisoryLock,
         conn: &mut PgConnection,
     ) -> Result<(), Error> {
-        let _inside = self.enter(lock);
+        let _inside = self.sections.enter(lock);
         let pid = backend(conn).await?;
         let held = self.fixture.held_by(pid).await;
         let keys = lock.keys().iter();
@@ -72,7 +48,7 @@ impl Sections {
     /// Asserts, outside the transaction with the lock, that one backend holds these keys. The body
     /// does not know which one.
     pub(crate) async fn check_beside(&self, lock: &AdvisoryLock) {
-        let _inside = self.enter(lock);
+        let _inside = self.sections.enter(lock);
         let seen = self.fixture.database.advisory_locks().await;
         for expected in lock.keys() {
             let held = seen

@@ -3,57 +3,48 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
-use advisory_core::{AdvisoryLock, Error, UnsupportedReason, advisory};
+use advisory_core::{AdvisoryLock, Error, UnsupportedReason};
 use advisory_tests::Pooling;
+use advisory_verbs::{Scope, Verb};
 use sqlx::PgPool;
 use tokio::task::JoinSet;
 
 use crate::fixture::{Cache, Fixture, in_time};
 
-#[advisory(key = "one", scope = session)]
-async fn job(pool: &PgPool) -> Result<(), Error> {
-    panic!("the body ran")
+fn session_verbs() -> impl Iterator<Item = Verb> {
+    Verb::all(|verb| verb.scope() == Scope::Session)
 }
 
-#[advisory(key = "one", scope = session, timeout = 0, side_effect = Skip)]
-async fn job_that_skips(pool: &PgPool) -> Result<(), Error> {
-    panic!("the body ran")
+fn locks() -> [AdvisoryLock; 2] {
+    [AdvisoryLock::new("one"), AdvisoryLock::all(["one", "two"])]
 }
 
-fn assert_refused<T>(verb: &str, outcome: Result<T, Error>) {
-    match outcome {
+async fn assert_refused(verb: Verb, lock: &AdvisoryLock, pool: &PgPool) {
+    let body = async { panic!("the body ran") };
+    match verb.hold(lock, pool, body).await {
         Err(Error::Unsupported { reason, .. }) => {
             assert_eq!(reason, UnsupportedReason::TransactionPooler, "{verb}");
         }
-        Err(error) => panic!("{verb}: {error:?}"),
-        Ok(_) => panic!("{verb} was not refused"),
+        other => panic!("{verb}: {other:?}"),
     }
 }
 
 /// Each verb runs on a new pool, so that it does not use the result of an earlier probe.
 async fn assert_all_refused(fixture: &Fixture, cache: Cache, clients: u32) {
-    let pool = async || fixture.pool(cache, clients).await;
-    let one = AdvisoryLock::new("one");
-    let several = AdvisoryLock::all(["one", "two"]);
     in_time(&fixture.database, async {
-        assert_refused("acquire", one.acquire(&pool().await).await);
-        assert_refused("acquire several", several.acquire(&pool().await).await);
-        assert_refused("try_acquire", one.try_acquire(&pool().await).await);
-        assert_refused(
-            "try_acquire several",
-            several.try_acquire(&pool().await).await,
-        );
-        assert_refused("the attribute", job(&pool().await).await);
-        assert_refused(
-            "the attribute that skips",
-            job_that_skips(&pool().await).await,
-        );
-        let again = pool().await;
-        for verb in ["once", "twice", "three times"] {
-            assert_refused(verb, one.acquire(&again).await);
+        for lock in locks() {
+            for verb in session_verbs() {
+                let pool = fixture.pool(cache, clients).await;
+                assert_refused(verb, &lock, &pool).await;
+            }
+            let again = fixture.pool(cache, clients).await;
+            for _ in 0..3 {
+                assert_refused(Verb::Acquire, &lock, &again).await;
+            }
+            fixture.database.assert_nothing_leaked(&again).await;
         }
-        fixture.database.assert_nothing_leaked(&again).await;
     })
     .await;
 }
@@ -119,33 +110,30 @@ async fn busy_pooler_is_detected() {
     fixture.database.assert_nothing_leaked(&others).await;
 }
 
-#[advisory(key = "one", scope = session)]
-async fn runs(pool: &PgPool, fixture: &Fixture) -> Result<(), Error> {
-    fixture.database.wait_until_held(1).await;
-    Ok(())
-}
-
 #[tokio::test]
 async fn session_locks_are_held_in_session_mode() {
     let Some(fixture) = Fixture::new(Pooling::Session, 4).await else {
         return;
     };
+    let fixture = Arc::new(fixture);
     for cache in [Cache::Default, Cache::Off] {
         let pool = fixture.pool(cache, 3).await;
-        for lock in [AdvisoryLock::new("one"), AdvisoryLock::all(["one", "two"])] {
-            let guard = lock.acquire(&pool).await.unwrap();
-            assert!(lock.try_acquire(&pool).await.unwrap().is_none());
-            fixture.database.wait_until_held(lock.keys().len()).await;
-            guard.release().await.unwrap();
+        for (lock, verb) in locks()
+            .iter()
+            .flat_map(|lock| session_verbs().map(move |verb| (lock, verb)))
+        {
+            let (watching, keys) = (fixture.clone(), lock.keys().len());
+            let held = async move { watching.database.wait_until_held(keys).await };
+            let held = verb.hold(lock, &pool, held);
+            assert!(in_time(&fixture.database, held).await.unwrap(), "{verb}");
             fixture.database.wait_until_held(0).await;
-            let guard = lock.try_acquire(&pool).await.unwrap().unwrap();
+            let guard = lock.acquire(&pool).await.unwrap();
+            let refused = lock.clone().timeout(Duration::ZERO);
+            verb.assert_refused(&refused, &pool).await;
             assert!(!guard.is_lost());
             drop(guard);
             fixture.database.wait_until_held(0).await;
         }
-        in_time(&fixture.database, runs(&pool, &fixture))
-            .await
-            .unwrap();
         fixture.database.assert_nothing_leaked(&pool).await;
         pool.close().await;
     }

@@ -5,13 +5,12 @@ use std::time::Duration;
 
 use advisory_core::{AdvisoryLock, Error, Isolation};
 use advisory_tests::Pooling;
-use advisory_verbs::{Held, Verb};
+use advisory_verbs::{Held, Verb, outcome};
 use sqlx::PgPool;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
 
 use crate::fixture::{Cache, Fixture, Tally, in_time};
-use crate::section::{KEYS, Sections, nth_key};
+use crate::section::{CheckedSections, KEYS, nth_key};
 
 const CLIENTS: u32 = 6;
 const BACKENDS: u32 = 2;
@@ -59,7 +58,11 @@ impl Plan {
     }
 }
 
-async fn body(sections: &Sections, lock: &AdvisoryLock, held: Held<'_>) -> Result<(), Error> {
+async fn body(
+    sections: &CheckedSections,
+    lock: &AdvisoryLock,
+    held: Held<'_>,
+) -> Result<(), Error> {
     if let Some(conn) = held {
         return sections.check(lock, conn).await;
     }
@@ -67,7 +70,7 @@ async fn body(sections: &Sections, lock: &AdvisoryLock, held: Held<'_>) -> Resul
     Ok(())
 }
 
-async fn client(number: u32, pool: PgPool, sections: Arc<Sections>, tally: Arc<Tally>) {
+async fn client(number: u32, pool: PgPool, sections: Arc<CheckedSections>, tally: Arc<Tally>) {
     for round in 0..KEYS {
         for verb in verbs() {
             // The keys of all clients are close to each other, so that clients contend.
@@ -76,19 +79,7 @@ async fn client(number: u32, pool: PgPool, sections: Arc<Sections>, tally: Arc<T
             let running = plan.verb.run(&plan.lock, &pool, move |held| {
                 Box::pin(async move { body(&sections, &lock, held).await })
             });
-            let outcome = match plan.drop_after {
-                Some(limit) => timeout(limit, running).await.ok(),
-                None => Some(running.await),
-            };
-            let outcome = match outcome {
-                None => "dropped",
-                Some(Ok(true)) => "acquired",
-                Some(Ok(false)) => "not acquired",
-                Some(Err(error)) if error.is_not_acquired() => "not acquired",
-                // The wait for a connection is part of the wait.
-                Some(Err(Error::Database(sqlx::Error::PoolTimedOut))) => "no connection",
-                Some(Err(error)) => panic!("{plan:?}: {error:?}"),
-            };
+            let outcome = outcome(running, plan.drop_after, &plan).await;
             tally.count(format!("{outcome:<13} {verb}"));
         }
     }
@@ -99,7 +90,7 @@ async fn assert_right_key(cache: Cache) {
         return;
     };
     let pool = fixture.pool(cache, CLIENTS).await;
-    let sections = Arc::new(Sections::new(fixture));
+    let sections = Arc::new(CheckedSections::new(fixture));
     let tally = Arc::new(Tally::default());
     let mut clients = JoinSet::new();
     for number in 0..CLIENTS {

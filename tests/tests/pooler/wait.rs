@@ -1,19 +1,18 @@
 //! Waits that are dropped, and waits that are cancelled.
 
-use std::pin::pin;
 use std::time::Duration;
 
-use advisory_core::{AdvisoryLock, Error, advisory};
-use advisory_tests::Pooling;
-use advisory_verbs::begin;
-use futures_util::future::{Either, select, try_join_all};
+use advisory_core::AdvisoryLock;
+use advisory_tests::{Pooling, drop_when, sample};
+use advisory_verbs::{Verb, begin};
+use futures_util::future::try_join_all;
 use sqlx::{Executor as _, PgConnection, PgPool};
 use tokio::time::timeout;
 
 use crate::fixture::{Cache, Fixture, in_time};
 
 /// How soon a dropped wait must leave the queue.
-const QUEUE_TIMEOUT: Duration = Duration::from_secs(2);
+const QUEUE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Holds the lock on a direct connection, so that all backends of the pooler are free for the
 /// waiters.
@@ -25,8 +24,7 @@ async fn hold(fixture: &Fixture) -> PgConnection {
 
 /// Drops a wait when `waiting` waits are in the queue.
 async fn drop_when_waiting(fixture: &Fixture, waiting: usize, wait: impl Future) {
-    let waits = pin!(fixture.database.wait_until_waiting(waiting));
-    assert!(matches!(select(pin!(wait), waits).await, Either::Right(_)));
+    drop_when(fixture.database.wait_until_waiting(waiting), wait).await;
 }
 
 async fn assert_leaves_the_queue(fixture: &Fixture, what: &str) {
@@ -45,41 +43,22 @@ async fn assert_full_capacity(pool: &PgPool, backends: u32) {
     }
 }
 
-#[advisory(key = "one")]
-async fn beside(pool: &PgPool) -> Result<(), Error> {
-    panic!("the body ran")
-}
-
-#[advisory(key = "one", tx = _tx, timeout = 60, side_effect = Skip)]
-async fn inside(pool: &PgPool) -> Result<(), Error> {
-    panic!("the body ran")
-}
-
 #[tokio::test]
 async fn dropped_wait_leaves_the_queue() {
     let Some(fixture) = Fixture::new(Pooling::Transaction, 2).await else {
         return;
     };
-    let lock = AdvisoryLock::new("one");
-    let limited = lock.clone().timeout(Duration::from_mins(1));
+    let lock = AdvisoryLock::new("one").wait_forever();
+    let locks = [lock.clone(), lock.clone().timeout(Duration::from_mins(1))];
     for cache in [Cache::Default, Cache::Off] {
         let pool = fixture.pool(cache, 3).await;
         let holder = hold(&fixture).await;
-        macro_rules! dropped {
-            ($($verb:expr),+ $(,)?) => {$(
-                drop_when_waiting(&fixture, 1, $verb).await;
-                assert_leaves_the_queue(&fixture, stringify!($verb)).await;
+        for verb in Verb::all(Verb::takes_isolation) {
+            for lock in sample(verb as usize, &locks) {
+                drop_when_waiting(&fixture, 1, verb.ask(lock, &pool)).await;
+                assert_leaves_the_queue(&fixture, verb.name()).await;
                 assert_full_capacity(&pool, 2).await;
-            )+};
-        }
-        dropped! {
-            lock.begin(&pool),
-            limited.begin(&pool),
-            limited.try_begin(&pool),
-            lock.transaction(&pool, async |_| Ok::<_, Error>(())),
-            limited.try_transaction(&pool, async |_| Ok::<_, Error>(())),
-            beside(&pool),
-            inside(&pool),
+            }
         }
         drop(holder);
         fixture.database.wait_until_held(0).await;

@@ -88,7 +88,7 @@ pub(crate) async fn inside_or_skip<E: BodyError>(
 }
 
 /// With `side_effect = Skip`.
-pub(crate) async fn skipping<E: BodyError>(
+pub(crate) async fn on_pool_or_skip<E: BodyError>(
     pool: &PgPool,
     lock: &AdvisoryLock,
     body: Body<E>,

@@ -17,11 +17,15 @@
 //! ```
 
 mod attribute;
+mod function;
 mod run;
+mod section;
 
 use std::fmt;
 
-pub use run::{Body, BodyError, Held, Work, begin};
+pub use function::Function;
+pub use run::{Body, BodyError, Held, Work, begin, outcome};
+pub use section::{Inside, Sections};
 
 /// Where a verb holds its lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,20 +1,20 @@
 //! Running a body under a lock.
 
+use std::fmt::Debug;
 use std::pin::Pin;
+use std::time::Duration;
 
-use advisory_core::{
-    AdvisoryLock, Error, Mode, lock, lock_shared, try_lock, try_lock_shared, try_xact_lock,
-    try_xact_lock_shared, unlock, unlock_shared, xact_lock, xact_lock_shared,
-};
+use advisory_core::{AdvisoryLock, Error, Mode};
 use sqlx::pool::PoolConnection;
 use sqlx::{Executor as _, PgConnection, PgPool, PgTransaction, Postgres};
 use tokio::sync::Mutex;
+use tokio::time::timeout;
 
 use crate::attribute::{
     beside_connection, in_session, in_session_or_skip, inside, inside_or_skip, on_connection,
-    on_connection_or_skip, on_pool, on_transaction, skipping,
+    on_connection_or_skip, on_pool, on_pool_or_skip, on_transaction,
 };
-use crate::{Scope, Verb};
+use crate::{Function, Refusal, Scope, Verb};
 
 /// A boxed future.
 pub type Work<'c, T> = Pin<Box<dyn Future<Output = T> + Send + 'c>>;
@@ -92,6 +92,19 @@ impl Verb {
         })
     }
 
+    /// Asserts that the lock is not granted. Returns the error, if the verb returns one.
+    ///
+    /// # Panics
+    ///
+    /// If the lock is granted, or the error is another one.
+    pub async fn assert_refused(self, lock: &AdvisoryLock, pool: &PgPool) -> Option<Error> {
+        match self.ask(lock, pool).await {
+            Ok(false) => None,
+            Err(error) if error.is_not_acquired() => Some(error),
+            other => panic!("{self}, not refused: {other:?}"),
+        }
+    }
+
     /// Takes the lock in a transaction of the caller, which then holds it.
     ///
     /// # Panics
@@ -129,7 +142,7 @@ impl Verb {
             Self::AttributeInside => inside(pool, lock, body).await?,
             Self::AttributeOnPool => on_pool(pool, lock, body).await?,
             Self::AttributeInsideSkipping => return inside_or_skip(pool, lock, body).await,
-            Self::AttributeSkipping => return skipping(pool, lock, body).await,
+            Self::AttributeSkipping => return on_pool_or_skip(pool, lock, body).await,
             Self::Acquire => {
                 let guard = lock.acquire(pool).await?;
                 guard.until_lost(body(None)).await??;
@@ -166,22 +179,15 @@ impl Verb {
         lock: &AdvisoryLock,
         body: Body<E>,
     ) -> Result<bool, E> {
-        let is_shared = lock.mode() == Mode::Shared;
         let acquired = match self {
             Self::AttributeOnTransaction => {
                 return on_transaction(tx, lock, body).await.map(|()| true);
             }
             Self::AcquireXact => lock.acquire_xact(&mut *tx).await.map(|()| true)?,
             Self::TryAcquireXact => lock.try_acquire_xact(&mut *tx).await?,
-            Self::XactLock if is_shared => {
-                let waited = xact_lock_shared(&mut *tx, lock.keys()[0]);
-                waited.await.map(|()| true)?
+            Self::XactLock | Self::TryXactLock => {
+                self.function(lock).call(&mut *tx, lock.keys()[0]).await?
             }
-            Self::XactLock => xact_lock(&mut *tx, lock.keys()[0]).await.map(|()| true)?,
-            Self::TryXactLock if is_shared => {
-                try_xact_lock_shared(&mut *tx, lock.keys()[0]).await?
-            }
-            Self::TryXactLock => try_xact_lock(&mut *tx, lock.keys()[0]).await?,
             other => panic!("`{other}` is not in a transaction of the caller"),
         };
         if acquired {
@@ -213,26 +219,50 @@ impl Verb {
     async fn run_in_session<E: BodyError>(
         self,
         mut conn: PoolConnection<Postgres>,
-        id: &AdvisoryLock,
+        lock: &AdvisoryLock,
         body: Body<E>,
     ) -> Result<bool, E> {
         // The documentation of the functions requires it, for a call that fails or is dropped.
         conn.close_on_drop();
-        let (key, is_shared) = (id.keys()[0], id.mode() == Mode::Shared);
-        let acquired = match (self, is_shared) {
-            (Self::Lock, false) => lock(&mut conn, key).await.map(|()| true)?,
-            (Self::Lock, true) => lock_shared(&mut conn, key).await.map(|()| true)?,
-            (_, false) => try_lock(&mut conn, key).await?,
-            (_, true) => try_lock_shared(&mut conn, key).await?,
-        };
-        if !acquired {
+        let (function, key) = (self.function(lock), lock.keys()[0]);
+        if !function.call(&mut conn, key).await? {
             return Ok(false);
         }
         body(Some(&mut conn)).await?;
-        if is_shared {
-            return Ok(unlock_shared(&mut conn, key).await?);
+        Ok(function.unlock(&mut conn, key).await?)
+    }
+
+    fn function(self, lock: &AdvisoryLock) -> Function {
+        Function {
+            is_xact: self.is_in_transaction(),
+            tries: self.refusal() == Refusal::Report,
+            is_shared: lock.mode() == Mode::Shared,
         }
-        Ok(unlock(&mut conn, key).await?)
+    }
+}
+
+/// The outcome of a verb that is dropped after some time, as words.
+///
+/// # Panics
+///
+/// If the verb returns an error other than "not acquired" or "no connection".
+pub async fn outcome(
+    running: Work<'static, Result<bool, Error>>,
+    drop_after: Option<Duration>,
+    plan: &impl Debug,
+) -> &'static str {
+    let outcome = match drop_after {
+        Some(limit) => timeout(limit, running).await.ok(),
+        None => Some(running.await),
+    };
+    match outcome {
+        None => "dropped",
+        Some(Ok(true)) => "acquired",
+        Some(Ok(false)) => "not acquired",
+        Some(Err(error)) if error.is_not_acquired() => "not acquired",
+        // The wait for a connection is part of the wait.
+        Some(Err(Error::Database(sqlx::Error::PoolTimedOut))) => "no connection",
+        Some(Err(error)) => panic!("{plan:?}: {error:?}"),
     }
 }
 

@@ -34,7 +34,7 @@ async fn by_verb(pool: &PgPool, id: i64) -> Result<(), Error> {
 }
 
 async fn by_hand(pool: &PgPool, id: i64) -> Result<(), sqlx::Error> {
-    crate::by_hand::transaction_with_timeout(pool, id, TIMEOUT).await
+    crate::by_hand::transaction_with_timeout(pool.clone(), id, TIMEOUT).await
 }
 
 pub(crate) async fn run(bench: &Bench) -> Report {

@@ -37,10 +37,7 @@ pub(crate) async fn run(bench: &Bench) -> Report {
         .map(|name| format!("`{name}`"))
         .collect();
     part = part.note(format!("Added: {}.", added.join(", ")));
-    Report {
-        parts: vec![part],
-        ..Report::default()
-    }
+    part.into()
 }
 
 fn shown(seconds: Option<Duration>) -> String {

@@ -23,7 +23,7 @@ pub(crate) async fn run(bench: &Bench) -> Report {
         "for each lock",
         "round trips",
     ]);
-    for held in HELD {
+    for held in bench.effort.sizes(&HELD).iter().copied() {
         let all = AdvisoryLock::all((0..held).map(i64::from));
         let holder = all.begin(&direct).await.expect("they are free");
         let round_trips = count(&proxy, &mut [workload(&counted, held)]).await;
@@ -40,10 +40,7 @@ pub(crate) async fn run(bench: &Bench) -> Report {
         ]);
         holder.rollback().await.expect("it can be rolled back");
     }
-    Report {
-        parts: vec![Part::new("monitor", table)],
-        ..Report::default()
-    }
+    Part::new("monitor", table).into()
 }
 
 fn workload(pool: &PgPool, held: u32) -> Workload {

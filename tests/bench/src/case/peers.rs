@@ -12,8 +12,8 @@ use crate::endpoint::Endpoint;
 use crate::report::{Part, Report, Table};
 use crate::round_trips::{count, counting_proxy};
 
-use super::session::acquiring;
-use super::transaction::{TIMEOUT, whole};
+use super::session::acquire;
+use super::transaction::{TIMEOUT, transaction};
 
 /// The name of a row, and its class in `tests/originals`.
 const OF_PYTHON: [(&str, &str); 6] = [
@@ -57,10 +57,7 @@ pub(crate) async fn run(bench: &Bench) -> Report {
             "Not measured: {skipped}, which is not available here."
         ));
     }
-    Report {
-        parts: vec![part],
-        ..Report::default()
-    }
+    part.into()
 }
 
 struct Rival {
@@ -120,9 +117,9 @@ fn ours(pool: &PgPool) -> Vec<Workload> {
     let lock = AdvisoryLock::new("bench:peers");
     let patient = lock.clone().timeout(TIMEOUT);
     vec![
-        acquiring("ours, session", pool, &lock),
-        acquiring("ours, session, timeout", pool, &patient),
-        whole("ours, transaction", pool, &lock),
-        whole("ours, transaction, timeout", pool, &patient),
+        Workload::with_lock("ours, session", pool, &lock, acquire),
+        Workload::with_lock("ours, session, timeout", pool, &patient, acquire),
+        Workload::with_lock("ours, transaction", pool, &lock, transaction),
+        Workload::with_lock("ours, transaction, timeout", pool, &patient, transaction),
     ]
 }

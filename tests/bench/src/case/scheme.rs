@@ -37,10 +37,7 @@ pub(crate) async fn run(bench: &Bench) -> Report {
             format!("{} – {}", Nanoseconds(low), Nanoseconds(high)),
         ]);
     }
-    Report {
-        parts: vec![Part::new("scheme", table)],
-        ..Report::default()
-    }
+    Part::new("scheme", table).into()
 }
 
 fn workload(name: &str, key: impl Fn(&str) -> Key + Clone + Send + Sync + 'static) -> Workload {

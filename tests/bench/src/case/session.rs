@@ -2,17 +2,17 @@
 
 use std::time::Duration;
 
-use advisory_core::AdvisoryLock;
+use advisory_core::{AdvisoryLock, Error};
 use advisory_tests::Database;
 use sqlx::PgPool;
 use sqlx::postgres::PgAdvisoryLock;
 
 use crate::Bench;
 use crate::by_hand;
-use crate::comparison::{Workload, measure};
+use crate::comparison::Workload;
 use crate::endpoint::Endpoint;
-use crate::one_core::OnOneCore;
-use crate::report::{Part, Report, Table, Target};
+use crate::one_core::on_all_cores_and_one;
+use crate::report::{Report, Table, Target};
 use crate::round_trips::{count, counting_proxy};
 use crate::sample::Sample;
 
@@ -37,28 +37,11 @@ pub(crate) async fn run(bench: &Bench) -> Report {
     let round_trips = count(&proxy, &mut workloads(&counted.pool().await)).await;
     let direct = Endpoint(database.options()).pool().await;
     let mut workloads = workloads(&direct);
-    let samples = measure(bench, "session", &mut workloads).await;
-    let table = Table::of_comparison(&workloads, &samples, &round_trips, &AGAINST);
-    let mut report = Report {
-        parts: vec![Part::new("session", table)],
-        targets: targets(&workloads, &samples, "local"),
-        ..Report::default()
+    let table = |workloads: &[Workload], samples: &[Sample]| {
+        Table::of_comparison(workloads, samples, &round_trips, &AGAINST)
     };
-    let part = match OnOneCore::with(&database).await {
-        Ok(_on_one_core) => {
-            let samples = measure(bench, "session, one core", &mut workloads).await;
-            report
-                .targets
-                .extend(targets(&workloads, &samples, "local, one core"));
-            let table = Table::of_comparison(&workloads, &samples, &round_trips, &AGAINST);
-            Part::new("session-core", table)
-        }
-        Err(reason) => {
-            Part::new("session-core", Table::new(["what"])).note(format!("Not measured: {reason}."))
-        }
-    };
-    report.parts.push(part);
-    report
+    let parts = ["session", "session-core"];
+    on_all_cores_and_one(bench, &database, parts, &mut workloads, table, targets).await
 }
 
 fn targets(workloads: &[Workload], samples: &[Sample], how: &str) -> Vec<Target> {
@@ -76,51 +59,30 @@ fn targets(workloads: &[Workload], samples: &[Sample], how: &str) -> Vec<Target>
 fn workloads(pool: &PgPool) -> Vec<Workload> {
     let lock = AdvisoryLock::new(NAME);
     let patient = lock.clone().timeout(TIMEOUT);
+    let theirs = PgAdvisoryLock::new(NAME);
     vec![
-        acquiring("`acquire`, release", pool, &lock),
-        trying("`try_acquire`, release", pool, &lock),
-        sqlx_guard("sqlx `PgAdvisoryLock`", pool),
-        Workload::on_pool("by hand", pool, |pool| async move {
-            by_hand::session(&pool, KEY).await
+        Workload::with_lock("`acquire`, release", pool, &lock, acquire),
+        Workload::with_lock("`try_acquire`, release", pool, &lock, try_acquire),
+        Workload::on_pool("sqlx `PgAdvisoryLock`", pool, move |pool| {
+            let theirs = theirs.clone();
+            async move {
+                let guard = theirs.acquire(pool.acquire().await?).await?;
+                guard.release_now().await.map(drop)
+            }
         }),
-        acquiring("`acquire`, timeout, release", pool, &patient),
-        Workload::on_pool("by hand, timeout", pool, |pool| async move {
-            by_hand::session_with_timeout(&pool, KEY, TIMEOUT).await
+        Workload::on_pool("by hand", pool, |pool| by_hand::session(pool, KEY)),
+        Workload::with_lock("`acquire`, timeout, release", pool, &patient, acquire),
+        Workload::on_pool("by hand, timeout", pool, |pool| {
+            by_hand::session_with_timeout(pool, KEY, TIMEOUT)
         }),
     ]
 }
 
-pub(super) fn acquiring(name: &str, pool: &PgPool, lock: &AdvisoryLock) -> Workload {
-    let (pool, lock) = (pool.clone(), lock.clone());
-    Workload::new(name, move || {
-        let (pool, lock) = (pool.clone(), lock.clone());
-        async move {
-            let guard = lock.acquire(&pool).await.expect("the lock is free");
-            guard.release().await.expect("the lock was held");
-        }
-    })
+pub(super) async fn acquire(lock: AdvisoryLock, pool: PgPool) -> Result<(), Error> {
+    lock.acquire(&pool).await?.release().await
 }
 
-fn trying(name: &str, pool: &PgPool, lock: &AdvisoryLock) -> Workload {
-    let (pool, lock) = (pool.clone(), lock.clone());
-    Workload::new(name, move || {
-        let (pool, lock) = (pool.clone(), lock.clone());
-        async move {
-            let guard = lock.try_acquire(&pool).await.expect("the server answers");
-            let guard = guard.expect("the lock is free");
-            guard.release().await.expect("the lock was held");
-        }
-    })
-}
-
-fn sqlx_guard(name: &str, pool: &PgPool) -> Workload {
-    let (pool, lock) = (pool.clone(), PgAdvisoryLock::new(NAME));
-    Workload::new(name, move || {
-        let (pool, lock) = (pool.clone(), lock.clone());
-        async move {
-            let conn = pool.acquire().await.expect("the pool has a connection");
-            let guard = lock.acquire(conn).await.expect("the lock is free");
-            guard.release_now().await.expect("the lock was held");
-        }
-    })
+async fn try_acquire(lock: AdvisoryLock, pool: PgPool) -> Result<(), Error> {
+    let guard = lock.try_acquire(&pool).await?;
+    guard.expect("the lock is free").release().await
 }

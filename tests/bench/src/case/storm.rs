@@ -69,10 +69,7 @@ pub(crate) async fn run(bench: &Bench) -> Report {
             faster,
         ]);
     }
-    Report {
-        parts: vec![Part::new("storm", table)],
-        ..Report::default()
-    }
+    Part::new("storm", table).into()
 }
 
 async fn compare(bench: &Bench, pool: &PgPool) -> Vec<Sample> {

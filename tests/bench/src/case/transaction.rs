@@ -8,10 +8,10 @@ use sqlx::PgPool;
 
 use crate::Bench;
 use crate::by_hand;
-use crate::comparison::{Workload, measure};
+use crate::comparison::Workload;
 use crate::endpoint::Endpoint;
-use crate::one_core::OnOneCore;
-use crate::report::{Part, Report, Table, Target};
+use crate::one_core::on_all_cores_and_one;
+use crate::report::{Report, Table, Target};
 use crate::round_trips::{count, counting_proxy};
 use crate::sample::Sample;
 
@@ -66,29 +66,13 @@ pub(crate) async fn run(bench: &Bench) -> Report {
     let round_trips = count(&proxy, &mut workloads(&counted, counted.pool().await).await).await;
     let direct = Endpoint(database.options());
     let mut workloads = workloads(&direct, direct.pool().await).await;
-    let samples = measure(bench, "transaction", &mut workloads).await;
-    let table = Table::of_comparison(&workloads, &samples, &round_trips, &AGAINST);
-    let mut report = Report {
-        parts: vec![Part::new("transaction", table)],
-        targets: round_trip_targets(&round_trips),
-        ..Report::default()
+    let table = |workloads: &[Workload], samples: &[Sample]| {
+        Table::of_comparison(workloads, samples, &round_trips, &AGAINST)
     };
-    report
-        .targets
-        .extend(targets(&workloads, &samples, "local"));
-    let part = match OnOneCore::with(&database).await {
-        Ok(_on_one_core) => {
-            let samples = measure(bench, "transaction, one core", &mut workloads).await;
-            report
-                .targets
-                .extend(targets(&workloads, &samples, "local, one core"));
-            let table = Table::of_comparison(&workloads, &samples, &round_trips, &AGAINST);
-            Part::new("transaction-core", table)
-        }
-        Err(reason) => Part::new("transaction-core", Table::new(["what"]))
-            .note(format!("Not measured: {reason}.")),
-    };
-    report.parts.push(part);
+    let parts = ["transaction", "transaction-core"];
+    let mut report =
+        on_all_cores_and_one(bench, &database, parts, &mut workloads, table, targets).await;
+    report.targets.splice(..0, round_trip_targets(&round_trips));
     report
 }
 
@@ -142,68 +126,51 @@ pub(crate) async fn workloads(endpoint: &Endpoint, pool: PgPool) -> Vec<Workload
     let lock = AdvisoryLock::new(NAME);
     let patient = lock.clone().timeout(TIMEOUT);
     vec![
-        whole("`transaction`", &pool, &lock),
+        Workload::with_lock("`transaction`", &pool, &lock, transaction),
         Workload::on_pool("`#[advisory]` on a pool", &pool, |pool| async move {
             annotated(&pool, "attribute").await
         }),
-        beginning("`begin`, commit", &pool, &lock),
-        joining("begin, `acquire_xact`, commit", &pool, &lock),
-        Workload::on_pool("by hand", &pool, |pool| async move {
-            by_hand::transaction(&pool, KEY).await
-        }),
+        Workload::with_lock("`begin`, commit", &pool, &lock, begin),
+        Workload::with_lock("begin, `acquire_xact`, commit", &pool, &lock, join),
+        Workload::on_pool("by hand", &pool, |pool| by_hand::transaction(pool, KEY)),
         // Every pooler supports this.
-        Workload::on_pool("by hand, as text", &pool, |pool| async move {
-            by_hand::transaction_as_text(&pool, KEY).await
+        Workload::on_pool("by hand, as text", &pool, |pool| {
+            by_hand::transaction_as_text(pool, KEY)
         }),
         // The shortest message that opens a transaction and locks. A faster workload with sqlx is
         // not possible.
-        Workload::on_pool("one bare message, commit", &pool, |pool| async move {
-            by_hand::transaction_in_one_message(&pool, KEY).await
+        Workload::on_pool("one bare message, commit", &pool, |pool| {
+            by_hand::transaction_in_one_message(pool, KEY)
         }),
         pipelined("pipelining driver, without a pool", endpoint).await,
-        whole("`transaction`, timeout", &pool, &patient),
+        Workload::with_lock("`transaction`, timeout", &pool, &patient, transaction),
         Workload::on_pool("`#[advisory]`, timeout", &pool, |pool| async move {
             annotated_with_timeout(&pool, "attribute").await
         }),
-        joining("begin, `acquire_xact`, commit, timeout", &pool, &patient),
-        Workload::on_pool("by hand, timeout", &pool, |pool| async move {
-            by_hand::transaction_with_timeout(&pool, KEY, TIMEOUT).await
+        Workload::with_lock(
+            "begin, `acquire_xact`, commit, timeout",
+            &pool,
+            &patient,
+            join,
+        ),
+        Workload::on_pool("by hand, timeout", &pool, |pool| {
+            by_hand::transaction_with_timeout(pool, KEY, TIMEOUT)
         }),
     ]
 }
 
-pub(super) fn whole(name: &str, pool: &PgPool, lock: &AdvisoryLock) -> Workload {
-    let (pool, lock) = (pool.clone(), lock.clone());
-    Workload::new(name, move || {
-        let (pool, lock) = (pool.clone(), lock.clone());
-        async move {
-            let done = lock.transaction(&pool, async |_| Ok::<_, Error>(()));
-            done.await.expect("the lock is free");
-        }
-    })
+pub(super) async fn transaction(lock: AdvisoryLock, pool: PgPool) -> Result<(), Error> {
+    lock.transaction(&pool, async |_| Ok(())).await
 }
 
-fn beginning(name: &str, pool: &PgPool, lock: &AdvisoryLock) -> Workload {
-    let (pool, lock) = (pool.clone(), lock.clone());
-    Workload::new(name, move || {
-        let (pool, lock) = (pool.clone(), lock.clone());
-        async move {
-            let tx = lock.begin(&pool).await.expect("the lock is free");
-            tx.commit().await.expect("it can be committed");
-        }
-    })
+async fn begin(lock: AdvisoryLock, pool: PgPool) -> Result<(), Error> {
+    Ok(lock.begin(&pool).await?.commit().await?)
 }
 
-fn joining(name: &str, pool: &PgPool, lock: &AdvisoryLock) -> Workload {
-    let (pool, lock) = (pool.clone(), lock.clone());
-    Workload::new(name, move || {
-        let (pool, lock) = (pool.clone(), lock.clone());
-        async move {
-            let mut tx = pool.begin().await.expect("a transaction can begin");
-            lock.acquire_xact(&mut tx).await.expect("the lock is free");
-            tx.commit().await.expect("it can be committed");
-        }
-    })
+async fn join(lock: AdvisoryLock, pool: PgPool) -> Result<(), Error> {
+    let mut tx = pool.begin().await?;
+    lock.acquire_xact(&mut tx).await?;
+    Ok(tx.commit().await?)
 }
 
 /// The lower bound: two messages on one connection, with a prepared statement for the lock.

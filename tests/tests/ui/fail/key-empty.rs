@@ -11,4 +11,9 @@ async fn of_several(_pool: &PgPool) -> Result<(), Error> {
     Ok(())
 }
 
+#[advisory(keys = [])]
+async fn none(_pool: &PgPool) -> Result<(), Error> {
+    Ok(())
+}
+
 fn main() {}

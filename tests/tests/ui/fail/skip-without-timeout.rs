@@ -17,6 +17,11 @@ async fn with_a_lock(_tx: &mut PgTransaction<'_>, lock: AdvisoryLock) -> Result<
     Ok(())
 }
 
+#[advisory(timeout = None, side_effect = Skip)]
+async fn without_an_end(_pool: &PgPool) -> Result<(), Error> {
+    Ok(())
+}
+
 // Whether the misspelt option is the timeout is unknown, so it is the only error.
 #[advisory(timout = 2, side_effect = Skip)]
 async fn misspelt(_pool: &PgPool) -> Result<(), Error> {

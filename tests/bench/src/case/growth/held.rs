@@ -26,7 +26,7 @@ pub(super) async fn measure(bench: &Bench) -> Part {
         "… for each",
     ]);
     let one = AdvisoryLock::new("bench:growth");
-    for held in HELD {
+    for held in bench.effort.sizes(&HELD).iter().copied() {
         bench.set_progress(&format!("growth: {held} keys held"));
         let all = AdvisoryLock::all((0..held).map(i64::from));
         let holder = all.begin(&pool).await.expect("they are free");

@@ -28,7 +28,7 @@ pub(super) async fn measure(bench: &Bench) -> Part {
     } else {
         Duration::from_secs(3)
     };
-    for waiters in WAITERS {
+    for waiters in bench.effort.sizes(&WAITERS).iter().copied() {
         bench.set_progress(&format!("growth: {waiters} waiters"));
         let lock = AdvisoryLock::new("bench:growth");
         let queueing = wait(bench, lock.clone(), waiters, length).await;

@@ -16,7 +16,7 @@ use crate::comparison::in_rotation;
 use crate::endpoint::Endpoint;
 use crate::pgbench::Pgbench;
 use crate::rate::rate;
-use crate::report::{Part, Report, Table};
+use crate::report::{Part, Report};
 use crate::sample::Sample;
 
 use variant::{Connections, Runner, Variant, Work};
@@ -36,11 +36,7 @@ pub(crate) async fn run(bench: &Bench) -> Report {
         Ok(pgbench) => pgbench,
         Err(reason) => {
             bench.notice(&format!("SKIPPED throughput: {reason}"));
-            let note = format!("Not measured: {reason}.");
-            return Report {
-                parts: vec![Part::new("throughput", Table::new(["what"])).note(note)],
-                ..Report::default()
-            };
+            return Part::not_measured("throughput", &reason).into();
         }
     };
     let variants = variant::all(&database).await;

@@ -111,7 +111,7 @@ fn transaction(task_connections: Arc<Connections>, key: i64) -> BoxFuture<'stati
 
 fn by_hand_on(task_connections: Arc<Connections>, key: i64) -> BoxFuture<'static, ()> {
     Box::pin(async move {
-        let done = by_hand::transaction(&task_connections.pool, key).await;
+        let done = by_hand::transaction(task_connections.pool.clone(), key).await;
         done.expect("the lock is free");
     })
 }

@@ -11,4 +11,9 @@ async fn by_name(_pool: &PgPool, (id, _): (u8, u8)) -> Result<u8, Error> {
     Ok(id)
 }
 
+#[advisory(tx = "locked")]
+async fn in_quotes(_pool: &PgPool) -> Result<(), Error> {
+    Ok(())
+}
+
 fn main() {}

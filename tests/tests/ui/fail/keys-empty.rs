@@ -1,9 +1,0 @@
-use advisory_core::{Error, advisory};
-use sqlx::PgPool;
-
-#[advisory(keys = [])]
-async fn sync(_pool: &PgPool) -> Result<(), Error> {
-    Ok(())
-}
-
-fn main() {}

@@ -1,9 +1,0 @@
-use advisory_core::{Error, advisory};
-use sqlx::PgPool;
-
-#[advisory]
-fn sync(_pool: &PgPool) -> Result<(), Error> {
-    Ok(())
-}
-
-fn main() {}

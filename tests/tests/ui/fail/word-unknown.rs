@@ -1,0 +1,14 @@
+use advisory_core::{Error, advisory};
+use sqlx::PgPool;
+
+#[advisory(scope = statement, timeout = 0, side_effect = Ignore)]
+async fn unknown(_pool: &PgPool) -> Result<(), Error> {
+    Ok(())
+}
+
+#[advisory(timeout = 0, side_effect = Return)]
+async fn of_pglock(_pool: &PgPool) -> Result<(), Error> {
+    Ok(())
+}
+
+fn main() {}
