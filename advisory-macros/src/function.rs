@@ -3,23 +3,21 @@
 use proc_macro2::{Delimiter, Group, Span, TokenStream, TokenTree};
 use quote::quote;
 use syn::ext::IdentExt as _;
-use syn::parse::{Parse, ParseStream, Parser as _};
+use syn::parse::{Parse, ParseStream};
 use syn::{Attribute, Error, Ident, LitStr, Result, Signature, Token, Visibility};
+
+use crate::original::{Around, Original};
 
 pub(crate) struct Function {
     pub(crate) attrs: Vec<Attribute>,
     vis: Visibility,
-    pub(crate) sig: Signature,
+    /// The signature as it stands, of which an attribute above may have taken the `async`.
+    pub(crate) outer_sig: Signature,
     /// These belong to the function, not to the block that the body becomes.
     inner_attrs: Vec<Attribute>,
+    pub(crate) sig: Signature,
     pub(crate) body: Group,
-    runner: Option<Runner>,
-}
-
-/// The code that `#[tokio::test]` puts around the body when it stands above `#[advisory]`.
-struct Runner {
-    before: TokenStream,
-    after: TokenStream,
+    around: Around,
 }
 
 impl Parse for Function {
@@ -27,59 +25,42 @@ impl Parse for Function {
         let attrs = input.call(Attribute::parse_outer)?;
         let vis = input.parse()?;
         expect_function(input)?;
-        let sig = input.parse::<Signature>()?;
+        let outer_sig = input.parse::<Signature>()?;
         expect_body(input)?;
         let content;
         let brace = syn::braced!(content in input);
         let inner_attrs = content.call(Attribute::parse_inner)?;
-        let body = braced(content.parse()?, brace.span.join());
-        let (runner, body) = match Runner::split(&body) {
-            Some((runner, body)) if is_test(&attrs) => (Some(runner), body),
-            _ => (None, body),
+        let body = delimited(Delimiter::Brace, content.parse()?, brace.span.join());
+        let original = match outer_sig.asyncness {
+            None if is_test(&attrs) => Original::of_tokio_test(&outer_sig, &body),
+            None => Original::of_async_trait(&outer_sig, &body),
+            Some(_) => None,
         };
+        let Original { sig, body, around } = original.unwrap_or_else(|| Original {
+            sig: outer_sig.clone(),
+            body,
+            around: Box::new(|body| body),
+        });
         Ok(Self {
             attrs,
             vis,
-            sig,
+            outer_sig,
             inner_attrs,
+            sig,
             body,
-            runner,
+            around,
         })
     }
 }
 
 impl Function {
-    pub(crate) fn is_async(&self) -> bool {
-        self.sig.asyncness.is_some() || self.runner.is_some()
-    }
-
-    /// Returns the tokens of the function with another signature and body.
-    pub(crate) fn with(&self, sig: &Signature, body: TokenStream) -> TokenStream {
+    /// Returns the tokens of the function with another outer signature and another body.
+    pub(crate) fn with(&self, outer_sig: &Signature, body: TokenStream) -> TokenStream {
         let (attrs, vis, inner_attrs) = (&self.attrs, &self.vis, &self.inner_attrs);
-        let body = match &self.runner {
-            Some(Runner { before, after }) => {
-                let body = braced(body, self.body.span());
-                quote!(#before #body #after)
-            }
-            None => body,
-        };
-        let body = braced(quote!(#(#inner_attrs)* #body), self.body.span());
-        quote!(#(#attrs)* #vis #sig #body)
-    }
-}
-
-impl Runner {
-    /// Input: `let body = async { … }; …`. Output: the block, and the tokens before and after it.
-    fn split(body: &Group) -> Option<(Self, Group)> {
-        let split = |input: ParseStream<'_>| {
-            let (binding, name) = (input.parse::<Token![let]>()?, input.parse::<Ident>()?);
-            let (equals, block) = (input.parse::<Token![=]>()?, input.parse::<Token![async]>()?);
-            let before = quote!(#binding #name #equals #block);
-            let body = input.parse::<Group>()?;
-            let after = input.parse()?;
-            Ok((Self { before, after }, body))
-        };
-        split.parse2(body.stream()).ok()
+        let body = (self.around)(body);
+        let body = quote!(#(#inner_attrs)* #body);
+        let body = delimited(Delimiter::Brace, body, self.body.span());
+        quote!(#(#attrs)* #vis #outer_sig #body)
     }
 }
 
@@ -88,8 +69,8 @@ fn is_test(attrs: &[Attribute]) -> bool {
     attrs.iter().filter_map(name).any(|name| name == "test")
 }
 
-fn braced(tokens: TokenStream, span: Span) -> Group {
-    let mut group = Group::new(Delimiter::Brace, tokens);
+pub(crate) fn delimited(delimiter: Delimiter, tokens: TokenStream, span: Span) -> Group {
+    let mut group = Group::new(delimiter, tokens);
     group.set_span(span);
     group
 }
@@ -130,6 +111,8 @@ fn expect_body(input: ParseStream<'_>) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use quote::ToTokens as _;
+
     use super::*;
 
     fn parse(item: &str) -> Function {
@@ -146,15 +129,40 @@ mod tests {
     #[test]
     fn the_expansion_of_tokio_test_is_async() {
         let function = parse("#[test] fn f() { let body = async { work() }; run(body) }");
-        assert!(function.is_async());
+        assert!(function.sig.asyncness.is_some());
         assert_eq!(function.body.to_string(), "{ work () }");
-        let whole = function.with(&function.sig, quote!(locked()));
+        let whole = function.with(&function.outer_sig, quote!(locked()));
         let expected = "# [test] fn f () { let body = async { locked () } ; run (body) }";
         assert_eq!(whole.to_string(), expected);
     }
 
     #[test]
+    fn the_expansion_of_async_trait_is_async() {
+        let function = parse(
+            "fn f(id: u8, __arg1: Pair) -> Pin<Box<dyn ::core::Future<Output = R> + Send>> {
+                Box::pin(async move {
+                    let id = id;
+                    let Pair(a, b) = { let __arg1 = __arg1; __arg1 };
+                    let __ret: R = { work() };
+                    __ret
+                })
+            }",
+        );
+        let sig = function.sig.to_token_stream().to_string();
+        assert_eq!(sig, "async fn f (id : u8 , Pair (a , b) : Pair) -> R");
+        let body = "{ let id = id ; let __ret : R = { work () } ; __ret }";
+        assert_eq!(function.body.to_string(), body);
+        let whole = function.with(&function.outer_sig, quote!(locked()));
+        let whole = whole.to_string();
+        let expected = "{ Box :: pin (async move { let Pair (a , b) = \
+                        { let __arg1 = __arg1 ; __arg1 } ; locked () }) }";
+        assert!(whole.ends_with(expected), "{whole}");
+        assert!(whole.contains("__arg1 : Pair"), "{whole}");
+    }
+
+    #[test]
     fn an_async_block_without_a_test_attribute_is_not_a_runner() {
-        assert!(!parse("fn f() { let body = async { work() }; run(body) }").is_async());
+        let function = parse("fn f() { let body = async { work() }; run(body) }");
+        assert!(function.sig.asyncness.is_none());
     }
 }

@@ -8,6 +8,7 @@ mod function;
 mod fuzz;
 mod impl_trait;
 mod model;
+mod original;
 mod parameter;
 mod unbound_tx;
 mod validate;
@@ -130,9 +131,11 @@ use crate::function::Function;
 /// }
 /// ```
 ///
-/// An attribute that turns an `async fn` into another function stands below this one. Of the
-/// attributes that may stand above, this one knows `#[tokio::test]`. `#[async_trait]` is not
-/// supported; the language's own `async fn` in traits is.
+/// An attribute that turns an `async fn` into another function stands below this one. Two of them
+/// may stand above as well: `#[tokio::test]`, and `#[async_trait]` on the `impl` or on the trait,
+/// which is expanded before the attributes of its methods. The same goes for a function written by
+/// hand that returns `Pin<Box<dyn Future<Output = …>>>` and whose whole body is
+/// `Box::pin(async move { … })`. The lock is taken when the future is polled.
 ///
 /// # Errors
 ///

@@ -191,7 +191,13 @@ fn is_of_postgres(segment: &PathSegment) -> bool {
     database.is_some_and(|database| database.ident == "Postgres")
 }
 
-pub(crate) fn last_argument(segment: &PathSegment) -> Option<&Type> {
+/// Returns the last type argument of the type with this name.
+pub(crate) fn argument_of<'a>(ty: &'a Type, name: &str) -> Option<&'a Type> {
+    let segment = last_segment(ty).filter(|segment| segment.ident == name);
+    segment.and_then(last_argument)
+}
+
+fn last_argument(segment: &PathSegment) -> Option<&Type> {
     let PathArguments::AngleBracketed(arguments) = &segment.arguments else {
         return None;
     };
@@ -201,7 +207,7 @@ pub(crate) fn last_argument(segment: &PathSegment) -> Option<&Type> {
     }
 }
 
-pub(crate) fn last_segment(ty: &Type) -> Option<&PathSegment> {
+fn last_segment(ty: &Type) -> Option<&PathSegment> {
     match ungroup(ty) {
         Type::Path(path) => path.path.segments.last(),
         _ => None,

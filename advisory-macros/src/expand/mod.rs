@@ -43,7 +43,10 @@ pub(crate) fn fallback(function: &Function, args: &Args) -> TokenStream {
         }
     });
     let body = body_block(function);
-    function.with(&function.sig, hygienic!(let _ = (#(&#names),*); #tx #body))
+    function.with(
+        &function.outer_sig,
+        hygienic!(let _ = (#(&#names),*); #tx #body),
+    )
 }
 
 /// The path of the library.

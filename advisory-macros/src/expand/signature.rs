@@ -7,7 +7,7 @@ use crate::model::{Model, Target};
 use crate::parameter::{Kind, Ownership, Parameter};
 
 pub(super) fn signature(model: &Model) -> Signature {
-    let mut sig = model.function.sig.clone();
+    let mut sig = model.function.outer_sig.clone();
     let (Target::Transaction(parameter)
     | Target::Connection(parameter)
     | Target::Pool { parameter, .. }) = &model.target

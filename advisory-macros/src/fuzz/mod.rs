@@ -34,6 +34,8 @@ const FUNCTIONS: &[&str] = &[
     "async fn r#loop(&self, (a, b): (u8, u8), conn: &mut PoolConnection<Postgres>) \
      -> Result<(), Error> { Ok(()) }",
     "#[test] fn f() -> Result<(), Error> { let body = async { work(pool).await }; run(body) }",
+    "fn f(pool: &PgPool, __arg1: (u8, u8)) -> Pin<Box<dyn Future<Output = Result<(), Error>>>> \
+     { Box::pin(async move { let (a, b) = { let __arg1 = __arg1; __arg1 }; work(a).await }) }",
     "impl Jobs { async fn f(&self) -> Result<(), Error> { Ok(()) } }",
 ];
 

@@ -16,7 +16,7 @@ use crate::errors::Errors;
 use crate::function::Function;
 use crate::impl_trait::infer_impl_trait;
 use crate::model::Model;
-use crate::parameter::{last_argument, last_segment};
+use crate::original::future_output;
 
 pub(crate) fn validate(
     args: &Args,
@@ -27,7 +27,7 @@ pub(crate) fn validate(
         return errors.finish(None);
     };
     let sig = &function.sig;
-    errors.handle(check_async(&function));
+    errors.handle(check_async(sig));
     errors.handle(check_qualifiers(sig));
     let output = errors.handle(output(sig));
     let lock = errors.handle(lock::lock(args, sig));
@@ -53,19 +53,17 @@ fn value_or<V: Copy>(arg: Option<&Arg<V>>, default: V) -> V {
     arg.map_or(default, |arg| arg.value)
 }
 
-fn check_async(function: &Function) -> Result<()> {
-    let sig = &function.sig;
-    if function.is_async() {
+fn check_async(sig: &Signature) -> Result<()> {
+    if sig.asyncness.is_some() {
         return Ok(());
     }
     if let Some(constness) = &sig.constness {
         let fix = "a `const fn` cannot wait for a lock; write `async fn`";
         return Err(Error::new(constness.span, fix));
     }
-    let fix = if returns_boxed_future(sig) {
-        "`#[async_trait]` has already turned this into a function that returns a future; put \
-         `#[advisory]` on an `async fn` that this one calls, or use the language's own `async fn` \
-         in traits"
+    let fix = if future_output(sig).is_some() {
+        "the lock is held while the future runs, so the whole body has to be `Box::pin(async move \
+         { … })`, as `#[async_trait]` writes it; move everything into the block"
     } else {
         "`#[advisory]` goes on an `async fn`; add `async`, or, if an attribute above has taken it \
          away, put `#[advisory]` above that one"
@@ -88,8 +86,8 @@ fn check_qualifiers(sig: &Signature) -> Result<()> {
 
 fn output(sig: &Signature) -> Result<Type> {
     match &sig.output {
-        ReturnType::Type(_, output) => Ok(infer_impl_trait(output)),
-        ReturnType::Default => {
+        ReturnType::Type(_, output) if !is_unit(output) => Ok(infer_impl_trait(output)),
+        _ => {
             let fix = "a function under a lock returns a `Result`, since locking can fail; add \
                        `-> Result<(), advisory_core::Error>`, or an error type that is `From` it";
             Err(Error::new(sig.ident.span(), fix))
@@ -97,18 +95,8 @@ fn output(sig: &Signature) -> Result<Type> {
     }
 }
 
-/// `Pin<Box<dyn Future<…> + …>>`
-fn returns_boxed_future(sig: &Signature) -> bool {
-    let ReturnType::Type(_, output) = &sig.output else {
-        return false;
-    };
-    let boxed = argument_of(output, "Pin").and_then(|inner| argument_of(inner, "Box"));
-    matches!(boxed, Some(Type::TraitObject(_)))
-}
-
-fn argument_of<'a>(ty: &'a Type, name: &str) -> Option<&'a Type> {
-    let segment = last_segment(ty).filter(|segment| segment.ident == name);
-    segment.and_then(last_argument)
+fn is_unit(ty: &Type) -> bool {
+    matches!(ty, Type::Tuple(tuple) if tuple.elems.is_empty())
 }
 
 fn text(expr: &Expr) -> Option<&LitStr> {

@@ -17,6 +17,8 @@ async fn on_connection(_conn: &mut PgConnection) -> bool {
 }
 
 #[advisory(side_effect = Skip, timeout = 0)]
-async fn skipping(_pool: &PgPool) -> () {}
+async fn skipping(_pool: &PgPool) -> bool {
+    true
+}
 
 fn main() {}
