@@ -64,7 +64,9 @@ mod server;
 
 pub use binaries::Version;
 pub use cache::cache_folder;
-pub use database::{BackendRow, Database, LockRow, WRITE, drop_when, is_ever, scalar, written};
+pub use database::{
+    BackendRow, Database, LockRow, WRITE, another_pool, drop_when, is_ever, scalar, written,
+};
 pub use depth::{Depth, by_depth, sample};
 pub use error::StartError;
 pub use notice::print_notice;

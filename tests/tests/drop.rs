@@ -238,7 +238,7 @@ async fn verbs_of_the_callers_connection_leak_nothing() {
 #[tokio::test]
 async fn dropped_wait_frees_its_connection_at_once() {
     let database = Database::new().await;
-    let (pool, rival) = (database.pool(1).await, database.pool(1).await);
+    let (pool, rival) = (database.pool(2).await, database.pool(1).await);
     let lock = AdvisoryLock::new("one").wait_forever();
     let held = lock.begin(&rival).await.unwrap();
     for verb in Verb::all(Verb::is_on_pool) {
@@ -256,7 +256,7 @@ async fn dropped_wait_frees_its_connection_at_once() {
 /// `unlock_all` is not cancel safe. Its documentation requires that the connection is closed.
 #[tokio::test]
 async fn unlock_all_leaks_nothing_on_a_closed_connection() {
-    let (database, pool) = Database::with_pool(1).await;
+    let (database, pool) = Database::with_pool(2).await;
     for polls in 0.. {
         let work = async {
             let mut conn = pool.acquire().await.unwrap();
@@ -275,7 +275,7 @@ async fn unlock_all_leaks_nothing_on_a_closed_connection() {
 /// A body that is dropped during a long statement releases its lock before the statement ends.
 #[tokio::test]
 async fn body_dropped_in_a_long_statement_releases_its_lock() {
-    let (database, pool) = Database::with_pool(1).await;
+    let (database, pool) = Database::with_pool(2).await;
     let lock = AdvisoryLock::new("long");
     let long = lock.transaction(&pool, async |tx| {
         tx.execute("SELECT pg_sleep(600)").await.map(drop)

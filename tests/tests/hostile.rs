@@ -63,7 +63,7 @@ async fn dropped_copy_does_not_confuse_the_pool() {
 
 #[tokio::test]
 async fn refused_commit_keeps_its_connection_and_its_error() {
-    let (database, pool) = Database::with_pool(1).await;
+    let (database, pool) = Database::with_pool(2).await;
     pool.execute("CREATE TABLE u (n int UNIQUE DEFERRABLE INITIALLY DEFERRED)")
         .await
         .unwrap();
@@ -88,7 +88,7 @@ async fn refused_commit_keeps_its_connection_and_its_error() {
 /// for it.
 #[tokio::test]
 async fn statement_that_the_body_dropped_does_not_keep_the_lock() {
-    let (database, pool) = Database::with_pool(1).await;
+    let (database, pool) = Database::with_pool(2).await;
     let started = Instant::now();
     let lock = AdvisoryLock::new("slow");
     let failed = lock.transaction(&pool, async |tx| {

@@ -5,7 +5,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use advisory_core::{AdvisoryLock, Error, SessionGuard, advisory};
-use advisory_tests::{Database, Proxy, is_ever};
+use advisory_tests::{Database, Proxy, another_pool, is_ever};
 use sqlx::{Executor as _, PgPool};
 use tokio::time::timeout;
 
@@ -395,11 +395,12 @@ async fn holds_one_key_and_waits_for_another() {
     let mut tx = pool.begin().await.unwrap();
     let joined = AdvisoryLock::new("held by the parent").wait_forever();
     let owned = joined.clone();
+    let other = another_pool(&pool);
     let waits = async {
         tokio::join!(
             joined.acquire_xact(&mut tx),
             owned.acquire(&pool),
-            owned.begin(&pool)
+            owned.begin(&other)
         )
     };
     let _ = waits.await;

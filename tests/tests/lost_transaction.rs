@@ -21,7 +21,7 @@ async fn drop_nested_begin(conn: &mut PgConnection) {
 
 #[tokio::test]
 async fn transaction_that_has_ended_in_the_body_is_an_error_and_not_a_commit() {
-    let (database, pool) = Database::with_pool(1).await;
+    let (database, pool) = Database::with_pool(2).await;
     for verb in Verb::all(Verb::opens_transaction) {
         // The caller of these two ends the transaction.
         if matches!(verb, Verb::Begin | Verb::TryBegin) || verb.access() == Access::Beside {

@@ -216,11 +216,11 @@ async fn a_dropped_waiter_leaves_the_line_and_its_turn_passes_on() {
         let (lock, pool) = (lock.clone(), pool.clone());
         tokio::spawn(async move { lock.begin(&pool).await.unwrap().commit().await.unwrap() })
     };
-    let head = wait();
+    let first = wait();
     database.wait_until_waiting(1).await;
-    let (second, third) = (wait(), wait());
+    let [second, third] = [(); 2].map(|()| wait());
     second.abort();
-    head.abort();
+    first.abort();
     held.commit().await.unwrap();
     timeout(LONG, third).await.unwrap().unwrap();
     database.assert_nothing_leaked(&pool).await;

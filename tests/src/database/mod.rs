@@ -180,6 +180,13 @@ pub(crate) async fn pool(options: PgConnectOptions, max_connections: u32) -> PgP
         .unwrap_or_else(|error| panic!("the database can be reached: {error}"))
 }
 
+/// Another pool with the same settings, as another process would have: its waits on the server are
+/// its own.
+pub fn another_pool(pool: &PgPool) -> PgPool {
+    let options = PgConnectOptions::clone(&pool.connect_options());
+    pool.options().clone().connect_lazy_with(options)
+}
+
 fn quoted(identifier: &str) -> String {
     format!("\"{}\"", identifier.replace('"', "\"\""))
 }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use advisory_core::{AdvisoryLock, Error};
-use advisory_tests::{Cut, Database, Proxy, Shutdown};
+use advisory_tests::{Cut, Database, Proxy, Shutdown, another_pool};
 use advisory_verbs::Verb;
 use futures_util::future::join_all;
 use sqlx::postgres::{PgPool, PgPoolOptions};
@@ -114,7 +114,9 @@ async fn waiters(database: &Database, pool: &PgPool, fault: Fault) -> Vec<Runnin
     let mut waiters = Vec::new();
     for verb in clients() {
         for (does, lock, bound) in &kinds {
-            waiters.push(Running::start(verb, does, lock, pool, *bound));
+            // Of one pool, only one would wait on the server.
+            let pool = another_pool(pool);
+            waiters.push(Running::start(verb, does, lock, &pool, *bound));
         }
     }
     database.wait_until_waiting(clients().count() * 2).await;

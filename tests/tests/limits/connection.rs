@@ -107,8 +107,8 @@ async fn server_without_free_connections_is_an_error_in_time() {
 async fn exhausted_pool_is_an_error_in_time() {
     let database = Database::new().await;
     for (lock, acquire_timeout) in waits() {
-        let pool = pool(&database, 1, acquire_timeout);
-        let taken = pool.acquire().await.unwrap();
+        let pool = pool(&database, 2, acquire_timeout);
+        let taken = [pool.acquire().await.unwrap(), pool.acquire().await.unwrap()];
         assert_refused(&lock, &pool).await;
         assert!(database.advisory_locks().await.is_empty());
 
@@ -124,7 +124,7 @@ async fn exhausted_pool_is_an_error_in_time() {
 #[tokio::test]
 async fn refusal_on_an_exhausted_pool_is_reported() {
     let database = Database::new().await;
-    let (pool, rival) = (pool(&database, 1, LONG), database.pool(1).await);
+    let (pool, rival) = (pool(&database, 2, LONG), database.pool(1).await);
     let held = AdvisoryLock::new("one").begin(&rival).await.unwrap();
     let lock = AdvisoryLock::new("one").timeout(SHORT / 10);
     for verb in Verb::all(Verb::is_of_lock) {
@@ -137,7 +137,7 @@ async fn refusal_on_an_exhausted_pool_is_reported() {
 #[tokio::test]
 async fn closed_pool_is_an_error() {
     let database = Database::new().await;
-    let pool = pool(&database, 1, LONG);
+    let pool = pool(&database, 2, LONG);
     pool.execute("SELECT 1").await.unwrap();
     pool.close().await;
     for (lock, _) in waits() {
@@ -161,7 +161,7 @@ fn refused(server: &Server) -> usize {
 async fn dropped_wait_is_cancelled_when_a_connection_is_free() {
     let server = crate::server(FEW_CONNECTIONS).await;
     let database = Database::on(&server).await;
-    let (pool, rival) = (pool(&database, 1, LONG), database.pool(1).await);
+    let (pool, rival) = (pool(&database, 2, LONG), database.pool(1).await);
     let held = AdvisoryLock::new("one").begin(&rival).await.unwrap();
     let lock = AdvisoryLock::new("one").cancel_via(&pool);
     let mut tx = pool.begin().await.unwrap();

@@ -28,7 +28,7 @@ async fn assert_holds(verb: Verb, lock: &AdvisoryLock, database: &Arc<Database>,
 
 /// Asserts the same for every verb and every kind of wait.
 async fn assert_every_verb_holds(lock: &AdvisoryLock, database: &Arc<Database>) {
-    let pool = database.pool(1).await;
+    let pool = database.pool(2).await;
     for lock in [
         lock.clone(),
         lock.clone().timeout(Duration::from_mins(1)),
@@ -81,7 +81,7 @@ fn many() -> AdvisoryLock {
 #[tokio::test]
 async fn ten_thousand_keys_can_be_held() {
     let database = Arc::new(Database::on(crate::large_server().await).await);
-    let pool = database.pool(1).await;
+    let pool = database.pool(2).await;
     let many = many();
     assert_eq!(many.keys().len(), 10_000);
     for verb in Verb::all(Verb::is_of_lock) {
@@ -100,7 +100,7 @@ async fn ten_thousand_keys_can_be_held() {
 #[tokio::test]
 async fn ten_thousand_keys_are_all_held_or_none() {
     let database = Database::on(crate::large_server().await).await;
-    let (pool, rivals) = (database.pool(1).await, database.pool(1).await);
+    let (pool, rivals) = (database.pool(2).await, database.pool(1).await);
     let many = many();
     let last = *many.keys().last().unwrap();
     let held_by_rival = AdvisoryLock::from(last).begin(&rivals).await.unwrap();

@@ -85,7 +85,7 @@ const JOINING: [Verb; 2] = [Verb::AcquireXact, Verb::TryAcquireXact];
 /// A database, a pool with one connection, and a rival's transaction that holds [`contended`].
 async fn with_rival() -> (Database, PgPool, PgTransaction<'static>) {
     let database = Database::new().await;
-    let (pool, rival) = (database.pool(1).await, database.pool(1).await);
+    let (pool, rival) = (database.pool(2).await, database.pool(1).await);
     let held = contended().begin(&rival).await.unwrap();
     (database, pool, held)
 }

@@ -48,7 +48,7 @@ async fn panic_reaches_the_caller_of_every_verb_and_leaves_nothing() {
 /// Before the first await, and while a statement runs.
 #[tokio::test]
 async fn panic_at_any_moment_leaves_nothing() {
-    let (database, pool) = Database::with_pool(1).await;
+    let (database, pool) = Database::with_pool(2).await;
     let lock = AdvisoryLock::new("one");
     let at_once = async |_: &mut PgTransaction<'_>| -> Result<(), Error> { panic!("at once") };
     let message = panic_of(lock.transaction(&pool, at_once)).await;
@@ -70,7 +70,7 @@ async fn panic_at_any_moment_leaves_nothing() {
 /// A guard outlives the body that runs under it.
 #[tokio::test]
 async fn guard_is_held_after_a_panic() {
-    let (database, pool) = Database::with_pool(1).await;
+    let (database, pool) = Database::with_pool(2).await;
     let mut guard = AdvisoryLock::new("one").acquire(&pool).await.unwrap();
     for _ in 0..2 {
         assert_eq!(panic_of(guard.until_lost(panics())).await, "in the body");

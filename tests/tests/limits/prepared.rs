@@ -71,7 +71,7 @@ async fn prepared_transaction_excludes_others_and_has_no_process() {
 #[tokio::test]
 async fn waiter_gets_the_lock_when_the_prepared_transaction_ends() {
     let database = Database::on(crate::large_server().await).await;
-    let (pool, rivals) = (database.pool(1).await, database.pool(1).await);
+    let (pool, rivals) = (database.pool(2).await, database.pool(1).await);
     let (lock, name) = (AdvisoryLock::new("one").wait_forever(), database.name());
     for verb in Verb::all(Verb::can_wait) {
         for how in ["COMMIT", "ROLLBACK"] {

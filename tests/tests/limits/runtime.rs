@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use advisory_core::{AdvisoryLock, Error};
-use advisory_tests::{BackendRow, Database, LockRow};
+use advisory_tests::{BackendRow, Database, LockRow, another_pool};
 use advisory_verbs::Verb;
 use sqlx::{Executor as _, PgPool};
 use tokio::runtime::{Builder, Runtime};
@@ -61,7 +61,10 @@ fn spawn_holders_and_waiters(pool: &PgPool) {
         tokio::spawn(verb.hold(&lock, pool, std::future::pending()));
     }
     for verb in Verb::all(Verb::is_of_lock) {
-        tokio::spawn(verb.ask(&AdvisoryLock::new("one").wait_forever(), pool));
+        // Of one pool, only one would wait on the server.
+        let pool = another_pool(pool);
+        let lock = AdvisoryLock::new("one").wait_forever();
+        tokio::spawn(async move { verb.ask(&lock, &pool).await });
     }
     let (transaction, session) = (pool.clone(), pool.clone());
     tokio::spawn(async move {

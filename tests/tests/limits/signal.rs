@@ -70,7 +70,7 @@ async fn callers_transaction_is_usable_after_a_cancelled_wait() {
 #[tokio::test]
 async fn idle_holder_is_not_affected_by_a_cancel() {
     let database = Arc::new(Database::new().await);
-    let pool = database.pool(1).await;
+    let pool = database.pool(2).await;
     let lock = AdvisoryLock::new("one");
     for verb in Verb::ALL {
         let watching = database.clone();
@@ -84,7 +84,7 @@ async fn idle_holder_is_not_affected_by_a_cancel() {
 #[tokio::test]
 async fn terminated_holder_is_notified() {
     let database = Arc::new(Database::new().await);
-    let pool = database.pool(1).await;
+    let pool = database.pool(2).await;
     let lock = AdvisoryLock::new("one");
     for verb in Verb::ALL {
         let watching = database.clone();
@@ -109,7 +109,7 @@ async fn cancel_the_sleeper(database: &Database) {
 
 #[tokio::test]
 async fn cancelled_statement_of_the_body_rolls_back() {
-    let (database, pool) = Database::with_pool(1).await;
+    let (database, pool) = Database::with_pool(2).await;
     pool.execute("CREATE TABLE written (n int)").await.unwrap();
     let lock = AdvisoryLock::new("one");
     let body = async |tx: &mut PgTransaction<'_>| {
@@ -126,7 +126,7 @@ async fn cancelled_statement_of_the_body_rolls_back() {
 /// A session lock remains when a statement fails.
 #[tokio::test]
 async fn cancelled_statement_on_the_session_of_a_guard_keeps_the_lock() {
-    let (database, pool) = Database::with_pool(1).await;
+    let (database, pool) = Database::with_pool(2).await;
     let mut guard = AdvisoryLock::new("one").acquire(&pool).await.unwrap();
     let conn = guard.connection().await.unwrap();
     let (outcome, ()) = tokio::join!(conn.execute(SLEEP), cancel_the_sleeper(&database));

@@ -14,7 +14,7 @@ use crate::{assert_passed_on, contended, passed_on, waits};
 /// A pool whose sessions have these settings.
 async fn pool(database: &Database, settings: &[(&str, &str)]) -> PgPool {
     PgPoolOptions::new()
-        .max_connections(1)
+        .max_connections(2)
         .connect_with(database.options().options(settings.iter().copied()))
         .await
         .unwrap()

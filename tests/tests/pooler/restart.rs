@@ -1,7 +1,7 @@
 //! A pooler that is killed while clients are connected.
 
 use advisory_core::{AdvisoryLock, Error};
-use advisory_tests::Pooling;
+use advisory_tests::{Pooling, another_pool};
 use advisory_verbs::Verb;
 use sqlx::{Executor as _, PgPool, PgTransaction};
 use tokio::task::JoinHandle;
@@ -19,7 +19,10 @@ impl Clients {
         let lock = AdvisoryLock::new("one");
         let holder = lock.begin(pool).await.unwrap();
         let waiting = [Verb::Begin, Verb::AttributeInside, Verb::AcquireXact];
-        let waiting = waiting.map(|verb| tokio::spawn(verb.ask(&lock, pool)));
+        let waiting = waiting.map(|verb| {
+            let (lock, pool) = (lock.clone(), another_pool(pool));
+            tokio::spawn(async move { verb.ask(&lock, &pool).await })
+        });
         fixture.database.wait_until_waiting(3).await;
         Self { holder, waiting }
     }

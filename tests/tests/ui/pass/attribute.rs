@@ -47,7 +47,7 @@ async fn others(pool: &PgPool, unused: u8) -> Result<(), Error> {
 }
 
 #[tokio::test]
-#[advisory(key = "test", on = Database::new().await.pool(1).await)]
+#[advisory(key = "test", on = Database::new().await.pool(2).await)]
 async fn below_a_test() -> Result<(), Error> {
     tokio::task::yield_now().await;
     Ok(())
