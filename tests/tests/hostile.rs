@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::{Duration, Instant};
 
 use advisory_core::{AdvisoryLock, Error, Isolation, advisory};
-use advisory_tests::{Database, WRITE, drop_when, is_ever, scalar, written};
+use advisory_tests::{Database, WRITE, another_pool, drop_when, is_ever, scalar, written};
 use advisory_verbs::Verb;
 use sqlx::{Connection as _, Executor as _, PgConnection, PgPool};
 use tokio::time::timeout;
@@ -63,7 +63,7 @@ async fn dropped_copy_does_not_confuse_the_pool() {
 
 #[tokio::test]
 async fn refused_commit_keeps_its_connection_and_its_error() {
-    let (database, pool) = Database::with_pool(2).await;
+    let (database, pool) = Database::with_pool(1).await;
     pool.execute("CREATE TABLE u (n int UNIQUE DEFERRABLE INITIALLY DEFERRED)")
         .await
         .unwrap();
@@ -88,7 +88,7 @@ async fn refused_commit_keeps_its_connection_and_its_error() {
 /// for it.
 #[tokio::test]
 async fn statement_that_the_body_dropped_does_not_keep_the_lock() {
-    let (database, pool) = Database::with_pool(2).await;
+    let (database, pool) = Database::with_pool(1).await;
     let started = Instant::now();
     let lock = AdvisoryLock::new("slow");
     let failed = lock.transaction(&pool, async |tx| {
@@ -324,7 +324,7 @@ async fn abandon_a_transaction(pool: &PgPool, statement: &'static str) {
 /// is aborted.
 #[tokio::test]
 async fn abandoned_transaction_in_the_pool_is_not_used() {
-    let (database, pool) = Database::with_table(1).await;
+    let (database, pool) = Database::with_table(2).await;
     let left = [
         "BEGIN ISOLATION LEVEL REPEATABLE READ; INSERT INTO written VALUES (1)",
         "BEGIN READ ONLY; SELECT 1; SAVEPOINT theirs",
@@ -361,6 +361,7 @@ async fn abandoned_transaction_in_the_pool_is_not_used() {
             assert!(level.await.unwrap(), "{verb}");
         }
     }
-    assert_eq!(written(&pool).await, 0);
+    let other = another_pool(&pool);
+    assert_eq!(written(&other).await, 0);
     database.assert_nothing_leaked(&pool).await;
 }

@@ -69,7 +69,7 @@ async fn terminated_session_is_noticed_at_once() {
 
 #[tokio::test]
 async fn lost_guard_reports_the_loss_in_every_method() {
-    let (database, pool) = Database::with_pool(2).await;
+    let (database, pool) = Database::with_pool(3).await;
     let lock = AdvisoryLock::new("leader");
 
     // `lost` is called after the session has ended.
@@ -426,7 +426,7 @@ async fn child(database: &Database) -> Child {
 
 #[tokio::test]
 async fn waiter_gets_the_lock_of_a_killed_process() {
-    let (database, pool) = Database::with_pool(2).await;
+    let (database, pool) = Database::with_pool(3).await;
     let parent = AdvisoryLock::new("held by the parent")
         .acquire(&pool)
         .await

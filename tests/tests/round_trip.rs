@@ -47,9 +47,9 @@ impl Table {
     }
 }
 
-/// A pool with one connection that has been probed, so that only the work is counted.
+/// A pool that has been probed, so that only the work is counted. It opens one connection.
 async fn warm(proxy: &Proxy) -> PgPool {
-    let pool = proxy.pool(1).await;
+    let pool = proxy.pool(2).await;
     let guard = AdvisoryLock::new(1).acquire(&pool).await.unwrap();
     guard.release().await.unwrap();
     let mut tx = pool.begin().await.unwrap();

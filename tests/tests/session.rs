@@ -178,7 +178,7 @@ async fn lock_released_in_an_open_transaction_is_free_at_once() {
 
 #[tokio::test]
 async fn lock_released_without_its_guard_is_lost() {
-    let (database, pool) = Database::with_pool(2).await;
+    let (database, pool) = Database::with_pool(3).await;
     let lock = AdvisoryLock::new("one");
     let Key::BigInt(number) = lock.keys()[0] else {
         unreachable!("BUG: a name is a bigint")

@@ -52,11 +52,11 @@ async fn assert_fails_in_time<T>(
     started.elapsed()
 }
 
-/// A pool with one connection, on which a lock has been taken. The ping of a pool would meet the
+/// A pool with an open connection, on which a lock has been taken. The ping of a pool would meet the
 /// silence before the verb does, so there is none.
 async fn pool(proxy: &Proxy) -> PgPool {
     let pool = PgPoolOptions::new()
-        .max_connections(1)
+        .max_connections(2)
         .test_before_acquire(false)
         .connect_with(proxy.options())
         .await

@@ -149,9 +149,10 @@ impl<'l> Attempt<'l> {
             let Some(place) = place else {
                 return Ok(None);
             };
-            let waiting = (self.wait() != Wait::No).then(|| Waiting::on_server(S::SCOPE));
-            let granted = scope.try_once(self).await?;
-            drop(waiting);
+            let granted = {
+                let _waiting = (self.wait() != Wait::No).then(|| Waiting::on_server(S::SCOPE));
+                scope.try_once(self).await?
+            };
             self.note_asking(false);
             if let Some(mut granted) = granted {
                 if let Some(place) = place.for_body {

@@ -13,7 +13,7 @@ use crate::probe::Capabilities;
 use crate::session::{Liveness, SessionGuard};
 use crate::sql::send::send;
 use crate::sql::session::{self, SavedSettings};
-use crate::sql::{granted, sqlstate};
+use crate::sql::{granted, sqlstate, transaction};
 use crate::telemetry::Scope;
 use crate::time_bounds::PROBE_LIMIT;
 
@@ -103,11 +103,11 @@ impl TryOnce for Session<'_> {
     }
 
     async fn try_once(&mut self, attempt: &Attempt<'_>) -> Result<Option<SessionGuard>, Error> {
-        match self.lock_once(attempt).await {
+        match self.lock_once(attempt, false).await {
             // Other code has left an aborted transaction in the pool, which refuses every message.
-            // That connection is closed now.
+            // That connection is closed now, but there may be more of them.
             Err(Error::Database(error)) if sqlstate::is_aborted_before(&error) => {
-                self.lock_once(attempt).await
+                self.lock_once(attempt, true).await
             }
             locked => locked,
         }
@@ -119,9 +119,17 @@ impl TryOnce for Session<'_> {
 }
 
 impl Session<'_> {
-    async fn lock_once(&self, attempt: &Attempt<'_>) -> Result<Option<SessionGuard>, Error> {
+    async fn lock_once(
+        &self,
+        attempt: &Attempt<'_>,
+        roll_back_first: bool,
+    ) -> Result<Option<SessionGuard>, Error> {
         let (capabilities, options) = (Capabilities::of(self.0), self.0.connect_options());
         let mut session = attempt.check_out_listener(self.0).await?;
+        if roll_back_first {
+            let rolled_back = send(session.acquire().await?, transaction::ROLLBACK);
+            attempt.within(Wait::No, rolled_back).await?;
+        }
         let locked = async move {
             let locked = lock_session(attempt, &capabilities, &options, &mut session).await;
             (session, locked)

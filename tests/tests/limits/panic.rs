@@ -30,7 +30,7 @@ async fn write_and_panic(held: Held<'_>) -> Result<(), Error> {
 
 #[tokio::test]
 async fn panic_reaches_the_caller_of_every_verb_and_leaves_nothing() {
-    let (database, pool) = Database::with_table(1).await;
+    let (database, pool) = Database::with_table(2).await;
     let lock = AdvisoryLock::new("one");
     let mut rows = 0;
     for verb in Verb::ALL {

@@ -59,13 +59,13 @@ async fn assert_refused_when_quiet(clients: u32, backends: u32) {
 }
 
 #[tokio::test]
-async fn pooler_with_one_client_and_one_backend_is_detected() {
-    assert_refused_when_quiet(1, 1).await;
+async fn quiet_pooler_with_one_backend_is_detected() {
+    assert_refused_when_quiet(2, 1).await;
 }
 
 #[tokio::test]
-async fn pooler_with_one_client_and_two_backends_is_detected() {
-    assert_refused_when_quiet(1, 2).await;
+async fn quiet_pooler_with_a_backend_for_each_client_is_detected() {
+    assert_refused_when_quiet(2, 2).await;
 }
 
 #[tokio::test]

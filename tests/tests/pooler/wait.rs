@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use advisory_core::AdvisoryLock;
-use advisory_tests::{Pooling, drop_when, sample};
+use advisory_tests::{Pooling, another_pool, drop_when, sample};
 use advisory_verbs::{Verb, begin};
 use futures_util::future::try_join_all;
 use sqlx::{Executor as _, PgConnection, PgPool};
@@ -77,7 +77,8 @@ async fn dropped_waits_on_all_backends_do_not_block_the_pooler() {
     let lock = AdvisoryLock::new("one");
     let _holder = hold(&fixture).await;
     for _ in 0..3 {
-        let both = async { tokio::join!(lock.begin(&pool), lock.begin(&pool)) };
+        let other = another_pool(&pool);
+        let both = async { tokio::join!(lock.begin(&pool), lock.begin(&other)) };
         drop_when_waiting(&fixture, 2, both).await;
         assert_full_capacity(&pool, 2).await;
         assert_leaves_the_queue(&fixture, "both").await;
