@@ -32,6 +32,7 @@
 //! | `database` | [`Database`]: one database for each test, and waiting for its state |
 //! | `proxy` | [`Proxy`]: counts round trips, and delays or cuts connections |
 //! | `pooler` | [`Pooler`]: a PgBouncer in front of a server |
+//! | [`project`] | projects that depend on the crates, as users write them |
 //! | [`foreign_client`] | lock packages of other languages, each in a process of its own |
 //!
 //! # Environment variables
@@ -59,6 +60,7 @@ pub mod foreign_client;
 mod notice;
 mod pooler;
 mod process;
+pub mod project;
 mod proxy;
 mod server;
 

@@ -4,6 +4,8 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use advisory_tests::project::workspace;
+
 /// The format of rustdoc's JSON from which the lists were written. It changes with the compiler and
 /// with `public-api`.
 const FORMAT: u64 = 57;
@@ -14,10 +16,6 @@ const INTERNAL: [&str; 3] = [
     "impl core::marker::StructuralPartialEq for ",
     "impl core::marker::UnsafeUnpin for ",
 ];
-
-fn workspace() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
-}
 
 fn target() -> PathBuf {
     let target = std::env::var_os("CARGO_TARGET_DIR");

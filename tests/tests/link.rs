@@ -3,13 +3,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The root of the repository.
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
-}
+use advisory_tests::project::workspace;
 
 fn pages() -> Vec<PathBuf> {
-    let patterns = ["*.md", "docs/*.md", "examples/*/*.md"].map(|pattern| root().join(pattern));
+    let patterns =
+        ["*.md", "docs/*.md", "examples/*/*.md"].map(|pattern| workspace().join(pattern));
     let found = patterns
         .iter()
         .map(|pattern| glob::glob(pattern.to_str().expect("the path is plain")));

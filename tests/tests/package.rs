@@ -3,9 +3,9 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
 
 use advisory_tests::Database;
+use advisory_tests::project::{Project, SQLX_FEATURES, by_path, cargo, succeed, workspace};
 
 const CRATES: [&str; 2] = ["advisory-core", "advisory-macros"];
 
@@ -19,31 +19,11 @@ const FOREIGN: [(&str, &str); 3] = [
 /// The maximum number of crates that may be added to a project with sqlx.
 const MOST_ADDED: usize = 6;
 
-fn workspace() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
-}
-
 /// The target folder of these builds, which is kept between runs.
 fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR")
         .map_or_else(|| workspace().join("target"), PathBuf::from)
         .join("package-test")
-}
-
-fn cargo(folder: &Path, arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO"));
-    command
-        .current_dir(folder)
-        .args(arguments)
-        .env("CARGO_TARGET_DIR", target());
-    command
-}
-
-fn succeed(command: &mut Command) -> Output {
-    let output = command.output().unwrap();
-    let error = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{command:?}\n{error}");
-    output
 }
 
 /// Packages both crates and unpacks them below `folder`.
@@ -57,7 +37,7 @@ fn unpack_both(folder: &Path) {
         "-p",
         CRATES[1],
     ];
-    succeed(&mut cargo(workspace(), &arguments));
+    succeed(&mut cargo(workspace(), &target(), &arguments));
     for name in CRATES {
         let archive = target().join(format!(
             "package/{name}-{}.crate",
@@ -69,19 +49,6 @@ fn unpack_both(folder: &Path) {
             .unpack(folder)
             .unwrap();
     }
-}
-
-/// A project with sqlx and with the dependency `more`.
-fn project(folder: &Path, sqlx: &str, more: &str, main: &str) {
-    std::fs::create_dir_all(folder.join("src")).unwrap();
-    let manifest = format!(
-        "[package]\nname = \"somebody\"\nversion = \"0.0.0\"\nedition = \"2024\"\n[workspace]\n\
-         [dependencies]\nsqlx = {{ version = \"0.9\", default-features = false, features = {sqlx} }}\n{more}"
-    );
-    std::fs::write(folder.join("Cargo.toml"), manifest).unwrap();
-    std::fs::write(folder.join("src/main.rs"), main).unwrap();
-    // The versions of this workspace, so that the test does not depend on the registry.
-    std::fs::copy(workspace().join("Cargo.lock"), folder.join("Cargo.lock")).unwrap();
 }
 
 const MAIN: &str = r#"
@@ -114,51 +81,29 @@ async fn packaged_crate_builds_without_a_database() {
          [patch.crates-io]\nadvisory-macros = {{ path = \"../advisory-macros-{version}\" }}\n"
     );
     let somebody = folder.path().join("somebody");
-    project(
-        &somebody,
-        r#"["postgres", "macros", "runtime-tokio"]"#,
-        &more,
-        MAIN,
-    );
+    let somebody = Project::write(&somebody, &target(), SQLX_FEATURES, &more, MAIN);
     let url = database.url();
-    let output = succeed(cargo(&somebody, &["run", "--quiet", "--", &url]).envs(FOREIGN));
+    let output = succeed(
+        somebody
+            .cargo(&["run", "--quiet", "--", &url])
+            .envs(FOREIGN),
+    );
     assert_eq!(String::from_utf8_lossy(&output.stdout), "locked\n");
 }
 
-/// The crates of a project, including the project and our own.
-fn crates(project: &Path) -> BTreeSet<String> {
-    let arguments = [
-        "tree",
-        "--edges",
-        "normal,build",
-        "--prefix",
-        "none",
-        "--no-dedupe",
-        "--format",
-        "{p}",
-    ];
-    let output = succeed(&mut cargo(project, &arguments));
-    let tree = String::from_utf8(output.stdout).unwrap();
-    let crate_of = |line: &str| line.split(' ').take(2).collect::<Vec<_>>().join(" ");
-    tree.lines()
-        .filter(|line| !line.is_empty())
-        .map(crate_of)
-        .collect()
+/// The crates of a project without the dependency `one`, and with `other` instead.
+fn crates(sqlx: &str, one: &str, other: &str) -> [BTreeSet<String>; 2] {
+    let folder = tempfile::tempdir().unwrap();
+    [one, other].map(|more| {
+        let project = Project::write(folder.path(), &target(), sqlx, more, "fn main() {}");
+        project.crates()
+    })
 }
 
 #[test]
 fn few_crates_are_added_to_a_project_with_sqlx() {
-    let folder = tempfile::tempdir().unwrap();
-    let ours = ours("");
-    for features in [
-        r#"["postgres", "macros"]"#,
-        r#"["postgres", "macros", "runtime-tokio"]"#,
-    ] {
-        let [without, with] = ["", &ours].map(|more| {
-            let somebody = folder.path().join(format!("somebody-{}", more.len()));
-            project(&somebody, features, more, "fn main() {}");
-            crates(&somebody)
-        });
+    for features in [r#"["postgres", "macros"]"#, SQLX_FEATURES] {
+        let [without, with] = crates(features, "", &by_path(""));
         let added: Vec<_> = with.difference(&without).map(String::as_str).collect();
         println!(
             "sqlx {features}: {} crates, {} added: {}",
@@ -170,26 +115,9 @@ fn few_crates_are_added_to_a_project_with_sqlx() {
     }
 }
 
-/// The line of a manifest that depends on the crate by its path.
-fn ours(features: &str) -> String {
-    let path = workspace().join("advisory-core");
-    let path = path.display();
-    format!("advisory-core = {{ path = \"{path}\", features = [{features}] }}\n")
-}
-
 #[test]
 fn hashes_of_other_systems_are_built_only_with_their_feature() {
-    let folder = tempfile::tempdir().unwrap();
-    let [without, with] = ["", "\"interop\""].map(|features| {
-        let somebody = folder.path().join(format!("somebody-{}", features.len()));
-        project(
-            &somebody,
-            r#"["postgres", "macros", "runtime-tokio"]"#,
-            &ours(features),
-            "fn main() {}",
-        );
-        crates(&somebody)
-    });
+    let [without, with] = crates(SQLX_FEATURES, &by_path(""), &by_path("\"interop\""));
     let added: Vec<_> = with.difference(&without).map(String::as_str).collect();
     println!("`interop` adds {}", added.join(", "));
     let names: Vec<_> = added
@@ -224,9 +152,8 @@ fn scheme_of_another_system_names_the_missing_feature() {
 /// The compiler's message for a project whose `main.rs` is refused.
 fn error_of(main: &str) -> String {
     let folder = tempfile::tempdir().unwrap();
-    let features = r#"["postgres", "macros", "runtime-tokio"]"#;
-    project(folder.path(), features, &ours(""), main);
-    let output = cargo(folder.path(), &["check", "--quiet"]).output();
+    let project = Project::write(folder.path(), &target(), SQLX_FEATURES, &by_path(""), main);
+    let output = project.cargo(&["check", "--quiet"]).output();
     String::from_utf8(output.unwrap().stderr).unwrap()
 }
 

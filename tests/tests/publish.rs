@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
+use advisory_tests::project::{succeed, workspace};
 use serde_json::Value;
 
 const CRATES: [&str; 3] = ["advisory-macros", "advisory-core", "advisory-cli"];
@@ -19,16 +20,9 @@ const EVERYWHERE: [&str; 7] = [
     "README.md",
 ];
 
-fn workspace() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
-}
-
 fn cargo(arguments: &[&str]) -> String {
     let mut command = Command::new(env!("CARGO"));
-    let output = command.current_dir(workspace()).args(arguments).output();
-    let output = output.unwrap();
-    let error = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{command:?}\n{error}");
+    let output = succeed(command.current_dir(workspace()).args(arguments));
     String::from_utf8(output.stdout).unwrap()
 }
 

@@ -1,12 +1,14 @@
 //! Writes the figures into `docs/PERFORMANCE.md` between its marks. The prose outside the marks is
 //! kept.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+
+use advisory_tests::project::workspace;
 
 use crate::plot::Plot;
 
 pub(crate) fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs")
+    workspace().join("docs")
 }
 
 /// Writes each text between the marks of its name, and the plots into the folder of the page.

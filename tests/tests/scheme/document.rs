@@ -1,10 +1,11 @@
 //! The tables in `docs/INTEROP.md` are those of the crate.
 
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use advisory_core::scheme::Space;
 use advisory_core::{known, scheme};
+use advisory_tests::project::workspace;
 
 /// The document with the expected tables.
 fn rewritten(document: &str) -> String {
@@ -20,7 +21,7 @@ fn with_table(document: &str, name: &str, table: &str) -> String {
 }
 
 fn document() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/INTEROP.md")
+    workspace().join("docs/INTEROP.md")
 }
 
 fn schemes() -> String {

@@ -1,7 +1,8 @@
 use advisory_core::{Error, advisory};
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgPool};
 
 struct Jobs {
+    conn: PgConnection,
     name: String,
     pools: Vec<PgPool>,
 }
@@ -14,6 +15,11 @@ impl Jobs {
 
     #[advisory(key = "jobs", on = self.pools)]
     async fn pools(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    #[advisory(key = "jobs", on = self.conn, scope = session)]
+    async fn session_of_the_caller(&mut self) -> Result<(), Error> {
         Ok(())
     }
 }

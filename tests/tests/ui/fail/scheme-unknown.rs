@@ -1,4 +1,4 @@
-use advisory_core::{Error, advisory};
+use advisory_core::{Error, Key, KeyScheme, advisory};
 use sqlx::PgPool;
 
 #[advisory(scheme = sha256)]
@@ -18,6 +18,25 @@ async fn no_such_function(_pool: &PgPool) -> Result<(), Error> {
 
 #[advisory(scheme = String::from("md5"))]
 async fn not_a_scheme(_pool: &PgPool) -> Result<(), Error> {
+    Ok(())
+}
+
+/// The library has a scheme of this name as well.
+struct Malkuth;
+
+impl KeyScheme for Malkuth {
+    fn key(&self, _name: &str) -> Key {
+        Key::from(7)
+    }
+}
+
+#[advisory(scheme = Malkuth)]
+async fn whose(_pool: &PgPool) -> Result<(), Error> {
+    Ok(())
+}
+
+#[advisory(scheme = self::Malkuth)]
+async fn mine(_pool: &PgPool) -> Result<(), Error> {
     Ok(())
 }
 

@@ -141,11 +141,6 @@ async fn sha1(pool: &PgPool) -> Result<(), Error> {
     Ok(())
 }
 
-#[advisory(key = "a", scheme = Crc32)]
-async fn crc32(pool: &PgPool) -> Result<(), Error> {
-    Ok(())
-}
-
 #[advisory(key = "sync({id})", scheme = Md5)]
 async fn md5(pool: &PgPool, id: i64) -> Result<i64, Error> {
     Ok(id)
