@@ -1,22 +1,21 @@
 //! The guard of a lock that a session holds.
 
 use std::fmt;
-use std::future::{Future, poll_fn};
-use std::pin::Pin;
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use sqlx::Acquire as _;
 use sqlx::postgres::PgConnection;
-use tokio::time::{Sleep, sleep_until};
 
-use super::liveness::{Liveness, Sign, until_lost};
+use super::backend::Backend;
+use super::liveness::{Liveness, until_lost};
 use super::release::release;
+use super::watch::SharedSession;
 use crate::error::Error;
 use crate::fencing::token;
 use crate::lock::LockId;
 use crate::lock::Wait;
-use crate::on_drop::{FinishOnDrop, discard, finish_in_background};
+use crate::on_drop::{FinishOnDrop, finish_in_background};
 use crate::sql::send::within;
 use crate::sql::sqlstate;
 
@@ -36,7 +35,11 @@ use crate::sql::sqlstate;
 /// - when the network goes silent, after the
 ///   [`keepalive_interval`](crate::AdvisoryLock::keepalive_interval) and the
 ///   [`response_timeout`](crate::AdvisoryLock::response_timeout): 10 seconds if neither is set.
-///   While a dropped statement still runs on the session, only a closed connection is noticed.
+///   While a dropped statement still runs on the session, only a closed connection is noticed;
+/// - while the [`connection`](Self::connection) is in use, by the statement that fails, by the next
+///   use of the guard, or when the server says that the session has ended. The server is asked every
+///   `keepalive_interval`, or every 5 seconds if that is shorter, on another connection: an idle one
+///   of the pool, or one beside the pool.
 ///
 /// It does so while [`lost`](Self::lost) or [`until_lost`](Self::until_lost) is awaited, in one
 /// long watch or in many short ones, and when [`is_lost`](Self::is_lost) is called. Work that must
@@ -46,22 +49,17 @@ use crate::sql::sqlstate;
 #[must_use = "the lock is released when the guard is dropped"]
 pub struct SessionGuard {
     lock: LockId,
-    /// Never locked across an await, so that no watcher keeps another from looking.
-    state: Mutex<State>,
-}
-
-enum State {
-    Held(Box<Liveness>),
-    Lost,
-    /// The guard has been released or dropped.
-    Ended,
+    session: Arc<SharedSession>,
+    /// The session, from [`connection`](Self::connection) until the next use of the guard.
+    in_use: Mutex<Option<Box<Liveness>>>,
 }
 
 impl SessionGuard {
-    pub(crate) fn new(lock: LockId, liveness: Liveness) -> Self {
+    pub(crate) fn new(lock: &LockId, liveness: Liveness, backend: Backend) -> Self {
         Self {
-            lock,
-            state: Mutex::new(State::Held(Box::new(liveness))),
+            lock: lock.clone(),
+            session: SharedSession::new(liveness, backend),
+            in_use: Mutex::default(),
         }
     }
 
@@ -75,6 +73,9 @@ impl SessionGuard {
     /// They run while the lock is held, and fail if the session is lost. Do not unlock or `DISCARD`
     /// there. End every transaction before the lock is released: the next holder does not see what
     /// was not committed.
+    ///
+    /// The connection is in use until the next call of a method of this guard. Meanwhile, nothing
+    /// else reads it; [`lost`](Self::lost) can be awaited beside it all the same.
     ///
     /// ```no_run
     /// use advisory_core::{AdvisoryLock, Error};
@@ -99,12 +100,19 @@ impl SessionGuard {
     /// connection is closed, and the lock ends when the server notices. Locks that you take here by
     /// hand are yours to release.
     pub async fn connection(&mut self) -> Result<&mut PgConnection, Error> {
-        if self.is_lost() {
-            return Err(Error::lost(&self.lock));
-        }
-        match self.state.get_mut().unwrap_or_else(PoisonError::into_inner) {
-            State::Held(liveness) => Ok(liveness.session.acquire().await?),
-            State::Lost | State::Ended => Err(Error::lost(&self.lock)),
+        let taken = if self.is_lost() {
+            None
+        } else {
+            self.session.take()
+        };
+        let in_use = self
+            .in_use
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner);
+        *in_use = taken;
+        match in_use {
+            Some(liveness) => Ok(liveness.session.acquire().await?),
+            None => Err(Error::lost(&self.lock)),
         }
     }
 
@@ -137,14 +145,11 @@ impl SessionGuard {
     ///
     /// As with a statement on the [`connection`](Self::connection).
     pub async fn fencing_token(&mut self) -> Result<i64, Error> {
-        let limit = match &*self.state() {
-            State::Held(liveness) => liveness.response_timeout,
-            State::Lost | State::Ended => return Err(Error::lost(&self.lock)),
-        };
+        let limit = self.session.response_timeout();
         let token = token(self.connection().await?);
         match within(limit, Wait::No, token).await {
             Err(Error::Database(error)) if sqlstate::is_loss(&error) => {
-                mark_lost(&mut self.state());
+                self.session().mark_lost();
                 Err(Error::lost(&self.lock))
             }
             token => token,
@@ -168,24 +173,31 @@ impl SessionGuard {
     pub async fn release(mut self) -> Result<(), Error> {
         // The liveness is not checked before: the answer to the release says more.
         match self.end() {
-            State::Held(liveness) => FinishOnDrop::new(release(self.lock.clone(), liveness)).await,
-            State::Lost | State::Ended => Err(Error::lost(&self.lock)),
+            Some(liveness) => FinishOnDrop::new(release(self.lock.clone(), liveness)).await,
+            None => Err(Error::lost(&self.lock)),
         }
     }
 
-    /// Resolves when the session has ended, and the lock with it.
+    /// Resolves when the session has ended, and the lock with it; or when this guard is released or
+    /// dropped.
+    ///
+    /// The future borrows nothing: it can be spawned, and awaited while the
+    /// [`connection`](Self::connection) is in use.
     ///
     /// ```no_run
+    /// use std::pin::pin;
+    ///
     /// use advisory_core::{AdvisoryLock, Error};
     ///
     /// # async fn example(pool: &sqlx::PgPool) -> Result<(), Error> {
-    /// # async fn tick() {}
-    /// let guard = AdvisoryLock::new("leader").acquire(pool).await?;
+    /// let mut guard = AdvisoryLock::new("leader").acquire(pool).await?;
+    /// let mut lost = pin!(guard.lost());
     /// loop {
+    ///     let beat = sqlx::query("UPDATE leader SET seen = now()");
     ///     tokio::select! {
-    ///         () = guard.lost() => break,
-    ///         () = tick() => {}
-    ///     }
+    ///         () = &mut lost => break,
+    ///         done = beat.execute(guard.connection().await?) => done?,
+    ///     };
     /// }
     /// # Ok(())
     /// # }
@@ -193,10 +205,9 @@ impl SessionGuard {
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe: the lock stays held, and the next call continues to watch.
-    pub async fn lost(&self) {
-        let mut timer = None;
-        poll_fn(|cx| self.poll_lost(&mut timer, cx)).await;
+    /// Cancel safe: the lock stays held, and other watchers and later calls continue to watch.
+    pub fn lost(&self) -> impl Future<Output = ()> + Send + 'static + use<> {
+        Arc::clone(self.session()).lost()
     }
 
     /// Whether the session is known to have ended. It looks at the socket, and at whether a
@@ -205,16 +216,7 @@ impl SessionGuard {
     /// It is not for a loop that never awaits: a runtime with one thread cannot read the response
     /// meanwhile, and the session would count as lost.
     pub fn is_lost(&self) -> bool {
-        let mut state = self.state();
-        let lost = match &mut *state {
-            State::Held(liveness) => matches!(liveness.check(None), Sign::Lost),
-            State::Lost => true,
-            State::Ended => false,
-        };
-        if lost {
-            mark_lost(&mut state);
-        }
-        lost
+        self.session().is_lost()
     }
 
     /// Runs a future while the session is alive.
@@ -248,45 +250,21 @@ impl SessionGuard {
         until_lost(&self.lock, self.lost(), future)
     }
 
-    fn poll_lost(&self, timer: &mut Option<Pin<Box<Sleep>>>, cx: &mut Context<'_>) -> Poll<()> {
-        loop {
-            let due = {
-                let mut state = self.state();
-                let State::Held(liveness) = &mut *state else {
-                    return Poll::Ready(());
-                };
-                match liveness.check(Some(cx.waker())) {
-                    Sign::Alive(due) => due,
-                    Sign::Lost => {
-                        mark_lost(&mut state);
-                        return Poll::Ready(());
-                    }
-                }
-            };
-            let Some(due) = due else {
-                return Poll::Pending;
-            };
-            let timer = timer.get_or_insert_with(|| Box::pin(sleep_until(due)));
-            timer.as_mut().reset(due);
-            if timer.as_mut().poll(cx).is_pending() {
-                return Poll::Pending;
-            }
+    /// The session, which is not in use any more.
+    fn session(&self) -> &Arc<SharedSession> {
+        let in_use = self
+            .in_use
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(liveness) = in_use {
+            self.session.put_back(liveness);
         }
+        &self.session
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn end(&mut self) -> State {
-        std::mem::replace(&mut *self.state(), State::Ended)
-    }
-}
-
-/// Closes the rest of the session, which releases whatever it still holds.
-fn mark_lost(state: &mut State) {
-    if let State::Held(liveness) = std::mem::replace(state, State::Lost) {
-        discard(liveness);
+    fn end(&mut self) -> Option<Box<Liveness>> {
+        self.session().end()
     }
 }
 
@@ -299,7 +277,7 @@ impl fmt::Debug for SessionGuard {
 
 impl Drop for SessionGuard {
     fn drop(&mut self) {
-        if let State::Held(liveness) = self.end() {
+        if let Some(liveness) = self.end() {
             finish_in_background(release(self.lock.clone(), liveness));
         }
     }

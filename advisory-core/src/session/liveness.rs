@@ -6,8 +6,7 @@
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnection, PgListener, PgNotification};
@@ -35,7 +34,6 @@ pub(crate) struct Liveness {
     last_answer: Instant,
     /// When the pending probe was sent; `None` if there is none.
     probe_sent: Option<Instant>,
-    watchers: Arc<Watchers>,
     _hold: Hold,
 }
 
@@ -56,7 +54,6 @@ impl Liveness {
             keepalive_interval: lock.keepalive(),
             last_answer: Instant::now(),
             probe_sent: None,
-            watchers: Arc::default(),
             _hold: Hold::start(Scope::Session),
         }
     }
@@ -66,15 +63,9 @@ impl Liveness {
         self.probe_sent.is_some()
     }
 
-    /// Looks at the session without waiting. The watcher, if there is one, is woken when there is
-    /// more to see.
-    pub(super) fn check(&mut self, watcher: Option<&Waker>) -> Sign {
-        if let Some(waker) = watcher {
-            self.watchers.add(waker);
-        }
-        // A socket wakes one task; this waker wakes all watchers.
-        let waker = Waker::from(Arc::clone(&self.watchers));
-        with_runtime(|| self.read(&mut Context::from_waker(&waker)))
+    /// Looks at the session without waiting. The waker is called when there is more to see.
+    pub(super) fn check(&mut self, waker: &Waker) -> Sign {
+        with_runtime(|| self.read(&mut Context::from_waker(waker)))
     }
 
     fn read(&mut self, cx: &mut Context<'_>) -> Sign {
@@ -151,26 +142,6 @@ impl Liveness {
         let ping = async { self.session.acquire().await?.ping().await };
         let _ = poll_once(ping);
         self.probe_sent = Some(Instant::now());
-    }
-}
-
-/// The tasks that wait for a sign.
-#[derive(Default)]
-struct Watchers(Mutex<Vec<Waker>>);
-
-impl Watchers {
-    fn add(&self, waker: &Waker) {
-        let mut wakers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if !wakers.iter().any(|known| known.will_wake(waker)) {
-            wakers.push(waker.clone());
-        }
-    }
-}
-
-impl Wake for Watchers {
-    fn wake(self: Arc<Self>) {
-        let wakers = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
-        wakers.into_iter().for_each(Waker::wake);
     }
 }
 
