@@ -1,4 +1,5 @@
-//! The session of a guard: its loss is noticed while the caller uses the connection, too.
+//! The session of a guard, while the caller uses it: its loss is noticed, and its notifications
+//! arrive.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -133,4 +134,93 @@ async fn watch_can_be_spawned_beside_the_connection() -> Result<(), Error> {
     database.terminate_lockers().await;
     timeout(HANG_TIMEOUT, lost).await.unwrap().unwrap();
     Ok(())
+}
+
+async fn notify(pool: &PgPool, payload: &str) {
+    let notify = sqlx::query("SELECT pg_notify('jobs', $1)").bind(payload);
+    notify.execute(pool).await.unwrap();
+}
+
+async fn payload(guard: &SessionGuard) -> String {
+    let notification = timeout(HANG_TIMEOUT, guard.notification()).await.unwrap();
+    notification.unwrap().payload().to_owned()
+}
+
+#[tokio::test]
+async fn notifications_on_the_session_arrive() {
+    let (database, pool) = Database::with_pool(2).await;
+    let mut guard = acquire(&pool).await;
+    let conn = guard.connection().await.unwrap();
+    conn.execute("LISTEN jobs").await.unwrap();
+
+    // While nobody watches, and while somebody waits.
+    notify(&pool, "idle").await;
+    assert_eq!(payload(&guard).await, "idle");
+    let (waited, ()) = tokio::join!(payload(&guard), notify(&pool, "waited for"));
+    assert_eq!(waited, "waited for");
+
+    // While other watchers read the socket, and none of them asks for notifications.
+    let watched = guard.until_lost(async {
+        notify(&pool, "watched").await;
+        tokio::task::yield_now().await;
+        payload(&guard).await
+    });
+    assert_eq!(watched.await.unwrap(), "watched");
+
+    // During a statement on the session, and in the order in which they were sent.
+    let conn = guard.connection().await.unwrap();
+    let (slept, ()) = tokio::join!(conn.execute("SELECT pg_sleep(0.5)"), async {
+        database.wait_until_asleep().await;
+        notify(&pool, "during").await;
+        notify(&pool, "after").await;
+    });
+    slept.unwrap();
+    assert_eq!(payload(&guard).await, "during");
+    assert_eq!(payload(&guard).await, "after");
+
+    // A dropped wait takes no notification with it.
+    drop(timeout(Duration::from_millis(20), guard.notification()).await);
+    notify(&pool, "kept").await;
+    assert_eq!(payload(&guard).await, "kept");
+
+    // The pool gets a connection that listens no more.
+    guard.release().await.unwrap();
+    database.assert_nothing_leaked(&pool).await;
+    let listening = "SELECT count(*) FROM pg_listening_channels()";
+    assert_eq!(scalar::<i64>(&pool, listening).await, 0);
+}
+
+#[tokio::test]
+async fn wait_for_a_notification_ends_with_the_session() {
+    let (database, pool) = Database::with_pool(2).await;
+    let guard = acquire(&pool).await;
+    let waiting = tokio::spawn(guard.notification());
+    database.terminate_lockers().await;
+    let ended = timeout(HANG_TIMEOUT, waiting).await.unwrap().unwrap();
+    assert!(ended.unwrap_err().is_lost());
+}
+
+#[tokio::test]
+async fn notifications_that_nobody_takes_are_bounded() {
+    let (_database, pool) = Database::with_pool(2).await;
+    let mut guard = acquire(&pool).await;
+    let conn = guard.connection().await.unwrap();
+    conn.execute("LISTEN jobs").await.unwrap();
+    let flood = "SELECT pg_notify('jobs', n::text) FROM generate_series(1, 2000) AS n";
+    pool.execute(flood).await.unwrap();
+    guard
+        .connection()
+        .await
+        .unwrap()
+        .execute("SELECT 1")
+        .await
+        .unwrap();
+    assert!(!guard.is_lost());
+    // The newest are kept.
+    let mut kept = vec![payload(&guard).await];
+    while kept.last().unwrap() != "2000" {
+        kept.push(payload(&guard).await);
+    }
+    assert_eq!(kept.len(), 1024);
+    assert_eq!(kept[0], "977");
 }

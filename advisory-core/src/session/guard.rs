@@ -5,7 +5,7 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use sqlx::Acquire as _;
-use sqlx::postgres::PgConnection;
+use sqlx::postgres::{PgConnection, PgNotification};
 
 use super::backend::Backend;
 use super::liveness::{Liveness, until_lost};
@@ -208,6 +208,46 @@ impl SessionGuard {
     /// Cancel safe: the lock stays held, and other watchers and later calls continue to watch.
     pub fn lost(&self) -> impl Future<Output = ()> + Send + 'static + use<> {
         Arc::clone(self.session()).lost()
+    }
+
+    /// The next notification on the session: run `LISTEN` on the [`connection`](Self::connection).
+    ///
+    /// As with [`lost`](Self::lost), the future borrows nothing. Notifications are kept, in their
+    /// order, from the moment that this client reads them until they are taken here. At most 1,024
+    /// are kept; when more arrive, the oldest are dropped, with one warning. Those that arrive while
+    /// the connection is in use are delivered after the next call of a method of this guard. When
+    /// the lock is released, the session listens no more.
+    ///
+    /// ```no_run
+    /// use advisory_core::{AdvisoryLock, Error};
+    ///
+    /// # async fn example(pool: &sqlx::PgPool) -> Result<(), Error> {
+    /// # async fn run(job: &str) {}
+    /// let mut guard = AdvisoryLock::new("leader").acquire(pool).await?;
+    /// sqlx::query("LISTEN jobs").execute(guard.connection().await?).await?;
+    /// loop {
+    ///     run(guard.notification().await?.payload()).await;
+    /// }
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Lost`] if the session has ended, or the guard, and no notification is left.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: a notification that is not returned is kept for the next call.
+    pub fn notification(
+        &self,
+    ) -> impl Future<Output = Result<PgNotification, Error>> + Send + 'static + use<> {
+        let (session, lock) = (Arc::clone(self.session()), self.lock.clone());
+        async move {
+            session
+                .notification()
+                .await
+                .ok_or_else(|| Error::lost(&lock))
+        }
     }
 
     /// Whether the session is known to have ended. It looks at the socket, and at whether a

@@ -64,11 +64,11 @@ impl Liveness {
     }
 
     /// Looks at the session without waiting. The waker is called when there is more to see.
-    pub(super) fn check(&mut self, waker: &Waker) -> Sign {
-        with_runtime(|| self.read(&mut Context::from_waker(waker)))
+    pub(super) fn check(&mut self, waker: &Waker, notify: impl FnMut(PgNotification)) -> Sign {
+        with_runtime(|| self.read(&mut Context::from_waker(waker), notify))
     }
 
-    fn read(&mut self, cx: &mut Context<'_>) -> Sign {
+    fn read(&mut self, cx: &mut Context<'_>, mut notify: impl FnMut(PgNotification)) -> Sign {
         loop {
             match self.poll_responses(cx) {
                 Poll::Ready(true) => self.note_answer(),
@@ -78,7 +78,10 @@ impl Liveness {
                 Poll::Pending => return self.await_probe(),
             }
             match self.poll_socket(cx) {
-                Poll::Ready(Some(_)) => self.last_answer = Instant::now(),
+                Poll::Ready(Some(notification)) => {
+                    self.last_answer = Instant::now();
+                    notify(notification);
+                }
                 Poll::Ready(None) => return Sign::Lost,
                 // Without a probe, no response is pending, unless sqlx has miscounted: see below.
                 Poll::Pending if self.poll_responses(cx).is_pending() => return Sign::Lost,
@@ -107,7 +110,7 @@ impl Liveness {
         }
     }
 
-    /// Reads what the server sends unasked: as a rule, the end of the session.
+    /// Reads what the server sends unasked: a notification, or the end of the session.
     fn poll_socket(&mut self, cx: &mut Context<'_>) -> Poll<Option<PgNotification>> {
         let unasked = pin!(unconstrained(self.session.try_recv()));
         // sqlx counts responses down without a check. After a dropped `COPY`, which has one

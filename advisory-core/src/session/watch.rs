@@ -4,6 +4,7 @@
 //! connection, only the caller's statements read it: a watcher then asks the server, from another
 //! connection, whether the session still exists.
 
+use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::mem::replace;
 use std::pin::Pin;
@@ -11,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
+use sqlx::postgres::PgNotification;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::backend::Backend;
@@ -27,6 +29,7 @@ pub(super) struct SharedSession {
 struct Shared {
     state: State,
     backend: Backend,
+    inbox: Inbox,
 }
 
 enum State {
@@ -59,7 +62,11 @@ impl SharedSession {
     pub(super) fn new(liveness: Liveness, backend: Backend) -> Arc<Self> {
         let state = State::Idle(Box::new(liveness));
         Arc::new(Self {
-            shared: Mutex::new(Shared { state, backend }),
+            shared: Mutex::new(Shared {
+                state,
+                backend,
+                inbox: Inbox::default(),
+            }),
             watchers: Arc::default(),
         })
     }
@@ -130,6 +137,19 @@ impl SharedSession {
         poll_fn(|cx| self.poll_lost(&mut watch, cx)).await;
     }
 
+    /// The next notification; `None` if the session is lost, or its guard has ended.
+    pub(super) async fn notification(self: Arc<Self>) -> Option<PgNotification> {
+        let mut watch = Watch::default();
+        poll_fn(|cx| {
+            let lost = self.poll_lost(&mut watch, cx);
+            match self.lock().inbox.arrived.pop_front() {
+                None => lost.map(|()| None),
+                notification => Poll::Ready(notification),
+            }
+        })
+        .await
+    }
+
     fn poll_lost(&self, watch: &mut Watch, cx: &mut Context<'_>) -> Poll<()> {
         self.watchers.add(cx.waker());
         loop {
@@ -167,7 +187,12 @@ impl SharedSession {
             State::Idle(liveness) => {
                 // A socket wakes one task; this waker wakes all watchers.
                 let waker = Waker::from(Arc::clone(&self.watchers));
-                match liveness.check(&waker) {
+                let sign = liveness.check(&waker, |notification| {
+                    shared.inbox.push(notification);
+                    // Another watcher may wait for it.
+                    self.watchers.wake_by_ref();
+                });
+                match sign {
                     Sign::Alive(due) => Look::Alive(due),
                     Sign::Lost => {
                         self.lose(shared);
@@ -180,6 +205,28 @@ impl SharedSession {
 
     fn lock(&self) -> MutexGuard<'_, Shared> {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The notifications that have arrived and were not taken yet.
+#[derive(Default)]
+struct Inbox {
+    arrived: VecDeque<PgNotification>,
+    has_dropped: bool,
+}
+
+impl Inbox {
+    /// The oldest notification is dropped when there are more.
+    const MOST: usize = 1024;
+
+    fn push(&mut self, notification: PgNotification) {
+        if self.arrived.len() == Self::MOST {
+            self.arrived.pop_front();
+            if !replace(&mut self.has_dropped, true) {
+                tracing::warn!("notifications are dropped: take them with `notification`");
+            }
+        }
+        self.arrived.push_back(notification);
     }
 }
 
