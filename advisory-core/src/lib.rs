@@ -104,6 +104,7 @@
 //!   .NET, Node …), and `known`, the keys of migration tools.
 //! - `metrics`: counts and times, for the installed recorder of the crate
 //!   [metrics](https://docs.rs/metrics); see `describe_metrics`.
+//! - `migrate`: migration at start-up with sqlx's `Migrator`; see `migrate`.
 //! - `uuid`: a [`Key`] and an [`AdvisoryLock`] from a `Uuid` of the crate [uuid](https://docs.rs/uuid).
 //!
 //! The runtime is tokio; TLS is chosen with sqlx's own features.
@@ -122,6 +123,8 @@ pub mod known;
 mod leftover;
 mod lock;
 mod macro_support;
+#[cfg(feature = "migrate")]
+mod migrate;
 pub mod monitor;
 mod on_drop;
 mod probe;
@@ -142,6 +145,8 @@ pub use function::{
 pub use key::{Key, ParseKeyError};
 pub use leftover::release_leftover_locks;
 pub use lock::{AdvisoryLock, Isolation, LockId, Mode};
+#[cfg(feature = "migrate")]
+pub use migrate::migrate;
 pub use scheme::KeyScheme;
 pub use session::SessionGuard;
 pub use skipped::Skipped;

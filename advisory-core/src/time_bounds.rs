@@ -44,6 +44,10 @@ pub(crate) const SHORTEST_CHECK_OUT: Duration = Duration::from_millis(100);
 /// How long an error waits for a connection and a list of the holders.
 pub(crate) const HOLDERS_LOOKUP: Duration = Duration::from_millis(100);
 
+/// How often a migration that waits for another one tries its lock.
+#[cfg(feature = "migrate")]
+pub(crate) const MIGRATION_POLL: Duration = Duration::from_millis(250);
+
 /// The least time that the pooler probe gets to open a connection beside the pool.
 pub(crate) const SHORTEST_PROBE: Duration = Duration::from_millis(100);
 /// How long the pooler probe looks for a lock that outlives its connection. A server that is not

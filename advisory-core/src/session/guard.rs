@@ -290,6 +290,12 @@ impl SessionGuard {
         until_lost(&self.lock, self.lost(), future)
     }
 
+    /// Lets the release close the connection, which does not return to the pool.
+    #[cfg(feature = "migrate")]
+    pub(crate) fn close_after_release(&self) {
+        self.session().close_after_release();
+    }
+
     /// The session, which is not in use any more.
     fn session(&self) -> &Arc<SharedSession> {
         let in_use = self

@@ -29,6 +29,8 @@ pub(crate) struct Liveness {
     pub(super) session: PgListener,
     pub(super) saved: SavedSettings,
     pub(super) response_timeout: Duration,
+    /// Whether the connection returns to the pool.
+    pub(super) is_reusable: bool,
     keepalive_interval: Duration,
     /// When the server last answered.
     last_answer: Instant,
@@ -51,6 +53,7 @@ impl Liveness {
             session,
             saved,
             response_timeout: lock.response_limit(),
+            is_reusable: true,
             keepalive_interval: lock.keepalive(),
             last_answer: Instant::now(),
             probe_sent: None,

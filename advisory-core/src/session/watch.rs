@@ -103,6 +103,13 @@ impl SharedSession {
         }
     }
 
+    #[cfg(feature = "migrate")]
+    pub(super) fn close_after_release(&self) {
+        if let State::Idle(liveness) = &mut self.lock().state {
+            liveness.is_reusable = false;
+        }
+    }
+
     pub(super) fn response_timeout(&self) -> Duration {
         self.lock().backend.response_timeout
     }

@@ -64,6 +64,10 @@ const SERVER: &str = "pg_catalog.pg_postmaster_start_time(),pg_catalog.current_d
 const SERVER_IN_ALL_SESSIONS: &str = "pg_catalog.concat(pg_catalog.date_part('epoch',pg_catalog.pg_postmaster_start_time()),\
      ' ',pg_catalog.current_database())";
 
+/// The name of the database, as the server knows it. One row.
+#[cfg(feature = "migrate")]
+pub(crate) const DATABASE_NAME: &str = "SELECT pg_catalog.current_database()";
+
 /// What is known of a server: whether its platform can notice that a client has gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ClientCheck {
