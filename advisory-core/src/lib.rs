@@ -77,7 +77,7 @@
 //! `pool_mode = transaction`. The first lock of a pool costs one more round trip, to verify that it
 //! is held. The first session lock costs one or two more and a short connection beside the pool, to
 //! verify that closing a connection frees its locks. If no such connection can be opened, a warning
-//! is logged and the next lock checks again.
+//! is logged, and a lock after 30 seconds checks again.
 //!
 //! Transaction locks work behind such a pooler, with sqlx's default settings, and so do the
 //! functions that take one. The session functions, such as [`lock`](crate::lock()), see one

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
 
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgListener, PgPool};
 use tokio::sync::OnceCell;
@@ -14,6 +14,7 @@ use crate::lock::{AdvisoryLock, LockId, Wait};
 use crate::sql::backend::{HeldKey, held_key};
 use crate::sql::send::{send_for_row, within};
 use crate::sql::{ClientCheck, sqlstate};
+use crate::time_bounds::PROBE_RETRY;
 
 /// The servers that were seen to hold a lock; see `SERVER` in `sql`.
 static SERVERS: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
@@ -31,6 +32,9 @@ pub(crate) struct Capabilities {
     /// Whether a transaction has a default level at which its snapshot is older than its lock.
     has_old_snapshots: AtomicBool,
     has_sessions: OnceCell<()>,
+    /// When it was last impossible to find out whether the pool has sessions.
+    inconclusive_since: Mutex<Option<Instant>>,
+    has_lost_a_wait: AtomicBool,
 }
 
 impl Capabilities {
@@ -48,6 +52,8 @@ impl Capabilities {
             has_client_check: AtomicBool::new(false),
             has_old_snapshots: AtomicBool::new(false),
             has_sessions: OnceCell::new(),
+            inconclusive_since: Mutex::new(None),
+            has_lost_a_wait: AtomicBool::new(false),
         });
         pools.push(Arc::clone(&new));
         new
@@ -121,12 +127,37 @@ impl Capabilities {
         let Some(options) = self.options.upgrade() else {
             return Ok(()); // the pool has just got other connect options
         };
-        // Boxed: it opens a connection, which is a large future and rarely needed.
-        let probe = Box::pin(probe_pooler(lock, listener, &options, wait));
+        let probe = async {
+            if self.was_inconclusive() {
+                return Err(ProbeError::Inconclusive);
+            }
+            // Boxed: it opens a connection, which is a large future and rarely needed.
+            let probed = Box::pin(probe_pooler(lock, listener, &options, wait)).await;
+            if let Err(ProbeError::Inconclusive) = &probed {
+                *self.inconclusive_since() = Some(Instant::now());
+            }
+            probed
+        };
         match self.has_sessions.get_or_try_init(|| probe).await {
             Err(ProbeError::Failed(error)) => Err(error),
             Ok(()) | Err(ProbeError::Inconclusive) => Ok(()),
         }
+    }
+
+    /// Whether a probe has just shown nothing; another one would show no more.
+    fn was_inconclusive(&self) -> bool {
+        let since = *self.inconclusive_since();
+        since.is_some_and(|since| since.elapsed() < PROBE_RETRY)
+    }
+
+    fn inconclusive_since(&self) -> MutexGuard<'_, Option<Instant>> {
+        let since = self.inconclusive_since.lock();
+        since.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether this is the first wait that could not be found to cancel it through this pool.
+    pub(crate) fn is_first_lost_wait(&self) -> bool {
+        !self.has_lost_a_wait.swap(true, Ordering::Relaxed)
     }
 }
 

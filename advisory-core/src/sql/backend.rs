@@ -3,7 +3,7 @@
 use sqlx::Row as _;
 use sqlx::postgres::PgRow;
 
-use super::{ClientCheck, IN_TRANSACTION, SERVER, server};
+use super::{ClientCheck, IN_TRANSACTION, LOCKS, SERVER, server};
 use crate::key::Key;
 
 /// The state of a connection between two transactions.
@@ -45,7 +45,7 @@ pub(crate) fn held_key(key: Key) -> String {
     let (classid, objid, objsubid) = key.to_pg_locks();
     let interval = ClientCheck::Unknown.interval();
     format!(
-        "SELECT EXISTS(SELECT FROM pg_catalog.pg_locks AS l JOIN pg_catalog.pg_database AS d \
+        "SELECT EXISTS(SELECT FROM {LOCKS} AS l JOIN pg_catalog.pg_database AS d \
          ON d.oid OPERATOR(pg_catalog.=) l.database \
          WHERE l.locktype OPERATOR(pg_catalog.=) 'advisory' AND l.granted \
          AND l.pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid() \
@@ -99,7 +99,7 @@ impl BackendStart {
 
 /// The keys that this session holds, in both scopes.
 pub(crate) const HELD_KEYS: &str = "SELECT l.classid::pg_catalog.int8,l.objid::pg_catalog.int8,l.objsubid \
-     FROM pg_catalog.pg_locks AS l WHERE l.locktype OPERATOR(pg_catalog.=) 'advisory' \
+     FROM pg_catalog.pg_lock_status() AS l WHERE l.locktype OPERATOR(pg_catalog.=) 'advisory' \
      AND l.pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid() AND l.granted";
 
 /// Reads the rows of [`HELD_KEYS`], without the locks of extensions.

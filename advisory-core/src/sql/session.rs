@@ -8,7 +8,7 @@ use sqlx::postgres::PgRow;
 use super::application_name;
 use super::call::{Calls, Function, text_literal};
 use super::transaction::{GRANTED, RESET, call_if_granted, lock_with_wait};
-use super::{ClientCheck, IN_TRANSACTION, REFUSE_STANDBY, SERVER_IN_ALL_SESSIONS};
+use super::{ClientCheck, IN_TRANSACTION, LOCKS, REFUSE_STANDBY, SERVER_IN_ALL_SESSIONS};
 use crate::lock::{LockId, Wait};
 use crate::time_bounds::CLIENT_CHECK_INTERVAL;
 
@@ -157,7 +157,7 @@ pub(crate) fn find_probe(probe: &LockId) -> String {
     let (classid, objid, objsubid) = probe.keys()[0].to_pg_locks();
     let unlock = Function::Unlock.all(probe);
     format!(
-        "WITH l AS MATERIALIZED(SELECT l.pid FROM pg_catalog.pg_locks AS l \
+        "WITH l AS MATERIALIZED(SELECT l.pid FROM {LOCKS} AS l \
          WHERE l.locktype OPERATOR(pg_catalog.=) 'advisory' \
          AND l.classid OPERATOR(pg_catalog.=) '{classid}'::pg_catalog.oid \
          AND l.objid OPERATOR(pg_catalog.=) '{objid}'::pg_catalog.oid \
