@@ -134,6 +134,19 @@ pub(crate) fn lossy_text(row: &PgRow, column: &str) -> Result<Option<String>, sq
     Ok(Some(String::from_utf8_lossy(bytes).into_owned()))
 }
 
+/// Reads text whose bytes are written in hexadecimal.
+pub(crate) fn raw_text(row: &PgRow, column: &str) -> Result<Option<String>, sqlx::Error> {
+    let hex: Option<&str> = row.try_get(column)?;
+    let byte = |pair: &[u8]| {
+        let pair = std::str::from_utf8(pair).ok()?;
+        u8::from_str_radix(pair, 16).ok()
+    };
+    Ok(hex.map(|hex| {
+        let bytes: Vec<_> = hex.as_bytes().chunks(2).filter_map(byte).collect();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }))
+}
+
 /// Reads the columns of [`SERVER`], from this column on.
 fn server(row: &PgRow, column: usize) -> Result<String, sqlx::Error> {
     // A point in time, of which only the text matters.
