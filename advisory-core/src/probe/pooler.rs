@@ -20,7 +20,7 @@ use crate::time_bounds::{LONGEST_PROBE_PAUSE, PROBE_LIMIT, PROBE_PAUSE, SHORTEST
 
 /// Why a pool is not known to have sessions.
 pub(super) enum ProbeError {
-    /// No connection beside the pool could be opened, or the server refuses to look.
+    /// No connection beside the pool could be opened, or a look has failed.
     Inconclusive,
     Failed(Error),
 }
@@ -58,8 +58,13 @@ pub(super) async fn probe_pooler(
         Ok(false) => Err(ProbeError::Failed(Error::unsupported(
             UnsupportedReason::TransactionPooler,
         ))),
-        Err(error) if sqlstate::is_denied(&error) => Err(inconclusive(lock, &error)),
-        Err(error) => Err(ProbeError::Failed(Error::of_lock(error, lock.id()))),
+        Err(error) if sqlstate::is_loss(&error) || sqlstate::is_aborted_before(&error) => {
+            Err(ProbeError::Failed(error.into()))
+        }
+        Err(error) => Err(match Error::of_lock(error, lock.id()) {
+            Error::Database(error) => inconclusive(lock, &error),
+            error => ProbeError::Failed(error),
+        }),
     }
 }
 

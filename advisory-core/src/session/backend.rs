@@ -7,6 +7,7 @@ use sqlx::{ConnectOptions as _, Connection as _};
 use tokio::time::{sleep, timeout};
 
 use crate::lock::AdvisoryLock;
+use crate::on_drop::DiscardOnDrop;
 use crate::sql::backend::BackendStart;
 use crate::sql::send::send_for_row;
 use crate::time_bounds::DEFAULT_KEEPALIVE_INTERVAL;
@@ -36,7 +37,9 @@ impl Backend {
         let mut first = None;
         loop {
             sleep(self.check_interval).await;
-            match timeout(self.response_timeout, self.start()).await {
+            // A pooled connection must not wait for an answer that may never come.
+            let start = DiscardOnDrop::new(self.start());
+            match timeout(self.response_timeout, start).await {
                 Ok(Ok(BackendStart::Standby)) => {}
                 Ok(Ok(BackendStart::Gone)) => return,
                 // A process id can be used again.

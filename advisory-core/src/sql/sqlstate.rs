@@ -66,16 +66,11 @@ pub(crate) fn is_old_snapshot(error: &sqlx::Error) -> bool {
     has_code(error, INVALID_TEXT_REPRESENTATION)
 }
 
-/// Whether the role lacks a right.
-pub(crate) fn is_denied(error: &sqlx::Error) -> bool {
-    has_code(error, INSUFFICIENT_PRIVILEGE)
-}
-
 /// Whether the role lacks a right on a view or a function that the message reads. The rights to
 /// signal a backend are checked elsewhere in the server.
 pub(crate) fn is_denied_object(error: &sqlx::Error) -> bool {
     let denied = pg_error(error).and_then(PgDatabaseError::routine);
-    is_denied(error) && denied == Some("aclcheck_error")
+    has_code(error, INSUFFICIENT_PRIVILEGE) && denied == Some("aclcheck_error")
 }
 
 /// Whether the server refused the login of this role, with which it refuses the next one, too.
