@@ -109,6 +109,16 @@ pub enum UnsupportedReason {
         /// The server's own message.
         message: String,
     },
+    /// The role may not read what the call reads, or not call what it calls.
+    #[error(
+        "this role lacks a right that every role has by default ({message}); grant it again: \
+         `GRANT SELECT` on a view, `GRANT EXECUTE` on a function"
+    )]
+    #[non_exhaustive]
+    MissingPrivilege {
+        /// The server's own message, which names the object.
+        message: String,
+    },
     /// The call was made outside a tokio runtime.
     #[error("locks need a tokio runtime; use sqlx with `runtime-tokio`")]
     NoRuntime,
@@ -255,9 +265,12 @@ impl Error {
             return Self::unsupported(UnsupportedReason::Standby);
         }
         if sqlstate::is_unknown_to_server(&error) {
-            let message = error.as_database_error().map_or("", DatabaseError::message);
-            let message = message.to_owned();
+            let message = server_message(&error);
             return Self::unsupported(UnsupportedReason::UnknownToServer { message });
+        }
+        if sqlstate::is_denied_object(&error) {
+            let message = server_message(&error);
+            return Self::unsupported(UnsupportedReason::MissingPrivilege { message });
         }
         error.into()
     }
@@ -265,6 +278,11 @@ impl Error {
     fn is_database(&self, predicate: fn(&sqlx::Error) -> bool) -> bool {
         matches!(self, Self::Database(error) if predicate(error))
     }
+}
+
+fn server_message(error: &sqlx::Error) -> String {
+    let message = error.as_database_error().map_or("", DatabaseError::message);
+    message.to_owned()
 }
 
 impl Holder {

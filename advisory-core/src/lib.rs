@@ -77,7 +77,7 @@
 //! `pool_mode = transaction`. The first lock of a pool costs one more round trip, to verify that it
 //! is held. The first session lock costs one or two more and a short connection beside the pool, to
 //! verify that closing a connection frees its locks. If no such connection can be opened, a warning
-//! is logged and the next lock checks again.
+//! is logged, and a lock after 30 seconds checks again.
 //!
 //! Transaction locks work behind such a pooler, with sqlx's default settings, and so do the
 //! functions that take one. The session functions, such as [`lock`](crate::lock()), see one
@@ -104,6 +104,7 @@
 //!   .NET, Node …), and `known`, the keys of migration tools.
 //! - `metrics`: counts and times, for the installed recorder of the crate
 //!   [metrics](https://docs.rs/metrics); see `describe_metrics`.
+//! - `migrate`: migration at start-up with sqlx's `Migrator`; see `migrate`.
 //! - `uuid`: a [`Key`] and an [`AdvisoryLock`] from a `Uuid` of the crate [uuid](https://docs.rs/uuid).
 //!
 //! The runtime is tokio; TLS is chosen with sqlx's own features.
@@ -122,6 +123,8 @@ pub mod known;
 mod leftover;
 mod lock;
 mod macro_support;
+#[cfg(feature = "migrate")]
+mod migrate;
 pub mod monitor;
 mod on_drop;
 mod per_pool;
@@ -143,6 +146,8 @@ pub use function::{
 pub use key::{Key, ParseKeyError};
 pub use leftover::release_leftover_locks;
 pub use lock::{AdvisoryLock, Isolation, LockId, Mode};
+#[cfg(feature = "migrate")]
+pub use migrate::migrate;
 pub use scheme::KeyScheme;
 pub use session::SessionGuard;
 pub use skipped::Skipped;

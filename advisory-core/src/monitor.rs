@@ -1,7 +1,8 @@
 //! Who holds advisory locks, who waits for them, and how to end it.
 //!
 //! Everything here reads `pg_locks` and `pg_stat_activity`, and locks nothing. It takes any
-//! executor, a pool too, and needs no rights. What PostgreSQL hides from a role that does not own
+//! executor, a pool too, and needs no rights beyond those that every role has by default; where they
+//! were revoked, [`Error::Unsupported`] names the one that is missing. What PostgreSQL hides from a role that does not own
 //! the other session and is not a member of `pg_read_all_stats` is `None`:
 //! [`client_addr`](LockStatus::client_addr), [`state`](LockStatus::state),
 //! [`wait_event`](LockStatus::wait_event), [`query`](LockStatus::query) and the ages of a holder.
@@ -34,7 +35,7 @@ use crate::key::Key;
 use crate::lock::Mode;
 use crate::sql::monitor::{self as statement, Which};
 use crate::sql::send::send;
-use crate::sql::{application_name, lossy_text};
+use crate::sql::{application_name, lossy_text, raw_text};
 
 /// An advisory lock that a session holds or waits for: a row of `pg_locks`, with the columns of
 /// `pg_stat_activity` for that session.
@@ -250,6 +251,11 @@ fn status(row: &PgRow) -> Result<Option<LockStatus>, sqlx::Error> {
         let seconds: Option<f64> = row.try_get(column)?;
         Ok(seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()))
     };
+    let text = if row.try_get("is_raw!")? {
+        raw_text
+    } else {
+        lossy_text
+    };
     let (granted, is_shared): (bool, bool) = (row.try_get("granted!")?, row.try_get("is_shared!")?);
     Ok(Some(LockStatus {
         key,
@@ -260,19 +266,19 @@ fn status(row: &PgRow) -> Result<Option<LockStatus>, sqlx::Error> {
         },
         granted,
         pid: row.try_get("pid!")?,
-        database: lossy_text(row, "database!")?.unwrap_or_default(),
+        database: text(row, "database!")?.unwrap_or_default(),
         blocked_by: row.try_get("blocked_by!")?,
         waiting_for: age("age")?.filter(|_| !granted),
         transaction_age: age("age")?.filter(|_| granted),
         state_age: age("state_age")?,
         session_age: age("session_age")?,
         application_name: lossy_text(row, "application_name")?,
-        user: lossy_text(row, "user?")?,
+        user: text(row, "user?")?,
         client_addr: row.try_get("client_addr")?,
         state: row.try_get("state?")?,
         wait_event: row.try_get("wait_event")?,
-        query: lossy_text(row, "query")?,
-        gid: lossy_text(row, "gid?")?,
+        query: text(row, "query?")?,
+        gid: text(row, "gid?")?,
     }))
 }
 

@@ -66,3 +66,53 @@ async fn text_in_the_encoding_of_another_database_is_shown_as_far_as_it_is_reada
     let drop = format!("DROP DATABASE \"{latin}\" WITH (FORCE)");
     pool.execute(AssertSqlSafe(drop)).await.unwrap();
 }
+
+/// The server refuses to convert what is no text in the encoding of the database. In `SQL_ASCII`,
+/// that can be a database's own text.
+#[tokio::test]
+async fn database_in_another_encoding_is_monitored() {
+    // Its last letter is cut in half, unless the server knows letters: it keeps 1,023 bytes.
+    let long = format!("SELECT pg_advisory_lock(7) /* {} */", "é".repeat(1000));
+    let cut = format!("SELECT pg_advisory_lock(7) /* {}\u{fffd}", "é".repeat(496));
+    let western = "SELECT pg_advisory_lock(7) /* é \\ */";
+    let japanese = "SELECT pg_advisory_lock(7) /* あ \\ */";
+    for (encoding, own, shown) in [
+        ("SQL_ASCII", &*long, &*cut),
+        ("LATIN1", western, western),
+        ("WIN1252", western, western),
+        ("EUC_JP", japanese, japanese),
+    ] {
+        let database = Database::new().await;
+        let name = format!("{}_{encoding}", database.name());
+        let create = format!(
+            "CREATE DATABASE \"{name}\" ENCODING '{encoding}' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'"
+        );
+        database.execute(create).await;
+        let options = database.options().database(&name);
+        let mut holder = PgConnection::connect_with(&options).await.unwrap();
+        let mut observer = PgConnection::connect_with(&options).await.unwrap();
+        holder.execute(AssertSqlSafe(own.to_owned())).await.unwrap();
+        // No text in most encodings; and a backslash, which is special in the text of bytes.
+        let foreign = "SELECT pg_advisory_lock(8) /* \\ é \u{81} ÿ */";
+        let mut elsewhere = database.connection().await;
+        elsewhere.execute(foreign).await.unwrap();
+
+        let locks = monitor::locks(&mut observer).await.unwrap();
+        assert_eq!(locks.len(), 1, "{encoding}");
+        assert_eq!(locks[0].query.as_deref(), Some(shown), "{encoding}");
+        assert_eq!(locks[0].database, name);
+        assert_eq!(monitor::holders(&mut observer, 7).await.unwrap().len(), 1);
+        assert_eq!(monitor::waiters(&mut observer, 7).await.unwrap(), []);
+        let everywhere = monitor::locks_of_all_databases(&mut observer).await;
+        let everywhere = everywhere.unwrap();
+        let other = everywhere
+            .iter()
+            .find(|lock| lock.database == database.name());
+        assert_eq!(other.unwrap().query.as_deref(), Some(foreign), "{encoding}");
+        holder.close().await.unwrap();
+        observer.close().await.unwrap();
+        database
+            .execute(format!("DROP DATABASE \"{name}\" WITH (FORCE)"))
+            .await;
+    }
+}

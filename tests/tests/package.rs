@@ -51,6 +51,22 @@ fn unpack_both(folder: &Path) {
     }
 }
 
+/// Removes all hidden files and folders, as some tools that vendor or package crates do.
+fn remove_hidden(folder: &Path) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let (path, kind) = entry
+            .map(|entry| (entry.path(), entry.file_type()))
+            .unwrap();
+        let is_hidden = path.file_name().unwrap().as_encoded_bytes()[0] == b'.';
+        match (is_hidden, kind.unwrap().is_dir()) {
+            (true, true) => std::fs::remove_dir_all(path).unwrap(),
+            (true, false) => std::fs::remove_file(path).unwrap(),
+            (false, true) => remove_hidden(&path),
+            (false, false) => {}
+        }
+    }
+}
+
 const MAIN: &str = r#"
 use advisory_core::{advisory, AdvisoryLock, Error};
 
@@ -74,6 +90,7 @@ async fn packaged_crate_builds_without_a_database() {
     let database = Database::new().await;
     let folder = tempfile::tempdir().unwrap();
     unpack_both(folder.path());
+    remove_hidden(folder.path());
     let version = env!("CARGO_PKG_VERSION");
     let more = format!(
         "tokio = {{ version = \"1\", features = [\"macros\", \"rt-multi-thread\"] }}\n\

@@ -47,7 +47,7 @@ fn is_rust(file: &str) -> bool {
 fn queries() -> BTreeSet<String> {
     let entries = std::fs::read_dir(workspace().join(".sqlx")).unwrap();
     let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    names.map(|name| format!(".sqlx/{name}")).collect()
+    names.map(|name| format!("query-metadata/{name}")).collect()
 }
 
 #[test]

@@ -5,6 +5,7 @@ use sqlx::{ConnectOptions as _, Connection as _};
 use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::probe::Capabilities;
 use crate::sql::send::send;
 use crate::sql::{cancel, sqlstate, unique_name};
 use crate::time_bounds::{CANCEL_CONNECT, CANCEL_PAUSE, CANCEL_SEARCH};
@@ -39,22 +40,32 @@ impl<'p> CancelOnDrop<'p> {
 impl Drop for CancelOnDrop<'_> {
     fn drop(&mut self) {
         if let (Some((pool, marker)), Ok(runtime)) = (self.wait.take(), Handle::try_current()) {
-            let options = pool.connect_options();
+            let (options, capabilities) = (pool.connect_options(), Capabilities::of(pool));
             runtime.spawn(async move {
                 let cancelled = timeout(CANCEL_CONNECT, find_and_cancel(&options, &marker)).await;
-                if let Err(error) = cancelled.unwrap_or(Err(sqlx::Error::PoolTimedOut)) {
-                    tracing::warn!(%error, "a dropped wait for an advisory lock was not cancelled");
+                match cancelled.unwrap_or(Err(sqlx::Error::PoolTimedOut)) {
+                    Ok(true) => {}
+                    // It may also have ended by itself, which is no fault: once is enough.
+                    Ok(false) if capabilities.is_first_lost_wait() => tracing::warn!(
+                        "a dropped wait for an advisory lock was not found, and so not cancelled; does the role of \
+                         `cancel_via` see the statements of the session that waits?"
+                    ),
+                    Ok(false) => tracing::debug!("a dropped wait for an advisory lock was not found"),
+                    Err(error) => {
+                        tracing::warn!(%error, "a dropped wait for an advisory lock was not cancelled");
+                    }
                 }
             });
         }
     }
 }
 
-/// Looks for the wait until it is found. It may also have ended by itself.
-async fn find_and_cancel(options: &PgConnectOptions, marker: &str) -> Result<(), sqlx::Error> {
+/// Looks for the wait for a while; false if it was not found.
+async fn find_and_cancel(options: &PgConnectOptions, marker: &str) -> Result<bool, sqlx::Error> {
     let mut conn = loop {
         match options.connect().await {
             Ok(conn) => break conn,
+            Err(error) if sqlstate::is_refused_login(&error) => return Err(error),
             // The server is full, and may have a slot soon.
             Err(error) if sqlstate::is_answer(&error) => sleep(CANCEL_PAUSE).await,
             Err(error) => return Err(error),
@@ -67,5 +78,6 @@ async fn find_and_cancel(options: &PgConnectOptions, marker: &str) -> Result<(),
         sleep(CANCEL_PAUSE).await;
         found = !send(&mut conn, cancel::cancel(marker)).await?.is_empty();
     }
-    conn.close().await
+    conn.close().await?;
+    Ok(found)
 }

@@ -10,7 +10,7 @@ use crate::error::{Error, Holder};
 use crate::lock::{AdvisoryLock, ScopedSetting, Wait};
 use crate::on_drop::{DiscardOnDrop, discard};
 use crate::probe::Capabilities;
-use crate::session::{Liveness, SessionGuard};
+use crate::session::{Backend, Liveness, SessionGuard};
 use crate::sql::send::send;
 use crate::sql::session::{self, SavedSettings};
 use crate::sql::{granted, sqlstate, transaction};
@@ -136,9 +136,11 @@ impl Session<'_> {
         };
         let (session, locked) = DiscardOnDrop::new(locked).await;
         match locked {
-            Ok(Some(saved)) => {
-                let liveness = Liveness::new(attempt.lock(), session, saved);
-                Ok(Some(SessionGuard::new(attempt.id().clone(), liveness)))
+            Ok(Some((pid, saved))) => {
+                let lock = attempt.lock();
+                let backend = Backend::new(lock, self.0, pid);
+                let liveness = Liveness::new(lock, session, saved);
+                Ok(Some(SessionGuard::new(lock.id(), liveness, backend)))
             }
             Ok(None) => Ok(None),
             // After any error, the session may hold the lock.
@@ -151,13 +153,14 @@ impl Session<'_> {
 }
 
 /// Locks in a session. The first time on a pool, it checks that the connection is a session, and
-/// that the lock is held. Returns the settings to restore, or `None` if the lock was not granted.
+/// that the lock is held. Returns the backend's process id and the settings to restore, or `None` if
+/// the lock was not granted.
 async fn lock_session(
     attempt: &Attempt<'_>,
     capabilities: &Capabilities,
     options: &PgConnectOptions,
     session: &mut PgListener,
-) -> Result<Option<SavedSettings>, Error> {
+) -> Result<Option<(i32, SavedSettings)>, Error> {
     let lock = attempt.lock();
     let left = attempt.deadline.left();
     let limit = match left {
@@ -183,5 +186,6 @@ async fn lock_session(
     }
     capabilities.check_lock(lock, conn).await?;
     let first = rows.first().ok_or(sqlx::Error::RowNotFound)?;
-    Ok(Some(SavedSettings::read(&settings, first)?))
+    let saved = SavedSettings::read(&settings, first)?;
+    Ok(Some((session::pid(first)?, saved)))
 }

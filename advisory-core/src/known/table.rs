@@ -5,14 +5,14 @@ use sha2::Sha224;
 
 use super::{Known, Origin, golang_migrate, salted};
 use crate::key::Key;
-use crate::scheme::{big_endian, crc32};
+use crate::scheme::{big_endian, crc32, sqlx_migrate};
 
 pub(super) static TABLE: &[Known] = &[
     Known {
         label: "sqlx migrate",
         algorithm: "0x3d32ad9e times CRC-32 of the database's name",
         source: "transact-rs/sqlx 0.9.0, `sqlx-postgres/src/migrate.rs`",
-        origin: Origin::Database(|database| Key::BigInt(0x3d32_ad9e * crc(database))),
+        origin: Origin::Database(sqlx_migrate),
     },
     Known {
         label: "Rails migrations",

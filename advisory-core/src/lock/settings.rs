@@ -210,7 +210,7 @@ impl AdvisoryLock {
     /// The transaction is then aborted, as after any failed statement: its next statement returns
     /// the error of the wait, and dropping it rolls back. The cancellation needs a tokio runtime
     /// where the wait is dropped, and the right to see and cancel the statements of the waiting
-    /// role, which that role has.
+    /// role, which that role has. The first wait that is not found is a warning.
     ///
     /// If not set, such a wait stays in the queue until the lock is granted or its timeout fires.
     /// Methods that take a pool refuse this setting: they close their connection.

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgListener, PgPool};
 use tokio::sync::OnceCell;
@@ -15,6 +15,7 @@ use crate::per_pool::PerPool;
 use crate::sql::backend::{HeldKey, held_key};
 use crate::sql::send::{send_for_row, within};
 use crate::sql::{ClientCheck, sqlstate};
+use crate::time_bounds::PROBE_RETRY;
 
 /// The servers that were seen to hold a lock; see `SERVER` in `sql`.
 static SERVERS: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
@@ -30,6 +31,9 @@ pub(crate) struct Capabilities {
     has_sessions: OnceCell<()>,
     /// In milliseconds; 0 if there is none.
     lock_timeout: AtomicU64,
+    /// When it was last impossible to find out whether the pool has sessions.
+    inconclusive_since: Mutex<Option<Instant>>,
+    has_lost_a_wait: AtomicBool,
 }
 
 impl Capabilities {
@@ -40,6 +44,8 @@ impl Capabilities {
             has_old_snapshots: AtomicBool::new(false),
             has_sessions: OnceCell::new(),
             lock_timeout: AtomicU64::new(0),
+            inconclusive_since: Mutex::new(None),
+            has_lost_a_wait: AtomicBool::new(false),
         })
     }
 
@@ -120,12 +126,37 @@ impl Capabilities {
         options: &PgConnectOptions,
         wait: Wait,
     ) -> Result<(), Error> {
-        // Boxed: it opens a connection, which is a large future and rarely needed.
-        let probe = Box::pin(probe_pooler(lock, listener, options, wait));
+        let probe = async {
+            if self.was_inconclusive() {
+                return Err(ProbeError::Inconclusive);
+            }
+            // Boxed: it opens a connection, which is a large future and rarely needed.
+            let probed = Box::pin(probe_pooler(lock, listener, options, wait)).await;
+            if let Err(ProbeError::Inconclusive) = &probed {
+                *self.inconclusive_since() = Some(Instant::now());
+            }
+            probed
+        };
         match self.has_sessions.get_or_try_init(|| probe).await {
             Err(ProbeError::Failed(error)) => Err(error),
             Ok(()) | Err(ProbeError::Inconclusive) => Ok(()),
         }
+    }
+
+    /// Whether a probe has just shown nothing; another one would show no more.
+    fn was_inconclusive(&self) -> bool {
+        let since = *self.inconclusive_since();
+        since.is_some_and(|since| since.elapsed() < PROBE_RETRY)
+    }
+
+    fn inconclusive_since(&self) -> MutexGuard<'_, Option<Instant>> {
+        let since = self.inconclusive_since.lock();
+        since.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether this is the first wait that could not be found to cancel it through this pool.
+    pub(crate) fn is_first_lost_wait(&self) -> bool {
+        !self.has_lost_a_wait.swap(true, Ordering::Relaxed)
     }
 }
 

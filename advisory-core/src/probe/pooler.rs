@@ -15,12 +15,12 @@ use crate::error::{Error, UnsupportedReason};
 use crate::lock::{AdvisoryLock, LockId, Wait};
 use crate::sql::send::{send, send_for_row};
 use crate::sql::session::{find_probe, leave_probe};
-use crate::sql::{transaction, unique_name};
+use crate::sql::{sqlstate, transaction, unique_name};
 use crate::time_bounds::{LONGEST_PROBE_PAUSE, PROBE_LIMIT, PROBE_PAUSE, SHORTEST_PROBE};
 
 /// Why a pool is not known to have sessions.
 pub(super) enum ProbeError {
-    /// No connection beside the pool could be opened. The next lock probes again.
+    /// No connection beside the pool could be opened, or a look has failed.
     Inconclusive,
     Failed(Error),
 }
@@ -52,17 +52,25 @@ pub(super) async fn probe_pooler(
     let left = timeout(limit, lock_and_close(options, probe.id())).await;
     let server = left
         .unwrap_or(Err(sqlx::Error::PoolTimedOut))
-        .map_err(|error| {
-            tracing::warn!(%lock, %error, "cannot tell whether the pool's connections are sessions");
-            ProbeError::Inconclusive
-        })?;
+        .map_err(|error| inconclusive(lock, &error))?;
     match has_ended(listener, options, probe.id(), &server).await {
         Ok(true) => Ok(()),
         Ok(false) => Err(ProbeError::Failed(Error::unsupported(
             UnsupportedReason::TransactionPooler,
         ))),
-        Err(error) => Err(ProbeError::Failed(Error::of_lock(error, lock.id()))),
+        Err(error) if sqlstate::is_loss(&error) || sqlstate::is_aborted_before(&error) => {
+            Err(ProbeError::Failed(error.into()))
+        }
+        Err(error) => Err(match Error::of_lock(error, lock.id()) {
+            Error::Database(error) => inconclusive(lock, &error),
+            error => ProbeError::Failed(error),
+        }),
     }
+}
+
+fn inconclusive(lock: &AdvisoryLock, error: &sqlx::Error) -> ProbeError {
+    tracing::warn!(%lock, %error, "cannot tell whether the pool's connections are sessions");
+    ProbeError::Inconclusive
 }
 
 /// Locks the key on a connection of its own, and closes the connection. Returns the server.

@@ -9,6 +9,12 @@ pub(crate) fn crc32(text: &[u8]) -> u32 {
     ZLIB.checksum(text)
 }
 
+/// The lock of sqlx's migrator on a database.
+#[cfg(any(feature = "interop", feature = "migrate"))]
+pub(crate) fn sqlx_migrate(database: &str) -> Key {
+    Key::BigInt(0x3d32_ad9e * i64::from(crc32(database.as_bytes())))
+}
+
 /// The first 8 bytes as one `bigint`.
 pub(crate) fn little_endian(digest: &[u8]) -> Key {
     Key::BigInt(i64::from_le_bytes(first_eight(digest)))

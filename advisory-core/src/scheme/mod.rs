@@ -64,6 +64,8 @@ pub use schemes::*;
 #[cfg(feature = "interop")]
 pub use system::{Space, System};
 
+#[cfg(any(feature = "interop", feature = "migrate"))]
+pub(crate) use digest::sqlx_migrate;
 #[cfg(feature = "interop")]
 pub(crate) use digest::{big_endian, crc32};
 

@@ -1,23 +1,22 @@
 //! The guard of a lock that a session holds.
 
 use std::fmt;
-use std::future::{Future, poll_fn};
-use std::pin::Pin;
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use sqlx::Acquire as _;
-use sqlx::postgres::PgConnection;
+use sqlx::postgres::{PgConnection, PgNotification};
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{Sleep, sleep_until};
 
-use super::liveness::{Liveness, Sign, until_lost};
+use super::backend::Backend;
+use super::liveness::{Liveness, until_lost};
 use super::release::release;
+use super::watch::SharedSession;
 use crate::error::Error;
 use crate::fencing::token;
 use crate::lock::LockId;
 use crate::lock::Wait;
-use crate::on_drop::{FinishOnDrop, discard, finish_in_background};
+use crate::on_drop::{FinishOnDrop, finish_in_background};
 use crate::sql::send::within;
 use crate::sql::sqlstate;
 
@@ -37,7 +36,11 @@ use crate::sql::sqlstate;
 /// - when the network goes silent, after the
 ///   [`keepalive_interval`](crate::AdvisoryLock::keepalive_interval) and the
 ///   [`response_timeout`](crate::AdvisoryLock::response_timeout): 10 seconds if neither is set.
-///   While a dropped statement still runs on the session, only a closed connection is noticed.
+///   While a dropped statement still runs on the session, only a closed connection is noticed;
+/// - while the [`connection`](Self::connection) is in use, by the statement that fails, by the next
+///   use of the guard, or when the server says that the session has ended. The server is asked every
+///   `keepalive_interval`, or every 5 seconds if that is shorter, on another connection: an idle one
+///   of the pool, or one beside the pool.
 ///
 /// It does so while [`lost`](Self::lost) or [`until_lost`](Self::until_lost) is awaited, in one
 /// long watch or in many short ones, and when [`is_lost`](Self::is_lost) is called. Work that must
@@ -47,31 +50,25 @@ use crate::sql::sqlstate;
 #[must_use = "the lock is released when the guard is dropped"]
 pub struct SessionGuard {
     lock: LockId,
-    /// Never locked across an await, so that no watcher keeps another from looking.
-    state: Mutex<State>,
-}
-
-enum State {
-    Held(Box<Liveness>),
-    Lost,
-    /// The guard has been released or dropped.
-    Ended,
+    session: Arc<SharedSession>,
+    /// The session, from [`connection`](Self::connection) until the next use of the guard.
+    in_use: Mutex<Option<Box<Liveness>>>,
+    place: Option<OwnedSemaphorePermit>,
 }
 
 impl SessionGuard {
-    pub(crate) fn new(lock: LockId, liveness: Liveness) -> Self {
+    pub(crate) fn new(lock: &LockId, liveness: Liveness, backend: Backend) -> Self {
         Self {
-            lock,
-            state: Mutex::new(State::Held(Box::new(liveness))),
+            lock: lock.clone(),
+            session: SharedSession::new(liveness, backend),
+            in_use: Mutex::default(),
+            place: None,
         }
     }
 
-    /// Keeps what the work under the lock needs of the pool, until the connection has returned.
+    /// Keeps what the work under the lock needs of the pool.
     pub(crate) fn keep(&mut self, place: OwnedSemaphorePermit) {
-        if let State::Held(liveness) = self.state.get_mut().unwrap_or_else(PoisonError::into_inner)
-        {
-            liveness.place = Some(place);
-        }
+        self.place = Some(place);
     }
 
     /// Which lock it is.
@@ -84,6 +81,9 @@ impl SessionGuard {
     /// They run while the lock is held, and fail if the session is lost. Do not unlock or `DISCARD`
     /// there. End every transaction before the lock is released: the next holder does not see what
     /// was not committed.
+    ///
+    /// The connection is in use until the next call of a method of this guard. Meanwhile, nothing
+    /// else reads it; [`lost`](Self::lost) can be awaited beside it all the same.
     ///
     /// ```no_run
     /// use advisory_core::{AdvisoryLock, Error};
@@ -108,12 +108,19 @@ impl SessionGuard {
     /// connection is closed, and the lock ends when the server notices. Locks that you take here by
     /// hand are yours to release.
     pub async fn connection(&mut self) -> Result<&mut PgConnection, Error> {
-        if self.is_lost() {
-            return Err(Error::lost(&self.lock));
-        }
-        match self.state.get_mut().unwrap_or_else(PoisonError::into_inner) {
-            State::Held(liveness) => Ok(liveness.session.acquire().await?),
-            State::Lost | State::Ended => Err(Error::lost(&self.lock)),
+        let taken = if self.is_lost() {
+            None
+        } else {
+            self.session.take()
+        };
+        let in_use = self
+            .in_use
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner);
+        *in_use = taken;
+        match in_use {
+            Some(liveness) => Ok(liveness.session.acquire().await?),
+            None => Err(Error::lost(&self.lock)),
         }
     }
 
@@ -146,14 +153,11 @@ impl SessionGuard {
     ///
     /// As with a statement on the [`connection`](Self::connection).
     pub async fn fencing_token(&mut self) -> Result<i64, Error> {
-        let limit = match &*self.state() {
-            State::Held(liveness) => liveness.response_timeout,
-            State::Lost | State::Ended => return Err(Error::lost(&self.lock)),
-        };
+        let limit = self.session.response_timeout();
         let token = token(self.connection().await?);
         match within(limit, Wait::No, token).await {
             Err(Error::Database(error)) if sqlstate::is_loss(&error) => {
-                mark_lost(&mut self.state());
+                self.session().mark_lost();
                 Err(Error::lost(&self.lock))
             }
             token => token,
@@ -177,24 +181,31 @@ impl SessionGuard {
     pub async fn release(mut self) -> Result<(), Error> {
         // The liveness is not checked before: the answer to the release says more.
         match self.end() {
-            State::Held(liveness) => FinishOnDrop::new(release(self.lock.clone(), liveness)).await,
-            State::Lost | State::Ended => Err(Error::lost(&self.lock)),
+            Some(liveness) => FinishOnDrop::new(release(self.lock.clone(), liveness)).await,
+            None => Err(Error::lost(&self.lock)),
         }
     }
 
-    /// Resolves when the session has ended, and the lock with it.
+    /// Resolves when the session has ended, and the lock with it; or when this guard is released or
+    /// dropped.
+    ///
+    /// The future borrows nothing: it can be spawned, and awaited while the
+    /// [`connection`](Self::connection) is in use.
     ///
     /// ```no_run
+    /// use std::pin::pin;
+    ///
     /// use advisory_core::{AdvisoryLock, Error};
     ///
     /// # async fn example(pool: &sqlx::PgPool) -> Result<(), Error> {
-    /// # async fn tick() {}
-    /// let guard = AdvisoryLock::new("leader").acquire(pool).await?;
+    /// let mut guard = AdvisoryLock::new("leader").acquire(pool).await?;
+    /// let mut lost = pin!(guard.lost());
     /// loop {
+    ///     let beat = sqlx::query("UPDATE leader SET seen = now()");
     ///     tokio::select! {
-    ///         () = guard.lost() => break,
-    ///         () = tick() => {}
-    ///     }
+    ///         () = &mut lost => break,
+    ///         done = beat.execute(guard.connection().await?) => done?,
+    ///     };
     /// }
     /// # Ok(())
     /// # }
@@ -202,10 +213,49 @@ impl SessionGuard {
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe: the lock stays held, and the next call continues to watch.
-    pub async fn lost(&self) {
-        let mut timer = None;
-        poll_fn(|cx| self.poll_lost(&mut timer, cx)).await;
+    /// Cancel safe: the lock stays held, and other watchers and later calls continue to watch.
+    pub fn lost(&self) -> impl Future<Output = ()> + Send + 'static + use<> {
+        Arc::clone(self.session()).lost()
+    }
+
+    /// The next notification on the session: run `LISTEN` on the [`connection`](Self::connection).
+    ///
+    /// As with [`lost`](Self::lost), the future borrows nothing. Notifications are kept, in their
+    /// order, from the moment that this client reads them until they are taken here. At most 1,024
+    /// are kept; when more arrive, the oldest are dropped, with one warning. Those that arrive while
+    /// the connection is in use are delivered after the next call of a method of this guard. When
+    /// the lock is released, the session listens no more.
+    ///
+    /// ```no_run
+    /// use advisory_core::{AdvisoryLock, Error};
+    ///
+    /// # async fn example(pool: &sqlx::PgPool) -> Result<(), Error> {
+    /// # async fn run(job: &str) {}
+    /// let mut guard = AdvisoryLock::new("leader").acquire(pool).await?;
+    /// sqlx::query("LISTEN jobs").execute(guard.connection().await?).await?;
+    /// loop {
+    ///     run(guard.notification().await?.payload()).await;
+    /// }
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Lost`] if the session has ended, or the guard, and no notification is left.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: a notification that is not returned is kept for the next call.
+    pub fn notification(
+        &self,
+    ) -> impl Future<Output = Result<PgNotification, Error>> + Send + 'static + use<> {
+        let (session, lock) = (Arc::clone(self.session()), self.lock.clone());
+        async move {
+            session
+                .notification()
+                .await
+                .ok_or_else(|| Error::lost(&lock))
+        }
     }
 
     /// Whether the session is known to have ended. It looks at the socket, and at whether a
@@ -214,16 +264,7 @@ impl SessionGuard {
     /// It is not for a loop that never awaits: a runtime with one thread cannot read the response
     /// meanwhile, and the session would count as lost.
     pub fn is_lost(&self) -> bool {
-        let mut state = self.state();
-        let lost = match &mut *state {
-            State::Held(liveness) => matches!(liveness.check(None), Sign::Lost),
-            State::Lost => true,
-            State::Ended => false,
-        };
-        if lost {
-            mark_lost(&mut state);
-        }
-        lost
+        self.session().is_lost()
     }
 
     /// Runs a future while the session is alive.
@@ -257,45 +298,27 @@ impl SessionGuard {
         until_lost(&self.lock, self.lost(), future)
     }
 
-    fn poll_lost(&self, timer: &mut Option<Pin<Box<Sleep>>>, cx: &mut Context<'_>) -> Poll<()> {
-        loop {
-            let due = {
-                let mut state = self.state();
-                let State::Held(liveness) = &mut *state else {
-                    return Poll::Ready(());
-                };
-                match liveness.check(Some(cx.waker())) {
-                    Sign::Alive(due) => due,
-                    Sign::Lost => {
-                        mark_lost(&mut state);
-                        return Poll::Ready(());
-                    }
-                }
-            };
-            let Some(due) = due else {
-                return Poll::Pending;
-            };
-            let timer = timer.get_or_insert_with(|| Box::pin(sleep_until(due)));
-            timer.as_mut().reset(due);
-            if timer.as_mut().poll(cx).is_pending() {
-                return Poll::Pending;
-            }
+    /// Lets the release close the connection, which does not return to the pool.
+    #[cfg(feature = "migrate")]
+    pub(crate) fn close_after_release(&self) {
+        self.session().close_after_release();
+    }
+
+    /// The session, which is not in use any more.
+    fn session(&self) -> &Arc<SharedSession> {
+        let in_use = self
+            .in_use
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(liveness) = in_use {
+            self.session.put_back(liveness);
         }
+        &self.session
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn end(&mut self) -> State {
-        std::mem::replace(&mut *self.state(), State::Ended)
-    }
-}
-
-/// Closes the rest of the session, which releases whatever it still holds.
-fn mark_lost(state: &mut State) {
-    if let State::Held(liveness) = std::mem::replace(state, State::Lost) {
-        discard(liveness);
+    fn end(&mut self) -> Option<Box<Liveness>> {
+        self.session().end()
     }
 }
 
@@ -308,7 +331,7 @@ impl fmt::Debug for SessionGuard {
 
 impl Drop for SessionGuard {
     fn drop(&mut self) {
-        if let State::Held(liveness) = self.end() {
+        if let Some(liveness) = self.end() {
             finish_in_background(release(self.lock.clone(), liveness));
         }
     }

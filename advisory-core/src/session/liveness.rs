@@ -6,13 +6,11 @@
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnection, PgListener, PgNotification};
 use sqlx::{Acquire as _, Connection as _};
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::coop::unconstrained;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -31,13 +29,13 @@ pub(crate) struct Liveness {
     pub(super) session: PgListener,
     pub(super) saved: SavedSettings,
     pub(super) response_timeout: Duration,
+    /// Whether the connection returns to the pool.
+    pub(super) is_reusable: bool,
     keepalive_interval: Duration,
     /// When the server last answered.
     last_answer: Instant,
     /// When the pending probe was sent; `None` if there is none.
     probe_sent: Option<Instant>,
-    watchers: Arc<Watchers>,
-    pub(super) place: Option<OwnedSemaphorePermit>,
     _hold: Hold,
 }
 
@@ -55,11 +53,10 @@ impl Liveness {
             session,
             saved,
             response_timeout: lock.response_limit(),
+            is_reusable: true,
             keepalive_interval: lock.keepalive(),
             last_answer: Instant::now(),
             probe_sent: None,
-            watchers: Arc::default(),
-            place: None,
             _hold: Hold::start(Scope::Session),
         }
     }
@@ -69,18 +66,12 @@ impl Liveness {
         self.probe_sent.is_some()
     }
 
-    /// Looks at the session without waiting. The watcher, if there is one, is woken when there is
-    /// more to see.
-    pub(super) fn check(&mut self, watcher: Option<&Waker>) -> Sign {
-        if let Some(waker) = watcher {
-            self.watchers.add(waker);
-        }
-        // A socket wakes one task; this waker wakes all watchers.
-        let waker = Waker::from(Arc::clone(&self.watchers));
-        with_runtime(|| self.read(&mut Context::from_waker(&waker)))
+    /// Looks at the session without waiting. The waker is called when there is more to see.
+    pub(super) fn check(&mut self, waker: &Waker, notify: impl FnMut(PgNotification)) -> Sign {
+        with_runtime(|| self.read(&mut Context::from_waker(waker), notify))
     }
 
-    fn read(&mut self, cx: &mut Context<'_>) -> Sign {
+    fn read(&mut self, cx: &mut Context<'_>, mut notify: impl FnMut(PgNotification)) -> Sign {
         loop {
             match self.poll_responses(cx) {
                 Poll::Ready(true) => self.note_answer(),
@@ -90,7 +81,10 @@ impl Liveness {
                 Poll::Pending => return self.await_probe(),
             }
             match self.poll_socket(cx) {
-                Poll::Ready(Some(_)) => self.last_answer = Instant::now(),
+                Poll::Ready(Some(notification)) => {
+                    self.last_answer = Instant::now();
+                    notify(notification);
+                }
                 Poll::Ready(None) => return Sign::Lost,
                 // Without a probe, no response is pending, unless sqlx has miscounted: see below.
                 Poll::Pending if self.poll_responses(cx).is_pending() => return Sign::Lost,
@@ -119,7 +113,7 @@ impl Liveness {
         }
     }
 
-    /// Reads what the server sends unasked: as a rule, the end of the session.
+    /// Reads what the server sends unasked: a notification, or the end of the session.
     fn poll_socket(&mut self, cx: &mut Context<'_>) -> Poll<Option<PgNotification>> {
         let unasked = pin!(unconstrained(self.session.try_recv()));
         // sqlx counts responses down without a check. After a dropped `COPY`, which has one
@@ -154,26 +148,6 @@ impl Liveness {
         let ping = async { self.session.acquire().await?.ping().await };
         let _ = poll_once(ping);
         self.probe_sent = Some(Instant::now());
-    }
-}
-
-/// The tasks that wait for a sign.
-#[derive(Default)]
-struct Watchers(Mutex<Vec<Waker>>);
-
-impl Watchers {
-    fn add(&self, waker: &Waker) {
-        let mut wakers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if !wakers.iter().any(|known| known.will_wake(waker)) {
-            wakers.push(waker.clone());
-        }
-    }
-}
-
-impl Wake for Watchers {
-    fn wake(self: Arc<Self>) {
-        let wakers = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
-        wakers.into_iter().for_each(Waker::wake);
     }
 }
 

@@ -19,7 +19,8 @@ use crate::time_bounds::GRACE_PERIOD;
 /// [`Error::Lost`] if the lock was not held any more.
 pub(super) async fn release(lock: LockId, liveness: Box<Liveness>) -> Result<(), Error> {
     let (is_probing, limit) = (liveness.is_probing(), liveness.response_timeout);
-    let (mut session, saved, _place) = (liveness.session, liveness.saved, liveness.place);
+    let (mut session, saved) = (liveness.session, liveness.saved);
+    let is_reusable = liveness.is_reusable;
     // A probe has its own time to be answered.
     let drain_limit = if is_probing { limit } else { GRACE_PERIOD };
     if !drains_within(drain_limit, &mut session).await {
@@ -34,7 +35,7 @@ pub(super) async fn release(lock: LockId, liveness: Box<Liveness>) -> Result<(),
     }
     match timeout(limit, unlock_session(&lock, &saved, &mut session)).await {
         Ok(Ok(released)) => {
-            if released.in_transaction || !released.held {
+            if released.in_transaction || !released.held || !is_reusable {
                 discard(session);
             }
             if released.held {

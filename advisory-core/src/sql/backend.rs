@@ -3,7 +3,7 @@
 use sqlx::Row as _;
 use sqlx::postgres::PgRow;
 
-use super::{ClientCheck, IN_TRANSACTION, SERVER, server};
+use super::{ClientCheck, IN_TRANSACTION, LOCKS, SERVER, server};
 use crate::key::Key;
 
 /// The state of a connection between two transactions.
@@ -47,7 +47,7 @@ pub(crate) fn held_key(key: Key) -> String {
     let (classid, objid, objsubid) = key.to_pg_locks();
     let interval = ClientCheck::Unknown.interval();
     format!(
-        "SELECT EXISTS(SELECT FROM pg_catalog.pg_locks AS l JOIN pg_catalog.pg_database AS d \
+        "SELECT EXISTS(SELECT FROM {LOCKS} AS l JOIN pg_catalog.pg_database AS d \
          ON d.oid OPERATOR(pg_catalog.=) l.database \
          WHERE l.locktype OPERATOR(pg_catalog.=) 'advisory' AND l.granted \
          AND l.pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid() \
@@ -75,9 +75,36 @@ impl HeldKey {
     }
 }
 
+/// When a backend started, as its server tells other sessions.
+pub(crate) enum BackendStart {
+    /// In the server's own words; the same ones as long as it is the same backend.
+    At(String),
+    Gone,
+    /// Another server answered, which does not know the backends of the primary.
+    Standby,
+}
+
+impl BackendStart {
+    /// Asks for the start of a backend. One row, read by [`read`](Self::read).
+    pub(crate) fn of(pid: i32) -> String {
+        format!(
+            "SELECT pg_catalog.pg_is_in_recovery(),(SELECT pg_catalog.concat(a.backend_start) \
+             FROM pg_catalog.pg_stat_get_activity('{pid}'::pg_catalog.int4) AS a)"
+        )
+    }
+
+    pub(crate) fn read(row: &PgRow) -> Result<Self, sqlx::Error> {
+        if row.try_get(0)? {
+            return Ok(Self::Standby);
+        }
+        let start: Option<String> = row.try_get(1)?;
+        Ok(start.map_or(Self::Gone, Self::At))
+    }
+}
+
 /// The keys that this session holds, in both scopes.
 pub(crate) const HELD_KEYS: &str = "SELECT l.classid::pg_catalog.int8,l.objid::pg_catalog.int8,l.objsubid \
-     FROM pg_catalog.pg_locks AS l WHERE l.locktype OPERATOR(pg_catalog.=) 'advisory' \
+     FROM pg_catalog.pg_lock_status() AS l WHERE l.locktype OPERATOR(pg_catalog.=) 'advisory' \
      AND l.pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid() AND l.granted";
 
 /// Reads the rows of [`HELD_KEYS`], without the locks of extensions.

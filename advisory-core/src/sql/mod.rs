@@ -56,6 +56,10 @@ const REFUSE_STANDBY_AND_OLD_SNAPSHOT: &str = concat!(
 /// No row on a standby; a condition.
 const ON_PRIMARY: &str = " WHERE NOT pg_catalog.pg_is_in_recovery()";
 
+/// The rows of `pg_locks`, read below the view: a probe must not fail where the right on the view was
+/// revoked.
+const LOCKS: &str = "pg_catalog.pg_lock_status()";
+
 /// The database, and this run of its server, as the session's settings write them; two columns,
 /// read by [`server`].
 const SERVER: &str = "pg_catalog.pg_postmaster_start_time(),pg_catalog.current_database()";
@@ -63,6 +67,10 @@ const SERVER: &str = "pg_catalog.pg_postmaster_start_time(),pg_catalog.current_d
 /// The database, and this run of its server, in the same words in every session; an expression.
 const SERVER_IN_ALL_SESSIONS: &str = "pg_catalog.concat(pg_catalog.date_part('epoch',pg_catalog.pg_postmaster_start_time()),\
      ' ',pg_catalog.current_database())";
+
+/// The name of the database, as the server knows it. One row.
+#[cfg(feature = "migrate")]
+pub(crate) const DATABASE_NAME: &str = "SELECT pg_catalog.current_database()";
 
 /// What is known of a server: whether its platform can notice that a client has gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,6 +132,19 @@ pub(crate) fn lossy_text(row: &PgRow, column: &str) -> Result<Option<String>, sq
     }
     let bytes = value.as_bytes().map_err(sqlx::Error::Decode)?;
     Ok(Some(String::from_utf8_lossy(bytes).into_owned()))
+}
+
+/// Reads text whose bytes are written in hexadecimal.
+pub(crate) fn raw_text(row: &PgRow, column: &str) -> Result<Option<String>, sqlx::Error> {
+    let hex: Option<&str> = row.try_get(column)?;
+    let byte = |pair: &[u8]| {
+        let pair = std::str::from_utf8(pair).ok()?;
+        u8::from_str_radix(pair, 16).ok()
+    };
+    Ok(hex.map(|hex| {
+        let bytes: Vec<_> = hex.as_bytes().chunks(2).filter_map(byte).collect();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }))
 }
 
 /// Reads the columns of [`SERVER`], from this column on.

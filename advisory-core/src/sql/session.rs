@@ -8,7 +8,7 @@ use sqlx::postgres::PgRow;
 use super::application_name;
 use super::call::{Calls, Function, text_literal};
 use super::transaction::{GRANTED, RESET, call_if_granted, lock_with_wait};
-use super::{ClientCheck, IN_TRANSACTION, REFUSE_STANDBY, SERVER_IN_ALL_SESSIONS};
+use super::{ClientCheck, IN_TRANSACTION, LOCKS, REFUSE_STANDBY, SERVER_IN_ALL_SESSIONS};
 use crate::lock::{LockId, Wait};
 use crate::time_bounds::CLIENT_CHECK_INTERVAL;
 
@@ -60,12 +60,17 @@ pub(crate) fn settings(check: ClientCheck, tag: Option<&str>) -> Vec<ServerSetti
 #[derive(Debug)]
 pub(crate) struct SavedSettings(Vec<(&'static str, String)>);
 
+/// The process id of the session's backend, which begins the first row of [`lock`] or [`try_lock`].
+pub(crate) fn pid(row: &PgRow) -> Result<i32, sqlx::Error> {
+    row.try_get(0)
+}
+
 impl SavedSettings {
-    /// From the first row of [`lock`] or [`try_lock`], which begins with their values.
+    /// From the first row of [`lock`] or [`try_lock`], where they follow the [`pid`].
     pub(crate) fn read(settings: &[ServerSetting], row: &PgRow) -> Result<Self, sqlx::Error> {
         let mut saved = Vec::new();
         for (column, setting) in settings.iter().enumerate() {
-            let value: &str = row.try_get(column)?;
+            let value: &str = row.try_get(column + 1)?;
             if setting.wanted != Some(value) {
                 saved.push((setting.name, value.to_owned()));
             }
@@ -74,8 +79,8 @@ impl SavedSettings {
     }
 }
 
-/// Waits for the lock and gives it to the session. The first row begins with the previous
-/// [`SavedSettings`]; the last column of the last row is true.
+/// Waits for the lock and gives it to the session. The first row begins with the [`pid`] and the
+/// previous [`SavedSettings`]; the last column of the last row is true.
 ///
 /// The wait is for a transaction lock, in the message's own implicit transaction. Then the session
 /// takes the lock, without a wait. A session lock whose wait fails may have been granted all the
@@ -83,7 +88,7 @@ impl SavedSettings {
 pub(crate) fn lock(lock: &LockId, wait: Wait, settings: &[ServerSetting]) -> String {
     let mut message = format!(
         "{RESET};SELECT {},{};{}",
-        current_values(settings),
+        pid_and_current_values(settings),
         set_values(settings),
         lock_with_wait(lock, wait, REFUSE_STANDBY, "")
     );
@@ -100,10 +105,10 @@ pub(crate) fn lock(lock: &LockId, wait: Wait, settings: &[ServerSetting]) -> Str
     message
 }
 
-/// Tries the lock without waiting: all keys, or none. The first row begins with the previous
-/// [`SavedSettings`]; the last column of the last row is the result.
+/// Tries the lock without waiting: all keys, or none. The first row begins with the [`pid`] and the
+/// previous [`SavedSettings`]; the last column of the last row is the result.
 pub(crate) fn try_lock(lock: &LockId, settings: &[ServerSetting]) -> String {
-    let current = current_values(settings);
+    let current = pid_and_current_values(settings);
     let mut message = format!("{RESET};SELECT {current},{REFUSE_STANDBY},");
     let settings = set_values(settings);
     if let Some(call) = Function::TryLock.single_call(lock) {
@@ -152,7 +157,7 @@ pub(crate) fn find_probe(probe: &LockId) -> String {
     let (classid, objid, objsubid) = probe.keys()[0].to_pg_locks();
     let unlock = Function::Unlock.all(probe);
     format!(
-        "WITH l AS MATERIALIZED(SELECT l.pid FROM pg_catalog.pg_locks AS l \
+        "WITH l AS MATERIALIZED(SELECT l.pid FROM {LOCKS} AS l \
          WHERE l.locktype OPERATOR(pg_catalog.=) 'advisory' \
          AND l.classid OPERATOR(pg_catalog.=) '{classid}'::pg_catalog.oid \
          AND l.objid OPERATOR(pg_catalog.=) '{objid}'::pg_catalog.oid \
@@ -163,10 +168,11 @@ pub(crate) fn find_probe(probe: &LockId) -> String {
     )
 }
 
-fn current_values(settings: &[ServerSetting]) -> String {
-    join(settings, |ServerSetting { name, .. }| {
+fn pid_and_current_values(settings: &[ServerSetting]) -> String {
+    let values = join(settings, |ServerSetting { name, .. }| {
         format!("pg_catalog.current_setting('{name}')")
-    })
+    });
+    format!("pg_catalog.pg_backend_pid(),{values}")
 }
 
 fn set_values(settings: &[ServerSetting]) -> String {

@@ -21,6 +21,10 @@ const UNKNOWN_TO_SERVER: [&str; 5] = ["42883", "42704", "42P01", "0A000", "42601
 const INVALID_PARAMETER_VALUE: &str = "22023";
 /// `invalid_text_representation`: of our messages, only `REFUSE_OLD_SNAPSHOT` causes it.
 const INVALID_TEXT_REPRESENTATION: &str = "22P02";
+/// `insufficient_privilege`: the role may not read a view, call a function or signal a backend.
+const INSUFFICIENT_PRIVILEGE: &str = "42501";
+/// The class `invalid_authorization_specification`: a login is refused.
+const INVALID_AUTHORIZATION: &str = "28";
 /// The classes `integrity_constraint_violation` and `transaction_rollback`.
 const INTEGRITY_OR_ROLLBACK: [&str; 2] = ["23", "40"];
 /// `in_failed_sql_transaction`: the transaction was aborted before.
@@ -62,6 +66,19 @@ pub(crate) fn is_old_snapshot(error: &sqlx::Error) -> bool {
     has_code(error, INVALID_TEXT_REPRESENTATION)
 }
 
+/// Whether the role lacks a right on a view or a function that the message reads. The rights to
+/// signal a backend are checked elsewhere in the server.
+pub(crate) fn is_denied_object(error: &sqlx::Error) -> bool {
+    let denied = pg_error(error).and_then(PgDatabaseError::routine);
+    has_code(error, INSUFFICIENT_PRIVILEGE) && denied == Some("aclcheck_error")
+}
+
+/// Whether the server refused the login of this role, with which it refuses the next one, too.
+pub(crate) fn is_refused_login(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(DatabaseError::code);
+    code.is_some_and(|code| code.starts_with(INVALID_AUTHORIZATION))
+}
+
 /// Whether a transaction was refused at its end: a deferred constraint, a serialization failure.
 pub(crate) fn is_refused_commit(error: &sqlx::Error) -> bool {
     let code = error.as_database_error().and_then(DatabaseError::code);
@@ -90,9 +107,12 @@ pub(crate) fn is_loss(error: &sqlx::Error) -> bool {
 }
 
 fn is_end_of_session(error: &sqlx::Error) -> bool {
-    let error = error.as_database_error();
-    let error = error.and_then(|error| error.try_downcast_ref::<PgDatabaseError>());
-    error.is_some_and(|error| matches!(error.severity(), PgSeverity::Fatal | PgSeverity::Panic))
+    let severity = pg_error(error).map(PgDatabaseError::severity);
+    matches!(severity, Some(PgSeverity::Fatal | PgSeverity::Panic))
+}
+
+fn pg_error(error: &sqlx::Error) -> Option<&PgDatabaseError> {
+    error.as_database_error()?.try_downcast_ref()
 }
 
 fn has_code(error: &sqlx::Error, code: &str) -> bool {

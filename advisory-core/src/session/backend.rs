@@ -1,0 +1,73 @@
+//! Whether a session exists, asked of its server from another connection.
+
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnection, PgPool};
+use sqlx::{ConnectOptions as _, Connection as _};
+use tokio::time::{sleep, timeout};
+
+use crate::lock::AdvisoryLock;
+use crate::on_drop::DiscardOnDrop;
+use crate::sql::backend::BackendStart;
+use crate::sql::send::send_for_row;
+use crate::time_bounds::DEFAULT_KEEPALIVE_INTERVAL;
+
+/// The backend of a session.
+#[derive(Clone)]
+pub(crate) struct Backend {
+    pid: i32,
+    pool: PgPool,
+    check_interval: Duration,
+    pub(super) response_timeout: Duration,
+}
+
+impl Backend {
+    pub(crate) fn new(lock: &AdvisoryLock, pool: &PgPool, pid: i32) -> Self {
+        Self {
+            pid,
+            pool: pool.clone(),
+            check_interval: lock.keepalive().min(DEFAULT_KEEPALIVE_INTERVAL),
+            response_timeout: lock.response_limit(),
+        }
+    }
+
+    /// Resolves when the server says that the backend is gone. A server that does not answer proves
+    /// nothing here: it may be this check's own connection that fails.
+    pub(super) async fn gone(self) {
+        let mut first = None;
+        loop {
+            sleep(self.check_interval).await;
+            // A pooled connection must not wait for an answer that may never come.
+            let start = DiscardOnDrop::new(self.start());
+            match timeout(self.response_timeout, start).await {
+                Ok(Ok(BackendStart::Standby)) => {}
+                Ok(Ok(BackendStart::Gone)) => return,
+                // A process id can be used again.
+                Ok(Ok(BackendStart::At(start))) => {
+                    if *first.get_or_insert_with(|| start.clone()) != start {
+                        return;
+                    }
+                }
+                Ok(Err(error)) => {
+                    tracing::debug!(%error, "cannot ask whether a session exists");
+                }
+                Err(_elapsed) => {}
+            }
+        }
+    }
+
+    /// Asks on an idle connection of the pool, or on one beside it.
+    async fn start(&self) -> Result<BackendStart, sqlx::Error> {
+        if let Some(mut conn) = self.pool.try_acquire() {
+            return self.start_on(&mut conn).await;
+        }
+        let mut conn = self.pool.connect_options().connect().await?;
+        let start = self.start_on(&mut conn).await;
+        let _ = conn.close().await;
+        start
+    }
+
+    async fn start_on(&self, conn: &mut PgConnection) -> Result<BackendStart, sqlx::Error> {
+        BackendStart::read(&send_for_row(conn, BackendStart::of(self.pid)).await?)
+    }
+}

@@ -1,0 +1,262 @@
+//! A session, as its guard shares it with the futures that watch it.
+//!
+//! A watcher reads the socket of the session while nobody else does. While the caller uses the
+//! connection, only the caller's statements read it: a watcher then asks the server, from another
+//! connection, whether the session still exists.
+
+use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
+use std::mem::replace;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
+
+use sqlx::postgres::PgNotification;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::backend::Backend;
+use super::liveness::{Liveness, Sign};
+use crate::on_drop::discard;
+
+/// A session that holds locks, shared by its guard and its watchers.
+pub(super) struct SharedSession {
+    /// Never locked across an await, so that no watcher keeps another from looking.
+    shared: Mutex<Shared>,
+    watchers: Arc<Watchers>,
+}
+
+struct Shared {
+    state: State,
+    backend: Backend,
+    inbox: Inbox,
+}
+
+enum State {
+    /// Nobody uses the connection: a watcher reads its socket.
+    Idle(Box<Liveness>),
+    /// The guard has the session, for the caller's statements.
+    InUse,
+    Lost,
+    /// The guard has been released or dropped.
+    Ended,
+}
+
+/// What a watcher sees.
+enum Look {
+    /// Look again at this time, or when the watcher is woken.
+    Alive(Option<Instant>),
+    InUse(Backend),
+    Over,
+}
+
+/// What one watcher waits for, besides the socket.
+#[derive(Default)]
+struct Watch {
+    timer: Option<Pin<Box<Sleep>>>,
+    /// Resolves when the server no longer has the session. Only while the session is in use.
+    gone: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+}
+
+impl SharedSession {
+    pub(super) fn new(liveness: Liveness, backend: Backend) -> Arc<Self> {
+        let state = State::Idle(Box::new(liveness));
+        Arc::new(Self {
+            shared: Mutex::new(Shared {
+                state,
+                backend,
+                inbox: Inbox::default(),
+            }),
+            watchers: Arc::default(),
+        })
+    }
+
+    /// Takes the session for the caller's statements; `None` if it is lost.
+    pub(super) fn take(&self) -> Option<Box<Liveness>> {
+        self.leave_idle(State::InUse)
+    }
+
+    /// Takes the session to release it; `None` if it is lost.
+    pub(super) fn end(&self) -> Option<Box<Liveness>> {
+        self.leave_idle(State::Ended)
+    }
+
+    fn leave_idle(&self, next: State) -> Option<Box<Liveness>> {
+        let shared = &mut *self.lock();
+        if !matches!(shared.state, State::Idle(_)) {
+            return None;
+        }
+        match self.enter(shared, next) {
+            State::Idle(liveness) => Some(liveness),
+            _ => None,
+        }
+    }
+
+    /// Gives the session back after the caller's statements.
+    pub(super) fn put_back(&self, liveness: Box<Liveness>) {
+        let shared = &mut *self.lock();
+        if matches!(shared.state, State::InUse) {
+            self.enter(shared, State::Idle(liveness));
+        } else {
+            // A watcher has found out that it is lost.
+            discard(liveness);
+        }
+    }
+
+    #[cfg(feature = "migrate")]
+    pub(super) fn close_after_release(&self) {
+        if let State::Idle(liveness) = &mut self.lock().state {
+            liveness.is_reusable = false;
+        }
+    }
+
+    pub(super) fn response_timeout(&self) -> Duration {
+        self.lock().backend.response_timeout
+    }
+
+    /// Looks at the session without waiting.
+    pub(super) fn is_lost(&self) -> bool {
+        let shared = &mut *self.lock();
+        self.look(shared);
+        matches!(shared.state, State::Lost)
+    }
+
+    /// Closes the rest of the session, which releases whatever it still holds.
+    pub(super) fn mark_lost(&self) {
+        self.lose(&mut self.lock());
+    }
+
+    fn lose(&self, shared: &mut Shared) {
+        if matches!(shared.state, State::Idle(_) | State::InUse) {
+            discard(self.enter(shared, State::Lost));
+        }
+    }
+
+    /// Enters a state, in which every watcher looks again.
+    fn enter(&self, shared: &mut Shared, next: State) -> State {
+        self.watchers.wake_by_ref();
+        replace(&mut shared.state, next)
+    }
+
+    /// Resolves when the session is lost, or its guard has ended.
+    pub(super) async fn lost(self: Arc<Self>) {
+        let mut watch = Watch::default();
+        poll_fn(|cx| self.poll_lost(&mut watch, cx)).await;
+    }
+
+    /// The next notification; `None` if the session is lost, or its guard has ended.
+    pub(super) async fn notification(self: Arc<Self>) -> Option<PgNotification> {
+        let mut watch = Watch::default();
+        poll_fn(|cx| {
+            let lost = self.poll_lost(&mut watch, cx);
+            match self.lock().inbox.arrived.pop_front() {
+                None => lost.map(|()| None),
+                notification => Poll::Ready(notification),
+            }
+        })
+        .await
+    }
+
+    fn poll_lost(&self, watch: &mut Watch, cx: &mut Context<'_>) -> Poll<()> {
+        self.watchers.add(cx.waker());
+        loop {
+            let look = self.look(&mut self.lock());
+            let due = match look {
+                Look::Alive(due) => due,
+                Look::InUse(backend) => {
+                    let gone = watch.gone.get_or_insert_with(|| Box::pin(backend.gone()));
+                    if gone.as_mut().poll(cx).is_pending() {
+                        return Poll::Pending;
+                    }
+                    self.mark_lost();
+                    return Poll::Ready(());
+                }
+                Look::Over => return Poll::Ready(()),
+            };
+            watch.gone = None;
+            let Some(due) = due else {
+                return Poll::Pending;
+            };
+            let timer = watch
+                .timer
+                .get_or_insert_with(|| Box::pin(sleep_until(due)));
+            timer.as_mut().reset(due);
+            if timer.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    fn look(&self, shared: &mut Shared) -> Look {
+        match &mut shared.state {
+            State::InUse => Look::InUse(shared.backend.clone()),
+            State::Lost | State::Ended => Look::Over,
+            State::Idle(liveness) => {
+                // A socket wakes one task; this waker wakes all watchers.
+                let waker = Waker::from(Arc::clone(&self.watchers));
+                let sign = liveness.check(&waker, |notification| {
+                    shared.inbox.push(notification);
+                    // Another watcher may wait for it.
+                    self.watchers.wake_by_ref();
+                });
+                match sign {
+                    Sign::Alive(due) => Look::Alive(due),
+                    Sign::Lost => {
+                        self.lose(shared);
+                        Look::Over
+                    }
+                }
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Shared> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The notifications that have arrived and were not taken yet.
+#[derive(Default)]
+struct Inbox {
+    arrived: VecDeque<PgNotification>,
+    has_dropped: bool,
+}
+
+impl Inbox {
+    /// The oldest notification is dropped when there are more.
+    const MOST: usize = 1024;
+
+    fn push(&mut self, notification: PgNotification) {
+        if self.arrived.len() == Self::MOST {
+            self.arrived.pop_front();
+            if !replace(&mut self.has_dropped, true) {
+                tracing::warn!("notifications are dropped: take them with `notification`");
+            }
+        }
+        self.arrived.push_back(notification);
+    }
+}
+
+/// The tasks that wait for a sign.
+#[derive(Default)]
+struct Watchers(Mutex<Vec<Waker>>);
+
+impl Watchers {
+    fn add(&self, waker: &Waker) {
+        let mut wakers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if !wakers.iter().any(|known| known.will_wake(waker)) {
+            wakers.push(waker.clone());
+        }
+    }
+}
+
+impl Wake for Watchers {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        let wakers = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        wakers.into_iter().for_each(Waker::wake);
+    }
+}
