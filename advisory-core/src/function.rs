@@ -257,8 +257,16 @@ async fn call(
 ) -> Result<bool, Error> {
     let (conn, lock) = (executor.connection(), AdvisoryLock::from(key));
     drain(conn).await?;
+    let started = Instant::now();
     let rows = send(&mut *conn, function::lock(function, mode, key)).await;
-    let rows = rows.map_err(|error| Error::of_lock(error, lock.id()))?;
+    let rows = rows.map_err(|error| {
+        let error = Error::of_lock(error, lock.id());
+        if function.waits() {
+            error.during_wait(lock.id(), started.elapsed(), Vec::new())
+        } else {
+            error
+        }
+    })?;
     let row = rows
         .first()
         .ok_or_else(|| Error::unsupported(UnsupportedReason::Standby))?;

@@ -132,7 +132,7 @@ mod sql;
 mod telemetry;
 mod time_bounds;
 
-pub use error::{Error, Holder, UnsupportedReason};
+pub use error::{EndedWait, Error, Holder, UnsupportedReason};
 pub use executor::LockExecutor;
 pub use fencing::fencing_token;
 pub use function::{

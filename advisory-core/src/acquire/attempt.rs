@@ -9,6 +9,7 @@ use super::deadline::Deadline;
 use crate::error::{Error, Holder, UnsupportedReason};
 use crate::lock::{AdvisoryLock, LockId, ScopedSetting, Wait};
 use crate::sql::send::within;
+use crate::sql::sqlstate;
 use crate::telemetry::{AcquireSpan, Outcome, Scope};
 
 /// How one scope asks for a lock.
@@ -102,8 +103,10 @@ impl<'l> Attempt<'l> {
     /// Asks until the lock is granted or the deadline has passed: once, unless the lock polls.
     async fn poll<S: TryOnce>(self, mut scope: S) -> Result<Result<S::Granted, Refusal>, Error> {
         loop {
-            if let Some(granted) = scope.try_once(&self).await? {
-                return Ok(Ok(granted));
+            match scope.try_once(&self).await {
+                Ok(Some(granted)) => return Ok(Ok(granted)),
+                Ok(None) => {}
+                Err(error) => return Err(self.explain(scope, error).await),
             }
             let again = match self.lock.polling_interval() {
                 Some(interval) => self.deadline.pause(interval).await,
@@ -116,6 +119,20 @@ impl<'l> Attempt<'l> {
         let waited = self.deadline.waited();
         let holders = scope.refused(&self).await?;
         Ok(Err(Refusal { waited, holders }))
+    }
+
+    /// Names the lock in an error that has ended the wait, and its holders where the server can
+    /// still be asked.
+    async fn explain<S: TryOnce>(&self, mut scope: S, error: Error) -> Error {
+        if !error.is_interruption() || self.deadline.left() == Wait::No {
+            return error;
+        }
+        let waited = self.deadline.waited();
+        let holders = match &error {
+            Error::Database(error) if sqlstate::is_answer(error) => scope.refused(self).await,
+            _ => Ok(Vec::new()),
+        };
+        error.during_wait(self.id(), waited, holders.unwrap_or_default())
     }
 
     fn check_settings<S: TryOnce>(&self) -> Result<(), Error> {

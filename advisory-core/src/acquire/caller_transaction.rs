@@ -143,12 +143,13 @@ impl TryOnce for CallerTransaction<'_> {
             }
             // The transaction was aborted before: there is no savepoint of ours to return to.
             Err(error) if sqlstate::is_aborted_before(&error) => Err(error.into()),
-            Err(error) if sqlstate::is_answer(&error) => {
-                self.send(attempt, caller_transaction::roll_back_to_savepoint())
-                    .await?;
+            Err(error) => {
+                if !sqlstate::is_loss(&error) {
+                    self.send(attempt, caller_transaction::roll_back_to_savepoint())
+                        .await?;
+                }
                 Err(Error::of_lock(error, lock))
             }
-            Err(error) => Err(Error::of_lock(error, lock)),
         }
     }
 

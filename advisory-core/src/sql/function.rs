@@ -56,9 +56,8 @@ pub(crate) struct Answer {
 impl Answer {
     /// Reads the row of [`lock`].
     pub(crate) fn read(function: Function, row: &PgRow) -> Result<Self, sqlx::Error> {
-        let waits = matches!(function, Function::Lock | Function::XactLock);
         Ok(Self {
-            acquired: waits || row.try_get(0)?,
+            acquired: function.waits() || row.try_get(0)?,
             server: server(row, 1)?,
         })
     }
