@@ -21,8 +21,8 @@ use crate::session::{transaction_lost, until_lost};
 use crate::sql::backend::{HELD_KEYS, IdleState, idle_state, read_keys};
 use crate::sql::function::unlock;
 use crate::sql::holder::holders;
-use crate::sql::send::{drain, send, send_for_row, within};
-use crate::sql::{ClientCheck, caller_transaction, granted, sqlstate, transaction};
+use crate::sql::send::{drain, send, send_for_row, send_wait, within};
+use crate::sql::{ClientCheck, caller_transaction, is_granted, sqlstate, transaction};
 use crate::telemetry::Scope;
 use crate::telemetry::metric::Hold;
 
@@ -246,9 +246,9 @@ impl<'s, 'c, C: AsMut<PgConnection> + Send> CallerConnection<'s, 'c, C> {
         let cancel = CancelOnDrop::new(attempt.lock().cancel_pool());
         let message = transaction::begin_isolated(lock, wait, None, ClientCheck::Unknown);
         self.scope.state = State::Opening;
-        let rows = send(self.conn(), cancel.mark(message)).await;
+        let rows = send_wait(self.conn(), wait, cancel.mark(message)).await;
         cancel.answered();
-        match rows.and_then(|rows| granted(&rows)) {
+        match rows.and_then(|rows| is_granted(rows.as_deref())) {
             Ok(true) => {
                 let begun = self.scope.begin_with(transaction::EMPTY_QUERY.to_owned());
                 begun.await.map_err(|error| Error::of_lock(error, lock))?;

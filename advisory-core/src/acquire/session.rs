@@ -9,7 +9,7 @@ use crate::lock::{AdvisoryLock, ScopedSetting, Wait};
 use crate::on_drop::{DiscardOnDrop, discard};
 use crate::probe::Capabilities;
 use crate::session::{Liveness, SessionGuard};
-use crate::sql::send::send;
+use crate::sql::send::send_wait;
 use crate::sql::session::{self, SavedSettings};
 use crate::sql::{granted, sqlstate};
 use crate::telemetry::Scope;
@@ -154,15 +154,20 @@ async fn lock_session(
         wait => session::lock(lock.id(), wait, &settings),
     };
     let conn = session.acquire().await?;
-    let rows = match attempt.within(wait, send(&mut *conn, message)).await {
+    let answer = send_wait(conn, wait, message);
+    let rows = match attempt.within(wait, answer).await {
         Ok(rows) => rows,
         Err(error) if sqlstate::is_lock_timeout(&error) => return Ok(None),
         Err(error) => return Err(capabilities.failure(error, lock.id())),
     };
-    if !granted(&rows)? {
-        return Ok(None);
-    }
+    let saved = match rows {
+        Some(rows) if !granted(&rows)? => return Ok(None),
+        Some(rows) => {
+            let first = rows.first().ok_or(sqlx::Error::RowNotFound)?;
+            SavedSettings::read(&settings, first)?
+        }
+        None => SavedSettings::kept(&settings),
+    };
     capabilities.check_lock(lock, conn).await?;
-    let first = rows.first().ok_or(sqlx::Error::RowNotFound)?;
-    Ok(Some(SavedSettings::read(&settings, first)?))
+    Ok(Some(saved))
 }

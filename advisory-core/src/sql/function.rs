@@ -63,6 +63,16 @@ impl Answer {
     }
 }
 
+impl Answer {
+    /// The answer without its row: the server, which is not known then, has to be asked again.
+    pub(crate) fn after_wait() -> Self {
+        Self {
+            acquired: true,
+            server: String::new(),
+        }
+    }
+}
+
 /// The message of `pg_advisory_unlock`: one row, whether this session held the lock.
 pub(crate) fn unlock(mode: Mode, key: Key) -> String {
     with_literals(&statement(Function::Unlock, mode, key), key)
