@@ -123,6 +123,7 @@ mod leftover;
 mod lock;
 mod macro_support;
 pub mod monitor;
+mod nesting;
 mod on_drop;
 mod probe;
 pub mod scheme;

@@ -3,11 +3,13 @@
 use std::future::Future;
 use std::time::Duration;
 
+use sqlx::postgres::PgPool;
 use tracing::Instrument as _;
 
 use super::deadline::Deadline;
 use crate::error::{Error, Holder, UnsupportedReason};
 use crate::lock::{AdvisoryLock, LockId, ScopedSetting, Wait};
+use crate::nesting::held_around;
 use crate::sql::send::within;
 use crate::sql::sqlstate;
 use crate::telemetry::{AcquireSpan, Outcome, Scope};
@@ -21,6 +23,11 @@ pub(crate) trait TryOnce: Send {
 
     /// What a grant hands out.
     type Granted: Send;
+
+    /// The pool whose connection takes the lock; `None` if it is a connection of the caller.
+    fn pool(&self) -> Option<&PgPool> {
+        None
+    }
 
     /// Asks the server once, and waits there for as long as [`Attempt::wait`] says. `None` if the
     /// lock was not granted in time; nothing is held then.
@@ -87,6 +94,7 @@ impl<'l> Attempt<'l> {
 
     async fn run<S: TryOnce>(self, scope: S) -> Result<Result<S::Granted, Refusal>, Error> {
         self.check_settings::<S>()?;
+        self.check_nesting(&scope)?;
         let span = AcquireSpan::start(self.lock.id(), S::SCOPE);
         // Boxed once, so that what the caller awaits stays small: sqlx's pool alone takes
         // kilobytes.
@@ -143,6 +151,23 @@ impl<'l> Attempt<'l> {
                 setting: unused.name(),
                 belongs_to: unused.belongs_to(),
             })),
+        }
+    }
+
+    /// Refuses to wait for a lock that is held around this call. A call that reports needs no error
+    /// for that.
+    fn check_nesting<S: TryOnce>(&self, scope: &S) -> Result<(), Error> {
+        let waits = self.explains() && self.deadline.left() != Wait::No;
+        match scope
+            .pool()
+            .filter(|_| waits)
+            .and_then(|pool| held_around(self.id(), pool))
+        {
+            None => Ok(()),
+            Some(lock) => {
+                let lock = Box::new(lock);
+                Err(Error::unsupported(UnsupportedReason::NestedWait { lock }))
+            }
         }
     }
 

@@ -15,6 +15,7 @@ use super::cancel::CancelOnDrop;
 use crate::error::{Error, Holder, UnsupportedReason};
 use crate::key::Key;
 use crate::lock::{AdvisoryLock, LockId, ScopedSetting, Wait};
+use crate::nesting::Held;
 use crate::on_drop::poll_once;
 use crate::probe::check_lock_on;
 use crate::session::{transaction_lost, until_lost};
@@ -85,6 +86,11 @@ impl<'c, C: AsMut<PgConnection> + Send> ConnectionScope<'c, C> {
     /// The connection, inside the transaction that holds the lock.
     pub fn connection(&mut self) -> &mut C {
         self.conn
+    }
+
+    /// What the body knows that it runs under.
+    pub fn held(&self) -> Held {
+        Held::on_connection(&self.lock)
     }
 
     /// Runs a body that does not use the connection. The caller watches over a transaction of its

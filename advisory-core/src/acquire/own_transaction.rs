@@ -24,6 +24,10 @@ impl TryOnce for NewTransaction<'_> {
     const SETTINGS: &'static [ScopedSetting] = &[ScopedSetting::Isolation];
     type Granted = OwnTransaction;
 
+    fn pool(&self) -> Option<&PgPool> {
+        Some(self.0)
+    }
+
     async fn try_once(&mut self, attempt: &Attempt<'_>) -> Result<Option<OwnTransaction>, Error> {
         let capabilities = Capabilities::of(self.0);
         let mut roll_back_first = false;

@@ -6,6 +6,7 @@ use sqlx::postgres::{PgListener, PgPool};
 use super::attempt::{Attempt, TryOnce, acquire, try_acquire};
 use crate::error::{Error, Holder};
 use crate::lock::{AdvisoryLock, ScopedSetting, Wait};
+use crate::nesting::Held;
 use crate::on_drop::{DiscardOnDrop, discard};
 use crate::probe::Capabilities;
 use crate::session::{Liveness, SessionGuard};
@@ -92,6 +93,10 @@ impl TryOnce for Session<'_> {
         &[ScopedSetting::KeepaliveInterval, ScopedSetting::TagSession];
     type Granted = SessionGuard;
 
+    fn pool(&self) -> Option<&PgPool> {
+        Some(self.0)
+    }
+
     async fn try_once(&mut self, attempt: &Attempt<'_>) -> Result<Option<SessionGuard>, Error> {
         match self.lock_once(attempt).await {
             // Other code has left an aborted transaction in the pool, which refuses every message.
@@ -120,7 +125,10 @@ impl Session<'_> {
         match locked {
             Ok(Some(saved)) => {
                 let liveness = Liveness::new(attempt.lock(), session, saved);
-                Ok(Some(SessionGuard::new(attempt.id().clone(), liveness)))
+                Ok(Some(SessionGuard::new(
+                    Held::on_pool(attempt.id(), self.0),
+                    liveness,
+                )))
             }
             Ok(None) => Ok(None),
             // After any error, the session may hold the lock.

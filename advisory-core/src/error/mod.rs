@@ -130,6 +130,17 @@ pub enum UnsupportedReason {
         /// Where it has an effect, in words.
         belongs_to: &'static str,
     },
+    /// The call would wait for itself: it runs in the body of another call, which holds the lock on
+    /// another connection.
+    #[error(
+        "this call would wait for itself: the call around it holds advisory lock {lock} on another connection; \
+         pass its transaction on, or take the lock once"
+    )]
+    #[non_exhaustive]
+    NestedWait {
+        /// The lock that the outer call holds.
+        lock: Box<LockId>,
+    },
     /// The position in the server's write-ahead log does not fit into a fencing token.
     #[error(
         "no fencing token can be made of the position {position} in the write-ahead log, file {file}; \

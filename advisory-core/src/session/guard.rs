@@ -16,6 +16,7 @@ use crate::error::Error;
 use crate::fencing::token;
 use crate::lock::LockId;
 use crate::lock::Wait;
+use crate::nesting::Held;
 use crate::on_drop::{FinishOnDrop, discard, finish_in_background};
 use crate::sql::send::within;
 use crate::sql::sqlstate;
@@ -46,6 +47,7 @@ use crate::sql::sqlstate;
 #[must_use = "the lock is released when the guard is dropped"]
 pub struct SessionGuard {
     lock: LockId,
+    held: Held,
     /// Never locked across an await, so that no watcher keeps another from looking.
     state: Mutex<State>,
 }
@@ -58,9 +60,10 @@ enum State {
 }
 
 impl SessionGuard {
-    pub(crate) fn new(lock: LockId, liveness: Liveness) -> Self {
+    pub(crate) fn new(held: Held, liveness: Liveness) -> Self {
         Self {
-            lock,
+            lock: held.lock().clone(),
+            held,
             state: Mutex::new(State::Held(Box::new(liveness))),
         }
     }
@@ -245,7 +248,7 @@ impl SessionGuard {
         &self,
         future: F,
     ) -> impl Future<Output = Result<F::Output, Error>> {
-        until_lost(&self.lock, self.lost(), future)
+        until_lost(&self.lock, self.lost(), self.held.clone().around(future))
     }
 
     fn poll_lost(&self, timer: &mut Option<Pin<Box<Sleep>>>, cx: &mut Context<'_>) -> Poll<()> {
