@@ -7,10 +7,10 @@ use sqlx::{Connection as _, Row as _};
 use crate::error::{Error, UnsupportedReason};
 use crate::executor::LockExecutor;
 use crate::key::Key;
-use crate::lock::{AdvisoryLock, Mode};
+use crate::lock::{AdvisoryLock, Mode, Wait};
 use crate::probe::check_lock_on;
 use crate::sql::function::{self, Answer};
-use crate::sql::send::{drain, send, send_for_row};
+use crate::sql::send::{drain, send, send_for_row, send_wait};
 use crate::sql::{Function, sqlstate};
 use crate::time_bounds::DEFAULT_RESPONSE_TIMEOUT;
 
@@ -257,12 +257,29 @@ async fn call(
 ) -> Result<bool, Error> {
     let (conn, lock) = (executor.connection(), AdvisoryLock::from(key));
     drain(conn).await?;
-    let rows = send(&mut *conn, function::lock(function, mode, key)).await;
-    let rows = rows.map_err(|error| Error::of_lock(error, lock.id()))?;
-    let row = rows
-        .first()
-        .ok_or_else(|| Error::unsupported(UnsupportedReason::Standby))?;
-    let Answer { acquired, server } = Answer::read(function, row)?;
+    let started = Instant::now();
+    let wait = if function.waits() {
+        Wait::Server
+    } else {
+        Wait::No
+    };
+    let rows = send_wait(conn, wait, function::lock(function, mode, key)).await;
+    let rows = rows.map_err(|error| {
+        let error = Error::of_lock(error, lock.id());
+        if function.waits() {
+            error.during_wait(lock.id(), started.elapsed(), Vec::new())
+        } else {
+            error
+        }
+    })?;
+    let Answer { acquired, server } = match rows {
+        Some(rows) => {
+            let row = rows.first();
+            let row = row.ok_or_else(|| Error::unsupported(UnsupportedReason::Standby))?;
+            Answer::read(function, row)?
+        }
+        None => Answer::after_wait(),
+    };
     if acquired {
         check_lock_on(&server, lock.id(), DEFAULT_RESPONSE_TIMEOUT, conn).await?;
     }

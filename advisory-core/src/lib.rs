@@ -126,6 +126,7 @@ mod macro_support;
 #[cfg(feature = "migrate")]
 mod migrate;
 pub mod monitor;
+mod nesting;
 mod on_drop;
 mod per_pool;
 mod probe;
@@ -136,7 +137,7 @@ mod sql;
 mod telemetry;
 mod time_bounds;
 
-pub use error::{Error, Holder, UnsupportedReason};
+pub use error::{EndedWait, Error, Holder, UnsupportedReason};
 pub use executor::LockExecutor;
 pub use fencing::fencing_token;
 pub use function::{

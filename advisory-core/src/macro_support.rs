@@ -11,7 +11,8 @@ use sqlx::postgres::{PgConnection, PgPool, Postgres};
 pub use crate::acquire::ConnectionScope;
 use crate::acquire::{Body, NewTransaction, OwnTransaction, Session, acquire, try_acquire};
 use crate::error::Error;
-use crate::lock::{AdvisoryLock, LockId};
+use crate::lock::AdvisoryLock;
+use crate::nesting::Held;
 use crate::scheme::KeyScheme;
 use crate::session::{SessionGuard, transaction_lost, until_lost};
 use crate::skipped::Skipped;
@@ -125,12 +126,12 @@ impl Target for &PgPool {
 
     async fn enter(self, lock: &AdvisoryLock, body: Body) -> Result<PoolScope, Error> {
         let transaction = acquire(lock, NewTransaction(self, body)).await?;
-        Ok(PoolScope::new(lock, transaction))
+        Ok(PoolScope::new(lock, self, transaction))
     }
 
     async fn try_enter(self, lock: &AdvisoryLock, body: Body) -> Result<Option<PoolScope>, Error> {
         let transaction = try_acquire(lock, NewTransaction(self, body)).await?;
-        Ok(transaction.map(|transaction| PoolScope::new(lock, transaction)))
+        Ok(transaction.map(|transaction| PoolScope::new(lock, self, transaction)))
     }
 }
 
@@ -279,20 +280,25 @@ impl OnConnection for PoolConnection<Postgres> {
 /// The body runs while a transaction of our own holds the lock, inside the transaction or outside.
 #[derive(Debug)]
 pub struct PoolScope {
-    lock: LockId,
+    held: Held,
     response_timeout: Duration,
     transaction: OwnTransaction,
     _hold: Hold,
 }
 
 impl PoolScope {
-    fn new(lock: &AdvisoryLock, transaction: OwnTransaction) -> Self {
+    fn new(lock: &AdvisoryLock, pool: &PgPool, transaction: OwnTransaction) -> Self {
         Self {
-            lock: lock.id().clone(),
+            held: Held::on_pool(lock.id(), pool),
             response_timeout: lock.response_limit(),
             transaction,
             _hold: Hold::start(Scope::NewTransaction),
         }
+    }
+
+    /// What the body knows that it runs under.
+    pub fn held(&self) -> Held {
+        self.held.clone()
     }
 
     /// For a body inside the transaction, whose statements fail if it is lost.
@@ -306,12 +312,13 @@ impl PoolScope {
         body: F,
     ) -> impl Future<Output = Result<F::Output, Error>> {
         let lost = transaction_lost(self.response_timeout, self.transaction.get());
-        until_lost(&self.lock, lost, body)
+        let body = self.held.clone().around(body);
+        until_lost(self.held.lock(), lost, body)
     }
 
     /// Commits, or rolls back.
     pub async fn finish(self, commit: bool) -> Result<(), Error> {
-        self.transaction.finish(&self.lock, commit).await
+        self.transaction.finish(self.held.lock(), commit).await
     }
 }
 

@@ -8,10 +8,13 @@ use tokio::sync::OwnedSemaphorePermit;
 use tracing::Instrument as _;
 
 use super::deadline::Deadline;
+use super::pool::check_runtime;
 use super::queue::{Body, Place, Position};
 use crate::error::{Error, Holder, UnsupportedReason};
 use crate::lock::{AdvisoryLock, LockId, ScopedSetting, Wait};
+use crate::nesting::{held_around, is_under_a_lock};
 use crate::sql::send::within;
+use crate::sql::sqlstate;
 use crate::telemetry::{AcquireSpan, Outcome, QueueTime, Scope, Waiting};
 
 /// How one scope asks for a lock.
@@ -103,6 +106,7 @@ impl<'l> Attempt<'l> {
 
     async fn run<S: TryOnce>(self, scope: S) -> Result<Result<S::Granted, Refusal>, Error> {
         self.check_settings::<S>()?;
+        self.check_nesting(&scope)?;
         let span = AcquireSpan::start(self.lock.id(), S::SCOPE);
         // Boxed once, so that what the caller awaits stays small: sqlx's pool alone takes
         // kilobytes.
@@ -126,7 +130,7 @@ impl<'l> Attempt<'l> {
             Ok(None) => {}
             Err(error) => {
                 self.note_failure(&error);
-                return Err(error);
+                return Err(self.explain(scope, error).await);
             }
         }
         let waited = self.deadline.waited();
@@ -135,7 +139,12 @@ impl<'l> Attempt<'l> {
     }
 
     async fn ask<S: TryOnce>(&mut self, scope: &mut S) -> Result<Option<S::Granted>, Error> {
-        let pool = scope.pool();
+        let mut pool = scope.pool();
+        if pool.is_some() {
+            check_runtime()?;
+        }
+        // A wait in this process would hide a deadlock over both locks from the server.
+        pool.take_if(|(pool, _)| is_under_a_lock(pool));
         if let Some((pool, body)) = &pool
             && !self.take_turn(pool, *body).await?
         {
@@ -172,6 +181,20 @@ impl<'l> Attempt<'l> {
         }
     }
 
+    /// Names the lock in an error that has ended the wait, and its holders where the server can
+    /// still be asked.
+    async fn explain<S: TryOnce>(&self, mut scope: S, error: Error) -> Error {
+        if !error.is_interruption() || self.deadline.left() == Wait::No {
+            return error;
+        }
+        let waited = self.deadline.waited();
+        let holders = match &error {
+            Error::Database(error) if sqlstate::is_answer(error) => scope.refused(self).await,
+            _ => Ok(Vec::new()),
+        };
+        error.during_wait(self.id(), waited, holders.unwrap_or_default())
+    }
+
     fn check_settings<S: TryOnce>(&self) -> Result<(), Error> {
         let mut settings = self.lock.scoped_settings();
         match settings.find(|setting| !S::SETTINGS.contains(setting)) {
@@ -180,6 +203,20 @@ impl<'l> Attempt<'l> {
                 setting: unused.name(),
                 belongs_to: unused.belongs_to(),
             })),
+        }
+    }
+
+    /// Refuses to wait for a lock that is held around this call. A call that reports needs no error
+    /// for that.
+    fn check_nesting<S: TryOnce>(&self, scope: &S) -> Result<(), Error> {
+        let waits = self.explains() && self.deadline.left() != Wait::No;
+        let pool = scope.pool().filter(|_| waits);
+        match pool.and_then(|(pool, _)| held_around(self.id(), &pool)) {
+            None => Ok(()),
+            Some(lock) => {
+                let lock = Box::new(lock);
+                Err(Error::unsupported(UnsupportedReason::NestedWait { lock }))
+            }
         }
     }
 

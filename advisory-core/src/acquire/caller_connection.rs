@@ -15,14 +15,15 @@ use super::cancel::CancelOnDrop;
 use crate::error::{Error, Holder, UnsupportedReason};
 use crate::key::Key;
 use crate::lock::{AdvisoryLock, LockId, ScopedSetting, Wait};
+use crate::nesting::Held;
 use crate::on_drop::poll_once;
 use crate::probe::check_lock_on;
 use crate::session::{transaction_lost, until_lost};
 use crate::sql::backend::{HELD_KEYS, IdleState, idle_state, read_keys};
 use crate::sql::function::unlock;
 use crate::sql::holder::holders;
-use crate::sql::send::{drain, send, send_for_row, within};
-use crate::sql::{ClientCheck, caller_transaction, granted, sqlstate, transaction};
+use crate::sql::send::{drain, send, send_for_row, send_wait, within};
+use crate::sql::{ClientCheck, caller_transaction, is_granted, sqlstate, transaction};
 use crate::telemetry::Scope;
 use crate::telemetry::metric::Hold;
 
@@ -85,6 +86,11 @@ impl<'c, C: AsMut<PgConnection> + Send> ConnectionScope<'c, C> {
     /// The connection, inside the transaction that holds the lock.
     pub fn connection(&mut self) -> &mut C {
         self.conn
+    }
+
+    /// What the body knows that it runs under.
+    pub fn held(&self) -> Held {
+        Held::on_connection(&self.lock)
     }
 
     /// Runs a body that does not use the connection. The caller watches over a transaction of its
@@ -246,9 +252,9 @@ impl<'s, 'c, C: AsMut<PgConnection> + Send> CallerConnection<'s, 'c, C> {
         let cancel = CancelOnDrop::new(attempt.lock().cancel_pool());
         let message = transaction::begin_isolated(lock, wait, None, ClientCheck::Unknown);
         self.scope.state = State::Opening;
-        let rows = send(self.conn(), cancel.mark(message)).await;
+        let rows = send_wait(self.conn(), wait, cancel.mark(message)).await;
         cancel.answered();
-        match rows.and_then(|rows| granted(&rows)) {
+        match rows.and_then(|rows| is_granted(rows.as_deref())) {
             Ok(true) => {
                 let begun = self.scope.begin_with(transaction::EMPTY_QUERY.to_owned());
                 begun.await.map_err(|error| Error::of_lock(error, lock))?;

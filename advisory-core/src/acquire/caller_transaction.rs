@@ -11,7 +11,7 @@ use crate::lock::{AdvisoryLock, ScopedSetting, Wait};
 use crate::probe::check_lock_on;
 use crate::sql::caller_transaction::{self, GrantContext};
 use crate::sql::holder::holders;
-use crate::sql::send::{drain, send, send_for_row};
+use crate::sql::send::{drain, send, send_for_row, send_wait};
 use crate::sql::sqlstate;
 use crate::telemetry::Scope;
 
@@ -129,26 +129,37 @@ impl TryOnce for CallerTransaction<'_> {
         }
         // Several keys are not tried first: those that are free would stay locked if the wait
         // fails.
+        let mut context = None;
         if lock.keys().len() == 1 {
             let message = caller_transaction::try_lock(lock);
-            if let Some(()) = try_lock(attempt, self.conn, message).await? {
-                return Ok(Some(()));
+            let (granted, found) = ask(attempt, self.conn, message).await?;
+            if granted {
+                return check_grant(attempt, self.conn, &found).await.map(Some);
             }
+            context = Some(found);
         }
         match self.lock_with_wait(attempt).await {
-            Ok(row) => check_grant(attempt, self.conn, &row).await.map(Some),
+            Ok(row) => {
+                let context = match (context, row) {
+                    (Some(context), _) => context,
+                    (None, Some(row)) => GrantContext::read(&row)?,
+                    (None, None) => self.grant_context(attempt).await?,
+                };
+                check_grant(attempt, self.conn, &context).await.map(Some)
+            }
             Err(error) if sqlstate::is_lock_timeout(&error) => {
                 self.is_aborted = true;
                 Ok(None)
             }
             // The transaction was aborted before: there is no savepoint of ours to return to.
             Err(error) if sqlstate::is_aborted_before(&error) => Err(error.into()),
-            Err(error) if sqlstate::is_answer(&error) => {
-                self.send(attempt, caller_transaction::roll_back_to_savepoint())
-                    .await?;
+            Err(error) => {
+                if !sqlstate::is_loss(&error) {
+                    self.send(attempt, caller_transaction::roll_back_to_savepoint())
+                        .await?;
+                }
                 Err(Error::of_lock(error, lock))
             }
-            Err(error) => Err(Error::of_lock(error, lock)),
         }
     }
 
@@ -185,18 +196,27 @@ impl CallerTransaction<'_> {
             .await
     }
 
-    /// Waits after a savepoint, to which a failed wait can return.
-    async fn lock_with_wait(&mut self, attempt: &Attempt<'_>) -> Result<PgRow, sqlx::Error> {
+    /// Waits after a savepoint, to which a failed wait can return. The last row, unless it waited.
+    async fn lock_with_wait(
+        &mut self,
+        attempt: &Attempt<'_>,
+    ) -> Result<Option<PgRow>, sqlx::Error> {
         let wait = attempt.wait();
         let cancel = CancelOnDrop::new(attempt.lock().cancel_pool());
         let message = caller_transaction::lock_after_savepoint(attempt.id(), wait);
         let message = cancel.mark(message);
-        let row = async {
-            let row = send_for_row(&mut *self.conn, message).await;
+        let rows = async {
+            let rows = send_wait(self.conn, wait, message).await;
             cancel.answered();
-            row
+            rows
         };
-        attempt.within(wait, row).await
+        let rows = attempt.within(wait, rows).await?;
+        Ok(rows.and_then(|mut rows| rows.pop()))
+    }
+
+    async fn grant_context(&mut self, attempt: &Attempt<'_>) -> Result<GrantContext, sqlx::Error> {
+        let row = send_for_row(&mut *self.conn, GrantContext::query());
+        GrantContext::read(&attempt.within(Wait::No, row).await?)
     }
 }
 
@@ -206,27 +226,36 @@ pub(super) async fn try_lock(
     conn: &mut PgConnection,
     message: String,
 ) -> Result<Option<()>, Error> {
-    let rows = attempt.within(Wait::No, send(&mut *conn, message)).await;
+    let (granted, context) = ask(attempt, conn, message).await?;
+    if !granted {
+        return Ok(None);
+    }
+    check_grant(attempt, conn, &context).await.map(Some)
+}
+
+/// Whether a message that does not wait has taken the lock, and what to check then.
+async fn ask(
+    attempt: &Attempt<'_>,
+    conn: &mut PgConnection,
+    message: String,
+) -> Result<(bool, GrantContext), Error> {
+    let rows = attempt.within(Wait::No, send(conn, message)).await;
     let rows = rows.map_err(|error| Error::of_lock(error, attempt.id()))?;
     let row = rows
         .first()
         .ok_or_else(|| Error::unsupported(UnsupportedReason::Standby))?;
-    if !row.try_get(0)? {
-        return Ok(None);
-    }
-    check_grant(attempt, conn, row).await.map(Some)
+    Ok((row.try_get(0)?, GrantContext::read(row)?))
 }
 
-/// Checks a grant whose row ends with its [`GrantContext`].
+/// Checks a grant in a transaction of the caller.
 async fn check_grant(
     attempt: &Attempt<'_>,
     conn: &mut PgConnection,
-    row: &PgRow,
+    context: &GrantContext,
 ) -> Result<(), Error> {
-    let (lock, context) = (attempt.id(), GrantContext::read(row)?);
-    warn_of_old_snapshot(attempt.lock(), context.isolation);
+    warn_of_old_snapshot(attempt.lock(), &context.isolation);
     let limit = attempt.lock().response_limit();
-    check_lock_on(&context.server, lock, limit, conn).await
+    check_lock_on(&context.server, attempt.id(), limit, conn).await
 }
 
 /// Warns that what is read under the lock may be older than the lock.

@@ -8,6 +8,7 @@ use super::own_transaction::{NewTransaction, OwnTransaction};
 use super::queue::Body;
 use crate::error::Error;
 use crate::lock::AdvisoryLock;
+use crate::nesting::Held;
 use crate::telemetry::Scope;
 use crate::telemetry::metric::Hold;
 
@@ -42,7 +43,8 @@ impl AdvisoryLock {
     /// [`sqlx::Error::PoolTimedOut`], within the same deadline. [`Error::Deadlock`],
     /// [`Error::LockTableFull`] and other errors of the server as [`Error::Database`].
     /// [`Error::Unsupported`] outside a tokio runtime, on a standby, on a server that locks
-    /// nothing, and with settings of other scopes.
+    /// nothing, with settings of other scopes, and in the body of a call that holds the lock on
+    /// another connection ([`NestedWait`](crate::UnsupportedReason::NestedWait)).
     ///
     /// # Cancel safety
     ///
@@ -123,12 +125,8 @@ impl AdvisoryLock {
         F: AsyncFnOnce(&mut PgTransaction<'_>) -> Result<T, E>,
         E: From<Error>,
     {
-        run(
-            self,
-            acquire(self, NewTransaction(pool, Body::Inside)).await?,
-            body,
-        )
-        .await
+        let transaction = acquire(self, NewTransaction(pool, Body::Inside)).await?;
+        run(Held::on_pool(self.id(), pool), transaction, body).await
     }
 
     /// Runs a closure in a transaction that holds the lock; `None` if the lock is not granted in
@@ -169,19 +167,23 @@ impl AdvisoryLock {
         E: From<Error>,
     {
         match try_acquire(self, NewTransaction(pool, Body::Inside)).await? {
-            Some(transaction) => run(self, transaction, body).await.map(Some),
+            Some(transaction) => {
+                let held = Held::on_pool(self.id(), pool);
+                run(held, transaction, body).await.map(Some)
+            }
             None => Ok(None),
         }
     }
 }
 
-async fn run<T, E, F>(lock: &AdvisoryLock, mut transaction: OwnTransaction, body: F) -> Result<T, E>
+async fn run<T, E, F>(held: Held, mut transaction: OwnTransaction, body: F) -> Result<T, E>
 where
     F: AsyncFnOnce(&mut PgTransaction<'_>) -> Result<T, E>,
     E: From<Error>,
 {
     let _hold = Hold::start(Scope::NewTransaction);
-    let result = body(transaction.get()).await;
-    transaction.finish(lock.id(), result.is_ok()).await?;
+    let body = body(transaction.get());
+    let result = held.clone().around(body).await;
+    transaction.finish(held.lock(), result.is_ok()).await?;
     result
 }

@@ -14,8 +14,8 @@ use crate::on_drop::{
     DiscardOnDrop, FinishOnDrop, discard, finish_in_background, within_grace_period,
 };
 use crate::probe::Capabilities;
-use crate::sql::send::send;
-use crate::sql::{granted, level, sqlstate, transaction};
+use crate::sql::send::{send, send_wait};
+use crate::sql::{is_granted, level, sqlstate, transaction};
 use crate::telemetry::Scope;
 
 /// The scope of a lock in a transaction that is opened on a pool.
@@ -90,11 +90,11 @@ async fn open(
     if has_old_snapshot {
         let message = transaction::begin_isolated(lock, wait, isolation, check);
         let note_level = isolation.is_none();
-        return open_if_granted(lock, capabilities, conn, message, note_level).await;
+        return open_if_granted(lock, capabilities, conn, wait, message, note_level).await;
     }
     if wait == Wait::No {
         let message = transaction::begin_and_try(lock, isolation, check);
-        return open_if_granted(lock, capabilities, conn, message, false).await;
+        return open_if_granted(lock, capabilities, conn, wait, message, false).await;
     }
     let message = transaction::begin_and_lock(lock, wait, isolation, check);
     match begin_with(conn, message).await {
@@ -110,17 +110,18 @@ async fn open_if_granted(
     lock: &LockId,
     capabilities: &Capabilities,
     conn: PoolConnection<Postgres>,
+    wait: Wait,
     message: String,
     note_level: bool,
 ) -> Result<Option<OwnTransaction>, Error> {
-    let (conn, rows) = DiscardOnDrop::new(send_owned(conn, message)).await;
+    let (conn, rows) = DiscardOnDrop::new(send_owned(conn, wait, message)).await;
     if note_level
-        && let Ok(rows) = &rows
+        && let Ok(Some(rows)) = &rows
         && let Ok(level) = level(rows)
     {
         capabilities.note_level(level);
     }
-    match rows.and_then(|rows| granted(&rows)) {
+    match rows.and_then(|rows| is_granted(rows.as_deref())) {
         Ok(true) => {
             let transaction = begin_with(conn, transaction::EMPTY_QUERY.to_owned()).await;
             Ok(Some(
@@ -142,9 +143,13 @@ async fn open_if_granted(
 
 async fn send_owned(
     mut conn: PoolConnection<Postgres>,
+    wait: Wait,
     message: String,
-) -> (PoolConnection<Postgres>, Result<Vec<PgRow>, sqlx::Error>) {
-    let rows = send(&mut *conn, message).await;
+) -> (
+    PoolConnection<Postgres>,
+    Result<Option<Vec<PgRow>>, sqlx::Error>,
+) {
+    let rows = send_wait(&mut conn, wait, message).await;
     (conn, rows)
 }
 

@@ -18,7 +18,6 @@ use tokio::time::timeout;
 
 use super::attempt::Attempt;
 use super::line::{Lines, Turn};
-use super::pool::check_runtime;
 use crate::error::{Error, UnsupportedReason};
 use crate::lock::{Mode, Wait};
 use crate::per_pool::PerPool;
@@ -107,7 +106,6 @@ pub(super) struct Place {
 impl Attempt<'_> {
     /// Waits for the turn of this attempt; `false` if there is no time for it.
     pub(super) async fn take_turn(&mut self, pool: &PgPool, body: Body) -> Result<bool, Error> {
-        check_runtime()?;
         let queue = Queue::of(pool);
         if body == Body::Outside && !queue.has_places {
             return Err(Error::unsupported(UnsupportedReason::PoolOfOne));

@@ -8,10 +8,11 @@ use super::attempt::{Attempt, TryOnce, acquire, try_acquire};
 use super::queue::Body;
 use crate::error::{Error, Holder};
 use crate::lock::{AdvisoryLock, ScopedSetting, Wait};
+use crate::nesting::Held;
 use crate::on_drop::{DiscardOnDrop, discard};
 use crate::probe::Capabilities;
 use crate::session::{Backend, Liveness, SessionGuard};
-use crate::sql::send::send;
+use crate::sql::send::{send, send_for_row, send_wait};
 use crate::sql::session::{self, SavedSettings};
 use crate::sql::{granted, sqlstate, transaction};
 use crate::telemetry::Scope;
@@ -137,10 +138,11 @@ impl Session<'_> {
         let (session, locked) = DiscardOnDrop::new(locked).await;
         match locked {
             Ok(Some((pid, saved))) => {
-                let lock = attempt.lock();
-                let backend = Backend::new(lock, self.0, pid);
+                let (lock, pool) = (attempt.lock(), self.0);
+                let backend = Backend::new(lock, pool, pid);
                 let liveness = Liveness::new(lock, session, saved);
-                Ok(Some(SessionGuard::new(lock.id(), liveness, backend)))
+                let held = Held::on_pool(lock.id(), pool);
+                Ok(Some(SessionGuard::new(held, liveness, backend)))
             }
             Ok(None) => Ok(None),
             // After any error, the session may hold the lock.
@@ -176,16 +178,23 @@ async fn lock_session(
         wait => session::lock(lock.id(), wait, &settings),
     };
     let conn = session.acquire().await?;
-    let rows = match attempt.within(wait, send(&mut *conn, message)).await {
+    let answer = send_wait(conn, wait, message);
+    let rows = match attempt.within(wait, answer).await {
         Ok(rows) => rows,
         Err(error) if sqlstate::is_lock_timeout(&error) => return Ok(None),
         Err(error) => return Err(capabilities.failure(error, lock.id())),
     };
-    if !granted(&rows)? {
-        return Ok(None);
-    }
+    let (pid, saved) = match rows {
+        Some(rows) if !granted(&rows)? => return Ok(None),
+        Some(rows) => {
+            let first = rows.first().ok_or(sqlx::Error::RowNotFound)?;
+            (session::pid(first)?, SavedSettings::read(&settings, first)?)
+        }
+        None => {
+            let row = send_for_row(&mut *conn, session::PID).await?;
+            (session::pid(&row)?, SavedSettings::kept(&settings))
+        }
+    };
     capabilities.check_lock(lock, conn).await?;
-    let first = rows.first().ok_or(sqlx::Error::RowNotFound)?;
-    let saved = SavedSettings::read(&settings, first)?;
-    Ok(Some((session::pid(first)?, saved)))
+    Ok(Some((pid, saved)))
 }

@@ -113,6 +113,10 @@ impl AdvisoryLock {
 
     /// Waits until the lock is granted, even if the server has a `lock_timeout`.
     ///
+    /// Other limits still end the wait, with an error that names the lock and the limit
+    /// ([`Error::ended_wait`](crate::Error::ended_wait)): a `statement_timeout`, PostgreSQL 17's
+    /// `transaction_timeout`, those of a pooler.
+    ///
     /// If not set, the wait depends on the method: see the table above.
     #[must_use]
     pub fn wait_forever(mut self) -> Self {

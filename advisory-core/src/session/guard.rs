@@ -16,6 +16,7 @@ use crate::error::Error;
 use crate::fencing::token;
 use crate::lock::LockId;
 use crate::lock::Wait;
+use crate::nesting::Held;
 use crate::on_drop::{FinishOnDrop, finish_in_background};
 use crate::sql::send::within;
 use crate::sql::sqlstate;
@@ -50,6 +51,7 @@ use crate::sql::sqlstate;
 #[must_use = "the lock is released when the guard is dropped"]
 pub struct SessionGuard {
     lock: LockId,
+    held: Held,
     session: Arc<SharedSession>,
     /// The session, from [`connection`](Self::connection) until the next use of the guard.
     in_use: Mutex<Option<Box<Liveness>>>,
@@ -57,9 +59,10 @@ pub struct SessionGuard {
 }
 
 impl SessionGuard {
-    pub(crate) fn new(lock: &LockId, liveness: Liveness, backend: Backend) -> Self {
+    pub(crate) fn new(held: Held, liveness: Liveness, backend: Backend) -> Self {
         Self {
-            lock: lock.clone(),
+            lock: held.lock().clone(),
+            held,
             session: SharedSession::new(liveness, backend),
             in_use: Mutex::default(),
             place: None,
@@ -295,7 +298,7 @@ impl SessionGuard {
         &self,
         future: F,
     ) -> impl Future<Output = Result<F::Output, Error>> {
-        until_lost(&self.lock, self.lost(), future)
+        until_lost(&self.lock, self.lost(), self.held.clone().around(future))
     }
 
     /// Lets the release close the connection, which does not return to the pool.

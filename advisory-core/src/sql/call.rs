@@ -31,6 +31,11 @@ impl Function {
         }
     }
 
+    /// Whether it waits until the lock is granted.
+    pub(crate) fn waits(self) -> bool {
+        matches!(self, Self::XactLock | Self::Lock)
+    }
+
     /// The call for a lock on one key; `None` if there are several keys, or none.
     pub(super) fn single_call(self, lock: &LockId) -> Option<String> {
         let [key] = lock.keys() else { return None };

@@ -12,20 +12,25 @@ use crate::lock::{LockId, Wait};
 const SAVEPOINT: &str = "_advisory_core";
 
 /// What is checked after a grant: the transaction's isolation level, in words, and the server.
-pub(crate) struct GrantContext<'r> {
-    pub(crate) isolation: &'r str,
+pub(crate) struct GrantContext {
+    pub(crate) isolation: String,
     pub(crate) server: String,
 }
 
-impl<'r> GrantContext<'r> {
+impl GrantContext {
     const ISOLATION: &'static str = "pg_catalog.current_setting('transaction_isolation')";
 
     fn columns() -> String {
         format!("{},{SERVER}", Self::ISOLATION)
     }
 
+    /// Asks for it alone. One row.
+    pub(crate) fn query() -> String {
+        format!("SELECT {}", Self::columns())
+    }
+
     /// From the end of a row.
-    pub(crate) fn read(row: &'r PgRow) -> Result<Self, sqlx::Error> {
+    pub(crate) fn read(row: &PgRow) -> Result<Self, sqlx::Error> {
         let first = row.len().saturating_sub(3);
         Ok(Self {
             isolation: row.try_get(first)?,

@@ -56,11 +56,20 @@ pub(crate) struct Answer {
 impl Answer {
     /// Reads the row of [`lock`].
     pub(crate) fn read(function: Function, row: &PgRow) -> Result<Self, sqlx::Error> {
-        let waits = matches!(function, Function::Lock | Function::XactLock);
         Ok(Self {
-            acquired: waits || row.try_get(0)?,
+            acquired: function.waits() || row.try_get(0)?,
             server: server(row, 1)?,
         })
+    }
+}
+
+impl Answer {
+    /// The answer without its row: the server, which is not known then, has to be asked again.
+    pub(crate) fn after_wait() -> Self {
+        Self {
+            acquired: true,
+            server: String::new(),
+        }
     }
 }
 

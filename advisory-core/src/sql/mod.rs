@@ -118,6 +118,12 @@ pub(crate) fn granted(rows: &[PgRow]) -> Result<bool, sqlx::Error> {
     last.try_get(last.len().saturating_sub(1))
 }
 
+/// Whether the lock was granted by a message that was sent with [`send_wait`](send::send_wait). One
+/// that did wait has no rows, and would have failed otherwise.
+pub(crate) fn is_granted(rows: Option<&[PgRow]>) -> Result<bool, sqlx::Error> {
+    rows.map_or(Ok(true), granted)
+}
+
 /// The isolation level, in words, before the result: the columns of the last row of
 /// [`begin_isolated`](transaction::begin_isolated).
 pub(crate) fn level(rows: &[PgRow]) -> Result<&str, sqlx::Error> {

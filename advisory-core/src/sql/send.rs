@@ -10,6 +10,7 @@ use tokio::time::timeout;
 
 use super::sqlstate;
 use crate::lock::Wait;
+use crate::time_bounds::LOGGED_WAIT;
 
 /// Sends one message of the simple protocol, and returns all rows of all its statements.
 ///
@@ -22,6 +23,25 @@ pub(crate) async fn send(
 ) -> Result<Vec<PgRow>, sqlx::Error> {
     let message = AssertSqlSafe(message.into());
     executor.fetch_all(sqlx::raw_sql(message)).await
+}
+
+/// Sends a message that may wait for a lock. `None` instead of its rows if it did wait.
+///
+/// sqlx logs a statement as slow by the life of the future that sends it. The wait is meant, so
+/// that future is dropped, and only the end of the answer is awaited.
+pub(crate) async fn send_wait(
+    conn: &mut PgConnection,
+    wait: Wait,
+    message: String,
+) -> Result<Option<Vec<PgRow>>, sqlx::Error> {
+    let sent = send(&mut *conn, message);
+    if wait == Wait::No {
+        return sent.await.map(Some);
+    }
+    match timeout(LOGGED_WAIT, sent).await {
+        Ok(answer) => answer.map(Some),
+        Err(_elapsed) => conn.flush().await.map(|()| None),
+    }
 }
 
 /// The one row of a message that has one.

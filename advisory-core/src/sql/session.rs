@@ -56,9 +56,12 @@ pub(crate) fn settings(check: ClientCheck, tag: Option<&str>) -> Vec<ServerSetti
     settings
 }
 
-/// The values that a session's settings had before, where they were others.
+/// The values that a session's settings had before, where they were others; expressions.
 #[derive(Debug)]
 pub(crate) struct SavedSettings(Vec<(&'static str, String)>);
+
+/// Asks for the [`pid`].
+pub(crate) const PID: &str = "SELECT pg_catalog.pg_backend_pid()";
 
 /// The process id of the session's backend, which begins the first row of [`lock`] or [`try_lock`].
 pub(crate) fn pid(row: &PgRow) -> Result<i32, sqlx::Error> {
@@ -72,23 +75,35 @@ impl SavedSettings {
         for (column, setting) in settings.iter().enumerate() {
             let value: &str = row.try_get(column + 1)?;
             if setting.wanted != Some(value) {
-                saved.push((setting.name, value.to_owned()));
+                saved.push((setting.name, text_literal(value)));
             }
         }
         Ok(Self(saved))
     }
+
+    /// In the session, where [`lock`] has kept them.
+    pub(crate) fn kept(settings: &[ServerSetting]) -> Self {
+        let kept = |setting: &ServerSetting| {
+            let name = setting.name;
+            let value = format!("NULLIF(pg_catalog.current_setting('advisory.{name}',true),'')");
+            (name, value)
+        };
+        Self(settings.iter().map(kept).collect())
+    }
 }
 
 /// Waits for the lock and gives it to the session. The first row begins with the [`pid`] and the
-/// previous [`SavedSettings`]; the last column of the last row is true.
+/// previous [`SavedSettings`], which the session [keeps](SavedSettings::kept) as well; the last
+/// column of the last row is true.
 ///
 /// The wait is for a transaction lock, in the message's own implicit transaction. Then the session
 /// takes the lock, without a wait. A session lock whose wait fails may have been granted all the
 /// same; a transaction lock ends with its transaction, so a timeout leaves nothing behind.
 pub(crate) fn lock(lock: &LockId, wait: Wait, settings: &[ServerSetting]) -> String {
     let mut message = format!(
-        "{RESET};SELECT {},{};{}",
+        "{RESET};SELECT {},{},{};{}",
         pid_and_current_values(settings),
+        keep_values(settings),
         set_values(settings),
         lock_with_wait(lock, wait, REFUSE_STANDBY, "")
     );
@@ -139,7 +154,6 @@ pub(crate) fn unlock(lock: &LockId, saved: &SavedSettings) -> String {
     let released = Function::Unlock.all(lock);
     let mut message = format!("SELECT {released},{IN_TRANSACTION}");
     for (name, value) in &saved.0 {
-        let value = text_literal(value);
         let _ = write!(message, ",pg_catalog.set_config('{name}',{value},false)");
     }
     message
@@ -173,6 +187,14 @@ fn pid_and_current_values(settings: &[ServerSetting]) -> String {
         format!("pg_catalog.current_setting('{name}')")
     });
     format!("pg_catalog.pg_backend_pid(),{values}")
+}
+
+fn keep_values(settings: &[ServerSetting]) -> String {
+    join(settings, |ServerSetting { name, .. }| {
+        format!(
+            "pg_catalog.set_config('advisory.{name}',pg_catalog.current_setting('{name}'),false)"
+        )
+    })
 }
 
 fn set_values(settings: &[ServerSetting]) -> String {

@@ -27,6 +27,18 @@ const INSUFFICIENT_PRIVILEGE: &str = "42501";
 const INVALID_AUTHORIZATION: &str = "28";
 /// The classes `integrity_constraint_violation` and `transaction_rollback`.
 const INTEGRITY_OR_ROLLBACK: [&str; 2] = ["23", "40"];
+/// `query_canceled`: a `statement_timeout`, or a request to cancel the statement.
+const QUERY_CANCELED: &str = "57014";
+/// The codes of a server's timeouts, other than `statement_timeout`, and their settings.
+const TIMEOUTS: [(&str, &str); 3] = [
+    ("25P03", "idle_in_transaction_session_timeout"),
+    ("25P04", "transaction_timeout"),
+    ("57P05", "idle_session_timeout"),
+];
+/// The classes `connection_exception` (also the errors of PgBouncer), `insufficient_resources`,
+/// `operator_intervention`, `system_error` (also the errors of pgpool-II), `internal_error`, and
+/// the timeouts of another class.
+const INTERRUPTIONS: [&str; 7] = ["08", "53", "57", "58", "XX", TIMEOUTS[0].0, TIMEOUTS[1].0];
 /// `in_failed_sql_transaction`: the transaction was aborted before.
 const IN_FAILED_SQL_TRANSACTION: &str = "25P02";
 
@@ -77,6 +89,52 @@ pub(crate) fn is_denied_object(error: &sqlx::Error) -> bool {
 pub(crate) fn is_refused_login(error: &sqlx::Error) -> bool {
     let code = error.as_database_error().and_then(DatabaseError::code);
     code.is_some_and(|code| code.starts_with(INVALID_AUTHORIZATION))
+}
+
+/// What has ended a statement from outside.
+#[derive(Debug)]
+pub(crate) enum Interruption {
+    /// A setting, of the server or of a pooler.
+    Setting(String),
+    Cancelled,
+    SessionEnded,
+    Other,
+}
+
+/// Whether a statement was ended from outside.
+pub(crate) fn is_interruption(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Database(error) => error.code().is_some_and(|code| {
+            let mut classes = INTERRUPTIONS.iter();
+            classes.any(|class| code.starts_with(class))
+        }),
+        sqlx::Error::Io(_) => true,
+        _ => false,
+    }
+}
+
+/// What has ended a statement for which [`is_interruption`] is true.
+pub(crate) fn interruption(error: &sqlx::Error) -> Interruption {
+    let message = error.as_database_error().map_or("", DatabaseError::message);
+    let mut timeouts = TIMEOUTS.iter();
+    if let Some((_, setting)) = timeouts.find(|(code, _)| has_code(error, code)) {
+        return Interruption::Setting((*setting).to_owned());
+    }
+    if has_code(error, QUERY_CANCELED) && message.ends_with("statement timeout") {
+        return Interruption::Setting("statement_timeout".to_owned());
+    }
+    // PgBouncer's message is the name of its setting.
+    let is_setting = |byte: u8| byte.is_ascii_lowercase() || byte == b'_';
+    if message.ends_with("_timeout") && message.bytes().all(is_setting) {
+        return Interruption::Setting(message.to_owned());
+    }
+    if has_code(error, QUERY_CANCELED) {
+        return Interruption::Cancelled;
+    }
+    if is_loss(error) {
+        return Interruption::SessionEnded;
+    }
+    Interruption::Other
 }
 
 /// Whether a transaction was refused at its end: a deferred constraint, a serialization failure.

@@ -105,8 +105,15 @@ impl Expansion<'_> {
     ///
     /// Output:
     /// ```text
-    /// let mut scope = { let lock = …; match Target::enter(&mut *conn, &lock, Body::Inside).await { … } };
-    /// let result = { let conn = scope.connection(); async move { { body } }.await };
+    /// let mut scope = {
+    ///     let lock = …;
+    ///     match Target::enter(&mut *conn, &lock, Body::Inside).await { … }
+    /// };
+    /// let result = {
+    ///     let held = scope.held();
+    ///     let conn = scope.connection();
+    ///     held.around(async move { { body } }).await
+    /// };
     /// match scope.finish(result.is_ok()).await { … }
     /// ```
     fn on_connection(&self, parameter: &Parameter) -> TokenStream {
@@ -127,7 +134,11 @@ impl Expansion<'_> {
     ///     let lock = …;
     ///     match Target::enter(pool.pool_or_connection(), &lock, Body::Outside).await { … }
     /// };
-    /// let result = { let tx = scope.transaction(); async move { { body } }.await };
+    /// let result = {
+    ///     let held = scope.held();
+    ///     let tx = scope.transaction();
+    ///     held.around(async move { { body } }).await
+    /// };
     /// match scope.finish(result.is_ok()).await { … }
     /// ```
     fn on_pool(&self, parameter: &Parameter, tx: Option<&Ident>) -> TokenStream {
@@ -174,21 +185,23 @@ impl Expansion<'_> {
     /// The body becomes a future, which is `Send` when the body is.
     fn in_scope(&self, enter: &TokenStream, binding: Option<&TokenStream>) -> TokenStream {
         let (raise, is_ok, body) = (self.raise(), self.is_ok(), self.body_future());
-        let result = if binding.is_some() {
-            hygienic!(#body.await)
+        let (held, result) = if binding.is_some() {
+            let held = hygienic!(let held = scope.held(););
+            (Some(held), hygienic!(held.around(#body).await))
         } else {
             // The body does not use the connection with the lock, so only the scope sees a loss.
-            hygienic! {
+            let result = hygienic! {
                 match scope.until_lost(#body).await {
                     ::core::result::Result::Ok(result) => result,
                     ::core::result::Result::Err(error) => return #raise,
                 }
-            }
+            };
+            (None, result)
         };
         hygienic! {
             #[allow(clippy::used_underscore_binding)]
             let mut scope = #enter;
-            let result = { #binding #result };
+            let result = { #held #binding #result };
             match scope.finish(#is_ok(&result)).await {
                 ::core::result::Result::Ok(()) => result,
                 ::core::result::Result::Err(error) => #raise,

@@ -13,6 +13,7 @@ auth_type = any
 pool_mode = $mode
 default_pool_size = $backends
 max_client_conn = 500
+admin_users = postgres
 ignore_startup_parameters = extra_float_digits
 END
 # A killed PgBouncer is started again, because a test restarts it so. Any other exit ends the loop.

@@ -6,7 +6,7 @@ use advisory_core::AdvisoryLock;
 use advisory_tests::{Pooling, another_pool, drop_when, sample};
 use advisory_verbs::{Verb, begin};
 use futures_util::future::try_join_all;
-use sqlx::{Executor as _, PgConnection, PgPool};
+use sqlx::{ConnectOptions as _, Executor as _, PgConnection, PgPool};
 use tokio::time::timeout;
 
 use crate::fixture::{Cache, Fixture, in_time};
@@ -111,4 +111,26 @@ async fn only_the_dropped_wait_is_cancelled() {
         kept.commit().await.unwrap();
         fixture.database.assert_nothing_leaked(&pool).await;
     }
+}
+
+/// The pooler's own limit, after which it closes the connection.
+#[tokio::test]
+async fn wait_that_the_pooler_ends_names_the_lock() {
+    let Some(fixture) = Fixture::new(Pooling::Transaction, 1).await else {
+        return;
+    };
+    let console = fixture.pooler.options().database("pgbouncer");
+    let mut console = console.connect().await.unwrap();
+    console.execute("SET query_wait_timeout = 1").await.unwrap();
+    let pool = fixture.pool(Cache::Default, 2).await;
+    let only_backend = begin(&pool).await.unwrap();
+    let error = AdvisoryLock::new("one").begin(&pool).await.unwrap_err();
+    let end = error.ended_wait().unwrap_or_else(|| panic!("{error:?}"));
+    assert_eq!(end.setting(), Some("query_wait_timeout"), "{error}");
+    let text = error.to_string();
+    assert!(
+        text.contains("advisory lock `one`") && text.contains("`query_wait_timeout`"),
+        "{text}"
+    );
+    only_backend.rollback().await.unwrap();
 }

@@ -84,7 +84,10 @@ pub(crate) async fn inside_or_skip<E: BodyError>(
     lock: &AdvisoryLock,
     body: Body<E>,
 ) -> Result<bool, E> {
-    or_skip!(Target::try_enter(pool, lock, Needs::Inside), scope => body(Some(scope.transaction())).await)
+    or_skip!(Target::try_enter(pool, lock, Needs::Inside), scope => {
+        let held = scope.held();
+        held.around(body(Some(scope.transaction()))).await
+    })
 }
 
 /// With `side_effect = Skip`.
@@ -102,7 +105,10 @@ pub(crate) async fn on_connection_or_skip<E: BodyError>(
     lock: &AdvisoryLock,
     body: Body<E>,
 ) -> Result<bool, E> {
-    or_skip!(Target::try_enter(conn, lock, Needs::Inside), scope => body(Some(scope.connection())).await)
+    or_skip!(Target::try_enter(conn, lock, Needs::Inside), scope => {
+        let held = scope.held();
+        held.around(body(Some(scope.connection()))).await
+    })
 }
 
 /// With `scope = session` and `side_effect = Skip`.

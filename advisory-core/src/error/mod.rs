@@ -1,14 +1,17 @@
 //! Why a lock was not taken, or not kept.
 
-use std::fmt;
+mod ended_wait;
+mod holder;
+
 use std::time::Duration;
 
-use sqlx::Row as _;
 use sqlx::error::DatabaseError;
-use sqlx::postgres::PgRow;
 
+pub use self::ended_wait::EndedWait;
+pub use self::holder::Holder;
+use self::holder::{HeldBy, Seconds};
 use crate::lock::LockId;
-use crate::sql::{lossy_text, sqlstate};
+use crate::sql::sqlstate;
 
 /// Why a lock could not be taken, or a statement about one failed.
 ///
@@ -71,7 +74,8 @@ pub enum Error {
         /// What is not supported, and what to do.
         reason: UnsupportedReason,
     },
-    /// Everything else: the connection, the pool, a cancelled statement, the server.
+    /// Everything else: the connection, the pool, a cancelled statement, the server. If it has
+    /// ended a wait, [`ended_wait`](Self::ended_wait) says for which lock.
     #[error(transparent)]
     Database(sqlx::Error),
 }
@@ -142,6 +146,17 @@ pub enum UnsupportedReason {
         /// Where it has an effect, in words.
         belongs_to: &'static str,
     },
+    /// The call would wait for itself: it runs in the body of another call, which holds the lock on
+    /// another connection.
+    #[error(
+        "this call would wait for itself: the call around it holds advisory lock {lock} on another connection; \
+         pass its transaction on, or take the lock once"
+    )]
+    #[non_exhaustive]
+    NestedWait {
+        /// The lock that the outer call holds.
+        lock: Box<LockId>,
+    },
     /// The position in the server's write-ahead log does not fit into a fencing token.
     #[error(
         "no fencing token can be made of the position {position} in the write-ahead log, file {file}; \
@@ -154,21 +169,6 @@ pub enum UnsupportedReason {
         /// The file of the log, whose name begins with the timeline.
         file: String,
     },
-}
-
-/// A holder of a lock, as the server saw it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Holder {
-    /// The process id of the backend: the argument of `pg_cancel_backend` and
-    /// `pg_terminate_backend`. It is 0 for a prepared transaction, which has no backend;
-    /// `pg_prepared_xacts` has its name.
-    pub pid: i32,
-    /// Its `application_name`; `None` if it has none, or if PostgreSQL hides it from this role.
-    pub application_name: Option<String>,
-    /// How long its transaction has been open, which is at least as long as it has held a
-    /// transaction lock. `None` outside a transaction, or if PostgreSQL hides it from this role.
-    pub transaction_age: Option<Duration>,
 }
 
 impl Error {
@@ -229,6 +229,32 @@ impl Error {
         self.is_deadlock() || self.is_database(sqlstate::is_serialization_failure)
     }
 
+    /// How a fault has ended the wait for a lock: a cancelled statement, a `statement_timeout`, the
+    /// end of the session, an error of a pooler. `None` for anything else, and for a call that does
+    /// not wait.
+    ///
+    /// Such an error is [`Error::Database`] with the same SQLSTATE, or the same kind of I/O error,
+    /// as without it; only its text says more.
+    ///
+    /// ```no_run
+    /// use advisory_core::AdvisoryLock;
+    ///
+    /// # async fn example(pool: &sqlx::PgPool) {
+    /// if let Err(error) = AdvisoryLock::new("sync(4)").begin(pool).await
+    ///     && let Some(end) = error.ended_wait()
+    ///     && end.setting() == Some("statement_timeout")
+    /// {
+    ///     println!("{} is held by {:?}", end.lock, end.holders);
+    /// }
+    /// # }
+    /// ```
+    pub fn ended_wait(&self) -> Option<&EndedWait> {
+        match self {
+            Self::Database(error) => EndedWait::of(error),
+            _ => None,
+        }
+    }
+
     pub(crate) fn not_acquired(lock: &LockId, waited: Duration, holders: Vec<Holder>) -> Self {
         Self::NotAcquired {
             lock: Box::new(lock.clone()),
@@ -275,6 +301,21 @@ impl Error {
         error.into()
     }
 
+    /// Whether it can end a wait from outside: a timeout, a cancelled statement, a lost session.
+    pub(crate) fn is_interruption(&self) -> bool {
+        self.is_database(sqlstate::is_interruption)
+    }
+
+    /// Names the lock and its holders in an error that has ended the wait for it.
+    pub(crate) fn during_wait(self, lock: &LockId, waited: Duration, holders: Vec<Holder>) -> Self {
+        match self {
+            Self::Database(error) if sqlstate::is_interruption(&error) => {
+                Self::Database(EndedWait::explain(lock, waited, holders, error))
+            }
+            other => other,
+        }
+    }
+
     fn is_database(&self, predicate: fn(&sqlx::Error) -> bool) -> bool {
         matches!(self, Self::Database(error) if predicate(error))
     }
@@ -283,22 +324,6 @@ impl Error {
 fn server_message(error: &sqlx::Error) -> String {
     let message = error.as_database_error().map_or("", DatabaseError::message);
     message.to_owned()
-}
-
-impl Holder {
-    /// Reads the rows of `sql::holder`.
-    pub(crate) fn read_all(rows: &[PgRow]) -> Result<Vec<Self>, sqlx::Error> {
-        rows.iter().map(Self::read).collect()
-    }
-
-    fn read(row: &PgRow) -> Result<Self, sqlx::Error> {
-        let age: Option<f64> = row.try_get("transaction_age")?;
-        Ok(Self {
-            pid: row.try_get("pid")?,
-            application_name: lossy_text(row, "application_name")?,
-            transaction_age: age.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
-        })
-    }
 }
 
 /// [`Error::Database`] becomes the error that it holds; anything else is boxed as
@@ -322,37 +347,6 @@ impl From<sqlx::Error> for Error {
             },
             other => Self::Database(other),
         }
-    }
-}
-
-/// Writes a duration as `2.000 s`.
-struct Seconds(Duration);
-
-impl fmt::Display for Seconds {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:.3} s", self.0.as_secs_f64())
-    }
-}
-
-/// Writes `; held by pid 7 (sync) in a transaction of 0.250 s, pid 8`.
-struct HeldBy<'a>(&'a [Holder]);
-
-impl fmt::Display for HeldBy<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, holder) in self.0.iter().enumerate() {
-            let before = if index == 0 { "; held by" } else { "," };
-            match holder.pid {
-                0 => write!(f, "{before} a prepared transaction")?,
-                pid => write!(f, "{before} pid {pid}")?,
-            }
-            if let Some(name) = &holder.application_name {
-                write!(f, " ({name})")?;
-            }
-            if let Some(age) = holder.transaction_age {
-                write!(f, " in a transaction of {}", Seconds(age))?;
-            }
-        }
-        Ok(())
     }
 }
 

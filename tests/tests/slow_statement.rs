@@ -1,0 +1,105 @@
+//! A wait for a lock is no slow statement, so sqlx does not log it as one. The test is alone in its
+//! program, because of its subscriber.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use advisory_core::{AdvisoryLock, Isolation};
+use advisory_tests::Database;
+use advisory_verbs::Verb;
+use sqlx::postgres::PgPoolOptions;
+use sqlx::{ConnectOptions as _, Executor as _};
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Level, Metadata, Subscriber};
+
+/// Longer than any statement here takes, and shorter than every wait.
+const THRESHOLD: Duration = Duration::from_millis(150);
+
+/// The warnings of sqlx about statements.
+#[derive(Clone, Default)]
+struct Warnings(Arc<Mutex<Vec<String>>>);
+
+impl Subscriber for Warnings {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.target() == "sqlx::query" && *metadata.level() == Level::WARN
+    }
+    fn event(&self, event: &Event<'_>) {
+        let mut text = Text::default();
+        event.record(&mut text);
+        self.0.lock().unwrap().push(text.0);
+    }
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+    fn enter(&self, _: &Id) {}
+    fn exit(&self, _: &Id) {}
+}
+
+#[derive(Default)]
+struct Text(String);
+
+impl Visit for Text {
+    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+        use std::fmt::Write as _;
+        let _ = write!(self.0, "{field}={value:?} ");
+    }
+}
+
+impl Warnings {
+    fn take(&self) -> Vec<String> {
+        std::mem::take(&mut *self.0.lock().unwrap())
+    }
+
+    /// Those about locks. A busy machine can make any statement slow.
+    fn take_of_locks(&self) -> Vec<String> {
+        let mut warnings = self.take();
+        warnings.retain(|text| text.contains("pg_advisory"));
+        warnings
+    }
+}
+
+#[tokio::test]
+async fn wait_for_a_lock_is_not_logged_as_a_slow_statement() {
+    let warnings = Warnings::default();
+    let _listening = tracing::subscriber::set_default(warnings.clone());
+    let database = Database::new().await;
+    let options = database.options();
+    let pool = PgPoolOptions::new()
+        .max_connections(2)
+        .connect_with(options.log_slow_statements("warn".parse().unwrap(), THRESHOLD))
+        .await
+        .unwrap();
+    let rival = database.pool(1).await;
+    let slow = "SELECT pg_sleep(0.3)";
+    pool.execute(slow).await.unwrap();
+    assert!(warnings.take().iter().any(|text| text.contains(slow)));
+
+    let one = AdvisoryLock::new("one").wait_forever();
+    let several = AdvisoryLock::all(["one", "two"]).timeout(Duration::from_mins(1));
+    let isolated = one.clone().isolation(Isolation::RepeatableRead);
+    let waits =
+        Verb::all(Verb::can_wait).flat_map(|verb| [(verb, one.clone()), (verb, several.clone())]);
+    let isolated = Verb::all(Verb::takes_isolation).map(|verb| (verb, isolated.clone()));
+    for (verb, lock) in waits.chain(isolated) {
+        let mut held = several.begin(&rival).await.unwrap();
+        let mut asked = tokio::spawn(verb.ask(&lock, &pool));
+        tokio::select! {
+            () = database.wait_until_waiting(1) => {}
+            asked = &mut asked => panic!("{verb} has not waited: {asked:?}"),
+        }
+        held.execute(slow).await.unwrap();
+        held.rollback().await.unwrap();
+        assert!(asked.await.unwrap().unwrap(), "{verb}");
+        assert_eq!(
+            warnings.take_of_locks(),
+            [""; 0],
+            "{verb}, {} keys",
+            lock.keys().len()
+        );
+        database.wait_until_held(0).await;
+    }
+    database.assert_nothing_leaked(&pool).await;
+}
