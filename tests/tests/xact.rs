@@ -153,23 +153,20 @@ async fn refusal_names_the_holder() {
     for lock in locks() {
         for wait in [Duration::ZERO, Duration::from_millis(20)] {
             let mut tx = conn.begin().await.unwrap();
-            let error = lock
-                .clone()
-                .timeout(wait)
-                .acquire_xact(&mut tx)
-                .await
-                .unwrap_err();
+            let limited = lock.clone().timeout(wait);
+            let error = limited.acquire_xact(&mut tx).await.unwrap_err();
+            let message = error.to_string();
             let Error::NotAcquired {
                 lock: refused_lock,
                 waited,
                 holders,
                 ..
-            } = &error
+            } = error
             else {
-                panic!("{error:?}")
+                panic!("{message}")
             };
             assert_eq!(refused_lock.keys(), lock.keys());
-            assert!(*waited >= wait, "{waited:?}");
+            assert!(waited >= wait, "{waited:?}");
             let [holder] = &holders[..] else {
                 panic!("{holders:?}")
             };
@@ -178,12 +175,8 @@ async fn refusal_names_the_holder() {
                 (pid, Some("nightly"))
             );
             assert!(holder.transaction_age.is_some());
-            assert!(
-                error
-                    .to_string()
-                    .contains(&format!("held by pid {pid} (nightly)")),
-                "{error}"
-            );
+            let named = format!("held by pid {pid} (nightly)");
+            assert!(message.contains(&named), "{message}");
         }
     }
 }
@@ -191,25 +184,14 @@ async fn refusal_names_the_holder() {
 #[tokio::test]
 async fn shared_holders_exclude_an_exclusive_one() {
     let database = Database::new().await;
-    let (mut a, mut b, mut c) = (
-        database.connection().await,
-        database.connection().await,
-        database.connection().await,
-    );
+    let (mut a, mut b) = (database.connection().await, database.connection().await);
+    let mut c = database.connection().await;
     for lock in locks() {
-        let (mut a, mut b, mut c) = (
-            a.begin().await.unwrap(),
-            b.begin().await.unwrap(),
-            c.begin().await.unwrap(),
-        );
-        lock.clone().shared().acquire_xact(&mut a).await.unwrap();
-        assert!(
-            lock.clone()
-                .shared()
-                .try_acquire_xact(&mut b)
-                .await
-                .unwrap()
-        );
+        let (mut a, mut b) = (a.begin().await.unwrap(), b.begin().await.unwrap());
+        let mut c = c.begin().await.unwrap();
+        let shared = lock.clone().shared();
+        shared.acquire_xact(&mut a).await.unwrap();
+        assert!(shared.try_acquire_xact(&mut b).await.unwrap());
         assert!(!lock.try_acquire_xact(&mut c).await.unwrap());
         drop(a.rollback().await);
         drop(b.rollback().await);
@@ -257,24 +239,11 @@ async fn different_names_are_different_locks() {
     let database = Database::new().await;
     let mut conn = database.connection().await;
     let long = "x".repeat(1 << 20);
-    let names = [
-        "",
-        "a",
-        "A",
-        " a",
-        "a\0b",
-        "sync('4'); DROP",
-        "ключ",
-        long.as_str(),
-    ];
+    let names = ["", "a", "A", " a", "a\0b", "sync('4'); DROP", "ключ", &long];
     let mut tx = conn.begin().await.unwrap();
     for (n, name) in names.into_iter().enumerate() {
-        assert!(
-            AdvisoryLock::new(name)
-                .try_acquire_xact(&mut tx)
-                .await
-                .unwrap()
-        );
+        let acquired = AdvisoryLock::new(name).try_acquire_xact(&mut tx).await;
+        assert!(acquired.unwrap());
         assert_eq!(database.advisory_locks().await.len(), n + 1);
     }
 }

@@ -127,11 +127,7 @@ pub fn php() -> Option<Runtime> {
     let packages = "php-cli php-pgsql php-symfony-lock php-malkusch-lock";
     let probe = "require 'Symfony/Component/Lock/autoload.php'; require 'Malkusch/Lock/autoload.php'; \
         exit(extension_loaded('pdo_pgsql') ? 0 : 1);";
-    let found = output(Command::new("php").args(["-r", probe])).map(|_| Runtime {
-        program: "php".into(),
-        script: Some(originals("php/originals.php")),
-        packages: None,
-    });
+    let found = of_distribution("php", ["-r", probe], "php/originals.php");
     found_or_skipped("PHP's packages", packages, found)
 }
 
@@ -143,12 +139,17 @@ pub fn php() -> Option<Runtime> {
 /// If they are not available, and `ADVISORY_REQUIRE_ORIGINALS` is set.
 pub fn ruby() -> Option<Runtime> {
     let probe = "require 'active_record'; require 'pg'";
-    let found = output(Command::new("ruby").args(["-e", probe])).map(|_| Runtime {
-        program: "ruby".into(),
-        script: Some(originals("ruby/originals.rb")),
-        packages: None,
-    });
+    let found = of_distribution("ruby", ["-e", probe], "ruby/originals.rb");
     found_or_skipped("Ruby's packages", "ruby-activerecord ruby-pg", found)
+}
+
+/// A program of the distribution, if it finds its packages with these arguments.
+fn of_distribution(program: &str, probe: [&str; 2], script: &str) -> Result<Runtime, String> {
+    output(Command::new(program).args(probe)).map(|_| Runtime {
+        program: program.into(),
+        script: Some(originals(script)),
+        packages: None,
+    })
 }
 
 /// The Rust crates of `tests/originals/rust`, in a program that is built at first use. The program

@@ -8,6 +8,7 @@ use tokio::time::{Duration, Instant, sleep};
 
 use super::cluster::Cluster;
 use super::{Server, block_on};
+use crate::database::scalar;
 use crate::error::StartError;
 use crate::process::Account;
 
@@ -86,10 +87,7 @@ impl Server {
     /// If this server is not a standby.
     pub async fn promote(&self) {
         let mut connection = self.connect().await;
-        let is_promoted: bool = sqlx::query_scalar("SELECT pg_promote()")
-            .fetch_one(&mut connection)
-            .await
-            .unwrap_or_else(|error| panic!("a standby can be promoted: {error}"));
+        let is_promoted: bool = scalar(&mut connection, "SELECT pg_promote()").await;
         assert!(is_promoted, "a standby can be promoted within a minute");
     }
 
@@ -106,10 +104,8 @@ impl Server {
         let mut connection = primary.connect().await;
         let answer = connection.execute(flush).await;
         answer.unwrap_or_else(|error| panic!("the primary can be written to: {error}"));
-        let position: String = sqlx::query_scalar("SELECT pg_current_wal_flush_lsn()::text")
-            .fetch_one(&mut connection)
-            .await
-            .unwrap_or_else(|error| panic!("the primary can be queried: {error}"));
+        let position = "SELECT pg_current_wal_flush_lsn()::text";
+        let position: String = scalar(&mut connection, position).await;
 
         let mut connection = self.connect().await;
         let deadline = Instant::now() + REPLAY_TIMEOUT;

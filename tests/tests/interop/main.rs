@@ -52,15 +52,11 @@ async fn locks_are_shared_with_python_packages() {
         "PostgresqlLock",
         "Pals",
     ] {
-        let client = ForeignClient::start(&python, scheme, &database).await;
-        oracle.compare(client, named(scheme)).await;
+        oracle.compare_package(&python, scheme, named(scheme)).await;
     }
-    let client = ForeignClient::start(&python, "PalsWithApp", &database).await;
+    let billing = scheme_with_parameter("Pals::app", Pals::app("billing"));
     oracle
-        .compare(
-            client,
-            scheme_with_parameter("Pals::app", Pals::app("billing")),
-        )
+        .compare_package(&python, "PalsWithApp", billing)
         .await;
 }
 
@@ -71,8 +67,8 @@ async fn locks_are_shared_with_node_packages() {
     };
     let database = Database::new().await;
     let oracle = Oracle::new(&database).await;
-    let client = ForeignClient::start(&node, "AdvisoryLock", &database).await;
-    oracle.compare(client, named("NpmAdvisoryLock")).await;
+    let ours = named("NpmAdvisoryLock");
+    oracle.compare_package(&node, "AdvisoryLock", ours).await;
 }
 
 #[tokio::test]
@@ -82,14 +78,14 @@ async fn locks_are_shared_with_php_packages() {
     };
     let database = Database::new().await;
     let oracle = Oracle::new(&database).await;
-    let client = ForeignClient::start(&php, "SymfonyLock", &database).await;
-    oracle.compare(client, named("SymfonyLock")).await;
+    let ours = named("SymfonyLock");
+    oracle.compare_package(&php, "SymfonyLock", ours).await;
     let client = ForeignClient::start(&php, "PhpLock", &database).await;
     let version_2 = client.package.contains(" 2.");
     let scheme = if version_2 { "PhpLock2" } else { "PhpLock" };
     oracle.compare(client, named(scheme)).await;
-    let client = ForeignClient::start(&php, "PhpLock3", &database).await;
-    oracle.compare(client, named("PhpLock")).await;
+    let ours = named("PhpLock");
+    oracle.compare_package(&php, "PhpLock3", ours).await;
 }
 
 #[tokio::test]
@@ -100,16 +96,12 @@ async fn locks_are_shared_with_ruby_packages() {
     let database = Database::new().await;
     let oracle = Oracle::new(&database).await;
     for scheme in ["WithAdvisoryLock", "HerokuPgLock"] {
-        let client = ForeignClient::start(&ruby, scheme, &database).await;
-        oracle.compare(client, named(scheme)).await;
+        oracle.compare_package(&ruby, scheme, named(scheme)).await;
     }
-    let client = ForeignClient::start(&ruby, "WithAdvisoryLockPrefixed", &database).await;
-    let prefixed = WithAdvisoryLock::prefixed("7abc");
+    let ours = WithAdvisoryLock::prefixed("7abc");
+    let ours = scheme_with_parameter("WithAdvisoryLock::prefixed", ours);
     oracle
-        .compare(
-            client,
-            scheme_with_parameter("WithAdvisoryLock::prefixed", prefixed),
-        )
+        .compare_package(&ruby, "WithAdvisoryLockPrefixed", ours)
         .await;
     let mut client = ForeignClient::start(&ruby, "Prefixes", &database).await;
     let as_prefix = |prefix: &str| match WithAdvisoryLock::prefixed(prefix).key("") {

@@ -2,7 +2,7 @@
 
 use advisory_core::{AdvisoryLock, Key, SessionGuard};
 use advisory_tests::Database;
-use advisory_tests::foreign_client::ForeignClient;
+use advisory_tests::foreign_client::{ForeignClient, Runtime};
 pub(crate) use advisory_tests::print_notice;
 use serde_json::{Value, json};
 use sqlx::PgPool;
@@ -45,6 +45,12 @@ impl<'a> Oracle<'a> {
     pub(crate) async fn new(database: &'a Database) -> Self {
         let pool = database.pool(4).await;
         Self { database, pool }
+    }
+
+    /// Compares a package of another language.
+    pub(crate) async fn compare_package(&self, runtime: &Runtime, package: &str, ours: OurScheme) {
+        let client = ForeignClient::start(runtime, package, self.database).await;
+        self.compare(client, ours).await;
     }
 
     /// Takes the lock of each chosen name with both clients in turn, and compares the keys of
