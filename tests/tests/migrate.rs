@@ -170,7 +170,7 @@ async fn sqlx_itself_is_excluded() {
 
 #[tokio::test]
 async fn dropped_migration_leaves_no_lock() {
-    let (database, pool) = Database::with_pool(2).await;
+    let (database, pool) = Database::with_pool(3).await;
     let gate = advisory_core::AdvisoryLock::new(GATE)
         .acquire(&pool)
         .await

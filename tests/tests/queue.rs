@@ -9,7 +9,7 @@ use advisory_core::{AdvisoryLock, Error, UnsupportedReason, advisory};
 use advisory_tests::Database;
 use futures_util::future::join_all;
 use sqlx::postgres::{PgPool, PgPoolOptions};
-use tokio::sync::Semaphore;
+use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
@@ -378,49 +378,28 @@ async fn a_panic_in_a_body_passes_the_turn_and_the_place_on() {
     database.assert_nothing_leaked(&pool).await;
 }
 
-#[advisory(key = "{outer}", tx)]
-async fn take_both(
-    pool: &PgPool,
-    outer: &str,
-    inner: &str,
-    may_go_on: &Semaphore,
-) -> Result<(), Error> {
-    let _ = tx;
-    may_go_on.acquire().await.unwrap().forget();
-    let inner = AdvisoryLock::new(inner).begin(pool).await?;
-    Ok(inner.commit().await?)
+#[advisory(key = "outer({number})")]
+async fn outer(pool: &PgPool, number: usize, all_began: &Barrier) -> Result<(), Error> {
+    all_began.wait().await;
+    AdvisoryLock::new("inner")
+        .begin(pool)
+        .await?
+        .commit()
+        .await?;
+    in_session(pool).await
 }
 
-/// The server finds a deadlock only if both locks are waited for on the server.
+/// The bodies have taken all places, and each waits for another lock.
 #[tokio::test]
-async fn a_nested_call_does_not_wait_in_this_process() {
+async fn a_nested_call_needs_no_place() {
     let database = Database::new().await;
-    let pool = database.pool(8).await;
-    let may_go_on = Semaphore::new(0);
-    let pairs = [("one", "two"), ("two", "one")];
-    let both = pairs.map(|(outer, inner)| take_both(&pool, outer, inner, &may_go_on));
-    let others = async {
-        database.wait_until_held(2).await;
-        let others = ["one", "two"].map(|name| {
-            let pool = pool.clone();
-            tokio::spawn(async move { AdvisoryLock::new(name).begin(&pool).await.map(drop) })
-        });
-        database.wait_until_waiting(2).await;
-        may_go_on.add_permits(2);
-        for other in others {
-            timeout(LONG, other).await.unwrap().unwrap().unwrap();
-        }
-    };
-    let (ended, ()) = tokio::join!(join_all(both), others);
-    let deadlocks = ended
-        .iter()
-        .filter(|ended| ended.as_ref().is_err_and(Error::is_deadlock));
-    assert_eq!(deadlocks.count(), 1, "{ended:?}");
-    assert_eq!(
-        ended.iter().filter(|ended| ended.is_ok()).count(),
-        1,
-        "{ended:?}"
-    );
+    let pool = pool(&database, 5).await;
+    let all_began = Barrier::new(4);
+    let outer = (0..4).map(|number| outer(&pool, number, &all_began));
+    for ended in join_all(outer).await {
+        ended.unwrap();
+    }
+    database.assert_nothing_leaked(&pool).await;
 }
 
 #[tokio::test]

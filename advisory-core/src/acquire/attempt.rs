@@ -143,7 +143,7 @@ impl<'l> Attempt<'l> {
         if pool.is_some() {
             check_runtime()?;
         }
-        // A wait in this process would hide a deadlock over both locks from the server.
+        // It must not wait for a place that the body keeps which it is part of.
         pool.take_if(|(pool, _)| is_under_a_lock(pool));
         if let Some((pool, body)) = &pool
             && !self.take_turn(pool, *body).await?
