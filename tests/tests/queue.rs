@@ -381,12 +381,8 @@ async fn a_panic_in_a_body_passes_the_turn_and_the_place_on() {
 #[advisory(key = "outer({number})")]
 async fn outer(pool: &PgPool, number: usize, all_began: &Barrier) -> Result<(), Error> {
     all_began.wait().await;
-    AdvisoryLock::new("inner")
-        .begin(pool)
-        .await?
-        .commit()
-        .await?;
-    in_session(pool).await
+    let inner = AdvisoryLock::new("inner").acquire(pool).await?;
+    inner.release().await
 }
 
 /// The bodies have taken all places, and each waits for another lock.
