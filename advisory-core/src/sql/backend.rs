@@ -3,6 +3,7 @@
 use sqlx::Row as _;
 use sqlx::postgres::PgRow;
 
+use super::origin::mark;
 use super::{ClientCheck, IN_TRANSACTION, SERVER, server};
 use crate::key::Key;
 
@@ -44,7 +45,7 @@ pub(crate) struct HeldKey {
 pub(crate) fn held_key(key: Key) -> String {
     let (classid, objid, objsubid) = key.to_pg_locks();
     let interval = ClientCheck::Unknown.interval();
-    format!(
+    let select = format!(
         "SELECT EXISTS(SELECT FROM pg_catalog.pg_locks AS l JOIN pg_catalog.pg_database AS d \
          ON d.oid OPERATOR(pg_catalog.=) l.database \
          WHERE l.locktype OPERATOR(pg_catalog.=) 'advisory' AND l.granted \
@@ -53,7 +54,8 @@ pub(crate) fn held_key(key: Key) -> String {
          AND l.objid OPERATOR(pg_catalog.=) '{objid}'::pg_catalog.oid \
          AND l.objsubid OPERATOR(pg_catalog.=) '{objsubid}'::pg_catalog.int2 \
          AND d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()),{SERVER},{interval}"
-    )
+    );
+    mark(None, &select)
 }
 
 impl HeldKey {
