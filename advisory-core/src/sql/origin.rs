@@ -35,6 +35,13 @@ pub(crate) fn mark(name: Option<&str>, message: &str) -> String {
     }
 }
 
+/// Whether the last message of a session was sent by this process; an expression. It is not known
+/// if the session has run something else since, or hides what it runs.
+pub(super) fn is_this_process(query: &str) -> String {
+    let process = &*PROCESS;
+    format!("COALESCE(pg_catalog.strpos({query},'/* {process}') OPERATOR(pg_catalog.>) 0,false)")
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
