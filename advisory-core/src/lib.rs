@@ -94,8 +94,8 @@
 //! the spans, and `cargo run --example prometheus --features metrics` a scrape of the metrics.
 //!
 //! [`monitor`] lists who holds a lock and who waits for it, and ends a session. The server knows
-//! only numbers; [`AdvisoryLock::tag_session`] adds the name. The command `advisory` shows all of
-//! it.
+//! only numbers; [`AdvisoryLock::tag_session`] and [`AdvisoryLock::tag_statement`] add the name. The
+//! command `advisory` shows all of it.
 //!
 //! # Features
 //!

@@ -1,4 +1,5 @@
-//! The text of our statements is constant: `pg_stat_statements` has no entry for each key.
+//! The text of our statements is constant: `pg_stat_statements` has no entry for each key. The name
+//! of a lock is shown in a comment, which belongs to no statement.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -28,7 +29,8 @@ async fn use_locks(pool: &PgPool, n: i32) -> Result<(), Error> {
     for lock in [one, pair, several, bigints] {
         let timeout = Duration::from_secs(60 + u64::from(n.unsigned_abs()));
         let timed = lock.clone().timeout(timeout);
-        for lock in [lock.clone(), lock.clone().shared(), timed.clone()] {
+        let tagged = timed.clone().tag_statement();
+        for lock in [lock.clone(), lock.clone().shared(), timed.clone(), tagged] {
             for verb in Verb::ALL {
                 assert!(verb.ask(&lock, pool).await?, "{verb}");
             }
@@ -85,4 +87,95 @@ async fn other_keys_make_no_other_statements() {
     let after = statements(&pool).await;
     let new: Vec<_> = after.difference(&before).collect();
     assert!(new.is_empty(), "{} new statements: {new:#?}", new.len());
+}
+
+fn tags(verb: Verb) -> bool {
+    verb.is_of_lock()
+}
+
+#[tokio::test]
+async fn tagged_wait_shows_the_name_of_its_lock() {
+    let database = Database::new().await;
+    let pool = database.pool(1).await;
+    let several = AdvisoryLock::all(["sync(4)", "two"]);
+    let one = AdvisoryLock::new("sync(4)");
+    let isolated = one.clone().isolation(Isolation::RepeatableRead);
+    let isolated = Verb::all(Verb::takes_isolation).map(|verb| (verb, isolated.clone()));
+    let locks = [(one.clone(), "sync(4)"), (several.clone(), "sync(4), two")];
+    let waits =
+        Verb::all(tags).flat_map(|verb| locks.clone().map(|(lock, name)| (verb, lock, name)));
+    let isolated = isolated.map(|(verb, lock)| (verb, lock, "sync(4)"));
+    let rival = database.pool(1).await;
+    for (verb, lock, name) in waits.chain(isolated) {
+        let held = several.begin(&rival).await.unwrap();
+        let lock = lock.wait_forever().tag_statement();
+        let asked = tokio::spawn(verb.ask(&lock, &pool));
+        database.wait_until_waiting(1).await;
+        let tag = format!(": {name} */;");
+        let backends = database.backends().await;
+        assert!(
+            backends.iter().any(|backend| backend.query.contains(&tag)),
+            "{verb}: {backends:#?}"
+        );
+        held.rollback().await.unwrap();
+        assert!(asked.await.unwrap().unwrap(), "{verb}");
+    }
+}
+
+#[tokio::test]
+async fn tag_of_any_name_is_only_a_comment() {
+    let database = Database::new().await;
+    let pool = database.pool(1).await;
+    let long = "ü/*".repeat(400);
+    let names = [
+        "*/ SELECT 1/0; /*",
+        "/* /* */",
+        "--\n\0\r\u{1b}[31m\u{202e}",
+        "it's $1 ? :a \\' E'\\' %s \"$$\"",
+        "東京",
+        "",
+        &long,
+    ];
+    for name in names {
+        for verb in Verb::all(tags) {
+            let lock = AdvisoryLock::new(name).timeout(Duration::from_mins(1));
+            let asked = verb.ask(&lock.tag_statement(), &pool).await;
+            assert!(asked.unwrap_or_else(|error| panic!("{verb}, {name:?}: {error}")));
+        }
+    }
+    database.assert_nothing_leaked(&pool).await;
+}
+
+#[tokio::test]
+async fn dropped_wait_with_a_tag_is_cancelled() {
+    let (database, pool) = Database::with_pool(3).await;
+    let lock = AdvisoryLock::new("one");
+    let held = lock.begin(&pool).await.unwrap();
+    let mut tx = pool.begin().await.unwrap();
+    let lock = lock.tag_statement().cancel_via(&pool);
+    tokio::select! {
+        asked = lock.acquire_xact(&mut tx) => panic!("{asked:?}"),
+        () = database.wait_until_waiting(1) => {}
+    }
+    database.wait_until_waiting(0).await;
+    drop(tx);
+    held.rollback().await.unwrap();
+    database.assert_nothing_leaked(&pool).await;
+}
+
+/// Names come from users.
+#[tokio::test]
+async fn names_in_errors_stay_in_their_line() {
+    let (database, pool) = Database::with_pool(2).await;
+    let lock = AdvisoryLock::new("a\nb\u{1b}[31m\u{202e}c").timeout(Duration::from_millis(10));
+    let held = lock.begin(&pool).await.unwrap();
+    let error = lock.acquire(&pool).await.unwrap_err();
+    let text = error.to_string();
+    assert!(
+        error.is_not_acquired() && text.contains("`a\\nb\\u{1b}[31m\\u{202e}c`"),
+        "{text}"
+    );
+    assert!(!text.contains(char::is_control), "{text:?}");
+    held.rollback().await.unwrap();
+    database.assert_nothing_leaked(&pool).await;
 }

@@ -14,7 +14,7 @@ use crate::error::{Error, Holder, UnsupportedReason};
 use crate::lock::{AdvisoryLock, LockId, ScopedSetting, Wait};
 use crate::nesting::{held_around, is_under_a_lock};
 use crate::sql::send::within;
-use crate::sql::sqlstate;
+use crate::sql::{origin, sqlstate};
 use crate::telemetry::{AcquireSpan, Outcome, QueueTime, Scope, Waiting};
 
 /// How one scope asks for a lock.
@@ -226,6 +226,11 @@ impl<'l> Attempt<'l> {
 
     pub(super) fn id(&self) -> &'l LockId {
         self.lock.id()
+    }
+
+    /// A message that asks for the lock, with the comment that says where it comes from.
+    pub(super) fn mark(&self, message: &str) -> String {
+        origin::mark(self.lock.statement_tag(), message)
     }
 
     /// How long the server is to wait now: what is left of the deadline, or not at all if the lock

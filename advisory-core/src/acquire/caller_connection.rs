@@ -213,7 +213,10 @@ impl<'s, 'c, C: AsMut<PgConnection> + Send> CallerConnection<'s, 'c, C> {
         let lock = attempt.id();
         let cancel = CancelOnDrop::new(attempt.lock().cancel_pool());
         let message = transaction::begin_and_lock(lock, wait, None, ClientCheck::Unknown);
-        let begun = self.scope.begin_with(cancel.mark(message)).await;
+        let begun = self
+            .scope
+            .begin_with(cancel.mark(attempt.mark(&message)))
+            .await;
         cancel.answered();
         match begun {
             Ok(()) => self.check_lock(attempt, state).await.map(Some),
@@ -252,11 +255,13 @@ impl<'s, 'c, C: AsMut<PgConnection> + Send> CallerConnection<'s, 'c, C> {
         let cancel = CancelOnDrop::new(attempt.lock().cancel_pool());
         let message = transaction::begin_isolated(lock, wait, None, ClientCheck::Unknown);
         self.scope.state = State::Opening;
-        let rows = send_wait(self.conn(), wait, cancel.mark(message)).await;
+        let rows = send_wait(self.conn(), wait, cancel.mark(attempt.mark(&message))).await;
         cancel.answered();
         match rows.and_then(|rows| is_granted(rows.as_deref())) {
             Ok(true) => {
-                let begun = self.scope.begin_with(transaction::EMPTY_QUERY.to_owned());
+                let begun = self
+                    .scope
+                    .begin_with(attempt.mark(transaction::EMPTY_QUERY));
                 begun.await.map_err(|error| Error::of_lock(error, lock))?;
                 self.check_lock(attempt, state).await.map(Some)
             }

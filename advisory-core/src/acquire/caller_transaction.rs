@@ -204,7 +204,7 @@ impl CallerTransaction<'_> {
         let wait = attempt.wait();
         let cancel = CancelOnDrop::new(attempt.lock().cancel_pool());
         let message = caller_transaction::lock_after_savepoint(attempt.id(), wait);
-        let message = cancel.mark(message);
+        let message = cancel.mark(attempt.mark(&message));
         let rows = async {
             let rows = send_wait(self.conn, wait, message).await;
             cancel.answered();
@@ -215,7 +215,7 @@ impl CallerTransaction<'_> {
     }
 
     async fn grant_context(&mut self, attempt: &Attempt<'_>) -> Result<GrantContext, sqlx::Error> {
-        let row = send_for_row(&mut *self.conn, GrantContext::query());
+        let row = send_for_row(&mut *self.conn, attempt.mark(&GrantContext::query()));
         GrantContext::read(&attempt.within(Wait::No, row).await?)
     }
 }
@@ -239,6 +239,7 @@ async fn ask(
     conn: &mut PgConnection,
     message: String,
 ) -> Result<(bool, GrantContext), Error> {
+    let message = attempt.mark(&message);
     let rows = attempt.within(Wait::No, send(conn, message)).await;
     let rows = rows.map_err(|error| Error::of_lock(error, attempt.id()))?;
     let row = rows

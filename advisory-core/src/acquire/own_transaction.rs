@@ -90,14 +90,14 @@ async fn open(
     if has_old_snapshot {
         let message = transaction::begin_isolated(lock, wait, isolation, check);
         let note_level = isolation.is_none();
-        return open_if_granted(lock, capabilities, conn, wait, message, note_level).await;
+        return open_if_granted(attempt, capabilities, conn, wait, &message, note_level).await;
     }
     if wait == Wait::No {
         let message = transaction::begin_and_try(lock, isolation, check);
-        return open_if_granted(lock, capabilities, conn, wait, message, false).await;
+        return open_if_granted(attempt, capabilities, conn, wait, &message, false).await;
     }
     let message = transaction::begin_and_lock(lock, wait, isolation, check);
-    match begin_with(conn, message).await {
+    match begin_with(conn, attempt.mark(&message)).await {
         Ok(transaction) => Ok(Some(transaction)),
         Err(error) if sqlstate::is_lock_timeout(&error) => Ok(None),
         Err(error) => Err(capabilities.failure(error, lock)),
@@ -107,13 +107,14 @@ async fn open(
 /// Sends a message that opens a transaction and reports whether the lock was granted. Then sqlx
 /// learns of the transaction, or it is rolled back.
 async fn open_if_granted(
-    lock: &LockId,
+    attempt: &Attempt<'_>,
     capabilities: &Capabilities,
     conn: PoolConnection<Postgres>,
     wait: Wait,
-    message: String,
+    message: &str,
     note_level: bool,
 ) -> Result<Option<OwnTransaction>, Error> {
+    let (lock, message) = (attempt.id(), attempt.mark(message));
     let (conn, rows) = DiscardOnDrop::new(send_owned(conn, wait, message)).await;
     if note_level
         && let Ok(Some(rows)) = &rows
@@ -123,7 +124,7 @@ async fn open_if_granted(
     }
     match rows.and_then(|rows| is_granted(rows.as_deref())) {
         Ok(true) => {
-            let transaction = begin_with(conn, transaction::EMPTY_QUERY.to_owned()).await;
+            let transaction = begin_with(conn, attempt.mark(transaction::EMPTY_QUERY)).await;
             Ok(Some(
                 transaction.map_err(|error| Error::of_lock(error, lock))?,
             ))

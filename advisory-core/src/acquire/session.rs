@@ -178,7 +178,7 @@ async fn lock_session(
         wait => session::lock(lock.id(), wait, &settings),
     };
     let conn = session.acquire().await?;
-    let answer = send_wait(conn, wait, message);
+    let answer = send_wait(conn, wait, attempt.mark(&message));
     let rows = match attempt.within(wait, answer).await {
         Ok(rows) => rows,
         Err(error) if sqlstate::is_lock_timeout(&error) => return Ok(None),

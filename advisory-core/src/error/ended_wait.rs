@@ -9,7 +9,7 @@ use std::time::Duration;
 use sqlx::error::{DatabaseError, ErrorKind};
 
 use super::holder::{HeldBy, Holder, Seconds};
-use crate::lock::LockId;
+use crate::lock::{Escaped, LockId};
 use crate::sql::sqlstate::{self, Interruption};
 
 /// How a fault has ended the wait for a lock; see [`Error::ended_wait`](crate::Error::ended_wait).
@@ -81,7 +81,7 @@ impl EndedWait {
 impl fmt::Display for EndedWait {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (lock, waited, holders) = (&self.lock, Seconds(self.waited), HeldBy(&self.holders));
-        let message = self.message.escape_debug();
+        let message = Escaped(&self.message);
         write!(
             f,
             "the wait for advisory lock {lock} ended after {waited}: {message}{holders}"

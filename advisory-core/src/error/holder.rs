@@ -6,6 +6,7 @@ use std::time::Duration;
 use sqlx::Row as _;
 use sqlx::postgres::PgRow;
 
+use crate::lock::Escaped;
 use crate::sql::lossy_text;
 
 /// A holder of a lock, as the server saw it.
@@ -21,6 +22,11 @@ pub struct Holder {
     /// How long its transaction has been open, which is at least as long as it has held a
     /// transaction lock. `None` outside a transaction, or if PostgreSQL hides it from this role.
     pub transaction_age: Option<Duration>,
+    /// Whether the session belongs to this very process. `true` is certain. `false` can also mean
+    /// that it is not known: the session has run a statement of its own since it was granted the
+    /// lock, the lock was not taken with [`AdvisoryLock`](crate::AdvisoryLock), or PostgreSQL hides
+    /// from this role what the session runs.
+    pub is_this_process: bool,
 }
 
 impl Holder {
@@ -34,6 +40,7 @@ impl Holder {
         Ok(Self {
             pid: row.try_get("pid")?,
             application_name: lossy_text(row, "application_name")?,
+            is_this_process: row.try_get("is_this_process")?,
             transaction_age: age.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
         })
     }
@@ -48,7 +55,7 @@ impl fmt::Display for Seconds {
     }
 }
 
-/// Writes `; held by pid 7 (sync) in a transaction of 0.250 s, pid 8`.
+/// Writes `; held by pid 7 (sync) of this process in a transaction of 0.250 s, pid 8`.
 pub(super) struct HeldBy<'a>(pub(super) &'a [Holder]);
 
 impl fmt::Display for HeldBy<'_> {
@@ -60,7 +67,10 @@ impl fmt::Display for HeldBy<'_> {
                 pid => write!(f, "{before} pid {pid}")?,
             }
             if let Some(name) = &holder.application_name {
-                write!(f, " ({name})")?;
+                write!(f, " ({})", Escaped(name))?;
+            }
+            if holder.is_this_process {
+                f.write_str(" of this process")?;
             }
             if let Some(age) = holder.transaction_age {
                 write!(f, " in a transaction of {}", Seconds(age))?;

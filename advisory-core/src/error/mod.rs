@@ -363,11 +363,13 @@ mod tests {
             pid: 7,
             application_name: Some("sync".into()),
             transaction_age: Some(Duration::from_millis(250)),
+            is_this_process: true,
         };
         let hidden = Holder {
             pid: 8,
             application_name: None,
             transaction_age: None,
+            is_this_process: false,
         };
         let error = Error::NotAcquired {
             lock: Box::new(AdvisoryLock::new("sync(4)").id().clone()),
@@ -376,7 +378,7 @@ mod tests {
         };
         assert_eq!(
             error.to_string(),
-            "advisory lock `sync(4)` not acquired after 2.000 s; held by pid 7 (sync) in a transaction of 0.250 s, pid 8"
+            "advisory lock `sync(4)` not acquired after 2.000 s; held by pid 7 (sync) of this process in a transaction of 0.250 s, pid 8"
         );
         assert!(error.is_not_acquired() && !error.is_deadlock() && !error.is_lost());
     }

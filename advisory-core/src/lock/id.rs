@@ -3,14 +3,15 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::escaped::Escaped;
 use super::list::Listed;
 use crate::key::Key;
 
 /// Which lock it is: its keys, its name and its mode, without how it is acquired.
 ///
 /// Errors and guards carry it. It is cheap to clone, can be compared, and converts into an
-/// [`AdvisoryLock`](crate::AdvisoryLock) with default settings. It writes the name in backticks, or
-/// the keys where there is no name.
+/// [`AdvisoryLock`](crate::AdvisoryLock) with default settings. It writes the name in backticks,
+/// with control characters escaped, or the keys where there is no name.
 ///
 /// ```
 /// use advisory_core::AdvisoryLock;
@@ -119,7 +120,7 @@ impl From<Vec<Key>> for Keys {
 impl fmt::Display for LockId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(name) = &self.name {
-            return write!(f, "`{name}`");
+            return write!(f, "`{}`", Escaped(name));
         }
         let items = self.keys();
         let total = items.len();

@@ -1,5 +1,6 @@
 //! What to lock and how long to wait for it: values, without I/O.
 
+mod escaped;
 mod id;
 mod list;
 mod namespace;
@@ -11,6 +12,7 @@ use std::time::Duration;
 
 use sqlx::postgres::{PgAdvisoryLockKey, PgPool};
 
+pub(crate) use self::escaped::Escaped;
 pub use self::id::{LockId, Mode};
 use self::list::Names;
 pub use self::settings::Isolation;
@@ -63,6 +65,7 @@ pub struct AdvisoryLock {
     cancel_via: Option<PgPool>,
     keepalive_interval: Option<Duration>,
     tag_session: bool,
+    tag_statement: bool,
 }
 
 impl AdvisoryLock {
@@ -179,6 +182,7 @@ impl From<LockId> for AdvisoryLock {
             cancel_via: None,
             keepalive_interval: None,
             tag_session: false,
+            tag_statement: false,
         }
     }
 }

@@ -299,6 +299,34 @@ impl AdvisoryLock {
         self
     }
 
+    /// Shows the lock's name in a comment before the statements that ask for it, in every scope:
+    /// `/* advisory 5f3a9c1e07d2b846: sync(4) */`.
+    ///
+    /// `pg_stat_activity.query`, `advisory ls` and the server's log then show what a session waits
+    /// for and, until it runs something else, what it holds. The number before the name is that of
+    /// this process, and always there. Characters other than printable ASCII, `%` and `*` are
+    /// percent-encoded, and a name of more than 200 bytes is cut. It costs no round trip, and
+    /// `pg_stat_statements` has no entry for each name.
+    ///
+    /// If not set, the statements have the keys only. A lock without a [`name`](Self::name) has
+    /// nothing to show. See [`tag_session`](Self::tag_session) for a name that stays while a session
+    /// lock is held.
+    ///
+    /// ```no_run
+    /// use advisory_core::{AdvisoryLock, Error};
+    ///
+    /// # async fn example(pool: &sqlx::PgPool) -> Result<(), Error> {
+    /// let tx = AdvisoryLock::new("sync(4)").tag_statement().begin(pool).await?;
+    /// tx.commit().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn tag_statement(mut self) -> Self {
+        self.tag_statement = true;
+        self
+    }
+
     /// The wait of a method that waits.
     pub(crate) fn wait(&self) -> Wait {
         self.wait.unwrap_or(Wait::Server)
@@ -324,6 +352,11 @@ impl AdvisoryLock {
     /// The name to show in the `application_name` of the session that holds the lock.
     pub(crate) fn session_tag(&self) -> Option<&str> {
         self.name().filter(|_| self.tag_session)
+    }
+
+    /// The name to show in a comment before a statement.
+    pub(crate) fn statement_tag(&self) -> Option<&str> {
+        self.name().filter(|_| self.tag_statement)
     }
 
     pub(crate) fn keepalive(&self) -> Duration {

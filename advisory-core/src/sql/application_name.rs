@@ -25,15 +25,20 @@ pub(super) fn write(name: &str) -> String {
     if name.ends_with(ELLIPSIS) {
         name.replace_range(name.len() - 1.., "%2E");
     }
-    let space = LIMIT - PREFIX.len();
-    if name.len() <= space {
-        return format!("{PREFIX}{name}");
+    format!("{PREFIX}{}", shortened(name, LIMIT - PREFIX.len()))
+}
+
+/// A percent-encoded name that fits into so many bytes.
+pub(super) fn shortened(mut name: String, space: usize) -> String {
+    if name.len() > space {
+        let end = (0..=space - ELLIPSIS.len())
+            .rev()
+            .find(|&end| !name[..end].bytes().rev().take(2).any(|byte| byte == b'%'))
+            .unwrap_or(0);
+        name.truncate(end);
+        name.push_str(ELLIPSIS);
     }
-    let end = (0..=space - ELLIPSIS.len())
-        .rev()
-        .find(|&end| !name[..end].bytes().rev().take(2).any(|byte| byte == b'%'))
-        .unwrap_or(0);
-    format!("{PREFIX}{}{ELLIPSIS}", &name[..end])
+    name
 }
 
 /// The name that an `application_name` shows; it ends with `…` if it was too long.

@@ -3,6 +3,7 @@
 use sqlx::Row as _;
 use sqlx::postgres::PgRow;
 
+use super::origin::mark;
 use super::{ClientCheck, IN_TRANSACTION, LOCKS, SERVER, server};
 use crate::key::Key;
 
@@ -46,7 +47,7 @@ pub(crate) struct HeldKey {
 pub(crate) fn held_key(key: Key) -> String {
     let (classid, objid, objsubid) = key.to_pg_locks();
     let interval = ClientCheck::Unknown.interval();
-    format!(
+    let select = format!(
         "SELECT EXISTS(SELECT FROM {LOCKS} AS l JOIN pg_catalog.pg_database AS d \
          ON d.oid OPERATOR(pg_catalog.=) l.database \
          WHERE l.locktype OPERATOR(pg_catalog.=) 'advisory' AND l.granted \
@@ -57,7 +58,8 @@ pub(crate) fn held_key(key: Key) -> String {
          AND d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()),{SERVER},{interval},\
          (SELECT s.setting::pg_catalog.int8 FROM pg_catalog.pg_settings AS s \
          WHERE s.name OPERATOR(pg_catalog.=) 'lock_timeout')"
-    )
+    );
+    mark(None, &select)
 }
 
 impl HeldKey {

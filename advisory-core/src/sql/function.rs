@@ -8,6 +8,7 @@ use sqlx::postgres::PgRow;
 use sqlx::{Execute as _, Row as _, SqlStr};
 
 use super::call::Function;
+use super::origin::mark;
 use super::{ON_PRIMARY, SERVER, server};
 use crate::key::Key;
 use crate::lock::Mode;
@@ -43,7 +44,7 @@ fn statement(function: Function, mode: Mode, key: Key) -> SqlStr {
 /// The message of a function that locks: one row, or none on a standby.
 pub(crate) fn lock(function: Function, mode: Mode, key: Key) -> String {
     let text = with_literals(&statement(function, mode, key), key);
-    format!("{text},{SERVER}{ON_PRIMARY}")
+    mark(None, &format!("{text},{SERVER}{ON_PRIMARY}"))
 }
 
 /// The answer of a function that locks.

@@ -1,6 +1,7 @@
 //! The holders of a lock, for an error.
 
 use super::call::array_literal;
+use super::origin::is_this_process;
 use crate::key::Key;
 use crate::lock::LockId;
 
@@ -16,7 +17,8 @@ pub(crate) fn holders(lock: &LockId) -> String {
     };
     format!(
         "SELECT DISTINCT COALESCE(l.pid,0) AS pid,CASE WHEN a.application_name OPERATOR(pg_catalog.<>) '' THEN a.application_name END AS application_name,\
-         pg_catalog.date_part('epoch',pg_catalog.statement_timestamp() OPERATOR(pg_catalog.-) a.xact_start) AS transaction_age \
+         pg_catalog.date_part('epoch',pg_catalog.statement_timestamp() OPERATOR(pg_catalog.-) a.xact_start) AS transaction_age,\
+         {is_this_process} AS is_this_process \
          FROM ROWS FROM(pg_catalog.unnest({classid}::pg_catalog.oid[]),pg_catalog.unnest({objid}::pg_catalog.oid[]),\
          pg_catalog.unnest({objsubid}::pg_catalog.int2[])) AS k(classid,objid,objsubid) \
          JOIN pg_catalog.pg_locks AS l ON l.classid OPERATOR(pg_catalog.=) k.classid \
@@ -27,6 +29,7 @@ pub(crate) fn holders(lock: &LockId) -> String {
          AND d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database() \
          AND COALESCE(l.pid,0) OPERATOR(pg_catalog.<>) pg_catalog.pg_backend_pid() \
          ORDER BY pid LIMIT {MOST}",
+        is_this_process = is_this_process("a.query"),
         classid = columns(|(classid, _, _)| classid.into()),
         objid = columns(|(_, objid, _)| objid.into()),
         objsubid = columns(|(_, _, objsubid)| objsubid.into()),

@@ -15,6 +15,7 @@ pub(crate) mod fencing;
 pub(crate) mod function;
 pub(crate) mod holder;
 pub(crate) mod monitor;
+pub(crate) mod origin;
 pub(crate) mod send;
 pub(crate) mod session;
 pub(crate) mod sqlstate;
