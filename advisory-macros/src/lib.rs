@@ -67,9 +67,7 @@ use crate::function::Function;
 /// Without `tx`, and in session scope, the body does not use the connection that holds the lock. If
 /// that connection is lost, the body is dropped and the function returns `Error::Lost`: within a
 /// second for a transaction, at once for a session. The body's own statements take a second
-/// connection of the pool, and every call that waits for the lock keeps one. If the waiting calls
-/// exhaust the pool, the holder deadlocks on them. Use `tx`, `polling`, or a separate pool for the
-/// lock.
+/// connection of the pool, which the locks leave free. A pool of one connection is refused.
 ///
 /// A body that returns `Ok` although one of its statements in `tx` has failed commits nothing:
 /// PostgreSQL silently rolls back an aborted transaction.

@@ -104,13 +104,17 @@ impl<'l> Attempt<'l> {
         }
     }
 
-    async fn run<S: TryOnce>(self, scope: S) -> Result<Result<S::Granted, Refusal>, Error> {
+    async fn run<S: TryOnce>(mut self, mut scope: S) -> Result<Result<S::Granted, Refusal>, Error> {
         self.check_settings::<S>()?;
         self.check_nesting(&scope)?;
         let span = AcquireSpan::start(self.lock.id(), S::SCOPE);
         // Boxed once, so that what the caller awaits stays small: sqlx's pool alone takes
         // kilobytes.
-        let result = Box::pin(self.poll(scope)).instrument(span.span()).await;
+        let result = Box::pin(async {
+            let asked = self.poll(&mut scope).await;
+            self.conclude(scope, asked).await
+        });
+        let result = result.instrument(span.span()).await;
         span.end(match &result {
             Ok(Ok(_)) => Outcome::Acquired,
             Ok(Err(_)) => Outcome::NotAcquired,
@@ -121,24 +125,7 @@ impl<'l> Attempt<'l> {
     }
 
     /// Waits for its turn, and asks until the lock is granted or the deadline has passed.
-    async fn poll<S: TryOnce>(
-        mut self,
-        mut scope: S,
-    ) -> Result<Result<S::Granted, Refusal>, Error> {
-        match self.ask(&mut scope).await {
-            Ok(Some(granted)) => return Ok(Ok(granted)),
-            Ok(None) => {}
-            Err(error) => {
-                self.note_failure(&error);
-                return Err(self.explain(scope, error).await);
-            }
-        }
-        let waited = self.deadline.waited();
-        let holders = scope.refused(&self).await?;
-        Ok(Err(Refusal { waited, holders }))
-    }
-
-    async fn ask<S: TryOnce>(&mut self, scope: &mut S) -> Result<Option<S::Granted>, Error> {
+    async fn poll<S: TryOnce>(&mut self, scope: &mut S) -> Result<Option<S::Granted>, Error> {
         let mut pool = scope.pool();
         if pool.is_some() {
             check_runtime()?;
@@ -181,13 +168,33 @@ impl<'l> Attempt<'l> {
         }
     }
 
+    /// What the answer becomes. Its turn passes to the next one before the holders are listed.
+    async fn conclude<S: TryOnce>(
+        &mut self,
+        mut scope: S,
+        asked: Result<Option<S::Granted>, Error>,
+    ) -> Result<Result<S::Granted, Refusal>, Error> {
+        if let Err(error) = &asked {
+            self.note_failure(error);
+        }
+        self.position = None;
+        let waited = self.deadline.waited();
+        match asked {
+            Ok(Some(granted)) => Ok(Ok(granted)),
+            Ok(None) => {
+                let holders = scope.refused(self).await?;
+                Ok(Err(Refusal { waited, holders }))
+            }
+            Err(error) => Err(self.explain(scope, waited, error).await),
+        }
+    }
+
     /// Names the lock in an error that has ended the wait, and its holders where the server can
     /// still be asked.
-    async fn explain<S: TryOnce>(&self, mut scope: S, error: Error) -> Error {
+    async fn explain<S: TryOnce>(&self, mut scope: S, waited: Duration, error: Error) -> Error {
         if !error.is_interruption() || self.deadline.left() == Wait::No {
             return error;
         }
-        let waited = self.deadline.waited();
         let holders = match &error {
             Error::Database(error) if sqlstate::is_answer(error) => scope.refused(self).await,
             _ => Ok(Vec::new()),
