@@ -63,8 +63,9 @@ fn keys(lock: &Lock, krate: &Krate<'_>) -> TokenStream {
 fn one_key(key: &TokenStream, scheme: Option<&Scheme>, krate: &Krate<'_>) -> TokenStream {
     let span = mixed_site_at(key);
     let krate = krate.at(span);
+    let unwritable = quote_spanned!(span=> #krate::__private::unwritable);
     match scheme {
-        None => quote_spanned!(span=> #krate::__private::lock(#key)),
+        None => quote_spanned!(span=> #krate::__private::lock(#key, #unwritable)),
         Some(Scheme::Named(name, arguments)) => {
             let named_scheme = named_scheme(name, arguments.as_ref(), &krate);
             let lock_with_scheme = quote_spanned!(span=> #krate::__private::lock_with_scheme);
@@ -76,13 +77,13 @@ fn one_key(key: &TokenStream, scheme: Option<&Scheme>, krate: &Krate<'_>) -> Tok
             hygienic! {
                 match #key {
                     #key_name => match #named_scheme {
-                        #scheme_name => #lock_with_scheme(#key_name, #scheme_name),
+                        #scheme_name => #lock_with_scheme(#key_name, #scheme_name, #unwritable),
                     },
                 }
             }
         }
         Some(Scheme::Expr(scheme)) => {
-            quote_spanned!(span=> #krate::__private::lock_with_scheme(#key, #scheme))
+            quote_spanned!(span=> #krate::__private::lock_with_scheme(#key, #scheme, #unwritable))
         }
     }
 }

@@ -16,7 +16,7 @@ pub(super) fn target(args: &Args, sig: &Signature) -> Result<Option<Target>> {
     let parameter = match (&args.on, parameters.iter().position(named)) {
         (_, Some(index)) => parameters.swap_remove(index),
         (Some(on), None) => {
-            let (expr, tx) = (on.value.clone(), tx(args, sig)?);
+            let (expr, tx) = (ungroup(&on.value).clone(), tx(args, sig)?);
             return Ok(Some(Target::Expr { expr, tx }));
         }
         (None, None) if parameters.len() != 1 && !args.is_complete => return Ok(None),
