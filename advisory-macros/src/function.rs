@@ -6,7 +6,7 @@ use syn::ext::IdentExt as _;
 use syn::parse::{Parse, ParseStream};
 use syn::{Attribute, Error, Ident, LitStr, Result, Signature, Token, Visibility};
 
-use crate::original::{Around, Original};
+use crate::original::{Around, of_async_trait, of_tokio_test};
 
 pub(crate) struct Function {
     pub(crate) attrs: Vec<Attribute>,
@@ -31,16 +31,16 @@ impl Parse for Function {
         let brace = syn::braced!(content in input);
         let inner_attrs = content.call(Attribute::parse_inner)?;
         let body = delimited(Delimiter::Brace, content.parse()?, brace.span.join());
-        let original = match outer_sig.asyncness {
-            None if is_test(&attrs) => Original::of_tokio_test(&outer_sig, &body),
-            None => Original::of_async_trait(&outer_sig, &body),
+        let mut sig = outer_sig.clone();
+        let original = match sig.asyncness {
+            None if is_test(&attrs) => of_tokio_test(&body),
+            None => of_async_trait(&mut sig, &body),
             Some(_) => None,
         };
-        let Original { sig, body, around } = original.unwrap_or_else(|| Original {
-            sig: outer_sig.clone(),
-            body,
-            around: Box::new(|body| body),
-        });
+        if let Some((body, _)) = &original {
+            sig.asyncness = Some(Token![async](body.span()));
+        }
+        let (body, around) = original.unwrap_or_else(|| (body, Box::new(|body| body)));
         Ok(Self {
             attrs,
             vis,

@@ -39,10 +39,6 @@ const FUNCTIONS: &[&str] = &[
     "impl Jobs { async fn f(&self) -> Result<(), Error> { Ok(()) } }",
 ];
 
-fn parse(text: &str) -> TokenStream {
-    text.parse().expect("BUG: the text consists of tokens")
-}
-
 fn is_refused(expanded: &TokenStream) -> bool {
     expanded.to_string().contains("compile_error")
 }
@@ -62,39 +58,28 @@ fn check(args: &TokenStream, item: &TokenStream) -> Result<(), TestCaseError> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1024))]
+
     #[test]
-    fn random_arguments_on_a_random_item(args in tokens(), item in tokens()) {
+    fn random_input(
+        args in prop_oneof![tokens(), options()],
+        item in prop_oneof![tokens(), select(FUNCTIONS).prop_map(|item| mutate(item, &[]))],
+    ) {
         check(&args, &item)?;
     }
 
     #[test]
-    fn random_arguments(args in tokens(), item in select(FUNCTIONS)) {
-        check(&args, &parse(item))?;
-    }
-
-    #[test]
-    fn random_values_of_options(args in options(), item in select(FUNCTIONS)) {
-        check(&args, &parse(item))?;
-    }
-
-    #[test]
-    fn mutated_arguments(
-        args in select(ARGUMENTS), mutations in mutations(), item in select(FUNCTIONS)
+    fn mutated_input(
+        args in select(ARGUMENTS), changes_of_args in mutations(),
+        item in select(FUNCTIONS), changes_of_item in mutations(),
     ) {
-        check(&mutate(parse(args), &mutations), &parse(item))?;
-    }
-
-    #[test]
-    fn mutated_functions(
-        args in select(ARGUMENTS), item in select(FUNCTIONS), mutations in mutations()
-    ) {
-        check(&parse(args), &mutate(parse(item), &mutations))?;
+        check(&mutate(args, &changes_of_args), &mutate(item, &changes_of_item))?;
     }
 }
 
 #[test]
 fn the_inputs_of_the_mutations_are_accepted() {
-    let accepts = |args, item| !is_refused(&expand_advisory(parse(args), parse(item)));
+    let accepts = |args, item| !is_refused(&expand_advisory(mutate(args, &[]), mutate(item, &[])));
     for args in ARGUMENTS {
         assert!(FUNCTIONS.iter().any(|item| accepts(args, item)), "{args}");
     }

@@ -3,80 +3,60 @@
 use proc_macro2::{Group, TokenStream, TokenTree};
 use proptest::prelude::*;
 use proptest::sample::Index;
+use quote::{ToTokens as _, quote};
 
 use super::token::tree;
 
-/// A change to one token tree.
+/// Inserts tokens at a tree, and keeps, removes, repeats or unwraps the tree.
 #[derive(Clone, Debug)]
-pub(super) enum Mutation {
-    Remove,
-    Duplicate,
-    InsertBefore(TokenTree),
-    Replace(TokenTree),
-    /// Removes the delimiters of a group.
-    Unwrap,
+pub(super) struct Mutation {
+    /// The position of the tree in each group around it.
+    path: Vec<Index>,
+    inserted: TokenStream,
+    copies: usize,
+    is_unwrapped: bool,
 }
 
-pub(super) fn mutations() -> impl Strategy<Value = Vec<(Index, Mutation)>> {
-    let mutation = prop_oneof![
-        Just(Mutation::Remove),
-        Just(Mutation::Duplicate),
-        tree().prop_map(Mutation::InsertBefore),
-        tree().prop_map(Mutation::Replace),
-        Just(Mutation::Unwrap),
-    ];
-    prop::collection::vec((any::<Index>(), mutation), 1..4)
+pub(super) fn mutations() -> impl Strategy<Value = Vec<Mutation>> {
+    let path = prop::collection::vec(any::<Index>(), 1..5);
+    let inserted = prop_oneof![Just(TokenStream::new()), tree()];
+    let mutation = (path, inserted, 0..3usize, any::<bool>());
+    let mutation = mutation.prop_map(|(path, inserted, copies, is_unwrapped)| Mutation {
+        path,
+        inserted,
+        copies,
+        is_unwrapped,
+    });
+    prop::collection::vec(mutation, 0..4)
 }
 
 impl Mutation {
-    fn apply(&self, tree: TokenTree) -> TokenStream {
-        match self {
-            Self::Remove => TokenStream::new(),
-            Self::Duplicate => [tree.clone(), tree].into_iter().collect(),
-            Self::InsertBefore(other) => [other.clone(), tree].into_iter().collect(),
-            Self::Replace(other) => other.clone().into(),
-            Self::Unwrap => match tree {
-                TokenTree::Group(group) => group.stream(),
-                other => other.into(),
-            },
-        }
-    }
-
-    /// Applies the mutation to the tree after `skip` others, those in groups counted.
-    ///
-    /// `skip` becomes `None` once the mutation is applied.
-    fn apply_at(&self, skip: &mut Option<usize>, tokens: TokenStream) -> TokenStream {
-        let visit = |tree| match (*skip, tree) {
-            (Some(0), tree) => {
-                *skip = None;
-                self.apply(tree)
-            }
-            (_, tree) => {
-                *skip = skip.map(|skip| skip - 1);
-                match tree {
-                    TokenTree::Group(group) => {
-                        let inner = self.apply_at(skip, group.stream());
-                        TokenTree::from(Group::new(group.delimiter(), inner)).into()
-                    }
-                    other => other.into(),
-                }
-            }
+    fn apply(&self, path: &[Index], tokens: TokenStream) -> TokenStream {
+        let mut trees: Vec<_> = tokens.into_iter().collect();
+        let Some((index, path)) = path.split_first().filter(|_| !trees.is_empty()) else {
+            return self.inserted.clone();
         };
-        tokens.into_iter().flat_map(visit).collect()
+        let at = index.index(trees.len());
+        let (after, tree) = (trees.split_off(at + 1), trees.pop());
+        let tree = match tree {
+            Some(TokenTree::Group(group)) if !path.is_empty() => {
+                let inner = self.apply(path, group.stream());
+                Group::new(group.delimiter(), inner).to_token_stream()
+            }
+            Some(TokenTree::Group(group)) if self.is_unwrapped => self.change(&group.stream()),
+            tree => self.change(&tree.to_token_stream()),
+        };
+        quote!(#(#trees)* #tree #(#after)*)
+    }
+
+    fn change(&self, tokens: &TokenStream) -> TokenStream {
+        let (inserted, copies) = (&self.inserted, std::iter::repeat_n(tokens, self.copies));
+        quote!(#inserted #(#copies)*)
     }
 }
 
-fn count(tokens: TokenStream) -> usize {
-    let inner = |tree| match tree {
-        TokenTree::Group(group) => count(group.stream()),
-        _ => 0,
-    };
-    tokens.into_iter().map(|tree| 1 + inner(tree)).sum()
-}
-
-pub(super) fn mutate(tokens: TokenStream, mutations: &[(Index, Mutation)]) -> TokenStream {
-    mutations.iter().fold(tokens, |tokens, (index, mutation)| {
-        let index = index.index(count(tokens.clone()).max(1));
-        mutation.apply_at(&mut Some(index), tokens)
-    })
+pub(super) fn mutate(tokens: &str, mutations: &[Mutation]) -> TokenStream {
+    let tokens = tokens.parse().expect("BUG: the text consists of tokens");
+    let apply = |tokens, mutation: &Mutation| mutation.apply(&mutation.path, tokens);
+    mutations.iter().fold(tokens, apply)
 }
