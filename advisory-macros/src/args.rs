@@ -253,36 +253,3 @@ fn path(name: &Ident, input: ParseStream<'_>) -> Result<Path> {
     let expected = "expected the path of `advisory_core`, as in `crate = \"other::advisory_core\"`";
     path.map_err(|error| Error::new(error.span(), expected))
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parse(text: &str) -> Result<Args> {
-        let mut errors = Errors::default();
-        let args = Args::parse(text.parse()?, &mut errors);
-        errors.finish(Some(args))
-    }
-
-    #[test]
-    fn every_option_is_parsed() {
-        let args = parse(
-            "key = \"a\", keys = [\"b\"], timeout = 2, side_effect = Skip, shared, scope = xact, \
-             on = self.pool, tx = locked, scheme = Md5, crate = \"a::b\",",
-        );
-        let args = args.unwrap();
-        assert!(args.key.is_some() && args.keys.is_some() && args.timeout.is_some());
-        assert!(args.on.is_some() && args.shared.is_some() && args.scheme.is_some());
-        assert_eq!(args.side_effect.unwrap().value, SideEffect::Skip);
-        assert_eq!(args.scope.unwrap().value, Scope::Xact);
-        assert_eq!(args.tx.unwrap().value, "locked");
-        assert_eq!(args.krate.unwrap().value.segments.len(), 2);
-    }
-
-    #[test]
-    fn tx_needs_no_name_and_crate_no_quotes() {
-        let args = parse("tx, crate = crate::locks").unwrap();
-        assert_eq!(args.tx.unwrap().value, "tx");
-        assert_eq!(args.krate.unwrap().value.segments[1].ident, "locks");
-    }
-}
