@@ -6,11 +6,12 @@
 use std::collections::BTreeMap;
 
 use sqlx::postgres::{PgConnection, PgRow};
-use sqlx::{Executor as _, Row as _};
+use sqlx::{Executor as _, FromRow};
 
 type Result<T> = std::result::Result<T, sqlx::Error>;
 
 /// The server, the role and the database of a connection.
+#[derive(FromRow)]
 pub(crate) struct Identity {
     /// `server_version`, as in `15.18 (Debian 15.18-0)`.
     pub(crate) version: String,
@@ -26,7 +27,7 @@ pub(crate) struct Identity {
 }
 
 pub(crate) async fn identity(conn: &mut PgConnection) -> Result<Identity> {
-    let row = fetch_row(
+    fetch(
         conn,
         "SELECT pg_catalog.current_setting('server_version') AS version,
          pg_catalog.current_setting('server_version_num')::pg_catalog.int4 AS version_number,
@@ -35,19 +36,13 @@ pub(crate) async fn identity(conn: &mut PgConnection) -> Result<Identity> {
          pg_catalog.quote_ident(pg_catalog.current_database()) AS database,
          pg_catalog.inet_client_addr() IS NULL AS is_local",
     )
-    .await?;
-    Ok(Identity {
-        version: row.try_get("version")?,
-        version_number: row.try_get("version_number")?,
-        is_standby: row.try_get("is_standby")?,
-        role: row.try_get("role")?,
-        database: row.try_get("database")?,
-        is_local: row.try_get("is_local")?,
-    })
+    .await
 }
 
 /// The value of a setting in this session.
+#[derive(FromRow)]
 pub(crate) struct Setting {
+    name: String,
     /// As PostgreSQL prints it: `30s`.
     pub(crate) text: String,
     /// In its base unit: `30000`.
@@ -61,28 +56,22 @@ pub(crate) type Settings = BTreeMap<String, Setting>;
 
 /// Reads the settings that affect locks.
 pub(crate) async fn settings(conn: &mut PgConnection) -> Result<Settings> {
-    let message = "SELECT s.name,s.setting,pg_catalog.current_setting(s.name) AS text,s.source
+    let message =
+        "SELECT s.name,s.setting AS value,pg_catalog.current_setting(s.name) AS text,s.source
          FROM pg_catalog.pg_settings AS s
          WHERE s.name OPERATOR(pg_catalog.=) ANY(ARRAY['statement_timeout','lock_timeout',
          'idle_in_transaction_session_timeout','idle_session_timeout','transaction_timeout',
          'tcp_user_timeout','tcp_keepalives_idle','tcp_keepalives_interval','tcp_keepalives_count',
          'track_activities','default_transaction_isolation','deadlock_timeout','log_lock_waits'])";
     let rows = conn.fetch_all(sqlx::raw_sql(message)).await?;
-    let setting = |row: &PgRow| {
-        let setting = Setting {
-            text: row.try_get("text")?,
-            value: row.try_get("setting")?,
-            source: row.try_get("source")?,
-        };
-        Ok((row.try_get("name")?, setting))
-    };
+    let setting = |row| Setting::from_row(row).map(|setting| (setting.name.clone(), setting));
     rows.iter().map(setting).collect()
 }
 
 /// The entries of the shared lock table: how many are used, and its guaranteed capacity.
 pub(crate) async fn lock_table(conn: &mut PgConnection) -> Result<(i64, i64)> {
     // A fast-path lock has no entry, and the holders of a shared lock have one entry together.
-    let row = fetch_row(
+    fetch(
         conn,
         "SELECT
          (SELECT pg_catalog.count(*) FROM
@@ -95,11 +84,11 @@ pub(crate) async fn lock_table(conn: &mut PgConnection) -> Result<(i64, i64)> {
             OPERATOR(pg_catalog.+)
             pg_catalog.current_setting('max_prepared_transactions')::pg_catalog.int8) AS capacity",
     )
-    .await?;
-    Ok((row.try_get("used")?, row.try_get("capacity")?))
+    .await
 }
 
 /// What the role may do with the sessions of other roles.
+#[derive(FromRow)]
 pub(crate) struct Rights {
     pub(crate) is_superuser: bool,
     pub(crate) sees_others: bool,
@@ -107,49 +96,34 @@ pub(crate) struct Rights {
 }
 
 pub(crate) async fn rights(conn: &mut PgConnection) -> Result<Rights> {
-    let row = fetch_row(
+    fetch(
         conn,
-        "SELECT r.rolsuper,pg_catalog.pg_has_role(r.oid,'pg_read_all_stats','USAGE') AS sees_others,
+        "SELECT r.rolsuper AS is_superuser,
+         pg_catalog.pg_has_role(r.oid,'pg_read_all_stats','USAGE') AS sees_others,
          pg_catalog.pg_has_role(r.oid,'pg_signal_backend','USAGE') AS signals_others
          FROM pg_catalog.pg_roles AS r WHERE r.rolname OPERATOR(pg_catalog.=) CURRENT_USER",
     )
-    .await?;
-    Ok(Rights {
-        is_superuser: row.try_get("rolsuper")?,
-        sees_others: row.try_get("sees_others")?,
-        signals_others: row.try_get("signals_others")?,
-    })
+    .await
 }
 
 /// The server's clock, in seconds since 1970.
 pub(crate) async fn now(conn: &mut PgConnection) -> Result<f64> {
-    let row = fetch_row(
-        conn,
-        "SELECT pg_catalog.date_part('epoch',pg_catalog.clock_timestamp())",
-    )
-    .await?;
-    row.try_get(0)
+    let message = "SELECT pg_catalog.date_part('epoch',pg_catalog.clock_timestamp())";
+    fetch(conn, message).await.map(|(now,)| now)
 }
 
 /// When the server started this session, by its own clock.
 pub(crate) async fn session_start(conn: &mut PgConnection) -> Result<f64> {
-    let row = fetch_row(
-        conn,
-        "SELECT pg_catalog.date_part('epoch',a.backend_start) FROM pg_catalog.pg_stat_activity AS a
-         WHERE a.pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid()",
-    )
-    .await?;
-    row.try_get(0)
+    let message = "SELECT pg_catalog.date_part('epoch',a.backend_start)
+         FROM pg_catalog.pg_stat_activity AS a
+         WHERE a.pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid()";
+    fetch(conn, message).await.map(|(start,)| start)
 }
 
 /// The current `client_connection_check_interval`; `0` if the server does not check.
 pub(crate) async fn check_interval(conn: &mut PgConnection) -> Result<String> {
-    let row = fetch_row(
-        conn,
-        "SELECT pg_catalog.current_setting('client_connection_check_interval')",
-    )
-    .await?;
-    row.try_get(0)
+    let message = "SELECT pg_catalog.current_setting('client_connection_check_interval')";
+    fetch(conn, message).await.map(|(interval,)| interval)
 }
 
 /// Sends a statement that does nothing.
@@ -157,6 +131,9 @@ pub(crate) async fn round_trip(conn: &mut PgConnection) -> Result<()> {
     conn.execute(sqlx::raw_sql("SELECT 1")).await.map(drop)
 }
 
-async fn fetch_row(conn: &mut PgConnection, message: &'static str) -> Result<PgRow> {
-    conn.fetch_one(sqlx::raw_sql(message)).await
+async fn fetch<T: for<'r> FromRow<'r, PgRow>>(
+    conn: &mut PgConnection,
+    message: &'static str,
+) -> Result<T> {
+    T::from_row(&conn.fetch_one(sqlx::raw_sql(message)).await?)
 }

@@ -4,38 +4,32 @@ use super::check::Check;
 use crate::sql::Rights;
 
 pub(super) fn checks(rights: &Rights, role: &str) -> [Check; 2] {
-    let subject = if rights.is_superuser {
-        format!("{role}, a superuser,")
-    } else {
-        role.to_owned()
+    let check = |name, is_member: bool, may: &str, may_only: &str, advice: &str| {
+        if !is_member {
+            let advice = format!("`GRANT {name} TO {role}`, {advice}");
+            return Check::warn(name, format!("{role} {may_only}"), advice);
+        }
+        let superuser = if rights.is_superuser {
+            ", a superuser,"
+        } else {
+            ""
+        };
+        Check::pass(name, format!("{role}{superuser} {may}"))
     };
     [
-        sees(rights, role, &subject),
-        signals(rights, role, &subject),
+        check(
+            "pg_read_all_stats",
+            rights.sees_others,
+            "sees the queries of every session",
+            "sees who holds and who waits, and the queries of its own sessions only",
+            "or pg_monitor, to a role that looks after locks",
+        ),
+        check(
+            "pg_signal_backend",
+            rights.signals_others,
+            "may cancel and terminate others' sessions",
+            "may cancel and terminate its own sessions only",
+            "to a role that looks after locks",
+        ),
     ]
-}
-
-fn sees(rights: &Rights, role: &str, subject: &str) -> Check {
-    let name = "pg_read_all_stats";
-    if rights.sees_others {
-        return Check::pass(name, format!("{subject} sees the queries of every session"));
-    }
-    Check::warn(
-        name,
-        format!("{role} sees who holds and who waits, and the queries of its own sessions only"),
-        format!("`GRANT {name} TO {role}`, or pg_monitor, to a role that looks after locks"),
-    )
-}
-
-fn signals(rights: &Rights, role: &str, subject: &str) -> Check {
-    let name = "pg_signal_backend";
-    if rights.signals_others {
-        let found = format!("{subject} may cancel and terminate others' sessions");
-        return Check::pass(name, found);
-    }
-    Check::warn(
-        name,
-        format!("{role} may cancel and terminate its own sessions only"),
-        format!("`GRANT {name} TO {role}`, to a role that looks after locks"),
-    )
 }
