@@ -39,7 +39,7 @@ pub(super) fn decode(
     Ok(Decoded {
         key: key.into(),
         name: name.map(|name| name.text.clone()),
-        scheme: name.and_then(|name| name.origin.scheme()),
+        scheme: name.and_then(|name| name.scheme),
         tool: tool_name(key, database).map(|name| name.text),
         ascii: ascii(key),
         schemes: schemes.map(|system| system.scheme).collect(),
@@ -138,25 +138,6 @@ mod tests {
 
     use super::*;
     use crate::target::hash_by_all;
-
-    #[test]
-    fn the_columns_of_pg_locks_are_a_key() {
-        let key = Key::from("foo");
-        let (classid, objid, objsubid) = key.to_pg_locks();
-        let text = format!("{classid}, {objid},{objsubid}");
-        assert_eq!(parse(&text).unwrap(), key);
-        for text in ["1,2,3", "-1,2,1", "1,2,x", "", "sync(4)", "1,2,3,4"] {
-            assert!(parse(text).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn every_scheme_can_make_its_own_keys() {
-        for system in scheme::systems() {
-            let key = system.key("foo").unwrap();
-            assert!(can_make(system, key), "{}", system.scheme);
-        }
-    }
 
     #[test]
     fn a_key_of_ascii_bytes_is_shown_as_text() {

@@ -28,35 +28,19 @@ pub(crate) struct NamesOption {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Name {
     pub(crate) text: String,
-    pub(crate) origin: Origin,
+    /// Where the name comes from: `file`, `session` or `tool`.
+    pub(crate) source: &'static str,
+    /// The scheme that makes the key from the name of the file.
+    pub(crate) scheme: Option<&'static str>,
 }
 
-/// Where a name comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Origin {
-    /// The names file has the name, and this scheme makes the key from it.
-    Scheme(&'static str),
-    /// The names file has the key and its name.
-    File,
-    /// The session that holds the lock is tagged with the name.
-    Session,
-    /// A known tool uses the key.
-    Tool,
-}
-
-impl Origin {
-    pub(crate) fn source(self) -> &'static str {
-        match self {
-            Self::Scheme(_) | Self::File => "file",
-            Self::Session => "session",
-            Self::Tool => "tool",
-        }
-    }
-
-    pub(crate) fn scheme(self) -> Option<&'static str> {
-        match self {
-            Self::Scheme(scheme) => Some(scheme),
-            Self::File | Self::Session | Self::Tool => None,
+impl Name {
+    fn new(text: &str, source: &'static str, scheme: Option<&'static str>) -> Self {
+        let text = text.to_owned();
+        Self {
+            text,
+            source,
+            scheme,
         }
     }
 }
@@ -110,15 +94,13 @@ impl Names {
             match entry {
                 Entry::Key(key, text) => {
                     if let Some(name) = new.get_mut(key) {
-                        let (text, origin) = (text.clone(), Origin::File);
-                        *name = Some(Name { text, origin });
+                        *name = Some(Name::new(text, "file", None));
                     }
                 }
                 Entry::Name(text) => {
                     for (system, key) in hash_by_all(text) {
                         if let Some(name) = new.get_mut(&key).filter(|name| name.is_none()) {
-                            let (text, origin) = (text.clone(), Origin::Scheme(system.scheme));
-                            *name = Some(Name { text, origin });
+                            *name = Some(Name::new(text, "file", Some(system.scheme)));
                         }
                     }
                 }
@@ -130,9 +112,7 @@ impl Names {
 
 /// The known tool that uses a key.
 pub(crate) fn tool_name(key: Key, database: Option<&str>) -> Option<Name> {
-    let text = known::owner(key, database)?.label.to_owned();
-    let origin = Origin::Tool;
-    Some(Name { text, origin })
+    Some(Name::new(known::owner(key, database)?.label, "tool", None))
 }
 
 /// The names with which sessions are tagged, for the locks that they hold.
@@ -143,14 +123,11 @@ fn session_names(locks: &[LockStatus]) -> HashMap<(&str, Key), Name> {
         let Some(tag) = lock.tag() else { continue };
         // The tag of a session with several locks lists their names.
         let mut candidates = std::iter::once(&*tag).chain(tag.split(", "));
-        let verified = candidates
-            .find(|name| hash_by_all(name).any(|(_, key)| key == lock.key))
-            .map(str::to_owned);
+        let verified = candidates.find(|name| hash_by_all(name).any(|(_, key)| key == lock.key));
         // A name of a scheme that we do not know is accepted if the tag can mean no other lock.
         let is_only_lock = held().filter(|other| other.pid == lock.pid).count() == 1;
-        if let Some(text) = verified.or_else(|| is_only_lock.then(|| tag.clone())) {
-            let origin = Origin::Session;
-            names.insert(lock_id(lock), Name { text, origin });
+        if let Some(text) = verified.or(is_only_lock.then_some(&tag)) {
+            names.insert(lock_id(lock), Name::new(text, "session", None));
         }
     }
     names
@@ -180,6 +157,6 @@ mod tests {
         let mut names = names(&["nightly", &format!("{key} = the job of the night")]);
         let name = names.of_key(key).unwrap();
         assert_eq!(name.text, "the job of the night");
-        assert_eq!(name.origin, Origin::File);
+        assert_eq!((name.source, name.scheme), ("file", None));
     }
 }

@@ -78,15 +78,9 @@ async fn find_by_lock(
     waiters: bool,
     holders: bool,
 ) -> Result<Found, Failure> {
-    let mut locks = Vec::new();
-    for key in lock.keys() {
-        if holders {
-            locks.extend(monitor::holders(pool, *key).await?);
-        }
-        if waiters {
-            locks.extend(monitor::waiters(pool, *key).await?);
-        }
-    }
+    let mut locks = monitor::locks(pool).await?;
+    let is_selected = |granted| if granted { holders } else { waiters };
+    locks.retain(|row| lock.keys().contains(&row.key) && is_selected(row.granted));
     if locks.is_empty() {
         let verb = match (waiters, holders) {
             (true, true) => "holds or waits for",
