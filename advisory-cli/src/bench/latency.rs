@@ -22,15 +22,6 @@ pub(super) struct Latency {
     pub(super) refused: Option<String>,
 }
 
-impl Latency {
-    fn refused(work: &'static str, reason: &str) -> Self {
-        Self {
-            refused: Some(reason.to_owned()),
-            ..Samples::default().latency(work)
-        }
-    }
-}
-
 /// The times that the repetitions of one work took.
 #[derive(Default)]
 struct Samples(Vec<Duration>);
@@ -123,7 +114,10 @@ async fn session(pool: &PgPool, time: Duration) -> Result<[Latency; 2], Failure>
     match lock.acquire(pool).await {
         Ok(guard) => guard.release().await?,
         Err(Error::Unsupported { reason, .. }) => {
-            return Ok(names.map(|name| Latency::refused(name, &reason.to_string())));
+            return Ok(names.map(|work| Latency {
+                refused: Some(reason.to_string()),
+                ..Samples::default().latency(work)
+            }));
         }
         Err(error) => return Err(error.into()),
     }
@@ -140,24 +134,16 @@ async fn session(pool: &PgPool, time: Duration) -> Result<[Latency; 2], Failure>
 mod tests {
     use super::*;
 
-    fn latency(microseconds: impl IntoIterator<Item = u64>) -> Latency {
-        let samples = microseconds.into_iter().map(Duration::from_micros);
-        Samples(samples.collect()).latency("work")
-    }
-
     #[test]
     fn percentiles_are_taken_of_the_sorted_samples() {
-        let latency = latency((1..=100).rev());
-        let (median, p99) = (latency.median_us, latency.p99_us);
-        assert_eq!((median, p99), (Some(50.0), Some(99.0)));
-        assert_eq!(latency.count, 100);
-    }
-
-    #[test]
-    fn one_sample_is_every_percentile_and_no_sample_has_none() {
-        let one = latency([7]);
-        assert_eq!((one.median_us, one.p99_us), (Some(7.0), Some(7.0)));
-        let none = latency([]);
-        assert_eq!((none.median_us, none.p99_us), (None, None));
+        for (count, median, p99) in [
+            (100, Some(50.0), Some(99.0)),
+            (1, Some(1.0), Some(1.0)),
+            (0, None, None),
+        ] {
+            let samples = (1..=count).rev().map(Duration::from_micros);
+            let latency = Samples(samples.collect()).latency("work");
+            assert_eq!((latency.median_us, latency.p99_us), (median, p99));
+        }
     }
 }

@@ -10,8 +10,9 @@ use crate::output;
 /// The text of a cell, if the lock has any.
 type Content = fn(&NamedLock) -> Option<String>;
 
-/// The columns before `QUERY`. A column that is empty in every row is left out.
-const COLUMNS: [(&str, Content); 10] = [
+/// A column that is empty in every row is left out.
+const COLUMNS: [(&str, Content); 12] = [
+    ("DATABASE", |row| Some(row.lock.database.clone())),
     ("NAME", |row| Some(row.name.as_ref()?.text.clone())),
     ("KEY", |row| Some(row.lock.key.to_string())),
     ("MODE", |row| Some(row.lock.mode.to_string())),
@@ -24,6 +25,7 @@ const COLUMNS: [(&str, Content); 10] = [
     ("CLIENT", |row| row.lock.client_addr.clone()),
     ("STATE", |row| state(&row.lock)),
     ("BLOCKED BY", blocked_by),
+    ("QUERY", query),
 ];
 
 /// The columns that are left out, in this order, if the table is too wide.
@@ -39,25 +41,26 @@ const DEFAULT_QUERY_WIDTH: usize = 120;
 
 /// Draws the table, no wider than `max_width` if columns can be left out.
 pub(super) fn draw(snapshot: &Snapshot, with_database: bool, max_width: Option<usize>) -> Table {
-    let has_content = |content: Content| snapshot.locks.iter().any(|row| content(row).is_some());
     let mut columns = COLUMNS.to_vec();
-    columns.retain(|(_, content)| has_content(*content));
-    let has_query = has_content(query);
-    let draw =
-        |columns: &[_], query_width| draw_columns(snapshot, with_database, columns, query_width);
+    columns.retain(|(head, content)| {
+        let has_content = || snapshot.locks.iter().any(|row| content(row).is_some());
+        (with_database || *head != "DATABASE") && has_content()
+    });
     let Some(max_width) = max_width else {
-        return draw(&columns, has_query.then_some(DEFAULT_QUERY_WIDTH));
+        return draw_columns(snapshot, &columns, DEFAULT_QUERY_WIDTH);
     };
-    let mut table = draw(&columns, None);
+    let query = columns.pop_if(|(head, _)| *head == "QUERY");
+    let mut table = draw_columns(snapshot, &columns, 0);
     for expendable in EXPENDABLE_COLUMNS {
         if width(&table) > max_width {
-            columns.retain(|(column, _)| *column != expendable);
-            table = draw(&columns, None);
+            columns.retain(|(head, _)| *head != expendable);
+            table = draw_columns(snapshot, &columns, 0);
         }
     }
     let query_width = max_width.saturating_sub(width(&table) + 1);
-    if has_query && query_width >= MIN_QUERY_WIDTH {
-        table = draw(&columns, Some(query_width));
+    if query_width >= MIN_QUERY_WIDTH {
+        columns.extend(query);
+        table = draw_columns(snapshot, &columns, query_width);
     }
     table
 }
@@ -69,32 +72,21 @@ fn width(table: &Table) -> usize {
     widths.max().unwrap_or(0)
 }
 
-fn draw_columns(
-    snapshot: &Snapshot,
-    with_database: bool,
-    columns: &[(&str, Content)],
-    query_width: Option<usize>,
-) -> Table {
+fn draw_columns(snapshot: &Snapshot, columns: &[(&str, Content)], query_width: usize) -> Table {
     let mut table = output::new_table();
     table.set_content_arrangement(ContentArrangement::Disabled);
-    let database = with_database.then_some("DATABASE");
-    let heads = database
-        .into_iter()
-        .chain(columns.iter().map(|(head, _)| *head))
-        .chain(query_width.map(|_| "QUERY"));
-    table.set_header(heads.map(|head| Cell::new(head).add_attribute(Attribute::Bold)));
+    let heads = columns.iter().map(|(head, _)| Cell::new(head));
+    table.set_header(heads.map(|head| head.add_attribute(Attribute::Bold)));
     for row in &snapshot.locks {
-        let database =
-            with_database.then(|| Cell::new(truncate(&row.lock.database, MAX_CELL_WIDTH)));
-        let cells = columns.iter().map(|(head, content)| {
+        table.add_row(columns.iter().map(|(head, content)| {
+            let max = if *head == "QUERY" {
+                query_width
+            } else {
+                MAX_CELL_WIDTH
+            };
             let text = content(row).unwrap_or_default();
-            coloured(row, head, Cell::new(truncate(&text, MAX_CELL_WIDTH)))
-        });
-        let query = query_width.map(|width| {
-            let text = query(row).unwrap_or_default();
-            Cell::new(truncate(&text, width)).fg(Color::DarkGrey)
-        });
-        table.add_row(database.into_iter().chain(cells).chain(query));
+            coloured(row, head, Cell::new(truncate(&text, max)))
+        }));
     }
     table
 }
@@ -103,6 +95,7 @@ fn coloured(row: &NamedLock, head: &str, cell: Cell) -> Cell {
     let NamedLock { lock, .. } = row;
     match head {
         "NAME" => cell.fg(Color::Cyan),
+        "QUERY" => cell.fg(Color::DarkGrey),
         "STATUS" if lock.granted => cell.fg(Color::Green),
         "STATUS" | "BLOCKED BY" => cell.fg(Color::Yellow),
         "STATE" if lock.granted && lock.state.as_deref() == Some("idle in transaction") => {
