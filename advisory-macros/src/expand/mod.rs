@@ -75,8 +75,7 @@ impl Expansion<'_> {
         match &self.model.target {
             Target::Transaction(parameter) => self.in_transaction(parameter),
             Target::Connection(parameter) => self.on_connection(parameter),
-            Target::Pool { parameter, tx } => self.on_pool(parameter, tx.as_ref()),
-            Target::Expr { expr, tx } => self.on_expr(expr, tx.as_ref()),
+            Target::Expr { expr, tx, .. } => self.on_expr(expr, tx.as_ref()),
         }
     }
 
@@ -119,28 +118,19 @@ impl Expansion<'_> {
         self.in_scope(&enter, Some(&binding))
     }
 
-    /// Input: `async fn f(pool: &PgPool) -> R { body }`
+    /// Input: `#[advisory(on = expr)] async fn f() -> R { body }`, or a pool as a parameter
     ///
     /// Output:
     /// ```text
-    /// let mut scope = {
-    ///     let lock = …;
-    ///     match Target::enter(pool[prove(&pool).get()].pool_or_connection(), &lock).await { … }
-    /// };
-    /// let result = { let tx = scope.transaction(); async move { { body } }.await };
-    /// match scope.finish(result.is_ok()).await { … }
+    /// let lock = …;
+    /// match expr[prove(&expr).get()].pool_or_connection() {
+    ///     target => {
+    ///         let mut scope = match Target::enter(target, &lock).await { … };
+    ///         let result = { let tx = scope.transaction(); async move { { body } }.await };
+    ///         match scope.finish(result.is_ok()).await { … }
+    ///     }
+    /// }
     /// ```
-    fn on_pool(&self, parameter: &Parameter, tx: Option<&Ident>) -> TokenStream {
-        let imports = self.import_traits();
-        let name = &parameter.name;
-        let enter = self.enter(&self.lock(), &self.pool_or_connection(&parse_quote!(#name)));
-        let body = self.in_scope(&enter, tx.map(bind_tx).as_ref());
-        hygienic!(#imports #body)
-    }
-
-    /// Input: `#[advisory(on = expr)] async fn f() -> R { body }`
-    ///
-    /// Output: as on a pool, inside `match expr { target => { … } }`.
     ///
     /// The `match` keeps temporaries alive, such as the guard in `on = self.conn.lock().await`. The
     /// key is evaluated first, because it may need the same value.
