@@ -1,14 +1,12 @@
 //! `advisory hold`: hold a lock until a signal or the end of input.
 
 use std::future::pending;
-use std::io::{copy, sink, stdin};
 use std::ops::ControlFlow::{Break, Continue};
 use std::process::ExitCode;
-use std::thread::Builder;
 
 use advisory_core::SessionGuard;
 use clap::Args;
-use tokio::sync::oneshot;
+use tokio::io::{copy, sink, stdin};
 
 use super::options::AcquireOptions;
 use super::signals::Signals;
@@ -76,17 +74,9 @@ fn announce(guard: &SessionGuard) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Reads standard input to its end, on a thread of its own: a read cannot be interrupted, and the
-/// runtime would wait for one of its threads.
+/// Reads standard input to its end. An input that cannot be read has no end.
 async fn end_of_input() {
-    let (ended, end) = oneshot::channel();
-    // If the thread cannot start or the input cannot be read, the sender is dropped.
-    let _ = Builder::new().spawn(move || {
-        if copy(&mut stdin(), &mut sink()).is_ok() {
-            let _ = ended.send(());
-        }
-    });
-    if end.await.is_err() {
+    if copy(&mut stdin(), &mut sink()).await.is_err() {
         pending::<()>().await;
     }
 }

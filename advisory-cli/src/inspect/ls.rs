@@ -58,7 +58,10 @@ impl Ls {
                 watch::follow(interval, "", async || list.json_line().await).await?;
             }
             Some(interval) if output::is_terminal() => {
-                watch::redraw(interval, async |width| list.table(Some(width)).await).await?;
+                let redrawn = watch::redraw(interval, async |width| list.table(Some(width)).await);
+                redrawn.await.map_err(|error| {
+                    Failure::other(format!("the terminal does not answer: {error}"))
+                })?;
             }
             Some(interval) => {
                 watch::follow(interval, "\n", async || list.table(None).await).await?;

@@ -32,14 +32,6 @@ pub(super) async fn follow(
 /// the width of the terminal.
 pub(super) async fn redraw(
     interval: Duration,
-    list: impl AsyncFnMut(usize) -> Result<String, Failure>,
-) -> Result<(), Failure> {
-    let redrawn = redraw_until_quit(interval, list).await;
-    redrawn.map_err(|error| Failure::other(format!("the terminal does not answer: {error}")))
-}
-
-async fn redraw_until_quit(
-    interval: Duration,
     mut list: impl AsyncFnMut(usize) -> Result<String, Failure>,
 ) -> io::Result<()> {
     let started = Instant::now();

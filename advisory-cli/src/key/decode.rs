@@ -106,29 +106,27 @@ impl fmt::Display for Decoded {
             objid,
             objsubid,
         } = &self.key;
-        writeln!(f, "{key}")?;
-        writeln!(f, "  bits      {hex}")?;
-        writeln!(
-            f,
-            "  pg_locks  classid {classid}, objid {objid}, objsubid {objsubid}"
-        )?;
-        if let Some(name) = &self.name {
-            write!(f, "  name      {name}")?;
-            match self.scheme {
-                Some(scheme) => writeln!(f, ", by {scheme}")?,
-                None => writeln!(f)?,
+        let columns = format!("classid {classid}, objid {objid}, objsubid {objsubid}");
+        let name = self.name.as_ref().map(|name| match self.scheme {
+            Some(scheme) => format!("{name}, by {scheme}"),
+            None => name.clone(),
+        });
+        let small = "a number that a person has chosen".to_owned();
+        write!(f, "{key}")?;
+        for (label, text) in [
+            ("bits", Some(hex.clone())),
+            ("pg_locks", Some(columns)),
+            ("name", name),
+            ("tool", self.tool.clone()),
+            ("as text", self.ascii.clone()),
+            ("perhaps", self.is_small.then_some(small)),
+            ("fits", Some(self.schemes.join(", "))),
+        ] {
+            if let Some(text) = text {
+                write!(f, "\n  {label:<10}{text}")?;
             }
         }
-        if let Some(tool) = &self.tool {
-            writeln!(f, "  tool      {tool}")?;
-        }
-        if let Some(ascii) = &self.ascii {
-            writeln!(f, "  as text   {ascii}")?;
-        }
-        if self.is_small {
-            writeln!(f, "  perhaps   a number that a person has chosen")?;
-        }
-        write!(f, "  fits      {}", self.schemes.join(", "))
+        Ok(())
     }
 }
 

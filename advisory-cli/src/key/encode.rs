@@ -1,6 +1,5 @@
 //! The keys of a name.
 
-use advisory_core::Key;
 use advisory_core::scheme::System;
 use comfy_table::{Attribute, Cell, CellAlignment, Table};
 use serde::Serialize;
@@ -20,36 +19,27 @@ pub(super) struct Encoded<'a> {
     key: KeyForms,
 }
 
-impl<'a> Encoded<'a> {
-    fn new(name: &'a str, system: &'static System, key: Key) -> Self {
-        Self {
-            name,
-            scheme: system.scheme,
-            system: system.label,
-            key: key.into(),
-        }
-    }
-}
-
 /// The keys of a name: by the given scheme, or else by every scheme whose system takes the name.
 pub(super) fn encode<'a>(
     name: &'a str,
     scheme: Option<&'static System>,
 ) -> Result<Vec<Encoded<'a>>, Failure> {
-    if let Some(system) = scheme {
-        return Ok(vec![Encoded::new(name, system, hash(system, name)?)]);
-    }
-    let keys = hash_by_all(name);
-    Ok(keys
-        .map(|(system, key)| Encoded::new(name, system, key))
-        .collect())
+    let keys = match scheme {
+        Some(system) => vec![(system, hash(system, name)?)],
+        None => hash_by_all(name).collect(),
+    };
+    let encoded = keys.into_iter().map(|(system, key)| Encoded {
+        name,
+        scheme: system.scheme,
+        system: system.label,
+        key: key.into(),
+    });
+    Ok(encoded.collect())
 }
 
 pub(super) fn table(rows: Vec<Encoded<'_>>) -> Table {
     let mut table = output::new_table();
-    let heads = [
-        "NAME", "SCHEME", "SYSTEM", "KEY", "HEX", "CLASSID", "OBJID", "OBJSUBID",
-    ];
+    let heads = "NAME SCHEME SYSTEM KEY HEX CLASSID OBJID OBJSUBID".split(' ');
     table.set_header(heads.map(|head| Cell::new(head).add_attribute(Attribute::Bold)));
     let right = |text: String| Cell::new(text).set_alignment(CellAlignment::Right);
     for row in rows {

@@ -138,16 +138,7 @@ fn describe(lock: &LockStatus) -> String {
 /// Prints a line for each lock of each session.
 pub(super) fn print(sessions: &[Session]) -> Result<(), Failure> {
     let mut table = output::new_table();
-    table.set_header([
-        "PID",
-        "APPLICATION",
-        "USER",
-        "CLIENT",
-        "DATABASE",
-        "STATE",
-        "DOES",
-        "KEY",
-    ]);
+    table.set_header("PID APPLICATION USER CLIENT DATABASE STATE DOES KEY".split(' '));
     let or_dash = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
     for lock in sessions.iter().flat_map(|session| &session.locks) {
         table.add_row([
