@@ -256,13 +256,9 @@ impl Expansion<'_> {
     }
 
     fn skip_arm(&self) -> Option<TokenStream> {
-        let (krate, output) = (&self.krate, &self.model.output);
+        let krate = &self.krate;
         let skip = if self.model.map_err.is_none() {
-            hygienic! {
-                <#output as #krate::__private::SkippedOutcome<_>>::skip(
-                    #krate::__private::unwritable
-                )
-            }
+            self.outcome("SkippedOutcome", "skip", None)
         } else {
             hygienic!(::core::result::Result::Ok(#krate::Skipped::skipped()))
         };
@@ -275,7 +271,7 @@ impl Expansion<'_> {
     /// Returns `error` from the function.
     fn raise(&self) -> TokenStream {
         let Some(map_err) = &self.model.map_err else {
-            return self.outcome("raise", &hygienic!(error));
+            return self.outcome("Outcome", "raise", Some(&hygienic!(error,)));
         };
         let span = mixed_site_at(map_err);
         let krate = self.krate.at(span);
@@ -286,22 +282,18 @@ impl Expansion<'_> {
     /// Whether the result of the body is `Ok`.
     fn is_ok(&self) -> TokenStream {
         if self.model.map_err.is_none() {
-            self.outcome("is_ok", &hygienic!(&result))
+            self.outcome("Outcome", "is_ok", Some(&hygienic!(&result,)))
         } else {
             hygienic!(::core::result::Result::is_ok(&result))
         }
     }
 
     /// Names the return type by the user's own tokens, so that rustc reports a missing trait once.
-    fn outcome(&self, function: &str, argument: &TokenStream) -> TokenStream {
+    fn outcome(&self, name: &str, function: &str, arg: Option<&TokenStream>) -> TokenStream {
         let (krate, output) = (&self.krate, &self.model.output);
-        let function = Ident::new(function, Span::mixed_site());
-        hygienic! {
-            <#output as #krate::__private::Outcome<_>>::#function(
-                #argument,
-                #krate::__private::unwritable,
-            )
-        }
+        let [name, function] = [name, function].map(|name| Ident::new(name, Span::mixed_site()));
+        let unwritable = hygienic!(#krate::__private::unwritable);
+        hygienic!(<#output as #krate::__private::#name<_>>::#function(#arg #unwritable))
     }
 }
 
