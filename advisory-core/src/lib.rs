@@ -162,8 +162,9 @@ pub use advisory_macros::advisory;
 pub mod __private {
     pub use crate::acquire::Body;
     pub use crate::macro_support::{
-        CallerScope, ConnectionScope, OnConnection, OnPool, Outcome, PoolScope, SessionScope,
-        SessionTarget, SkippedOutcome, Target, lock, lock_with_scheme, map_err,
+        CallerScope, ConnectionScope, OnConnection, OnPool, Outcome, PoolScope, Proof,
+        SessionScope, SessionTarget, SkippedOutcome, Target, lock, lock_with_scheme, map_err,
+        prove, unwritable,
     };
     /// Where a bare name in `scheme = …` is looked up.
     pub mod scheme {

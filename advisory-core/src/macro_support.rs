@@ -2,6 +2,7 @@
 #![expect(missing_docs, reason = "hidden")]
 
 use std::future::Future;
+use std::ops::{Deref, Index, IndexMut};
 use std::time::Duration;
 
 use sqlx::PgTransaction;
@@ -19,18 +20,24 @@ use crate::skipped::Skipped;
 use crate::telemetry::Scope;
 use crate::telemetry::metric::Hold;
 
+/// A function whose type nobody can write.
+///
+/// Where a trait of this module is not implemented for a type parameter of the user's, rustc would
+/// advise to add the trait as a bound. It does not advise a bound that it cannot write.
+pub fn unwritable() {}
+
 /// What `key = …` accepts.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a key of an advisory lock",
     label = "expected text, an `i64`, an `i32`, a `u32`, a pair of `i32`s, or an `AdvisoryLock`",
     note = "text is made from any value that can be displayed: `key = \"{{id}}\"`"
 )]
-pub trait IntoLock {
+pub trait IntoLock<U> {
     fn into_lock(self) -> AdvisoryLock;
 }
 
 #[diagnostic::do_not_recommend]
-impl<T: Into<AdvisoryLock>> IntoLock for T {
+impl<T: Into<AdvisoryLock>, U> IntoLock<U> for T {
     fn into_lock(self) -> AdvisoryLock {
         self.into()
     }
@@ -42,16 +49,16 @@ impl<T: Into<AdvisoryLock>> IntoLock for T {
     label = "expected text",
     note = "text is made from any value that can be displayed: `key = \"{{id}}\"`"
 )]
-pub trait IntoName: AsRef<str> {}
+pub trait IntoName<U>: AsRef<str> {}
 
 #[diagnostic::do_not_recommend]
-impl<T: AsRef<str>> IntoName for T {}
+impl<T: AsRef<str>, U> IntoName<U> for T {}
 
-pub fn lock(key: impl IntoLock) -> AdvisoryLock {
+pub fn lock<U>(key: impl IntoLock<U>, _: U) -> AdvisoryLock {
     key.into_lock()
 }
 
-pub fn lock_with_scheme(name: impl IntoName, scheme: impl KeyScheme) -> AdvisoryLock {
+pub fn lock_with_scheme<U>(name: impl IntoName<U>, scheme: impl KeyScheme, _: U) -> AdvisoryLock {
     AdvisoryLock::with_scheme(name, scheme)
 }
 
@@ -67,18 +74,18 @@ pub fn map_err<E>(convert: impl FnOnce(Error) -> E, error: Error) -> E {
     note = "`sqlx::Error` and boxed errors have that `From`; for an error type of your own, implement it",
     note = "for an error type of another crate, convert the error with `map_err = …` in the attribute"
 )]
-pub trait Outcome {
-    fn raise(error: Error) -> Self;
-    fn is_ok(&self) -> bool;
+pub trait Outcome<U> {
+    fn raise(error: Error, _: U) -> Self;
+    fn is_ok(&self, _: U) -> bool;
 }
 
 #[diagnostic::do_not_recommend]
-impl<T, E: From<Error>> Outcome for Result<T, E> {
-    fn raise(error: Error) -> Self {
+impl<T, E: From<Error>, U> Outcome<U> for Result<T, E> {
+    fn raise(error: Error, _: U) -> Self {
         Err(error.into())
     }
 
-    fn is_ok(&self) -> bool {
+    fn is_ok(&self, _: U) -> bool {
         self.is_ok()
     }
 }
@@ -88,12 +95,12 @@ impl<T, E: From<Error>> Outcome for Result<T, E> {
     message = "`{Self}` cannot return the error of an advisory lock",
     label = "expected `Result<T, E>` with `T: Skipped` and `E: From<advisory_core::Error>`"
 )]
-pub trait SkippedOutcome: Outcome {
-    fn skip() -> Self;
+pub trait SkippedOutcome<U>: Outcome<U> {
+    fn skip(_: U) -> Self;
 }
 
-impl<T: Skipped, E: From<Error>> SkippedOutcome for Result<T, E> {
-    fn skip() -> Self {
+impl<T: Skipped, E: From<Error>, U> SkippedOutcome<U> for Result<T, E> {
+    fn skip(_: U) -> Self {
         Ok(T::skipped())
     }
 }
@@ -243,39 +250,116 @@ impl SessionScope {
     }
 }
 
-/// Lets method lookup find the type of an expression: a pool.
+/// What `on = …` accepts: a pool or a connection after `Depth` dereferences.
+#[diagnostic::on_unimplemented(
+    message = "`#[advisory]` cannot lock on `{Self}`",
+    label = "expected a pool, a transaction or a connection, or a pointer to one",
+    note = "a `PgPool`, a `PgTransaction`, a `PgConnection` and a `PoolConnection<Postgres>` can be \
+            locked on, a type parameter cannot"
+)]
+pub trait Place<Depth> {
+    type Proof: Default;
+}
+
+#[diagnostic::do_not_recommend]
+impl Place<()> for PgPool {
+    type Proof = Proof;
+}
+
+#[diagnostic::do_not_recommend]
+impl Place<()> for PgConnection {
+    type Proof = Proof;
+}
+
+#[diagnostic::do_not_recommend]
+impl<T: Deref<Target: Place<Depth>> + ?Sized, Depth> Place<(Depth,)> for T {
+    type Proof = <T::Target as Place<Depth>>::Proof;
+}
+
+/// Without a pool or a connection there the proof has no type, so rustc reports nothing further.
+pub fn prove<T: Place<Depth> + ?Sized, Depth>(_: &T) -> T::Proof {
+    T::Proof::default()
+}
+
+/// An index that finds a pool, a transaction or a connection behind pointers.
+#[derive(Debug, Default)]
+pub struct Proof;
+
+impl Proof {
+    #[must_use]
+    pub fn get(self) -> Self {
+        self
+    }
+}
+
+impl Index<Proof> for PgPool {
+    type Output = Self;
+
+    fn index(&self, _: Proof) -> &Self {
+        self
+    }
+}
+
+impl Index<Proof> for PgTransaction<'_> {
+    type Output = Self;
+
+    fn index(&self, _: Proof) -> &Self {
+        self
+    }
+}
+
+impl IndexMut<Proof> for PgTransaction<'_> {
+    fn index_mut(&mut self, _: Proof) -> &mut Self {
+        self
+    }
+}
+
+impl Index<Proof> for PgConnection {
+    type Output = Self;
+
+    fn index(&self, _: Proof) -> &Self {
+        self
+    }
+}
+
+impl IndexMut<Proof> for PgConnection {
+    fn index_mut(&mut self, _: Proof) -> &mut Self {
+        self
+    }
+}
+
+impl Index<Proof> for PoolConnection<Postgres> {
+    type Output = Self;
+
+    fn index(&self, _: Proof) -> &Self {
+        self
+    }
+}
+
+impl IndexMut<Proof> for PoolConnection<Postgres> {
+    fn index_mut(&mut self, _: Proof) -> &mut Self {
+        self
+    }
+}
+
+/// Lets method lookup borrow a pool.
 pub trait OnPool {
-    fn pool_or_connection(&self) -> &PgPool;
-}
-
-impl OnPool for PgPool {
-    fn pool_or_connection(&self) -> &PgPool {
+    fn pool_or_connection(&self) -> &Self {
         self
     }
 }
 
-/// Lets method lookup find the type of an expression: a transaction or a connection.
+/// Lets method lookup borrow a transaction or a connection.
 pub trait OnConnection {
-    fn pool_or_connection(&mut self) -> &mut Self;
-}
-
-impl OnConnection for PgTransaction<'_> {
     fn pool_or_connection(&mut self) -> &mut Self {
         self
     }
 }
 
-impl OnConnection for PgConnection {
-    fn pool_or_connection(&mut self) -> &mut Self {
-        self
-    }
-}
-
-impl OnConnection for PoolConnection<Postgres> {
-    fn pool_or_connection(&mut self) -> &mut Self {
-        self
-    }
-}
+impl OnPool for PgPool {}
+impl OnConnection for PgTransaction<'_> {}
+impl OnConnection for PgConnection {}
+impl OnConnection for PoolConnection<Postgres> {}
 
 /// The body runs while a transaction of our own holds the lock, inside the transaction or outside.
 #[derive(Debug)]

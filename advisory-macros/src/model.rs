@@ -1,9 +1,7 @@
 //! The meaning of the arguments and the function together.
 
-use std::time::Duration;
-
 use syn::punctuated::Punctuated;
-use syn::{Expr, ExprPath, Ident, LitStr, Path, Token, Type};
+use syn::{Expr, ExprPath, Ident, Path, Token, Type};
 
 use crate::args::{Scope, SideEffect};
 use crate::function::Function;
@@ -27,7 +25,7 @@ pub(crate) struct Lock {
     pub(crate) scheme: Option<Scheme>,
     pub(crate) shared: bool,
     pub(crate) wait: Option<Wait>,
-    pub(crate) polling: Option<Interval>,
+    pub(crate) polling: Option<Expr>,
     pub(crate) isolation: Option<Isolation>,
     pub(crate) cancel_via: Option<Expr>,
 }
@@ -35,16 +33,10 @@ pub(crate) struct Lock {
 pub(crate) enum Keys {
     /// The path of the function, which has this name.
     FunctionPath(String),
-    One(Key),
-    List(Vec<Key>),
+    One(Expr),
+    List(Vec<Expr>),
     /// An expression that yields the keys.
     Iterator(Expr),
-}
-
-pub(crate) enum Key {
-    Text(LitStr),
-    Template(LitStr),
-    Expr(Expr),
 }
 
 pub(crate) enum Scheme {
@@ -63,13 +55,8 @@ pub(crate) struct SchemeName {
 }
 
 pub(crate) enum Wait {
-    For(Interval),
+    For(Expr),
     Forever,
-}
-
-pub(crate) enum Interval {
-    Seconds(Duration),
-    Expr(Expr),
 }
 
 pub(crate) enum Isolation {
@@ -82,11 +69,11 @@ pub(crate) enum Target {
     Transaction(Parameter),
     /// The body uses the connection through the scope that holds the lock.
     Connection(Parameter),
-    /// The attribute opens a transaction on the pool, and binds it to `tx` for the body.
-    Pool {
-        parameter: Parameter,
+    /// The attribute opens a transaction on the pool, or on the connection, and binds it to `tx` for
+    /// the body. Only the compiler knows which, unless the expression is a parameter.
+    Expr {
+        expr: Expr,
+        parameter: Option<Parameter>,
         tx: Option<Ident>,
     },
-    /// The type of the expression decides, which only the compiler knows.
-    Expr { expr: Expr, tx: Option<Ident> },
 }

@@ -69,16 +69,21 @@ pub(crate) fn is_parameter(name: &str, sig: &Signature) -> bool {
 
 /// Returns the parameters that may be a target whose type has another name, each with its type.
 pub(crate) fn candidates(sig: &Signature) -> Vec<(&Ident, &Type)> {
-    typed(sig).filter_map(candidate).collect()
+    typed(sig)
+        .filter_map(|argument| candidate(argument, sig))
+        .collect()
 }
 
-fn candidate(argument: &PatType) -> Option<(&Ident, &Type)> {
+fn candidate<'a>(argument: &'a PatType, sig: &Signature) -> Option<(&'a Ident, &'a Type)> {
     let (pattern, ty) = (&*argument.pat, &*argument.ty);
     let [name] = bindings(pattern)[..] else {
         return None;
     };
-    // A generic type such as `Option<_>` is not a target itself, unless the pattern opens it.
-    let is_plain = last_segment(pointee(ty)).is_some_and(|last| last_argument(last).is_none());
+    // A type parameter is not a target, nor is `Option<_>`, unless the pattern opens it.
+    let is_plain = last_segment(pointee(ty)).is_some_and(|last| {
+        let mut parameters = sig.generics.type_params();
+        last_argument(last).is_none() && parameters.all(|parameter| parameter.ident != last.ident)
+    });
     let may_be_target = is_plain || !matches!(pattern, Pat::Ident(_));
     (may_be_target && mentions_target(&quote!(#name #ty).to_string())).then_some((name, ty))
 }

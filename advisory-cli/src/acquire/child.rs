@@ -12,7 +12,7 @@ use nix::unistd::{Pid, getpgrp, tcgetpgrp};
 use tokio::process::{Child as Process, Command};
 use tokio::time::{sleep, timeout};
 
-use super::die_with_parent::{self_exe, split};
+use super::die_with_parent::self_exe;
 use super::signals::Signals;
 
 /// How often to check whether a process group is empty. There is no notification for that.
@@ -140,18 +140,17 @@ impl Child {
 }
 
 fn prepare(command: &[OsString]) -> Command {
-    if let Some(program) = self_exe() {
-        let mut wrapped = Command::new(program);
-        let parent = std::process::id().to_string();
-        wrapped.arg0("advisory");
-        wrapped.args(["die-with-parent", &parent, "--"]);
-        wrapped.args(command);
-        return wrapped;
-    }
-    let (program, arguments) = split(command);
-    let mut direct = Command::new(program);
-    direct.args(arguments);
-    direct
+    let Some(program) = self_exe() else {
+        let mut direct = Command::new(&command[0]);
+        direct.args(&command[1..]);
+        return direct;
+    };
+    let mut wrapped = Command::new(program);
+    let parent = std::process::id().to_string();
+    wrapped.arg0("advisory");
+    wrapped.args(["die-with-parent", &parent, "--"]);
+    wrapped.args(command);
+    wrapped
 }
 
 /// The terminal that this process was started from.

@@ -7,7 +7,7 @@
 use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::os::unix::process::CommandExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use clap::Args;
@@ -21,6 +21,7 @@ const SELF_EXE: &str = "/proc/self/exe";
 pub(crate) struct DieWithParent {
     /// The process id of `run`.
     parent: u32,
+    /// At least the program, because the parser requires the argument.
     #[arg(last = true, required = true)]
     command: Vec<OsString>,
 }
@@ -31,21 +32,15 @@ impl DieWithParent {
         if !die_with_parent(self.parent) {
             return Failure::silent();
         }
-        let (program, arguments) = split(&self.command);
-        let error = Command::new(program).args(arguments).exec();
+        let program = &self.command[0];
+        let error = Command::new(program).args(&self.command[1..]).exec();
         exec_failure(program, &error)
     }
 }
 
 /// The program that accepts `die-with-parent`; `None` on systems that cannot do it.
-pub(super) fn self_exe() -> Option<PathBuf> {
-    let path = Path::new(SELF_EXE);
-    (cfg!(target_os = "linux") && path.exists()).then(|| path.to_owned())
-}
-
-/// Splits a command, which the parser requires, into its program and its arguments.
-pub(super) fn split(command: &[OsString]) -> (&OsString, &[OsString]) {
-    command.split_first().expect("BUG: a command is required")
+pub(super) fn self_exe() -> Option<&'static str> {
+    (cfg!(target_os = "linux") && Path::new(SELF_EXE).exists()).then_some(SELF_EXE)
 }
 
 /// Why a program was not executed, with the shell's exit codes.

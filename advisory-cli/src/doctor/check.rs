@@ -79,18 +79,14 @@ pub(super) fn print(checks: &[Check]) -> Result<(), Failure> {
 
 fn summary(checks: &[Check]) -> String {
     let count = |status| checks.iter().filter(|check| check.status == status).count();
-    let counted = |count: usize, noun: &str| match count {
-        1 => format!("1 {noun}"),
-        n => format!("{n} {noun}s"),
-    };
-    let (faults, warnings) = (count(Status::Fail), count(Status::Warn));
-    let warnings_text = counted(warnings, "warning");
-    match (faults, warnings) {
+    let plural = |count| if count == 1 { "" } else { "s" };
+    match (count(Status::Fail), count(Status::Warn)) {
         (0, 0) => "fit for advisory locks".to_owned(),
-        (0, _) => format!("fit for advisory locks, with {warnings_text}"),
-        _ => {
-            let faults = counted(faults, "fault");
-            format!("not fit for every advisory lock: {faults}, {warnings_text}")
-        }
+        (0, n) => format!("fit for advisory locks, with {n} warning{}", plural(n)),
+        (faults, n) => format!(
+            "not fit for every advisory lock: {faults} fault{}, {n} warning{}",
+            plural(faults),
+            plural(n)
+        ),
     }
 }

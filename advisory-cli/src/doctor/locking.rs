@@ -54,13 +54,8 @@ async fn take_transaction_lock(pool: &PgPool) -> Result<Grant, Error> {
 }
 
 async fn is_exclusive(lock: &AdvisoryLock, conn: &mut PgConnection) -> Result<bool, Error> {
-    for key in lock.keys() {
-        let holders = monitor::holders(&mut *conn, *key).await?;
-        if holders.iter().any(|lock| lock.mode == Mode::Exclusive) {
-            return Ok(true);
-        }
-    }
-    Ok(false)
+    let mut locks = monitor::locks(conn).await?.into_iter();
+    Ok(locks.any(|row| lock.keys() == [row.key] && row.granted && row.mode == Mode::Exclusive))
 }
 
 /// Tries the same lock on a second pool, as another program would.

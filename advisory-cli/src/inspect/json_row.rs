@@ -2,70 +2,42 @@
 
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::ser::{Serialize, SerializeMap as _, Serializer};
 
 use super::snapshot::NamedLock;
 
-/// The fields of a row. Fields are added, and never renamed or removed.
-#[derive(Serialize)]
-pub(super) struct JsonRow<'a> {
-    /// The key as text, because a number of JSON has 53 bits: `-42`, `(1, 7)`.
-    key: String,
-    classid: u32,
-    objid: u32,
-    objsubid: i16,
-    name: Option<&'a str>,
-    /// `file`, `session` or `tool`.
-    name_source: Option<&'static str>,
-    /// The scheme that makes this key from a name of the names file.
-    scheme: Option<&'static str>,
-    mode: String,
-    granted: bool,
-    pid: i32,
-    blocked_by: &'a [i32],
-    waiting_seconds: Option<f64>,
-    transaction_age_seconds: Option<f64>,
-    state_age_seconds: Option<f64>,
-    session_age_seconds: Option<f64>,
-    database: &'a str,
-    application_name: Option<&'a str>,
-    user: Option<&'a str>,
-    client_addr: Option<&'a str>,
-    state: Option<&'a str>,
-    wait_event: Option<&'a str>,
-    query: Option<&'a str>,
-    gid: Option<&'a str>,
-}
-
-impl<'a> From<&'a NamedLock> for JsonRow<'a> {
-    fn from(NamedLock { lock, name }: &'a NamedLock) -> Self {
+/// Fields are added, and never renamed or removed.
+impl Serialize for NamedLock {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { lock, name } = self;
         let name = name.as_ref();
         let (classid, objid, objsubid) = lock.key.to_pg_locks();
         let seconds = |duration: Option<Duration>| duration.map(|duration| duration.as_secs_f64());
-        Self {
-            key: lock.key.to_string(),
-            classid,
-            objid,
-            objsubid,
-            name: name.map(|name| &*name.text),
-            name_source: name.map(|name| name.source),
-            scheme: name.and_then(|name| name.scheme),
-            mode: lock.mode.to_string(),
-            granted: lock.granted,
-            pid: lock.pid,
-            blocked_by: &lock.blocked_by,
-            waiting_seconds: seconds(lock.waiting_for),
-            transaction_age_seconds: seconds(lock.transaction_age),
-            state_age_seconds: seconds(lock.state_age),
-            session_age_seconds: seconds(lock.session_age),
-            database: &lock.database,
-            application_name: lock.application_name.as_deref(),
-            user: lock.user.as_deref(),
-            client_addr: lock.client_addr.as_deref(),
-            state: lock.state.as_deref(),
-            wait_event: lock.wait_event.as_deref(),
-            query: lock.query.as_deref(),
-            gid: lock.gid.as_deref(),
-        }
+        let mut row = serializer.serialize_map(None)?;
+        // The key as text, because a number of JSON has 53 bits: `-42`, `(1, 7)`.
+        row.serialize_entry("key", &lock.key.to_string())?;
+        row.serialize_entry("classid", &classid)?;
+        row.serialize_entry("objid", &objid)?;
+        row.serialize_entry("objsubid", &objsubid)?;
+        row.serialize_entry("name", &name.map(|name| &name.text))?;
+        row.serialize_entry("name_source", &name.map(|name| name.source))?;
+        row.serialize_entry("scheme", &name.and_then(|name| name.scheme))?;
+        row.serialize_entry("mode", &lock.mode.to_string())?;
+        row.serialize_entry("granted", &lock.granted)?;
+        row.serialize_entry("pid", &lock.pid)?;
+        row.serialize_entry("blocked_by", &lock.blocked_by)?;
+        row.serialize_entry("waiting_seconds", &seconds(lock.waiting_for))?;
+        row.serialize_entry("transaction_age_seconds", &seconds(lock.transaction_age))?;
+        row.serialize_entry("state_age_seconds", &seconds(lock.state_age))?;
+        row.serialize_entry("session_age_seconds", &seconds(lock.session_age))?;
+        row.serialize_entry("database", &lock.database)?;
+        row.serialize_entry("application_name", &lock.application_name)?;
+        row.serialize_entry("user", &lock.user)?;
+        row.serialize_entry("client_addr", &lock.client_addr)?;
+        row.serialize_entry("state", &lock.state)?;
+        row.serialize_entry("wait_event", &lock.wait_event)?;
+        row.serialize_entry("query", &lock.query)?;
+        row.serialize_entry("gid", &lock.gid)?;
+        row.end()
     }
 }

@@ -6,8 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use sqlx::postgres::PgPool;
 
-use super::json_row::JsonRow;
-use super::snapshot::{Scope, Snapshot};
+use super::snapshot::{self, NamedLock, Scope};
 use super::{table, watch};
 use crate::duration;
 use crate::exit::Failure;
@@ -55,7 +54,10 @@ impl Ls {
         };
         match list.args.watch {
             Some(interval) if list.args.json => {
-                watch::follow(interval, "", async || list.json_line().await).await?;
+                watch::follow(interval, "", async || {
+                    output::json_line(&list.locks().await?)
+                })
+                .await?;
             }
             Some(interval) if output::is_terminal() => {
                 let redrawn = watch::redraw(interval, async |width| list.table(Some(width)).await);
@@ -66,7 +68,7 @@ impl Ls {
             Some(interval) => {
                 watch::follow(interval, "\n", async || list.table(None).await).await?;
             }
-            None if list.args.json => output::print_json(&rows(&list.snapshot().await?))?,
+            None if list.args.json => output::print_json(&list.locks().await?)?,
             None => output::print_line(list.table(None).await?)?,
         }
         Ok(ExitCode::SUCCESS)
@@ -84,28 +86,24 @@ struct List {
 impl List {
     /// The table. Without a `width`, it is as wide as the terminal, if there is one.
     async fn table(&mut self, width: Option<usize>) -> Result<String, Failure> {
-        let snapshot = self.snapshot().await?;
-        if snapshot.locks.is_empty() {
+        let locks = self.locks().await?;
+        if locks.is_empty() {
             return Ok(self.empty_message());
         }
         let width = width.or_else(output::terminal_width);
-        Ok(table::draw(&snapshot, self.args.scope.all_databases, width).trim_fmt())
+        Ok(table::draw(&locks, self.args.scope.all_databases, width).trim_fmt())
     }
 
-    async fn json_line(&mut self) -> Result<String, Failure> {
-        output::json_line(&rows(&self.snapshot().await?))
-    }
-
-    async fn snapshot(&mut self) -> Result<Snapshot, Failure> {
-        let mut snapshot = Snapshot::take(&self.pool, &self.args.scope, &mut self.names).await?;
+    async fn locks(&mut self) -> Result<Vec<NamedLock>, Failure> {
+        let mut locks = snapshot::take(&self.pool, &self.args.scope, &mut self.names).await?;
         if self.args.blocked {
-            snapshot.retain_blocked();
+            snapshot::retain_blocked(&mut locks);
         }
         if self.args.mine {
             let is_mine = |user: &Option<String>| user.as_ref() == Some(&self.role);
-            snapshot.locks.retain(|row| is_mine(&row.lock.user));
+            locks.retain(|row| is_mine(&row.lock.user));
         }
-        Ok(snapshot)
+        Ok(locks)
     }
 
     fn empty_message(&self) -> String {
@@ -119,8 +117,4 @@ impl List {
         let scope = self.args.scope.description();
         format!("{subject} {verb} an advisory lock {scope}")
     }
-}
-
-fn rows(snapshot: &Snapshot) -> Vec<JsonRow<'_>> {
-    snapshot.locks.iter().map(JsonRow::from).collect()
 }

@@ -35,33 +35,25 @@ pub(super) struct NamedLock {
     pub(super) name: Option<Name>,
 }
 
-pub(super) struct Snapshot {
-    pub(super) locks: Vec<NamedLock>,
+pub(super) async fn take(
+    pool: &PgPool,
+    scope: &Scope,
+    names: &mut Names,
+) -> Result<Vec<NamedLock>, Failure> {
+    let locks = if scope.all_databases {
+        monitor::locks_of_all_databases(pool).await?
+    } else {
+        monitor::locks(pool).await?
+    };
+    let names = names.of_locks(&locks);
+    let locks = locks.into_iter().zip(names);
+    Ok(locks.map(|(lock, name)| NamedLock { lock, name }).collect())
 }
 
-impl Snapshot {
-    pub(super) async fn take(
-        pool: &PgPool,
-        scope: &Scope,
-        names: &mut Names,
-    ) -> Result<Self, Failure> {
-        let locks = if scope.all_databases {
-            monitor::locks_of_all_databases(pool).await?
-        } else {
-            monitor::locks(pool).await?
-        };
-        let names = names.of_locks(&locks);
-        let locks = locks.into_iter().zip(names);
-        Ok(Self {
-            locks: locks.map(|(lock, name)| NamedLock { lock, name }).collect(),
-        })
-    }
-
-    /// Drops every lock that no session waits for.
-    pub(super) fn retain_blocked(&mut self) {
-        let id = |lock: &LockStatus| -> (String, Key) { (lock.database.clone(), lock.key) };
-        let waiting = self.locks.iter().filter(|row| !row.lock.granted);
-        let blocked: HashSet<_> = waiting.map(|row| id(&row.lock)).collect();
-        self.locks.retain(|row| blocked.contains(&id(&row.lock)));
-    }
+/// Drops every lock that no session waits for.
+pub(super) fn retain_blocked(locks: &mut Vec<NamedLock>) {
+    let id = |lock: &LockStatus| -> (String, Key) { (lock.database.clone(), lock.key) };
+    let waiting = locks.iter().filter(|row| !row.lock.granted);
+    let blocked: HashSet<_> = waiting.map(|row| id(&row.lock)).collect();
+    locks.retain(|row| blocked.contains(&id(&row.lock)));
 }

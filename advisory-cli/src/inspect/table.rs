@@ -3,7 +3,7 @@
 use anstream::adapter::strip_str;
 use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table};
 
-use super::snapshot::{NamedLock, Snapshot};
+use super::snapshot::NamedLock;
 use crate::lock_status::{application, state, status};
 use crate::output;
 
@@ -40,27 +40,27 @@ const MIN_QUERY_WIDTH: usize = 16;
 const DEFAULT_QUERY_WIDTH: usize = 120;
 
 /// Draws the table, no wider than `max_width` if columns can be left out.
-pub(super) fn draw(snapshot: &Snapshot, with_database: bool, max_width: Option<usize>) -> Table {
+pub(super) fn draw(locks: &[NamedLock], with_database: bool, max_width: Option<usize>) -> Table {
     let mut columns = COLUMNS.to_vec();
     columns.retain(|(head, content)| {
-        let has_content = || snapshot.locks.iter().any(|row| content(row).is_some());
+        let has_content = || locks.iter().any(|row| content(row).is_some());
         (with_database || *head != "DATABASE") && has_content()
     });
     let Some(max_width) = max_width else {
-        return draw_columns(snapshot, &columns, DEFAULT_QUERY_WIDTH);
+        return draw_columns(locks, &columns, DEFAULT_QUERY_WIDTH);
     };
     let query = columns.pop_if(|(head, _)| *head == "QUERY");
-    let mut table = draw_columns(snapshot, &columns, 0);
+    let mut table = draw_columns(locks, &columns, 0);
     for expendable in EXPENDABLE_COLUMNS {
         if width(&table) > max_width {
             columns.retain(|(head, _)| *head != expendable);
-            table = draw_columns(snapshot, &columns, 0);
+            table = draw_columns(locks, &columns, 0);
         }
     }
     let query_width = max_width.saturating_sub(width(&table) + 1);
     if query_width >= MIN_QUERY_WIDTH {
         columns.extend(query);
-        table = draw_columns(snapshot, &columns, query_width);
+        table = draw_columns(locks, &columns, query_width);
     }
     table
 }
@@ -72,12 +72,12 @@ fn width(table: &Table) -> usize {
     widths.max().unwrap_or(0)
 }
 
-fn draw_columns(snapshot: &Snapshot, columns: &[(&str, Content)], query_width: usize) -> Table {
+fn draw_columns(locks: &[NamedLock], columns: &[(&str, Content)], query_width: usize) -> Table {
     let mut table = output::new_table();
     table.set_content_arrangement(ContentArrangement::Disabled);
     let heads = columns.iter().map(|(head, _)| Cell::new(head));
     table.set_header(heads.map(|head| head.add_attribute(Attribute::Bold)));
-    for row in &snapshot.locks {
+    for row in locks {
         table.add_row(columns.iter().map(|(head, content)| {
             let max = if *head == "QUERY" {
                 query_width

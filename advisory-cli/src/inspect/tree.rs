@@ -7,7 +7,7 @@ use advisory_core::monitor::LockStatus;
 use anstyle::{AnsiColor, Style};
 use clap::Args;
 
-use super::snapshot::{NamedLock, Scope, Snapshot};
+use super::snapshot::{self, NamedLock, Scope};
 use crate::duration::age;
 use crate::exit::Failure;
 use crate::lock_status::{LockId, SessionId, application, lock_id, session_id, state};
@@ -30,14 +30,14 @@ impl Tree {
     pub(crate) async fn run(self, server: &Server) -> Result<ExitCode, Failure> {
         let mut names = Names::read(&self.scope.names)?;
         let pool = server.connect(1).await?;
-        let mut snapshot = Snapshot::take(&pool, &self.scope, &mut names).await?;
-        snapshot.retain_blocked();
-        if snapshot.locks.is_empty() {
+        let mut locks = snapshot::take(&pool, &self.scope, &mut names).await?;
+        snapshot::retain_blocked(&mut locks);
+        if locks.is_empty() {
             let scope = self.scope.description();
             output::print_line(format!("nobody waits for an advisory lock {scope}"))?;
         }
         let forest = Forest {
-            snapshot: &snapshot,
+            rows: &locks,
             with_database: self.scope.all_databases,
             drawn: HashSet::new(),
         };
@@ -50,7 +50,7 @@ impl Tree {
 
 /// The locks that sessions wait for, each of which is drawn once.
 struct Forest<'s> {
-    snapshot: &'s Snapshot,
+    rows: &'s [NamedLock],
     with_database: bool,
     drawn: HashSet<LockId<'s>>,
 }
@@ -62,10 +62,10 @@ impl<'s> Forest<'s> {
         let mut ids: Vec<_> = self.locks().map(lock_id).collect();
         ids.dedup();
         let (roots, others): (Vec<_>, Vec<_>) = ids.into_iter().partition(|&id| {
-            let mut holders = self
+            let is_holder = |lock: &LockStatus| lock.granted && lock_id(lock) == id;
+            !self
                 .locks()
-                .filter(|lock| lock.granted && lock_id(lock) == id);
-            !holders.any(|lock| self.waits(session_id(lock)))
+                .any(|lock| is_holder(lock) && self.waits(session_id(lock)))
         });
         let ids = roots.into_iter().chain(others);
         ids.filter_map(|id| self.tree(id, None)).collect()
@@ -81,7 +81,7 @@ impl<'s> Forest<'s> {
         if !self.drawn.insert(id) {
             return None;
         }
-        let rows = self.snapshot.locks.iter();
+        let rows = self.rows.iter();
         let rows: Vec<_> = rows.filter(|row| lock_id(&row.lock) == id).collect();
         let mut tree = termtree::Tree::new(self.title(rows.first()?));
         for row in rows {
@@ -103,7 +103,7 @@ impl<'s> Forest<'s> {
     }
 
     fn locks(&self) -> impl Iterator<Item = &'s LockStatus> + use<'s> {
-        self.snapshot.locks.iter().map(|row| &row.lock)
+        self.rows.iter().map(|row| &row.lock)
     }
 
     fn waits(&self, session: SessionId<'s>) -> bool {

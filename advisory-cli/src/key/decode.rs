@@ -99,22 +99,17 @@ fn ascii(key: Key) -> Option<String> {
 
 impl fmt::Display for Decoded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let KeyForms {
-            key,
-            hex,
-            classid,
-            objid,
-            objsubid,
-        } = &self.key;
+        let forms = &self.key;
+        let (classid, objid, objsubid) = (forms.classid, forms.objid, forms.objsubid);
         let columns = format!("classid {classid}, objid {objid}, objsubid {objsubid}");
         let name = self.name.as_ref().map(|name| match self.scheme {
             Some(scheme) => format!("{name}, by {scheme}"),
             None => name.clone(),
         });
         let small = "a number that a person has chosen".to_owned();
-        write!(f, "{key}")?;
+        write!(f, "{}", forms.key)?;
         for (label, text) in [
-            ("bits", Some(hex.clone())),
+            ("bits", Some(forms.hex.clone())),
             ("pg_locks", Some(columns)),
             ("name", name),
             ("tool", self.tool.clone()),

@@ -36,9 +36,8 @@ pub(crate) struct Name {
 
 impl Name {
     fn new(text: &str, source: &'static str, scheme: Option<&'static str>) -> Self {
-        let text = text.to_owned();
         Self {
-            text,
+            text: text.to_owned(),
             source,
             scheme,
         }
@@ -93,14 +92,13 @@ impl Names {
         for entry in &self.entries {
             match entry {
                 Entry::Key(key, text) => {
-                    if let Some(name) = new.get_mut(key) {
-                        *name = Some(Name::new(text, "file", None));
-                    }
+                    let name = Some(Name::new(text, "file", None));
+                    new.entry(*key).and_modify(|slot| *slot = name);
                 }
                 Entry::Name(text) => {
                     for (system, key) in hash_by_all(text) {
-                        if let Some(name) = new.get_mut(&key).filter(|name| name.is_none()) {
-                            *name = Some(Name::new(text, "file", Some(system.scheme)));
+                        if let Some(slot @ None) = new.get_mut(&key) {
+                            *slot = Some(Name::new(text, "file", Some(system.scheme)));
                         }
                     }
                 }

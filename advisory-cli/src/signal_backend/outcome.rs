@@ -56,10 +56,9 @@ fn print(action: Action, session: &Session, locks: &[LockStatus]) -> Result<(), 
         *was_held.entry(lock_id(lock)).or_insert(false) |= lock.granted;
     }
     for (id, was_held) in was_held {
-        let holders = locks
-            .iter()
-            .filter(|lock| lock.granted && lock_id(lock) == id);
-        let holders: Vec<_> = holders.map(|lock| lock.pid).collect();
+        let is_holder = |lock: &&LockStatus| lock.granted && lock_id(lock) == id;
+        let holders = locks.iter().filter(is_holder).map(|lock| lock.pid);
+        let holders: Vec<_> = holders.collect();
         output::print_line(format!("  {}", describe(pid, was_held, id.1, &holders)))?;
     }
     Ok(())

@@ -65,7 +65,10 @@ async fn find_by_pids(pool: &PgPool, mut pids: Vec<i32>) -> Result<Found, Failur
     for pid in pids {
         let sessions = Session::group(locks.iter().filter(|lock| lock.pid == pid).cloned());
         if sessions.is_empty() {
-            found.push(Err(not_found(pid)));
+            found.push(Err(Failure::other(match pid {
+                0 => "no prepared transaction holds an advisory lock".to_owned(),
+                pid => format!("pid {pid} holds no advisory lock and waits for none"),
+            })));
         }
         found.extend(sessions.into_iter().map(Ok));
     }
@@ -91,11 +94,4 @@ async fn find_by_lock(
         return Ok(vec![Err(Failure::other(message))]);
     }
     Ok(Session::group(locks).into_iter().map(Ok).collect())
-}
-
-fn not_found(pid: i32) -> Failure {
-    Failure::other(match pid {
-        0 => "no prepared transaction holds an advisory lock".to_owned(),
-        pid => format!("pid {pid} holds no advisory lock and waits for none"),
-    })
 }

@@ -101,17 +101,16 @@ impl Session {
 
     /// Whether a row that was read later is one of these locks.
     pub(super) fn had(&self, now: &LockStatus) -> bool {
-        self.locks.iter().any(|lock| is_same(lock, now))
+        self.locks.iter().any(|lock| {
+            lock.pid == now.pid
+                && lock_id(lock) == lock_id(now)
+                && lock.mode == now.mode
+                && lock.granted == now.granted
+                // A later session with the same pid is younger. If the times are hidden, both are
+                // `None`.
+                && lock.session_age <= now.session_age
+        })
     }
-}
-
-fn is_same(before: &LockStatus, now: &LockStatus) -> bool {
-    before.pid == now.pid
-        && lock_id(before) == lock_id(now)
-        && before.mode == now.mode
-        && before.granted == now.granted
-        // A later session with the same pid is younger. If the times are hidden, both are `None`.
-        && before.session_age <= now.session_age
 }
 
 /// The key of the lock, and the name with which the session is tagged.

@@ -4,22 +4,17 @@ use proc_macro2::{Ident, Span, TokenStream};
 use quote::{ToTokens, quote_spanned};
 
 use super::{Krate, mixed_site_at};
-use crate::model::{Arguments, Interval, Isolation, Key, Keys, Lock, Scheme, SchemeName, Wait};
+use crate::model::{Arguments, Isolation, Keys, Lock, Scheme, SchemeName, Wait};
 
 pub(super) fn lock(lock: &Lock, krate: &Krate<'_>) -> TokenStream {
     let keys = keys(lock, krate);
     let shared = lock.shared.then(|| hygienic!(.shared()));
     let wait = lock.wait.as_ref().map(|wait| match wait {
-        Wait::For(limit) => {
-            let limit = interval(limit);
-            hygienic!(.timeout(#limit))
-        }
+        Wait::For(limit) => hygienic!(.timeout(#limit)),
         Wait::Forever => hygienic!(.wait_forever()),
     });
-    let polling = lock.polling.as_ref().map(|polling| {
-        let polling = interval(polling);
-        hygienic!(.polling(#polling))
-    });
+    let polling = lock.polling.as_ref();
+    let polling = polling.map(|polling| hygienic!(.polling(#polling)));
     let isolation = lock.isolation.as_ref().map(|isolation| match isolation {
         Isolation::Level(level) => hygienic!(.isolation(#krate::Isolation::#level)),
         Isolation::Expr(expr) => hygienic!(.isolation(#expr)),
@@ -29,25 +24,15 @@ pub(super) fn lock(lock: &Lock, krate: &Krate<'_>) -> TokenStream {
     hygienic!(#keys #shared #wait #polling #isolation #cancel_via)
 }
 
-fn interval(interval: &Interval) -> TokenStream {
-    match interval {
-        Interval::Seconds(duration) => {
-            let (seconds, nanos) = (duration.as_secs(), duration.subsec_nanos());
-            hygienic!(::core::time::Duration::new(#seconds, #nanos))
-        }
-        Interval::Expr(expr) => expr.to_token_stream(),
-    }
-}
-
 fn keys(lock: &Lock, krate: &Krate<'_>) -> TokenStream {
     let one_key = |key: &TokenStream| one_key(key, lock.scheme.as_ref(), krate);
     match &lock.keys {
         Keys::FunctionPath(name) => one_key(&hygienic!(
             ::core::concat!(::core::module_path!(), "::", #name)
         )),
-        Keys::One(key) => one_key(&key_expr(key)),
+        Keys::One(key) => one_key(&key.to_token_stream()),
         Keys::List(keys) => {
-            let keys = keys.iter().map(|key| one_key(&key_expr(key)));
+            let keys = keys.iter().map(|key| one_key(&key.to_token_stream()));
             hygienic!(#krate::AdvisoryLock::all([#(#keys),*]))
         }
         Keys::Iterator(keys) => {
@@ -63,8 +48,9 @@ fn keys(lock: &Lock, krate: &Krate<'_>) -> TokenStream {
 fn one_key(key: &TokenStream, scheme: Option<&Scheme>, krate: &Krate<'_>) -> TokenStream {
     let span = mixed_site_at(key);
     let krate = krate.at(span);
+    let unwritable = quote_spanned!(span=> #krate::__private::unwritable);
     match scheme {
-        None => quote_spanned!(span=> #krate::__private::lock(#key)),
+        None => quote_spanned!(span=> #krate::__private::lock(#key, #unwritable)),
         Some(Scheme::Named(name, arguments)) => {
             let named_scheme = named_scheme(name, arguments.as_ref(), &krate);
             let lock_with_scheme = quote_spanned!(span=> #krate::__private::lock_with_scheme);
@@ -76,13 +62,13 @@ fn one_key(key: &TokenStream, scheme: Option<&Scheme>, krate: &Krate<'_>) -> Tok
             hygienic! {
                 match #key {
                     #key_name => match #named_scheme {
-                        #scheme_name => #lock_with_scheme(#key_name, #scheme_name),
+                        #scheme_name => #lock_with_scheme(#key_name, #scheme_name, #unwritable),
                     },
                 }
             }
         }
         Some(Scheme::Expr(scheme)) => {
-            quote_spanned!(span=> #krate::__private::lock_with_scheme(#key, #scheme))
+            quote_spanned!(span=> #krate::__private::lock_with_scheme(#key, #scheme, #unwritable))
         }
     }
 }
@@ -106,13 +92,5 @@ fn named_scheme(name: &SchemeName, args: Option<&Arguments>, krate: &TokenStream
     match args {
         Some(args) => quote_spanned!(mixed_site_at(path)=> (#scheme)(#args)),
         None => scheme,
-    }
-}
-
-fn key_expr(key: &Key) -> TokenStream {
-    match key {
-        Key::Text(text) => text.to_token_stream(),
-        Key::Template(text) => hygienic!(::std::format!(#text)),
-        Key::Expr(expr) => expr.to_token_stream(),
     }
 }

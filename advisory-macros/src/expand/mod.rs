@@ -11,7 +11,7 @@ mod signature;
 use proc_macro2::{Delimiter, Group, Span, TokenStream};
 use quote::{ToTokens, quote_spanned};
 use syn::spanned::Spanned as _;
-use syn::{Expr, Ident, Path};
+use syn::{Expr, Ident, Path, UnOp, parse_quote};
 
 use crate::args::{Args, Scope, SideEffect};
 use crate::function::Function;
@@ -75,8 +75,7 @@ impl Expansion<'_> {
         match &self.model.target {
             Target::Transaction(parameter) => self.in_transaction(parameter),
             Target::Connection(parameter) => self.on_connection(parameter),
-            Target::Pool { parameter, tx } => self.on_pool(parameter, tx.as_ref()),
-            Target::Expr { expr, tx } => self.on_expr(expr, tx.as_ref()),
+            Target::Expr { expr, tx, .. } => self.on_expr(expr, tx.as_ref()),
         }
     }
 
@@ -126,49 +125,63 @@ impl Expansion<'_> {
         self.in_scope(&enter, Some(&binding))
     }
 
-    /// Input: `async fn f(pool: &PgPool) -> R { body }`
+    /// Input: `#[advisory(on = expr)] async fn f() -> R { body }`, or a pool as a parameter
     ///
     /// Output:
     /// ```text
-    /// let mut scope = {
-    ///     let lock = …;
-    ///     match Target::enter(pool.pool_or_connection(), &lock, Body::Outside).await { … }
-    /// };
-    /// let result = {
-    ///     let held = scope.held();
-    ///     let tx = scope.transaction();
-    ///     held.around(async move { { body } }).await
-    /// };
-    /// match scope.finish(result.is_ok()).await { … }
+    /// let lock = …;
+    /// match expr[prove(&expr).get()].pool_or_connection() {
+    ///     target => {
+    ///         let mut scope = match Target::enter(target, &lock, Body::Inside).await { … };
+    ///         let result = {
+    ///             let held = scope.held();
+    ///             let tx = scope.transaction();
+    ///             held.around(async move { { body } }).await
+    ///         };
+    ///         match scope.finish(result.is_ok()).await { … }
+    ///     }
+    /// }
     /// ```
-    fn on_pool(&self, parameter: &Parameter, tx: Option<&Ident>) -> TokenStream {
-        let imports = self.import_traits();
-        let enter = self.enter(
-            &self.lock(),
-            &pool_or_connection(&parameter.name),
-            body_of(tx),
-        );
-        let body = self.in_scope(&enter, tx.map(bind_tx).as_ref());
-        hygienic!(#imports #body)
-    }
-
-    /// Input: `#[advisory(on = expr)] async fn f() -> R { body }`
-    ///
-    /// Output: as on a pool, inside `match expr.pool_or_connection() { target => { … } }`.
     ///
     /// The `match` keeps temporaries alive, such as the guard in `on = self.conn.lock().await`. The
     /// key is evaluated first, because it may need the same value.
     fn on_expr(&self, expr: &Expr, tx: Option<&Ident>) -> TokenStream {
-        let (imports, lock, expr) = (self.import_traits(), self.lock(), pool_or_connection(expr));
+        let (imports, lock) = (self.import_traits(), self.lock());
         let enter = self.enter(&hygienic!(lock), &hygienic!(target), body_of(tx));
         let body = self.in_scope(&enter, tx.map(bind_tx).as_ref());
+        let on_place = |place: &Expr| {
+            let target = self.pool_or_connection(place);
+            hygienic!(match #target { target => { #body } })
+        };
+        let whole = if is_value(expr) {
+            let place = Ident::new("place", mixed_site_at(expr));
+            let on_place = on_place(&parse_quote!(#place));
+            hygienic!(match #expr { #[allow(unused_mut)] mut #place => { #on_place } })
+        } else {
+            on_place(expr)
+        };
         hygienic! {
             #imports
             let lock = #lock;
-            match #expr {
-                target => { #body }
-            }
+            #whole
         }
+    }
+
+    /// Input: `self.pool`
+    ///
+    /// Output: `match prove(&self.pool).get() { proof => self.pool[proof].pool_or_connection() }`
+    ///
+    /// The index finds a pool or a connection behind pointers, as the method alone would. If there
+    /// is none, rustc reports that the proof fails, and advises nothing.
+    fn pool_or_connection(&self, place: &Expr) -> TokenStream {
+        let span = mixed_site_at(place);
+        let krate = self.krate.at(span);
+        let proof = if is_repeatable(place) {
+            quote_spanned!(span=> #krate::__private::prove(&#place).get())
+        } else {
+            quote_spanned!(span=> #krate::__private::Proof)
+        };
+        quote_spanned!(span=> match #proof { proof => (#place)[proof].pool_or_connection() })
     }
 
     /// Imports the traits that distinguish a pool from a connection.
@@ -202,7 +215,7 @@ impl Expansion<'_> {
             #[allow(clippy::used_underscore_binding)]
             let mut scope = #enter;
             let result = { #held #binding #result };
-            match scope.finish(#is_ok(&result)).await {
+            match scope.finish(#is_ok).await {
                 ::core::result::Result::Ok(()) => result,
                 ::core::result::Result::Err(error) => #raise,
             }
@@ -258,9 +271,9 @@ impl Expansion<'_> {
     }
 
     fn skip_arm(&self) -> Option<TokenStream> {
-        let (krate, output) = (&self.krate, &self.model.output);
+        let krate = &self.krate;
         let skip = if self.model.map_err.is_none() {
-            hygienic!(<#output as #krate::__private::SkippedOutcome>::skip())
+            self.outcome("SkippedOutcome", "skip", None)
         } else {
             hygienic!(::core::result::Result::Ok(#krate::Skipped::skipped()))
         };
@@ -273,8 +286,7 @@ impl Expansion<'_> {
     /// Returns `error` from the function.
     fn raise(&self) -> TokenStream {
         let Some(map_err) = &self.model.map_err else {
-            let outcome = self.outcome();
-            return hygienic!(#outcome::raise(error));
+            return self.outcome("Outcome", "raise", Some(&hygienic!(error,)));
         };
         let span = mixed_site_at(map_err);
         let krate = self.krate.at(span);
@@ -282,20 +294,42 @@ impl Expansion<'_> {
         hygienic!(::core::result::Result::Err(#map_err))
     }
 
-    /// Whether a result of the body is `Ok`; the path of a function.
+    /// Whether the result of the body is `Ok`.
     fn is_ok(&self) -> TokenStream {
-        let outcome = self.outcome();
         if self.model.map_err.is_none() {
-            hygienic!(#outcome::is_ok)
+            self.outcome("Outcome", "is_ok", Some(&hygienic!(&result,)))
         } else {
-            hygienic!(::core::result::Result::is_ok)
+            hygienic!(::core::result::Result::is_ok(&result))
         }
     }
 
     /// Names the return type by the user's own tokens, so that rustc reports a missing trait once.
-    fn outcome(&self) -> TokenStream {
+    fn outcome(&self, name: &str, function: &str, arg: Option<&TokenStream>) -> TokenStream {
         let (krate, output) = (&self.krate, &self.model.output);
-        hygienic!(<#output as #krate::__private::Outcome>)
+        let [name, function] = [name, function].map(|name| Ident::new(name, Span::mixed_site()));
+        let unwritable = hygienic!(#krate::__private::unwritable);
+        hygienic!(<#output as #krate::__private::#name<_>>::#function(#arg #unwritable))
+    }
+}
+
+/// Returns whether the expression makes a value, which may be moved; a place may not.
+fn is_value(expr: &Expr) -> bool {
+    use Expr::{Await, Call, MethodCall, Reference, Try};
+    matches!(
+        expr,
+        Await(_) | Call(_) | MethodCall(_) | Reference(_) | Try(_)
+    )
+}
+
+/// Returns whether the expression can be evaluated twice.
+fn is_repeatable(expr: &Expr) -> bool {
+    match expr {
+        Expr::Path(_) => true,
+        Expr::Field(field) => is_repeatable(&field.base),
+        Expr::Group(group) => is_repeatable(&group.expr),
+        Expr::Paren(paren) => is_repeatable(&paren.expr),
+        Expr::Unary(unary) => matches!(unary.op, UnOp::Deref(_)) && is_repeatable(&unary.expr),
+        _ => false,
     }
 }
 
@@ -314,10 +348,6 @@ fn reborrow(parameter: &Parameter) -> TokenStream {
         Ownership::Owned => quote_spanned!(span=> &mut #name),
         Ownership::Shared | Ownership::Mutable => quote_spanned!(span=> &mut *#name),
     }
-}
-
-fn pool_or_connection(expr: &impl ToTokens) -> TokenStream {
-    quote_spanned!(mixed_site_at(expr)=> (#expr).pool_or_connection())
 }
 
 fn bind_tx(tx: &Ident) -> TokenStream {

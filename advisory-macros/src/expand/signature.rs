@@ -10,7 +10,10 @@ pub(super) fn signature(model: &Model) -> Signature {
     let mut sig = model.function.outer_sig.clone();
     let (Target::Transaction(parameter)
     | Target::Connection(parameter)
-    | Target::Pool { parameter, .. }) = &model.target
+    | Target::Expr {
+        parameter: Some(parameter),
+        ..
+    }) = &model.target
     else {
         return sig;
     };

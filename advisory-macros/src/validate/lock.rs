@@ -3,14 +3,16 @@
 use proc_macro2::Span;
 use quote::ToTokens as _;
 use syn::ext::IdentExt as _;
-use syn::{Error, Expr, Lit, LitInt, LitStr, Result, Signature, Token, parse_quote};
+use syn::{
+    Error, Expr, Lit, LitInt, LitStr, Result, Signature, Token, parse_quote, parse_quote_spanned,
+};
 
 use super::scheme::scheme;
 use super::template::check_template;
 use super::{literal, text, timeout, ungroup};
 use crate::args::{Args, quoted};
 use crate::errors::Errors;
-use crate::model::{Isolation, Key, Keys, Lock};
+use crate::model::{Isolation, Keys, Lock};
 use crate::parameter::mentions;
 
 const LEVELS: [&str; 3] = ["ReadCommitted", "RepeatableRead", "Serializable"];
@@ -76,7 +78,7 @@ fn key_list(keys: &Expr, has_scheme: bool) -> Result<Keys> {
     }
 }
 
-fn key(key: &Expr, has_scheme: bool) -> Result<Key> {
+fn key(key: &Expr, has_scheme: bool) -> Result<Expr> {
     if let Some(text) = text(key) {
         return text_key(text);
     }
@@ -86,10 +88,10 @@ fn key(key: &Expr, has_scheme: bool) -> Result<Key> {
                    text";
         return Err(Error::new_spanned(ungroup(key), fix));
     }
-    Ok(Key::Expr(with_i64_suffix(ungroup(key))))
+    Ok(with_i64_suffix(ungroup(key)))
 }
 
-fn text_key(text: &LitStr) -> Result<Key> {
+fn text_key(text: &LitStr) -> Result<Expr> {
     let value = text.value();
     if value.is_empty() {
         let fix = "the key is empty; name the thing to lock, as in `\"sync({id})\"`";
@@ -97,9 +99,9 @@ fn text_key(text: &LitStr) -> Result<Key> {
     }
     if value.contains(['{', '}']) {
         check_template(text)?;
-        return Ok(Key::Template(text.clone()));
+        return Ok(parse_quote_spanned!(Span::mixed_site()=> ::std::format!(#text)));
     }
-    Ok(Key::Text(text.clone()))
+    Ok(parse_quote!(#text))
 }
 
 /// Makes a number without a suffix an `i64`, which is what a key is; rustc would infer `i32`.

@@ -46,7 +46,9 @@ pub(super) fn check_scope(args: &Args, function: &Function, target: &Target) -> 
             "only a transaction on a pool is opened with an isolation level; remove `isolation`, \
              or pass a pool",
         )],
-        Target::Pool { .. } => &[(
+        Target::Expr {
+            parameter: Some(_), ..
+        } => &[(
             cancel_via,
             "a dropped wait on a pool leaves the queue by itself; remove `cancel_via`",
         )],
@@ -64,7 +66,7 @@ pub(super) fn check_scope(args: &Args, function: &Function, target: &Target) -> 
 }
 
 fn check_unbound_tx(args: &Args, function: &Function, target: &Target) -> Result<()> {
-    let (Target::Pool { tx: None, .. } | Target::Expr { tx: None, .. }) = target else {
+    let Target::Expr { tx: None, .. } = target else {
         return Ok(());
     };
     match unbound_tx(function) {

@@ -1,6 +1,6 @@
 //! The rules for the target, on which the lock is taken.
 
-use syn::{Error, Expr, Ident, Result, Signature, UnOp};
+use syn::{Error, Expr, Ident, Result, Signature, UnOp, parse_quote};
 
 use super::ungroup;
 use crate::args::{Arg, Args};
@@ -16,8 +16,11 @@ pub(super) fn target(args: &Args, sig: &Signature) -> Result<Option<Target>> {
     let parameter = match (&args.on, parameters.iter().position(named)) {
         (_, Some(index)) => parameters.swap_remove(index),
         (Some(on), None) => {
-            let (expr, tx) = (on.value.clone(), tx(args, sig)?);
-            return Ok(Some(Target::Expr { expr, tx }));
+            return Ok(Some(Target::Expr {
+                expr: ungroup(&on.value).clone(),
+                parameter: None,
+                tx: tx(args, sig)?,
+            }));
         }
         (None, None) if parameters.len() != 1 && !args.is_complete => return Ok(None),
         (None, None) => only_parameter(parameters, sig)?,
@@ -73,7 +76,15 @@ fn parameter_target(parameter: Parameter, args: &Args, sig: &Signature) -> Resul
     let target = tx.map(|tx| match parameter.kind {
         Kind::Transaction => Target::Transaction(parameter),
         Kind::Connection => Target::Connection(parameter),
-        Kind::Pool => Target::Pool { parameter, tx },
+        Kind::Pool => {
+            let name = &parameter.name;
+            let (expr, parameter) = (parse_quote!(#name), Some(parameter));
+            Target::Expr {
+                expr,
+                parameter,
+                tx,
+            }
+        }
     });
     errors.finish(target)
 }

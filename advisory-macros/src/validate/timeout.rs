@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use syn::{Error, Expr, Lit, Result};
+use proc_macro2::Span;
+use syn::{Error, Expr, Lit, Result, parse_quote_spanned};
 
 use super::{literal, ungroup};
 use crate::args::{Args, SideEffect};
-use crate::model::{Interval, Wait};
+use crate::model::Wait;
 
 pub(super) fn wait(args: &Args) -> Result<Option<Wait>> {
     let Some(timeout) = &args.timeout else {
@@ -14,7 +15,7 @@ pub(super) fn wait(args: &Args) -> Result<Option<Wait>> {
     };
     let wait = match ungroup(&timeout.value) {
         Expr::Path(path) if path.path.is_ident("None") => Wait::Forever,
-        value => Wait::For(interval(
+        value => Wait::For(duration(
             value,
             "expected a number of seconds, as in `2` or `0.5`, a `Duration`, or `None` to wait \
              indefinitely",
@@ -28,21 +29,28 @@ pub(super) fn wait(args: &Args) -> Result<Option<Wait>> {
 
 const POLLING: &str = "expected the seconds between two attempts, as in `0.1`, or a `Duration`";
 
-pub(super) fn polling(args: &Args) -> Result<Option<Interval>> {
+pub(super) fn polling(args: &Args) -> Result<Option<Expr>> {
     let Some(polling) = &args.polling else {
         return Ok(None);
     };
-    match interval(ungroup(&polling.value), POLLING, POLLING)? {
-        Interval::Seconds(Duration::ZERO) => Err(Error::new_spanned(&polling.value, POLLING)),
-        interval => Ok(Some(interval)),
+    let value = ungroup(&polling.value);
+    match literal(value).map(|(literal, _)| seconds(literal, POLLING)) {
+        Some(Ok(Duration::ZERO)) => Err(Error::new_spanned(value, POLLING)),
+        _ => duration(value, POLLING, POLLING).map(Some),
     }
 }
 
-fn interval(value: &Expr, expected: &str, negative: &str) -> Result<Interval> {
+fn duration(value: &Expr, expected: &str, negative: &str) -> Result<Expr> {
     match literal(value) {
         Some((_, true)) => Err(Error::new_spanned(value, negative)),
-        Some((literal, false)) => Ok(Interval::Seconds(seconds(literal, expected)?)),
-        None => Ok(Interval::Expr(value.clone())),
+        Some((literal, false)) => {
+            let duration = seconds(literal, expected)?;
+            let (seconds, nanos) = (duration.as_secs(), duration.subsec_nanos());
+            Ok(
+                parse_quote_spanned!(Span::mixed_site()=> ::core::time::Duration::new(#seconds, #nanos)),
+            )
+        }
+        None => Ok(value.clone()),
     }
 }
 

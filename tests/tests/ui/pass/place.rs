@@ -67,6 +67,57 @@ impl Jobs {
     }
 }
 
+struct Sharded {
+    pools: Vec<PgPool>,
+    jobs: Arc<Jobs>,
+    shared: Arc<PgPool>,
+}
+
+impl Sharded {
+    #[advisory(key = "shard:{shard}", on = self.pools[shard], tx)]
+    async fn on_an_element(&self, shard: usize) -> Result<(), sqlx::Error> {
+        sqlx::query("SELECT 1").execute(&mut **tx).await?;
+        Ok(())
+    }
+
+    #[advisory(key = "sharded", on = self.jobs().pool)]
+    async fn on_a_field_of_a_call(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    #[advisory(key = "sharded", on = *self.shared)]
+    async fn on_a_dereference(&mut self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn jobs(&self) -> &Jobs {
+        &self.jobs
+    }
+}
+
+struct Wrapper(PgPool);
+
+impl std::ops::Deref for Wrapper {
+    type Target = PgPool;
+
+    fn deref(&self) -> &PgPool {
+        &self.0
+    }
+}
+
+impl Wrapper {
+    #[advisory(key = "wrapper", on = self)]
+    async fn on_what_derefs_to_a_pool(&self) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+#[advisory(on = pool)]
+async fn on_a_generic_pointer<P: std::ops::Deref<Target = PgPool>>(pool: P) -> Result<(), Error> {
+    pool.close().await;
+    Ok(())
+}
+
 struct Unit<'c> {
     tx: PgTransaction<'c>,
 }
