@@ -29,7 +29,7 @@ async fn refusals(lock: &AdvisoryLock, pool: &PgPool) -> Vec<(Verb, Error)> {
 #[tokio::test]
 async fn holder_in_this_process_is_named_so() {
     let (database, pool) = Database::with_pool(2).await;
-    let asking = database.pool(1).await;
+    let asking = database.pool(2).await;
     let one = AdvisoryLock::new("one");
     let kinds = [
         one.clone(),
@@ -67,7 +67,7 @@ async fn holder_in_this_process_is_named_so() {
 
 #[tokio::test]
 async fn holder_in_another_process_is_not_this_one() {
-    let (database, pool) = Database::with_pool(1).await;
+    let (database, pool) = Database::with_pool(2).await;
     let one = AdvisoryLock::new(1);
     let mut other = database.connection().await;
     // As another process sends it.

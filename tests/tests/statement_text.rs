@@ -96,7 +96,7 @@ fn tags(verb: Verb) -> bool {
 #[tokio::test]
 async fn tagged_wait_shows_the_name_of_its_lock() {
     let database = Database::new().await;
-    let pool = database.pool(1).await;
+    let pool = database.pool(2).await;
     let several = AdvisoryLock::all(["sync(4)", "two"]);
     let one = AdvisoryLock::new("sync(4)");
     let isolated = one.clone().isolation(Isolation::RepeatableRead);
@@ -125,7 +125,7 @@ async fn tagged_wait_shows_the_name_of_its_lock() {
 #[tokio::test]
 async fn tag_of_any_name_is_only_a_comment() {
     let database = Database::new().await;
-    let pool = database.pool(1).await;
+    let pool = database.pool(2).await;
     let long = "ü/*".repeat(400);
     let names = [
         "*/ SELECT 1/0; /*",
