@@ -248,7 +248,8 @@ impl SessionGuard {
         &self,
         future: F,
     ) -> impl Future<Output = Result<F::Output, Error>> {
-        until_lost(&self.lock, self.lost(), self.held.clone().around(future))
+        let held = self.held.clone();
+        held.around(until_lost(&self.lock, self.lost(), future))
     }
 
     fn poll_lost(&self, timer: &mut Option<Pin<Box<Sleep>>>, cx: &mut Context<'_>) -> Poll<()> {
