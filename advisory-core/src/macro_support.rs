@@ -396,8 +396,8 @@ impl PoolScope {
         body: F,
     ) -> impl Future<Output = Result<F::Output, Error>> {
         let lost = transaction_lost(self.response_timeout, self.transaction.get());
-        let body = self.held.clone().around(body);
-        until_lost(self.held.lock(), lost, body)
+        let held = self.held.clone();
+        held.around(until_lost(self.held.lock(), lost, body))
     }
 
     /// Commits, or rolls back.

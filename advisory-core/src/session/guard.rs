@@ -298,7 +298,8 @@ impl SessionGuard {
         &self,
         future: F,
     ) -> impl Future<Output = Result<F::Output, Error>> {
-        until_lost(&self.lock, self.lost(), self.held.clone().around(future))
+        let held = self.held.clone();
+        held.around(until_lost(&self.lock, self.lost(), future))
     }
 
     /// Lets the release close the connection, which does not return to the pool.
