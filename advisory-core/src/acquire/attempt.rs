@@ -81,7 +81,7 @@ pub(crate) struct Attempt<'l> {
 
 /// Whether a refusal is worth finding the holders.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum OnRefusal {
+pub(super) enum OnRefusal {
     Explain,
     Report,
 }
@@ -94,7 +94,11 @@ struct Refusal {
 
 impl<'l> Attempt<'l> {
     /// Starts the clock.
-    fn new<S: TryOnce>(lock: &'l AdvisoryLock, wait: Wait, on_refusal: OnRefusal) -> Self {
+    pub(super) fn new<S: TryOnce>(
+        lock: &'l AdvisoryLock,
+        wait: Wait,
+        on_refusal: OnRefusal,
+    ) -> Self {
         Self {
             lock,
             deadline: Deadline::start(wait),

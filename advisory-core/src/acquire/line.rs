@@ -1,22 +1,23 @@
 //! The tasks of this process that want one lock on one pool, first come, first served.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasher as _, RandomState};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+use crate::key::Key;
 use crate::lock::LockId;
 
 /// The lines of one pool: one for each lock that a task wants just now.
 pub(super) struct Lines {
-    shards: [Mutex<HashMap<LockId, Arc<Line>>>; SHARDS],
-    hasher: RandomState,
+    shards: [Mutex<Shard>; SHARDS],
 }
 
-/// Two locks rarely meet in one of so many shards.
-const SHARDS: usize = 64;
+/// Few lines: they are searched one by one.
+type Shard = Vec<(LockId, Arc<Line>)>;
+
+/// Two locks rarely meet in one of so many shards. A power of two.
+const SHARDS: usize = 256;
 
 struct Line {
     /// One permit, the turn. Closed when the head lets the others through.
@@ -29,20 +30,29 @@ impl Lines {
     pub(super) fn new() -> Self {
         Self {
             shards: std::array::from_fn(|_| Mutex::default()),
-            hasher: RandomState::new(),
         }
     }
 
-    fn shard(&self, lock: &LockId) -> MutexGuard<'_, HashMap<LockId, Arc<Line>>> {
-        // The remainder is less than the number of shards.
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "any bits of the hash will do"
-        )]
-        let index = self.hasher.hash_one(lock) as usize % SHARDS;
+    fn shard(&self, lock: &LockId) -> MutexGuard<'_, Shard> {
+        let bits = match lock.keys().first() {
+            Some(Key::BigInt(key)) => key.cast_unsigned(),
+            Some(Key::IntPair(high, low)) => {
+                (u64::from(high.cast_unsigned()) << 32) | u64::from(low.cast_unsigned())
+            }
+            None => 0,
+        };
+        // Fibonacci hashing: the upper bits depend on all bits of the key.
+        let hash = bits.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (u64::BITS - SHARDS.ilog2());
+        let index = usize::try_from(hash).expect("BUG: not less than the number of shards");
         self.shards[index]
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        let shards = self.shards.iter();
+        shards.map(|shard| shard.lock().unwrap().len()).sum()
     }
 
     /// Joins the end of the line.
@@ -50,13 +60,16 @@ impl Lines {
         let lock = lock.without_name();
         let line = {
             let mut shard = lines.shard(&lock);
-            let line = shard.entry(lock.clone()).or_insert_with(|| {
-                Arc::new(Line {
+            let known = shard.iter().find(|(known, _)| *known == lock);
+            let known = known.map(|(_, line)| Arc::clone(line));
+            known.unwrap_or_else(|| {
+                let line = Arc::new(Line {
                     turn: Semaphore::new(1),
                     asked: AtomicUsize::new(0),
-                })
-            });
-            Arc::clone(line)
+                });
+                shard.push((lock.clone(), Arc::clone(&line)));
+                line
+            })
         };
         Turn {
             lines: Arc::clone(lines),
@@ -113,7 +126,8 @@ impl Turn {
     /// Ends the line: nobody waits for this turn any more. Those who come later form a new line.
     pub(super) fn let_all_through(&self) {
         if self.is_head {
-            self.lines.shard(&self.lock).remove(&self.lock);
+            let mut shard = self.lines.shard(&self.lock);
+            shard.retain(|(known, _)| *known != self.lock);
             self.line().turn.close();
         }
     }
@@ -127,9 +141,14 @@ impl Drop for Turn {
         if self.is_head {
             line.turn.add_permits(1);
         }
-        let is_current = |known: &Arc<Line>| Arc::ptr_eq(known, &line);
-        if shard.get(&self.lock).is_some_and(is_current) && Arc::strong_count(&line) == 2 {
-            shard.remove(&self.lock);
+        let position = shard
+            .iter()
+            .position(|(_, known)| Arc::ptr_eq(known, &line));
+        // The shard and this value know the line, and nobody else.
+        if let Some(position) = position
+            && Arc::strong_count(&line) == 2
+        {
+            shard.swap_remove(position);
         }
         // Dropped while the shard is locked, so that the last one sees that it is the last.
         drop(line);

@@ -49,11 +49,15 @@ impl Attempt<'_> {
         &self,
         check_out: Pin<Box<impl Future<Output = Result<T, sqlx::Error>>>>,
     ) -> Result<T, Error> {
-        let limit = match self.deadline.left() {
-            Wait::For(left) => left.max(SHORTEST_CHECK_OUT).min(self.check_out_limit()),
-            _ => self.check_out_limit(),
+        let left = match self.deadline.left() {
+            Wait::For(left) => Some(left.max(SHORTEST_CHECK_OUT)),
+            _ => None,
         };
-        let checked_out = timeout(limit, check_out).await;
+        let limits = [left, self.check_out_limit()];
+        let checked_out = match limits.into_iter().flatten().min() {
+            Some(limit) => timeout(limit, check_out).await,
+            None => Ok(check_out.await),
+        };
         let checked_out = checked_out.unwrap_or(Err(sqlx::Error::PoolTimedOut));
         checked_out.map_err(Error::of_message)
     }

@@ -80,8 +80,8 @@ pub(super) struct Position {
     /// How often the attempt has asked the server.
     questions: u32,
     permission: Permission,
-    /// The end of the time in which the pool is to hand out a connection.
-    check_out_until: Instant,
+    /// The end of the time in which the pool is to hand out a connection, if a part of it has passed.
+    check_out_until: Option<Instant>,
 }
 
 /// How long the server may wait.
@@ -124,7 +124,7 @@ impl Attempt<'_> {
             turn,
             questions: 0,
             permission: Permission::Wait,
-            check_out_until: Instant::now(),
+            check_out_until: None,
         });
         Ok(true)
     }
@@ -151,7 +151,7 @@ impl Attempt<'_> {
         let Some(position) = &mut self.position else {
             return Ok(Some(Place::default()));
         };
-        position.check_out_until = Instant::now() + pool.options().get_acquire_timeout();
+        position.check_out_until = None;
         position.permission = Permission::Wait;
         position.questions += 1;
         let is_first = position.questions == 1;
@@ -256,6 +256,10 @@ impl Attempt<'_> {
             let permit = pool.close_event().do_until(permit).await?;
             Ok(permit.expect("BUG: this semaphore is never closed"))
         };
+        if let Some(position) = &mut self.position {
+            let until = Instant::now().checked_add(pool.options().get_acquire_timeout());
+            position.check_out_until = position.check_out_until.or(until);
+        }
         self.queue_time.start();
         let permit = self.within_deadline(Box::pin(taken)).await;
         self.queue_time.stop();
@@ -293,12 +297,11 @@ impl Attempt<'_> {
         }
     }
 
-    /// What is left of the time in which the pool is to hand out a connection.
-    pub(super) fn check_out_limit(&self) -> Duration {
-        self.position.as_ref().map_or(Duration::MAX, |position| {
-            let until = position.check_out_until;
-            until.saturating_duration_since(Instant::now())
-        })
+    /// What is left of the time in which the pool is to hand out a connection. If `None`, the pool
+    /// measures it.
+    pub(super) fn check_out_limit(&self) -> Option<Duration> {
+        let until = self.position.as_ref()?.check_out_until?;
+        Some(until.saturating_duration_since(Instant::now()))
     }
 
     /// Notes whether this attempt asks the server now.
@@ -325,4 +328,92 @@ impl Attempt<'_> {
 
 fn try_take(semaphore: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
     Arc::clone(semaphore).try_acquire_owned().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::hint::black_box;
+
+    use sqlx::postgres::PgPoolOptions;
+
+    use super::super::attempt::OnRefusal;
+    use super::super::own_transaction::NewTransaction;
+    use super::*;
+    use crate::lock::AdvisoryLock;
+
+    fn attempt(lock: &AdvisoryLock) -> Attempt<'_> {
+        Attempt::new::<NewTransaction<'_>>(lock, Wait::Forever, OnRefusal::Report)
+    }
+
+    /// No connection is opened.
+    fn pool(max_connections: u32) -> PgPool {
+        let options = PgPoolOptions::new().max_connections(max_connections);
+        options
+            .connect_lazy("postgres://nobody@localhost/none")
+            .unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_line_ends_with_its_last_member() {
+        let (pool, lock) = (pool(4), AdvisoryLock::new("one"));
+        let (mut first, mut second) = (attempt(&lock), attempt(&lock));
+        assert!(first.take_turn(&pool, Body::Inside).await.unwrap());
+        let queue = Queue::of(&pool);
+        assert_eq!(queue.lines.len(), 1);
+        {
+            let waiting = second.take_turn(&pool, Body::Inside);
+            assert!(timeout(Duration::from_millis(1), waiting).await.is_err());
+        }
+        drop(first);
+        assert!(second.take_turn(&pool, Body::Inside).await.unwrap());
+        drop(second);
+        assert_eq!(queue.lines.len(), 0);
+    }
+
+    #[tokio::test]
+    async fn waits_leave_a_place_to_a_body_and_a_connection_to_its_statements() {
+        let pool = pool(4);
+        let locks: Vec<_> = (0..3).map(AdvisoryLock::new).collect();
+        let mut attempts: Vec<_> = locks.iter().map(attempt).collect();
+        let mut places = Vec::new();
+        for (attempt, permission) in
+            attempts
+                .iter_mut()
+                .zip([Permission::Wait, Permission::WaitBriefly, Permission::Ask])
+        {
+            assert!(attempt.take_turn(&pool, Body::Inside).await.unwrap());
+            places.push(attempt.take_place(&pool).await.unwrap().unwrap());
+            assert_eq!(attempt.position.as_ref().unwrap().permission, permission);
+        }
+        let queue = Queue::of(&pool);
+        assert_eq!(queue.places.available_permits(), 1);
+        drop(places);
+        assert_eq!(queue.places.available_permits(), 3);
+    }
+
+    /// `cargo test --release -p advisory-core --lib cost_of_an_uncontended_turn -- --ignored --nocapture`
+    #[tokio::test]
+    #[ignore = "measures"]
+    async fn cost_of_an_uncontended_turn() {
+        const ROUNDS: u32 = 1_000_000;
+        let (pool, lock) = (pool(10), AdvisoryLock::new("one"));
+        for _ in 0..5 {
+            let started = Instant::now();
+            for _ in 0..ROUNDS {
+                drop(black_box(attempt(&lock)));
+            }
+            let without = started.elapsed();
+            let started = Instant::now();
+            for _ in 0..ROUNDS {
+                let mut attempt = attempt(&lock);
+                assert!(attempt.take_turn(&pool, Body::Inside).await.unwrap());
+                drop(attempt.take_place(&pool).await.unwrap());
+            }
+            let with = started.elapsed();
+            println!(
+                "a turn and a place: {:?}",
+                with.saturating_sub(without) / ROUNDS
+            );
+        }
+    }
 }
