@@ -88,7 +88,8 @@
 //! Every acquire is a `tracing` span `advisory_lock` at debug level, with the fields `lock.name`,
 //! `lock.key` (the first one), `lock.keys` (how many), `lock.scope` (`xact`, `session`),
 //! `lock.mode` (`exclusive`, `shared`), `lock.outcome` (`acquired`, `not_acquired`, `deadlock`,
-//! `error`, `dropped`) and `lock.wait_ms`. Likely mistakes are warnings: a snapshot that is older
+//! `error`, `dropped`), `lock.wait_ms` and, if it has waited in this process, how long of that:
+//! `lock.queue_ms`. Likely mistakes are warnings: a snapshot that is older
 //! than its lock, a guard released inside an open transaction, locks left on a pooled connection.
 //! With the feature `metrics`, acquires and holds are counted. `cargo run --example spans` shows
 //! the spans, and `cargo run --example prometheus --features metrics` a scrape of the metrics.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use advisory_core::{AdvisoryLock, Error, advisory, describe_metrics};
-use advisory_tests::Database;
+use advisory_tests::{Database, another_pool};
 use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
 use sqlx::{PgConnection, PgPool};
 
@@ -96,6 +96,32 @@ async fn every_acquire_is_counted_with_its_outcome() {
         "{counts:?}"
     );
     guard.release().await.unwrap();
+}
+
+#[tokio::test]
+async fn waits_in_this_process_are_told_from_waits_on_the_server() {
+    let recorder = DebuggingRecorder::new();
+    let seen = recorder.snapshotter();
+    let _counting = metrics::set_default_local_recorder(&recorder);
+    let (database, pool) = Database::with_pool(3).await;
+    let lock = AdvisoryLock::new("busy");
+    let held = lock.begin(&another_pool(&pool)).await.unwrap();
+    counts(&seen);
+    let waits = async {
+        let wait = async || lock.begin(&pool).await.unwrap().commit().await.unwrap();
+        tokio::join!(wait(), wait());
+    };
+    tokio::join!(waits, async {
+        database.wait_until_waiting(1).await;
+        let now = counts(&seen);
+        for queue in ["process", "server"] {
+            let waiting = count(&now, &["advisory_waiting", &format!("queue = {queue}")]);
+            assert!((waiting - 1.0).abs() < 0.1, "{queue}: {now:?}");
+        }
+        held.commit().await.unwrap();
+    });
+    let after = counts(&seen);
+    assert!((count(&after, &["advisory_queue_seconds", "xact"]) - 1.0).abs() < 0.1);
 }
 
 #[tokio::test]

@@ -58,6 +58,7 @@ async fn every_acquire_is_a_span_and_every_misuse_a_warning() {
 
     let tx = lock.begin(&pool).await.unwrap();
     let recorded = notes.take();
+    assert!(!recorded.contains("lock.queue_ms"), "{recorded}");
     for field in [
         "lock.name=\"one\"",
         "lock.scope=\"xact\"",

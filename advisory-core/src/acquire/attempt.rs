@@ -112,6 +112,7 @@ impl<'l> Attempt<'l> {
         self.check_settings::<S>()?;
         self.check_nesting(&scope)?;
         let span = AcquireSpan::start(self.lock.id(), S::SCOPE);
+        self.queue_time.record_in(&span);
         // Boxed once, so that what the caller awaits stays small: sqlx's pool alone takes
         // kilobytes.
         let result = Box::pin(async {

@@ -58,8 +58,9 @@ impl Drop for AcquireSpan {
 }
 
 /// How long an acquire waits in this process: for its turn, and for a place among those that wait
-/// on the server. Recorded when it is dropped, inside the span of the acquire.
+/// on the server. Recorded when it is dropped.
 pub(crate) struct QueueTime {
+    span: Span,
     scope: Scope,
     total: Duration,
     current: Option<(Instant, Waiting)>,
@@ -68,10 +69,16 @@ pub(crate) struct QueueTime {
 impl QueueTime {
     pub(crate) fn new(scope: Scope) -> Self {
         Self {
+            span: Span::none(),
             scope,
             total: Duration::ZERO,
             current: None,
         }
+    }
+
+    /// Records the time in the span of the acquire.
+    pub(crate) fn record_in(&mut self, span: &AcquireSpan) {
+        self.span = span.span();
     }
 
     pub(crate) fn start(&mut self) {
@@ -90,7 +97,7 @@ impl Drop for QueueTime {
         self.stop();
         if !self.total.is_zero() {
             let milliseconds = self.total.as_secs_f64() * 1000.0;
-            Span::current().record("lock.queue_ms", milliseconds);
+            self.span.record("lock.queue_ms", milliseconds);
             metric::count_queue_time(self.scope, self.total);
         }
     }
