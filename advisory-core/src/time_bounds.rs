@@ -46,8 +46,9 @@ pub(crate) const GRACE_PERIOD: Duration = Duration::from_secs(1);
 /// connection that is just being opened or tested, close it, and find the next one in the same
 /// state.
 pub(crate) const SHORTEST_CHECK_OUT: Duration = Duration::from_millis(100);
-/// How long an error waits for a connection and a list of the holders.
-pub(crate) const HOLDERS_LOOKUP: Duration = Duration::from_millis(100);
+/// How long an error waits for a connection and a list of the holders. A busy machine may need more
+/// than a tenth of a second.
+pub(crate) const HOLDERS_LOOKUP: Duration = Duration::from_millis(250);
 
 /// How long a wait on the server may take the last place of a pool, before the others get a chance
 /// to wait there. It is longer than PostgreSQL's `deadlock_timeout`, so that deadlocks are found.

@@ -9,6 +9,7 @@ use tokio::runtime::Handle;
 use tokio::time::timeout;
 
 use super::attempt::Attempt;
+use super::queue::wait_to_ask;
 use crate::error::{Error, Holder, UnsupportedReason};
 use crate::lock::Wait;
 use crate::sql::holder::holders;
@@ -68,6 +69,8 @@ impl Attempt<'_> {
             return Vec::new();
         }
         let lookup = async {
+            // A thousand waits may end at once; the pool has other work.
+            let _asking = wait_to_ask(pool).await;
             let mut conn = Box::pin(pool.acquire()).await?;
             Holder::read_all(&send(&mut *conn, holders(self.id())).await?)
         };

@@ -326,6 +326,12 @@ impl Attempt<'_> {
     }
 }
 
+/// Waits until nobody else asks without a place to wait.
+pub(super) async fn wait_to_ask(pool: &PgPool) -> Option<OwnedSemaphorePermit> {
+    let asking = Arc::clone(&Queue::of(pool).asking);
+    asking.acquire_owned().await.ok()
+}
+
 fn try_take(semaphore: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
     Arc::clone(semaphore).try_acquire_owned().ok()
 }
