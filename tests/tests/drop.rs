@@ -36,7 +36,7 @@ async fn drop_after<T>(polls: usize, future: impl Future<Output = T>) -> Option<
 fn polls() -> impl Iterator<Item = usize> {
     match Depth::of_run() {
         Depth::Full => (0..).step_by(1),
-        Depth::Short => (fastrand::usize(..2)..).step_by(2),
+        Depth::Short => (fastrand::usize(..3)..).step_by(3),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Fencing tokens grow after every end of a server and after every promotion.
 
 use advisory_core::{Error, fencing_token};
-use advisory_tests::{Database, Server, Shutdown};
+use advisory_tests::{Database, Server, Shutdown, by_depth};
 use sqlx::{Connection as _, Executor as _, PgConnection, PgPool};
 use tokio::task::block_in_place;
 use tokio::time::{Duration, sleep};
@@ -86,7 +86,7 @@ async fn tokens_grow_after_every_end_of_a_server() {
     let database = Database::on(&server).await;
     let pool = database.pool(3).await;
     let mut taken = Vec::new();
-    for how in [Shutdown::Kill, Shutdown::Immediate, Shutdown::Fast].repeat(3) {
+    for how in [Shutdown::Kill, Shutdown::Immediate, Shutdown::Fast].repeat(by_depth(1, 3)) {
         let mut guard = lock("report").acquire(&pool).await.unwrap();
         let mut tx = lock("other report").begin(&pool).await.unwrap();
         taken.push(guard.fencing_token().await.unwrap());

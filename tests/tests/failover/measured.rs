@@ -158,7 +158,7 @@ fn print(killed: &[Failover], cut_off: &[Failover]) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn holders_overlap_no_longer_than_documented() {
-    let count = by_depth(2, 20);
+    let count = by_depth(1, 20);
     let mut pair = Pair::start().await;
     let holder = Service::of(Proxy::start_tcp(&pair.primary.database)).await;
     let rival = Service::of(Proxy::start(&pair.primary.database).await).await;

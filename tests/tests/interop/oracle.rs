@@ -1,16 +1,18 @@
 //! The oracle: compares a scheme of ours with another client that takes locks by name.
 
 use advisory_core::{AdvisoryLock, Key, SessionGuard};
-use advisory_tests::Database;
 use advisory_tests::foreign_client::{ForeignClient, Runtime};
 pub(crate) use advisory_tests::print_notice;
+use advisory_tests::{Database, by_depth};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
 use crate::name;
 
 /// How many random names are compared.
-const RANDOM_NAMES: usize = 10_000;
+fn random_names() -> usize {
+    by_depth(1_000, 10_000)
+}
 
 type KeyOf = dyn Fn(&str) -> Option<Key>;
 
@@ -92,9 +94,12 @@ impl<'a> Oracle<'a> {
     /// Compares the keys of random names, and returns their number.
     pub(crate) async fn agree(&self, other: &mut impl LockClient, ours: &OurScheme) -> usize {
         let accepted = |name: &String| (ours.key)(name).is_some();
-        let names: Vec<_> = name::random().filter(accepted).take(RANDOM_NAMES).collect();
+        let names: Vec<_> = name::random()
+            .filter(accepted)
+            .take(random_names())
+            .collect();
         let theirs = other.keys(&names).await;
-        assert_eq!(theirs.len(), RANDOM_NAMES);
+        assert_eq!(theirs.len(), names.len());
         for (name, theirs) in names.iter().zip(theirs) {
             assert_eq!(
                 (ours.key)(name),

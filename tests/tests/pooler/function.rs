@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use advisory_core::{Error, Key, unlock_all};
-use advisory_tests::Pooling;
+use advisory_tests::{Pooling, by_depth};
 use advisory_verbs::{Function, begin};
 use sqlx::{PgConnection, PgPool, PgTransaction};
 use tokio::task::JoinSet;
@@ -11,8 +11,13 @@ use tokio::task::JoinSet;
 use crate::fixture::{Cache, Fixture, Tally, backend, in_time, key};
 
 const CLIENTS: u32 = 6;
-const KEYS: i32 = 30;
+
 const BACKENDS: u32 = 2;
+
+/// The number of keys of each client and function.
+fn keys() -> i32 {
+    by_depth(10, 30)
+}
 
 /// A key that only one client uses, for one function only. In both key spaces.
 fn own_key(client: u32, function: Function, n: i32) -> Key {
@@ -81,7 +86,7 @@ async fn client_in_transactions(
     fixture: Arc<Fixture>,
     tally: Arc<Tally>,
 ) {
-    for n in 0..KEYS {
+    for n in 0..keys() {
         for function in Function::all() {
             let mut tx = begin(&pool).await.unwrap();
             let key = own_key(client, function, n);
@@ -123,7 +128,7 @@ async fn in_autocommit(
 }
 
 async fn client_in_autocommit(client: u32, pool: PgPool, fixture: Arc<Fixture>, tally: Arc<Tally>) {
-    for n in 0..KEYS {
+    for n in 0..keys() {
         for function in Function::all().filter(|function| !function.is_xact) {
             let mut conn = pool.acquire().await.unwrap();
             let key = own_key(client, function, n);
@@ -169,7 +174,7 @@ async fn assert_correct_in_transactions(cache: Cache) {
     println!("in transactions, {cache:?}:\n{tally}");
     // Each function is checked for its result and its lock. Four of the eight are also released by
     // hand.
-    let checks = u64::from(CLIENTS) * u64::from(KEYS.unsigned_abs()) * (8 * 2 + 4 * 2);
+    let checks = u64::from(CLIENTS) * u64::from(keys().unsigned_abs()) * (8 * 2 + 4 * 2);
     assert_eq!(tally.sum("as expected"), checks, "\n{tally}");
     fixture.database.assert_nothing_leaked(&pool).await;
 }
@@ -192,13 +197,13 @@ async fn assert_correct_in_autocommit(cache: Cache) {
         return;
     };
     println!("in autocommit, {cache:?}:\n{tally}");
-    let rounds = u64::from(CLIENTS) * u64::from(KEYS.unsigned_abs()) * 4;
+    let rounds = u64::from(CLIENTS) * u64::from(keys().unsigned_abs()) * 4;
     let checks = (rounds - tally.sum("refused")) * 3;
     assert_eq!(tally.sum("as expected"), checks, "\n{tally}");
     assert!(tally.sum("unlocked") > 0, "the test covers too little");
     let all: Vec<_> = (0..CLIENTS)
         .flat_map(|client| Function::all().map(move |function| (client, function)))
-        .flat_map(|(client, function)| (0..KEYS).map(move |n| own_key(client, function, n)))
+        .flat_map(|(client, function)| (0..keys()).map(move |n| own_key(client, function, n)))
         .collect();
     let locks = fixture.database.advisory_locks().await;
     let unknown: Vec<_> = locks

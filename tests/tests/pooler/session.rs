@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use advisory_core::{AdvisoryLock, Error, UnsupportedReason};
-use advisory_tests::Pooling;
+use advisory_tests::{Pooling, by_depth};
 use advisory_verbs::{Scope, Verb};
 use sqlx::PgPool;
 use tokio::task::JoinSet;
@@ -97,7 +97,7 @@ async fn busy_pooler_is_detected() {
     for _ in 0..4 {
         clients.spawn(traffic(others.clone(), stop.clone(), count.clone()));
     }
-    for _ in 0..5 {
+    for _ in 0..by_depth(2, 5) {
         for cache in [Cache::Default, Cache::Off] {
             assert_all_refused(&fixture, cache, 2).await;
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use advisory_core::{AdvisoryLock, Error, Isolation};
-use advisory_tests::Pooling;
+use advisory_tests::{Pooling, by_depth};
 use advisory_verbs::{Held, Verb, outcome};
 use sqlx::PgPool;
 use tokio::task::JoinSet;
@@ -71,7 +71,7 @@ async fn body(
 }
 
 async fn client(number: u32, pool: PgPool, sections: Arc<CheckedSections>, tally: Arc<Tally>) {
-    for round in 0..KEYS {
+    for round in 0..by_depth(KEYS / 2, KEYS) {
         for verb in verbs() {
             // The keys of all clients are close to each other, so that clients contend.
             let plan = Plan::random(verb, round + number as usize % 3);
@@ -105,7 +105,7 @@ async fn assert_right_key(cache: Cache) {
     sections.fixture.database.assert_nothing_leaked(&pool).await;
 
     println!("{cache:?}:\n{tally}");
-    assert!(tally.sum("acquired") >= 1000, "the test covers too little");
+    assert!(tally.sum("acquired") >= 500, "the test covers too little");
     for verb in verbs() {
         let seen = tally.sum(&format!("{:<13} {verb}", "acquired"));
         assert!(

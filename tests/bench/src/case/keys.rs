@@ -39,7 +39,7 @@ pub(crate) async fn run(bench: &Bench) -> Report {
         name: name.to_owned(),
         points: Vec::new(),
     });
-    for keys in COUNTS {
+    for keys in bench.effort.sizes(&COUNTS).iter().copied() {
         let round_trips = count(&proxy, &mut workloads(&counted, keys)).await;
         let samples = measure(
             bench,
