@@ -67,8 +67,15 @@ impl Case<'_> {
             "-".to_owned()
         };
         let granted = self.while_released().await;
+        let in_line = if self.verb.is_on_pool() {
+            self.while_in_line().await.to_string()
+        } else {
+            "-".to_owned()
+        };
         let what = format!("{}, {kind}", self.verb);
-        println!("{what:<60} dropped after 0..={free} polls free, {held} held, {granted} granted");
+        println!(
+            "{what:<60} dropped after 0..={free} polls free, {held} held, {granted} granted, {in_line} in line"
+        );
         assert!(
             free > 1,
             "{what} never waits for the server: the test sees nothing"
@@ -131,6 +138,29 @@ impl Case<'_> {
                 // Not every verb waits, and a verb that is dropped early never does.
                 let _ = tokio::time::timeout(Duration::from_millis(300), waiting).await;
                 held.rollback().await.unwrap();
+            };
+            let (outcome, ()) = tokio::join!(drop_after(polls, self.start()), release);
+            self.database.assert_nothing_leaked(&self.pool).await;
+            if outcome.is_some() {
+                return polls;
+            }
+        }
+        unreachable!()
+    }
+
+    /// Behind another call on the same pool, which waits on the server.
+    async fn while_in_line(&self) -> usize {
+        for polls in polls() {
+            let held = self.lock.begin(self.rival).await.unwrap();
+            let (lock, pool) = (AdvisoryLock::from(self.lock.id()), self.pool.clone());
+            let first = tokio::spawn(async move { lock.begin(&pool).await.map(drop) });
+            let keys = self.lock.keys().len();
+            let waits = |locks: &[LockRow]| locks.len() > keys;
+            self.database.wait_until_locks("a waiter", waits).await;
+            let release = async {
+                tokio::task::yield_now().await;
+                held.rollback().await.unwrap();
+                first.await.unwrap().unwrap();
             };
             let (outcome, ()) = tokio::join!(drop_after(polls, self.start()), release);
             self.database.assert_nothing_leaked(&self.pool).await;
