@@ -361,7 +361,9 @@ async fn abandoned_transaction_in_the_pool_is_not_used() {
             assert!(level.await.unwrap(), "{verb}");
         }
     }
+    // One that no verb has met may be left.
+    pool.close().await;
     let other = another_pool(&pool);
     assert_eq!(written(&other).await, 0);
-    database.assert_nothing_leaked(&pool).await;
+    database.assert_nothing_leaked(&other).await;
 }

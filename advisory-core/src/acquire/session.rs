@@ -191,7 +191,8 @@ async fn lock_session(
             (session::pid(first)?, SavedSettings::read(&settings, first)?)
         }
         None => {
-            let row = send_for_row(&mut *conn, session::PID).await?;
+            let row = send_for_row(&mut *conn, session::PID);
+            let row = attempt.within(Wait::No, row).await?;
             (session::pid(&row)?, SavedSettings::kept(&settings))
         }
     };
