@@ -1,13 +1,18 @@
 //! Clients that disconnect.
 
+use std::time::Duration;
+
 use advisory_core::AdvisoryLock;
 use futures_util::future::join_all;
+use tokio::time::timeout;
 
 use crate::client;
 use crate::fleet::{Fleet, rows};
 
-/// As many clients as one instance has connections.
-const CLIENTS: usize = 10;
+/// How long the clients may take to arrive. Longer is a hang.
+const HANG_TIMEOUT: Duration = Duration::from_mins(1);
+/// More clients than one instance has connections.
+const CLIENTS: usize = 20;
 
 #[tokio::test]
 async fn a_client_that_disconnects_during_its_wait_leaves_nothing() {
@@ -20,7 +25,18 @@ async fn a_client_that_disconnects_during_its_wait_leaves_nothing() {
     for _ in 0..3 {
         let deliveries = (0..CLIENTS).map(|_| client::begin_delivery(fleet.one.address, "7"));
         let clients = join_all(deliveries).await;
-        fleet.database.wait_until_waiting(CLIENTS).await;
+        // One waits on the server, and the others in memory.
+        fleet.database.wait_until_waiting(1).await;
+        let others = format!(
+            "advisory_waiting{{scope=\"xact\",queue=\"process\"}} {}",
+            CLIENTS - 1
+        );
+        let all_wait = async || {
+            let metrics = fleet.one.get("/metrics").await.body;
+            metrics.lines().any(|line| line == others)
+        };
+        let all_wait = async { while !all_wait().await {} };
+        timeout(HANG_TIMEOUT, all_wait).await.unwrap();
         drop(clients);
         fleet.database.wait_until_waiting(0).await;
     }
@@ -42,7 +58,7 @@ async fn a_client_that_disconnects_during_its_wait_leaves_nothing() {
     let answer = client::deliver(fleet.one.address, "7").await.unwrap();
     assert_eq!(answer.status, 201, "{answer:?}");
     let metrics = fleet.one.get("/metrics").await.body;
-    let dropped = "advisory_acquire_total{scope=\"xact\",outcome=\"dropped\"} 30";
+    let dropped = "advisory_acquire_total{scope=\"xact\",outcome=\"dropped\"} 60";
     assert!(metrics.lines().any(|line| line == dropped), "{metrics}");
     fleet.shut_down().await;
 }
