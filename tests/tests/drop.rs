@@ -132,14 +132,21 @@ impl Case<'_> {
     async fn while_released(&self) -> usize {
         for polls in polls() {
             let held = self.lock.begin(self.rival).await.unwrap();
-            let release = async {
-                let expected = |locks: &[LockRow]| locks.iter().any(|lock| !lock.granted);
-                let waiting = self.database.wait_until_locks("a waiter", expected);
-                // Not every verb waits, and a verb that is dropped early never does.
-                let _ = tokio::time::timeout(Duration::from_millis(300), waiting).await;
-                held.rollback().await.unwrap();
+            let mut work = pin!(drop_after(polls, self.start()));
+            // Not every verb waits, and a verb that is dropped early never does.
+            let ended = {
+                let is_waited_for = |locks: &[LockRow]| locks.iter().any(|lock| !lock.granted);
+                let waits = pin!(self.database.wait_until_locks("a waiter", is_waited_for));
+                match select(work.as_mut(), waits).await {
+                    Either::Left((outcome, _)) => Some(outcome),
+                    Either::Right(_) => None,
+                }
             };
-            let (outcome, ()) = tokio::join!(drop_after(polls, self.start()), release);
+            held.rollback().await.unwrap();
+            let outcome = match ended {
+                Some(outcome) => outcome,
+                None => work.await,
+            };
             self.database.assert_nothing_leaked(&self.pool).await;
             if outcome.is_some() {
                 return polls;
