@@ -89,14 +89,14 @@
 //! `lock.key` (the first one), `lock.keys` (how many), `lock.scope` (`xact`, `session`),
 //! `lock.mode` (`exclusive`, `shared`), `lock.outcome` (`acquired`, `not_acquired`, `deadlock`,
 //! `error`, `dropped`), `lock.wait_ms` and, if it has waited in this process, how long of that:
-//! `lock.queue_ms`. Likely mistakes are warnings: a snapshot that is older
-//! than its lock, a guard released inside an open transaction, locks left on a pooled connection.
-//! With the feature `metrics`, acquires and holds are counted. `cargo run --example spans` shows
-//! the spans, and `cargo run --example prometheus --features metrics` a scrape of the metrics.
+//! `lock.queue_ms`. Likely mistakes are warnings: a snapshot that is older than its lock, a guard
+//! released inside an open transaction, locks left on a pooled connection. With the feature
+//! `metrics`, acquires and holds are counted. `cargo run --example spans` shows the spans, and
+//! `cargo run --example prometheus --features metrics` a scrape of the metrics.
 //!
 //! [`monitor`] lists who holds a lock and who waits for it, and ends a session. The server knows
-//! only numbers; [`AdvisoryLock::tag_session`] and [`AdvisoryLock::tag_statement`] add the name. The
-//! command `advisory` shows all of it.
+//! only numbers; [`AdvisoryLock::tag_session`] and [`AdvisoryLock::tag_statement`] add the name.
+//! The command `advisory` shows all of it.
 //!
 //! # Features
 //!
@@ -106,7 +106,8 @@
 //! - `metrics`: counts and times, for the installed recorder of the crate
 //!   [metrics](https://docs.rs/metrics); see `describe_metrics`.
 //! - `migrate`: migration at start-up with sqlx's `Migrator`; see `migrate`.
-//! - `uuid`: a [`Key`] and an [`AdvisoryLock`] from a `Uuid` of the crate [uuid](https://docs.rs/uuid).
+//! - `uuid`: a [`Key`] and an [`AdvisoryLock`] from a `Uuid` of the crate
+//!   [uuid](https://docs.rs/uuid).
 //!
 //! The runtime is tokio; TLS is chosen with sqlx's own features.
 

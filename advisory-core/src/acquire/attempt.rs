@@ -27,8 +27,8 @@ pub(crate) trait TryOnce: Send {
     /// What a grant hands out.
     type Granted: Send;
 
-    /// The pool whose connection keeps the lock, and what the body needs of that pool. `None` if the
-    /// connection is the caller's.
+    /// The pool whose connection keeps the lock, and what the body needs of that pool. `None` if
+    /// the connection is the caller's.
     fn pool(&self) -> Option<(PgPool, Body)> {
         None
     }

@@ -46,8 +46,8 @@ struct Queue {
     /// One permit for each place. The last connection serves the bodies, whose ends free others.
     places: Arc<Semaphore>,
     /// One permit for each place in which a task may wait. Of several places, one is left to a
-    /// holder, so that a lock that is free can be taken. Where there is only one, a task may wait in
-    /// it for a while: see [`LAST_PLACE`].
+    /// holder, so that a lock that is free can be taken. Where there is only one, a task may wait
+    /// in it for a while: see [`LAST_PLACE`].
     waiting: Arc<Semaphore>,
     /// One permit, for those who find no place to wait.
     asking: Arc<Semaphore>,
@@ -80,7 +80,8 @@ pub(super) struct Position {
     /// How often the attempt has asked the server.
     questions: u32,
     permission: Permission,
-    /// The end of the time in which the pool is to hand out a connection, if a part of it has passed.
+    /// The end of the time in which the pool is to hand out a connection, if a part of it has
+    /// passed.
     check_out_until: Option<Instant>,
 }
 

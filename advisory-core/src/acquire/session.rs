@@ -155,8 +155,8 @@ impl Session<'_> {
 }
 
 /// Locks in a session. The first time on a pool, it checks that the connection is a session, and
-/// that the lock is held. Returns the backend's process id and the settings to restore, or `None` if
-/// the lock was not granted.
+/// that the lock is held. Returns the backend's process id and the settings to restore, or `None`
+/// if the lock was not granted.
 async fn lock_session(
     attempt: &Attempt<'_>,
     capabilities: &Capabilities,

@@ -309,8 +309,8 @@ impl AdvisoryLock {
     /// `pg_stat_statements` has no entry for each name.
     ///
     /// If not set, the statements have the keys only. A lock without a [`name`](Self::name) has
-    /// nothing to show. See [`tag_session`](Self::tag_session) for a name that stays while a session
-    /// lock is held.
+    /// nothing to show. See [`tag_session`](Self::tag_session) for a name that stays while a
+    /// session lock is held.
     ///
     /// ```no_run
     /// use advisory_core::{AdvisoryLock, Error};
