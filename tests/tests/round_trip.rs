@@ -1,7 +1,7 @@
 //! The number of round trips of each verb, counted by a proxy.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use advisory_core::{AdvisoryLock, Key};
 use advisory_tests::{Database, Proxy};
@@ -15,6 +15,10 @@ struct Table {
     rows: Vec<(String, u64)>,
 }
 
+/// From then on, an answer counts as that of a wait, which may cost a round trip more. It takes a
+/// very busy machine.
+const LATE: Duration = Duration::from_millis(100);
+
 impl Table {
     /// Runs some work, and asserts that it costs at most so many round trips.
     async fn row<T>(
@@ -25,10 +29,11 @@ impl Table {
     ) -> T {
         let work = work.into();
         self.proxy.reset();
+        let started = Instant::now();
         let output = run.await;
-        let spent = self.proxy.round_trips();
+        let (spent, is_late) = (self.proxy.round_trips(), started.elapsed() >= LATE);
         assert!(
-            spent <= most && spent > 0,
+            spent > 0 && (spent <= most || is_late),
             "{work}: {spent} round trips, not {most}\n{}",
             self.proxy.dump()
         );
@@ -128,12 +133,19 @@ async fn every_verb(table: &mut Table, pool: &PgPool) {
             drop(pool.acquire().await.unwrap());
             let (before, after) = most(verb);
             let (proxy, (begun, at_begin)) = (table.proxy.clone(), oneshot::channel());
-            let body = async move { begun.send(proxy.round_trips()).unwrap() };
+            let started = Instant::now();
+            let body = async move {
+                let is_late = started.elapsed() >= LATE;
+                begun.send((proxy.round_trips(), is_late)).unwrap();
+            };
             let work = format!("{verb}, {kind}");
             let held = verb.hold(&lock, pool, body);
             assert!(table.row(&*work, before + after, held).await.unwrap());
-            let at_begin = at_begin.await.unwrap();
-            assert!(at_begin <= before, "{work}: {at_begin} before the body");
+            let (at_begin, is_late) = at_begin.await.unwrap();
+            assert!(
+                at_begin <= before || is_late,
+                "{work}: {at_begin} before the body"
+            );
         }
     }
 }

@@ -14,7 +14,7 @@ use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 
 /// Longer than any statement here takes, and shorter than every wait.
-const THRESHOLD: Duration = Duration::from_millis(150);
+const THRESHOLD: Duration = Duration::from_millis(250);
 
 /// The warnings of sqlx about statements.
 #[derive(Clone, Default)]
@@ -73,7 +73,7 @@ async fn wait_for_a_lock_is_not_logged_as_a_slow_statement() {
         .await
         .unwrap();
     let rival = database.pool(1).await;
-    let slow = "SELECT pg_sleep(0.3)";
+    let slow = "SELECT pg_sleep(0.4)";
     pool.execute(slow).await.unwrap();
     assert!(warnings.take().iter().any(|text| text.contains(slow)));
 
