@@ -33,27 +33,29 @@ async fn timeout_is_a_refusal_that_names_the_holder_in_every_verb() {
         for limit in [Duration::ZERO, Duration::from_millis(30)] {
             let lock = lock.clone().timeout(limit);
             for verb in Verb::all(Verb::is_of_lock) {
-                let started = Instant::now();
-                let outcome = verb.ask(&lock, &pool).await;
-                // The timeout ends the wait, and not that of the server or of the pool.
-                let took = started.elapsed();
-                assert!(
-                    took >= limit && took < Duration::from_secs(20),
-                    "{verb}: {took:?}"
-                );
-                match (verb.refusal(), outcome) {
-                    (Refusal::Report, Ok(false)) => {}
-                    (
-                        Refusal::Error,
-                        Err(Error::NotAcquired {
-                            waited, holders, ..
-                        }),
-                    ) => {
-                        assert!(waited >= limit, "{verb}: {waited:?}");
-                        assert_eq!(holders.len(), 1, "{verb}");
+                // The holder is not named if a busy machine does not find it in time.
+                let names_the_holder = async || {
+                    let started = Instant::now();
+                    let outcome = verb.ask(&lock, &pool).await;
+                    // The timeout ends the wait, and not that of the server or of the pool.
+                    let took = started.elapsed();
+                    let is_in_time = took >= limit && took < Duration::from_secs(20);
+                    assert!(is_in_time, "{verb}: {took:?}");
+                    match (verb.refusal(), outcome) {
+                        (Refusal::Report, Ok(false)) => true,
+                        (
+                            Refusal::Error,
+                            Err(Error::NotAcquired {
+                                waited, holders, ..
+                            }),
+                        ) => {
+                            assert!(waited >= limit, "{verb}: {waited:?}");
+                            holders.len() == 1
+                        }
+                        (_, outcome) => panic!("{verb}: {outcome:?}"),
                     }
-                    (_, outcome) => panic!("{verb}: {outcome:?}"),
-                }
+                };
+                assert!(is_ever(names_the_holder).await, "{verb}");
             }
         }
         held.release().await.unwrap();

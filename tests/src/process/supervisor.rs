@@ -128,11 +128,12 @@ impl Supervisor {
     }
 
     fn check(&self, is_ready: impl Fn() -> bool, start: Instant) -> Result<bool, String> {
-        // This check is first, because the end of the program may be what the caller waits for.
+        // The end of the program may be what the caller waits for, and may come between the two.
+        let has_ended = self.has_ended();
         if is_ready() {
             return Ok(true);
         }
-        if self.has_ended() {
+        if has_ended {
             return Err(self.log());
         }
         if start.elapsed() > START_TIMEOUT {
