@@ -32,6 +32,15 @@ impl Endpoint {
         pool.await.expect("the database can be reached")
     }
 
+    /// As [`pool`](Self::pool), but without open connections.
+    pub(crate) fn lazy_pool(&self) -> PgPool {
+        PgPoolOptions::new()
+            .max_connections(SMALL_POOL)
+            .acquire_timeout(Duration::from_secs(30))
+            .test_before_acquire(false)
+            .connect_lazy_with(self.0.clone())
+    }
+
     /// A connection of `tokio-postgres`, which sends a message before the previous one is answered.
     pub(crate) async fn pipelining(&self) -> Client {
         let socket = self.0.get_socket().expect("a private server has a socket");

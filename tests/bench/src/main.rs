@@ -32,7 +32,7 @@ use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::case::Case;
-use crate::report::{Report, of_targets};
+use crate::report::{Report, of_targets, wrapped};
 
 /// Measures what locks cost, compared with other ways to take them.
 #[derive(Parser)]
@@ -175,7 +175,10 @@ async fn run(command: &Command) -> Result<(), String> {
     println!("## Must reach\n\n{targets}");
     if command.write {
         let mut parts = vec![
-            ("machine".to_owned(), format!("Measured on {machine}.")),
+            (
+                "machine".to_owned(),
+                wrapped(&format!("Measured on {machine}.")),
+            ),
             ("targets".to_owned(), targets),
         ];
         parts.extend(

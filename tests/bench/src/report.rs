@@ -17,6 +17,26 @@ pub(crate) struct Report {
     pub(crate) targets: Vec<Target>,
 }
 
+/// The maximum length of a line of prose.
+const LINE_LENGTH: usize = 100;
+
+/// Breaks a paragraph into lines of at most [`LINE_LENGTH`] characters.
+pub(crate) fn wrapped(paragraph: &str) -> String {
+    let mut text = String::new();
+    let mut length = 0;
+    for word in paragraph.split_whitespace() {
+        let added = word.chars().count();
+        if length > 0 {
+            let fits = length + 1 + added <= LINE_LENGTH;
+            text.push(if fits { ' ' } else { '\n' });
+            length = if fits { length + 1 } else { 0 };
+        }
+        text.push_str(word);
+        length += added;
+    }
+    text
+}
+
 /// A table with notes, which is written between two marks of the page.
 pub(crate) struct Part {
     pub(crate) name: &'static str,
@@ -35,7 +55,7 @@ impl Part {
 
     /// A part without figures.
     pub(crate) fn not_measured(name: &'static str, reason: &str) -> Self {
-        Self::new(name, Table::new(["what"])).note(format!("Not measured: {reason}."))
+        Self::new(name, Table::new(["workload"])).note(format!("Not measured: {reason}."))
     }
 
     pub(crate) fn note(mut self, note: impl Into<String>) -> Self {
@@ -58,7 +78,7 @@ impl fmt::Display for Part {
         write!(f, "{}", self.table)?;
         self.notes
             .iter()
-            .try_for_each(|note| write!(f, "\n\n{note}"))
+            .try_for_each(|note| write!(f, "\n\n{}", wrapped(note)))
     }
 }
 
@@ -90,12 +110,12 @@ impl Table {
         against: &[Option<usize>],
     ) -> Self {
         let header = [
-            "what",
+            "workload",
             "median",
-            "middle half of the blocks",
+            "interquartile range",
             "p99",
             "round trips",
-            "times as fast as",
+            "relative speed",
         ];
         let mut table = Self::new(header);
         for (index, workload) in workloads.iter().enumerate() {
@@ -185,7 +205,7 @@ impl Target {
 
 /// The table of all targets.
 pub(crate) fn of_targets(targets: &[Target]) -> Table {
-    let mut table = Table::new(["what must be reached", "wanted", "measured", "reached"]);
+    let mut table = Table::new(["target", "required", "measured", "reached"]);
     for target in targets {
         let reached = if target.is_reached { "yes" } else { "**no**" };
         let Target {
@@ -216,6 +236,15 @@ mod tests {
     fn part_ends_with_its_notes() {
         let part = Part::new("x", Table::new(["a"])).note("one").note("two");
         assert!(part.to_string().ends_with("|\n\none\n\ntwo"), "{part}");
+    }
+
+    #[test]
+    fn paragraph_is_broken_into_lines() {
+        let words = ["µ".repeat(60), "b".repeat(39), "c".to_owned()];
+        let expected = format!("{} {}\n{}", words[0], words[1], words[2]);
+        assert_eq!(wrapped(&words.join(" ")), expected);
+        assert_eq!(wrapped(""), "");
+        assert_eq!(wrapped(&"d".repeat(101)), "d".repeat(101));
     }
 
     #[test]

@@ -44,11 +44,11 @@ pub(crate) async fn run(bench: &Bench) -> Report {
     let mut workloads = workloads(&pool);
     let samples = measure(bench, "attribute", &mut workloads).await;
     let mut table = Table::new([
-        "what",
-        "for a call",
-        "middle half of the blocks",
-        "over the hand-written call",
-        "over the verb",
+        "call",
+        "time per call",
+        "interquartile range",
+        "difference to by hand",
+        "difference to the method",
     ]);
     for (workload, sample) in workloads.iter().zip(&samples) {
         let (low, high) = sample.spread();
@@ -71,11 +71,11 @@ pub(crate) async fn run(bench: &Bench) -> Report {
         parts: vec![Part::new("attribute", table)],
         targets: vec![
             target(
-                "the attribute over `begin` by hand, without the server",
+                "overhead of the attribute over `begin` by hand, without a server",
                 over(2),
             ),
             target(
-                "the attribute over `AdvisoryLock::transaction`, without the server",
+                "overhead of the attribute over `AdvisoryLock::transaction`, without a server",
                 over(1),
             ),
         ],
@@ -101,7 +101,7 @@ fn workloads(pool: &PgPool) -> Vec<Workload> {
             },
         ),
         Workload::timed(
-            "begin, savepoint, `SET LOCAL` … by hand, a number for a key",
+            "by hand: begin, savepoint, `SET LOCAL`, …, with a numeric key",
             move || {
                 let pool = three.clone();
                 calls(async move |id| by_hand(&pool, id).await.is_err())

@@ -17,7 +17,7 @@ pub(crate) async fn run(bench: &Bench) -> Report {
     });
     let [without, with] = [projects[0].crates(), projects[1].crates()];
     let mut part = {
-        let mut table = Table::new(["project", "crates", "seconds of a first `cargo build`"]);
+        let mut table = Table::new(["project", "crates", "first `cargo build`, seconds"]);
         let (first, more) = seconds(bench, &projects);
         table.row(["with sqlx", &without.len().to_string(), &shown(first)]);
         table.row([

@@ -44,11 +44,11 @@ pub(crate) async fn run(bench: &Bench) -> Report {
     let database = Database::on(&bench.server).await;
     let header = [
         "waiters",
-        "way",
+        "method",
         "median",
-        "middle half of the blocks",
+        "interquartile range",
         "p99",
-        "times as fast as by hand",
+        "speed relative to by hand",
     ];
     let mut table = Table::new(header);
     let mut targets = Vec::new();
@@ -74,7 +74,7 @@ pub(crate) async fn run(bench: &Bench) -> Report {
         }
         if waiters == 32 {
             let ratio = samples[1].ratio_to(&samples[0]);
-            let what = "hand-over with 32 waiters against by hand";
+            let what = "hand-over with 32 waiters, relative to by hand";
             targets.push(Target::at_least(what, 1.0 / 1.1, ratio));
         }
     }
@@ -95,7 +95,7 @@ pub(crate) async fn run(bench: &Bench) -> Report {
 }
 
 async fn compare(bench: &Bench, database: &Database, waiters: usize) -> Vec<Sample> {
-    // The holder and every waiter need a connection each.
+    // By hand, the holder and every waiter need a connection each.
     let connections = u32::try_from(waiters + 1).expect("BUG: a few waiters");
     let endpoint = Endpoint(database.options());
     let pool = endpoint.pool_of(connections + 1, false).await;

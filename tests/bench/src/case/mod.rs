@@ -43,16 +43,16 @@ cases! {
     transaction: "A lock in a transaction, uncontended, over a unix socket",
     network: "The same, over a network with 1 ms each way",
     session: "A session lock, uncontended",
-    peers: "Packages of other languages, and Rust's, uncontended",
+    peers: "Other lock packages of Rust and Python, uncontended",
     keys: "Several keys at once",
     handover: "From a release to the next holder's start",
-    storm: "A skip storm: 64 tasks, one key, none of them waits",
+    storm: "Refused calls: 64 tasks try to take one held lock",
     throughput: "Distinct keys over 1 to 32 connections",
-    attribute: "What the attribute adds, without a server",
-    scheme: "A name becomes a key",
-    monitor: "Who holds and who waits",
-    growth: "How cost grows",
-    build: "What it adds to a build",
+    attribute: "The overhead of the attribute, without a server",
+    scheme: "Computing the key of a name",
+    monitor: "Listing the locks that are held",
+    growth: "How the cost grows",
+    build: "The time added to a build",
 }
 
 impl fmt::Display for Case {

@@ -18,9 +18,9 @@ pub(crate) async fn run(bench: &Bench) -> Report {
     let mut table = Table::new([
         "locks held",
         "`monitor::locks`",
-        "middle half of the blocks",
+        "interquartile range",
         "p99",
-        "for each lock",
+        "time per lock",
         "round trips",
     ]);
     for held in bench.effort.sizes(&HELD).iter().copied() {

@@ -26,10 +26,11 @@ pub(crate) async fn run(bench: &Bench) -> Report {
     proxy.set_delay(EACH_WAY);
     let (alone, mut report) = compare(bench, &endpoint, quiet, "network").await;
     let (pinged, with_pings) = compare(bench, &endpoint, asking, "network-pings").await;
-    report.targets = targets(&alone, "without the pool's own pings");
-    report
-        .targets
-        .extend(targets(&pinged, "at sqlx's defaults, pings included"));
+    report.targets = targets(&alone, "without the pings of the pool");
+    report.targets.extend(targets(
+        &pinged,
+        "with sqlx's defaults, including the pings",
+    ));
     report.parts.extend(with_pings.parts);
     report
 }
@@ -52,7 +53,8 @@ async fn compare(
     let against: Vec<_> = AGAINST.iter().copied().chain([None]).collect();
     let table = Table::of_comparison(&workloads, &samples, &round_trips, &against);
     let note = format!(
-        "*Round trips* is here the time as a multiple of the last row's, {}: the proxy's clock ticks in milliseconds.",
+        "In this table, *round trips* is the median divided by the median of the last row, {}. That median is longer than twice \
+         the delay, because the timer of the proxy has a resolution of one millisecond.",
         Nanoseconds(round_trip)
     );
     let report = Report {
@@ -71,7 +73,7 @@ async fn bare(endpoint: &Endpoint) -> Workload {
         .await
         .expect("the database can be reached");
     let conn = std::sync::Arc::new(tokio::sync::Mutex::new(conn));
-    Workload::new("a bare round trip", move || {
+    Workload::new("one round trip: a ping", move || {
         let conn = conn.clone();
         async move {
             let answered = conn.lock().await.ping().await;

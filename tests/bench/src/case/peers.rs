@@ -54,7 +54,7 @@ pub(crate) async fn run(bench: &Bench) -> Report {
     let mut part = Part::new("peers", table);
     for skipped in skipped(&rivals) {
         part = part.note(format!(
-            "Not measured: {skipped}, which is not available here."
+            "Not measured: {skipped}. The package is not available on this machine."
         ));
     }
     part.into()

@@ -28,7 +28,7 @@ pub(crate) async fn run(bench: &Bench) -> Report {
         })
     }));
     let samples = measure(bench, "scheme", &mut workloads).await;
-    let mut table = Table::new(["scheme", "for a name", "middle half of the blocks"]);
+    let mut table = Table::new(["scheme", "time per name", "interquartile range"]);
     for (workload, sample) in workloads.iter().zip(&samples) {
         let (low, high) = sample.spread();
         table.row([

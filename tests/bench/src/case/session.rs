@@ -51,7 +51,7 @@ fn targets(workloads: &[Workload], samples: &[Sample], how: &str) -> Vec<Target>
         (workloads[row].name.clone(), ratio)
     });
     vec![Target::never_slower(
-        format!("{how}: session locks against the same by hand"),
+        format!("{how}: session locks, relative to by hand"),
         &ratios,
     )]
 }

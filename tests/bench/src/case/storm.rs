@@ -51,10 +51,10 @@ pub(crate) async fn run(bench: &Bench) -> Report {
     let samples = compare(bench, &pool).await;
     drop((held, held_there));
     let mut table = Table::new([
-        "what",
+        "workload",
         "attempts per second",
-        "middle half of the rounds",
-        "times as fast as",
+        "interquartile range",
+        "relative speed",
     ]);
     for (variant, sample) in samples.iter().enumerate() {
         let (low, high) = sample.spread();

@@ -84,17 +84,17 @@ fn targets(workloads: &[Workload], samples: &[Sample], how: &str) -> Vec<Target>
     });
     vec![
         Target::at_least(
-            format!("{how}: `transaction` against begin, lock, commit by hand"),
+            format!("{how}: `transaction`, relative to by hand"),
             1.2,
             ratio(TRANSACTION, BY_HAND),
         ),
         Target::at_least(
-            format!("{how}: `transaction` with a timeout against the same by hand"),
+            format!("{how}: `transaction` with a timeout, relative to by hand"),
             1.0,
             ratio(TRANSACTION_TIMEOUT, BY_HAND_TIMEOUT),
         ),
         Target::never_slower(
-            format!("{how}: transaction locks against the same by hand"),
+            format!("{how}: transaction locks, relative to by hand"),
             &ratios,
         ),
     ]
@@ -114,7 +114,7 @@ fn round_trip_targets(round_trips: &[Option<f64>]) -> Vec<Target> {
             round_trips(ATTRIBUTE_TIMEOUT),
         ),
         Target::exactly(
-            "round trips of the same by hand",
+            "round trips by hand with a timeout",
             7.0,
             round_trips(BY_HAND_TIMEOUT),
         ),
@@ -134,12 +134,12 @@ pub(crate) async fn workloads(endpoint: &Endpoint, pool: PgPool) -> Vec<Workload
         Workload::with_lock("begin, `acquire_xact`, commit", &pool, &lock, join),
         Workload::on_pool("by hand", &pool, |pool| by_hand::transaction(pool, KEY)),
         // Every pooler supports this.
-        Workload::on_pool("by hand, as text", &pool, |pool| {
+        Workload::on_pool("by hand, key in the text", &pool, |pool| {
             by_hand::transaction_as_text(pool, KEY)
         }),
         // The shortest message that opens a transaction and locks. A faster workload with sqlx is
         // not possible.
-        Workload::on_pool("one bare message, commit", &pool, |pool| {
+        Workload::on_pool("begin and lock in one message, commit", &pool, |pool| {
             by_hand::transaction_in_one_message(pool, KEY)
         }),
         pipelined("pipelining driver, without a pool", endpoint).await,

@@ -21,9 +21,9 @@ pub(super) async fn measure(bench: &Bench) -> Part {
     let pool = Endpoint(database.options()).pool().await;
     let mut table = Table::new([
         "keys",
-        "`transaction` on one more key, while they are held",
-        "`transaction` on all of them",
-        "… for each",
+        "`transaction` on one more key while these are held",
+        "`transaction` on all of these keys",
+        "the same, per key",
     ]);
     let one = AdvisoryLock::new("bench:growth");
     for held in bench.effort.sizes(&HELD).iter().copied() {

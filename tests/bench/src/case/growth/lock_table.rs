@@ -30,8 +30,8 @@ pub(super) async fn fill_several(bench: &Bench) -> (Part, LockCost) {
         "`max_locks_per_transaction`",
         "`max_connections`",
         "`max_prepared_transactions`",
-        "formula",
-        "locks until it was full",
+        "capacity by the formula",
+        "locks until the table was full",
         "shared memory of the server",
     ]);
     let mut all = Vec::new();
@@ -55,8 +55,8 @@ pub(super) async fn fill_several(bench: &Bench) -> (Part, LockCost) {
         connection: per(&all[1], &all[0], 100.0),
     };
     let note = format!(
-        "A place for a lock takes {} bytes of shared memory, which the server sets aside when it starts; a connection more in \
-         `max_connections` takes {} kB, its share of the lock table included.",
+        "The entry of a lock takes {} bytes of shared memory. The server reserves the memory when it starts. Each connection \
+         in `max_connections` takes {} kB, including its share of the lock table.",
         thousands(lock_cost.bytes),
         three_digits(lock_cost.connection / 1e3),
     );

@@ -7,24 +7,24 @@ use crate::sample::{thousands, three_digits};
 /// The required settings and memory for several numbers of workers and keys.
 pub(super) fn of(lock_cost: &LockCost) -> Part {
     let mut table = Table::new([
-        "workers that hold or wait at a time",
-        "keys each",
+        "workers that hold locks at the same time",
+        "keys per worker",
         "connections",
-        "places in the lock table",
+        "lock table entries",
         "`max_locks_per_transaction`",
-        "shared memory for it",
+        "shared memory for the lock table",
     ]);
     for (workers, keys) in [(10, 1), (10, 100), (200, 10), (1_000, 1), (10_000, 1)] {
         let (workers, keys) = (f64::from(workers), f64::from(keys));
-        let places = workers * keys;
+        let entries = workers * keys;
         // Every transaction also locks tables and indexes in the lock table. The default of 64 is
         // left for them.
-        let setting = 64.0 + (places / workers).ceil();
+        let setting = 64.0 + (entries / workers).ceil();
         table.row([
             thousands(workers),
             thousands(keys),
             thousands(workers),
-            thousands(places),
+            thousands(entries),
             thousands(setting),
             format!(
                 "{} MB",

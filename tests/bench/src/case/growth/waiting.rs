@@ -1,10 +1,10 @@
-//! The cost of waiters.
+//! The cost of sessions that wait on the server.
 
 use std::time::Duration;
 
 use advisory_core::AdvisoryLock;
 use advisory_tests::Database;
-use sqlx::{Executor as _, Row as _};
+use sqlx::Row as _;
 
 use crate::Bench;
 use crate::endpoint::Endpoint;
@@ -14,13 +14,14 @@ use crate::sample::{Nanoseconds, count, three_digits};
 
 /// The numbers of sessions that wait for one lock.
 const WAITERS: [usize; 4] = [1, 10, 50, 100];
+const APPLICATION_NAME: &str = "bench-waiter";
 
 /// Measures the memory and the processor time of waiting backends.
 pub(super) async fn measure(bench: &Bench) -> Part {
     let mut table = Table::new([
-        "waiters",
-        "memory of a backend that waits",
-        "processor time of all backends in a second, queueing",
+        "waiting sessions",
+        "memory per session",
+        "processor time of all sessions per second",
         "the same, polling every 100 ms",
     ]);
     let length = if bench.effort.is_smoke {
@@ -41,7 +42,8 @@ pub(super) async fn measure(bench: &Bench) -> Part {
             Nanoseconds(polling.processor).to_string(),
         ]);
     }
-    let note = "*Memory* is what is the backend's alone, as the system counts it (`/proc/PID/smaps_rollup`).";
+    let note =
+        "*Memory* is the private memory of the backend (`Private_*` in `/proc/PID/smaps_rollup`).";
     Part::new("growth-waiters", table).note(note)
 }
 
@@ -52,17 +54,14 @@ struct Waiting {
 
 async fn wait(bench: &Bench, lock: AdvisoryLock, waiters: usize, length: Duration) -> Waiting {
     let database = Database::on(&bench.server).await;
-    let endpoint = Endpoint(database.options());
-    let connections = u32::try_from(waiters).expect("BUG: a few waiters");
-    let (outside, pool) = (
-        endpoint.pool().await,
-        endpoint.pool_of(connections, false).await,
-    );
+    let outside = Endpoint(database.options()).pool().await;
     let held = AdvisoryLock::new("bench:growth").begin(&outside).await;
     let held = held.expect("the lock is free");
+    let waiter = Endpoint(database.options().application_name(APPLICATION_NAME));
     let tasks: Vec<_> = (0..waiters)
         .map(|_| {
-            let (lock, pool) = (lock.clone(), pool.clone());
+            // Each waiter has its own pool: of the calls on one pool, only one waits on the server.
+            let (lock, pool) = (lock.clone(), waiter.lazy_pool());
             tokio::spawn(async move { drop(lock.begin(&pool).await) })
         })
         .collect();
@@ -81,8 +80,10 @@ async fn wait(bench: &Bench, lock: AdvisoryLock, waiters: usize, length: Duratio
 
 async fn pids(database: &Database) -> Vec<i32> {
     let mut conn = database.connection().await;
-    let pids = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() \
-                AND backend_type = 'client backend' AND pid <> pg_backend_pid()";
-    let rows = conn.fetch_all(pids).await.expect("a superuser may look");
+    let pids = "SELECT pid FROM pg_stat_activity \
+                WHERE datname = current_database() AND application_name = $1";
+    let rows = sqlx::query(pids).bind(APPLICATION_NAME);
+    let rows = rows.fetch_all(&mut conn).await;
+    let rows = rows.expect("a superuser may look");
     rows.iter().map(|row| row.get(0)).collect()
 }

@@ -6,13 +6,13 @@ use crate::report::{Part, Report, Table, Target};
 use crate::sample::{quantile, thousands, three_digits};
 
 pub(super) fn of(variants: &[Variant], rows: &[Vec<Row>]) -> Report {
-    let header = ["locks per second with … connections".to_owned()];
+    let header = ["locks per second, by number of connections".to_owned()];
     let header = header
         .into_iter()
         .chain(CONNECTIONS.map(|connections| connections.to_string()));
     let mut rates = Table::new(header.clone());
     let mut processor = Table::new(
-        ["processor time of the client for a lock, µs".to_owned()]
+        ["client processor time per lock in µs, by number of connections".to_owned()]
             .into_iter()
             .chain(header.skip(1)),
     );
@@ -47,12 +47,14 @@ pub(super) fn of(variants: &[Variant], rows: &[Vec<Row>]) -> Report {
             .map(|row| row[variant].rate.ratio_to(&row[rival].rate))
             .collect();
         let shares = ratios.iter().map(|ratio| format!("{:.0} %", ratio * 100.0));
-        rates
-            .row(std::iter::once("… of pgbench with the same statements".to_owned()).chain(shares));
+        rates.row(
+            std::iter::once("… relative to pgbench with the same statements".to_owned())
+                .chain(shares),
+        );
         if variant != 2 {
             let best = quantile(&ratios, 0.5);
             let what = format!(
-                "distinct keys: {name} against pgbench with the same statements, the middle of all numbers of connections"
+                "distinct keys: {name}, relative to pgbench with the same statements, median over the numbers of connections"
             );
             targets.push(Target::at_least(what, 0.8, best));
         }

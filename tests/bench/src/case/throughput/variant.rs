@@ -55,7 +55,7 @@ pub(super) async fn all(database: &Database) -> Vec<Variant> {
     vec![
         variant("`transaction`", Runner::InProcess(transaction), Some(1)),
         variant(
-            "pgbench, the messages of `transaction` and a ping",
+            "pgbench: the messages of `transaction`, and a ping",
             Runner::Pgbench(messages(database).await),
             None,
         ),
@@ -65,7 +65,7 @@ pub(super) async fn all(database: &Database) -> Vec<Variant> {
             Some(3),
         ),
         variant(
-            "pgbench, begin, lock, commit and a ping",
+            "pgbench: begin, lock, commit, and a ping",
             Runner::Pgbench(Script::prepared(&by_hand)),
             None,
         ),
@@ -75,7 +75,7 @@ pub(super) async fn all(database: &Database) -> Vec<Variant> {
             Some(5),
         ),
         variant(
-            "pgbench, lock, unlock",
+            "pgbench: lock, unlock",
             Runner::Pgbench(Script::prepared(&functions)),
             None,
         ),
