@@ -81,7 +81,7 @@ async fn other_keys_make_no_other_statements() {
         use_locks(&pool, n).await.unwrap();
     }
     let before = statements(&pool).await;
-    for n in 4..=by_depth(5, 12) {
+    for n in 4..=by_depth(4, 12) {
         use_locks(&pool, n).await.unwrap();
     }
     let after = statements(&pool).await;

@@ -41,7 +41,7 @@ pub(crate) async fn run(bench: &Bench) -> Report {
     };
     let variants = variant::all(&database).await;
     let mut rows = Vec::new();
-    for connections in CONNECTIONS {
+    for connections in bench.effort.sizes(&CONNECTIONS).iter().copied() {
         rows.push(compare(bench, &database, &pgbench, &variants, connections).await);
     }
     report::of(&variants, &rows)
