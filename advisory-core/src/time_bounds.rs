@@ -50,9 +50,12 @@ pub(crate) const SHORTEST_CHECK_OUT: Duration = Duration::from_millis(100);
 /// than a tenth of a second.
 pub(crate) const HOLDERS_LOOKUP: Duration = Duration::from_millis(250);
 
-/// How long a wait on the server may take the last place of a pool, before the others get a chance
-/// to wait there. It is longer than PostgreSQL's `deadlock_timeout`, so that deadlocks are found.
-pub(crate) const LAST_PLACE: Duration = Duration::from_secs(2);
+/// How often a wait on the server gives its place to another one, where there are too few. It is
+/// also how long a wait may take the only connection of a pool of one. It is longer than
+/// PostgreSQL's `deadlock_timeout`, if that is not set, so that deadlocks are found.
+pub(crate) const PLACE_INTERVAL: Duration = Duration::from_secs(2);
+/// How long a task waits for those that ask without a place, before it asks beside them.
+pub(crate) const ASKING_TURN: Duration = Duration::from_millis(250);
 /// The pause before the second question of a task that finds no place to wait. It doubles with each
 /// question.
 pub(crate) const FIRST_PAUSE: Duration = Duration::from_millis(5);

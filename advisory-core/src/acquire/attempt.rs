@@ -9,7 +9,7 @@ use tracing::Instrument as _;
 
 use super::deadline::Deadline;
 use super::pool::check_runtime;
-use super::queue::{Body, Place, Position};
+use super::queue::{Answer, Body, Position};
 use crate::error::{Error, Holder, UnsupportedReason};
 use crate::lock::{AdvisoryLock, LockId, ScopedSetting, Wait};
 use crate::nesting::{held_around, is_under_a_lock};
@@ -131,39 +131,39 @@ impl<'l> Attempt<'l> {
 
     /// Waits for its turn, and asks until the lock is granted or the deadline has passed.
     async fn poll<S: TryOnce>(&mut self, scope: &mut S) -> Result<Option<S::Granted>, Error> {
-        let mut pool = scope.pool();
-        if pool.is_some() {
+        if let Some((pool, body)) = scope.pool() {
             check_runtime()?;
-        }
-        // It must not wait for a place that the body keeps which it is part of.
-        pool.take_if(|(pool, _)| is_under_a_lock(pool));
-        if let Some((pool, body)) = &pool
-            && !self.take_turn(pool, *body).await?
-        {
-            return Ok(None);
+            let is_nested = is_under_a_lock(&pool);
+            if !self.take_turn(pool, body, is_nested).await? {
+                return Ok(None);
+            }
         }
         loop {
-            let place = match &pool {
-                Some((pool, _)) => self.take_place(pool).await?,
-                None => Some(Place::default()),
-            };
-            let Some(place) = place else {
-                return Ok(None);
-            };
-            let granted = {
+            let place = self.take_place().await?;
+            let answer = if place.is_some() {
                 let _waiting = (self.wait() != Wait::No).then(|| Waiting::on_server(S::SCOPE));
-                scope.try_once(self).await?
+                self.in_place(scope.try_once(self)).await?
+            } else {
+                Answer::Refused
             };
-            self.note_asking(false);
-            if let Some(mut granted) = granted {
-                if let Some(place) = place.for_body {
-                    S::keep(&mut granted, place);
+            let pause = match answer {
+                Answer::Granted(mut granted) => {
+                    if let Some(place) = place.and_then(|place| place.for_body) {
+                        S::keep(&mut granted, place);
+                    }
+                    return Ok(Some(granted));
                 }
-                return Ok(Some(granted));
-            }
+                Answer::Refused => {
+                    let pause = self.lock.polling_interval();
+                    pause.or_else(|| self.pause_in_queue())
+                }
+                Answer::Left => {
+                    self.note_leaving();
+                    Some(Duration::ZERO)
+                }
+            };
             drop(place);
-            let pause = self.lock.polling_interval();
-            let again = match pause.or_else(|| self.pause_in_queue()) {
+            let again = match pause {
                 Some(pause) => self.deadline.pause(pause).await,
                 None => false,
             };

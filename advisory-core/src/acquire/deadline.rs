@@ -31,10 +31,15 @@ impl Deadline {
         matches!(self.wait, Wait::For(limit) if self.waited() >= limit)
     }
 
-    /// The server's own limit, where the server measures the wait.
-    pub(super) fn bound(&mut self, limit: Duration) {
+    /// Whether the call does not wait at all.
+    pub(super) fn is_immediate(&self) -> bool {
+        self.wait == Wait::No
+    }
+
+    /// Takes over the server's own limit, where it decides.
+    pub(super) fn bound(&mut self, limit: Wait) {
         if self.wait == Wait::Server {
-            self.wait = Wait::at_most(limit);
+            self.wait = limit;
         }
     }
 
@@ -56,12 +61,12 @@ impl Deadline {
         let pause = jitter(interval);
         let left = match self.wait {
             Wait::No => return false,
-            Wait::For(limit) => limit.saturating_sub(self.waited()),
-            Wait::Server | Wait::Forever => pause,
+            Wait::For(limit) => Some(limit.saturating_sub(self.waited())),
+            Wait::Server | Wait::Forever => None,
         };
-        tokio::time::sleep(pause.min(left)).await;
+        tokio::time::sleep(left.map_or(pause, |left| pause.min(left))).await;
         // The last poll is made at the deadline itself, unless the deadline had passed before.
-        !left.is_zero()
+        left.is_none_or(|left| !left.is_zero())
     }
 }
 

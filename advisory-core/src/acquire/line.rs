@@ -22,7 +22,7 @@ const SHARDS: usize = 256;
 struct Line {
     /// One permit, the turn. Closed when the head lets the others through.
     turn: Semaphore,
-    /// How often a head has begun or ended to ask the server: odd while one asks.
+    /// How often a head has got its first connection, or left: odd while the head has had one.
     asked: AtomicUsize,
 }
 
@@ -110,24 +110,29 @@ impl Turn {
         self.is_head = taken.map(SemaphorePermit::forget).is_ok();
     }
 
-    /// Notes whether the head asks the server now, on a connection that it has.
-    pub(super) fn note_asking(&self, is_asking: bool) {
-        let asked = &self.line().asked;
-        if self.is_head && (asked.load(Ordering::Relaxed) % 2 == 1) != is_asking {
-            asked.fetch_add(1, Ordering::Relaxed);
+    /// Notes that the head has a connection, on which it asks the server.
+    pub(super) fn note_asking(&self) {
+        if self.is_head && !self.has_asked() {
+            self.line().asked.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    /// Whether no head has asked the server since this task joined, for want of a connection.
+    /// Whether the head has had a connection since its turn began.
+    fn has_asked(&self) -> bool {
+        self.line().asked.load(Ordering::Relaxed) % 2 == 1
+    }
+
+    /// Whether no head has had a connection since this task joined.
     pub(super) fn nobody_asked(&self) -> bool {
         self.joined.is_multiple_of(2) && self.line().asked.load(Ordering::Relaxed) == self.joined
     }
 
-    /// Ends the line: nobody waits for this turn any more. Those who come later form a new line.
+    /// If the head has had no connection, ends the line: nobody waits for this turn any more. Those
+    /// who come later form a new line.
     pub(super) fn let_all_through(&self) {
-        if self.is_head {
-            let mut shard = self.lines.shard(&self.lock);
-            shard.retain(|(known, _)| *known != self.lock);
+        if self.is_head && !self.has_asked() {
+            let forget = |shard: &mut Shard| shard.retain(|(known, _)| *known != self.lock);
+            forget(&mut self.lines.shard(&self.lock));
             self.line().turn.close();
         }
     }
@@ -135,12 +140,14 @@ impl Turn {
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        self.note_asking(false);
-        let mut shard = self.lines.shard(&self.lock);
         let Some(line) = self.line.take() else { return };
         if self.is_head {
+            if line.asked.load(Ordering::Relaxed) % 2 == 1 {
+                line.asked.fetch_add(1, Ordering::Relaxed);
+            }
             line.turn.add_permits(1);
         }
+        let mut shard = self.lines.shard(&self.lock);
         let position = shard
             .iter()
             .position(|(_, known)| Arc::ptr_eq(known, &line));

@@ -28,7 +28,7 @@ impl Attempt<'_> {
     /// A connection of the pool, within the deadline.
     pub(super) async fn check_out(&self, pool: &PgPool) -> Result<PoolConnection<Postgres>, Error> {
         let conn = self.within_deadline(Box::pin(pool.acquire())).await?;
-        self.note_asking(true);
+        self.note_asking();
         Ok(conn)
     }
 
@@ -36,7 +36,7 @@ impl Attempt<'_> {
     pub(super) async fn check_out_listener(&self, pool: &PgPool) -> Result<PgListener, Error> {
         let connecting = Box::pin(PgListener::connect_with(pool));
         let mut listener = self.within_deadline(connecting).await?;
-        self.note_asking(true);
+        self.note_asking();
         // After a loss another session would not hold the lock. A pool that closes waits for its
         // connections.
         listener.eager_reconnect(false);
@@ -51,12 +51,12 @@ impl Attempt<'_> {
         check_out: Pin<Box<impl Future<Output = Result<T, sqlx::Error>>>>,
     ) -> Result<T, Error> {
         let left = match self.deadline.left() {
-            Wait::For(left) => Some(left.max(SHORTEST_CHECK_OUT)),
+            Wait::For(left) => Some(left),
             _ => None,
         };
         let limits = [left, self.check_out_limit()];
         let checked_out = match limits.into_iter().flatten().min() {
-            Some(limit) => timeout(limit, check_out).await,
+            Some(limit) => timeout(limit.max(SHORTEST_CHECK_OUT), check_out).await,
             None => Ok(check_out.await),
         };
         let checked_out = checked_out.unwrap_or(Err(sqlx::Error::PoolTimedOut));

@@ -7,25 +7,30 @@
 //!
 //! Each connection that waits, or that holds a lock around a body which uses the pool, takes a
 //! place, and a pool has one place less than connections. A task that finds no place to wait asks
-//! without waiting, one such task at a time, so that a lock that is free is granted at once.
+//! without waiting, one such task at a time, so that a lock that is free is granted at once. A body
+//! that finds no place takes that of a wait.
 
-use std::sync::Arc;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use sqlx::postgres::PgPool;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use super::attempt::Attempt;
 use super::line::{Lines, Turn};
 use crate::error::{Error, UnsupportedReason};
-use crate::lock::{Mode, Wait};
+use crate::lock::Wait;
 use crate::per_pool::PerPool;
 use crate::probe::Capabilities;
-use crate::sql::holder::holders;
+use crate::sql::holder::excluding;
 use crate::sql::send::send;
 use crate::sql::sqlstate;
-use crate::time_bounds::{FIRST_PAUSE, LAST_PLACE, LONGEST_PAUSE};
+use crate::time_bounds::{ASKING_TURN, FIRST_PAUSE, LONGEST_PAUSE, PLACE_INTERVAL};
 
 static QUEUES: PerPool<Queue> = PerPool::new();
 
@@ -40,18 +45,32 @@ pub enum Body {
     Unknown,
 }
 
+/// Which line a task joins. A task would not wait for the next one of another kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Waits,
+    /// It pauses between its questions.
+    Polls,
+    /// It runs in the body of another lock, whose place must not depend on it.
+    Nested,
+}
+
 /// What the attempts on one pool share.
 struct Queue {
-    lines: Arc<Lines>,
+    /// The lines of each [`Kind`].
+    lines: [Arc<Lines>; 3],
     /// One permit for each place. The last connection serves the bodies, whose ends free others.
     places: Arc<Semaphore>,
-    /// One permit for each place in which a task may wait. Of several places, one is left to a
-    /// holder, so that a lock that is free can be taken. Where there is only one, a task may wait
-    /// in it for a while: see [`LAST_PLACE`].
-    waiting: Arc<Semaphore>,
+    has_places: bool,
     /// One permit, for those who find no place to wait.
     asking: Arc<Semaphore>,
-    has_places: bool,
+    /// The tasks that wait on the server in a place, and can be asked to leave it.
+    waits: AtomicUsize,
+    /// The bodies that wait for a place.
+    wanted: AtomicUsize,
+    leave: Notify,
+    /// When a wait was last asked to leave its place to another wait.
+    last_change: Mutex<Instant>,
 }
 
 impl Queue {
@@ -61,36 +80,84 @@ impl Queue {
             let places = connections.unwrap_or(usize::MAX).saturating_sub(1);
             let places = places.min(Semaphore::MAX_PERMITS);
             Self {
-                lines: Arc::new(Lines::new()),
+                lines: std::array::from_fn(|_| Arc::new(Lines::new())),
                 places: Arc::new(Semaphore::new(places)),
-                waiting: Arc::new(Semaphore::new(places.saturating_sub(1).max(1))),
-                asking: Arc::new(Semaphore::new(1)),
                 has_places: places > 0,
+                asking: Arc::new(Semaphore::new(1)),
+                waits: AtomicUsize::new(0),
+                wanted: AtomicUsize::new(0),
+                leave: Notify::new(),
+                last_change: Mutex::new(Instant::now()),
             }
         })
+    }
+
+    /// Asks one of those that wait on the server to leave its place.
+    fn take_place_of_a_wait(&self) {
+        if self.waits.load(Ordering::SeqCst) > 0 {
+            self.leave.notify_one();
+        }
+    }
+
+    /// Lets those that wait on the server, and those that find no place there, take turns.
+    fn change_places(&self) {
+        let mut last = self
+            .last_change
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if last.elapsed() >= PLACE_INTERVAL {
+            *last = Instant::now();
+            self.take_place_of_a_wait();
+        }
+    }
+
+    /// Waits for a while until nobody else asks without a place to wait.
+    async fn wait_to_ask(&self) -> Option<OwnedSemaphorePermit> {
+        let asking = Arc::clone(&self.asking).acquire_owned();
+        timeout(ASKING_TURN, asking).await.ok()?.ok()
+    }
+}
+
+/// Counts one more until it is dropped.
+struct Count<'c>(&'c AtomicUsize);
+
+impl<'c> Count<'c> {
+    fn start(count: &'c AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::SeqCst);
+        Self(count)
+    }
+}
+
+impl Drop for Count<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
 /// The position of one attempt among those on its pool.
 pub(super) struct Position {
+    pool: PgPool,
     queue: Arc<Queue>,
+    kind: Kind,
     body: Body,
     /// `None` if the attempt does not wait for its turn.
     turn: Option<Turn>,
     /// How often the attempt has asked the server.
     questions: u32,
     permission: Permission,
-    /// The end of the time in which the pool is to hand out a connection, if a part of it has
-    /// passed.
+    /// Whether the attempt has left its place to another one.
+    has_left: bool,
+    /// The end of the time in which the pool is to hand out a connection, if a part of that time has
+    /// passed in the wait for a place.
     check_out_until: Option<Instant>,
 }
 
 /// How long the server may wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Permission {
-    /// As long as the attempt does.
+    /// As long as the attempt does, unless another one needs the place.
     Wait,
-    /// For a while: the place is the last one, which others may need, too.
+    /// For a while: it is the only connection of the pool.
     WaitBriefly,
     /// Not at all: there is no place to wait.
     Ask,
@@ -101,30 +168,43 @@ enum Permission {
 pub(super) struct Place {
     /// Kept until the lock is released.
     pub(super) for_body: Option<OwnedSemaphorePermit>,
-    for_question: [Option<OwnedSemaphorePermit>; 2],
+    for_question: Option<OwnedSemaphorePermit>,
 }
 
 impl Attempt<'_> {
     /// Waits for the turn of this attempt; `false` if there is no time for it.
-    pub(super) async fn take_turn(&mut self, pool: &PgPool, body: Body) -> Result<bool, Error> {
-        let queue = Queue::of(pool);
-        if body == Body::Outside && !queue.has_places {
+    pub(super) async fn take_turn(
+        &mut self,
+        pool: PgPool,
+        body: Body,
+        is_nested: bool,
+    ) -> Result<bool, Error> {
+        let queue = Queue::of(&pool);
+        if body == Body::Outside && !queue.has_places && !is_nested {
             return Err(Error::unsupported(UnsupportedReason::PoolOfOne));
         }
-        let waits = self.deadline.left() != Wait::No;
-        let mut turn = waits.then(|| Lines::join(&queue.lines, self.id()));
+        let kind = match self.lock().polling_interval() {
+            _ if is_nested => Kind::Nested,
+            Some(_) => Kind::Polls,
+            None => Kind::Waits,
+        };
+        let waits = !self.deadline.is_immediate();
+        let mut turn = waits.then(|| Lines::join(&queue.lines[kind as usize], self.id()));
         if let Some(turn) = &mut turn
             && !turn.try_take()
-            && !self.wait_for(turn, pool).await?
+            && !self.wait_for(turn, &pool).await?
         {
             return Ok(false);
         }
         self.position = Some(Position {
+            pool,
             queue,
+            kind,
             body,
             turn,
             questions: 0,
             permission: Permission::Wait,
+            has_left: false,
             check_out_until: None,
         });
         Ok(true)
@@ -141,70 +221,65 @@ impl Attempt<'_> {
         let taken = timeout(limit, closed.do_until(turn.take())).await;
         self.queue_time.stop();
         match taken {
-            Ok(taken) => Ok(taken.map(|()| true)?),
-            Err(_elapsed) if turn.nobody_asked() => Err(sqlx::Error::PoolTimedOut.into()),
-            Err(_elapsed) => Ok(false),
+            Ok(taken) => taken?,
+            Err(_elapsed) if turn.nobody_asked() => return Err(sqlx::Error::PoolTimedOut.into()),
+            Err(_elapsed) => return Ok(false),
         }
+        // The one before may have learnt it.
+        let was_unknown = limit == Duration::MAX;
+        self.learn_lock_timeout(pool);
+        Ok(!(was_unknown && self.deadline.has_passed()))
     }
 
-    /// Takes a place from which to ask the server once; `None` if there is no time to ask again.
-    pub(super) async fn take_place(&mut self, pool: &PgPool) -> Result<Option<Place>, Error> {
+    /// Takes a place from which to ask the server once; `None` if there is no place for the body,
+    /// and others hold the lock.
+    pub(super) async fn take_place(&mut self) -> Result<Option<Place>, Error> {
         let Some(position) = &mut self.position else {
             return Ok(Some(Place::default()));
         };
         position.check_out_until = None;
         position.permission = Permission::Wait;
-        position.questions += 1;
-        let is_first = position.questions == 1;
-        let (queue, body) = (Arc::clone(&position.queue), position.body);
-        match self.find_place(pool, &queue, body).await {
-            Err(Error::Database(sqlx::Error::PoolTimedOut))
-                if !is_first && self.deadline.has_passed() =>
-            {
-                Ok(None)
-            }
-            place => place,
-        }
-    }
-
-    async fn find_place(
-        &mut self,
-        pool: &PgPool,
-        queue: &Queue,
-        body: Body,
-    ) -> Result<Option<Place>, Error> {
+        position.questions = position.questions.saturating_add(1);
+        let must_ask = std::mem::take(&mut position.has_left);
+        let (pool, queue) = (position.pool.clone(), Arc::clone(&position.queue));
+        let (kind, body) = (position.kind, position.body);
         let mut place = Place::default();
-        if body != Body::Inside && queue.has_places {
-            place.for_body = self.take_place_for_body(pool, queue).await?;
+        if kind == Kind::Nested {
+            return Ok(Some(place));
+        }
+        let keeps_place = body != Body::Inside && queue.has_places;
+        if keeps_place {
+            place.for_body = self.take_place_for_body(&pool, &queue).await?;
             if place.for_body.is_none() {
+                self.permit(&pool, Permission::Ask);
                 return Ok(None);
             }
         }
         if self.wait() == Wait::No {
             return Ok(Some(place));
         }
-        if let Some(waiting) = try_take(&queue.waiting) {
-            let has_place = place.for_body.is_some() || !queue.has_places;
-            let own_place = if has_place {
+        if !queue.has_places {
+            self.permit(&pool, Permission::WaitBriefly);
+            return Ok(Some(place));
+        }
+        if !must_ask {
+            place.for_question = if keeps_place {
                 None
             } else {
                 try_take(&queue.places)
             };
-            if has_place || own_place.is_some() {
-                if queue.waiting.available_permits() == 0 {
-                    self.permit(pool, Permission::WaitBriefly);
-                }
-                place.for_question = [Some(waiting), own_place];
+            if keeps_place || place.for_question.is_some() {
                 return Ok(Some(place));
             }
         }
-        self.permit(pool, Permission::Ask);
-        place.for_question[0] = Some(self.take_permit(pool, &queue.asking).await?);
+        self.permit(&pool, Permission::Ask);
+        self.queue_time.start();
+        place.for_question = queue.wait_to_ask().await;
+        self.queue_time.stop();
         Ok(Some(place))
     }
 
-    /// A place for the body. `None` if there is none in time, and none is needed: others hold the
-    /// lock.
+    /// A place for the body. `None` if there is none, and others hold the lock.
     async fn take_place_for_body(
         &mut self,
         pool: &PgPool,
@@ -213,53 +288,34 @@ impl Attempt<'_> {
         if let Some(place) = try_take(&queue.places) {
             return Ok(Some(place));
         }
-        if self.wait() == Wait::No && self.is_held(pool, queue).await? {
+        if self.is_held(pool, queue).await? {
             return Ok(None);
         }
-        let place = self.take_permit(pool, &queue.places).await;
-        if place.is_err() && self.deadline.has_passed() && self.is_held(pool, queue).await? {
+        let place = {
+            let _wanted = Count::start(&queue.wanted);
+            queue.take_place_of_a_wait();
+            self.wait_for_place(pool, queue).await
+        };
+        // A wait for a lock that others hold is not one for the pool.
+        if place.is_err() && self.is_held(pool, queue).await? {
             return Ok(None);
         }
         place.map(Some)
     }
 
-    /// Whether others hold the lock, which is not asked for. Of shared locks it cannot be told who
-    /// excludes whom.
-    async fn is_held(&mut self, pool: &PgPool, queue: &Queue) -> Result<bool, Error> {
-        if self.id().mode() == Mode::Shared {
-            return Ok(false);
-        }
-        let _asking = self.take_permit(pool, &queue.asking).await?;
-        let mut conn = self.check_out(pool).await?;
-        let rows = send(&mut *conn, holders(self.id()));
-        let rows = self.within(Wait::No, rows).await?;
-        self.note_asking(false);
-        Ok(!rows.is_empty())
-    }
-
-    fn permit(&mut self, pool: &PgPool, permission: Permission) {
-        self.learn_lock_timeout(pool);
-        if let Some(position) = &mut self.position {
-            position.permission = permission;
-        }
-    }
-
-    async fn take_permit(
+    async fn wait_for_place(
         &mut self,
         pool: &PgPool,
-        semaphore: &Arc<Semaphore>,
+        queue: &Queue,
     ) -> Result<OwnedSemaphorePermit, Error> {
-        if let Some(permit) = try_take(semaphore) {
-            return Ok(permit);
-        }
         let taken = async {
-            let permit = Arc::clone(semaphore).acquire_owned();
+            let permit = Arc::clone(&queue.places).acquire_owned();
             let permit = pool.close_event().do_until(permit).await?;
             Ok(permit.expect("BUG: this semaphore is never closed"))
         };
         if let Some(position) = &mut self.position {
-            let until = Instant::now().checked_add(pool.options().get_acquire_timeout());
-            position.check_out_until = position.check_out_until.or(until);
+            let limit = pool.options().get_acquire_timeout();
+            position.check_out_until = Instant::now().checked_add(limit);
         }
         self.queue_time.start();
         let permit = self.within_deadline(Box::pin(taken)).await;
@@ -267,10 +323,29 @@ impl Attempt<'_> {
         permit
     }
 
+    /// Whether others hold the lock. It does not ask for the lock.
+    async fn is_held(&mut self, pool: &PgPool, queue: &Queue) -> Result<bool, Error> {
+        if let Some(position) = &mut self.position {
+            position.check_out_until = None;
+        }
+        let _asking = queue.wait_to_ask().await;
+        let mut conn = self.check_out(pool).await?;
+        let rows = send(&mut *conn, excluding(self.id()));
+        Ok(!self.within(Wait::No, rows).await?.is_empty())
+    }
+
+    fn permit(&mut self, pool: &PgPool, permission: Permission) {
+        // These waits are not measured by the server.
+        self.learn_lock_timeout(pool);
+        if let Some(position) = &mut self.position {
+            position.permission = permission;
+        }
+    }
+
     /// A wait that the server's `lock_timeout` bounds is bounded in this process, too.
     fn learn_lock_timeout(&mut self, pool: &PgPool) {
-        if let Some(limit) = Capabilities::of(pool).lock_timeout() {
-            self.deadline.bound(limit);
+        if let Some(wait) = Capabilities::of(pool).lock_timeout() {
+            self.deadline.bound(wait);
         }
     }
 
@@ -279,19 +354,63 @@ impl Attempt<'_> {
         let permission = self.position.as_ref().map(|position| position.permission);
         match (permission, left) {
             (Some(Permission::Ask), _) => Wait::No,
-            (Some(Permission::WaitBriefly), Wait::For(left)) => Wait::For(left.min(LAST_PLACE)),
-            (Some(Permission::WaitBriefly), Wait::Server | Wait::Forever) => Wait::For(LAST_PLACE),
+            (Some(Permission::WaitBriefly), Wait::For(left)) => Wait::For(left.min(PLACE_INTERVAL)),
+            (Some(Permission::WaitBriefly), Wait::Forever) => Wait::For(PLACE_INTERVAL),
             (_, left) => left,
         }
     }
 
+    /// Asks the server, unless another one needs the place meanwhile.
+    pub(super) async fn in_place<T>(
+        &self,
+        question: impl Future<Output = Result<Option<T>, Error>>,
+    ) -> Result<Answer<T>, Error> {
+        let Some(position) = &self.position else {
+            let answer = question.await?;
+            return Ok(answer.map_or(Answer::Refused, Answer::Granted));
+        };
+        let (wait, started) = (self.wait(), Instant::now());
+        let keeps_place = position.kind != Kind::Waits
+            || position.permission != Permission::Wait
+            || wait == Wait::No;
+        let mut question = pin!(question);
+        let answer = if keeps_place {
+            question.await?
+        } else if let Ok(answer) = timeout(ASKING_TURN, question.as_mut()).await {
+            // An answer without a wait comes soon.
+            answer?
+        } else if let Some(answer) = until_left(&position.queue, question).await {
+            answer?
+        } else {
+            return Ok(Answer::Left);
+        };
+        if answer.is_none() && wait == Wait::Server {
+            Capabilities::of(&position.pool).note_refusal(started.elapsed());
+        }
+        Ok(answer.map_or(Answer::Refused, Answer::Granted))
+    }
+
+    /// After the attempt has left its place: it asks once more at once, and then like those that
+    /// find no place.
+    pub(super) fn note_leaving(&mut self) {
+        if let Some(position) = &mut self.position {
+            position.has_left = true;
+            position.questions = position.questions.max(u32::from(u16::MAX));
+        }
+    }
+
     /// The pause before the next question, if a refusal does not mean that the time is over.
-    pub(super) fn pause_in_queue(&self) -> Option<Duration> {
+    pub(super) fn pause_in_queue(&mut self) -> Option<Duration> {
         let position = self.position.as_ref()?;
         match position.permission {
             Permission::Wait => None,
-            Permission::WaitBriefly => Some(Duration::ZERO),
+            Permission::WaitBriefly => {
+                let pool = position.pool.clone();
+                self.learn_lock_timeout(&pool);
+                Some(Duration::ZERO)
+            }
             Permission::Ask => {
+                position.queue.change_places();
                 let doubled = 1 << position.questions.min(16);
                 Some(LONGEST_PAUSE.min(FIRST_PAUSE * doubled))
             }
@@ -305,18 +424,19 @@ impl Attempt<'_> {
         Some(until.saturating_duration_since(Instant::now()))
     }
 
-    /// Notes whether this attempt asks the server now.
-    pub(super) fn note_asking(&self, is_asking: bool) {
+    /// Notes that this attempt has a connection.
+    pub(super) fn note_asking(&self) {
         if let Some(turn) = self.turn() {
-            turn.note_asking(is_asking);
+            turn.note_asking();
         }
     }
 
-    /// An attempt that found no connection makes nobody wait for the same: the others find out for
-    /// themselves, all at once.
+    /// An attempt that finds no connection makes nobody wait for the same: the others find out for
+    /// themselves, all at once. It proves nothing if its own time was too short.
     pub(super) fn note_failure(&self, error: &Error) {
         if let (Some(turn), Error::Database(error)) = (self.turn(), error)
             && sqlstate::is_loss(error)
+            && !self.deadline.has_passed()
         {
             turn.let_all_through();
         }
@@ -327,10 +447,35 @@ impl Attempt<'_> {
     }
 }
 
-/// Waits until nobody else asks without a place to wait.
+/// The answer to one question.
+pub(super) enum Answer<T> {
+    Granted(T),
+    Refused,
+    /// There is none: the place was left to another one.
+    Left,
+}
+
+/// The answer to a question that waits on the server; `None` if another one needs the place.
+async fn until_left<T>(
+    queue: &Queue,
+    mut question: Pin<&mut impl Future<Output = T>>,
+) -> Option<T> {
+    let _waits = Count::start(&queue.waits);
+    let mut leave = pin!(queue.leave.notified());
+    leave.as_mut().enable();
+    if queue.wanted.load(Ordering::SeqCst) > 0 {
+        return None;
+    }
+    poll_fn(|cx| match question.as_mut().poll(cx) {
+        Poll::Ready(answer) => Poll::Ready(Some(answer)),
+        Poll::Pending => leave.as_mut().poll(cx).map(|()| None),
+    })
+    .await
+}
+
+/// Waits for a while until nobody else asks without a place to wait.
 pub(super) async fn wait_to_ask(pool: &PgPool) -> Option<OwnedSemaphorePermit> {
-    let asking = Arc::clone(&Queue::of(pool).asking);
-    asking.acquire_owned().await.ok()
+    Queue::of(pool).wait_to_ask().await
 }
 
 fn try_take(semaphore: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
@@ -364,38 +509,53 @@ mod tests {
     async fn a_line_ends_with_its_last_member() {
         let (pool, lock) = (pool(4), AdvisoryLock::new("one"));
         let (mut first, mut second) = (attempt(&lock), attempt(&lock));
-        assert!(first.take_turn(&pool, Body::Inside).await.unwrap());
+        assert!(
+            first
+                .take_turn(pool.clone(), Body::Inside, false)
+                .await
+                .unwrap()
+        );
         let queue = Queue::of(&pool);
-        assert_eq!(queue.lines.len(), 1);
+        assert_eq!(queue.lines[Kind::Waits as usize].len(), 1);
         {
-            let waiting = second.take_turn(&pool, Body::Inside);
+            let waiting = second.take_turn(pool.clone(), Body::Inside, false);
             assert!(timeout(Duration::from_millis(1), waiting).await.is_err());
         }
         drop(first);
-        assert!(second.take_turn(&pool, Body::Inside).await.unwrap());
+        assert!(
+            second
+                .take_turn(pool.clone(), Body::Inside, false)
+                .await
+                .unwrap()
+        );
         drop(second);
-        assert_eq!(queue.lines.len(), 0);
+        assert_eq!(queue.lines[Kind::Waits as usize].len(), 0);
     }
 
     #[tokio::test]
-    async fn waits_leave_a_place_to_a_body_and_a_connection_to_its_statements() {
-        let pool = pool(4);
+    async fn waits_leave_a_connection_to_the_bodies() {
+        let pool = pool(3);
         let locks: Vec<_> = (0..3).map(AdvisoryLock::new).collect();
         let mut attempts: Vec<_> = locks.iter().map(attempt).collect();
         let mut places = Vec::new();
         for (attempt, permission) in
             attempts
                 .iter_mut()
-                .zip([Permission::Wait, Permission::WaitBriefly, Permission::Ask])
+                .zip([Permission::Wait, Permission::Wait, Permission::Ask])
         {
-            assert!(attempt.take_turn(&pool, Body::Inside).await.unwrap());
-            places.push(attempt.take_place(&pool).await.unwrap().unwrap());
+            assert!(
+                attempt
+                    .take_turn(pool.clone(), Body::Inside, false)
+                    .await
+                    .unwrap()
+            );
+            places.push(attempt.take_place().await.unwrap().unwrap());
             assert_eq!(attempt.position.as_ref().unwrap().permission, permission);
         }
         let queue = Queue::of(&pool);
-        assert_eq!(queue.places.available_permits(), 1);
+        assert_eq!(queue.places.available_permits(), 0);
         drop(places);
-        assert_eq!(queue.places.available_permits(), 3);
+        assert_eq!(queue.places.available_permits(), 2);
     }
 
     /// `cargo test --release -p advisory-core --lib cost_of_an_uncontended_turn -- --ignored --nocapture`
@@ -413,8 +573,13 @@ mod tests {
             let started = Instant::now();
             for _ in 0..ROUNDS {
                 let mut attempt = attempt(&lock);
-                assert!(attempt.take_turn(&pool, Body::Inside).await.unwrap());
-                drop(attempt.take_place(&pool).await.unwrap());
+                assert!(
+                    attempt
+                        .take_turn(pool.clone(), Body::Inside, false)
+                        .await
+                        .unwrap()
+                );
+                drop(attempt.take_place().await.unwrap());
             }
             let with = started.elapsed();
             println!(

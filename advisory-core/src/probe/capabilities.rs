@@ -20,6 +20,9 @@ use crate::time_bounds::PROBE_RETRY;
 /// The servers that were seen to hold a lock; see `SERVER` in `sql`.
 static SERVERS: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
 
+/// Instead of a `lock_timeout` that is not known.
+const UNKNOWN: u64 = u64::MAX;
+
 static POOLS: PerPool<Capabilities> = PerPool::new();
 
 /// What is known of a pool.
@@ -29,7 +32,7 @@ pub(crate) struct Capabilities {
     /// Whether a transaction has a default level at which its snapshot is older than its lock.
     has_old_snapshots: AtomicBool,
     has_sessions: OnceCell<()>,
-    /// In milliseconds; 0 if there is none.
+    /// In milliseconds; 0 if there is none, [`UNKNOWN`] before the first lock.
     lock_timeout: AtomicU64,
     /// When it was last impossible to find out whether the pool has sessions.
     inconclusive_since: Mutex<Option<Instant>>,
@@ -43,19 +46,30 @@ impl Capabilities {
             has_client_check: AtomicBool::new(false),
             has_old_snapshots: AtomicBool::new(false),
             has_sessions: OnceCell::new(),
-            lock_timeout: AtomicU64::new(0),
+            lock_timeout: AtomicU64::new(UNKNOWN),
             inconclusive_since: Mutex::new(None),
             has_lost_a_wait: AtomicBool::new(false),
         })
     }
 
-    /// The `lock_timeout` of the pool's sessions, in the one that was granted the pool's first
-    /// lock. `None` if it is not set, or not known.
-    pub(crate) fn lock_timeout(&self) -> Option<Duration> {
+    /// The wait that the `lock_timeout` of the pool's sessions means, in the session that was
+    /// granted the pool's first lock, or refused it. `None` before that.
+    pub(crate) fn lock_timeout(&self) -> Option<Wait> {
         match self.lock_timeout.load(Ordering::Relaxed) {
-            0 => None,
-            milliseconds => Some(Duration::from_millis(milliseconds)),
+            UNKNOWN => None,
+            0 => Some(Wait::Forever),
+            milliseconds => Some(Wait::at_most(Duration::from_millis(milliseconds))),
         }
+    }
+
+    /// Remembers how long the server has waited before it refused a lock, if nothing else is known
+    /// of its `lock_timeout`.
+    pub(crate) fn note_refusal(&self, waited: Duration) {
+        let milliseconds = u64::try_from(waited.as_millis()).unwrap_or(UNKNOWN).max(1);
+        let (seen, unseen) = (Ordering::Relaxed, Ordering::Relaxed);
+        let _ = self
+            .lock_timeout
+            .compare_exchange(UNKNOWN, milliseconds, seen, unseen);
     }
 
     /// Whether the pool's server can notice that a client has gone.

@@ -3,13 +3,26 @@
 use super::call::array_literal;
 use super::origin::is_this_process;
 use crate::key::Key;
-use crate::lock::LockId;
+use crate::lock::{LockId, Mode};
 
 /// An error names at most this many holders.
 const MOST: usize = 8;
 
 /// Lists the holders of a lock, other than this session.
 pub(crate) fn holders(lock: &LockId) -> String {
+    select(lock, "")
+}
+
+/// Lists those holders that exclude the lock.
+pub(crate) fn excluding(lock: &LockId) -> String {
+    let condition = match lock.mode() {
+        Mode::Exclusive => "",
+        Mode::Shared => " AND l.mode OPERATOR(pg_catalog.=) 'ExclusiveLock'",
+    };
+    select(lock, condition)
+}
+
+fn select(lock: &LockId, condition: &str) -> String {
     let columns = |part: fn((u32, u32, i16)) -> i64| {
         let keys = lock.keys().iter();
         let parts: Vec<_> = keys.map(|key| part(Key::to_pg_locks(*key))).collect();
@@ -27,7 +40,7 @@ pub(crate) fn holders(lock: &LockId) -> String {
          LEFT JOIN pg_catalog.pg_stat_activity AS a ON a.pid OPERATOR(pg_catalog.=) l.pid \
          WHERE l.locktype OPERATOR(pg_catalog.=) 'advisory' AND l.granted \
          AND d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database() \
-         AND COALESCE(l.pid,0) OPERATOR(pg_catalog.<>) pg_catalog.pg_backend_pid() \
+         AND COALESCE(l.pid,0) OPERATOR(pg_catalog.<>) pg_catalog.pg_backend_pid(){condition} \
          ORDER BY pid LIMIT {MOST}",
         is_this_process = is_this_process("a.query"),
         classid = columns(|(classid, _, _)| classid.into()),
