@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use advisory_core::{AdvisoryLock, Error, UnsupportedReason, advisory};
 use advisory_tests::Database;
+use advisory_verbs::{Refusal, Verb};
 use futures_util::future::join_all;
 use sqlx::postgres::{PgPool, PgPoolOptions};
 use tokio::sync::Barrier;
@@ -106,15 +107,18 @@ async fn a_thousand_waiters_leave_the_pool_to_others() {
         let (lock, pool) = (locks[number % 5].clone(), pool.clone());
         waiters.spawn(async move { Ok::<_, Error>(lock.begin(&pool).await?.commit().await?) });
     }
-    // All have joined their lines when the first of some of them wait on the server.
-    database.wait_until_waiting(2).await;
+    // The first ones of some lines; one connection is left.
+    database.wait_until_waiting(3).await;
 
     for _ in 0..20 {
         use_pool(&pool).await.unwrap();
     }
-    let free = AdvisoryLock::new("free");
-    free.begin(&pool).await.unwrap().commit().await.unwrap();
-    free.acquire(&pool).await.unwrap().release().await.unwrap();
+    for verb in Verb::all(Verb::is_on_pool) {
+        assert!(
+            verb.ask(&AdvisoryLock::new("free"), &pool).await.unwrap(),
+            "{verb}"
+        );
+    }
     // The timeout fires although nobody in the line moves.
     let bounded = locks[0].clone().timeout(Duration::from_millis(300));
     let refused = bounded.begin(&pool).await.unwrap_err();
@@ -411,7 +415,7 @@ async fn more_blocked_locks_than_places_are_all_granted_in_the_end() {
             tokio::spawn(async move { lock.acquire(&pool).await.unwrap().release().await })
         })
         .collect();
-    database.wait_until_waiting(1).await;
+    database.wait_until_waiting(2).await;
     use_pool(&pool).await.unwrap();
     for guard in held {
         guard.unwrap().release().await.unwrap();
@@ -420,4 +424,147 @@ async fn more_blocked_locks_than_places_are_all_granted_in_the_end() {
         timeout(LONG, waiter).await.unwrap().unwrap().unwrap();
     }
     database.assert_nothing_leaked(&pool).await;
+}
+
+/// On small pools, a wait gives its connection to others from time to time.
+#[tokio::test]
+async fn a_wait_without_a_limit_ends_with_the_lock_alone() {
+    let database = Database::new().await;
+    let rival = database.pool(1).await;
+    let lock = AdvisoryLock::new("held for long").wait_forever();
+    let verbs = Verb::all(|verb| verb.is_on_pool() && verb.refusal() == Refusal::Error);
+    let held = lock.begin(&rival).await.unwrap();
+    let mut waiters = JoinSet::new();
+    for verb in verbs {
+        for connections in 2..=4 {
+            for lock in [
+                lock.clone(),
+                lock.clone().polling(Duration::from_millis(50)),
+            ] {
+                let pool = pool(&database, connections).await;
+                waiters.spawn(async move { verb.ask(&lock, &pool).await });
+            }
+        }
+    }
+    let alone = pool(&database, 1).await;
+    let lock_alone = lock.clone();
+    waiters.spawn(async move { lock_alone.begin(&alone).await.map(|_| true) });
+    sleep(Duration::from_secs(5)).await;
+    assert!(waiters.try_join_next().is_none(), "a wait has ended");
+    held.commit().await.unwrap();
+    while let Some(asked) = timeout(LONG, waiters.join_next()).await.unwrap() {
+        assert!(asked.unwrap().unwrap());
+    }
+}
+
+/// The pool has no place left for a body. That is no reason to call a lock free, or a pool
+/// exhausted.
+#[tokio::test]
+async fn a_lock_that_is_held_is_waited_for_without_a_place() {
+    let database = Database::new().await;
+    let (pool, rival) = (pool(&database, 2).await, database.pool(1).await);
+    let lock = AdvisoryLock::new("held elsewhere");
+    let held = lock.begin(&rival).await.unwrap();
+    let guard = AdvisoryLock::new("takes the place")
+        .acquire(&pool)
+        .await
+        .unwrap();
+    // Longer than the pool takes to hand out a connection.
+    let limit = ACQUIRE_TIMEOUT + Duration::from_secs(1);
+    let waits = [
+        lock.clone().timeout(limit),
+        lock.clone()
+            .timeout(limit)
+            .polling(Duration::from_millis(50)),
+        lock.clone().timeout(limit).shared(),
+    ];
+    for refused in join_all(waits.iter().map(|lock| lock.acquire(&pool))).await {
+        let error = refused.unwrap_err();
+        assert!(error.is_not_acquired(), "{error:?}");
+    }
+    for lock in [lock.clone(), lock.clone().shared()] {
+        assert!(lock.try_acquire(&pool).await.unwrap().is_none());
+    }
+    held.commit().await.unwrap();
+    guard.release().await.unwrap();
+    lock.acquire(&pool).await.unwrap().release().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_body_takes_the_place_of_a_wait() {
+    let database = Database::new().await;
+    let pool = pool(&database, 5).await;
+    let locks = ["a", "b"].map(AdvisoryLock::new);
+    let held = join_all(locks.iter().map(|lock| lock.acquire(&pool))).await;
+    let mut waiters = JoinSet::new();
+    for name in ["a", "b"] {
+        let pool = pool.clone();
+        waiters.spawn(async move {
+            AdvisoryLock::new(name)
+                .acquire(&pool)
+                .await?
+                .release()
+                .await
+        });
+    }
+    database.wait_until_waiting(2).await;
+    let free = AdvisoryLock::new("free").acquire(&pool).await.unwrap();
+    let other = AdvisoryLock::new("free, too").try_acquire(&pool).await;
+    other.unwrap().unwrap().release().await.unwrap();
+    free.release().await.unwrap();
+    for guard in held {
+        guard.unwrap().release().await.unwrap();
+    }
+    while let Some(ended) = timeout(LONG, waiters.join_next()).await.unwrap() {
+        ended.unwrap().unwrap();
+    }
+    database.assert_nothing_leaked(&pool).await;
+}
+
+/// The line keeps its order, and no other call fails with the one whose session has ended.
+#[tokio::test]
+async fn a_lost_session_ends_one_wait() {
+    let database = Database::new().await;
+    let (pool, rival) = (pool(&database, 4).await, database.pool(1).await);
+    let lock = AdvisoryLock::new("line");
+    let held = lock.begin(&rival).await.unwrap();
+    let mut waiters = JoinSet::new();
+    for _ in 0..300 {
+        let (lock, pool) = (lock.clone(), pool.clone());
+        waiters.spawn(async move { Ok::<_, Error>(lock.begin(&pool).await?.commit().await?) });
+    }
+    database.wait_until_waiting(1).await;
+    let locks = database.advisory_locks().await;
+    let waits = locks.iter().find(|lock| !lock.granted).unwrap();
+    let terminate = sqlx::query("SELECT pg_terminate_backend($1)").bind(waits.pid);
+    terminate.execute(&pool).await.unwrap();
+    let ended = timeout(LONG, waiters.join_next()).await.unwrap().unwrap();
+    ended.unwrap().unwrap_err();
+    database.wait_until_waiting(1).await;
+    held.commit().await.unwrap();
+    while let Some(ended) = timeout(LONG, waiters.join_next()).await.unwrap() {
+        ended.unwrap().unwrap();
+    }
+}
+
+/// A call that waits does not stand behind one that pauses.
+#[tokio::test]
+async fn a_wait_is_granted_before_the_next_poll_of_another_call() {
+    let database = Database::new().await;
+    let (pool, rival) = (pool(&database, 4).await, database.pool(1).await);
+    let lock = AdvisoryLock::new("polled");
+    let held = lock.begin(&rival).await.unwrap();
+    let seldom = lock.clone().polling(Duration::from_hours(1));
+    let polls = tokio::spawn({
+        let pool = pool.clone();
+        async move { seldom.begin(&pool).await.map(drop) }
+    });
+    let waits = tokio::spawn({
+        let (lock, pool) = (lock.clone(), pool.clone());
+        async move { lock.begin(&pool).await.map(drop) }
+    });
+    database.wait_until_waiting(1).await;
+    held.commit().await.unwrap();
+    timeout(LONG, waits).await.unwrap().unwrap().unwrap();
+    polls.abort();
 }

@@ -164,7 +164,7 @@ impl<'l> Attempt<'l> {
             };
             drop(place);
             let again = match pause {
-                Some(pause) => self.deadline.pause(pause).await,
+                Some(pause) => self.pause(pause).await,
                 None => false,
             };
             if !again {

@@ -147,6 +147,8 @@ pub(super) struct Position {
     permission: Permission,
     /// Whether the attempt has left its place to another one.
     has_left: bool,
+    /// A place that became free in a pause.
+    next_place: Option<OwnedSemaphorePermit>,
     /// The end of the time in which the pool is to hand out a connection, if a part of that time has
     /// passed in the wait for a place.
     check_out_until: Option<Instant>,
@@ -205,6 +207,7 @@ impl Attempt<'_> {
             questions: 0,
             permission: Permission::Wait,
             has_left: false,
+            next_place: None,
             check_out_until: None,
         });
         Ok(true)
@@ -266,13 +269,14 @@ impl Attempt<'_> {
             place.for_question = if keeps_place {
                 None
             } else {
-                try_take(&queue.places)
+                self.try_take_place(&queue)
             };
             if keeps_place || place.for_question.is_some() {
                 return Ok(Some(place));
             }
         }
         self.permit(&pool, Permission::Ask);
+        self.start_check_out(&pool);
         self.queue_time.start();
         place.for_question = queue.wait_to_ask().await;
         self.queue_time.stop();
@@ -285,7 +289,7 @@ impl Attempt<'_> {
         pool: &PgPool,
         queue: &Queue,
     ) -> Result<Option<OwnedSemaphorePermit>, Error> {
-        if let Some(place) = try_take(&queue.places) {
+        if let Some(place) = self.try_take_place(queue) {
             return Ok(Some(place));
         }
         if self.is_held(pool, queue).await? {
@@ -313,10 +317,7 @@ impl Attempt<'_> {
             let permit = pool.close_event().do_until(permit).await?;
             Ok(permit.expect("BUG: this semaphore is never closed"))
         };
-        if let Some(position) = &mut self.position {
-            let limit = pool.options().get_acquire_timeout();
-            position.check_out_until = Instant::now().checked_add(limit);
-        }
+        self.start_check_out(pool);
         self.queue_time.start();
         let permit = self.within_deadline(Box::pin(taken)).await;
         self.queue_time.stop();
@@ -325,13 +326,27 @@ impl Attempt<'_> {
 
     /// Whether others hold the lock. It does not ask for the lock.
     async fn is_held(&mut self, pool: &PgPool, queue: &Queue) -> Result<bool, Error> {
-        if let Some(position) = &mut self.position {
-            position.check_out_until = None;
-        }
+        self.start_check_out(pool);
         let _asking = queue.wait_to_ask().await;
         let mut conn = self.check_out(pool).await?;
         let rows = send(&mut *conn, excluding(self.id()));
         Ok(!self.within(Wait::No, rows).await?.is_empty())
+    }
+
+    fn try_take_place(&mut self, queue: &Queue) -> Option<OwnedSemaphorePermit> {
+        let kept = self
+            .position
+            .as_mut()
+            .and_then(|position| position.next_place.take());
+        kept.or_else(|| try_take(&queue.places))
+    }
+
+    /// Waits that precede the check-out are a part of its time.
+    fn start_check_out(&mut self, pool: &PgPool) {
+        if let Some(position) = &mut self.position {
+            let limit = pool.options().get_acquire_timeout();
+            position.check_out_until = Instant::now().checked_add(limit);
+        }
     }
 
     fn permit(&mut self, pool: &PgPool, permission: Permission) {
@@ -415,6 +430,27 @@ impl Attempt<'_> {
                 Some(LONGEST_PAUSE.min(FIRST_PAUSE * doubled))
             }
         }
+    }
+
+    /// Pauses between two questions; `false` if there is no time for another one. Those that find no
+    /// place wait for one meanwhile, first come, first served.
+    pub(super) async fn pause(&mut self, interval: Duration) -> bool {
+        let asks = |position: &&mut Position| {
+            position.permission == Permission::Ask && position.kind == Kind::Waits
+        };
+        let Some(position) = self.position.as_mut().filter(asks) else {
+            return self.deadline.pause(interval).await;
+        };
+        let mut place = pin!(Arc::clone(&position.queue.places).acquire_owned());
+        let mut pause = pin!(self.deadline.pause(interval));
+        poll_fn(|cx| {
+            if let Poll::Ready(place) = place.as_mut().poll(cx) {
+                position.next_place = place.ok();
+                return Poll::Ready(true);
+            }
+            pause.as_mut().poll(cx)
+        })
+        .await
     }
 
     /// What is left of the time in which the pool is to hand out a connection. If `None`, the pool
