@@ -15,16 +15,16 @@ use crate::time_bounds::MIGRATION_POLL;
 
 /// Runs the pending migrations of sqlx's migrator, while no other process migrates the database.
 ///
-/// It does what [`Migrator::run`] does, under the same lock: a process that calls `run` and one that
-/// runs `sqlx migrate run` are excluded, too. It differs in three points:
+/// It does what [`Migrator::run`] does, under the same lock: a process that calls `run` and one
+/// that runs `sqlx migrate run` are excluded, too. It differs in three points:
 ///
-/// - It polls for the lock and does not queue for it. A wait in the server's queue holds a snapshot,
-///   for which a migration with `CREATE INDEX CONCURRENTLY` waits, so that one of them fails with a
-///   deadlock. This still happens to a process that calls `run` meanwhile.
+/// - It polls for the lock and does not queue for it. A wait in the server's queue holds a
+///   snapshot, for which a migration with `CREATE INDEX CONCURRENTLY` waits, so that one of them
+///   fails with a deadlock. This still happens to a process that calls `run` meanwhile.
 /// - Its future is `Send`, so it can be spawned.
-/// - A failed migration leaves no lock behind. The migrations run on the session that holds the lock,
-///   and that connection does not return to the pool, because a migration can change its settings,
-///   such as `search_path`.
+/// - A failed migration leaves no lock behind. The migrations run on the session that holds the
+///   lock, and that connection does not return to the pool, because a migration can change its
+///   settings, such as `search_path`.
 ///
 /// It waits for other migrations without a limit. Bound it with [`tokio::time::timeout`].
 ///
@@ -58,8 +58,8 @@ pub async fn migrate(migrator: &Migrator, pool: &PgPool) -> Result<(), Error> {
         lock.polling(MIGRATION_POLL).acquire(pool).await?
     };
     guard.close_after_release();
-    // `Migrator::run` is generic over what it acquires, and the compiler cannot see that its future is
-    // `Send`. This is what it calls, with a connection.
+    // `Migrator::run` is generic over what it acquires, and the compiler cannot see that its future
+    // is `Send`. This is what it calls, with a connection.
     let migrated = migrator
         .run_direct(None, guard.connection().await?, false)
         .await;

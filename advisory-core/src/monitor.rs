@@ -1,10 +1,10 @@
 //! Who holds advisory locks, who waits for them, and how to end it.
 //!
 //! Everything here reads `pg_locks` and `pg_stat_activity`, and locks nothing. It takes any
-//! executor, a pool too, and needs no rights beyond those that every role has by default; where they
-//! were revoked, [`Error::Unsupported`] names the one that is missing. What PostgreSQL hides from a role that does not own
-//! the other session and is not a member of `pg_read_all_stats` is `None`:
-//! [`client_addr`](LockStatus::client_addr), [`state`](LockStatus::state),
+//! executor, a pool too, and needs no rights beyond those that every role has by default; where
+//! they were revoked, [`Error::Unsupported`] names the one that is missing. What PostgreSQL hides
+//! from a role that does not own the other session and is not a member of `pg_read_all_stats` is
+//! `None`: [`client_addr`](LockStatus::client_addr), [`state`](LockStatus::state),
 //! [`wait_event`](LockStatus::wait_event), [`query`](LockStatus::query) and the ages of a holder.
 //!
 //! ```no_run

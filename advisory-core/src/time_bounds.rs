@@ -29,8 +29,9 @@ pub(crate) const LONGEST_RESPONSE_TIMEOUT: Duration = Duration::from_hours(24);
 pub(crate) const TRANSACTION_PING_INTERVAL: Duration = Duration::from_millis(500);
 
 /// From this time on, a message counts as one that waits for its lock, and sqlx's log does not see
-/// how long it takes. It is below the usual thresholds for slow statements (1 s in sqlx if not set),
-/// and above the round trip of most networks, where a message that does not wait keeps its rows.
+/// how long it takes. It is below the usual thresholds for slow statements (1 s in sqlx if not
+/// set), and above the round trip of most networks, where a message that does not wait keeps its
+/// rows.
 pub(crate) const LOGGED_WAIT: Duration = Duration::from_millis(100);
 
 /// `client_connection_check_interval` of a backend that waits or holds for us. A waiter whose

@@ -69,8 +69,8 @@ pub(crate) enum Target {
     Transaction(Parameter),
     /// The body uses the connection through the scope that holds the lock.
     Connection(Parameter),
-    /// The attribute opens a transaction on the pool, or on the connection, and binds it to `tx` for
-    /// the body. Only the compiler knows which, unless the expression is a parameter.
+    /// The attribute opens a transaction on the pool, or on the connection, and binds it to `tx`
+    /// for the body. Only the compiler knows which, unless the expression is a parameter.
     Expr {
         expr: Expr,
         parameter: Option<Parameter>,

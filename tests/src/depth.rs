@@ -31,8 +31,8 @@ impl Depth {
     }
 }
 
-/// All cases; in short depth every second one, from the first or the second on. `n` is the number of
-/// the caller, so that two callers in turn have all cases.
+/// All cases; in short depth every second one, from the first or the second on. `n` is the number
+/// of the caller, so that two callers in turn have all cases.
 #[track_caller]
 pub fn sample<T>(n: usize, cases: impl IntoIterator<Item = T>) -> impl Iterator<Item = T> {
     let (skipped, step) = by_depth((n % 2, 2), (0, 1));

@@ -117,8 +117,8 @@ async fn functions(table: &mut Table, pool: &PgPool) {
     tx.rollback().await.unwrap();
 }
 
-/// The round trips of each verb with a body that sends nothing: until the body begins, and until the
-/// verb returns. The functions are counted one by one.
+/// The round trips of each verb with a body that sends nothing: until the body begins, and until
+/// the verb returns. The functions are counted one by one.
 async fn every_verb(table: &mut Table, pool: &PgPool) {
     let timeout = Duration::from_secs(2);
     let one = AdvisoryLock::new("one");

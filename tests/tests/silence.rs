@@ -52,8 +52,8 @@ async fn assert_fails_in_time<T>(
     started.elapsed()
 }
 
-/// A pool with an open connection, on which a lock has been taken. The ping of a pool would meet the
-/// silence before the verb does, so there is none.
+/// A pool with an open connection, on which a lock has been taken. The ping of a pool would meet
+/// the silence before the verb does, so there is none.
 async fn pool(proxy: &Proxy) -> PgPool {
     let pool = PgPoolOptions::new()
         .max_connections(2)

@@ -149,8 +149,8 @@ pub(super) struct Position {
     has_left: bool,
     /// A place that became free in a pause.
     next_place: Option<OwnedSemaphorePermit>,
-    /// The end of the time in which the pool is to hand out a connection, if a part of that time has
-    /// passed in the wait for a place.
+    /// The end of the time in which the pool is to hand out a connection, if a part of that time
+    /// has passed in the wait for a place.
     check_out_until: Option<Instant>,
 }
 
@@ -432,8 +432,8 @@ impl Attempt<'_> {
         }
     }
 
-    /// Pauses between two questions; `false` if there is no time for another one. Those that find no
-    /// place wait for one meanwhile, first come, first served.
+    /// Pauses between two questions; `false` if there is no time for another one. Those that find
+    /// no place wait for one meanwhile, first come, first served.
     pub(super) async fn pause(&mut self, interval: Duration) -> bool {
         let asks = |position: &&mut Position| {
             position.permission == Permission::Ask && position.kind == Kind::Waits

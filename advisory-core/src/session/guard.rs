@@ -39,9 +39,9 @@ use crate::sql::sqlstate;
 ///   [`response_timeout`](crate::AdvisoryLock::response_timeout): 10 seconds if neither is set.
 ///   While a dropped statement still runs on the session, only a closed connection is noticed;
 /// - while the [`connection`](Self::connection) is in use, by the statement that fails, by the next
-///   use of the guard, or when the server says that the session has ended. The server is asked every
-///   `keepalive_interval`, or every 5 seconds if that is shorter, on another connection: an idle one
-///   of the pool, or one beside the pool.
+///   use of the guard, or when the server says that the session has ended. The server is asked
+///   every `keepalive_interval`, or every 5 seconds if that is shorter, on another connection: an
+///   idle one of the pool, or one beside the pool.
 ///
 /// It does so while [`lost`](Self::lost) or [`until_lost`](Self::until_lost) is awaited, in one
 /// long watch or in many short ones, and when [`is_lost`](Self::is_lost) is called. Work that must
@@ -225,9 +225,9 @@ impl SessionGuard {
     ///
     /// As with [`lost`](Self::lost), the future borrows nothing. Notifications are kept, in their
     /// order, from the moment that this client reads them until they are taken here. At most 1,024
-    /// are kept; when more arrive, the oldest are dropped, with one warning. Those that arrive while
-    /// the connection is in use are delivered after the next call of a method of this guard. When
-    /// the lock is released, the session listens no more.
+    /// are kept; when more arrive, the oldest are dropped, with one warning. Those that arrive
+    /// while the connection is in use are delivered after the next call of a method of this guard.
+    /// When the lock is released, the session listens no more.
     ///
     /// ```no_run
     /// use advisory_core::{AdvisoryLock, Error};

@@ -57,8 +57,8 @@ const REFUSE_STANDBY_AND_OLD_SNAPSHOT: &str = concat!(
 /// No row on a standby; a condition.
 const ON_PRIMARY: &str = " WHERE NOT pg_catalog.pg_is_in_recovery()";
 
-/// The rows of `pg_locks`, read below the view: a probe must not fail where the right on the view was
-/// revoked.
+/// The rows of `pg_locks`, read below the view: a probe must not fail where the right on the view
+/// was revoked.
 const LOCKS: &str = "pg_catalog.pg_lock_status()";
 
 /// The database, and this run of its server, as the session's settings write them; two columns,

@@ -18,9 +18,9 @@ pub(crate) enum Which {
 
 /// Lists locks, held and awaited; see `monitor::LockStatus` for the columns.
 ///
-/// The server sends text in UTF-8, and refuses to send text that it cannot convert: in a database in
-/// `SQL_ASCII` its own text, elsewhere the text of databases in other encodings. Such text is sent as
-/// bytes, in hexadecimal (`is_raw`). A database in UTF-8 sends all text as it is.
+/// The server sends text in UTF-8, and refuses to send text that it cannot convert: in a database
+/// in `SQL_ASCII` its own text, elsewhere the text of databases in other encodings. Such text is
+/// sent as bytes, in hexadecimal (`is_raw`). A database in UTF-8 sends all text as it is.
 pub(crate) fn locks(which: Which) -> String {
     let all = matches!(which, Which::AllDatabases);
     let columns = match which {

@@ -1,7 +1,7 @@
 //! A comment before a message: which process sends it and, if wished, for which lock.
 //!
-//! `pg_stat_activity` shows it for as long as the session runs nothing else. An empty statement ends
-//! it, so that it belongs to no statement: `pg_stat_statements` has no entry for each comment.
+//! `pg_stat_activity` shows it for as long as the session runs nothing else. An empty statement
+//! ends it, so that it belongs to no statement: `pg_stat_statements` has no entry for each comment.
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::LazyLock;

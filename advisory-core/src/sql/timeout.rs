@@ -28,8 +28,8 @@ pub(super) struct Timeout {
     /// Keeps the previous value in a setting of our own; an item of a target list, which begins
     /// with a comma.
     pub(super) save: &'static str,
-    /// Sets the timeout before each lock; an expression. The timeout of the server is that of one lock,
-    /// so the time that has passed is subtracted, which keeps all locks to one deadline.
+    /// Sets the timeout before each lock; an expression. The timeout of the server is that of one
+    /// lock, so the time that has passed is subtracted, which keeps all locks to one deadline.
     pub(super) set: Option<String>,
     /// Restores the previous value; an item of a target list, which begins with a comma.
     pub(super) restore: &'static str,

@@ -146,12 +146,13 @@ pub(super) fn call_if_granted(message: &mut String, function: Function, lock: &L
     }
 }
 
-/// Takes all keys of a lock, or none, without waiting. `columns` come before the result and end with
-/// a comma; the message ends with a `SELECT`, to which more can be appended.
+/// Takes all keys of a lock, or none, without waiting. `columns` come before the result and end
+/// with a comma; the message ends with a `SELECT`, to which more can be appended.
 ///
 /// For several keys, the exception handler of a block is a savepoint that costs no round trip and
-/// leaves no error in the server's log. The block reads the keys from settings: `pg_stat_statements`
-/// does not replace the literals of a block, and would have an entry for each set of keys.
+/// leaves no error in the server's log. The block reads the keys from settings:
+/// `pg_stat_statements` does not replace the literals of a block, and would have an entry for each
+/// set of keys.
 pub(super) fn try_all_or_none(lock: &LockId, columns: &str) -> String {
     if lock.keys().len() <= 1 {
         let granted = Function::TryXactLock.all(lock);

@@ -29,8 +29,8 @@ impl Drop for OnOneCore {
     }
 }
 
-/// Compares all workloads on all cores of the machine, and then on one core. `parts` are the names of
-/// the two tables, and `targets` are the targets of a table.
+/// Compares all workloads on all cores of the machine, and then on one core. `parts` are the names
+/// of the two tables, and `targets` are the targets of a table.
 pub(crate) async fn on_all_cores_and_one(
     bench: &Bench,
     database: &Database,

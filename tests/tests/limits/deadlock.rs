@@ -14,7 +14,8 @@ use sqlx::{Connection as _, Executor as _, Row as _};
 
 use crate::{JOINING, passed_on};
 
-/// A database with the pool of the winners, and the pool of the losers, which lose if they wait last.
+/// A database with the pool of the winners, and the pool of the losers, which lose if they wait
+/// last.
 async fn database_with_pools() -> (Database, PgPool, PgPool) {
     let database = Database::new().await;
     let pool = async |deadlock_timeout| {
