@@ -130,7 +130,7 @@ impl Expansion<'_> {
     /// Output:
     /// ```text
     /// let lock = …;
-    /// match expr[prove(&expr).get()].pool_or_connection() {
+    /// let outcome: R = match expr[prove(&expr).get()].pool_or_connection() {
     ///     target => {
     ///         let mut scope = match Target::enter(target, &lock, Body::Inside).await { … };
     ///         let result = {
@@ -140,13 +140,14 @@ impl Expansion<'_> {
     ///         };
     ///         match scope.finish(result.is_ok()).await { … }
     ///     }
-    /// }
+    /// };
+    /// outcome
     /// ```
     ///
     /// The `match` keeps temporaries alive, such as the guard in `on = self.conn.lock().await`. The
     /// key is evaluated first, because it may need the same value.
     fn on_expr(&self, expr: &Expr, tx: Option<&Ident>) -> TokenStream {
-        let (imports, lock) = (self.import_traits(), self.lock());
+        let (imports, lock, output) = (self.import_traits(), self.lock(), &self.model.output);
         let enter = self.enter(&hygienic!(lock), &hygienic!(target), body_of(tx));
         let body = self.in_scope(&enter, tx.map(bind_tx).as_ref());
         let on_place = |place: &Expr| {
@@ -163,7 +164,9 @@ impl Expansion<'_> {
         hygienic! {
             #imports
             let lock = #lock;
-            #whole
+            #[allow(clippy::used_underscore_binding)]
+            let outcome: #output = #whole;
+            outcome
         }
     }
 
