@@ -117,6 +117,17 @@ async fn functions(table: &mut Table, pool: &PgPool) {
     tx.rollback().await.unwrap();
 }
 
+/// Lets the last verb end in the background, and the pool ping the connection that has returned.
+async fn settle(pool: &PgPool) {
+    while pool.num_idle() < usize::try_from(pool.size()).unwrap() {
+        tokio::task::yield_now().await;
+    }
+    drop(pool.acquire().await.unwrap());
+    while pool.num_idle() < usize::try_from(pool.size()).unwrap() {
+        tokio::task::yield_now().await;
+    }
+}
+
 /// The round trips of each verb with a body that sends nothing: until the body begins, and until
 /// the verb returns. The functions are counted one by one.
 async fn every_verb(table: &mut Table, pool: &PgPool) {
@@ -129,12 +140,7 @@ async fn every_verb(table: &mut Table, pool: &PgPool) {
             ("100 keys", hundred()),
             ("100 keys, a timeout", hundred().timeout(timeout)),
         ] {
-            // What the last verb does in the background is not counted here, nor is the pool's ping of
-            // a connection that has returned.
-            while pool.num_idle() < usize::try_from(pool.size()).unwrap() {
-                tokio::task::yield_now().await;
-            }
-            drop(pool.acquire().await.unwrap());
+            settle(pool).await;
             let (before, after) = most(verb);
             let (proxy, (begun, at_begin)) = (table.proxy.clone(), oneshot::channel());
             let started = Instant::now();
@@ -216,7 +222,7 @@ async fn refused(table: &mut Table, pool: &PgPool, database: &Database) {
         let work = format!("try_begin, {keys}, refused, and its rollback");
         let refused = table.row(work, 2, lock.try_begin(pool)).await.unwrap();
         assert!(refused.is_none());
-        drop(pool.acquire().await.unwrap());
+        settle(pool).await;
     }
     held.rollback().await.unwrap();
 }
