@@ -244,6 +244,16 @@ impl Attempt<'_> {
         position.permission = Permission::Wait;
         position.questions = position.questions.saturating_add(1);
         let must_ask = std::mem::take(&mut position.has_left);
+        let only_waits = position.kind == Kind::Waits && position.body == Body::Inside;
+        if only_waits && !must_ask && !self.deadline.is_immediate() {
+            let next = position.next_place.take();
+            if let Some(place) = next.or_else(|| try_take(&position.queue.places)) {
+                return Ok(Some(Place {
+                    for_question: Some(place),
+                    ..Place::default()
+                }));
+            }
+        }
         let (pool, queue) = (position.pool.clone(), Arc::clone(&position.queue));
         let (kind, body) = (position.kind, position.body);
         let mut place = Place::default();
@@ -265,15 +275,8 @@ impl Attempt<'_> {
             self.permit(&pool, Permission::WaitBriefly);
             return Ok(Some(place));
         }
-        if !must_ask {
-            place.for_question = if keeps_place {
-                None
-            } else {
-                self.try_take_place(&queue)
-            };
-            if keeps_place || place.for_question.is_some() {
-                return Ok(Some(place));
-            }
+        if keeps_place && !must_ask {
+            return Ok(Some(place));
         }
         self.permit(&pool, Permission::Ask);
         self.start_check_out(&pool);
