@@ -79,26 +79,29 @@ impl Held {
 
 /// The lock around the code that runs now which excludes this lock on another connection.
 pub(crate) fn held_around(lock: &LockId, pool: &PgPool) -> Option<LockId> {
-    let find = |chain: &Chain| {
-        let database = pool.connect_options();
-        let mut links = successors(chain.as_deref(), |link| link.outer.as_deref());
-        let excluding = links.find(|link| link.held.excludes(lock, &database));
-        excluding.map(|link| link.held.lock.clone())
-    };
-    AROUND.try_with(find).ok().flatten()
+    find(pool, |held, database| held.excludes(lock, database))
 }
 
 /// Whether the code that runs now is the body of a lock in this database, or perhaps in this one.
 pub(crate) fn is_under_a_lock(pool: &PgPool) -> bool {
+    find(pool, |held, database| {
+        held.database.is_none() || held.is_in(database)
+    })
+    .is_some()
+}
+
+/// The innermost lock around the code that runs now for which this is true.
+fn find(pool: &PgPool, is_true: impl Fn(&Held, &PgConnectOptions) -> bool) -> Option<LockId> {
     let find = |chain: &Chain| {
         let database = pool.connect_options();
         let mut links = successors(chain.as_deref(), |link| link.outer.as_deref());
-        links.any(|link| link.held.database.is_none() || link.held.is_in(&database))
+        let found = links.find(|link| is_true(&link.held, &database));
+        found.map(|link| link.held.lock.clone())
     };
-    AROUND.try_with(find).unwrap_or(false)
+    AROUND.try_with(find).ok().flatten()
 }
 
-/// Whether both lead to the same database. What cannot be told counts as different.
+/// Whether both lead to the same database. If that is not known, they count as different.
 fn is_same(one: &PgConnectOptions, other: &PgConnectOptions) -> bool {
     fn address(options: &PgConnectOptions) -> impl PartialEq {
         let database = options.get_database().unwrap_or(options.get_username());

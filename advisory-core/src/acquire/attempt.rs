@@ -197,7 +197,7 @@ impl<'l> Attempt<'l> {
     /// Names the lock in an error that has ended the wait, and its holders where the server can
     /// still be asked.
     async fn explain<S: TryOnce>(&self, mut scope: S, waited: Duration, error: Error) -> Error {
-        if !error.is_interruption() || self.deadline.left() == Wait::No {
+        if !error.is_interruption() || self.deadline.is_immediate() {
             return error;
         }
         let holders = match &error {
@@ -221,7 +221,7 @@ impl<'l> Attempt<'l> {
     /// Refuses to wait for a lock that is held around this call. A call that reports needs no error
     /// for that.
     fn check_nesting<S: TryOnce>(&self, scope: &S) -> Result<(), Error> {
-        let waits = self.explains() && self.deadline.left() != Wait::No;
+        let waits = self.explains() && !self.deadline.is_immediate();
         let pool = scope.pool().filter(|_| waits);
         match pool.and_then(|(pool, _)| held_around(self.id(), &pool)) {
             None => Ok(()),

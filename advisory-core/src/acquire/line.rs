@@ -26,6 +26,13 @@ struct Line {
     asked: AtomicUsize,
 }
 
+impl Line {
+    /// Whether the head has had a connection since its turn began.
+    fn has_asked(&self) -> bool {
+        self.asked.load(Ordering::Relaxed) % 2 == 1
+    }
+}
+
 impl Lines {
     pub(super) fn new() -> Self {
         Self {
@@ -112,14 +119,9 @@ impl Turn {
 
     /// Notes that the head has a connection, on which it asks the server.
     pub(super) fn note_asking(&self) {
-        if self.is_head && !self.has_asked() {
+        if self.is_head && !self.line().has_asked() {
             self.line().asked.fetch_add(1, Ordering::Relaxed);
         }
-    }
-
-    /// Whether the head has had a connection since its turn began.
-    fn has_asked(&self) -> bool {
-        self.line().asked.load(Ordering::Relaxed) % 2 == 1
     }
 
     /// Whether no head has had a connection since this task joined.
@@ -130,9 +132,10 @@ impl Turn {
     /// If the head has had no connection, ends the line: nobody waits for this turn any more. Those
     /// who come later form a new line.
     pub(super) fn let_all_through(&self) {
-        if self.is_head && !self.has_asked() {
-            let forget = |shard: &mut Shard| shard.retain(|(known, _)| *known != self.lock);
-            forget(&mut self.lines.shard(&self.lock));
+        if self.is_head && !self.line().has_asked() {
+            self.lines
+                .shard(&self.lock)
+                .retain(|(known, _)| *known != self.lock);
             self.line().turn.close();
         }
     }
@@ -142,7 +145,7 @@ impl Drop for Turn {
     fn drop(&mut self) {
         let Some(line) = self.line.take() else { return };
         if self.is_head {
-            if line.asked.load(Ordering::Relaxed) % 2 == 1 {
+            if line.has_asked() {
                 line.asked.fetch_add(1, Ordering::Relaxed);
             }
             line.turn.add_permits(1);

@@ -154,6 +154,14 @@ pub(super) struct Position {
     check_out_until: Option<Instant>,
 }
 
+impl Position {
+    fn try_take_place(&mut self) -> Option<OwnedSemaphorePermit> {
+        let places = &self.queue.places;
+        let next = self.next_place.take();
+        next.or_else(|| Arc::clone(places).try_acquire_owned().ok())
+    }
+}
+
 /// How long the server may wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Permission {
@@ -245,14 +253,15 @@ impl Attempt<'_> {
         position.questions = position.questions.saturating_add(1);
         let must_ask = std::mem::take(&mut position.has_left);
         let only_waits = position.kind == Kind::Waits && position.body == Body::Inside;
-        if only_waits && !must_ask && !self.deadline.is_immediate() {
-            let next = position.next_place.take();
-            if let Some(place) = next.or_else(|| try_take(&position.queue.places)) {
-                return Ok(Some(Place {
-                    for_question: Some(place),
-                    ..Place::default()
-                }));
-            }
+        if only_waits
+            && !must_ask
+            && !self.deadline.is_immediate()
+            && let Some(place) = position.try_take_place()
+        {
+            return Ok(Some(Place {
+                for_question: Some(place),
+                ..Place::default()
+            }));
         }
         let (pool, queue) = (position.pool.clone(), Arc::clone(&position.queue));
         let (kind, body) = (position.kind, position.body);
@@ -292,7 +301,8 @@ impl Attempt<'_> {
         pool: &PgPool,
         queue: &Queue,
     ) -> Result<Option<OwnedSemaphorePermit>, Error> {
-        if let Some(place) = self.try_take_place(queue) {
+        let position = self.position.as_mut();
+        if let Some(place) = position.and_then(Position::try_take_place) {
             return Ok(Some(place));
         }
         if self.is_held(pool, queue).await? {
@@ -334,14 +344,6 @@ impl Attempt<'_> {
         let mut conn = self.check_out(pool).await?;
         let rows = send(&mut *conn, excluding(self.id()));
         Ok(!self.within(Wait::No, rows).await?.is_empty())
-    }
-
-    fn try_take_place(&mut self, queue: &Queue) -> Option<OwnedSemaphorePermit> {
-        let kept = self
-            .position
-            .as_mut()
-            .and_then(|position| position.next_place.take());
-        kept.or_else(|| try_take(&queue.places))
     }
 
     /// Waits that precede the check-out are a part of its time.
@@ -387,7 +389,8 @@ impl Attempt<'_> {
             let answer = question.await?;
             return Ok(answer.map_or(Answer::Refused, Answer::Granted));
         };
-        let (wait, started) = (self.wait(), Instant::now());
+        let wait = self.wait();
+        let by_server = (wait == Wait::Server).then(Instant::now);
         let keeps_place = position.kind != Kind::Waits
             || position.permission != Permission::Wait
             || wait == Wait::No;
@@ -402,7 +405,9 @@ impl Attempt<'_> {
         } else {
             return Ok(Answer::Left);
         };
-        if answer.is_none() && wait == Wait::Server {
+        if answer.is_none()
+            && let Some(started) = by_server
+        {
             Capabilities::of(&position.pool).note_refusal(started.elapsed());
         }
         Ok(answer.map_or(Answer::Refused, Answer::Granted))
@@ -515,10 +520,6 @@ async fn until_left<T>(
 /// Waits for a while until nobody else asks without a place to wait.
 pub(super) async fn wait_to_ask(pool: &PgPool) -> Option<OwnedSemaphorePermit> {
     Queue::of(pool).wait_to_ask().await
-}
-
-fn try_take(semaphore: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
-    Arc::clone(semaphore).try_acquire_owned().ok()
 }
 
 #[cfg(test)]

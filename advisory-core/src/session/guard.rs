@@ -50,7 +50,6 @@ use crate::sql::sqlstate;
 /// session.
 #[must_use = "the lock is released when the guard is dropped"]
 pub struct SessionGuard {
-    lock: LockId,
     held: Held,
     session: Arc<SharedSession>,
     /// The session, from [`connection`](Self::connection) until the next use of the guard.
@@ -61,7 +60,6 @@ pub struct SessionGuard {
 impl SessionGuard {
     pub(crate) fn new(held: Held, liveness: Liveness, backend: Backend) -> Self {
         Self {
-            lock: held.lock().clone(),
             held,
             session: SharedSession::new(liveness, backend),
             in_use: Mutex::default(),
@@ -76,7 +74,7 @@ impl SessionGuard {
 
     /// Which lock it is.
     pub fn lock_id(&self) -> &LockId {
-        &self.lock
+        self.held.lock()
     }
 
     /// The session that holds the lock, for statements.
@@ -123,7 +121,7 @@ impl SessionGuard {
         *in_use = taken;
         match in_use {
             Some(liveness) => Ok(liveness.session.acquire().await?),
-            None => Err(Error::lost(&self.lock)),
+            None => Err(Error::lost(self.held.lock())),
         }
     }
 
@@ -161,7 +159,7 @@ impl SessionGuard {
         match within(limit, Wait::No, token).await {
             Err(Error::Database(error)) if sqlstate::is_loss(&error) => {
                 self.session().mark_lost();
-                Err(Error::lost(&self.lock))
+                Err(Error::lost(self.held.lock()))
             }
             token => token,
         }
@@ -184,8 +182,8 @@ impl SessionGuard {
     pub async fn release(mut self) -> Result<(), Error> {
         // The liveness is not checked before: the answer to the release says more.
         match self.end() {
-            Some(liveness) => FinishOnDrop::new(release(self.lock.clone(), liveness)).await,
-            None => Err(Error::lost(&self.lock)),
+            Some(liveness) => FinishOnDrop::new(release(self.held.lock().clone(), liveness)).await,
+            None => Err(Error::lost(self.held.lock())),
         }
     }
 
@@ -252,7 +250,7 @@ impl SessionGuard {
     pub fn notification(
         &self,
     ) -> impl Future<Output = Result<PgNotification, Error>> + Send + 'static + use<> {
-        let (session, lock) = (Arc::clone(self.session()), self.lock.clone());
+        let (session, lock) = (Arc::clone(self.session()), self.held.lock().clone());
         async move {
             session
                 .notification()
@@ -299,7 +297,7 @@ impl SessionGuard {
         future: F,
     ) -> impl Future<Output = Result<F::Output, Error>> {
         let held = self.held.clone();
-        held.around(until_lost(&self.lock, self.lost(), future))
+        held.around(until_lost(self.held.lock(), self.lost(), future))
     }
 
     /// Lets the release close the connection, which does not return to the pool.
@@ -329,14 +327,16 @@ impl SessionGuard {
 impl fmt::Debug for SessionGuard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut guard = f.debug_struct("SessionGuard");
-        guard.field("lock", &self.lock).finish_non_exhaustive()
+        guard
+            .field("lock", self.held.lock())
+            .finish_non_exhaustive()
     }
 }
 
 impl Drop for SessionGuard {
     fn drop(&mut self) {
         if let Some(liveness) = self.end() {
-            finish_in_background(release(self.lock.clone(), liveness));
+            finish_in_background(release(self.held.lock().clone(), liveness));
         }
     }
 }
