@@ -99,7 +99,7 @@ async fn every_acquire_is_counted_with_its_outcome() {
 }
 
 #[tokio::test]
-async fn waits_in_this_process_are_told_from_waits_on_the_server() {
+async fn waits_in_this_process_and_on_the_server_are_counted_apart() {
     let recorder = DebuggingRecorder::new();
     let seen = recorder.snapshotter();
     let _counting = metrics::set_default_local_recorder(&recorder);

@@ -1,4 +1,4 @@
-//! Migration at start-up: each migration runs once, whoever else migrates at the same time.
+//! Migration at start-up: each migration runs once, also if others migrate at the same time.
 
 use std::sync::Arc;
 use std::time::Duration;

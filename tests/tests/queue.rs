@@ -182,10 +182,7 @@ async fn one_task_for_each_lock_waits_on_the_server() {
     let lock = AdvisoryLock::new("busy");
     let held = lock.begin(&rival).await.unwrap();
     let waiters: Vec<_> = (0..20)
-        .map(|_| {
-            let (lock, pool) = (lock.clone(), pool.clone());
-            tokio::spawn(async move { lock.begin(&pool).await.unwrap().commit().await.unwrap() })
-        })
+        .map(|_| tokio::spawn(Verb::Begin.ask(&lock, &pool)))
         .collect();
     database.wait_until_waiting(1).await;
     use_pool(&pool).await.unwrap();
@@ -197,7 +194,7 @@ async fn one_task_for_each_lock_waits_on_the_server() {
     );
     held.commit().await.unwrap();
     for waiter in waiters {
-        timeout(LONG, waiter).await.unwrap().unwrap();
+        timeout(LONG, waiter).await.unwrap().unwrap().unwrap();
     }
 }
 
@@ -217,17 +214,14 @@ async fn a_dropped_waiter_leaves_the_line_and_its_turn_passes_on() {
     let (pool, rival) = (pool(&database, 3).await, database.pool(1).await);
     let lock = AdvisoryLock::new("dropped");
     let held = lock.begin(&rival).await.unwrap();
-    let wait = || {
-        let (lock, pool) = (lock.clone(), pool.clone());
-        tokio::spawn(async move { lock.begin(&pool).await.unwrap().commit().await.unwrap() })
-    };
+    let wait = || tokio::spawn(Verb::Begin.ask(&lock, &pool));
     let first = wait();
     database.wait_until_waiting(1).await;
     let [second, third] = [(); 2].map(|()| wait());
     second.abort();
     first.abort();
     held.commit().await.unwrap();
-    timeout(LONG, third).await.unwrap().unwrap();
+    timeout(LONG, third).await.unwrap().unwrap().unwrap();
     database.assert_nothing_leaked(&pool).await;
 }
 
@@ -237,10 +231,7 @@ async fn a_try_never_waits_for_a_turn() {
     let (pool, rival) = (pool(&database, 3).await, database.pool(1).await);
     let lock = AdvisoryLock::new("tried");
     let _held = lock.begin(&rival).await.unwrap();
-    let waiter = tokio::spawn({
-        let (lock, pool) = (lock.clone(), pool.clone());
-        async move { lock.begin(&pool).await }
-    });
+    let waiter = tokio::spawn(Verb::Begin.ask(&lock, &pool));
     database.wait_until_waiting(1).await;
     assert!(lock.try_begin(&pool).await.unwrap().is_none());
     assert!(lock.try_acquire(&pool).await.unwrap().is_none());
@@ -283,8 +274,7 @@ async fn a_pool_that_closes_ends_all_waits_at_once() {
     let held = lock.begin(&rival).await.unwrap();
     let mut waiters = JoinSet::new();
     for _ in 0..1000 {
-        let (lock, pool) = (lock.clone(), pool.clone());
-        waiters.spawn(async move { lock.begin(&pool).await.map(drop) });
+        waiters.spawn(Verb::Begin.ask(&lock, &pool));
     }
     database.wait_until_waiting(1).await;
     let closing = tokio::spawn({
@@ -410,10 +400,7 @@ async fn more_blocked_locks_than_places_are_all_granted_in_the_end() {
     let held = join_all(locks.iter().map(|lock| lock.acquire(&rivals))).await;
     let waiters: Vec<_> = locks
         .iter()
-        .map(|lock| {
-            let (lock, pool) = (lock.clone(), pool.clone());
-            tokio::spawn(async move { lock.acquire(&pool).await.unwrap().release().await })
-        })
+        .map(|lock| tokio::spawn(Verb::Acquire.ask(lock, &pool)))
         .collect();
     database.wait_until_waiting(2).await;
     use_pool(&pool).await.unwrap();
@@ -530,8 +517,7 @@ async fn a_lost_session_ends_one_wait() {
     let held = lock.begin(&rival).await.unwrap();
     let mut waiters = JoinSet::new();
     for _ in 0..300 {
-        let (lock, pool) = (lock.clone(), pool.clone());
-        waiters.spawn(async move { Ok::<_, Error>(lock.begin(&pool).await?.commit().await?) });
+        waiters.spawn(Verb::Begin.ask(&lock, &pool));
     }
     database.wait_until_waiting(1).await;
     let locks = database.advisory_locks().await;
@@ -555,14 +541,8 @@ async fn a_wait_is_granted_before_the_next_poll_of_another_call() {
     let lock = AdvisoryLock::new("polled");
     let held = lock.begin(&rival).await.unwrap();
     let seldom = lock.clone().polling(Duration::from_hours(1));
-    let polls = tokio::spawn({
-        let pool = pool.clone();
-        async move { seldom.begin(&pool).await.map(drop) }
-    });
-    let waits = tokio::spawn({
-        let (lock, pool) = (lock.clone(), pool.clone());
-        async move { lock.begin(&pool).await.map(drop) }
-    });
+    let polls = tokio::spawn(Verb::Begin.ask(&seldom, &pool));
+    let waits = tokio::spawn(Verb::Begin.ask(&lock, &pool));
     database.wait_until_waiting(1).await;
     held.commit().await.unwrap();
     timeout(LONG, waits).await.unwrap().unwrap().unwrap();

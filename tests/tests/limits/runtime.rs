@@ -64,7 +64,7 @@ fn spawn_holders_and_waiters(pool: &PgPool) {
         // Of one pool, only one would wait on the server.
         let pool = another_pool(pool);
         let lock = AdvisoryLock::new("one").wait_forever();
-        tokio::spawn(async move { verb.ask(&lock, &pool).await });
+        tokio::spawn(verb.ask(&lock, &pool));
     }
     let (transaction, session) = (pool.clone(), pool.clone());
     tokio::spawn(async move {

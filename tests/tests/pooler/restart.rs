@@ -19,10 +19,7 @@ impl Clients {
         let lock = AdvisoryLock::new("one");
         let holder = lock.begin(pool).await.unwrap();
         let waiting = [Verb::Begin, Verb::AttributeInside, Verb::AcquireXact];
-        let waiting = waiting.map(|verb| {
-            let (lock, pool) = (lock.clone(), another_pool(pool));
-            tokio::spawn(async move { verb.ask(&lock, &pool).await })
-        });
+        let waiting = waiting.map(|verb| tokio::spawn(verb.ask(&lock, &another_pool(pool))));
         fixture.database.wait_until_waiting(3).await;
         Self { holder, waiting }
     }
