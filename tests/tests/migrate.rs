@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use advisory_core::{Error, Key, migrate};
-use advisory_tests::{Database, scalar};
+use advisory_tests::{BackendRow, Database, scalar};
 use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
+use sqlx::postgres::PgPoolOptions;
 use sqlx::{Executor as _, PgPool, SqlSafeStr as _};
 use tokio::time::timeout;
 
@@ -14,6 +15,7 @@ const HANG_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A migration waits here for the test.
 const GATE: Key = Key::IntPair(1, 1);
+const POLLS: &str = "polls";
 const WAIT_AT_GATE: &str = "SELECT pg_advisory_xact_lock(1, 1)";
 
 /// Migrations that run outside a transaction if they say so in their first line.
@@ -41,13 +43,23 @@ async fn finish(task: tokio::task::JoinHandle<Result<(), Error>>) {
     timeout(HANG_TIMEOUT, task).await.unwrap().unwrap().unwrap();
 }
 
-/// Waits until somebody has tried the lock in vain.
+/// A pool of one whose migration is seen to poll.
+fn polling_pool(database: &Database) -> PgPool {
+    let options = database.options().application_name(POLLS);
+    PgPoolOptions::new()
+        .max_connections(1)
+        .connect_lazy_with(options)
+}
+
+/// Waits until the connection of such a pool has tried the lock in vain: sqlx ends the use of it
+/// with `UNLISTEN *`.
 async fn wait_until_polling(database: &Database) {
+    let polls = |backend: &BackendRow| {
+        backend.application_name == POLLS
+            && (backend.query == "UNLISTEN *" || backend.query.contains("pg_try_advisory_lock"))
+    };
     database
-        .wait_until_backends("a poll", |backends| {
-            let mut queries = backends.iter().map(|backend| &backend.query);
-            queries.any(|query| query.contains("pg_try_advisory_lock"))
-        })
+        .wait_until_backends("a poll", |backends| backends.iter().any(polls))
         .await;
 }
 
@@ -119,7 +131,7 @@ async fn index_is_created_concurrently_while_others_wait() {
     ]);
     let first = spawn(&migrator, &pool);
     database.wait_until_waiting(1).await;
-    let second = spawn(&migrator, &database.pool(1).await);
+    let second = spawn(&migrator, &polling_pool(&database));
     wait_until_polling(&database).await;
     gate.release().await.unwrap();
     finish(first).await;
@@ -159,7 +171,7 @@ async fn sqlx_itself_is_excluded() {
     let theirs = async { migrator.run(&mut conn).await.unwrap() };
     let ours = async {
         database.wait_until_waiting(1).await;
-        let ours = spawn(&migrator, &pool);
+        let ours = spawn(&migrator, &polling_pool(&database));
         wait_until_polling(&database).await;
         gate.release().await.unwrap();
         finish(ours).await;
