@@ -124,6 +124,7 @@ mod key;
 pub mod known;
 mod leftover;
 mod lock;
+mod lock_session;
 mod macro_support;
 #[cfg(feature = "migrate")]
 mod migrate;
@@ -139,6 +140,7 @@ mod sql;
 mod telemetry;
 mod time_bounds;
 
+pub use acquire::SessionSource;
 pub use error::{EndedWait, Error, Holder, UnsupportedReason};
 pub use executor::LockExecutor;
 pub use fencing::fencing_token;
@@ -149,6 +151,7 @@ pub use function::{
 pub use key::{Key, ParseKeyError};
 pub use leftover::release_leftover_locks;
 pub use lock::{AdvisoryLock, Isolation, LockId, Mode};
+pub use lock_session::{LockSession, LockSessionGuard};
 #[cfg(feature = "migrate")]
 pub use migrate::migrate;
 pub use scheme::KeyScheme;

@@ -62,6 +62,21 @@ pub(crate) const ASKING_TURN: Duration = Duration::from_millis(250);
 pub(crate) const FIRST_PAUSE: Duration = Duration::from_millis(5);
 /// The longest such pause.
 pub(crate) const LONGEST_PAUSE: Duration = Duration::from_millis(250);
+
+/// The pause before what others hold is asked for again by a `LockSession`, after it was granted
+/// something. It doubles with each sweep.
+pub(crate) const FIRST_SWEEP: Duration = Duration::from_millis(5);
+/// The longest such pause. A sweep over 2,000 keys takes the server about a millisecond.
+pub(crate) const LONGEST_SWEEP: Duration = Duration::from_millis(100);
+/// How long a key may go from one local holder to the next before others get their chance.
+pub(crate) const HAND_OVER_TIME: Duration = Duration::from_millis(50);
+/// How long a request waits before it is worth a session that queues for it.
+pub(crate) const WORTH_QUEUEING: Duration = Duration::from_millis(50);
+/// How long a `LockSession` keeps a connection that does nothing.
+pub(crate) const IDLE_SESSION: Duration = Duration::from_secs(60);
+/// The pause before a session that was lost soon after it was opened is opened again.
+pub(crate) const REOPEN_PAUSE: Duration = Duration::from_millis(100);
+
 /// How often a migration that waits for another one tries its lock.
 #[cfg(feature = "migrate")]
 pub(crate) const MIGRATION_POLL: Duration = Duration::from_millis(250);

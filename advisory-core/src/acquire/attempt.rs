@@ -27,9 +27,13 @@ pub(crate) trait TryOnce: Send {
     /// What a grant hands out.
     type Granted: Send;
 
-    /// The pool whose connection keeps the lock, and what the body needs of that pool. `None` if
-    /// the connection is the caller's.
-    fn pool(&self) -> Option<(PgPool, Body)> {
+    /// The pool on whose database the lock is held. `None` if the connection is the caller's.
+    fn pool(&self) -> Option<PgPool> {
+        None
+    }
+
+    /// What the body needs of the pool, if a connection of the pool keeps the lock.
+    fn body(&self) -> Option<Body> {
         None
     }
 
@@ -131,7 +135,7 @@ impl<'l> Attempt<'l> {
 
     /// Waits for its turn, and asks until the lock is granted or the deadline has passed.
     async fn poll<S: TryOnce>(&mut self, scope: &mut S) -> Result<Option<S::Granted>, Error> {
-        if let Some((pool, body)) = scope.pool() {
+        if let (Some(pool), Some(body)) = (scope.pool(), scope.body()) {
             check_runtime()?;
             let is_nested = is_under_a_lock(&pool);
             if !self.take_turn(pool, body, is_nested).await? {
@@ -223,7 +227,7 @@ impl<'l> Attempt<'l> {
     fn check_nesting<S: TryOnce>(&self, scope: &S) -> Result<(), Error> {
         let waits = self.explains() && !self.deadline.is_immediate();
         let pool = scope.pool().filter(|_| waits);
-        match pool.and_then(|(pool, _)| held_around(self.id(), &pool)) {
+        match pool.and_then(|pool| held_around(self.id(), &pool)) {
             None => Ok(()),
             Some(lock) => {
                 let lock = Box::new(lock);

@@ -71,7 +71,7 @@ impl Deadline {
 }
 
 /// Between half and one and a half of the interval, so that several pollers spread out.
-fn jitter(interval: Duration) -> Duration {
+pub(crate) fn jitter(interval: Duration) -> Duration {
     // The hasher of the standard library has a random seed, which is random enough here.
     let random = RandomState::new().hash_one(()) % 1024;
     let thousandths = 512 + u32::try_from(random).expect("BUG: more than 1023");

@@ -15,6 +15,7 @@ mod caller_transaction;
 mod cancel;
 mod deadline;
 mod line;
+mod lock_session;
 mod new_transaction;
 mod own_transaction;
 mod pool;
@@ -23,6 +24,8 @@ mod session;
 
 pub(crate) use self::attempt::{acquire, try_acquire};
 pub use self::caller_connection::ConnectionScope;
+pub(crate) use self::deadline::jitter;
 pub(crate) use self::own_transaction::{NewTransaction, OwnTransaction};
 pub use self::queue::Body;
 pub(crate) use self::session::Session;
+pub use self::session::SessionSource;

@@ -26,8 +26,12 @@ impl TryOnce for NewTransaction<'_> {
     const SETTINGS: &'static [ScopedSetting] = &[ScopedSetting::Isolation];
     type Granted = OwnTransaction;
 
-    fn pool(&self) -> Option<(PgPool, Body)> {
-        Some((self.0.clone(), self.1))
+    fn pool(&self) -> Option<PgPool> {
+        Some(self.0.clone())
+    }
+
+    fn body(&self) -> Option<Body> {
+        Some(self.1)
     }
 
     fn keep(transaction: &mut OwnTransaction, place: OwnedSemaphorePermit) {

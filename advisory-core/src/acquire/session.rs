@@ -1,13 +1,18 @@
 //! A lock in a session of its own.
 
+use std::future::Future;
+use std::sync::Arc;
+
 use sqlx::Acquire as _;
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPool};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::attempt::{Attempt, TryOnce, acquire, try_acquire};
+use super::lock_session::OnLockSession;
 use super::queue::Body;
 use crate::error::{Error, Holder};
 use crate::lock::{AdvisoryLock, ScopedSetting, Wait};
+use crate::lock_session::{LockSession, LockSessionGuard};
 use crate::nesting::Held;
 use crate::on_drop::{DiscardOnDrop, discard};
 use crate::probe::Capabilities;
@@ -53,8 +58,11 @@ impl AdvisoryLock {
     ///
     /// As [`begin`](Self::begin): dropping the future closes its connection. The pool's slot is
     /// free at once, and within a second the server neither holds nor waits for the lock.
-    pub async fn acquire(&self, pool: &PgPool) -> Result<SessionGuard, Error> {
-        acquire(self, Session(pool, Body::Unknown)).await
+    pub async fn acquire<S>(&self, sessions: &S) -> Result<S::Guard, Error>
+    where
+        S: SessionSource + ?Sized,
+    {
+        sessions.acquire(self).await
     }
 
     /// Takes the lock in a session of its own; `None` if the lock is not granted in time.
@@ -81,10 +89,90 @@ impl AdvisoryLock {
     /// # Cancel safety
     ///
     /// As [`acquire`](Self::acquire).
-    pub async fn try_acquire(&self, pool: &PgPool) -> Result<Option<SessionGuard>, Error> {
-        try_acquire(self, Session(pool, Body::Unknown)).await
+    pub async fn try_acquire<S>(&self, sessions: &S) -> Result<Option<S::Guard>, Error>
+    where
+        S: SessionSource + ?Sized,
+    {
+        sessions.try_acquire(self).await
     }
 }
+
+/// Where a session lock is held: a [`PgPool`], one of whose connections holds it, or a
+/// [`LockSession`], which holds any number of locks on one connection; or a pointer to one.
+///
+/// It cannot be implemented outside this crate.
+#[diagnostic::on_unimplemented(
+    message = "a session lock cannot be held on `{Self}`",
+    label = "expected a `PgPool` or a `LockSession`",
+    note = "a lock in your own transaction is taken with `acquire_xact`"
+)]
+pub trait SessionSource: Sync + sealed::Sealed {
+    /// The guard of a lock.
+    type Guard: Send;
+
+    #[doc(hidden)]
+    fn acquire(
+        &self,
+        lock: &AdvisoryLock,
+    ) -> impl Future<Output = Result<Self::Guard, Error>> + Send;
+
+    #[doc(hidden)]
+    fn try_acquire(
+        &self,
+        lock: &AdvisoryLock,
+    ) -> impl Future<Output = Result<Option<Self::Guard>, Error>> + Send;
+}
+
+mod sealed {
+    pub trait Sealed {}
+}
+
+impl sealed::Sealed for PgPool {}
+
+impl SessionSource for PgPool {
+    type Guard = SessionGuard;
+
+    async fn acquire(&self, lock: &AdvisoryLock) -> Result<SessionGuard, Error> {
+        acquire(lock, Session(self, Body::Unknown)).await
+    }
+
+    async fn try_acquire(&self, lock: &AdvisoryLock) -> Result<Option<SessionGuard>, Error> {
+        try_acquire(lock, Session(self, Body::Unknown)).await
+    }
+}
+
+impl sealed::Sealed for LockSession {}
+
+impl SessionSource for LockSession {
+    type Guard = LockSessionGuard;
+
+    async fn acquire(&self, lock: &AdvisoryLock) -> Result<LockSessionGuard, Error> {
+        acquire(lock, OnLockSession(self)).await
+    }
+
+    async fn try_acquire(&self, lock: &AdvisoryLock) -> Result<Option<LockSessionGuard>, Error> {
+        try_acquire(lock, OnLockSession(self)).await
+    }
+}
+
+macro_rules! pointer {
+    ($($pointer:ty),+) => {$(
+        impl<S: SessionSource + ?Sized> sealed::Sealed for $pointer {}
+
+        impl<S: SessionSource + Send + ?Sized> SessionSource for $pointer {
+            type Guard = S::Guard;
+
+            async fn acquire(&self, lock: &AdvisoryLock) -> Result<S::Guard, Error> {
+                S::acquire(self, lock).await
+            }
+
+            async fn try_acquire(&self, lock: &AdvisoryLock) -> Result<Option<S::Guard>, Error> {
+                S::try_acquire(self, lock).await
+            }
+        }
+    )+};
+}
+pointer!(&S, Arc<S>, Box<S>);
 
 /// The scope of a lock in a session of its own.
 pub(crate) struct Session<'p>(pub(crate) &'p PgPool, pub(crate) Body);
@@ -95,8 +183,12 @@ impl TryOnce for Session<'_> {
         &[ScopedSetting::KeepaliveInterval, ScopedSetting::TagSession];
     type Granted = SessionGuard;
 
-    fn pool(&self) -> Option<(PgPool, Body)> {
-        Some((self.0.clone(), self.1))
+    fn pool(&self) -> Option<PgPool> {
+        Some(self.0.clone())
+    }
+
+    fn body(&self) -> Option<Body> {
+        Some(self.1)
     }
 
     fn keep(guard: &mut SessionGuard, place: OwnedSemaphorePermit) {

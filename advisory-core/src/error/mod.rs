@@ -2,6 +2,7 @@
 
 mod ended_wait;
 mod holder;
+mod shared;
 
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use sqlx::error::DatabaseError;
 pub use self::ended_wait::EndedWait;
 pub use self::holder::Holder;
 use self::holder::{HeldBy, Seconds};
+pub(crate) use self::shared::SharedError;
 use crate::lock::LockId;
 use crate::sql::sqlstate;
 

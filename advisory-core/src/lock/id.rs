@@ -78,6 +78,14 @@ impl LockId {
         }
     }
 
+    /// Some keys of the lock.
+    pub(crate) fn with_keys(&self, keys: Vec<Key>) -> Self {
+        Self {
+            keys: keys.into(),
+            ..self.without_name()
+        }
+    }
+
     pub(super) fn map_keys(self, f: impl Fn(&Key) -> Key) -> Self {
         let keys: Vec<_> = self.keys().iter().map(f).collect();
         Self {

@@ -364,6 +364,11 @@ impl AdvisoryLock {
             .unwrap_or(DEFAULT_KEEPALIVE_INTERVAL)
     }
 
+    /// The keepalive interval and the response timeout, where they are set.
+    pub(crate) fn liveness_settings(&self) -> (Option<Duration>, Option<Duration>) {
+        (self.keepalive_interval, self.response_timeout)
+    }
+
     pub(crate) fn response_limit(&self) -> Duration {
         self.response_timeout.unwrap_or(DEFAULT_RESPONSE_TIMEOUT)
     }

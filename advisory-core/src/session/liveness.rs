@@ -80,7 +80,7 @@ impl Liveness {
                 Poll::Pending if !self.is_probing() => return Sign::Alive(None),
                 Poll::Pending => return self.await_probe(),
             }
-            match self.poll_socket(cx) {
+            match poll_socket(&mut self.session, cx) {
                 Poll::Ready(Some(notification)) => {
                     self.last_answer = Instant::now();
                     notify(notification);
@@ -113,21 +113,6 @@ impl Liveness {
         }
     }
 
-    /// Reads what the server sends unasked: a notification, or the end of the session.
-    fn poll_socket(&mut self, cx: &mut Context<'_>) -> Poll<Option<PgNotification>> {
-        let unasked = pin!(unconstrained(self.session.try_recv()));
-        // sqlx counts responses down without a check. After a dropped `COPY`, which has one
-        // response too many, it panics or, without overflow checks, waits for responses without
-        // end. Nothing that follows on that connection can be trusted.
-        let read = catch_unwind(AssertUnwindSafe(|| unasked.poll(cx)));
-        match read {
-            Ok(Poll::Pending) => Poll::Pending,
-            // A notification is a sign of life.
-            Ok(Poll::Ready(Ok(Some(notification)))) => Poll::Ready(Some(notification)),
-            Ok(Poll::Ready(Ok(None) | Err(_))) | Err(_) => Poll::Ready(None),
-        }
-    }
-
     fn note_answer(&mut self) {
         if self.probe_sent.take().is_some() {
             self.last_answer = Instant::now();
@@ -148,6 +133,24 @@ impl Liveness {
         let ping = async { self.session.acquire().await?.ping().await };
         let _ = poll_once(ping);
         self.probe_sent = Some(Instant::now());
+    }
+}
+
+/// Reads what the server sends unasked: a notification, or the end of the session.
+pub(crate) fn poll_socket(
+    session: &mut PgListener,
+    cx: &mut Context<'_>,
+) -> Poll<Option<PgNotification>> {
+    let unasked = pin!(unconstrained(session.try_recv()));
+    // sqlx counts responses down without a check. After a dropped `COPY`, which has one response
+    // too many, it panics or, without overflow checks, waits for responses without end. Nothing
+    // that follows on that connection can be trusted.
+    let read = catch_unwind(AssertUnwindSafe(|| unasked.poll(cx)));
+    match read {
+        Ok(Poll::Pending) => Poll::Pending,
+        // A notification is a sign of life.
+        Ok(Poll::Ready(Ok(Some(notification)))) => Poll::Ready(Some(notification)),
+        Ok(Poll::Ready(Ok(None) | Err(_))) | Err(_) => Poll::Ready(None),
     }
 }
 

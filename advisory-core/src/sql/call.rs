@@ -16,7 +16,7 @@ pub(crate) enum Function {
 }
 
 impl Function {
-    fn name(self, mode: Mode) -> &'static str {
+    pub(super) fn name(self, mode: Mode) -> &'static str {
         match (self, mode) {
             (Self::XactLock, Mode::Exclusive) => "pg_catalog.pg_advisory_xact_lock",
             (Self::XactLock, Mode::Shared) => "pg_catalog.pg_advisory_xact_lock_shared",
@@ -39,12 +39,17 @@ impl Function {
     /// The call for a lock on one key; `None` if there are several keys, or none.
     pub(super) fn single_call(self, lock: &LockId) -> Option<String> {
         let [key] = lock.keys() else { return None };
-        let function = self.name(lock.mode());
+        Some(self.call(*key, lock.mode()))
+    }
+
+    /// The call for one key.
+    pub(super) fn call(self, key: Key, mode: Mode) -> String {
+        let function = self.name(mode);
         // A quoted number takes the type of the parameter: one `bigint`, or two `int4`.
-        Some(match key {
+        match key {
             Key::BigInt(key) => format!("{function}('{key}')"),
             Key::IntPair(a, b) => format!("{function}('{a}','{b}')"),
-        })
+        }
     }
 
     /// The calls for any number of keys, as expressions over rows: at most one for each key space,

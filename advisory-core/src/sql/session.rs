@@ -100,13 +100,22 @@ impl SavedSettings {
 /// takes the lock, without a wait. A session lock whose wait fails may have been granted all the
 /// same; a transaction lock ends with its transaction, so a timeout leaves nothing behind.
 pub(crate) fn lock(lock: &LockId, wait: Wait, settings: &[ServerSetting]) -> String {
-    let mut message = format!(
+    format!(
         "{RESET};SELECT {},{},{};{}",
         pid_and_current_values(settings),
         keep_values(settings),
         set_values(settings),
-        lock_with_wait(lock, wait, REFUSE_STANDBY, "")
-    );
+        wait_and_take(lock, wait)
+    )
+}
+
+/// Waits for a lock in a session that holds any number of locks.
+pub(crate) fn queue(lock: &LockId) -> String {
+    format!("{RESET};{}", wait_and_take(lock, Wait::Forever))
+}
+
+fn wait_and_take(lock: &LockId, wait: Wait) -> String {
+    let mut message = lock_with_wait(lock, wait, REFUSE_STANDBY, "");
     // A statement of its own: the server checks between two statements whether the timeout has
     // fired.
     if let Some(call) = Function::Lock.single_call(lock) {

@@ -1,0 +1,35 @@
+//! A lock on a session that holds many.
+
+use sqlx::postgres::PgPool;
+
+use super::attempt::{Attempt, TryOnce};
+use super::pool::check_runtime;
+use crate::error::{Error, Holder};
+use crate::lock::ScopedSetting;
+use crate::lock_session::{LockSession, LockSessionGuard};
+use crate::telemetry::{Scope, Waiting};
+
+/// The scope of a lock on a session that holds many. The wait takes no connection, and its
+/// polls and its end are the session's own.
+pub(crate) struct OnLockSession<'s>(pub(crate) &'s LockSession);
+
+impl TryOnce for OnLockSession<'_> {
+    const SCOPE: Scope = Scope::Session;
+    const SETTINGS: &'static [ScopedSetting] = &[ScopedSetting::KeepaliveInterval];
+    type Granted = LockSessionGuard;
+
+    fn pool(&self) -> Option<PgPool> {
+        Some(self.0.pool().clone())
+    }
+
+    async fn try_once(&mut self, attempt: &Attempt<'_>) -> Result<Option<LockSessionGuard>, Error> {
+        check_runtime()?;
+        let _waiting = Waiting::in_process(Self::SCOPE);
+        let wait = || attempt.deadline.left();
+        self.0.ask(attempt.lock(), wait).await
+    }
+
+    async fn refused(&mut self, attempt: &Attempt<'_>) -> Result<Vec<Holder>, Error> {
+        Ok(attempt.holders_via(self.0.pool()).await)
+    }
+}

@@ -1,0 +1,294 @@
+//! One session of a [`LockSession`](super::LockSession), and what is sent there.
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use sqlx::postgres::{PgConnection, PgListener, PgPool, PgRow};
+use sqlx::{Acquire as _, Connection as _};
+use tokio::sync::watch;
+use tokio::time::sleep;
+
+use super::table::{Answer, Message, SessionId};
+use crate::error::Error;
+use crate::fencing::token;
+use crate::lock::{AdvisoryLock, LockId, Wait};
+use crate::on_drop::discard;
+use crate::probe::Capabilities;
+use crate::session::poll_socket;
+use crate::sql::lock_session::{Batch, Call, Opened, awaited, open};
+use crate::sql::send::{send, send_for_row, send_wait, within};
+use crate::sql::session::queue;
+use crate::sql::{origin, sqlstate};
+use crate::time_bounds::REOPEN_PAUSE;
+
+/// Tells the guards of a session that it has ended.
+#[derive(Debug)]
+pub(super) struct Loss(watch::Sender<bool>);
+
+impl Loss {
+    pub(super) fn has_happened(&self) -> bool {
+        *self.0.borrow()
+    }
+
+    pub(super) fn watch(&self) -> watch::Receiver<bool> {
+        self.0.subscribe()
+    }
+}
+
+/// A session. Dropped, it is closed at once, and its guards are told.
+pub(super) struct Connection {
+    pub(super) id: SessionId,
+    pub(super) loss: Arc<Loss>,
+    pub(super) lock_timeout: u64,
+    pub(super) opened: Instant,
+    pub(super) last_answer: Instant,
+    /// When it last queued or unlocked.
+    pub(super) last_used: Instant,
+    listener: Option<PgListener>,
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.loss.0.send_replace(true);
+        discard(self.listener.take());
+    }
+}
+
+/// How to open a session, and what is known of its server.
+#[derive(Clone)]
+pub(super) struct Opening {
+    pub(super) id: SessionId,
+    pub(super) pool: PgPool,
+    /// A lock that is asked for, whose settings and name stand for all.
+    pub(super) lock: AdvisoryLock,
+    pub(super) response_timeout: Duration,
+    /// Whether it is checked that connections of the pool are sessions.
+    pub(super) is_checked: bool,
+}
+
+impl Opening {
+    /// Opens a session beside the pool, with its options and hooks. While the server is away it
+    /// tries again, for as long as the pool lets a caller wait for a connection.
+    pub(super) async fn open(self) -> Result<Connection, Error> {
+        let started = Instant::now();
+        let limit = self.pool.options().get_acquire_timeout();
+        loop {
+            let error = match self.open_once().await {
+                Ok(connection) => return Ok(connection),
+                Err(error) => error,
+            };
+            let may_pass =
+                matches!(&error, Error::Database(error) if sqlstate::is_interruption(error));
+            if !may_pass || started.elapsed() + REOPEN_PAUSE >= limit {
+                return Err(error);
+            }
+            sleep(REOPEN_PAUSE).await;
+        }
+    }
+
+    async fn open_once(&self) -> Result<Connection, Error> {
+        let (capabilities, options) = (Capabilities::of(&self.pool), self.pool.connect_options());
+        let beside = self.pool.options().clone();
+        let beside = beside.min_connections(0).max_connections(1);
+        let beside = beside.max_lifetime(None).idle_timeout(None);
+        let beside = beside.connect_lazy_with(options.as_ref().clone());
+        let mut listener = PgListener::connect_with(&beside)
+            .await
+            .map_err(Error::of_message)?;
+        listener.eager_reconnect(false);
+        let (loss, _) = watch::channel(false);
+        let now = Instant::now();
+        let mut connection = Connection {
+            id: self.id,
+            loss: Arc::new(Loss(loss)),
+            lock_timeout: 0,
+            opened: now,
+            last_answer: now,
+            last_used: now,
+            listener: Some(listener),
+        };
+        if self.is_checked {
+            let listener = connection.listener();
+            let checked = capabilities.check_session(&self.lock, listener, &options, Wait::Forever);
+            checked.await?;
+        }
+        let message = open(capabilities.client_check());
+        let row = within(
+            self.response_timeout,
+            Wait::No,
+            send_for_row(connection.get().await?, message),
+        );
+        let row = row
+            .await
+            .map_err(|error| capabilities.failure(error, self.lock.id()))?;
+        connection.lock_timeout = Opened::read(&row)?.lock_timeout;
+        Ok(connection)
+    }
+}
+
+/// How a message has ended.
+pub(super) enum Reply {
+    Answered(Answer),
+    /// An error of the server's, after which everything in the message was unlocked.
+    Refused(sqlx::Error),
+    Lost,
+    /// The server's locks are none.
+    Unfit(Error),
+}
+
+impl Connection {
+    fn listener(&mut self) -> &mut PgListener {
+        let listener = self.listener.as_mut();
+        listener.expect("BUG: a session used after it was closed")
+    }
+
+    async fn get(&mut self) -> Result<&mut PgConnection, sqlx::Error> {
+        self.listener().acquire().await
+    }
+
+    /// Ready when the idle session has ended.
+    pub(super) fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            match poll_socket(self.listener(), cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(None) => return Poll::Ready(()),
+                Poll::Ready(Some(_)) => self.last_answer = Instant::now(),
+            }
+        }
+    }
+
+    async fn exchange(
+        &mut self,
+        message: String,
+        limit: Duration,
+    ) -> Result<Vec<PgRow>, sqlx::Error> {
+        let rows = async { send(self.get().await?, message).await };
+        let rows = within(limit, Wait::No, rows).await?;
+        self.last_answer = Instant::now();
+        Ok(rows)
+    }
+
+    /// Sends a message, and reads its answer.
+    pub(super) async fn talk(
+        &mut self,
+        message: &Message,
+        limit: Duration,
+        capabilities: &Capabilities,
+    ) -> Reply {
+        self.last_used = Instant::now();
+        let calls = calls(message);
+        let mut batch = Batch::new(&calls);
+        if message.looks {
+            batch = batch.looking();
+        }
+        let (text, order) = batch.into_message();
+        let rows = match self.exchange(text, limit).await {
+            Ok(rows) => rows,
+            Err(error) if sqlstate::is_loss(&error) => return Reply::Lost,
+            Err(error) => {
+                return match self.unlock_all_of(message, limit).await {
+                    Ok(()) => Reply::Refused(error),
+                    Err(_) => Reply::Lost,
+                };
+            }
+        };
+        let Ok(answer) = read_answer(message, &order.read(&rows), &rows) else {
+            return Reply::Lost;
+        };
+        let granted = message.tries.iter().zip(&answer.granted);
+        let mut granted =
+            granted.filter(|((_, lock), granted)| **granted && !lock.keys().is_empty());
+        if let Some(((_, lock), _)) = granted.next() {
+            let lock = AdvisoryLock::from(lock);
+            let checked = match self.get().await {
+                Ok(conn) => capabilities.check_lock(&lock, conn).await,
+                Err(error) => Err(error.into()),
+            };
+            match checked {
+                Ok(()) => {}
+                Err(Error::Database(error)) if sqlstate::is_loss(&error) => return Reply::Lost,
+                Err(error) => return Reply::Unfit(error),
+            }
+        }
+        Reply::Answered(answer)
+    }
+
+    /// After an error in the middle, it is not known what the session holds of the message.
+    async fn unlock_all_of(
+        &mut self,
+        message: &Message,
+        limit: Duration,
+    ) -> Result<(), sqlx::Error> {
+        let tried = message.tries.iter().flat_map(|(_, lock)| {
+            let mode = lock.mode();
+            lock.keys().iter().map(move |key| Call::Unlock(*key, mode))
+        });
+        let unlocked = message.unlocks.iter();
+        let unlocked = unlocked.map(|unlock| Call::Unlock(unlock.key, unlock.mode));
+        let calls: Vec<_> = unlocked.chain(tried).collect();
+        let (text, _) = Batch::new(&calls).into_message();
+        self.exchange(text, limit).await.map(drop)
+    }
+
+    /// Waits for a lock in the server's queue.
+    pub(super) async fn queue(
+        &mut self,
+        lock: &LockId,
+        tag: Option<&str>,
+    ) -> Result<(), sqlx::Error> {
+        let message = origin::mark(tag, &queue(lock));
+        let conn = self.get().await?;
+        let waited = send_wait(conn, Wait::Forever, message).await;
+        self.last_answer = Instant::now();
+        self.last_used = self.last_answer;
+        waited.map(drop)
+    }
+
+    pub(super) async fn ping(&mut self, limit: Duration) -> Result<(), sqlx::Error> {
+        let ping = async { self.get().await?.ping().await };
+        within(limit, Wait::No, ping).await?;
+        self.last_answer = Instant::now();
+        Ok(())
+    }
+
+    pub(super) async fn fencing_token(&mut self, limit: Duration) -> Result<i64, Error> {
+        let token = async { token(self.get().await?).await };
+        let token = within(limit, Wait::No, token).await;
+        self.last_answer = Instant::now();
+        token
+    }
+
+    /// Frees all locks before the session is closed.
+    pub(super) async fn close(mut self, limit: Duration) {
+        let unlock_all = "SELECT pg_catalog.pg_advisory_unlock_all()".to_owned();
+        let _ = self.exchange(unlock_all, limit).await;
+    }
+}
+
+fn calls(message: &Message) -> Vec<Call> {
+    let unlocks = message.unlocks.iter();
+    let unlocks = unlocks.map(|unlock| Call::Unlock(unlock.key, unlock.mode));
+    let tries = message.tries.iter();
+    let tries = tries.map(|(_, lock)| Call::Try(lock.clone()));
+    unlocks.chain(tries).collect()
+}
+
+fn read_answer(
+    message: &Message,
+    answers: &Result<Vec<bool>, sqlx::Error>,
+    rows: &[PgRow],
+) -> Result<Answer, ()> {
+    let answers = answers.as_ref().map_err(drop)?;
+    let (unlocked, granted) = answers.split_at(message.unlocks.len());
+    let awaited = if message.looks {
+        awaited(rows).map_err(drop)?
+    } else {
+        Default::default()
+    };
+    Ok(Answer {
+        unlocked: unlocked.to_vec(),
+        granted: granted.to_vec(),
+        awaited,
+    })
+}

@@ -1,0 +1,176 @@
+//! One lock of a session that holds many.
+
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::sync::OnceLock;
+use std::task::Poll;
+
+use sqlx::postgres::PgPool;
+use tokio::sync::{oneshot, watch};
+
+use super::owner::{Grant, Request};
+use crate::error::Error;
+use crate::lock::LockId;
+use crate::nesting::Held;
+use crate::session::until_lost;
+use crate::telemetry::Scope;
+use crate::telemetry::metric::Hold;
+
+/// A lock of a [`LockSession`](crate::LockSession), until it is released or the session ends.
+///
+/// It has what a [`SessionGuard`](crate::SessionGuard) has, except a connection: many locks share
+/// one, and a statement there would make all of them wait.
+///
+/// Dropping the guard releases the lock with the next message, in any runtime or none.
+///
+/// # Loss
+///
+/// All guards of a session are lost together, and are told at once. A closed connection is noticed
+/// by its socket; a silent network after the
+/// [`keepalive_interval`](crate::AdvisoryLock::keepalive_interval) and the
+/// [`response_timeout`](crate::AdvisoryLock::response_timeout), 10 seconds if neither is set. One
+/// task watches for all, whether a guard is awaited or not. A guard that is lost stays lost, also
+/// when the `LockSession` has opened another session.
+#[must_use = "the lock is released when the guard is dropped"]
+pub struct LockSessionGuard {
+    held: Held,
+    grant: Grant,
+    /// Closed with the guard, for those who watch it.
+    ended: OnceLock<watch::Sender<()>>,
+    _hold: Hold,
+}
+
+impl LockSessionGuard {
+    pub(super) fn new(lock: &LockId, pool: &PgPool, grant: Grant) -> Self {
+        Self {
+            held: Held::on_pool(lock, pool),
+            grant,
+            ended: OnceLock::new(),
+            _hold: Hold::start(Scope::Session),
+        }
+    }
+
+    /// Which lock it is.
+    pub fn lock_id(&self) -> &LockId {
+        self.held.lock()
+    }
+
+    /// Releases the lock. One round trip, shared with everything that is asked for meanwhile; none
+    /// if another task of this process takes the lock over.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Lost`] if the lock was not held any more: the session had ended, or other code has
+    /// unlocked it. On a silent network it returns after the
+    /// [`response_timeout`](crate::AdvisoryLock::response_timeout).
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped, the lock is released all the same.
+    pub async fn release(self) -> Result<(), Error> {
+        let (reply, released) = oneshot::channel();
+        let release = Request::Release(self.grant.id, Some(reply));
+        let was_held = self.grant.owner.send(release).is_ok() && released.await.unwrap_or(false);
+        if was_held {
+            Ok(())
+        } else {
+            Err(Error::lost(self.held.lock()))
+        }
+    }
+
+    /// Resolves when the session has ended, and the lock with it; or when this guard is released or
+    /// dropped.
+    ///
+    /// The future borrows nothing: it can be spawned.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: the lock stays held.
+    pub fn lost(&self) -> impl Future<Output = ()> + Send + 'static + use<> {
+        let mut loss = self.grant.loss.watch();
+        let mut ended = self.ended.get_or_init(|| watch::channel(()).0).subscribe();
+        async move {
+            let mut lost = pin!(loss.wait_for(|is_lost| *is_lost));
+            let mut ended = pin!(ended.changed());
+            poll_fn(|cx| {
+                if lost.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(());
+                }
+                ended.as_mut().poll(cx).map(drop)
+            })
+            .await;
+        }
+    }
+
+    /// Whether the session is known to have ended.
+    pub fn is_lost(&self) -> bool {
+        self.grant.loss.has_happened()
+    }
+
+    /// Runs a future while the session is alive.
+    ///
+    /// ```no_run
+    /// use advisory_core::{AdvisoryLock, Error, LockSession};
+    ///
+    /// # async fn sync_tenant(id: i64) {}
+    /// # async fn example(locks: &LockSession) -> Result<(), Error> {
+    /// let guard = AdvisoryLock::new("tenant:42").acquire(locks).await?;
+    /// guard.until_lost(sync_tenant(42)).await?;
+    /// guard.release().await
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Lost`] if the session ends first; the future is dropped then.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it drops the future; the lock stays held.
+    pub fn until_lost<F: Future>(
+        &self,
+        future: F,
+    ) -> impl Future<Output = Result<F::Output, Error>> {
+        let held = self.held.clone();
+        held.around(until_lost(self.held.lock(), self.lost(), future))
+    }
+
+    /// A number that is greater than any that was taken under the same lock before; see
+    /// [`fencing_token`](crate::fencing_token) for its use and its source.
+    ///
+    /// One round trip, and a wait for the disk, during which the session does nothing else.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Lost`] if the session has ended or does not answer within the
+    /// [`response_timeout`](crate::AdvisoryLock::response_timeout). [`Error::Unsupported`] if the
+    /// position in the write-ahead log exceeds the range of a token.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: an unused number does no harm.
+    pub async fn fencing_token(&self) -> Result<i64, Error> {
+        let (reply, token) = oneshot::channel();
+        let ask = Request::FencingToken(self.grant.session, reply);
+        let lost = || Error::lost(self.held.lock());
+        self.grant.owner.send(ask).map_err(|_| lost())?;
+        match token.await {
+            Ok(Err(Error::Database(error))) if self.is_lost() => {
+                tracing::debug!(%error, "no fencing token");
+                Err(lost())
+            }
+            Ok(token) => token,
+            Err(_) => Err(lost()),
+        }
+    }
+}
+
+impl fmt::Debug for LockSessionGuard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut guard = f.debug_struct("LockSessionGuard");
+        guard
+            .field("lock", self.held.lock())
+            .finish_non_exhaustive()
+    }
+}

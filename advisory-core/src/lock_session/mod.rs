@@ -1,0 +1,262 @@
+//! Many locks on one session.
+//!
+//! A [`LockSession`] is a handle. Its [owner](owner), a task, has the connections; the
+//! [table](table) decides who gets what; a [guard](guard) is one lock.
+
+mod connection;
+mod guard;
+mod owner;
+mod table;
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use sqlx::postgres::PgPool;
+use tokio::sync::{mpsc, oneshot};
+
+pub use self::guard::LockSessionGuard;
+use self::owner::{Acquire, Grant, Owner, Request};
+use self::table::RequestId;
+use crate::error::Error;
+use crate::lock::{AdvisoryLock, Wait};
+use crate::per_pool::PerPool;
+
+/// How many sessions queue on the server if not set.
+const QUEUEING: usize = 3;
+
+/// The sessions that the annotated functions of a pool share.
+static OF_POOLS: PerPool<Mutex<Weak<Shared>>> = PerPool::new();
+
+/// Any number of session locks on one connection.
+///
+/// A lock of [`acquire(&pool)`](AdvisoryLock::acquire) costs a connection of the pool for as long
+/// as it is held. A `LockSession` has a connection of its own, beside the pool, which holds all its
+/// locks: ten thousand tenants, each under its lock, take one connection. It is also faster, because
+/// the requests of all tasks that arrive while a message is under way travel in the next one.
+///
+/// ```no_run
+/// use std::time::Duration;
+///
+/// use advisory_core::{AdvisoryLock, Error, LockSession};
+///
+/// # async fn sync_tenant(id: i64) {}
+/// # async fn example(pool: &sqlx::PgPool) -> Result<(), Error> {
+/// let locks = LockSession::new(pool);
+/// let lock = AdvisoryLock::new("tenant:42").timeout(Duration::from_secs(2));
+/// let guard = lock.acquire(&locks).await?;
+/// guard.until_lost(sync_tenant(42)).await?;
+/// guard.release().await?;
+/// locks.close().await;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// It is cheap to clone, and clones share the session. Make one for a service, and keep it.
+///
+/// # The connection
+///
+/// It is opened with the first lock, with the pool's options and its `after_connect`, but it does
+/// not count against the pool's `max_connections`. It is opened anew after a loss, and closed by
+/// [`close`](Self::close), with the pool, with the last clone and the last guard, and when nothing
+/// was held or asked for during a minute. The task that owns it is spawned on the runtime of the
+/// first caller; when that runtime ends, the locks are lost, and the next call starts anew.
+///
+/// # Waiting
+///
+/// Tasks that want the same lock wait in memory, first come, first served, at no cost to the server.
+/// The first of each line is asked for in sweeps, one statement for all of them, every 5 to 100 ms.
+/// Those that have waited longest queue on the server with sessions of their own, at most
+/// [`queueing`](Self::queueing), so that no other process overtakes them for ever. A lock that is
+/// released goes to the next task of this process at once, at most 16 times or for 50 ms; then
+/// others get their chance.
+///
+/// # Limits
+///
+/// - One lost session loses all its locks: every guard is told at once, and every body under
+///   [`until_lost`](LockSessionGuard::until_lost) is dropped. Nothing is taken again behind its back.
+/// - The server cannot see the waits in memory. A deadlock between two such sessions ends with a
+///   timeout only, so set one where a task takes a second lock.
+/// - Between processes the order is fair, not first come, first served. A session that has queued
+///   for a lock holds it, and queues for no other until it is released.
+/// - A lock takes an entry of the server's lock table for as long as it is held: see
+///   `max_locks_per_transaction`.
+/// - The settings of the locks apply to the session that they share: the shortest
+///   [`keepalive_interval`](AdvisoryLock::keepalive_interval) and
+///   [`response_timeout`](AdvisoryLock::response_timeout) of all that were asked for.
+#[derive(Clone)]
+pub struct LockSession {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    pool: PgPool,
+    queueing: Arc<AtomicUsize>,
+    next_request: AtomicU64,
+    is_closed: AtomicBool,
+    /// Whether the owner keeps this value until it has had nothing to do for a while.
+    is_kept: bool,
+    owner: Mutex<Option<mpsc::UnboundedSender<Request>>>,
+}
+
+impl LockSession {
+    /// Locks on the database of this pool. Nothing is opened until the first lock.
+    pub fn new(pool: &PgPool) -> Self {
+        Self::of_kind(pool, false)
+    }
+
+    fn of_kind(pool: &PgPool, is_kept: bool) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                pool: pool.clone(),
+                queueing: Arc::new(AtomicUsize::new(QUEUEING)),
+                next_request: AtomicU64::new(1),
+                is_closed: AtomicBool::new(false),
+                is_kept,
+                owner: Mutex::new(None),
+            }),
+        }
+    }
+
+    /// The session that the annotated functions of a pool share.
+    pub(crate) fn of_pool(pool: &PgPool) -> Self {
+        let known = OF_POOLS.of(pool, || Mutex::new(Weak::new()));
+        let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(shared) = known.upgrade() {
+            return Self { shared };
+        }
+        let session = Self::of_kind(pool, true);
+        *known = Arc::downgrade(&session.shared);
+        session
+    }
+
+    /// How many sessions, beside the one that holds the locks, may queue on the server for the tasks
+    /// that have waited longest; 3 if not set. Zero asks in sweeps only, so that others who queue
+    /// can overtake. All clones share the setting.
+    #[must_use]
+    pub fn queueing(self, sessions: usize) -> Self {
+        self.shared.queueing.store(sessions, Ordering::Relaxed);
+        self
+    }
+
+    /// Releases all locks and closes the connections. One round trip.
+    ///
+    /// The guards that still exist count as lost, and those that wait get
+    /// [`sqlx::Error::PoolClosed`], as does everybody who asks later.
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped, the session is closed all the same.
+    pub async fn close(&self) {
+        self.shared.is_closed.store(true, Ordering::SeqCst);
+        let owner = self.owner().clone();
+        if let Some(owner) = owner {
+            let (reply, closed) = oneshot::channel();
+            if owner.send(Request::Close(reply)).is_ok() {
+                // The owner may end for another reason, which closes its sessions, too.
+                let _ = closed.await;
+            }
+        }
+    }
+
+    pub(crate) fn pool(&self) -> &PgPool {
+        &self.shared.pool
+    }
+
+    /// Asks the owner for a lock; `None` if it is not granted in time.
+    pub(crate) async fn ask(
+        &self,
+        lock: &AdvisoryLock,
+        wait: impl Fn() -> Wait,
+    ) -> Result<Option<LockSessionGuard>, Error> {
+        // An owner that has ended with the request says nothing; the next one does.
+        for _ in 0..MOST_OWNERS {
+            if self.is_closed() {
+                return Err(sqlx::Error::PoolClosed.into());
+            }
+            let mut ticket = self.join(lock, wait());
+            if let Some(answer) = ticket.answer().await {
+                let grant = answer?;
+                return Ok(grant.map(|grant| LockSessionGuard::new(lock.id(), self.pool(), grant)));
+            }
+        }
+        Err(sqlx::Error::WorkerCrashed.into())
+    }
+
+    fn is_closed(&self) -> bool {
+        self.shared.is_closed.load(Ordering::SeqCst) || self.pool().is_closed()
+    }
+
+    fn join(&self, lock: &AdvisoryLock, wait: Wait) -> Ticket {
+        let id = self.shared.next_request.fetch_add(1, Ordering::Relaxed);
+        let (reply, answer) = oneshot::channel();
+        let acquire = Acquire {
+            id,
+            lock: lock.clone(),
+            wait,
+            reply,
+        };
+        let owner = self.running_owner();
+        let _ = owner.send(Request::Acquire(Box::new(acquire)));
+        Ticket {
+            id,
+            owner,
+            answer: Some(answer),
+        }
+    }
+
+    /// The owner, which is started if there is none.
+    fn running_owner(&self) -> mpsc::UnboundedSender<Request> {
+        let mut owner = self.owner();
+        if let Some(running) = owner.as_ref().filter(|owner| !owner.is_closed()) {
+            return running.clone();
+        }
+        let (sender, requests) = mpsc::unbounded_channel();
+        let (pool, queueing) = (self.pool().clone(), Arc::clone(&self.shared.queueing));
+        let kept = self.shared.is_kept.then(|| self.clone());
+        let started = Owner::new(pool, queueing, requests, sender.downgrade(), kept);
+        tokio::spawn(started.run());
+        owner.insert(sender).clone()
+    }
+
+    fn owner(&self) -> MutexGuard<'_, Option<mpsc::UnboundedSender<Request>>> {
+        let owner = self.shared.owner.lock();
+        owner.unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How many owners may end before they answer.
+const MOST_OWNERS: usize = 4;
+
+impl fmt::Debug for LockSession {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LockSession")
+            .field("queueing", &self.shared.queueing)
+            .field("is_closed", &self.is_closed())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A request on its way. Dropped, it is withdrawn.
+struct Ticket {
+    id: RequestId,
+    owner: mpsc::UnboundedSender<Request>,
+    answer: Option<oneshot::Receiver<Result<Option<Grant>, Error>>>,
+}
+
+impl Ticket {
+    /// `None` if the owner has ended.
+    async fn answer(&mut self) -> Option<Result<Option<Grant>, Error>> {
+        let answer = self.answer.as_mut()?.await.ok();
+        self.answer = None;
+        answer
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if self.answer.take().is_some() {
+            let _ = self.owner.send(Request::Withdraw(self.id));
+        }
+    }
+}

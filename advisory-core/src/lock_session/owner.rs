@@ -1,0 +1,855 @@
+//! The task that owns the sessions of a [`LockSession`](super::LockSession).
+//!
+//! Requests reach it by a channel. What arrives while a message is under way travels in the next
+//! one. The [table](super::table) decides; this file keeps the clocks and the connections.
+
+use std::collections::{BTreeSet, HashMap};
+use std::future::{Future, poll_fn};
+use std::mem::{replace, take};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use sqlx::postgres::PgPool;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Sleep, sleep_until};
+
+use super::LockSession;
+use super::connection::{Connection, Loss, Opening, Reply};
+use super::table::{Limits, Manner, Message, Outcome, RequestId, SessionId, Table};
+use crate::acquire::jitter;
+use crate::error::{Error, SharedError};
+use crate::lock::{AdvisoryLock, Wait};
+use crate::probe::Capabilities;
+use crate::sql::sqlstate;
+use crate::time_bounds::{
+    DEFAULT_KEEPALIVE_INTERVAL, DEFAULT_RESPONSE_TIMEOUT, FIRST_SWEEP, HAND_OVER_TIME,
+    IDLE_SESSION, LONGEST_SWEEP, REOPEN_PAUSE, WORTH_QUEUEING,
+};
+
+/// How often a key may go from one local holder to the next before others get their chance.
+const MOST_HAND_OVERS: u32 = 16;
+/// The most keys in one message, which is then some 200 kB long.
+const MOST_KEYS: usize = 10_000;
+
+/// What the clones and the guards ask of the owner.
+pub(super) enum Request {
+    Acquire(Box<Acquire>),
+    /// The request is dropped.
+    Withdraw(RequestId),
+    Release(RequestId, Option<oneshot::Sender<bool>>),
+    FencingToken(SessionId, oneshot::Sender<Result<i64, Error>>),
+    Close(oneshot::Sender<()>),
+}
+
+pub(super) struct Acquire {
+    pub(super) id: RequestId,
+    pub(super) lock: AdvisoryLock,
+    /// What is left of the deadline.
+    pub(super) wait: Wait,
+    pub(super) reply: oneshot::Sender<Result<Option<Grant>, Error>>,
+}
+
+/// A lock that a session holds. Dropped, it is released.
+#[derive(Debug)]
+pub(super) struct Grant {
+    pub(super) id: RequestId,
+    pub(super) session: SessionId,
+    pub(super) loss: Arc<Loss>,
+    pub(super) owner: mpsc::UnboundedSender<Request>,
+}
+
+impl Drop for Grant {
+    fn drop(&mut self) {
+        let _ = self.owner.send(Request::Release(self.id, None));
+    }
+}
+
+/// A request that waits for its answer.
+struct Pending {
+    reply: oneshot::Sender<Result<Option<Grant>, Error>>,
+    lock: AdvisoryLock,
+    wait: Wait,
+    arrived: Instant,
+    deadline: Option<Instant>,
+}
+
+type Underway<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// What a session is doing.
+enum Line {
+    Opening(Underway<Result<Connection, Error>>),
+    Idle(Box<Connection>),
+    Talking {
+        message: Arc<Message>,
+        talk: Underway<(Box<Connection>, Reply)>,
+    },
+    /// It waits in the server's queue.
+    Queueing {
+        session: SessionId,
+        wait: Underway<(Box<Connection>, Result<(), sqlx::Error>)>,
+    },
+    /// A probe, or a fencing token.
+    Busy(Underway<(Box<Connection>, bool)>),
+    Closed,
+}
+
+enum Event {
+    Request(Option<Request>),
+    Opened(usize, Result<Connection, Error>),
+    Answered(usize, Box<Connection>, Arc<Message>, Reply),
+    Queued(usize, Box<Connection>, Result<(), sqlx::Error>),
+    /// Whether it is alive.
+    Done(usize, Box<Connection>, bool),
+    Ended(usize),
+    Time,
+    PoolClosed,
+}
+
+/// The first line is that of the session that tries and unlocks; the others queue.
+const MAIN: usize = 0;
+
+pub(super) struct Owner {
+    pool: PgPool,
+    capabilities: Arc<Capabilities>,
+    queueing: Arc<AtomicUsize>,
+    requests: mpsc::UnboundedReceiver<Request>,
+    /// For the guards. Weak, so that the channel closes with the last clone and the last guard.
+    sender: mpsc::WeakUnboundedSender<Request>,
+    /// Keeps the sessions of a pool open between two locks.
+    _kept: Option<LockSession>,
+    table: Table,
+    started: Instant,
+    pending: HashMap<RequestId, Pending>,
+    releases: HashMap<RequestId, oneshot::Sender<bool>>,
+    tokens: Vec<(SessionId, oneshot::Sender<Result<i64, Error>>)>,
+    losses: HashMap<SessionId, Arc<Loss>>,
+    lines: Vec<Line>,
+    next_session: SessionId,
+    deadlines: BTreeSet<(Instant, RequestId)>,
+    /// Deadlines that have passed while the server was being asked: it has the last word.
+    expired: BTreeSet<RequestId>,
+    polls: BTreeSet<(Instant, RequestId)>,
+    sweep_pause: Duration,
+    sweep_at: Option<Instant>,
+    look_at: Option<Instant>,
+    /// When the first session, and another one, may be opened again.
+    open_at: [Option<Instant>; 2],
+    idle_since: Option<Instant>,
+    lock_timeout: Option<Wait>,
+    keepalive: Duration,
+    response_timeout: Option<Duration>,
+    timer: Pin<Box<Sleep>>,
+}
+
+impl Owner {
+    pub(super) fn new(
+        pool: PgPool,
+        queueing: Arc<AtomicUsize>,
+        requests: mpsc::UnboundedReceiver<Request>,
+        sender: mpsc::WeakUnboundedSender<Request>,
+        kept: Option<LockSession>,
+    ) -> Self {
+        let now = Instant::now();
+        Self {
+            capabilities: Capabilities::of(&pool),
+            pool,
+            queueing,
+            requests,
+            sender,
+            _kept: kept,
+            table: Table::new(Limits {
+                hand_overs: MOST_HAND_OVERS,
+                time: HAND_OVER_TIME,
+                keys: MOST_KEYS,
+            }),
+            started: now,
+            pending: HashMap::new(),
+            releases: HashMap::new(),
+            tokens: Vec::new(),
+            losses: HashMap::new(),
+            lines: vec![Line::Closed],
+            next_session: 1,
+            deadlines: BTreeSet::new(),
+            expired: BTreeSet::new(),
+            polls: BTreeSet::new(),
+            sweep_pause: FIRST_SWEEP,
+            sweep_at: None,
+            look_at: None,
+            open_at: [None; 2],
+            idle_since: None,
+            lock_timeout: None,
+            keepalive: DEFAULT_KEEPALIVE_INTERVAL,
+            response_timeout: None,
+            timer: Box::pin(sleep_until(now.into())),
+        }
+    }
+
+    /// Runs until nobody can ask for anything more, the pool closes, or nothing has happened for a
+    /// while.
+    pub(super) async fn run(mut self) {
+        let mut closed = Box::pin(self.pool.close_event());
+        loop {
+            self.proceed();
+            let event = self.next_event(closed.as_mut()).await;
+            match event {
+                Event::Request(None) => return,
+                Event::PoolClosed => return self.close(None).await,
+                Event::Request(Some(Request::Close(reply))) => {
+                    return self.close(Some(reply)).await;
+                }
+                event => self.handle(event),
+            }
+            // What has arrived together travels together.
+            while let Ok(request) = self.requests.try_recv() {
+                match request {
+                    Request::Close(reply) => return self.close(Some(reply)).await,
+                    request => self.take(request),
+                }
+            }
+            let is_idle = |since: Instant| since.elapsed() >= IDLE_SESSION;
+            if self.idle_since.is_some_and(is_idle) {
+                // Whoever asks now finds the channel closed, and starts another owner.
+                self.requests.close();
+                return;
+            }
+        }
+    }
+
+    async fn next_event(&mut self, mut closed: Pin<&mut impl Future<Output = ()>>) -> Event {
+        let wake_at = self.next_time();
+        if let Some(at) = wake_at {
+            self.timer.as_mut().reset(at.into());
+        }
+        poll_fn(|cx| {
+            for (index, line) in self.lines.iter_mut().enumerate() {
+                if let Poll::Ready(event) = line.poll(index, cx) {
+                    return Poll::Ready(event);
+                }
+            }
+            if let Poll::Ready(request) = self.requests.poll_recv(cx) {
+                return Poll::Ready(Event::Request(request));
+            }
+            if closed.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Event::PoolClosed);
+            }
+            if wake_at.is_some() && self.timer.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Event::Time);
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    fn response_timeout(&self) -> Duration {
+        self.response_timeout.unwrap_or(DEFAULT_RESPONSE_TIMEOUT)
+    }
+
+    fn handle(&mut self, event: Event) {
+        match event {
+            Event::Request(Some(request)) => self.take(request),
+            Event::Request(None) | Event::PoolClosed | Event::Time => {}
+            Event::Opened(index, opened) => self.opened(index, opened),
+            Event::Answered(index, connection, message, reply) => {
+                self.answered(index, connection, &message, reply);
+            }
+            Event::Queued(index, connection, waited) => self.queued(index, connection, waited),
+            Event::Done(index, connection, is_alive) => {
+                if is_alive {
+                    self.lines[index] = Line::Idle(connection);
+                } else {
+                    self.lost(index, connection, None);
+                }
+            }
+            Event::Ended(index) => {
+                let line = replace(&mut self.lines[index], Line::Closed);
+                if let Line::Idle(connection) = line {
+                    self.lost(index, connection, None);
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, request: Request) {
+        let now = self.now();
+        match request {
+            Request::Acquire(acquire) => self.arrive(*acquire),
+            Request::Withdraw(id) => {
+                self.forget(id);
+                let outcomes = self.table.withdraw(id, now);
+                self.tell(outcomes);
+            }
+            Request::Release(id, reply) => {
+                if let Some(reply) = reply {
+                    if !self.table.is_held(id) {
+                        let _ = reply.send(false);
+                        return;
+                    }
+                    self.releases.insert(id, reply);
+                }
+                let outcomes = self.table.release(id, now);
+                self.tell(outcomes);
+            }
+            Request::FencingToken(session, reply) => {
+                // Dropped, the reply says that the session is lost.
+                if self.losses.contains_key(&session) {
+                    self.tokens.push((session, reply));
+                }
+            }
+            Request::Close(_) => {}
+        }
+    }
+
+    fn arrive(&mut self, acquire: Acquire) {
+        let Acquire {
+            id,
+            lock,
+            wait,
+            reply,
+        } = acquire;
+        let arrived = Instant::now();
+        let (keepalive, response_timeout) = lock.liveness_settings();
+        self.keepalive = self.keepalive.min(keepalive.unwrap_or(self.keepalive));
+        let limits = [self.response_timeout, response_timeout];
+        self.response_timeout = limits.into_iter().flatten().min();
+        let manner = match (wait, lock.polling_interval()) {
+            (Wait::No, _) => Manner::Tries,
+            (_, Some(_)) => Manner::Polls,
+            (_, None) => Manner::Waits,
+        };
+        let lock_id = lock.id().clone();
+        let mut pending = Pending {
+            reply,
+            lock,
+            wait,
+            arrived,
+            deadline: None,
+        };
+        pending.set_deadline(self.lock_timeout);
+        self.deadlines.extend(pending.deadline.map(|at| (at, id)));
+        self.pending.insert(id, pending);
+        let outcomes = self.table.arrive(id, lock_id, manner, self.now());
+        self.tell(outcomes);
+    }
+
+    /// The answer to a request is of no use any more.
+    fn forget(&mut self, id: RequestId) -> Option<Pending> {
+        self.expired.remove(&id);
+        let pending = self.pending.remove(&id)?;
+        if let Some(at) = pending.deadline {
+            self.deadlines.remove(&(at, id));
+        }
+        Some(pending)
+    }
+
+    fn tell(&mut self, outcomes: Vec<Outcome>) {
+        for outcome in outcomes {
+            match outcome {
+                Outcome::Granted(id, session) => self.granted(id, session),
+                Outcome::Refused(id) => self.answer(id, Ok(None)),
+                Outcome::Failed(id) => self.answer(id, Err(Error::LockTableFull)),
+                Outcome::Paused(id) => {
+                    let pending = self.pending.get(&id);
+                    let interval = pending.and_then(|pending| pending.lock.polling_interval());
+                    let pause = jitter(interval.unwrap_or(LONGEST_SWEEP));
+                    self.polls
+                        .extend(Instant::now().checked_add(pause).map(|at| (at, id)));
+                }
+                Outcome::Released(id, was_held) => {
+                    if let Some(reply) = self.releases.remove(&id) {
+                        let _ = reply.send(was_held);
+                    }
+                }
+                Outcome::EndWait(session) => self.end_wait(session),
+            }
+        }
+    }
+
+    fn granted(&mut self, id: RequestId, session: SessionId) {
+        let (Some(pending), Some(owner), Some(loss)) = (
+            self.forget(id),
+            self.sender.upgrade(),
+            self.losses.get(&session),
+        ) else {
+            let outcomes = self.table.release(id, self.now());
+            return self.tell(outcomes);
+        };
+        let grant = Grant {
+            id,
+            session,
+            loss: Arc::clone(loss),
+            owner,
+        };
+        // If nobody waits for it, the grant is dropped here, which releases it.
+        let _ = pending.reply.send(Ok(Some(grant)));
+    }
+
+    fn answer(&mut self, id: RequestId, answer: Result<Option<Grant>, Error>) {
+        if let Some(pending) = self.forget(id) {
+            let _ = pending.reply.send(answer);
+        }
+    }
+
+    /// Closes the session that waits for what nobody wants.
+    fn end_wait(&mut self, session: SessionId) {
+        for line in &mut self.lines {
+            if matches!(line, Line::Queueing { session: waits, .. } if *waits == session) {
+                *line = Line::Closed;
+                self.losses.remove(&session);
+            }
+        }
+    }
+
+    fn opened(&mut self, index: usize, opened: Result<Connection, Error>) {
+        let connection = match opened {
+            Ok(connection) => connection,
+            Err(error) => {
+                self.lines[index] = Line::Closed;
+                if index == MAIN {
+                    self.fail_all(error);
+                } else {
+                    // The sweeps serve its request as well.
+                    tracing::debug!(%error, "cannot open a session that queues for locks");
+                    self.open_at[1] = Instant::now().checked_add(REOPEN_PAUSE * 10);
+                }
+                return;
+            }
+        };
+        self.losses
+            .insert(connection.id, Arc::clone(&connection.loss));
+        if index == MAIN {
+            self.table.open(connection.id);
+            self.table.sweep();
+            self.sweep_pause = FIRST_SWEEP;
+            let lock_timeout = match connection.lock_timeout {
+                0 => Wait::Forever,
+                limit => Wait::at_most(Duration::from_millis(limit)),
+            };
+            self.lock_timeout = Some(lock_timeout);
+            for (id, pending) in &mut self.pending {
+                if pending.deadline.is_none() {
+                    pending.set_deadline(self.lock_timeout);
+                    self.deadlines.extend(pending.deadline.map(|at| (at, *id)));
+                }
+            }
+        }
+        self.lines[index] = Line::Idle(Box::new(connection));
+    }
+
+    /// No session can be opened: all that wait for one are told why.
+    fn fail_all(&mut self, error: Error) {
+        let error = SharedError::from(error);
+        let waiting: Vec<_> = self.table.waiting().iter().copied().collect();
+        for id in waiting {
+            let outcomes = self.table.withdraw(id, self.now());
+            self.tell(outcomes);
+            self.answer(id, Err(error.to_error()));
+        }
+    }
+
+    fn answered(
+        &mut self,
+        index: usize,
+        connection: Box<Connection>,
+        message: &Message,
+        reply: Reply,
+    ) {
+        let now = self.now();
+        let outcomes = match reply {
+            Reply::Answered(answer) => {
+                if answer.granted.contains(&true) {
+                    self.sweep_pause = FIRST_SWEEP;
+                }
+                if message.looks {
+                    self.look_at = Instant::now().checked_add(HAND_OVER_TIME);
+                }
+                self.lines[index] = Line::Idle(connection);
+                self.table.answered(message, &answer, now)
+            }
+            Reply::Refused(error) => {
+                tracing::debug!(%error, "a message of a lock session was refused");
+                let too_much = sqlstate::is_lock_table_full(&error);
+                self.lines[index] = Line::Idle(connection);
+                self.table.failed(message, too_much, now)
+            }
+            Reply::Lost => return self.lost(index, connection, Some(message)),
+            Reply::Unfit(error) => {
+                self.lost(index, connection, Some(message));
+                return self.fail_all(error);
+            }
+        };
+        self.tell(outcomes);
+        self.refuse_expired();
+    }
+
+    /// Those whose time was over while the server was asked.
+    fn refuse_expired(&mut self) {
+        for id in take(&mut self.expired) {
+            self.expire(id);
+        }
+    }
+
+    fn queued(
+        &mut self,
+        index: usize,
+        connection: Box<Connection>,
+        waited: Result<(), sqlx::Error>,
+    ) {
+        let (session, now) = (connection.id, self.now());
+        match waited {
+            Ok(()) => {
+                self.lines[index] = Line::Idle(connection);
+                self.sweep_pause = FIRST_SWEEP;
+                let outcomes = self.table.queue_granted(session, now);
+                self.tell(outcomes);
+            }
+            Err(error) => {
+                let queueing = self.table.queueing(session);
+                // After any error, the session may hold the lock.
+                self.lost(index, connection, None);
+                let Some((id, lock)) = queueing else { return };
+                match Error::of_lock(error, &lock) {
+                    error @ (Error::Deadlock { .. } | Error::LockTableFull) => {
+                        let outcomes = self.table.withdraw(id, now);
+                        self.tell(outcomes);
+                        self.answer(id, Err(error));
+                    }
+                    error => tracing::debug!(%error, %lock, "a session that queues was lost"),
+                }
+            }
+        }
+    }
+
+    /// A session has ended: its guards are told, and its connection is closed.
+    fn lost(&mut self, index: usize, connection: Box<Connection>, under_way: Option<&Message>) {
+        let (session, opened) = (connection.id, connection.opened);
+        self.lines[index] = Line::Closed;
+        drop(connection);
+        self.losses.remove(&session);
+        self.tokens.retain(|(of, _)| *of != session);
+        let outcomes = self.table.lost(session, under_way, self.now());
+        self.tell(outcomes);
+        // A server that ends each session at once is not asked without a pause.
+        if opened.elapsed() < REOPEN_PAUSE * 10 {
+            self.open_at[usize::from(index != MAIN)] = Instant::now().checked_add(REOPEN_PAUSE);
+        }
+        self.refuse_expired();
+        if index == MAIN {
+            // The sessions that queue can have lost their server as well, and nobody waits for
+            // what only they know.
+            for spare in 1..self.lines.len() {
+                if let Line::Queueing { session, .. } = &self.lines[spare] {
+                    let session = *session;
+                    self.lines[spare] = Line::Closed;
+                    self.losses.remove(&session);
+                    let outcomes = self.table.queue_ended(session, self.now());
+                    self.tell(outcomes);
+                }
+            }
+        }
+    }
+
+    /// Does everything that can be done now.
+    fn proceed(&mut self) {
+        let now = Instant::now();
+        self.note_time(now);
+        self.open_main(now);
+        for index in 0..self.lines.len() {
+            self.send(index, now);
+            self.close_if_unused(index, now);
+        }
+        self.queue_on_server(now);
+        let is_idle = self.table.is_empty() && self.pending.is_empty();
+        if !is_idle {
+            self.idle_since = None;
+        } else if self.idle_since.is_none() {
+            self.idle_since = Some(now);
+        }
+    }
+
+    fn note_time(&mut self, now: Instant) {
+        while let Some((at, id)) = self.deadlines.first().copied()
+            && at <= now
+        {
+            self.deadlines.pop_first();
+            self.expire(id);
+        }
+        while let Some((at, id)) = self.polls.first().copied()
+            && at <= now
+        {
+            self.polls.pop_first();
+            let outcomes = self.table.ask_again(id, self.now());
+            self.tell(outcomes);
+        }
+        if self.sweep_at.is_some_and(|at| at <= now) {
+            self.sweep_at = None;
+            self.table.sweep();
+        }
+        if self.sweep_at.is_none() && self.table.longest_refused().is_some() {
+            self.sweep_at = now.checked_add(jitter(self.sweep_pause));
+            self.sweep_pause = (self.sweep_pause * 2).min(LONGEST_SWEEP);
+        }
+    }
+
+    /// The time of a request is over.
+    fn expire(&mut self, id: RequestId) {
+        if !self.table.waiting().contains(&id) {
+            return;
+        }
+        let is_connected = matches!(
+            self.lines[MAIN],
+            Line::Idle(_) | Line::Talking { .. } | Line::Busy(_)
+        );
+        if is_connected && self.table.is_being_asked(id) {
+            self.expired.insert(id);
+            return;
+        }
+        let answer = if is_connected {
+            Ok(None)
+        } else {
+            Err(sqlx::Error::PoolTimedOut.into())
+        };
+        let outcomes = self.table.withdraw(id, self.now());
+        self.tell(outcomes);
+        self.answer(id, answer);
+    }
+
+    fn open_main(&mut self, now: Instant) {
+        let is_needed = !self.table.waiting().is_empty();
+        let may_open = self.open_at[0].is_none_or(|at| at <= now);
+        if is_needed && may_open && matches!(self.lines[MAIN], Line::Closed) {
+            self.lines[MAIN] = self.opening(true);
+        }
+    }
+
+    fn opening(&mut self, is_checked: bool) -> Line {
+        let id = self.next_session;
+        self.next_session += 1;
+        let waiting = self.table.waiting().first();
+        let pending = waiting.and_then(|id| self.pending.get(id));
+        let lock = pending.map_or_else(|| AdvisoryLock::new(0), |pending| pending.lock.clone());
+        let opening = Opening {
+            id,
+            pool: self.pool.clone(),
+            lock,
+            response_timeout: self.response_timeout(),
+            is_checked,
+        };
+        Line::Opening(Box::pin(opening.open()))
+    }
+
+    /// Sends the next message of a session that does nothing.
+    fn send(&mut self, index: usize, now: Instant) {
+        let Line::Idle(connection) = &self.lines[index] else {
+            return;
+        };
+        let (session, limit) = (connection.id, self.response_timeout());
+        let mut tokens: Vec<_> = self
+            .tokens
+            .extract_if(.., |(of, _)| *of == session)
+            .collect();
+        if let Some((_, reply)) = tokens.pop() {
+            self.tokens.append(&mut tokens);
+            return self.start(index, |mut connection| {
+                Box::pin(async move {
+                    let token = connection.fencing_token(limit).await;
+                    let is_alive = !matches!(
+                        &token,
+                        Err(Error::Database(error)) if sqlstate::is_loss(error)
+                    );
+                    let _ = reply.send(token);
+                    (connection, is_alive)
+                })
+            });
+        }
+        let may_look = self.look_at.is_none_or(|at| at <= now);
+        if let Some(message) = self.table.message(session, may_look, self.now()) {
+            let message = Arc::new(message);
+            let (sent, capabilities) = (Arc::clone(&message), Arc::clone(&self.capabilities));
+            let Line::Idle(mut connection) = replace(&mut self.lines[index], Line::Closed) else {
+                return;
+            };
+            self.lines[index] = Line::Talking {
+                message,
+                talk: Box::pin(async move {
+                    let reply = connection.talk(&sent, limit, &capabilities).await;
+                    (connection, reply)
+                }),
+            };
+        } else if connection.last_answer + self.keepalive <= now {
+            self.start(index, |mut connection| {
+                Box::pin(async move {
+                    let is_alive = connection.ping(limit).await.is_ok();
+                    (connection, is_alive)
+                })
+            });
+        }
+    }
+
+    /// Closes a session that has queued, when it is not needed any more.
+    fn close_if_unused(&mut self, index: usize, now: Instant) {
+        if let Line::Idle(connection) = &self.lines[index]
+            && index != MAIN
+            && connection.last_used + IDLE_SESSION <= now
+            && !self.table.holds(connection.id)
+        {
+            self.losses.remove(&connection.id);
+            self.lines[index] = Line::Closed;
+        }
+    }
+
+    fn start(
+        &mut self,
+        index: usize,
+        work: impl FnOnce(Box<Connection>) -> Underway<(Box<Connection>, bool)>,
+    ) {
+        let line = replace(&mut self.lines[index], Line::Closed);
+        if let Line::Idle(connection) = line {
+            self.lines[index] = Line::Busy(work(connection));
+        }
+    }
+
+    /// Lets the spare sessions queue for those that have waited longest.
+    fn queue_on_server(&mut self, now: Instant) {
+        let spares = self.queueing.load(Ordering::Relaxed);
+        let is_needed = self.table.longest_refused().is_some();
+        if !is_needed || matches!(self.lines[MAIN], Line::Closed) {
+            return;
+        }
+        for index in 1..=spares {
+            if index == self.lines.len() {
+                self.lines.push(Line::Closed);
+            }
+            match &self.lines[index] {
+                Line::Idle(connection) if !self.table.holds(connection.id) => {
+                    let session = connection.id;
+                    let Some(lock) = self.table.queue(session, self.now()) else {
+                        return;
+                    };
+                    let waits = self.table.queueing(session);
+                    let pending = waits.and_then(|(id, _)| self.pending.get(&id));
+                    let tag = pending.and_then(|pending| pending.lock.statement_tag());
+                    let tag = tag.map(str::to_owned);
+                    let line = replace(&mut self.lines[index], Line::Closed);
+                    let Line::Idle(mut connection) = line else {
+                        return;
+                    };
+                    self.lines[index] = Line::Queueing {
+                        session,
+                        wait: Box::pin(async move {
+                            let waited = connection.queue(&lock, tag.as_deref()).await;
+                            (connection, waited)
+                        }),
+                    };
+                }
+                Line::Closed => {
+                    let oldest = self.table.longest_refused();
+                    let oldest = oldest.and_then(|id| self.pending.get(&id));
+                    let is_worth_it =
+                        oldest.is_some_and(|oldest| oldest.arrived + WORTH_QUEUEING <= now);
+                    if is_worth_it && self.open_at[1].is_none_or(|at| at <= now) {
+                        self.lines[index] = self.opening(false);
+                    }
+                    return;
+                }
+                Line::Opening(_) => return,
+                _ => {}
+            }
+        }
+    }
+
+    /// When there is something to do, whatever else happens.
+    fn next_time(&self) -> Option<Instant> {
+        let keepalive = self.lines.iter().filter_map(|line| match line {
+            Line::Idle(connection) => Some(connection.last_answer + self.keepalive),
+            _ => None,
+        });
+        let first = |times: &BTreeSet<(Instant, RequestId)>| times.first().map(|(at, _)| *at);
+        let is_closed = matches!(self.lines[MAIN], Line::Closed);
+        let reopen = self.open_at[0].filter(|_| is_closed && !self.table.waiting().is_empty());
+        let look = self.look_at.filter(|_| self.table.is_to_look());
+        let times = [
+            first(&self.deadlines),
+            first(&self.polls),
+            self.sweep_at,
+            reopen,
+            look,
+            self.idle_since.map(|since| since + IDLE_SESSION),
+        ];
+        times.into_iter().flatten().chain(keepalive).min()
+    }
+
+    /// Frees all locks, and tells everybody.
+    async fn close(mut self, reply: Option<oneshot::Sender<()>>) {
+        self.requests.close();
+        let waiting: Vec<_> = self.table.waiting().iter().copied().collect();
+        for id in waiting {
+            self.answer(id, Err(sqlx::Error::PoolClosed.into()));
+        }
+        let limit = self.response_timeout();
+        for line in take(&mut self.lines) {
+            // A session that queues has nothing to free.
+            let connection = match line {
+                Line::Idle(connection) => connection,
+                Line::Talking { talk, .. } => talk.await.0,
+                Line::Busy(answer) => answer.await.0,
+                Line::Opening(_) | Line::Queueing { .. } | Line::Closed => continue,
+            };
+            connection.close(limit).await;
+        }
+        if let Some(reply) = reply {
+            let _ = reply.send(());
+        }
+    }
+}
+
+impl Pending {
+    fn set_deadline(&mut self, lock_timeout: Option<Wait>) {
+        let wait = match self.wait {
+            Wait::Server if self.lock.polling_interval().is_none() => lock_timeout,
+            wait => Some(wait),
+        };
+        if let Some(Wait::For(limit)) = wait {
+            self.deadline = self.arrived.checked_add(limit);
+        }
+    }
+}
+
+impl Line {
+    fn poll(&mut self, index: usize, cx: &mut Context<'_>) -> Poll<Event> {
+        match self {
+            Self::Closed => Poll::Pending,
+            Self::Opening(opening) => {
+                let opened = ready!(opening.as_mut().poll(cx));
+                Poll::Ready(Event::Opened(index, opened))
+            }
+            Self::Idle(connection) => {
+                ready!(connection.poll_end(cx));
+                Poll::Ready(Event::Ended(index))
+            }
+            Self::Talking { message, talk } => {
+                let (connection, reply) = ready!(talk.as_mut().poll(cx));
+                Poll::Ready(Event::Answered(
+                    index,
+                    connection,
+                    Arc::clone(message),
+                    reply,
+                ))
+            }
+            Self::Queueing { wait, .. } => {
+                let (connection, waited) = ready!(wait.as_mut().poll(cx));
+                Poll::Ready(Event::Queued(index, connection, waited))
+            }
+            Self::Busy(answer) => {
+                let (connection, is_alive) = ready!(answer.as_mut().poll(cx));
+                Poll::Ready(Event::Done(index, connection, is_alive))
+            }
+        }
+    }
+}

@@ -1,0 +1,978 @@
+//! Who of this process holds, wants and is next for each key of a [`LockSession`].
+//!
+//! Pure bookkeeping, without I/O: the [owner](super::owner) tells it what was asked for and what the
+//! server has answered, and it says what to send next and whom to tell. PostgreSQL grants a session
+//! its own key again and again, so who excludes whom within one session is decided here.
+//!
+//! The rules, which `model.rs` checks in every order of events:
+//!
+//! - A request waits in the queue of each of its keys, and only the first in all of them is asked
+//!   for or granted. So requests that came first are never overtaken, and those that want several
+//!   keys do not deadlock.
+//! - A key that its last local holder releases goes to the next one in the queue, if that wants the
+//!   same key in the same mode, and the key has not gone round for too long. Otherwise the session
+//!   unlocks it, and may ask for it again after that, in the same message.
+//! - What is under way belongs to nobody else: a key that is just being asked for or unlocked is not
+//!   decided upon before the answer.
+//!
+//! [`LockSession`]: super::LockSession
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use crate::key::Key;
+use crate::lock::{LockId, Mode};
+
+/// A request, from its arrival until its lock is released. The greater came later.
+pub(super) type RequestId = u64;
+
+/// A session of the server. A new session has a new number, so that nothing of a lost one is taken
+/// for its own.
+pub(super) type SessionId = u64;
+
+/// The least of all keys.
+const LEAST_KEY: Key = Key::BigInt(i64::MIN);
+
+/// What has become of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    Granted(RequestId, SessionId),
+    /// It does not wait, and others hold the lock.
+    Refused(RequestId),
+    /// It polls, and others hold the lock: to be asked for [again](Table::ask_again) later.
+    Paused(RequestId),
+    /// Whether the session has held it until then.
+    Released(RequestId, bool),
+    /// The server refuses it with an error.
+    Failed(RequestId),
+    /// Nobody wants what this session is queueing for.
+    EndWait(SessionId),
+}
+
+/// How a request waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Manner {
+    /// Not at all.
+    Tries,
+    /// It is asked for with every sweep, and may queue on the server.
+    Waits,
+    /// It is asked for when it says so.
+    Polls,
+}
+
+/// One message to a session: what it unlocks, then what it tries.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Message {
+    pub(super) session: SessionId,
+    pub(super) unlocks: Vec<Unlock>,
+    pub(super) tries: Vec<(RequestId, LockId)>,
+    /// Whether to look for keys for which exclusive requests queue on the server.
+    pub(super) looks: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Unlock {
+    pub(super) key: Key,
+    pub(super) mode: Mode,
+    releaser: Option<RequestId>,
+}
+
+/// The answer to a [`Message`], in its order.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Answer {
+    pub(super) unlocked: Vec<bool>,
+    pub(super) granted: Vec<bool>,
+    /// The keys for which exclusive requests queue on the server.
+    pub(super) awaited: BTreeSet<Key>,
+}
+
+/// How long a key may go round among local holders before others get their chance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Limits {
+    pub(super) hand_overs: u32,
+    pub(super) time: Duration,
+    /// The most keys in one message.
+    pub(super) keys: usize,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Table {
+    limits: Limits,
+    requests: BTreeMap<RequestId, Request>,
+    keys: BTreeMap<Key, Entry>,
+    /// The session that tries and unlocks, once it is open.
+    main: Option<SessionId>,
+    /// Those in the queues of their keys.
+    queued: BTreeSet<RequestId>,
+    /// To be asked for in the next message.
+    ready: BTreeSet<RequestId>,
+    /// Others hold them: to be asked for with the next sweep.
+    refused: BTreeSet<RequestId>,
+    /// The keys without a local holder, which their sessions still hold.
+    to_unlock: BTreeSet<(SessionId, Key)>,
+    /// Shared keys to look at before others may join their holders.
+    to_look: BTreeSet<Key>,
+    /// The most requests to try in one message, after one has failed.
+    most_tries: usize,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Request {
+    lock: LockId,
+    manner: Manner,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum State {
+    /// In the queues of its keys.
+    Waiting,
+    /// A message is under way that tries it. Still in the queues.
+    Asked {
+        is_wanted: bool,
+    },
+    /// A session waits for it on the server. Still in the queues.
+    Queueing(SessionId),
+    Held(SessionId),
+    Releasing {
+        session: SessionId,
+        left: usize,
+        was_held: bool,
+    },
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+struct Entry {
+    held: Option<Held>,
+    queue: VecDeque<RequestId>,
+    /// How many in the queue do not wait.
+    trying: usize,
+    /// How many in the queue are exclusive.
+    exclusive: usize,
+    underway: Underway,
+}
+
+/// What a session is just doing with a key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+enum Underway {
+    #[default]
+    Nothing,
+    Trying,
+    Unlocking,
+    Queueing,
+}
+
+/// A key that a session of ours holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Held {
+    session: SessionId,
+    mode: Mode,
+    /// How many hold it in this process. None: the session is to unlock it.
+    holders: usize,
+    /// Who has released it last and waits until it is unlocked.
+    releaser: Option<RequestId>,
+    /// When the server has granted it, or was asked who else waits for it.
+    since: Duration,
+    hand_overs: u32,
+    /// Others wait for it, so nobody joins its holders.
+    is_awaited: bool,
+}
+
+/// What can be done for a request now.
+enum Verdict {
+    /// Another request, another session or a message under way decides first.
+    Blocked,
+    /// Local requests that came first hold the lock or wait for it.
+    Held,
+    /// The session has it for this request.
+    InHand(SessionId),
+    /// The server decides.
+    Ask,
+    /// Others may wait for this shared key: the server is asked before one more joins.
+    Look(Key),
+}
+
+impl Table {
+    pub(super) fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            requests: BTreeMap::new(),
+            keys: BTreeMap::new(),
+            main: None,
+            queued: BTreeSet::new(),
+            ready: BTreeSet::new(),
+            refused: BTreeSet::new(),
+            to_unlock: BTreeSet::new(),
+            to_look: BTreeSet::new(),
+            most_tries: limits.keys,
+        }
+    }
+
+    /// Whether nobody holds, wants or releases anything.
+    pub(super) fn is_empty(&self) -> bool {
+        self.requests.is_empty()
+    }
+
+    /// The requests that are neither granted nor refused, in the order of their arrival.
+    pub(super) fn waiting(&self) -> &BTreeSet<RequestId> {
+        &self.queued
+    }
+
+    /// Whether the answer of the server to a request is on its way.
+    pub(super) fn is_being_asked(&self, id: RequestId) -> bool {
+        let is_asked = |request: &Request| matches!(request.state, State::Asked { .. });
+        self.ready.contains(&id) || self.requests.get(&id).is_some_and(is_asked)
+    }
+
+    pub(super) fn is_held(&self, id: RequestId) -> bool {
+        self.requests.get(&id).and_then(Request::held).is_some()
+    }
+
+    /// Whether a message is to look for others that wait for a shared key.
+    pub(super) fn is_to_look(&self) -> bool {
+        !self.to_look.is_empty()
+    }
+
+    /// Of the requests that are asked for with the next sweep, the one that has waited longest.
+    pub(super) fn longest_refused(&self) -> Option<RequestId> {
+        self.refused.first().copied()
+    }
+
+    /// Whether a session has a key, held by somebody or about to be unlocked.
+    pub(super) fn holds(&self, session: SessionId) -> bool {
+        let held = |entry: &Entry| entry.held.is_some_and(|held| held.session == session);
+        self.keys.values().any(held)
+    }
+
+    /// The session that tries and unlocks is open.
+    pub(super) fn open(&mut self, session: SessionId) {
+        self.main = Some(session);
+        self.most_tries = self.limits.keys;
+    }
+
+    pub(super) fn arrive(
+        &mut self,
+        id: RequestId,
+        lock: LockId,
+        manner: Manner,
+        now: Duration,
+    ) -> Vec<Outcome> {
+        for key in lock.keys() {
+            let entry = self.keys.entry(*key).or_default();
+            entry.queue.push_back(id);
+            entry.trying += usize::from(manner == Manner::Tries);
+            entry.exclusive += usize::from(lock.mode() == Mode::Exclusive);
+        }
+        let state = State::Waiting;
+        let request = Request {
+            lock,
+            manner,
+            state,
+        };
+        self.requests.insert(id, request);
+        self.queued.insert(id);
+        let mut outcomes = Vec::new();
+        self.consider(id, now, &mut outcomes);
+        outcomes
+    }
+
+    /// The request is dropped, or its time is over.
+    pub(super) fn withdraw(&mut self, id: RequestId, now: Duration) -> Vec<Outcome> {
+        let mut outcomes = Vec::new();
+        let Some(request) = self.requests.get_mut(&id) else {
+            return outcomes;
+        };
+        match request.state {
+            State::Waiting => {
+                let lock = self.leave_queues(id);
+                self.requests.remove(&id);
+                self.wake(&lock, now, &mut outcomes);
+            }
+            State::Asked { .. } => request.state = State::Asked { is_wanted: false },
+            State::Queueing(session) => {
+                let heir = self.heir(id);
+                let lock = self.leave_queues(id);
+                self.requests.remove(&id);
+                if let Some(heir) = heir {
+                    self.refused.remove(&heir);
+                    self.ready.remove(&heir);
+                    self.set_state(heir, State::Queueing(session));
+                } else {
+                    self.set_underway(&lock, Underway::Nothing);
+                    outcomes.push(Outcome::EndWait(session));
+                    self.wake(&lock, now, &mut outcomes);
+                }
+            }
+            State::Held(_) | State::Releasing { .. } => outcomes = self.release(id, now),
+        }
+        outcomes
+    }
+
+    /// The holder gives its lock back.
+    pub(super) fn release(&mut self, id: RequestId, now: Duration) -> Vec<Outcome> {
+        let mut outcomes = Vec::new();
+        let Some((lock, session)) = self.requests.get(&id).and_then(Request::held) else {
+            return outcomes;
+        };
+        let mut left = 0;
+        for key in lock.keys() {
+            let Some(held) = self.keys.get_mut(key).and_then(|entry| entry.held.as_mut()) else {
+                continue;
+            };
+            held.holders -= 1;
+            if held.holders == 0 {
+                held.releaser = Some(id);
+                self.to_unlock.insert((session, *key));
+                left += 1;
+            }
+        }
+        let was_held = true;
+        self.set_state(
+            id,
+            State::Releasing {
+                session,
+                left,
+                was_held,
+            },
+        );
+        if left == 0 {
+            self.requests.remove(&id);
+            outcomes.push(Outcome::Released(id, true));
+        }
+        self.wake(&lock, now, &mut outcomes);
+        outcomes
+    }
+
+    /// A polling request is to be asked for again.
+    pub(super) fn ask_again(&mut self, id: RequestId, now: Duration) -> Vec<Outcome> {
+        let mut outcomes = Vec::new();
+        self.consider(id, now, &mut outcomes);
+        outcomes
+    }
+
+    /// Asks for everything that was refused again.
+    pub(super) fn sweep(&mut self) {
+        let refused = std::mem::take(&mut self.refused);
+        self.ready.extend(refused);
+    }
+
+    /// What to send to a session that has no message under way; `None` if there is nothing.
+    pub(super) fn message(
+        &mut self,
+        session: SessionId,
+        may_look: bool,
+        now: Duration,
+    ) -> Option<Message> {
+        let mut message = Message {
+            session,
+            unlocks: Vec::new(),
+            tries: Vec::new(),
+            looks: false,
+        };
+        let unlocks = self.to_unlock.range((session, LEAST_KEY)..);
+        let unlocks = unlocks.take_while(|(holder, _)| *holder == session);
+        let unlocks: Vec<_> = unlocks.take(self.limits.keys).copied().collect();
+        for (_, key) in unlocks {
+            self.to_unlock.remove(&(session, key));
+            let entry = self.keys.get_mut(&key);
+            let entry = entry.expect("BUG: a key to unlock has no entry");
+            let held = entry.held.take().expect("BUG: a key to unlock is not held");
+            entry.underway = Underway::Unlocking;
+            message.unlocks.push(Unlock {
+                key,
+                mode: held.mode,
+                releaser: held.releaser,
+            });
+        }
+        if self.main == Some(session) {
+            self.add_tries(&mut message, now);
+            message.looks = may_look && !self.to_look.is_empty();
+        }
+        let is_empty = message.unlocks.is_empty() && message.tries.is_empty() && !message.looks;
+        (!is_empty).then_some(message)
+    }
+
+    fn add_tries(&mut self, message: &mut Message, now: Duration) {
+        let unlocked: BTreeSet<_> = message.unlocks.iter().map(|unlock| unlock.key).collect();
+        let mut keys = unlocked.len();
+        let mut later = BTreeSet::new();
+        while let Some(id) = self.ready.pop_first() {
+            let Some(request) = self.requests.get(&id) else {
+                continue;
+            };
+            let lock = request.lock.clone();
+            let is_full = keys + lock.keys().len() > self.limits.keys
+                || message.tries.len() >= self.most_tries;
+            if is_full && !message.tries.is_empty() {
+                later.insert(id);
+                break;
+            }
+            // What this message unlocks is free after that.
+            let unlocked = lock.keys().iter().filter(|key| unlocked.contains(key));
+            for key in unlocked.clone() {
+                let entry = self.entry(key);
+                if entry.underway == Underway::Unlocking {
+                    entry.underway = Underway::Nothing;
+                }
+            }
+            match self.verdict(id, now) {
+                Verdict::Ask if self.is_given_back(&lock) => {
+                    later.insert(id);
+                }
+                Verdict::Ask => {
+                    let missing = self.reserve(&lock);
+                    keys += missing.keys().len();
+                    self.set_state(id, State::Asked { is_wanted: true });
+                    message.tries.push((id, missing));
+                }
+                // It is considered again when that changes.
+                _ => {}
+            }
+            for key in unlocked {
+                let entry = self.entry(key);
+                if entry.underway == Underway::Nothing {
+                    entry.underway = Underway::Unlocking;
+                }
+            }
+        }
+        self.ready.append(&mut later);
+    }
+
+    /// Whether the session still holds a key that nobody holds here.
+    fn is_given_back(&self, lock: &LockId) -> bool {
+        let held = |key| self.keys.get(key).and_then(|entry| entry.held);
+        let mut held = lock.keys().iter().filter_map(held);
+        held.any(|held| held.holders == 0)
+    }
+
+    /// Joins the holders of shared keys that the session has. What is left is to be tried.
+    fn reserve(&mut self, lock: &LockId) -> LockId {
+        let mut missing = Vec::new();
+        for key in lock.keys() {
+            let entry = self.entry(key);
+            if let Some(held) = &mut entry.held {
+                held.holders += 1;
+            } else {
+                entry.underway = Underway::Trying;
+                missing.push(*key);
+            }
+        }
+        lock.with_keys(missing)
+    }
+
+    /// The answer to a message.
+    pub(super) fn answered(
+        &mut self,
+        message: &Message,
+        answer: &Answer,
+        now: Duration,
+    ) -> Vec<Outcome> {
+        let mut outcomes = Vec::new();
+        self.most_tries = self.most_tries.saturating_mul(2).min(self.limits.keys);
+        self.end_unlocks(message, &answer.unlocked, &mut outcomes);
+        for ((id, missing), granted) in message.tries.iter().zip(&answer.granted) {
+            self.end_try(message.session, *id, missing, *granted, now, &mut outcomes);
+        }
+        if message.looks {
+            for key in std::mem::take(&mut self.to_look) {
+                if let Some(held) = self
+                    .keys
+                    .get_mut(&key)
+                    .and_then(|entry| entry.held.as_mut())
+                {
+                    held.since = now;
+                    held.is_awaited = answer.awaited.contains(&key);
+                }
+                self.wake_key(key, now, &mut outcomes);
+            }
+        }
+        self.wake_all(message, now, &mut outcomes);
+        outcomes
+    }
+
+    /// The server refused the message with an error, and everything in it was unlocked after that.
+    /// It is sent again in parts, and who alone asks for too much is told so.
+    pub(super) fn failed(
+        &mut self,
+        message: &Message,
+        too_much: bool,
+        now: Duration,
+    ) -> Vec<Outcome> {
+        let mut outcomes = Vec::new();
+        self.most_tries = (message.tries.len() / 2).max(1);
+        let unlocked = vec![true; message.unlocks.len()];
+        self.end_unlocks(message, &unlocked, &mut outcomes);
+        let is_alone = too_much && message.tries.len() == 1;
+        for (id, missing) in &message.tries {
+            self.set_underway(missing, Underway::Nothing);
+            let lock = self.unreserve(*id, missing, now, &mut outcomes);
+            if is_alone || !self.is_wanted(*id) {
+                self.leave_queues(*id);
+                self.requests.remove(id);
+                outcomes.push(Outcome::Failed(*id));
+            } else {
+                self.set_state(*id, State::Waiting);
+            }
+            self.wake(&lock, now, &mut outcomes);
+        }
+        self.wake_all(message, now, &mut outcomes);
+        outcomes
+    }
+
+    fn end_unlocks(&mut self, message: &Message, unlocked: &[bool], outcomes: &mut Vec<Outcome>) {
+        for (unlock, was_held) in message.unlocks.iter().zip(unlocked) {
+            let entry = self.entry(&unlock.key);
+            if entry.underway == Underway::Unlocking {
+                entry.underway = Underway::Nothing;
+            }
+            if let Some(releaser) = unlock.releaser {
+                self.note_unlocked(releaser, *was_held, outcomes);
+            }
+        }
+    }
+
+    /// One key less to release.
+    fn note_unlocked(&mut self, releaser: RequestId, held: bool, outcomes: &mut Vec<Outcome>) {
+        let Some(request) = self.requests.get_mut(&releaser) else {
+            return;
+        };
+        if let State::Releasing { left, was_held, .. } = &mut request.state {
+            *left -= 1;
+            *was_held &= held;
+            if *left == 0 {
+                outcomes.push(Outcome::Released(releaser, *was_held));
+                self.requests.remove(&releaser);
+            }
+        }
+    }
+
+    fn end_try(
+        &mut self,
+        session: SessionId,
+        id: RequestId,
+        missing: &LockId,
+        granted: bool,
+        now: Duration,
+        outcomes: &mut Vec<Outcome>,
+    ) {
+        self.set_underway(missing, Underway::Nothing);
+        if granted {
+            self.grant(session, id, missing, now, outcomes);
+            return;
+        }
+        let lock = self.unreserve(id, missing, now, outcomes);
+        let is_wanted = self.is_wanted(id);
+        let request = self.requests.get_mut(&id);
+        let request = request.expect("BUG: an answer to no request");
+        if is_wanted && request.manner != Manner::Tries {
+            request.state = State::Waiting;
+            if request.manner == Manner::Polls {
+                outcomes.push(Outcome::Paused(id));
+            } else {
+                self.refused.insert(id);
+            }
+            // Those behind it that do not wait are refused, too.
+            for key in lock.keys() {
+                self.refuse_tries(*key, now, outcomes);
+            }
+        } else {
+            self.leave_queues(id);
+            self.requests.remove(&id);
+            outcomes.push(Outcome::Refused(id));
+            self.wake(&lock, now, outcomes);
+        }
+    }
+
+    /// The session has been granted the missing keys.
+    fn grant(
+        &mut self,
+        session: SessionId,
+        id: RequestId,
+        missing: &LockId,
+        now: Duration,
+        outcomes: &mut Vec<Outcome>,
+    ) {
+        let mode = missing.mode();
+        for key in missing.keys() {
+            self.entry(key).held = Some(Held {
+                session,
+                mode,
+                holders: 1,
+                releaser: None,
+                since: now,
+                hand_overs: 0,
+                is_awaited: false,
+            });
+        }
+        let is_wanted = self.is_wanted(id);
+        let lock = self.leave_queues(id);
+        self.set_state(id, State::Held(session));
+        if is_wanted {
+            outcomes.push(Outcome::Granted(id, session));
+            self.wake(&lock, now, outcomes);
+        } else {
+            outcomes.append(&mut self.release(id, now));
+        }
+    }
+
+    /// Leaves the holders of shared keys that it had joined. Returns the whole lock.
+    fn unreserve(
+        &mut self,
+        id: RequestId,
+        missing: &LockId,
+        now: Duration,
+        outcomes: &mut Vec<Outcome>,
+    ) -> LockId {
+        let lock = self.requests.get(&id).map(|request| request.lock.clone());
+        let lock = lock.expect("BUG: an answer to no request");
+        for key in lock.keys() {
+            if missing.keys().binary_search(key).is_ok() {
+                continue;
+            }
+            if let Some(held) = self.keys.get_mut(key).and_then(|entry| entry.held.as_mut()) {
+                held.holders -= 1;
+                if held.holders == 0 {
+                    self.to_unlock.insert((held.session, *key));
+                    self.wake_key(*key, now, outcomes);
+                }
+            }
+        }
+        lock
+    }
+
+    /// The request that has waited longest and may queue on the server; a session does so now.
+    pub(super) fn queue(&mut self, session: SessionId, now: Duration) -> Option<LockId> {
+        let mut refused = self.refused.iter().copied();
+        let id = refused.find(|id| {
+            let request = self.requests.get(id);
+            request.is_some_and(|request| !self.is_held_here(&request.lock))
+                && matches!(self.verdict(*id, now), Verdict::Ask)
+        })?;
+        self.refused.remove(&id);
+        let lock = self.requests.get(&id)?.lock.clone();
+        self.set_state(id, State::Queueing(session));
+        self.set_underway(&lock, Underway::Queueing);
+        Some(lock)
+    }
+
+    /// Whether a session of ours has a part of the lock.
+    fn is_held_here(&self, lock: &LockId) -> bool {
+        let mut keys = lock.keys().iter();
+        keys.any(|key| self.keys.get(key).is_some_and(|entry| entry.held.is_some()))
+    }
+
+    /// The server has granted what a session queued for.
+    pub(super) fn queue_granted(&mut self, session: SessionId, now: Duration) -> Vec<Outcome> {
+        let mut outcomes = Vec::new();
+        if let Some((id, lock)) = self.queueing(session) {
+            self.set_underway(&lock, Underway::Nothing);
+            self.grant(session, id, &lock, now, &mut outcomes);
+        }
+        outcomes
+    }
+
+    /// A session queues no more, and was not granted anything.
+    pub(super) fn queue_ended(&mut self, session: SessionId, now: Duration) -> Vec<Outcome> {
+        let mut outcomes = Vec::new();
+        if let Some((id, lock)) = self.queueing(session) {
+            self.set_underway(&lock, Underway::Nothing);
+            self.set_state(id, State::Waiting);
+            self.refused.insert(id);
+            self.wake(&lock, now, &mut outcomes);
+        }
+        outcomes
+    }
+
+    /// What a session queues for.
+    pub(super) fn queueing(&self, session: SessionId) -> Option<(RequestId, LockId)> {
+        let mut requests = self.requests.iter();
+        let found = requests.find(|(_, request)| request.state == State::Queueing(session));
+        found.map(|(id, request)| (*id, request.lock.clone()))
+    }
+
+    /// A session has ended, and all its locks with it. The message that was under way has no answer.
+    pub(super) fn lost(
+        &mut self,
+        session: SessionId,
+        under_way: Option<&Message>,
+        now: Duration,
+    ) -> Vec<Outcome> {
+        let mut outcomes = Vec::new();
+        if self.main == Some(session) {
+            self.main = None;
+        }
+        self.to_unlock.retain(|(holder, _)| *holder != session);
+        let mut freed = Vec::new();
+        for (key, entry) in &mut self.keys {
+            if entry.held.is_some_and(|held| held.session == session) {
+                entry.held = None;
+                freed.push(*key);
+            }
+        }
+        if let Some(message) = under_way {
+            for unlock in &message.unlocks {
+                let entry = self.entry(&unlock.key);
+                if entry.underway == Underway::Unlocking {
+                    entry.underway = Underway::Nothing;
+                }
+                freed.push(unlock.key);
+            }
+            for (id, missing) in &message.tries {
+                self.set_underway(missing, Underway::Nothing);
+                if self.is_wanted(*id) {
+                    self.set_state(*id, State::Waiting);
+                } else {
+                    self.leave_queues(*id);
+                    self.requests.remove(id);
+                }
+                freed.extend_from_slice(missing.keys());
+            }
+        }
+        self.requests.retain(|id, request| match request.state {
+            State::Held(holder) => holder != session,
+            State::Releasing {
+                session: holder, ..
+            } if holder == session => {
+                outcomes.push(Outcome::Released(*id, false));
+                false
+            }
+            _ => true,
+        });
+        if let Some((id, lock)) = self.queueing(session) {
+            self.set_underway(&lock, Underway::Nothing);
+            self.set_state(id, State::Waiting);
+            freed.extend_from_slice(lock.keys());
+        }
+        for key in freed {
+            self.wake_key(key, now, &mut outcomes);
+        }
+        outcomes
+    }
+
+    fn wake_all(&mut self, message: &Message, now: Duration, outcomes: &mut Vec<Outcome>) {
+        for unlock in &message.unlocks {
+            self.wake_key(unlock.key, now, outcomes);
+        }
+    }
+
+    fn wake(&mut self, lock: &LockId, now: Duration, outcomes: &mut Vec<Outcome>) {
+        for key in lock.keys() {
+            self.wake_key(*key, now, outcomes);
+        }
+    }
+
+    /// Considers those in front of the queue, until one has to wait.
+    fn wake_key(&mut self, key: Key, now: Duration, outcomes: &mut Vec<Outcome>) {
+        loop {
+            let Some(entry) = self.keys.get(&key) else {
+                return;
+            };
+            let Some(first) = entry.queue.front().copied() else {
+                if entry.held.is_none() && entry.underway == Underway::Nothing {
+                    self.keys.remove(&key);
+                }
+                return;
+            };
+            self.consider(first, now, outcomes);
+            if self.queued.contains(&first) {
+                return;
+            }
+        }
+    }
+
+    /// Does what can be done for a waiting request.
+    fn consider(&mut self, id: RequestId, now: Duration, outcomes: &mut Vec<Outcome>) {
+        let Some(request) = self.requests.get(&id) else {
+            return;
+        };
+        if request.state != State::Waiting || self.refused.contains(&id) {
+            return;
+        }
+        let tries = request.manner == Manner::Tries;
+        match self.verdict(id, now) {
+            Verdict::Held if tries => {
+                let lock = self.leave_queues(id);
+                self.requests.remove(&id);
+                outcomes.push(Outcome::Refused(id));
+                self.wake(&lock, now, outcomes);
+            }
+            Verdict::Blocked | Verdict::Held => {}
+            Verdict::InHand(session) => self.take_in_hand(session, id, now, outcomes),
+            Verdict::Ask => {
+                self.ready.insert(id);
+            }
+            Verdict::Look(key) => {
+                self.to_look.insert(key);
+            }
+        }
+    }
+
+    /// A key that the session has goes to one more holder, or to the next one.
+    fn take_in_hand(
+        &mut self,
+        session: SessionId,
+        id: RequestId,
+        now: Duration,
+        outcomes: &mut Vec<Outcome>,
+    ) {
+        let lock = self.leave_queues(id);
+        let mut released = None;
+        for key in lock.keys() {
+            let Some(held) = self.keys.get_mut(key).and_then(|entry| entry.held.as_mut()) else {
+                continue;
+            };
+            if held.holders == 0 {
+                self.to_unlock.remove(&(session, *key));
+                held.hand_overs += 1;
+                released = held.releaser.take();
+            }
+            held.holders += 1;
+        }
+        if let Some(releaser) = released {
+            self.note_unlocked(releaser, true, outcomes);
+        }
+        self.set_state(id, State::Held(session));
+        outcomes.push(Outcome::Granted(id, session));
+        self.wake(&lock, now, outcomes);
+    }
+
+    fn verdict(&self, id: RequestId, now: Duration) -> Verdict {
+        let Some(request) = self.requests.get(&id) else {
+            return Verdict::Blocked;
+        };
+        let (keys, mode) = (request.lock.keys(), request.lock.mode());
+        let is_single = keys.len() == 1;
+        let mut in_hand = None;
+        for key in keys {
+            let Some(entry) = self.keys.get(key) else {
+                return Verdict::Blocked;
+            };
+            if entry.queue.front() != Some(&id) {
+                return self.behind(id, entry);
+            }
+            match entry.underway {
+                Underway::Nothing => {}
+                Underway::Queueing => return Verdict::Held,
+                Underway::Trying | Underway::Unlocking => return Verdict::Blocked,
+            }
+            let Some(held) = entry.held else { continue };
+            let has_time = now.saturating_sub(held.since) < self.limits.time;
+            let is_main = self.main == Some(held.session);
+            let joins = mode == Mode::Shared && held.mode == Mode::Shared;
+            if held.holders == 0 {
+                let goes_round = held.mode == mode
+                    && has_time
+                    && held.hand_overs < self.limits.hand_overs
+                    && !held.is_awaited;
+                if is_single && goes_round {
+                    in_hand = Some(held.session);
+                } else if !is_main {
+                    // Its own session unlocks it first.
+                    return Verdict::Blocked;
+                }
+            } else if !joins {
+                return Verdict::Held;
+            } else if held.is_awaited {
+                return Verdict::Held;
+            } else if !has_time {
+                return Verdict::Look(*key);
+            } else if is_single {
+                in_hand = Some(held.session);
+            } else if !is_main {
+                return Verdict::Blocked;
+            }
+        }
+        in_hand.map_or(Verdict::Ask, Verdict::InHand)
+    }
+
+    /// The verdict for a request that is not in front.
+    fn behind(&self, id: RequestId, entry: &Entry) -> Verdict {
+        let is_asked = |first: &RequestId| {
+            let request = self.requests.get(first);
+            let is_asked =
+                |request: &Request| matches!(request.state, State::Asked { is_wanted: true });
+            self.ready.contains(first) || request.is_some_and(is_asked)
+        };
+        let joins = self.requests.get(&id).map(|request| request.lock.mode()) == Some(Mode::Shared)
+            && entry.exclusive == 0;
+        // It may join the one that came first, once the server has answered.
+        if joins && entry.queue.front().is_some_and(is_asked) {
+            Verdict::Blocked
+        } else {
+            Verdict::Held
+        }
+    }
+
+    /// Refuses those in the queue of a key that others hold, and that do not wait.
+    fn refuse_tries(&mut self, key: Key, now: Duration, outcomes: &mut Vec<Outcome>) {
+        let Some(entry) = self.keys.get(&key).filter(|entry| entry.trying > 0) else {
+            return;
+        };
+        let behind: Vec<_> = entry.queue.iter().skip(1).copied().collect();
+        for id in behind {
+            let tries = |request: &&Request| request.manner == Manner::Tries;
+            if self.requests.get(&id).filter(tries).is_some() {
+                self.consider(id, now, outcomes);
+            }
+        }
+    }
+
+    /// Who inherits a place in the server's queue.
+    fn heir(&self, id: RequestId) -> Option<RequestId> {
+        let lock = &self.requests.get(&id)?.lock;
+        let [key] = lock.keys() else { return None };
+        let mut queue = self.keys.get(key)?.queue.iter();
+        let next = queue.find(|next| **next != id)?;
+        let heir = self.requests.get(next)?;
+        let same = heir.lock.keys() == lock.keys() && heir.lock.mode() == lock.mode();
+        (same && heir.manner == Manner::Waits && heir.state == State::Waiting).then_some(*next)
+    }
+
+    fn leave_queues(&mut self, id: RequestId) -> LockId {
+        let request = self.requests.get(&id).expect("BUG: no such request");
+        let (lock, tries) = (request.lock.clone(), request.manner == Manner::Tries);
+        for key in lock.keys() {
+            if let Some(entry) = self.keys.get_mut(key)
+                && let Ok(position) = entry.queue.binary_search(&id)
+            {
+                entry.queue.remove(position);
+                entry.trying -= usize::from(tries);
+                entry.exclusive -= usize::from(lock.mode() == Mode::Exclusive);
+            }
+        }
+        self.queued.remove(&id);
+        self.ready.remove(&id);
+        self.refused.remove(&id);
+        lock
+    }
+
+    fn is_wanted(&self, id: RequestId) -> bool {
+        let request = self.requests.get(&id);
+        request.is_some_and(|request| request.state != State::Asked { is_wanted: false })
+    }
+
+    fn set_state(&mut self, id: RequestId, state: State) {
+        if let Some(request) = self.requests.get_mut(&id) {
+            request.state = state;
+        }
+    }
+
+    fn set_underway(&mut self, lock: &LockId, underway: Underway) {
+        for key in lock.keys() {
+            self.entry(key).underway = underway;
+        }
+    }
+
+    fn entry(&mut self, key: &Key) -> &mut Entry {
+        self.keys.entry(*key).or_default()
+    }
+}
+
+impl Request {
+    fn held(&self) -> Option<(LockId, SessionId)> {
+        match self.state {
+            State::Held(session) => Some((self.lock.clone(), session)),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! The messages of a session that holds any number of locks.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+
+use sqlx::postgres::PgRow;
+use sqlx::{Row as _, ValueRef as _};
+
+use super::call::{Function, array_literal};
+use super::origin::mark;
+use super::transaction::RESET;
+use super::{ClientCheck, REFUSE_STANDBY};
+use crate::key::Key;
+use crate::lock::{LockId, Mode};
+
+/// Prepares a session that nobody else uses, so nothing is restored. Fails on a standby. One row,
+/// read by [`Opened::read`].
+pub(crate) fn open(check: ClientCheck) -> String {
+    let interval = check.interval();
+    let settings = [
+        ("idle_session_timeout", "'0'"),
+        ("client_connection_check_interval", &interval),
+        // Statements do not wait for a lock, and an error in one would stop all that travel with
+        // it.
+        ("statement_timeout", "'0'"),
+        // An unlock that finds nothing is an answer, and no reason for a warning.
+        ("client_min_messages", "'error'"),
+    ];
+    let mut message = format!(
+        "{RESET};SELECT {REFUSE_STANDBY},pg_catalog.pg_backend_pid(),\
+         (SELECT s.setting::pg_catalog.int8 FROM pg_catalog.pg_settings AS s \
+         WHERE s.name OPERATOR(pg_catalog.=) 'lock_timeout')"
+    );
+    for (name, value) in settings {
+        let _ = write!(message, ",pg_catalog.set_config('{name}',{value},false)");
+    }
+    mark(None, &message)
+}
+
+/// What a session says when it is opened.
+pub(crate) struct Opened {
+    /// The session's `lock_timeout` in milliseconds; 0 if it waits without a limit.
+    pub(crate) lock_timeout: u64,
+}
+
+impl Opened {
+    pub(crate) fn read(row: &PgRow) -> Result<Self, sqlx::Error> {
+        let lock_timeout = row.try_get::<i64, _>(2)?.unsigned_abs();
+        Ok(Self { lock_timeout })
+    }
+}
+
+/// A call in a batch.
+#[derive(Clone, Debug)]
+pub(crate) enum Call {
+    Unlock(Key, Mode),
+    /// All keys, or none.
+    Try(LockId),
+}
+
+/// Up to this many calls are columns of one row. More of them are rows, which cost less each.
+const MOST_COLUMNS: usize = 48;
+
+/// Calls that travel in one message, first those that unlock.
+pub(crate) struct Batch {
+    message: String,
+    /// Which call each answer belongs to.
+    order: Vec<usize>,
+}
+
+impl Batch {
+    pub(crate) fn new(calls: &[Call]) -> Self {
+        let mut order: Vec<_> = (0..calls.len()).collect();
+        let mut message = String::new();
+        if calls.len() <= MOST_COLUMNS {
+            write_columns(&mut message, calls.iter().map(Call::expression));
+        } else {
+            order.sort_by_key(|index| calls[*index].kind());
+            for kind in order.chunk_by(|one, next| calls[*one].kind() == calls[*next].kind()) {
+                let calls = kind.iter().map(|index| &calls[*index]);
+                write_calls_of_one_kind(&mut message, calls);
+            }
+        }
+        Self {
+            message: mark(None, &message),
+            order,
+        }
+    }
+
+    /// Asks in the same message for which keys others wait. The answers are read by [`awaited`].
+    #[must_use]
+    pub(crate) fn looking(mut self) -> Self {
+        if !self.order.is_empty() {
+            self.message.push(';');
+        }
+        self.message.push_str(AWAITED);
+        self
+    }
+
+    pub(crate) fn into_message(self) -> (String, AnswerOrder) {
+        (self.message, AnswerOrder(self.order))
+    }
+}
+
+/// In which order the server answers the calls of a batch.
+pub(crate) struct AnswerOrder(Vec<usize>);
+
+impl AnswerOrder {
+    /// The answers, in the order of the calls.
+    pub(crate) fn read(&self, rows: &[PgRow]) -> Result<Vec<bool>, sqlx::Error> {
+        let mut answers = vec![false; self.0.len()];
+        let mut order = self.0.iter();
+        for row in rows {
+            for column in 0..row.len() {
+                let value = row.try_get_raw(column)?;
+                if value.is_null() {
+                    continue;
+                }
+                for answer in value.as_bytes().map_err(sqlx::Error::Decode)? {
+                    let Some(index) = order.next() else {
+                        return Ok(answers);
+                    };
+                    answers[*index] = *answer == b't';
+                }
+            }
+        }
+        match order.next() {
+            None => Ok(answers),
+            Some(_) => Err(sqlx::Error::RowNotFound),
+        }
+    }
+}
+
+/// Calls of one kind can be made over rows.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    Unlock(Mode, bool),
+    Try(Mode, bool),
+    TryAll,
+}
+
+impl Call {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Unlock(key, mode) => Kind::Unlock(*mode, is_pair(key)),
+            Self::Try(lock) => match lock.keys() {
+                [key] => Kind::Try(lock.mode(), is_pair(key)),
+                _ => Kind::TryAll,
+            },
+        }
+    }
+
+    /// An expression that is true or false.
+    fn expression(&self) -> String {
+        match self {
+            Self::Unlock(key, mode) => Function::Unlock.call(*key, *mode),
+            Self::Try(lock) => match lock.keys() {
+                [key] => Function::TryLock.call(*key, lock.mode()),
+                // Transaction locks first: if one key is not granted, the others end with the
+                // message. The session takes over what it has.
+                _ => format!(
+                    "CASE WHEN {} THEN {} ELSE false END",
+                    Function::TryXactLock.all(lock),
+                    Function::TryLock.all(lock)
+                ),
+            },
+        }
+    }
+
+    fn key(&self) -> Option<Key> {
+        match self {
+            Self::Unlock(key, _) => Some(*key),
+            Self::Try(lock) => lock.keys().first().copied(),
+        }
+    }
+}
+
+fn is_pair(key: &Key) -> bool {
+    matches!(key, Key::IntPair(..))
+}
+
+fn write_columns(message: &mut String, columns: impl Iterator<Item = String>) {
+    for (index, column) in columns.enumerate() {
+        let before = match index % MOST_COLUMNS {
+            0 if message.is_empty() => "SELECT ",
+            0 => ";SELECT ",
+            _ => ",",
+        };
+        message.push_str(before);
+        message.push_str(&column);
+    }
+}
+
+/// One row: a letter for each call, in the order of the array.
+fn write_calls_of_one_kind<'c>(
+    message: &mut String,
+    calls: impl Iterator<Item = &'c Call> + Clone,
+) {
+    let Some(kind) = calls.clone().next().map(Call::kind) else {
+        return;
+    };
+    let (function, mode, is_pair) = match kind {
+        Kind::Unlock(mode, is_pair) => (Function::Unlock, mode, is_pair),
+        Kind::Try(mode, is_pair) => (Function::TryLock, mode, is_pair),
+        Kind::TryAll => return write_columns(message, calls.map(Call::expression)),
+    };
+    let keys = calls.filter_map(Call::key);
+    let name = function.name(mode);
+    let (arguments, rows) = if is_pair {
+        let pairs = keys.filter_map(|key| match key {
+            Key::IntPair(a, b) => Some((a, b)),
+            Key::BigInt(_) => None,
+        });
+        let (first, second): (Vec<_>, Vec<_>) = pairs.unzip();
+        let rows = format!(
+            "ROWS FROM(pg_catalog.unnest({}::pg_catalog.int4[]),pg_catalog.unnest({}::pg_catalog.int4[])) AS k(a,b)",
+            array_literal(&first),
+            array_literal(&second)
+        );
+        ("k.a,k.b", rows)
+    } else {
+        let numbers = keys.filter_map(|key| match key {
+            Key::BigInt(key) => Some(key),
+            Key::IntPair(..) => None,
+        });
+        let numbers: Vec<_> = numbers.collect();
+        let rows = format!(
+            "pg_catalog.unnest({}::pg_catalog.int8[]) AS k",
+            array_literal(&numbers)
+        );
+        ("k", rows)
+    };
+    if !message.is_empty() {
+        message.push(';');
+    }
+    let _ = write!(
+        message,
+        "SELECT pg_catalog.string_agg(CASE WHEN {name}({arguments}) THEN 't' ELSE 'f' END,'') FROM {rows}"
+    );
+}
+
+/// The keys of this database for which exclusive requests wait, in one row.
+const AWAITED: &str = "SELECT pg_catalog.string_agg(DISTINCT pg_catalog.concat_ws(' ',l.classid,l.objid,l.objsubid),',') \
+     FROM pg_catalog.pg_lock_status() AS l JOIN pg_catalog.pg_database AS d ON d.oid OPERATOR(pg_catalog.=) l.database \
+     WHERE l.locktype OPERATOR(pg_catalog.=) 'advisory' AND NOT l.granted \
+     AND l.mode OPERATOR(pg_catalog.=) 'ExclusiveLock' \
+     AND d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()";
+
+/// Reads what [`Batch::looking`] has asked for.
+pub(crate) fn awaited(rows: &[PgRow]) -> Result<BTreeSet<Key>, sqlx::Error> {
+    let last = rows.last().ok_or(sqlx::Error::RowNotFound)?;
+    let keys: Option<&str> = last.try_get(0)?;
+    let key = |text: &str| {
+        let mut columns = text.split(' ');
+        let classid = columns.next()?.parse().ok()?;
+        let objid = columns.next()?.parse().ok()?;
+        Key::from_pg_locks(classid, objid, columns.next()?.parse().ok()?)
+    };
+    Ok(keys
+        .unwrap_or_default()
+        .split(',')
+        .filter_map(key)
+        .collect())
+}
