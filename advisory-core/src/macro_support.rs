@@ -10,12 +10,13 @@ use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnection, PgPool, Postgres};
 
 pub use crate::acquire::ConnectionScope;
-use crate::acquire::{Body, NewTransaction, OwnTransaction, Session, acquire, try_acquire};
+use crate::acquire::{Body, NewTransaction, OwnTransaction, acquire, try_acquire};
 use crate::error::Error;
 use crate::lock::AdvisoryLock;
+use crate::lock_session::{LockSession, LockSessionGuard};
 use crate::nesting::Held;
 use crate::scheme::KeyScheme;
-use crate::session::{SessionGuard, transaction_lost, until_lost};
+use crate::session::{transaction_lost, until_lost};
 use crate::skipped::Skipped;
 use crate::telemetry::Scope;
 use crate::telemetry::metric::Hold;
@@ -108,7 +109,8 @@ impl<T: Skipped, E: From<Error>, U> SkippedOutcome<U> for Result<T, E> {
 /// Where an annotated function takes its lock.
 #[diagnostic::on_unimplemented(
     message = "`#[advisory]` cannot lock on `{Self}`",
-    label = "expected a pool, or `&mut` of a transaction or a connection"
+    label = "expected a pool, or `&mut` of a transaction or a connection",
+    note = "a `LockSession` holds session locks: `scope = session`"
 )]
 pub trait Target {
     type Scope;
@@ -194,7 +196,7 @@ impl<'c> Target for &'c mut PoolConnection<Postgres> {
 /// Where an annotated function takes a session lock.
 #[diagnostic::on_unimplemented(
     message = "`#[advisory(scope = session)]` cannot lock on `{Self}`",
-    label = "expected a pool: a session lock has a session of its own"
+    label = "expected a pool or a `LockSession`: a session lock has a session of its own"
 )]
 pub trait SessionTarget {
     type Scope;
@@ -214,11 +216,12 @@ pub trait SessionTarget {
     ) -> impl Future<Output = Result<Option<Self::Scope>, Error>> + Send;
 }
 
+/// All such functions of a pool share one session.
 impl SessionTarget for &PgPool {
     type Scope = SessionScope;
 
     async fn enter(self, lock: &AdvisoryLock, body: Body) -> Result<SessionScope, Error> {
-        acquire(lock, Session(self, body)).await.map(SessionScope)
+        LockSession::of_pool(self).enter(lock, body).await
     }
 
     async fn try_enter(
@@ -226,14 +229,30 @@ impl SessionTarget for &PgPool {
         lock: &AdvisoryLock,
         body: Body,
     ) -> Result<Option<SessionScope>, Error> {
-        let guard = try_acquire(lock, Session(self, body)).await?;
+        LockSession::of_pool(self).try_enter(lock, body).await
+    }
+}
+
+impl SessionTarget for &LockSession {
+    type Scope = SessionScope;
+
+    async fn enter(self, lock: &AdvisoryLock, _body: Body) -> Result<SessionScope, Error> {
+        lock.acquire(self).await.map(SessionScope)
+    }
+
+    async fn try_enter(
+        self,
+        lock: &AdvisoryLock,
+        _body: Body,
+    ) -> Result<Option<SessionScope>, Error> {
+        let guard = lock.try_acquire(self).await?;
         Ok(guard.map(SessionScope))
     }
 }
 
-/// The body runs while a session of our own holds the lock.
+/// The body runs while a session holds the lock.
 #[derive(Debug)]
-pub struct SessionScope(SessionGuard);
+pub struct SessionScope(LockSessionGuard);
 
 impl SessionScope {
     pub fn until_lost<F: Future>(
@@ -267,6 +286,11 @@ impl Place<()> for PgPool {
 }
 
 #[diagnostic::do_not_recommend]
+impl Place<()> for LockSession {
+    type Proof = Proof;
+}
+
+#[diagnostic::do_not_recommend]
 impl Place<()> for PgConnection {
     type Proof = Proof;
 }
@@ -293,6 +317,14 @@ impl Proof {
 }
 
 impl Index<Proof> for PgPool {
+    type Output = Self;
+
+    fn index(&self, _: Proof) -> &Self {
+        self
+    }
+}
+
+impl Index<Proof> for LockSession {
     type Output = Self;
 
     fn index(&self, _: Proof) -> &Self {
@@ -342,7 +374,7 @@ impl IndexMut<Proof> for PoolConnection<Postgres> {
     }
 }
 
-/// Lets method lookup borrow a pool.
+/// Lets method lookup borrow a pool or a `LockSession`.
 pub trait OnPool {
     fn pool_or_connection(&self) -> &Self {
         self
@@ -357,6 +389,7 @@ pub trait OnConnection {
 }
 
 impl OnPool for PgPool {}
+impl OnPool for LockSession {}
 impl OnConnection for PgTransaction<'_> {}
 impl OnConnection for PgConnection {}
 impl OnConnection for PoolConnection<Postgres> {}

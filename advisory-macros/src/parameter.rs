@@ -12,6 +12,7 @@ pub(crate) enum Kind {
     Transaction,
     Connection,
     Pool,
+    LockSession,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -157,10 +158,9 @@ fn classify(ty: &Type) -> Option<(Kind, Ownership)> {
         Type::Reference(reference) => (Ownership::Shared, &*reference.elem),
         owned => (Ownership::Owned, owned),
     };
-    let kind = if is_pool(inner) {
-        Kind::Pool
-    } else {
-        exclusive_kind(last_segment(inner)?)?
+    let kind = match shared_kind(inner) {
+        Some(kind) => kind,
+        None => exclusive_kind(last_segment(inner)?)?,
     };
     Some((kind, ownership))
 }
@@ -175,10 +175,14 @@ fn exclusive_kind(segment: &PathSegment) -> Option<Kind> {
     }
 }
 
-fn is_pool(ty: &Type) -> bool {
-    last_segment(pointee(ty)).is_some_and(|segment| {
-        segment.ident == "PgPool" || segment.ident == "Pool" && is_of_postgres(segment)
-    })
+fn shared_kind(ty: &Type) -> Option<Kind> {
+    let segment = last_segment(pointee(ty))?;
+    match segment.ident.to_string().as_str() {
+        "PgPool" => Some(Kind::Pool),
+        "Pool" if is_of_postgres(segment) => Some(Kind::Pool),
+        "LockSession" => Some(Kind::LockSession),
+        _ => None,
+    }
 }
 
 /// Removes references and smart pointers.

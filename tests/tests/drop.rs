@@ -67,7 +67,7 @@ impl Case<'_> {
             "-".to_owned()
         };
         let granted = self.while_released().await;
-        let in_line = if self.verb.is_on_pool() {
+        let in_line = if self.verb.keeps_connection() {
             self.while_in_line().await.to_string()
         } else {
             "-".to_owned()
@@ -85,7 +85,7 @@ impl Case<'_> {
     /// False if a dropped wait remains on the caller's connection until it is granted or times out.
     fn leaves_the_queue(&self) -> bool {
         match self.verb.scope() {
-            Scope::NewTransaction | Scope::Session => true,
+            Scope::NewTransaction | Scope::Session | Scope::LockSession => true,
             // With `cancel_via`. A function that does not wait is not in the queue.
             Scope::CallerTransaction | Scope::CallerSession => {
                 self.verb.is_of_lock() || !self.verb.can_wait()
@@ -257,7 +257,7 @@ async fn verbs_with_a_new_transaction_leak_nothing() {
 
 #[tokio::test]
 async fn verbs_with_a_session_leak_nothing() {
-    assert_nothing_leaks(&[Scope::Session]).await;
+    assert_nothing_leaks(&[Scope::Session, Scope::LockSession]).await;
 }
 
 #[tokio::test]
@@ -278,7 +278,7 @@ async fn dropped_wait_frees_its_connection_at_once() {
     let (pool, rival) = (database.pool(2).await, database.pool(1).await);
     let lock = AdvisoryLock::new("one").wait_forever();
     let held = lock.begin(&rival).await.unwrap();
-    for verb in Verb::all(Verb::is_on_pool) {
+    for verb in Verb::all(Verb::keeps_connection) {
         let mut wait = verb.ask(&lock, &pool);
         database.drop_when_waiting(wait.as_mut()).await;
         assert_eq!(pool.size(), 1);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use advisory_core::{AdvisoryLock, EndedWait, Error};
 use advisory_tests::{Cut, Database, Proxy, Server};
-use advisory_verbs::{Refusal, Verb};
+use advisory_verbs::{Refusal, Scope, Verb};
 use sqlx::postgres::{PgPool, PgPoolOptions};
 use sqlx::{Executor as _, PgTransaction};
 
@@ -33,8 +33,10 @@ async fn pool_with(database: &Database, setting: (&str, &str)) -> PgPool {
         .unwrap()
 }
 
+/// A wait on a `LockSession` continues when the session that queues for it ends.
 fn waits_for_all_its_keys(verb: Verb) -> bool {
-    verb.is_of_lock() && verb.refusal() == Refusal::Error
+    let is_own_wait = verb.is_of_lock() && verb.scope() != Scope::LockSession;
+    is_own_wait && verb.refusal() == Refusal::Error
 }
 
 fn code(error: &sqlx::Error) -> Option<String> {

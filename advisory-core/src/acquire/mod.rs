@@ -27,5 +27,4 @@ pub use self::caller_connection::ConnectionScope;
 pub(crate) use self::deadline::jitter;
 pub(crate) use self::own_transaction::{NewTransaction, OwnTransaction};
 pub use self::queue::Body;
-pub(crate) use self::session::Session;
 pub use self::session::SessionSource;

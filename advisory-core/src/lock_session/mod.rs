@@ -9,7 +9,7 @@ mod owner;
 mod table;
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use sqlx::postgres::PgPool;
@@ -92,11 +92,17 @@ pub struct LockSession {
 struct Shared {
     pool: PgPool,
     queueing: Arc<AtomicUsize>,
-    next_request: AtomicU64,
     is_closed: AtomicBool,
     /// Whether the owner keeps this value until it has had nothing to do for a while.
     is_kept: bool,
-    owner: Mutex<Option<mpsc::UnboundedSender<Request>>>,
+    owner: Mutex<OwnerHandle>,
+}
+
+/// Where the requests go.
+struct OwnerHandle {
+    next_request: RequestId,
+    /// `None` before the first request.
+    sender: Option<mpsc::UnboundedSender<Request>>,
 }
 
 impl LockSession {
@@ -110,10 +116,12 @@ impl LockSession {
             shared: Arc::new(Shared {
                 pool: pool.clone(),
                 queueing: Arc::new(AtomicUsize::new(QUEUEING)),
-                next_request: AtomicU64::new(1),
                 is_closed: AtomicBool::new(false),
                 is_kept,
-                owner: Mutex::new(None),
+                owner: Mutex::new(OwnerHandle {
+                    next_request: 1,
+                    sender: None,
+                }),
             }),
         }
     }
@@ -149,7 +157,7 @@ impl LockSession {
     /// If the future is dropped, the session is closed all the same.
     pub async fn close(&self) {
         self.shared.is_closed.store(true, Ordering::SeqCst);
-        let owner = self.owner().clone();
+        let owner = self.owner().sender.clone();
         if let Some(owner) = owner {
             let (reply, closed) = oneshot::channel();
             if owner.send(Request::Close(reply)).is_ok() {
@@ -187,28 +195,31 @@ impl LockSession {
         self.shared.is_closed.load(Ordering::SeqCst) || self.pool().is_closed()
     }
 
+    /// Sends a request. Requests are numbered in the order in which they arrive.
     fn join(&self, lock: &AdvisoryLock, wait: Wait) -> Ticket {
-        let id = self.shared.next_request.fetch_add(1, Ordering::Relaxed);
         let (reply, answer) = oneshot::channel();
+        let mut owner = self.owner();
+        let id = owner.next_request;
+        owner.next_request += 1;
+        let sender = self.running_owner(&mut owner);
         let acquire = Acquire {
             id,
             lock: lock.clone(),
             wait,
             reply,
         };
-        let owner = self.running_owner();
-        let _ = owner.send(Request::Acquire(Box::new(acquire)));
+        let _ = sender.send(Request::Acquire(Box::new(acquire)));
         Ticket {
             id,
-            owner,
+            owner: sender,
             answer: Some(answer),
         }
     }
 
     /// The owner, which is started if there is none.
-    fn running_owner(&self) -> mpsc::UnboundedSender<Request> {
-        let mut owner = self.owner();
-        if let Some(running) = owner.as_ref().filter(|owner| !owner.is_closed()) {
+    fn running_owner(&self, owner: &mut OwnerHandle) -> mpsc::UnboundedSender<Request> {
+        let running = owner.sender.as_ref().filter(|owner| !owner.is_closed());
+        if let Some(running) = running {
             return running.clone();
         }
         let (sender, requests) = mpsc::unbounded_channel();
@@ -216,10 +227,10 @@ impl LockSession {
         let kept = self.shared.is_kept.then(|| self.clone());
         let started = Owner::new(pool, queueing, requests, sender.downgrade(), kept);
         tokio::spawn(started.run());
-        owner.insert(sender).clone()
+        owner.sender.insert(sender).clone()
     }
 
-    fn owner(&self) -> MutexGuard<'_, Option<mpsc::UnboundedSender<Request>>> {
+    fn owner(&self) -> MutexGuard<'_, OwnerHandle> {
         let owner = self.shared.owner.lock();
         owner.unwrap_or_else(PoisonError::into_inner)
     }

@@ -147,8 +147,6 @@ struct Entry {
     queue: VecDeque<RequestId>,
     /// How many in the queue do not wait.
     trying: usize,
-    /// How many in the queue are exclusive.
-    exclusive: usize,
     underway: Underway,
 }
 
@@ -261,7 +259,6 @@ impl Table {
             let entry = self.keys.entry(*key).or_default();
             entry.queue.push_back(id);
             entry.trying += usize::from(manner == Manner::Tries);
-            entry.exclusive += usize::from(lock.mode() == Mode::Exclusive);
         }
         let state = State::Waiting;
         let request = Request {
@@ -572,9 +569,7 @@ impl Table {
                 self.refused.insert(id);
             }
             // Those behind it that do not wait are refused, too.
-            for key in lock.keys() {
-                self.refuse_tries(*key, now, outcomes);
-            }
+            self.wake(&lock, now, outcomes);
         } else {
             self.leave_queues(id);
             self.requests.remove(&id);
@@ -775,7 +770,7 @@ impl Table {
             };
             self.consider(first, now, outcomes);
             if self.queued.contains(&first) {
-                return;
+                return self.refuse_tries(key, now, outcomes);
             }
         }
     }
@@ -791,10 +786,13 @@ impl Table {
         let tries = request.manner == Manner::Tries;
         match self.verdict(id, now) {
             Verdict::Held if tries => {
-                let lock = self.leave_queues(id);
+                let first_in = self.first_in(id);
+                self.leave_queues(id);
                 self.requests.remove(&id);
                 outcomes.push(Outcome::Refused(id));
-                self.wake(&lock, now, outcomes);
+                for key in first_in {
+                    self.wake_key(key, now, outcomes);
+                }
             }
             Verdict::Blocked | Verdict::Held => {}
             Verdict::InHand(session) => self.take_in_hand(session, id, now, outcomes),
@@ -848,7 +846,7 @@ impl Table {
                 return Verdict::Blocked;
             };
             if entry.queue.front() != Some(&id) {
-                return self.behind(id, entry);
+                return self.behind(entry);
             }
             match entry.underway {
                 Underway::Nothing => {}
@@ -885,22 +883,26 @@ impl Table {
         in_hand.map_or(Verdict::Ask, Verdict::InHand)
     }
 
-    /// The verdict for a request that is not in front.
-    fn behind(&self, id: RequestId, entry: &Entry) -> Verdict {
-        let is_asked = |first: &RequestId| {
-            let request = self.requests.get(first);
-            let is_asked =
-                |request: &Request| matches!(request.state, State::Asked { is_wanted: true });
-            self.ready.contains(first) || request.is_some_and(is_asked)
-        };
-        let joins = self.requests.get(&id).map(|request| request.lock.mode()) == Some(Mode::Shared)
-            && entry.exclusive == 0;
-        // It may join the one that came first, once the server has answered.
-        if joins && entry.queue.front().is_some_and(is_asked) {
+    /// The verdict for a request that is not in front: nothing is decided before the server has
+    /// answered the one that is.
+    fn behind(&self, entry: &Entry) -> Verdict {
+        let is_open = |first: &RequestId| self.is_wanted(*first) && self.is_being_asked(*first);
+        if entry.queue.front().is_some_and(is_open) {
             Verdict::Blocked
         } else {
             Verdict::Held
         }
+    }
+
+    /// The keys in whose queues the request is in front.
+    fn first_in(&self, id: RequestId) -> Vec<Key> {
+        let is_first = |key: &&Key| {
+            let queue = self.keys.get(key).map(|entry| &entry.queue);
+            queue.and_then(VecDeque::front) == Some(&id)
+        };
+        let lock = self.requests.get(&id).map(|request| &request.lock);
+        let keys = lock.map_or(&[][..], LockId::keys);
+        keys.iter().filter(is_first).copied().collect()
     }
 
     /// Refuses those in the queue of a key that others hold, and that do not wait.
@@ -937,7 +939,6 @@ impl Table {
             {
                 entry.queue.remove(position);
                 entry.trying -= usize::from(tries);
-                entry.exclusive -= usize::from(lock.mode() == Mode::Exclusive);
             }
         }
         self.queued.remove(&id);

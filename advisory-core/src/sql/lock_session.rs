@@ -34,6 +34,11 @@ pub(crate) fn open(check: ClientCheck) -> String {
     for (name, value) in settings {
         let _ = write!(message, ",pg_catalog.set_config('{name}',{value},false)");
     }
+    // A wait in the server's queue is a transaction.
+    message.push_str(
+        ",CASE WHEN pg_catalog.current_setting('server_version_num')::pg_catalog.int4 OPERATOR(pg_catalog.>=) 170000 \
+         THEN pg_catalog.set_config('transaction_timeout','0',false) END",
+    );
     mark(None, &message)
 }
 

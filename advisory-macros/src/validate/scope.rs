@@ -8,6 +8,7 @@ use crate::args::{Args, Scope};
 use crate::errors::Errors;
 use crate::function::Function;
 use crate::model::Target;
+use crate::parameter::Kind;
 use crate::unbound_tx::unbound_tx;
 
 pub(super) fn check_scope(args: &Args, function: &Function, target: &Target) -> Result<()> {
@@ -24,8 +25,8 @@ pub(super) fn check_scope(args: &Args, function: &Function, target: &Target) -> 
         _ if session.is_some() => &[
             (
                 session.filter(|_| is_joined).map(|arg| arg.name),
-                "a session lock needs a session of its own; pass a pool, or remove \
-                 `scope = session`",
+                "a session lock needs a session of its own; pass a pool or a `LockSession`, or \
+                 remove `scope = session`",
             ),
             (tx, "a session lock opens no transaction; remove `tx`"),
             (
@@ -54,6 +55,17 @@ pub(super) fn check_scope(args: &Args, function: &Function, target: &Target) -> 
         )],
         Target::Expr { .. } => &[],
     };
+    if session.is_none()
+        && args.is_complete
+        && let Target::Expr {
+            parameter: Some(parameter),
+            ..
+        } = target
+        && parameter.kind == Kind::LockSession
+    {
+        let fix = "a `LockSession` holds session locks; add `scope = session`";
+        errors.push(Error::new_spanned(&parameter.ty, fix));
+    }
     for (option, fix) in refused {
         if let Some(span) = option {
             errors.push(Error::new(*span, fix));

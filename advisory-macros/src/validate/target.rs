@@ -76,7 +76,7 @@ fn parameter_target(parameter: Parameter, args: &Args, sig: &Signature) -> Resul
     let target = tx.map(|tx| match parameter.kind {
         Kind::Transaction => Target::Transaction(parameter),
         Kind::Connection => Target::Connection(parameter),
-        Kind::Pool => {
+        Kind::Pool | Kind::LockSession => {
             let name = &parameter.name;
             let (expr, parameter) = (parse_quote!(#name), Some(parameter));
             Target::Expr {
@@ -91,7 +91,7 @@ fn parameter_target(parameter: Parameter, args: &Args, sig: &Signature) -> Resul
 
 fn check_ownership(parameter: &Parameter) -> Result<()> {
     let needed = match parameter.kind {
-        Kind::Pool => return Ok(()),
+        Kind::Pool | Kind::LockSession => return Ok(()),
         Kind::Transaction if parameter.ownership == Ownership::Owned => return Ok(()),
         Kind::Transaction => "a lock in a transaction needs the transaction by `&mut`",
         Kind::Connection => {

@@ -58,7 +58,7 @@ fn lock(verb: Verb, keys: &[i32], shared: bool) -> AdvisoryLock {
     if one_in(8) {
         lock = lock.polling(Duration::from_millis(3));
     }
-    if verb.scope() == Scope::Session {
+    if let Scope::Session | Scope::LockSession = verb.scope() {
         return lock.keepalive_interval(Duration::from_millis(500));
     }
     match fastrand::u8(..8) {

@@ -30,7 +30,7 @@ enum Notification {
 fn notification(verb: Verb) -> Notification {
     match (verb.access(), verb.scope()) {
         (Access::Inside, _) => Notification::Statement,
-        (Access::Beside, Scope::Session) => Notification::Guard,
+        (Access::Beside, Scope::Session | Scope::LockSession) => Notification::Guard,
         (Access::Beside, _) => Notification::Ping,
     }
 }
@@ -44,7 +44,7 @@ pub(crate) fn run(
 ) -> Work<'static, Result<bool, Error>> {
     let lock = lock.clone();
     let lock = match verb.scope() {
-        Scope::Session => lock.keepalive_interval(PROBING),
+        Scope::Session | Scope::LockSession => lock.keepalive_interval(PROBING),
         _ => lock,
     };
     verb.run(&lock, pool, |held| {

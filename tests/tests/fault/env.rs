@@ -84,7 +84,7 @@ impl Env {
     /// The lock, for the verb.
     pub(crate) fn session_lock_if(&self, verb: Verb) -> AdvisoryLock {
         match verb.scope() {
-            Scope::Session => self.session_lock(),
+            Scope::Session | Scope::LockSession => self.session_lock(),
             _ => self.lock.clone(),
         }
     }

@@ -71,7 +71,7 @@ fn waits() -> impl Iterator<Item = (Verb, AdvisoryLock)> {
         several.clone(),
         several.timeout(timeout),
     ];
-    let everywhere = Verb::all(Verb::can_wait).flat_map(move |verb| {
+    let everywhere = Verb::all(Verb::waits_in_statement).flat_map(move |verb| {
         let kinds = sample(verb as usize, kinds.clone());
         kinds.map(move |lock| (verb, lock))
     });

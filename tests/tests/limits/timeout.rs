@@ -64,7 +64,7 @@ async fn holder_of_a_transaction_that_takes_too_long_is_notified() {
     let rival = database.pool(1).await;
     let held = contended().begin(&rival).await.unwrap();
     let lock = AdvisoryLock::new("one").wait_forever();
-    for verb in Verb::all(Verb::can_wait) {
+    for verb in Verb::all(Verb::waits_in_statement) {
         let error = verb.ask(&lock, &pool).await.unwrap_err();
         assert_passed_on(verb, &error);
         database.wait_until_waiting(0).await;
@@ -86,7 +86,7 @@ async fn session_with_a_lock_outlives_every_timeout() {
         settings.push(("transaction_timeout", "300ms"));
     }
     let pool = pool(&database, &settings).await;
-    for verb in Verb::all(|verb| verb.scope() == Scope::Session) {
+    for verb in Verb::all(|verb| matches!(verb.scope(), Scope::Session | Scope::LockSession)) {
         for lock in [AdvisoryLock::new("one"), contended()] {
             let options = database.options().options(settings.iter().copied());
             let watching = database.clone();

@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use crate::fixture::{Cache, Fixture, in_time};
 
 fn session_verbs() -> impl Iterator<Item = Verb> {
-    Verb::all(|verb| verb.scope() == Scope::Session)
+    Verb::all(|verb| matches!(verb.scope(), Scope::Session | Scope::LockSession))
 }
 
 fn locks() -> [AdvisoryLock; 2] {

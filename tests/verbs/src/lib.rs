@@ -38,6 +38,8 @@ pub enum Scope {
     CallerConnection,
     /// In a session of its own.
     Session,
+    /// In a session that holds any number of locks.
+    LockSession,
     /// In the session of the caller's connection.
     CallerSession,
 }
@@ -120,8 +122,8 @@ verbs! {
     AttributeOnConnectionSkipping, "#[advisory] on a connection, that skips", CallerConnection, Inside, Report;
     Acquire, "acquire", Session, Beside, Error;
     TryAcquire, "try_acquire", Session, Inside, Report;
-    AttributeInSession, "#[advisory] in a session", Session, Beside, Error;
-    AttributeInSessionSkipping, "#[advisory] in a session, that skips", Session, Beside, Report;
+    AttributeInSession, "#[advisory] in a session", LockSession, Beside, Error;
+    AttributeInSessionSkipping, "#[advisory] in a session, that skips", LockSession, Beside, Report;
     XactLock, "xact_lock", CallerTransaction, Inside, Error;
     TryXactLock, "try_xact_lock", CallerTransaction, Inside, Report;
     Lock, "lock", CallerSession, Inside, Error;
@@ -153,8 +155,19 @@ impl Verb {
         self.is_of_lock() || self.refusal() == Refusal::Error
     }
 
+    /// True if the wait is a statement of its own, which the server can end. Other waits continue
+    /// when the session that queues for them ends.
+    pub fn waits_in_statement(self) -> bool {
+        self.can_wait() && self.scope() != Scope::LockSession
+    }
+
     /// True if the verb takes a pool of the caller, and no connection.
     pub fn is_on_pool(self) -> bool {
+        self.keeps_connection() || self.scope() == Scope::LockSession
+    }
+
+    /// True if the lock keeps a connection of the pool.
+    pub fn keeps_connection(self) -> bool {
         matches!(self.scope(), Scope::NewTransaction | Scope::Session)
     }
 
@@ -173,7 +186,10 @@ impl Verb {
 
     /// True if the lock ends with a transaction.
     pub fn is_in_transaction(self) -> bool {
-        !matches!(self.scope(), Scope::Session | Scope::CallerSession)
+        !matches!(
+            self.scope(),
+            Scope::Session | Scope::LockSession | Scope::CallerSession
+        )
     }
 
     /// True if the lock is taken in a transaction that the caller has begun; see

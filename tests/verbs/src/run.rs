@@ -49,7 +49,7 @@ impl Verb {
     ) -> Work<'static, Result<bool, E>> {
         let (lock, pool, body) = (lock.clone(), pool.clone(), Box::new(body) as Body<E>);
         match self.scope() {
-            Scope::NewTransaction | Scope::Session => {
+            Scope::NewTransaction | Scope::Session | Scope::LockSession => {
                 Box::pin(async move { self.run_on_pool(&lock, &pool, body).await })
             }
             Scope::CallerTransaction => Box::pin(async move {
