@@ -7,7 +7,7 @@ use clap::Args;
 use sqlx::postgres::PgPool;
 
 use super::snapshot::{self, NamedLock, Scope};
-use super::{table, watch};
+use super::{row, table, watch};
 use crate::duration;
 use crate::exit::Failure;
 use crate::names::Names;
@@ -26,6 +26,10 @@ Examples:
   advisory ls --names names.txt
   advisory ls --blocked --watch
   advisory ls --json | jq '.[] | select(.granted and .state == \"idle in transaction\")'")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is an option of the command"
+)]
 pub(crate) struct Ls {
     /// Refresh the list at this interval. On a terminal, the list is redrawn in place until `q` is
     /// pressed; elsewhere, the lists follow one another.
@@ -37,6 +41,10 @@ pub(crate) struct Ls {
     /// Show only locks of sessions of the role that connects.
     #[arg(long, short)]
     mine: bool,
+    /// Show a row for every lock. Without this option, a session that holds more than 10 locks that
+    /// nobody waits for has one row for all of these. `--json` always has every lock.
+    #[arg(long)]
+    all_locks: bool,
     /// Print an array of locks as JSON; with `--watch`, an array on each line.
     #[arg(long)]
     json: bool,
@@ -91,13 +99,14 @@ impl List {
             return Ok(self.empty_message());
         }
         let width = width.or_else(output::terminal_width);
-        Ok(table::draw(&locks, self.args.scope.all_databases, width).trim_fmt())
+        let rows = row::of_locks(&locks, self.args.all_locks);
+        Ok(table::draw(&rows, self.args.scope.all_databases, width).trim_fmt())
     }
 
     async fn locks(&mut self) -> Result<Vec<NamedLock>, Failure> {
         let mut locks = snapshot::take(&self.pool, &self.args.scope, &mut self.names).await?;
         if self.args.blocked {
-            snapshot::retain_blocked(&mut locks);
+            locks.retain(|row| row.is_awaited);
         }
         if self.args.mine {
             let is_mine = |user: &Option<String>| user.as_ref() == Some(&self.role);

@@ -2,6 +2,7 @@
 
 mod json_row;
 mod ls;
+mod row;
 mod snapshot;
 mod table;
 mod tree;

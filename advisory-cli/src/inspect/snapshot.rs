@@ -2,12 +2,12 @@
 
 use std::collections::HashSet;
 
-use advisory_core::Key;
 use advisory_core::monitor::{self, LockStatus};
 use clap::Args;
 use sqlx::postgres::PgPool;
 
 use crate::exit::Failure;
+use crate::lock_status::lock_id;
 use crate::names::{Name, Names, NamesOption};
 
 /// Which locks a snapshot has.
@@ -33,6 +33,8 @@ impl Scope {
 pub(super) struct NamedLock {
     pub(super) lock: LockStatus,
     pub(super) name: Option<Name>,
+    /// Whether any session waits for this lock.
+    pub(super) is_awaited: bool,
 }
 
 pub(super) async fn take(
@@ -46,14 +48,20 @@ pub(super) async fn take(
         monitor::locks(pool).await?
     };
     let names = names.of_locks(&locks);
-    let locks = locks.into_iter().zip(names);
-    Ok(locks.map(|(lock, name)| NamedLock { lock, name }).collect())
+    let is_awaited = are_awaited(&locks);
+    let rows = locks.into_iter().zip(names).zip(is_awaited);
+    let row = |((lock, name), is_awaited)| NamedLock {
+        lock,
+        name,
+        is_awaited,
+    };
+    Ok(rows.map(row).collect())
 }
 
-/// Drops every lock that no session waits for.
-pub(super) fn retain_blocked(locks: &mut Vec<NamedLock>) {
-    let id = |lock: &LockStatus| -> (String, Key) { (lock.database.clone(), lock.key) };
-    let waiting = locks.iter().filter(|row| !row.lock.granted);
-    let blocked: HashSet<_> = waiting.map(|row| id(&row.lock)).collect();
-    locks.retain(|row| blocked.contains(&id(&row.lock)));
+/// Whether any session waits for the lock, in the order of the locks.
+fn are_awaited(locks: &[LockStatus]) -> Vec<bool> {
+    let awaited = locks.iter().filter(|lock| !lock.granted);
+    let awaited: HashSet<_> = awaited.map(lock_id).collect();
+    let is_awaited = |lock| awaited.contains(&lock_id(lock));
+    locks.iter().map(is_awaited).collect()
 }

@@ -1,29 +1,29 @@
-//! Locks as a table.
+//! The rows of `ls` as a table.
 
 use anstream::adapter::strip_str;
 use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table};
 
-use super::snapshot::NamedLock;
+use super::row::Row;
 use crate::lock_status::{application, state, status};
 use crate::output;
 
-/// The text of a cell, if the lock has any.
-type Content = fn(&NamedLock) -> Option<String>;
+/// The text of a cell, if the row has any.
+type Content = fn(&Row<'_>) -> Option<String>;
 
 /// A column that is empty in every row is left out.
 const COLUMNS: [(&str, Content); 12] = [
-    ("DATABASE", |row| Some(row.lock.database.clone())),
-    ("NAME", |row| Some(row.name.as_ref()?.text.clone())),
-    ("KEY", |row| Some(row.lock.key.to_string())),
-    ("MODE", |row| Some(row.lock.mode.to_string())),
-    ("STATUS", |row| Some(status(&row.lock))),
+    ("DATABASE", |row| Some(row.lock().database.clone())),
+    ("NAME", |row| row.name()),
+    ("KEY", |row| Some(row.key())),
+    ("MODE", |row| Some(row.mode())),
+    ("STATUS", |row| Some(status(row.lock()))),
     ("PID", |row| {
-        (row.lock.pid != 0).then(|| row.lock.pid.to_string())
+        (row.lock().pid != 0).then(|| row.lock().pid.to_string())
     }),
-    ("APPLICATION", |row| application(&row.lock)),
-    ("USER", |row| row.lock.user.clone()),
-    ("CLIENT", |row| row.lock.client_addr.clone()),
-    ("STATE", |row| state(&row.lock)),
+    ("APPLICATION", |row| application(row.lock())),
+    ("USER", |row| row.lock().user.clone()),
+    ("CLIENT", |row| row.lock().client_addr.clone()),
+    ("STATE", |row| state(row.lock())),
     ("BLOCKED BY", blocked_by),
     ("QUERY", query),
 ];
@@ -40,27 +40,27 @@ const MIN_QUERY_WIDTH: usize = 16;
 const DEFAULT_QUERY_WIDTH: usize = 120;
 
 /// Draws the table, no wider than `max_width` if columns can be left out.
-pub(super) fn draw(locks: &[NamedLock], with_database: bool, max_width: Option<usize>) -> Table {
+pub(super) fn draw(rows: &[Row<'_>], with_database: bool, max_width: Option<usize>) -> Table {
     let mut columns = COLUMNS.to_vec();
     columns.retain(|(head, content)| {
-        let has_content = || locks.iter().any(|row| content(row).is_some());
+        let has_content = || rows.iter().any(|row| content(row).is_some());
         (with_database || *head != "DATABASE") && has_content()
     });
     let Some(max_width) = max_width else {
-        return draw_columns(locks, &columns, DEFAULT_QUERY_WIDTH);
+        return draw_columns(rows, &columns, DEFAULT_QUERY_WIDTH);
     };
     let query = columns.pop_if(|(head, _)| *head == "QUERY");
-    let mut table = draw_columns(locks, &columns, 0);
+    let mut table = draw_columns(rows, &columns, 0);
     for expendable in EXPENDABLE_COLUMNS {
         if width(&table) > max_width {
             columns.retain(|(head, _)| *head != expendable);
-            table = draw_columns(locks, &columns, 0);
+            table = draw_columns(rows, &columns, 0);
         }
     }
     let query_width = max_width.saturating_sub(width(&table) + 1);
     if query_width >= MIN_QUERY_WIDTH {
         columns.extend(query);
-        table = draw_columns(locks, &columns, query_width);
+        table = draw_columns(rows, &columns, query_width);
     }
     table
 }
@@ -72,12 +72,12 @@ fn width(table: &Table) -> usize {
     widths.max().unwrap_or(0)
 }
 
-fn draw_columns(locks: &[NamedLock], columns: &[(&str, Content)], query_width: usize) -> Table {
+fn draw_columns(rows: &[Row<'_>], columns: &[(&str, Content)], query_width: usize) -> Table {
     let mut table = output::new_table();
     table.set_content_arrangement(ContentArrangement::Disabled);
     let heads = columns.iter().map(|(head, _)| Cell::new(head));
     table.set_header(heads.map(|head| head.add_attribute(Attribute::Bold)));
-    for row in locks {
+    for row in rows {
         table.add_row(columns.iter().map(|(head, content)| {
             let max = if *head == "QUERY" {
                 query_width
@@ -91,8 +91,8 @@ fn draw_columns(locks: &[NamedLock], columns: &[(&str, Content)], query_width: u
     table
 }
 
-fn coloured(row: &NamedLock, head: &str, cell: Cell) -> Cell {
-    let NamedLock { lock, .. } = row;
+fn coloured(row: &Row<'_>, head: &str, cell: Cell) -> Cell {
+    let lock = row.lock();
     match head {
         "NAME" => cell.fg(Color::Cyan),
         "QUERY" => cell.fg(Color::DarkGrey),
@@ -105,8 +105,8 @@ fn coloured(row: &NamedLock, head: &str, cell: Cell) -> Cell {
     }
 }
 
-fn blocked_by(row: &NamedLock) -> Option<String> {
-    let pids = row.lock.blocked_by.iter().map(|pid| match pid {
+fn blocked_by(row: &Row<'_>) -> Option<String> {
+    let pids = row.lock().blocked_by.iter().map(|pid| match pid {
         0 => "prepared".to_owned(),
         pid => pid.to_string(),
     });
@@ -114,8 +114,8 @@ fn blocked_by(row: &NamedLock) -> Option<String> {
 }
 
 /// The query of the session, on one line.
-fn query(row: &NamedLock) -> Option<String> {
-    let words: Vec<_> = row.lock.query.as_deref()?.split_whitespace().collect();
+fn query(row: &Row<'_>) -> Option<String> {
+    let words: Vec<_> = row.lock().query.as_deref()?.split_whitespace().collect();
     Some(words.join(" ")).filter(|query| !query.is_empty())
 }
 

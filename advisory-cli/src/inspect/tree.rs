@@ -31,7 +31,7 @@ impl Tree {
         let mut names = Names::read(&self.scope.names)?;
         let pool = server.connect(1).await?;
         let mut locks = snapshot::take(&pool, &self.scope, &mut names).await?;
-        snapshot::retain_blocked(&mut locks);
+        locks.retain(|row| row.is_awaited);
         if locks.is_empty() {
             let scope = self.scope.description();
             output::print_line(format!("nobody waits for an advisory lock {scope}"))?;
@@ -113,7 +113,7 @@ impl<'s> Forest<'s> {
 
     fn title(&self, row: &NamedLock) -> String {
         let bold = Style::new().bold();
-        let NamedLock { lock, name } = row;
+        let NamedLock { lock, name, .. } = row;
         let key = lock.key;
         let title = match name {
             Some(name) => format!("{bold}{}{bold:#} {key}", name.text),

@@ -2,7 +2,7 @@
 
 mod file;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 
 use advisory_core::monitor::LockStatus;
@@ -115,17 +115,33 @@ pub(crate) fn tool_name(key: Key, database: Option<&str>) -> Option<Name> {
 
 /// The names with which sessions are tagged, for the locks that they hold.
 fn session_names(locks: &[LockStatus]) -> HashMap<(&str, Key), Name> {
-    let held = || locks.iter().filter(|lock| lock.granted);
+    let mut sessions: BTreeMap<_, Vec<&LockStatus>> = BTreeMap::new();
+    for lock in locks.iter().filter(|lock| lock.granted) {
+        sessions.entry(lock.pid).or_default().push(lock);
+    }
     let mut names = HashMap::new();
-    for lock in held() {
-        let Some(tag) = lock.tag() else { continue };
-        // The tag of a session with several locks lists their names.
-        let mut candidates = std::iter::once(&*tag).chain(tag.split(", "));
-        let verified = candidates.find(|name| hash_by_all(name).any(|(_, key)| key == lock.key));
-        // A name of a scheme that we do not know is accepted if the tag can mean no other lock.
-        let is_only_lock = held().filter(|other| other.pid == lock.pid).count() == 1;
-        if let Some(text) = verified.or(is_only_lock.then_some(&tag)) {
-            names.insert(lock_id(lock), Name::new(text, "session", None));
+    for locks in sessions.values() {
+        let Some(tag) = locks[0].tag() else { continue };
+        let verified = names_in_tag(&tag);
+        for lock in locks {
+            // A name of a scheme that we do not know is accepted if the tag can mean no other lock.
+            let unverified = (locks.len() == 1).then_some(&*tag);
+            if let Some(text) = verified.get(&lock.key).copied().or(unverified) {
+                names.insert(lock_id(lock), Name::new(text, "session", None));
+            }
+        }
+    }
+    names
+}
+
+/// The names in a tag, by the key that any scheme makes from them.
+fn names_in_tag(tag: &str) -> HashMap<Key, &str> {
+    // The tag of a session with several locks lists their names.
+    let candidates = std::iter::once(tag).chain(tag.split(", "));
+    let mut names = HashMap::new();
+    for name in candidates {
+        for (_, key) in hash_by_all(name) {
+            names.entry(key).or_insert(name);
         }
     }
     names

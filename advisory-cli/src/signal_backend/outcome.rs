@@ -1,6 +1,6 @@
 //! The outcome of a signal: whether the session obeyed, and who holds its locks now.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
 use advisory_core::Key;
@@ -11,6 +11,7 @@ use tokio::time::sleep;
 use super::action::Action;
 use super::session::Session;
 use crate::exit::Failure;
+use crate::group;
 use crate::lock_status::lock_id;
 use crate::output;
 
@@ -55,28 +56,38 @@ fn print(action: Action, session: &Session, locks: &[LockStatus]) -> Result<(), 
     for lock in &session.locks {
         *was_held.entry(lock_id(lock)).or_insert(false) |= lock.granted;
     }
-    for (id, was_held) in was_held {
-        let is_holder = |lock: &&LockStatus| lock.granted && lock_id(lock) == id;
-        let holders = locks.iter().filter(is_holder).map(|lock| lock.pid);
-        let holders: Vec<_> = holders.collect();
-        output::print_line(format!("  {}", describe(pid, was_held, id.1, &holders)))?;
+    let mut holders: HashMap<_, Vec<i32>> = HashMap::new();
+    for lock in locks.iter().filter(|lock| lock.granted) {
+        holders.entry(lock_id(lock)).or_default().push(lock.pid);
+    }
+    let holders = |id| holders.get(&id).map_or(&[][..], Vec::as_slice);
+    let fates = was_held
+        .into_iter()
+        .map(|(id, was_held)| (id.1, was_held, holders(id)));
+    for alike in group::group(fates, |(_, was_held, holders)| Some((was_held, holders))) {
+        let (_, was_held, holders) = alike[0];
+        let keys: Vec<_> = alike.into_iter().map(|(key, ..)| key).collect();
+        output::print_line(format!("  {}", describe(pid, was_held, &keys, holders)))?;
     }
     Ok(())
 }
 
-fn describe(pid: i32, was_held: bool, key: Key, holders: &[i32]) -> String {
+/// Describes locks that have the same holders now.
+fn describe(pid: i32, was_held: bool, keys: &[Key], holders: &[i32]) -> String {
+    let locks = group::list(keys.iter().map(ToString::to_string));
     if holders.is_empty() {
-        return format!("{key} is free");
+        let verb = if keys.len() == 1 { "is" } else { "are" };
+        return format!("{locks} {verb} free");
     }
     if holders.contains(&pid) {
-        return format!("it still holds {key}; `advisory terminate {pid}` ends its session");
+        return format!("it still holds {locks}; `advisory terminate {pid}` ends its session");
     }
     let pids: Vec<_> = holders.iter().map(ToString::to_string).collect();
     let pids = pids.join(", ");
     if was_held {
-        format!("{key} went to pid {pids}")
+        format!("{locks} went to pid {pids}")
     } else {
-        format!("it no longer waits for {key}, which pid {pids} holds")
+        format!("it no longer waits for {locks}, which pid {pids} holds")
     }
 }
 

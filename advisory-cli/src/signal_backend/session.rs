@@ -8,13 +8,14 @@ use sqlx::postgres::PgPool;
 
 use super::action::Action;
 use crate::exit::{Code, Failure};
-use crate::lock_status::{lock_id, session_id};
+use crate::group;
+use crate::lock_status::{LockId, lock_id, session_id};
 use crate::output;
 
 /// A session with its locks at the time of the search.
 pub(super) struct Session {
     pub(super) pid: i32,
-    /// At least one.
+    /// At least one, in the order of `row_id`.
     pub(super) locks: Vec<LockStatus>,
 }
 
@@ -30,7 +31,10 @@ impl Session {
         }
         let sessions = sessions.into_iter();
         sessions
-            .map(|((pid, _), locks)| Self { pid, locks })
+            .map(|((pid, _), mut locks)| {
+                locks.sort_by(|a, b| row_id(a).cmp(&row_id(b)));
+                Self { pid, locks }
+            })
             .collect()
     }
 
@@ -65,8 +69,7 @@ impl Session {
 
     /// `42, 43`
     pub(super) fn lock_names(&self) -> String {
-        let names: Vec<_> = self.locks.iter().map(lock_name).collect();
-        names.join(", ")
+        list(&self.locks.iter().collect::<Vec<_>>())
     }
 
     /// Sends the signal. Returns false if the session no longer holds or waits for these locks. A
@@ -101,16 +104,29 @@ impl Session {
 
     /// Whether a row that was read later is one of these locks.
     pub(super) fn had(&self, now: &LockStatus) -> bool {
-        self.locks.iter().any(|lock| {
-            lock.pid == now.pid
-                && lock_id(lock) == lock_id(now)
-                && lock.mode == now.mode
-                && lock.granted == now.granted
+        let order = |lock: &LockStatus| row_id(lock).cmp(&row_id(now));
+        now.pid == self.pid
+            && self.locks.binary_search_by(order).is_ok_and(|index| {
                 // A later session with the same pid is younger. If the times are hidden, both are
                 // `None`.
-                && lock.session_age <= now.session_age
-        })
+                self.locks[index].session_age <= now.session_age
+            })
     }
+}
+
+/// Identifies a row among those of its session. Holders come before waiters.
+fn row_id(lock: &LockStatus) -> (LockId<'_>, bool, Mode) {
+    (lock_id(lock), !lock.granted, lock.mode)
+}
+
+/// `42, 43`. Many locks are listed without the tag of their session.
+fn list(locks: &[&LockStatus]) -> String {
+    let name = if locks.len() > group::MANY {
+        |lock: &&LockStatus| lock.key.to_string()
+    } else {
+        |lock: &&LockStatus| lock_name(lock)
+    };
+    group::list(locks.iter().map(name))
 }
 
 /// The key of the lock, and the name with which the session is tagged.
@@ -134,12 +150,16 @@ fn describe(lock: &LockStatus) -> String {
     }
 }
 
-/// Prints a line for each lock of each session.
+/// Prints a line for each lock of each session, and one line for many.
 pub(super) fn print(sessions: &[Session]) -> Result<(), Failure> {
     let mut table = output::new_table();
     table.set_header("PID APPLICATION USER CLIENT DATABASE STATE DOES KEY".split(' '));
     let or_dash = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
-    for lock in sessions.iter().flat_map(|session| &session.locks) {
+    let locks = sessions.iter().flat_map(|session| &session.locks);
+    for locks in group::group(locks, |lock| {
+        Some((session_id(lock), lock.mode, lock.granted))
+    }) {
+        let lock = locks[0];
         table.add_row([
             lock.pid.to_string(),
             or_dash(&lock.application_name),
@@ -148,7 +168,7 @@ pub(super) fn print(sessions: &[Session]) -> Result<(), Failure> {
             lock.database.clone(),
             or_dash(&lock.state),
             describe(lock),
-            lock_name(lock),
+            list(&locks),
         ]);
     }
     output::print_table(&table)

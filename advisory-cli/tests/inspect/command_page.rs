@@ -11,9 +11,10 @@ use tokio::process::Command;
 use tokio::task::JoinHandle;
 
 use crate::command::{ADVISORY, output_of, with_url};
-use crate::session::{holder, session, take_lock, wait};
+use crate::session::{holder, session, take_lock, wait, with_locks};
 
-/// One session idles while it holds a lock, a chain waits behind it, and two sessions share a lock.
+/// One session idles while it holds a lock, a chain waits behind it, two sessions share a lock, and
+/// one session holds many locks.
 struct Sessions {
     _sessions: Vec<PgConnection>,
     waiting: Vec<JoinHandle<PgConnection>>,
@@ -37,6 +38,7 @@ async fn start_sessions(database: &Database) -> Sessions {
         take_lock(&mut conn, true, DjangoPglock.key("catalogue")).await;
         sessions.push(conn);
     }
+    sessions.push(with_locks(database, "worker", 20).await);
     Sessions {
         _sessions: sessions,
         waiting: vec![web, cron],

@@ -6,6 +6,7 @@
 mod command;
 mod command_page;
 mod ls;
+mod many;
 mod session;
 mod tree;
 mod watch;

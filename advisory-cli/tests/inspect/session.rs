@@ -36,6 +36,19 @@ pub(crate) async fn holder(
     conn
 }
 
+/// A session that holds the locks 1 to `count`, outside a transaction.
+pub(crate) async fn with_locks(
+    database: &Database,
+    application: &str,
+    count: usize,
+) -> PgConnection {
+    let options = database.options().application_name(application);
+    let mut conn = options.connect().await.unwrap();
+    let statement = format!("SELECT pg_advisory_lock(g) FROM generate_series(1,{count}) g");
+    conn.execute(AssertSqlSafe(statement)).await.unwrap();
+    conn
+}
+
 /// Lets the session wait for the lock. `waiting` is how many sessions wait then.
 pub(crate) async fn wait(
     database: &Database,

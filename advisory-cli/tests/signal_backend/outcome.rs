@@ -2,7 +2,7 @@
 
 use advisory_core::{lock, lock_shared};
 use advisory_tests::{BackendRow, Database};
-use sqlx::{Connection as _, Executor as _, PgConnection};
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 use tokio::task::JoinHandle;
 
 use crate::command::advisory;
@@ -135,4 +135,58 @@ async fn a_session_with_several_locks_is_terminated_once() {
     let outcome = advisory(&database, &["terminate", &pid, "--yes"]).await;
     assert_done(&outcome, &["holds, shared", "42 is free", "43 is free"]);
     assert_eq!(outcome.text().matches("terminated").count(), 1);
+}
+
+/// A session that holds the locks 1 to `count`, and its process id.
+async fn with_locks(database: &Database, count: usize) -> (PgConnection, String) {
+    let mut conn = database.connection().await;
+    let statement = format!("SELECT pg_advisory_lock(g) FROM generate_series(1,{count}) g");
+    conn.execute(AssertSqlSafe(statement)).await.unwrap();
+    let pid = pid(&mut conn).await;
+    (conn, pid)
+}
+
+#[tokio::test]
+async fn many_locks_of_a_terminated_session_are_one_line() {
+    let database = Database::new().await;
+    let (_conn, pid) = with_locks(&database, 2_000).await;
+    let mut next = database.connection().await;
+    let next_pid = session::pid(&mut next).await;
+    let waiting = tokio::spawn(async move {
+        lock(&mut next, 7).await.unwrap();
+        next
+    });
+    database.wait_until_waiting(1).await;
+    let outcome = advisory(&database, &["terminate", &pid, "--yes"]).await;
+    outcome.assert_silent(0);
+    let lines: Vec<_> = outcome.text().lines().collect();
+    assert_eq!(lines.len(), 5, "{lines:#?}");
+    assert!(lines[1].contains(&pid), "{lines:#?}");
+    assert!(
+        lines[1].ends_with("holds  2000 locks (1, 2, 3, …)"),
+        "{lines:#?}"
+    );
+    assert_eq!(
+        lines[2..],
+        [
+            &format!("terminated {pid}"),
+            "  1999 locks (1, 2, 3, …) are free",
+            &format!("  7 went to pid {next_pid}"),
+        ]
+    );
+    waiting.await.unwrap();
+}
+
+#[tokio::test]
+async fn many_locks_of_a_session_that_is_not_ended_are_one_line() {
+    let database = Database::new().await;
+    let (conn, pid) = with_locks(&database, 100).await;
+    let refused = advisory(&database, &["cancel", &pid, "--yes"]).await;
+    let held = format!("pid {pid} holds 100 locks (1, 2, 3, …) and is idle");
+    refused.assert_only_fails(1, &held);
+    let busy = busy(&database, conn).await;
+    let outcome = advisory(&database, &["cancel", &pid, "--yes"]).await;
+    assert_done(&outcome, &["  it still holds 100 locks (1, 2, 3, …); "]);
+    assert_eq!(outcome.text().lines().count(), 4, "{}", outcome.text());
+    busy.await.unwrap();
 }
