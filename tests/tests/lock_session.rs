@@ -167,7 +167,8 @@ async fn wait_outlives_the_session_that_queues_for_it() {
                 () = database.wait_until_waiting(1) => {}
             }
             let end = format!(
-                "SELECT {end}(pid) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+                "SELECT {end}(l.pid) FROM pg_locks l JOIN pg_database d ON d.oid = l.database \
+                 WHERE l.locktype = 'advisory' AND NOT l.granted AND d.datname = current_database()"
             );
             held.execute(sqlx::AssertSqlSafe(end)).await.unwrap();
         }

@@ -3,7 +3,7 @@
 //! Requests reach it by a channel. What arrives while a message is under way travels in the next
 //! one. The [table](super::table) decides; this file keeps the clocks and the connections.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::future::{Future, poll_fn};
 use std::mem::{replace, take};
 use std::pin::Pin;
@@ -129,8 +129,11 @@ pub(super) struct Owner {
     lines: Vec<Line>,
     next_session: SessionId,
     deadlines: BTreeSet<(Instant, RequestId)>,
-    /// Deadlines that have passed while the server was being asked: it has the last word.
-    expired: BTreeSet<RequestId>,
+    /// The requests whose time is over, and since when. They are refused by a message that was
+    /// sent after that: the server has the last word.
+    expired: BTreeMap<RequestId, Instant>,
+    /// When the message was sent that was sent last to the first session.
+    sent_at: Instant,
     polls: BTreeSet<(Instant, RequestId)>,
     sweep_pause: Duration,
     sweep_at: Option<Instant>,
@@ -173,7 +176,8 @@ impl Owner {
             lines: vec![Line::Closed],
             next_session: 1,
             deadlines: BTreeSet::new(),
-            expired: BTreeSet::new(),
+            expired: BTreeMap::new(),
+            sent_at: now,
             polls: BTreeSet::new(),
             sweep_pause: FIRST_SWEEP,
             sweep_at: None,
@@ -263,6 +267,9 @@ impl Owner {
             Event::Done(index, connection, is_alive) => {
                 if is_alive {
                     self.lines[index] = Line::Idle(connection);
+                    if index == MAIN {
+                        self.refuse_expired();
+                    }
                 } else {
                     self.lost(index, connection, None);
                 }
@@ -447,9 +454,7 @@ impl Owner {
         let error = SharedError::from(error);
         let waiting: Vec<_> = self.table.waiting().iter().copied().collect();
         for id in waiting {
-            let outcomes = self.table.withdraw(id, self.now());
-            self.tell(outcomes);
-            self.answer(id, Err(error.to_error()));
+            self.end(id, Err(error.to_error()));
         }
     }
 
@@ -485,14 +490,30 @@ impl Owner {
             }
         };
         self.tell(outcomes);
-        self.refuse_expired();
+        if index == MAIN {
+            self.refuse_expired();
+        }
     }
 
-    /// Those whose time was over while the server was asked.
+    /// The server has answered: those whose time was over before it was asked are refused.
     fn refuse_expired(&mut self) {
-        for id in take(&mut self.expired) {
-            self.expire(id);
+        let sent_at = self.sent_at;
+        let is_over = |_: &RequestId, at: &mut Instant| *at <= sent_at;
+        let refused: Vec<_> = self.expired.extract_if(.., is_over).collect();
+        for (id, at) in refused {
+            if self.table.is_being_asked(id) {
+                // It did not fit into that message.
+                self.expired.insert(id, at);
+            } else {
+                self.end(id, Ok(None));
+            }
         }
+    }
+
+    fn end(&mut self, id: RequestId, answer: Result<Option<Grant>, Error>) {
+        let outcomes = self.table.withdraw(id, self.now());
+        self.tell(outcomes);
+        self.answer(id, answer);
     }
 
     fn queued(
@@ -516,9 +537,7 @@ impl Owner {
                 let Some((id, lock)) = queueing else { return };
                 match Error::of_lock(error, &lock) {
                     error @ (Error::Deadlock { .. } | Error::LockTableFull) => {
-                        let outcomes = self.table.withdraw(id, now);
-                        self.tell(outcomes);
-                        self.answer(id, Err(error));
+                        self.end(id, Err(error));
                     }
                     error => tracing::debug!(%error, %lock, "a session that queues was lost"),
                 }
@@ -539,8 +558,10 @@ impl Owner {
         if opened.elapsed() < REOPEN_PAUSE * 10 {
             self.open_at[usize::from(index != MAIN)] = Instant::now().checked_add(REOPEN_PAUSE);
         }
-        self.refuse_expired();
         if index == MAIN {
+            for (id, _) in take(&mut self.expired) {
+                self.expire(id, Instant::now());
+            }
             // The sessions that queue can have lost their server as well, and nobody waits for
             // what only they know.
             for spare in 1..self.lines.len() {
@@ -578,7 +599,7 @@ impl Owner {
             && at <= now
         {
             self.deadlines.pop_first();
-            self.expire(id);
+            self.expire(id, at);
         }
         while let Some((at, id)) = self.polls.first().copied()
             && at <= now
@@ -597,8 +618,8 @@ impl Owner {
         }
     }
 
-    /// The time of a request is over.
-    fn expire(&mut self, id: RequestId) {
+    /// The time of a request is over. Without a session that could be asked, that is a fault.
+    fn expire(&mut self, id: RequestId, at: Instant) {
         if !self.table.waiting().contains(&id) {
             return;
         }
@@ -606,18 +627,12 @@ impl Owner {
             self.lines[MAIN],
             Line::Idle(_) | Line::Talking { .. } | Line::Busy(_)
         );
-        if is_connected && self.table.is_being_asked(id) {
-            self.expired.insert(id);
-            return;
-        }
-        let answer = if is_connected {
-            Ok(None)
+        if is_connected {
+            self.table.ask_now(id);
+            self.expired.insert(id, at);
         } else {
-            Err(sqlx::Error::PoolTimedOut.into())
-        };
-        let outcomes = self.table.withdraw(id, self.now());
-        self.tell(outcomes);
-        self.answer(id, answer);
+            self.end(id, Err(sqlx::Error::PoolTimedOut.into()));
+        }
     }
 
     fn open_main(&mut self, now: Instant) {
@@ -650,6 +665,10 @@ impl Owner {
             return;
         };
         let (session, limit) = (connection.id, self.response_timeout());
+        let is_overdue = connection.last_answer + self.keepalive <= now;
+        if index == MAIN {
+            self.sent_at = now;
+        }
         let mut tokens: Vec<_> = self
             .tokens
             .extract_if(.., |(of, _)| *of == session)
@@ -682,7 +701,7 @@ impl Owner {
                     (connection, reply)
                 }),
             };
-        } else if connection.last_answer + self.keepalive <= now {
+        } else if is_overdue || index == MAIN && !self.expired.is_empty() {
             self.start(index, |mut connection| {
                 Box::pin(async move {
                     let is_alive = connection.ping(limit).await.is_ok();

@@ -685,6 +685,13 @@ impl Table {
         found.map(|(id, request)| (*id, request.lock.clone()))
     }
 
+    /// Asks for one of those that are asked for with the next sweep.
+    pub(super) fn ask_now(&mut self, id: RequestId) {
+        if self.refused.remove(&id) {
+            self.ready.insert(id);
+        }
+    }
+
     /// A session has ended, and all its locks with it. The message that was under way has no answer.
     pub(super) fn lost(
         &mut self,

@@ -122,17 +122,19 @@ impl Fixture {
     }
 
     /// Waits until all connections of the pool are idle, and no session has a transaction or a lock
-    /// except the rival with `locks` locks. Returns false if that takes too long.
+    /// except the rival with `locks` locks. At most `kept` sessions are open beside the pool. Returns
+    /// false if that takes too long.
     pub(crate) async fn is_idle_soon(
         &self,
         pool: &PgPool,
         locks: usize,
+        kept: usize,
         meanwhile: impl Fn(),
     ) -> bool {
         let idle = async {
             loop {
                 meanwhile();
-                if is_idle(pool) && self.is_idle_with(pool.num_idle(), locks).await {
+                if is_idle(pool) && self.is_idle_with(pool.num_idle() + kept, locks).await {
                     return;
                 }
                 sleep(INTERVAL).await;

@@ -192,7 +192,11 @@ impl Runner {
                 self.proxy.set_silent(false);
             }
         };
-        if self.fixture.is_idle_soon(&self.pool, locks, restore).await {
+        if self
+            .fixture
+            .is_idle_soon(&self.pool, locks, self.scenario.kept, restore)
+            .await
+        {
             return Ok(());
         }
         let (idle, size) = (self.pool.num_idle(), self.pool.size());

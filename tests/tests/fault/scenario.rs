@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use advisory_core::{AdvisoryLock, Isolation};
-use advisory_verbs::Verb;
+use advisory_verbs::{Scope, Verb};
 
 use crate::env::{Env, Run};
 use crate::verb;
@@ -19,6 +19,8 @@ pub(crate) struct Scenario {
     /// False if the scenario waits without a timeout. Its caller then has to notice a silent
     /// network.
     pub(crate) has_bound: bool,
+    /// The most sessions that stay open beside the pool.
+    pub(crate) kept: usize,
     /// True if the row exists at the end.
     pub(crate) writes_row: bool,
 }
@@ -72,6 +74,10 @@ impl Scenario {
             rival: Rival::None,
             pool: PoolState::Used,
             has_bound: true,
+            kept: match verb.scope() {
+                Scope::LockSession => 4,
+                _ => 0,
+            },
             writes_row: true,
         }
     }
