@@ -73,7 +73,7 @@ pub(crate) const HAND_OVER_TIME: Duration = Duration::from_millis(50);
 /// How long a request waits before it is worth a session that queues for it.
 pub(crate) const WORTH_QUEUEING: Duration = Duration::from_millis(50);
 /// How long a `LockSession` keeps a connection that does nothing.
-pub(crate) const IDLE_SESSION: Duration = Duration::from_secs(60);
+pub(crate) const IDLE_SESSION: Duration = Duration::from_mins(1);
 /// The pause before a session that was lost soon after it was opened is opened again.
 pub(crate) const REOPEN_PAUSE: Duration = Duration::from_millis(100);
 

@@ -168,7 +168,7 @@ async fn every_verb(table: &mut Table, pool: &PgPool) {
 fn most(verb: Verb) -> (u64, u64) {
     match (verb.scope(), verb.refusal()) {
         // The begin, the timeout and the lock are one message, and the commit is another.
-        (Scope::NewTransaction, Refusal::Error) => (1, 1),
+        (Scope::NewTransaction, Refusal::Error) | (Scope::LockSession, _) => (1, 1),
         // Without a wait, the begin is a message of its own, as it is in a transaction of the
         // caller. A connection of the caller is asked first whether it is in a transaction.
         (Scope::NewTransaction, Refusal::Report)
@@ -177,7 +177,6 @@ fn most(verb: Verb) -> (u64, u64) {
         (Scope::CallerConnection, Refusal::Report) => (3, 1),
         // The connection returns to the pool in the background, which may add one round trip.
         (Scope::Session, _) => (1, 2),
-        (Scope::LockSession, _) => (1, 1),
         (Scope::CallerSession, _) => unreachable!("BUG: only functions lock there"),
     }
 }

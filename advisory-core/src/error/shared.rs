@@ -2,7 +2,7 @@
 
 use std::error::Error as StdError;
 use std::fmt;
-use std::io::{Error as IoError, ErrorKind};
+use std::io::Error as IoError;
 use std::sync::Arc;
 
 use sqlx::error::{DatabaseError, ErrorKind as DatabaseErrorKind};
@@ -42,7 +42,7 @@ fn copy(error: &Arc<sqlx::Error>) -> sqlx::Error {
         sqlx::Error::PoolTimedOut => sqlx::Error::PoolTimedOut,
         sqlx::Error::PoolClosed => sqlx::Error::PoolClosed,
         sqlx::Error::Io(error) => sqlx::Error::Io(IoError::new(error.kind(), error.to_string())),
-        error => sqlx::Error::Io(IoError::new(ErrorKind::Other, error.to_string())),
+        error => sqlx::Error::Io(IoError::other(error.to_string())),
     }
 }
 

@@ -1,5 +1,6 @@
 //! One session of a [`LockSession`](super::LockSession), and what is sent there.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -16,7 +17,7 @@ use crate::lock::{AdvisoryLock, LockId, Wait};
 use crate::on_drop::discard;
 use crate::probe::Capabilities;
 use crate::session::poll_socket;
-use crate::sql::lock_session::{Batch, Call, Opened, awaited, open};
+use crate::sql::lock_session::{AnswerOrder, Batch, Call, Opened, awaited, open};
 use crate::sql::send::{send, send_for_row, send_wait, within};
 use crate::sql::session::queue;
 use crate::sql::{origin, sqlstate};
@@ -193,7 +194,7 @@ impl Connection {
                 };
             }
         };
-        let Ok(answer) = read_answer(message, &order.read(&rows), &rows) else {
+        let Ok(answer) = read_answer(message, &order, &rows) else {
             return Reply::Lost;
         };
         let granted = message.tries.iter().zip(&answer.granted);
@@ -276,19 +277,19 @@ fn calls(message: &Message) -> Vec<Call> {
 
 fn read_answer(
     message: &Message,
-    answers: &Result<Vec<bool>, sqlx::Error>,
+    order: &AnswerOrder,
     rows: &[PgRow],
-) -> Result<Answer, ()> {
-    let answers = answers.as_ref().map_err(drop)?;
-    let (unlocked, granted) = answers.split_at(message.unlocks.len());
+) -> Result<Answer, sqlx::Error> {
+    let mut unlocked = order.read(rows)?;
+    let granted = unlocked.split_off(message.unlocks.len());
     let awaited = if message.looks {
-        awaited(rows).map_err(drop)?
+        awaited(rows)?
     } else {
-        Default::default()
+        BTreeSet::new()
     };
     Ok(Answer {
-        unlocked: unlocked.to_vec(),
-        granted: granted.to_vec(),
+        unlocked,
+        granted,
         awaited,
     })
 }

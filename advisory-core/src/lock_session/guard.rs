@@ -91,13 +91,13 @@ impl LockSessionGuard {
         let mut loss = self.grant.loss.watch();
         let mut ended = self.ended.get_or_init(|| watch::channel(()).0).subscribe();
         async move {
-            let mut lost = pin!(loss.wait_for(|is_lost| *is_lost));
-            let mut ended = pin!(ended.changed());
+            let mut has_ended = pin!(ended.changed());
+            let mut is_lost = pin!(loss.wait_for(|is_lost| *is_lost));
             poll_fn(|cx| {
-                if lost.as_mut().poll(cx).is_ready() {
+                if is_lost.as_mut().poll(cx).is_ready() {
                     return Poll::Ready(());
                 }
-                ended.as_mut().poll(cx).map(drop)
+                has_ended.as_mut().poll(cx).map(drop)
             })
             .await;
         }

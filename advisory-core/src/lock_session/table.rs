@@ -875,9 +875,7 @@ impl Table {
                     // Its own session unlocks it first.
                     return Verdict::Blocked;
                 }
-            } else if !joins {
-                return Verdict::Held;
-            } else if held.is_awaited {
+            } else if !joins || held.is_awaited {
                 return Verdict::Held;
             } else if !has_time {
                 return Verdict::Look(*key);
@@ -919,8 +917,8 @@ impl Table {
         };
         let behind: Vec<_> = entry.queue.iter().skip(1).copied().collect();
         for id in behind {
-            let tries = |request: &&Request| request.manner == Manner::Tries;
-            if self.requests.get(&id).filter(tries).is_some() {
+            let tries = |request: &Request| request.manner == Manner::Tries;
+            if self.requests.get(&id).is_some_and(tries) {
                 self.consider(id, now, outcomes);
             }
         }
