@@ -42,7 +42,8 @@
 //!
 //! A *transaction* lock is released when its transaction ends. The next holder sees what was
 //! written under it. A *session* lock is released when it is unlocked or its session ends;
-//! transactions have no effect on it.
+//! transactions have no effect on it. It takes a connection of its own, or shares one with any
+//! number of others: [`LockSession`].
 //!
 //! # When the lock is not granted
 //!
@@ -64,7 +65,8 @@
 //!
 //! If a transaction lock is lost, nothing that was written under it is committed. A session can end
 //! while its holder carries on: a [`SessionGuard`] notices, and
-//! [`until_lost`](SessionGuard::until_lost) drops the work that must not be done twice.
+//! [`until_lost`](SessionGuard::until_lost) drops the work that must not be done twice. A
+//! [`LockSession`] holds many locks, and tells all their holders.
 //!
 //! A system other than PostgreSQL can refuse a holder that has lost its lock and does not know it
 //! yet: give it a [`fencing_token`].

@@ -48,8 +48,8 @@ use crate::function::Function;
 ///
 /// # Where the lock is taken
 ///
-/// The lock is taken on the one parameter that is a transaction, a connection or a pool, or on the
-/// expression that `on` gives:
+/// The lock is taken on the one parameter that is a transaction, a connection, a pool or a
+/// `LockSession`, or on the expression that `on` gives:
 ///
 /// - `&mut PgTransaction<'_>`, or one by value: the lock joins the transaction and is held until
 ///   the transaction ends. If the lock is not acquired, a transaction by value is dropped, which
@@ -61,20 +61,23 @@ use crate::function::Function;
 ///   of its own. The transaction is committed when the body returns `Ok`, and rolled back when the
 ///   body returns `Err`, panics or is dropped. The lock is free when the transaction has ended.
 ///   `tx` gives the transaction to the body.
-/// - a pool, with `scope = session`: a session of its own holds the lock, outside any transaction,
-///   until the body has ended.
+/// - `&LockSession`, or a pool, with `scope = session`: a session holds the lock, outside any
+///   transaction, until the body has ended. All such functions on one pool share one session beside
+///   the pool, so that a thousand locks take one connection. If that session is lost, all of them
+///   end.
 ///
 /// Without `tx`, and in session scope, the body does not use the connection that holds the lock. If
 /// that connection is lost, the body is dropped and the function returns `Error::Lost`: within a
-/// second for a transaction, at once for a session. The body's own statements take a second
-/// connection of the pool, which the locks leave free. A pool of one connection is refused.
+/// second for a transaction, at once for a session. In a transaction, the body's own statements
+/// take a second connection of the pool, which the locks leave free; a pool of one connection is
+/// refused.
 ///
 /// A body that returns `Ok` although one of its statements in `tx` has failed commits nothing:
 /// PostgreSQL silently rolls back an aborted transaction.
 ///
 /// A parameter is recognized by the name of its type: `PgTransaction`, `Transaction<'_, Postgres>`,
-/// `PgConnection`, `PoolConnection<Postgres>`, `PgPool`, `Pool<Postgres>`. If the type has any
-/// other name, name the parameter: `on = database`.
+/// `PgConnection`, `PoolConnection<Postgres>`, `PgPool`, `Pool<Postgres>`, `LockSession`. If the
+/// type has any other name, name the parameter: `on = database`.
 ///
 /// # Arguments
 ///
@@ -85,8 +88,8 @@ use crate::function::Function;
 /// | `timeout` | seconds, as an integer or a float, an expression of type `Duration`, or `None` to wait indefinitely | the server's `lock_timeout`; `0` does not wait |
 /// | `side_effect` | `Raise`: a lock that is not acquired in time is an error; `Skip`: the function then returns without running, and needs a `timeout` | `Raise` |
 /// | `shared` | flag: shares the lock with other shared holders | the lock is exclusive |
-/// | `scope` | `xact`: held until the transaction ends; `session`: held by a session of its own, on a pool | `xact` |
-/// | `on` | the expression to lock on, as in `on = self.pool`; the body cannot use a connection given here | the one parameter that is a transaction, a connection or a pool |
+/// | `scope` | `xact`: held until the transaction ends; `session`: held by a session, on a pool or a `LockSession` | `xact` |
+/// | `on` | the expression to lock on, as in `on = self.pool`; the body cannot use a connection given here | the one parameter that is a transaction, a connection, a pool or a `LockSession` |
 /// | `tx` | flag, or `tx = name`: binds the transaction opened on a pool, for the body | the lock is held around the body |
 /// | `scheme` | how text becomes a key: `Sha1`, `Crc32`, `Md5`, `Sha256`, another of `advisory_core::scheme` (`DjangoPglock`, `Pals::app("billing")`, with the feature `interop`), or the path of a `KeyScheme` | `Sha1` |
 /// | `isolation` | `ReadCommitted`, `RepeatableRead`, `Serializable`: the level of the transaction opened on a pool, which sees what the last holder has committed | the server's default |

@@ -1,9 +1,8 @@
 //! One deadline for everything that a call waits for.
 
-use std::hash::{BuildHasher as _, RandomState};
 use std::time::{Duration, Instant};
 
-use crate::lock::Wait;
+use crate::lock::{Wait, jitter};
 use crate::time_bounds::SHORTEST_LOCK_TIMEOUT;
 
 /// One deadline for everything that a call waits for: a pooled connection, the polls, the lock.
@@ -70,28 +69,9 @@ impl Deadline {
     }
 }
 
-/// Between half and one and a half of the interval, so that several pollers spread out.
-pub(crate) fn jitter(interval: Duration) -> Duration {
-    // The hasher of the standard library has a random seed, which is random enough here.
-    let random = RandomState::new().hash_one(()) % 1024;
-    let thousandths = 512 + u32::try_from(random).expect("BUG: more than 1023");
-    interval.saturating_mul(thousandths) / 1024
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn polls_are_spread_around_their_interval() {
-        let interval = Duration::from_millis(100);
-        let pauses: Vec<_> = (0..1000).map(|_| jitter(interval)).collect();
-        let in_range = |pause: &Duration| *pause >= interval / 2 && *pause < interval * 3 / 2;
-        assert!(pauses.iter().all(in_range));
-        assert!(pauses.iter().any(|pause| *pause < interval * 3 / 4));
-        assert!(pauses.iter().any(|pause| *pause > interval * 5 / 4));
-        assert_eq!(jitter(Duration::ZERO), Duration::ZERO);
-    }
 
     #[test]
     fn a_deadline_that_has_passed_still_asks_the_server() {

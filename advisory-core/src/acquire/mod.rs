@@ -24,7 +24,6 @@ mod session;
 
 pub(crate) use self::attempt::{acquire, try_acquire};
 pub use self::caller_connection::ConnectionScope;
-pub(crate) use self::deadline::jitter;
 pub(crate) use self::own_transaction::{NewTransaction, OwnTransaction};
 pub use self::queue::Body;
 pub use self::session::SessionSource;

@@ -33,6 +33,9 @@ impl AdvisoryLock {
     /// lock, its `idle_session_timeout` is off, and the server checks every 500 ms whether this
     /// client is still there, in the middle of a statement too.
     ///
+    /// On a [`LockSession`], any number of locks share one connection beside the pool: `acquire`
+    /// then returns a [`LockSessionGuard`], and its type says what differs.
+    ///
     /// The session can end before the work does: see [`SessionGuard::until_lost`].
     ///
     /// ```no_run

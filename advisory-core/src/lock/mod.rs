@@ -17,7 +17,7 @@ pub use self::id::{LockId, Mode};
 use self::list::Names;
 pub use self::settings::Isolation;
 pub(crate) use self::settings::ScopedSetting;
-pub(crate) use self::wait::Wait;
+pub(crate) use self::wait::{Wait, jitter};
 use crate::key::Key;
 use crate::scheme::KeyScheme;
 
@@ -31,7 +31,8 @@ use crate::scheme::KeyScheme;
 /// | the caller's transaction | [`acquire_xact`](Self::acquire_xact) | [`try_acquire_xact`](Self::try_acquire_xact) |
 /// | a new transaction | [`begin`](Self::begin) | [`try_begin`](Self::try_begin) |
 /// | a new transaction around a closure | [`transaction`](Self::transaction) | [`try_transaction`](Self::try_transaction) |
-/// | a session of its own | [`acquire`](Self::acquire) | [`try_acquire`](Self::try_acquire) |
+/// | a session of its own | [`acquire(&pool)`](Self::acquire) | [`try_acquire(&pool)`](Self::try_acquire) |
+/// | a session that holds many locks | [`acquire(&locks)`](Self::acquire) | [`try_acquire(&locks)`](Self::try_acquire), with a [`LockSession`](crate::LockSession) |
 ///
 /// If no wait is set, the methods on the left wait as the server's own `lock_timeout` says, and
 /// those on the right do not wait.

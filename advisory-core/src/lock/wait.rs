@@ -1,5 +1,6 @@
 //! How long to wait for a lock.
 
+use std::hash::{BuildHasher as _, RandomState};
 use std::time::Duration;
 
 use crate::time_bounds::{LONGEST_LOCK_TIMEOUT, SHORTEST_LOCK_TIMEOUT};
@@ -29,9 +30,28 @@ impl Wait {
     }
 }
 
+/// Between half and one and a half of the interval, so that several pollers spread out.
+pub(crate) fn jitter(interval: Duration) -> Duration {
+    // The hasher of the standard library has a random seed, which is random enough here.
+    let random = RandomState::new().hash_one(()) % 1024;
+    let thousandths = 512 + u32::try_from(random).expect("BUG: more than 1023");
+    interval.saturating_mul(thousandths) / 1024
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn polls_are_spread_around_their_interval() {
+        let interval = Duration::from_millis(100);
+        let pauses: Vec<_> = (0..1000).map(|_| jitter(interval)).collect();
+        let in_range = |pause: &Duration| *pause >= interval / 2 && *pause < interval * 3 / 2;
+        assert!(pauses.iter().all(in_range));
+        assert!(pauses.iter().any(|pause| *pause < interval * 3 / 4));
+        assert!(pauses.iter().any(|pause| *pause > interval * 5 / 4));
+        assert_eq!(jitter(Duration::ZERO), Duration::ZERO);
+    }
 
     #[test]
     fn less_than_a_millisecond_does_not_wait() {

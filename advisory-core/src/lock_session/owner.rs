@@ -19,9 +19,8 @@ use tokio::time::{Sleep, sleep_until};
 use super::LockSession;
 use super::connection::{Connection, Loss, Opening, Reply};
 use super::table::{Limits, Manner, Message, Outcome, RequestId, SessionId, Table};
-use crate::acquire::jitter;
 use crate::error::{Error, SharedError};
-use crate::lock::{AdvisoryLock, Wait};
+use crate::lock::{AdvisoryLock, Wait, jitter};
 use crate::probe::Capabilities;
 use crate::sql::sqlstate;
 use crate::time_bounds::{
