@@ -882,7 +882,8 @@ impl Table {
             } else if is_single {
                 in_hand = Some(held.session);
             } else if !is_main {
-                return Verdict::Blocked;
+                // The first session cannot join, and nobody knows when the holders release.
+                return Verdict::Held;
             }
         }
         in_hand.map_or(Verdict::Ask, Verdict::InHand)
@@ -891,8 +892,9 @@ impl Table {
     /// The verdict for a request that is not in front: nothing is decided before the server has
     /// answered the one that is.
     fn behind(&self, entry: &Entry) -> Verdict {
-        let is_open = |first: &RequestId| self.is_wanted(*first) && self.is_being_asked(*first);
-        if entry.queue.front().is_some_and(is_open) {
+        let is_asked = |first: &RequestId| self.is_being_asked(*first);
+        let is_unlocked = entry.underway == Underway::Unlocking;
+        if is_unlocked || entry.queue.front().is_some_and(is_asked) {
             Verdict::Blocked
         } else {
             Verdict::Held

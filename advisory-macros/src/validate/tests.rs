@@ -19,6 +19,8 @@ const REFUSED: &str = r#"
     ||| State(state): State<SqlPool> ||| if `state` is one, write `on = state`
     ||| main: Arc<Database> ||| if `main` is one, write `on = main`
     ||| Extension(Shared { tx, .. }): Extension<Shared> ||| if `tx` is one, write `on = tx`
+    ||| locks: &LockSession ||| add `scope = session`
+    scope = session ||| pool: &PgPool, locks: &LockSession ||| name one of them, as in `on = pool`
     ||| db: &Db, conn: &Other ||| name what to lock on with `on = …`
     ||| State((pool, id)): State<(PgPool, u8)> ||| name what to lock on with `on = …`
     ||| tx: Option<&mut PgTransaction<'_>> ||| name what to lock on with `on = …`
@@ -78,6 +80,7 @@ const ACCEPTED: &str = r#"
     key = "a" ||| &self, id: u8, pool: &PgPool ||| prove(&pool)
     ||| mut tx: PgTransaction<'_> ||| let target = &mut tx;
     ||| _: &mut PgConnection ||| let parameter = scope.connection();
+    scope = session ||| locks: Arc<LockSession> ||| prove(&locks)
     on = (tx) ||| pool: &PgPool, tx: &mut PgTransaction<'_> ||| let target = &mut *tx;
     on = &mut *tx ||| pool: &PgPool, tx: &mut PgTransaction<'_> ||| let target = &mut *tx;
     on = pool.clone() ||| pool: &PgPool, tx: &mut PgTransaction<'_> ||| match pool.clone() {

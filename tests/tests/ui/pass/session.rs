@@ -1,8 +1,9 @@
 //! A session lock, and what else came with it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use advisory_core::{Error, Isolation, advisory};
+use advisory_core::{AdvisoryLock, Error, Isolation, LockSession, advisory};
 use sqlx::{PgPool, PgTransaction};
 
 #[advisory(scope = session, timeout = 0, side_effect = Skip)]
@@ -11,8 +12,24 @@ async fn daily_report(pool: &PgPool) -> Result<(), Error> {
     Ok(())
 }
 
+#[advisory(key = "tenant:{id}", scope = session, timeout = 2)]
+async fn tenant(locks: &LockSession, id: u32) -> Result<(), Error> {
+    AdvisoryLock::new("inner")
+        .acquire(locks)
+        .await?
+        .release()
+        .await
+}
+
+#[advisory(key = "tenant:{id}", scope = session, on = locks)]
+async fn another(pool: &PgPool, locks: Arc<LockSession>, id: u32) -> Result<u32, Error> {
+    sqlx::query("SELECT 1").execute(pool).await?;
+    Ok(id)
+}
+
 struct Service {
     pool: PgPool,
+    locks: LockSession,
 }
 
 impl Service {
@@ -20,6 +37,11 @@ impl Service {
     async fn lead(&self) -> Result<u32, sqlx::Error> {
         sqlx::query("SELECT 1").execute(&self.pool).await?;
         Ok(7)
+    }
+
+    #[advisory(key = "service", on = self.locks, scope = session, timeout = 0, side_effect = Skip)]
+    async fn follow(&self) -> Result<Option<u32>, sqlx::Error> {
+        Ok(Some(7))
     }
 
     #[advisory(key = "service", on = self.pool, isolation = LEVEL, polling = Duration::from_millis(7))]
