@@ -23,7 +23,8 @@ use std::time::Duration;
 use crate::key::Key;
 use crate::lock::{LockId, Mode};
 
-/// A request, from its arrival until its lock is released. The greater came later.
+/// A request, from its arrival until its lock is released. Those of several threads may arrive in
+/// another order than that of their numbers.
 pub(super) type RequestId = u64;
 
 /// A session of the server. A new session has a new number, so that nothing of a lost one is taken
@@ -78,7 +79,7 @@ pub(super) struct Unlock {
 }
 
 /// The answer to a [`Message`], in its order.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Answer {
     pub(super) unlocked: Vec<bool>,
     pub(super) granted: Vec<bool>,
@@ -933,7 +934,7 @@ impl Table {
         let (lock, tries) = (request.lock.clone(), request.manner == Manner::Tries);
         for key in lock.keys() {
             if let Some(entry) = self.keys.get_mut(key)
-                && let Ok(position) = entry.queue.binary_search(&id)
+                && let Some(position) = entry.queue.iter().position(|queued| *queued == id)
             {
                 entry.queue.remove(position);
                 entry.trying -= usize::from(tries);
