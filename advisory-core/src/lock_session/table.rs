@@ -871,16 +871,15 @@ impl Table {
                     // Its own session unlocks it first.
                     return Verdict::Blocked;
                 }
-            } else if !joins {
-                return Verdict::Held;
-            } else if held.is_awaited {
+            } else if !joins || held.is_awaited {
                 return Verdict::Held;
             } else if !has_time {
                 return Verdict::Look(*key);
             } else if is_single {
                 in_hand = Some(held.session);
             } else if !is_main {
-                return Verdict::Blocked;
+                // The first session cannot join, and nobody knows when the holders release.
+                return Verdict::Held;
             }
         }
         in_hand.map_or(Verdict::Ask, Verdict::InHand)
@@ -890,14 +889,14 @@ impl Table {
     fn behind(&self, id: RequestId, entry: &Entry) -> Verdict {
         let is_asked = |first: &RequestId| {
             let request = self.requests.get(first);
-            let is_asked =
-                |request: &Request| matches!(request.state, State::Asked { is_wanted: true });
+            let is_asked = |request: &Request| matches!(request.state, State::Asked { .. });
             self.ready.contains(first) || request.is_some_and(is_asked)
         };
+        let is_unlocked = entry.underway == Underway::Unlocking;
         let joins = self.requests.get(&id).map(|request| request.lock.mode()) == Some(Mode::Shared)
             && entry.exclusive == 0;
         // It may join the one that came first, once the server has answered.
-        if joins && entry.queue.front().is_some_and(is_asked) {
+        if joins && (is_unlocked || entry.queue.front().is_some_and(is_asked)) {
             Verdict::Blocked
         } else {
             Verdict::Held
@@ -911,8 +910,8 @@ impl Table {
         };
         let behind: Vec<_> = entry.queue.iter().skip(1).copied().collect();
         for id in behind {
-            let tries = |request: &&Request| request.manner == Manner::Tries;
-            if self.requests.get(&id).filter(tries).is_some() {
+            let tries = |request: &Request| request.manner == Manner::Tries;
+            if self.requests.get(&id).is_some_and(tries) {
                 self.consider(id, now, outcomes);
             }
         }
