@@ -8,14 +8,18 @@
 //! "at rest" holds where only choices are left: what a client, another process or a failure may do,
 //! but need not. So a request that waits at rest would wait without an end.
 
+mod configuration;
+mod property;
 mod server;
+mod step;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
-use stateright::{Checker, HasDiscoveries, Model, Property};
+use stateright::{Model, Property};
 
 use self::server::Server;
+use self::step::Step;
 use super::table::{Answer, Limits, Manner, Message, Outcome, RequestId, SessionId, Table};
 use crate::key::Key;
 use crate::lock::{AdvisoryLock, LockId, Mode};
@@ -93,8 +97,10 @@ struct State {
     next_session: SessionId,
     clock: u8,
     left: Chances,
-    /// How many clients were granted what the outsider queued for at that time.
+    /// How many clients were granted what the outsider queues for.
     overtakes: u32,
+    /// The properties that an event has violated.
+    violated: BTreeSet<&'static str>,
 }
 
 /// As in `owner.rs`.
@@ -137,13 +143,14 @@ enum Client {
         is_told: bool,
     },
     Releasing,
+    Refused,
     Done,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Outsider {
     Absent,
-    Present,
+    Present { since: u8 },
     Done,
 }
 
@@ -215,6 +222,7 @@ impl Model for Process {
             clock: 0,
             left: self.chances,
             overtakes: 0,
+            violated: BTreeSet::new(),
         }]
     }
 
@@ -233,83 +241,8 @@ impl Model for Process {
     }
 
     fn properties(&self) -> Vec<Property<Self>> {
-        vec![
-            Property::always(NEVER_TWO, never_two),
-            Property::always(HELD_ON_SERVER, held_on_server),
-            Property::always(TOLD_OF_LOSS, told_of_loss),
-            Property::always(NO_LOCK_WITHOUT_OWNER, no_lock_without_owner),
-            Property::always(AS_NEW_AT_REST, as_new_at_rest),
-            Property::always(EVERYBODY_IS_SERVED, everybody_is_served),
-            Property::always(ASKED_ONCE, |_, state: &State| state.server.is_asked_once()),
-            Property::always(OTHERS_GET_THEIR_CHANCE, others_get_their_chance),
-        ]
+        property::all()
     }
-}
-
-const NEVER_TWO: &str = "never two";
-const HELD_ON_SERVER: &str = "what a guard holds is held on the server";
-const TOLD_OF_LOSS: &str = "guards of a lost session are told";
-const NO_LOCK_WITHOUT_OWNER: &str = "no lock without an owner";
-const AS_NEW_AT_REST: &str = "as new at rest";
-const EVERYBODY_IS_SERVED: &str = "everybody is served";
-const ASKED_ONCE: &str = "the session is asked once";
-const OTHERS_GET_THEIR_CHANCE: &str = "others get their chance";
-
-fn never_two(process: &Process, state: &State) -> bool {
-    let holders = state.holders(process);
-    let excludes = |index: usize| {
-        let (key, mode) = holders[index];
-        let mut before = holders[..index].iter();
-        before.any(|(other, held)| {
-            key == *other && (mode == Mode::Exclusive || *held == Mode::Exclusive)
-        })
-    };
-    !(0..holders.len()).any(excludes)
-}
-
-fn held_on_server(process: &Process, state: &State) -> bool {
-    let server = &state.server;
-    let mut guards = state.guards(process);
-    guards.all(|(session, key, mode, _)| {
-        !server.sessions.contains(&session) || server.holds(session, key, mode)
-    })
-}
-
-fn told_of_loss(process: &Process, state: &State) -> bool {
-    let is_open = |session| {
-        let mut lines = state.lines.iter();
-        lines.any(|line| line.session() == Some(session))
-    };
-    let mut guards = state.guards(process);
-    guards.all(|(session, .., is_told)| is_told || is_open(session))
-}
-
-fn no_lock_without_owner(_: &Process, state: &State) -> bool {
-    state.lines.iter().all(|line| match *line {
-        Line::Idle(session) => state.table.holds(session) || state.server.is_clear_of(session),
-        _ => true,
-    })
-}
-
-fn as_new_at_rest(process: &Process, state: &State) -> bool {
-    if !state.is_unused() || process.has_steps(state) {
-        return true;
-    }
-    let (mut new, mut used) = (Table::new(process.limits), state.table.clone());
-    new.open(FIRST);
-    used.open(FIRST);
-    new == used
-}
-
-fn everybody_is_served(process: &Process, state: &State) -> bool {
-    let mut clients = state.clients.iter();
-    clients.all(|client| matches!(client, Client::Absent | Client::Done))
-        || process.has_steps(state)
-}
-
-fn others_get_their_chance(process: &Process, state: &State) -> bool {
-    // One more can be granted by an answer that is under way when others arrive.
-    state.overtakes <= process.limits.hand_overs + 1
 }
 
 impl Process {
@@ -373,7 +306,9 @@ impl Process {
         if state.outsider == Outsider::Absent {
             actions.push(Action::OutsiderArrives);
         }
-        if state.left.times > 0 {
+        // A message takes less time than that.
+        let is_quiet = matches!(state.lines[MAIN], Line::Idle(_));
+        if state.left.times > 0 && is_quiet {
             actions.push(Action::TimePasses);
         }
         if state.left.sweeps > 0 {
@@ -411,6 +346,18 @@ impl Process {
         let mut steps = Vec::new();
         self.steps(state, &mut steps);
         let mut steps = steps.into_iter();
+        steps.any(|step| self.next_state(state, step).is_some())
+    }
+
+    /// Whether something happens before a holder releases or something is asked for again.
+    fn has_messages(&self, state: &State) -> bool {
+        let mut steps = Vec::new();
+        self.steps(state, &mut steps);
+        let is_message = |step: &Action| {
+            let asks = matches!(step, Action::Sweep(_) | Action::Poll(..));
+            !asks && !matches!(step, Action::Release(_) | Action::OutsiderReleases)
+        };
+        let mut steps = steps.into_iter().filter(is_message);
         steps.any(|step| self.next_state(state, step).is_some())
     }
 }
@@ -504,7 +451,25 @@ impl State {
     /// Whether no client holds or wants anything.
     fn is_unused(&self) -> bool {
         let mut clients = self.clients.iter();
-        clients.all(|client| matches!(client, Client::Absent | Client::Done))
+        clients.all(Client::is_at_rest)
+    }
+}
+
+impl Client {
+    fn is_at_rest(&self) -> bool {
+        matches!(self, Self::Absent | Self::Refused | Self::Done)
+    }
+}
+
+impl Plan {
+    fn excludes(&self, other: &Self) -> bool {
+        let (keys, mode) = (self.lock.keys(), self.lock.mode());
+        keys.iter().any(|key| other.is_excluded_by((*key, mode)))
+    }
+
+    fn is_excluded_by(&self, (key, mode): (Key, Mode)) -> bool {
+        let is_shared = mode == Mode::Shared && self.lock.mode() == Mode::Shared;
+        !is_shared && self.lock.keys().contains(&key)
     }
 }
 
@@ -513,378 +478,6 @@ impl Line {
         match self {
             Self::Closed | Self::Opening => None,
             Self::Idle(session) | Self::Busy(session, ..) => Some(*session),
-        }
-    }
-}
-
-/// A state on its way to the next one.
-struct Step<'p> {
-    process: &'p Process,
-    state: State,
-}
-
-impl Step<'_> {
-    fn act(&mut self, action: Action) {
-        match action {
-            Action::Arrive(client) => self.arrive(client),
-            Action::Drop(client) => self.drop(client),
-            Action::Withdraw(client) => self.withdraw(client),
-            Action::Release(client) => self.release(client),
-            Action::Send(line) => self.send(line),
-            Action::Execute(line) => self.execute(line),
-            Action::Refuse(line) => self.refuse(line),
-            Action::Read(line) => self.read(line),
-            Action::End(line) => self.end(line),
-            Action::Lose(line) => self.lose(line),
-            Action::Open => self.state.lines[MAIN] = Line::Opening,
-            Action::Opened => self.opened(),
-            Action::OpenFails => self.open_fails(),
-            Action::OpenSpare => {
-                let session = self.new_session();
-                self.state.lines[SPARE] = Line::Idle(session);
-            }
-            Action::Queue => self.queue(),
-            Action::Sweep(hope) => {
-                self.spend_sweep(hope);
-                self.state.table.sweep();
-            }
-            Action::Poll(client, hope) => {
-                self.spend_sweep(hope);
-                self.poll(client);
-            }
-            Action::ExecuteClosed(session) => self.execute_closed(session),
-            Action::EndClosed(session) => {
-                self.state.closed.retain(|(closed, _)| *closed != session);
-                self.state.server.end(session);
-            }
-            Action::OutsiderArrives => {
-                self.state.outsider = Outsider::Present;
-                if let Some((key, mode)) = self.process.outsider {
-                    self.state.server.lock(OUTSIDER, &[key], mode);
-                }
-            }
-            Action::OutsiderReleases => {
-                self.state.outsider = Outsider::Done;
-                self.state.overtakes = 0;
-                if let Some((key, mode)) = self.process.outsider {
-                    self.state.server.unlock(OUTSIDER, key, mode);
-                }
-            }
-            Action::TimePasses => {
-                self.state.left.times -= 1;
-                self.state.clock += 1;
-            }
-        }
-    }
-
-    fn arrive(&mut self, client: usize) {
-        self.state.clients[client] = Client::Waiting;
-        let Plan { lock, manner } = self.process.plans[client].clone();
-        if self.process.bug == Some(Bug::LocalHoldersAreIgnored)
-            && self.state.lines[MAIN] == Line::Idle(FIRST)
-            && self.state.server.try_lock(FIRST, &lock)
-        {
-            return self.granted(id(client), FIRST);
-        }
-        let now = self.state.now();
-        let outcomes = self.state.table.arrive(id(client), lock, manner, now);
-        self.tell(outcomes);
-    }
-
-    fn drop(&mut self, client: usize) {
-        self.state.left.drops -= 1;
-        let is_granted = self.state.clients[client] != Client::Waiting;
-        self.state.clients[client] = Client::Dropped { is_granted };
-    }
-
-    fn withdraw(&mut self, client: usize) {
-        let now = self.state.now();
-        let was = self.state.clients[client];
-        self.state.clients[client] = Client::Done;
-        self.state.polls.remove(&id(client));
-        let outcomes = self.state.table.withdraw(id(client), now);
-        self.tell(outcomes);
-        if was == (Client::Dropped { is_granted: true }) {
-            let outcomes = self.state.table.release(id(client), now);
-            self.tell(outcomes);
-        }
-    }
-
-    fn release(&mut self, client: usize) {
-        if !self.state.table.is_held(id(client)) {
-            self.state.clients[client] = Client::Done;
-            return;
-        }
-        self.state.clients[client] = Client::Releasing;
-        let now = self.state.now();
-        let outcomes = self.state.table.release(id(client), now);
-        self.tell(outcomes);
-    }
-
-    fn tell(&mut self, outcomes: Vec<Outcome>) {
-        for outcome in outcomes {
-            match outcome {
-                Outcome::Granted(id, session) => self.granted(id, session),
-                Outcome::Refused(id) | Outcome::Failed(id) => self.answer(id),
-                Outcome::Paused(id) => {
-                    self.state.polls.insert(id);
-                }
-                Outcome::Released(id, _) => {
-                    let client = self.client(id);
-                    if *client == Client::Releasing {
-                        *client = Client::Done;
-                    }
-                }
-                Outcome::EndWait(session) => self.end_wait(session),
-            }
-        }
-    }
-
-    fn client(&mut self, id: RequestId) -> &mut Client {
-        &mut self.state.clients[index(id)]
-    }
-
-    fn granted(&mut self, id: RequestId, session: SessionId) {
-        self.count_overtakes(id);
-        let client = self.client(id);
-        match client {
-            Client::Waiting => {
-                let is_told = false;
-                *client = Client::Holding { session, is_told };
-            }
-            // The grant is dropped, and the owner hears of both drops.
-            Client::Dropped { is_granted } => *is_granted = true,
-            _ => {
-                let outcomes = self.state.table.release(id, self.state.now());
-                self.tell(outcomes);
-            }
-        }
-    }
-
-    fn count_overtakes(&mut self, id: RequestId) {
-        let lock = &self.process.plans[index(id)].lock;
-        if let Some((key, _)) = self.process.outsider
-            && lock.keys().contains(&key)
-            && lock.mode() == Mode::Exclusive
-            && !self.process.has_spare
-            && self.state.server.is_waiting(OUTSIDER)
-        {
-            self.state.overtakes += 1;
-        }
-    }
-
-    fn answer(&mut self, id: RequestId) {
-        let client = self.client(id);
-        if *client == Client::Waiting {
-            *client = Client::Done;
-        }
-    }
-
-    fn end_wait(&mut self, session: SessionId) {
-        if self.process.bug == Some(Bug::WaitGoesOn) {
-            return;
-        }
-        if let Line::Busy(waits, Work::Queue(_), _) = self.state.lines[SPARE]
-            && waits == session
-        {
-            self.close(SPARE);
-        }
-    }
-
-    /// The owner closes a session, of which the server hears later.
-    fn close(&mut self, line: usize) {
-        let closed = std::mem::replace(&mut self.state.lines[line], Line::Closed);
-        let Some(session) = closed.session() else {
-            return;
-        };
-        if self.state.server.sessions.contains(&session) {
-            let work = match closed {
-                Line::Busy(_, work, Progress::Sent) => Some(work),
-                _ => None,
-            };
-            self.state.closed.push((session, work));
-        }
-        if self.process.bug == Some(Bug::LossIsKept) {
-            return;
-        }
-        for client in &mut self.state.clients {
-            if let Client::Holding {
-                session: of,
-                is_told,
-            } = client
-                && *of == session
-            {
-                *is_told = true;
-            }
-        }
-    }
-
-    fn send(&mut self, line: usize) {
-        let now = self.state.now();
-        let Line::Idle(session) = self.state.lines[line] else {
-            return;
-        };
-        if let Some(message) = self.state.table.message(session, true, now) {
-            let work = Work::Message(message);
-            self.state.lines[line] = Line::Busy(session, work, Progress::Sent);
-        }
-    }
-
-    fn execute(&mut self, line: usize) {
-        let State { lines, server, .. } = &mut self.state;
-        let first = lines[MAIN].session();
-        let Line::Busy(session, work, progress) = &mut lines[line] else {
-            return;
-        };
-        let is_misled = self.process.bug == Some(Bug::UnlocksGoToTheFirstSession);
-        *progress = match work {
-            Work::Message(message) => {
-                let session = first.filter(|_| is_misled).unwrap_or(*session);
-                Progress::Answered(server.execute(session, message))
-            }
-            Work::Queue(lock) => {
-                server.lock(*session, lock.keys(), lock.mode());
-                Progress::Queueing
-            }
-        };
-    }
-
-    /// The server refuses a message, after which everything in it is unlocked.
-    fn refuse(&mut self, line: usize) {
-        self.state.left.errors -= 1;
-        let State { lines, server, .. } = &mut self.state;
-        if let Line::Busy(session, Work::Message(message), progress) = &mut lines[line] {
-            let unlocks = message.unlocks.iter();
-            let unlocks = unlocks.map(|unlock| (unlock.key, unlock.mode));
-            let tries = message.tries.iter().map(|(_, lock)| lock);
-            let tries = tries.flat_map(|lock| lock.keys().iter().map(|key| (*key, lock.mode())));
-            for (key, mode) in unlocks.chain(tries) {
-                server.unlock(*session, key, mode);
-            }
-            *progress = Progress::Refused;
-        }
-    }
-
-    fn read(&mut self, line: usize) {
-        let now = self.state.now();
-        let session = self.state.lines[line].session().unwrap_or_default();
-        let busy = std::mem::replace(&mut self.state.lines[line], Line::Idle(session));
-        let table = &mut self.state.table;
-        let outcomes = match busy {
-            Line::Busy(_, Work::Message(message), Progress::Answered(answer)) => {
-                table.answered(&message, &answer, now)
-            }
-            Line::Busy(_, Work::Message(message), _) => table.failed(&message, true, now),
-            Line::Busy(..) => table.queue_granted(session, now),
-            _ => Vec::new(),
-        };
-        self.tell(outcomes);
-    }
-
-    fn end(&mut self, line: usize) {
-        self.state.left.losses -= 1;
-        let State { lines, server, .. } = &mut self.state;
-        if let Line::Busy(session, _, progress @ Progress::Queueing) = &mut lines[line]
-            && !server.is_waiting(*session)
-        {
-            *progress = Progress::Granted;
-        }
-        if let Some(session) = lines[line].session() {
-            server.end(session);
-        }
-    }
-
-    fn lose(&mut self, line: usize) {
-        let Some(session) = self.state.lines[line].session() else {
-            return;
-        };
-        if self.state.server.sessions.contains(&session) {
-            self.state.left.losses -= 1;
-        }
-        let under_way = match &self.state.lines[line] {
-            Line::Busy(_, Work::Message(message), _) => Some(message.clone()),
-            _ => None,
-        };
-        let is_kept = self.process.bug != Some(Bug::LostMessageIsForgotten);
-        let under_way = under_way.filter(|_| is_kept);
-        self.close(line);
-        let now = self.state.now();
-        let outcomes = self.state.table.lost(session, under_way.as_ref(), now);
-        self.tell(outcomes);
-        // The sessions that queue go with the first one.
-        if line == MAIN
-            && let Line::Busy(session, Work::Queue(_), _) = self.state.lines[SPARE]
-        {
-            self.close(SPARE);
-            let outcomes = self.state.table.queue_ended(session, now);
-            self.tell(outcomes);
-        }
-    }
-
-    fn new_session(&mut self) -> SessionId {
-        let session = self.state.next_session;
-        self.state.next_session += 1;
-        self.state.server.sessions.insert(session);
-        session
-    }
-
-    fn opened(&mut self) {
-        let session = self.new_session();
-        self.state.table.open(session);
-        self.state.table.sweep();
-        self.state.lines[MAIN] = Line::Idle(session);
-        if self.process.bug == Some(Bug::GuardsMoveToTheNewSession) {
-            for client in &mut self.state.clients {
-                if let Client::Holding { is_told: true, .. } = client {
-                    let is_told = false;
-                    *client = Client::Holding { session, is_told };
-                }
-            }
-        }
-    }
-
-    fn open_fails(&mut self) {
-        self.state.left.losses -= 1;
-        self.state.lines[MAIN] = Line::Closed;
-        let now = self.state.now();
-        for id in self.state.table.waiting().clone() {
-            let outcomes = self.state.table.withdraw(id, now);
-            self.tell(outcomes);
-            self.answer(id);
-        }
-    }
-
-    fn queue(&mut self) {
-        let now = self.state.now();
-        if let Line::Idle(session) = self.state.lines[SPARE]
-            && let Some(lock) = self.state.table.queue(session, now)
-        {
-            self.state.lines[SPARE] = Line::Busy(session, Work::Queue(lock), Progress::Sent);
-        }
-    }
-
-    fn spend_sweep(&mut self, hope: Hope) {
-        if hope == Hope::Vain {
-            self.state.left.sweeps = self.state.left.sweeps.saturating_sub(1);
-        }
-    }
-
-    fn poll(&mut self, client: usize) {
-        let now = self.state.now();
-        self.state.polls.remove(&id(client));
-        let outcomes = self.state.table.ask_again(id(client), now);
-        self.tell(outcomes);
-    }
-
-    fn execute_closed(&mut self, session: SessionId) {
-        let State { closed, server, .. } = &mut self.state;
-        let mut closed = closed.iter_mut().filter(|(closed, _)| *closed == session);
-        match closed.next().and_then(|(_, work)| work.take()) {
-            Some(Work::Message(message)) => {
-                server.execute(session, &message);
-            }
-            Some(Work::Queue(lock)) => server.lock(session, lock.keys(), lock.mode()),
-            None => {}
         }
     }
 }
@@ -913,265 +506,4 @@ impl Default for Process {
             bug: None,
         }
     }
-}
-
-fn plan(keys: &[i64], mode: Mode, manner: Manner) -> Plan {
-    let lock = AdvisoryLock::all(keys.iter().map(|key| Key::BigInt(*key)));
-    let lock = match mode {
-        Mode::Exclusive => lock,
-        Mode::Shared => lock.shared(),
-    };
-    Plan {
-        lock: lock.id().without_name(),
-        manner,
-    }
-}
-
-/// All plans for these keys.
-fn plans(locks: &[&[i64]], manners: &[Manner]) -> Vec<Plan> {
-    let mut plans = Vec::new();
-    for keys in locks {
-        for mode in [Mode::Exclusive, Mode::Shared] {
-            plans.extend(manners.iter().map(|manner| plan(keys, mode, *manner)));
-        }
-    }
-    plans
-}
-
-/// So many clients, each with each of the plans.
-fn combinations(clients: u32, plans: &[Plan]) -> Vec<Vec<Plan>> {
-    let mut combinations = vec![Vec::new()];
-    for _ in 0..clients {
-        let longer = combinations.iter().flat_map(|fewer: &Vec<Plan>| {
-            let one_more = |plan: &Plan| [&fewer[..], std::slice::from_ref(plan)].concat();
-            plans.iter().map(one_more)
-        });
-        combinations = longer.collect();
-    }
-    combinations
-}
-
-/// Checks the process with each combination of clients.
-fn check(process: &Process, combinations: Vec<Vec<Plan>>) {
-    let mut states = 0;
-    let configurations = combinations.len();
-    for plans in combinations {
-        let process = Process {
-            plans,
-            ..process.clone()
-        };
-        let plans = process.plans.clone();
-        let checker = process.checker().finish_when(HasDiscoveries::AnyFailures);
-        let checker = checker.spawn_bfs().join();
-        states += checker.unique_state_count();
-        for (property, path) in checker.discoveries() {
-            panic!(
-                "not \"{property}\": {plans:#?} after {:#?} in {:#?}",
-                path.clone().into_actions(),
-                path.last_state()
-            );
-        }
-    }
-    println!("{configurations} configurations, {states} states");
-}
-
-const KEY: Key = Key::BigInt(1);
-const NONE: Chances = Chances {
-    losses: 0,
-    errors: 0,
-    drops: 0,
-    sweeps: 0,
-    times: 0,
-};
-const MANNERS: [Manner; 3] = [Manner::Waits, Manner::Tries, Manner::Polls];
-const LOCKS: [&[i64]; 3] = [&[1], &[1, 2], &[2]];
-
-#[test]
-fn two_clients_are_dropped_at_any_time() {
-    let process = Process {
-        chances: Chances {
-            drops: 2,
-            sweeps: 1,
-            ..NONE
-        },
-        ..Process::default()
-    };
-    check(&process, combinations(2, &plans(&LOCKS, &MANNERS)));
-}
-
-#[test]
-fn three_clients_arrive_in_any_order() {
-    let process = Process {
-        in_order: false,
-        chances: Chances { drops: 1, ..NONE },
-        ..Process::default()
-    };
-    let plans = plans(&LOCKS[..1], &[Manner::Waits, Manner::Tries]);
-    check(&process, combinations(3, &plans));
-}
-
-#[test]
-fn three_clients_want_overlapping_keys() {
-    let process = Process {
-        ..Process::default()
-    };
-    check(&process, combinations(3, &plans(&LOCKS, &[Manner::Waits])));
-}
-
-#[test]
-fn messages_are_split_and_fail() {
-    let mut process = Process {
-        chances: Chances {
-            drops: 1,
-            errors: 1,
-            ..NONE
-        },
-        ..Process::default()
-    };
-    process.limits.keys = 1;
-    check(
-        &process,
-        combinations(2, &plans(&LOCKS, &[Manner::Waits, Manner::Tries])),
-    );
-}
-
-#[test]
-fn a_session_is_lost_at_any_time() {
-    let process = Process {
-        chances: Chances {
-            losses: 1,
-            drops: 1,
-            ..NONE
-        },
-        ..Process::default()
-    };
-    check(
-        &process,
-        combinations(2, &plans(&LOCKS[..2], &[Manner::Waits, Manner::Tries])),
-    );
-}
-
-#[test]
-fn two_sessions_are_lost_in_a_row() {
-    let process = Process {
-        chances: Chances { losses: 2, ..NONE },
-        ..Process::default()
-    };
-    check(
-        &process,
-        combinations(2, &plans(&LOCKS[..1], &[Manner::Waits])),
-    );
-}
-
-#[test]
-fn another_process_competes_with_one_session() {
-    for mode in [Mode::Exclusive, Mode::Shared] {
-        let process = Process {
-            outsider: Some((KEY, mode)),
-            chances: Chances {
-                drops: 1,
-                sweeps: 1,
-                ..NONE
-            },
-            ..Process::default()
-        };
-        check(&process, combinations(2, &plans(&LOCKS[..2], &MANNERS)));
-    }
-}
-
-#[test]
-fn another_process_gets_its_chance() {
-    let process = Process {
-        outsider: Some((KEY, Mode::Exclusive)),
-        chances: Chances { times: 2, ..NONE },
-        ..Process::default()
-    };
-    let shared = plan(&[1], Mode::Shared, Manner::Waits);
-    let exclusive = plan(&[1], Mode::Exclusive, Manner::Waits);
-    check(&process, combinations(3, &[shared]));
-    check(&process, combinations(3, &[exclusive]));
-}
-
-#[test]
-fn a_second_session_queues() {
-    let process = Process {
-        outsider: Some((KEY, Mode::Exclusive)),
-        has_spare: true,
-        chances: Chances { drops: 1, ..NONE },
-        ..Process::default()
-    };
-    check(
-        &process,
-        combinations(2, &plans(&LOCKS[..2], &[Manner::Waits, Manner::Tries])),
-    );
-}
-
-#[test]
-fn a_session_is_lost_while_another_queues() {
-    let process = Process {
-        outsider: Some((KEY, Mode::Exclusive)),
-        has_spare: true,
-        chances: Chances { losses: 1, ..NONE },
-        ..Process::default()
-    };
-    check(
-        &process,
-        combinations(2, &plans(&LOCKS[..1], &[Manner::Waits])),
-    );
-}
-
-/// Checks that a property fails with a mistake, and holds without.
-fn finds(bug: Bug, properties: &[&'static str], process: &Process) {
-    let waits = plan(&[1], Mode::Exclusive, Manner::Waits);
-    let plans = vec![waits.clone(), waits];
-    check(process, vec![plans.clone()]);
-    for property in properties {
-        let process = Process {
-            plans: plans.clone(),
-            bug: Some(bug),
-            ..process.clone()
-        };
-        let is_found = HasDiscoveries::AnyOf(BTreeSet::from([*property]));
-        let checker = process.checker().finish_when(is_found).spawn_bfs().join();
-        checker.assert_any_discovery(property);
-    }
-}
-
-#[test]
-fn second_grant_of_a_held_key_is_found() {
-    let bug = Bug::LocalHoldersAreIgnored;
-    finds(bug, &[NEVER_TWO, ASKED_ONCE], &Process::default());
-}
-
-#[test]
-fn guards_that_outlive_their_session_are_found() {
-    let process = Process {
-        chances: Chances { losses: 1, ..NONE },
-        ..Process::default()
-    };
-    let moved = [NEVER_TWO, HELD_ON_SERVER];
-    finds(Bug::GuardsMoveToTheNewSession, &moved, &process);
-    finds(Bug::LossIsKept, &[TOLD_OF_LOSS], &process);
-    finds(
-        Bug::LostMessageIsForgotten,
-        &[EVERYBODY_IS_SERVED],
-        &process,
-    );
-}
-
-#[test]
-fn locks_without_an_owner_are_found() {
-    let process = Process {
-        outsider: Some((KEY, Mode::Exclusive)),
-        has_spare: true,
-        chances: Chances { drops: 1, ..NONE },
-        ..Process::default()
-    };
-    let wrong_session = Bug::UnlocksGoToTheFirstSession;
-    finds(
-        wrong_session,
-        &[NO_LOCK_WITHOUT_OWNER, EVERYBODY_IS_SERVED],
-        &process,
-    );
-    finds(Bug::WaitGoesOn, &[NO_LOCK_WITHOUT_OWNER], &process);
 }
