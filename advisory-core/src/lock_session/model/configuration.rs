@@ -102,10 +102,8 @@ fn three_clients_arrive_in_any_order() {
 
 #[test]
 fn three_clients_want_overlapping_keys() {
-    let process = Process {
-        ..Process::default()
-    };
-    check(&process, combinations(3, &plans(&LOCKS, &[Manner::Waits])));
+    let plans = plans(&LOCKS, &[Manner::Waits]);
+    check(&Process::default(), combinations(3, &plans));
 }
 
 #[test]
