@@ -5,6 +5,8 @@
 
 mod connection;
 mod guard;
+#[cfg(test)]
+mod model;
 mod owner;
 mod table;
 

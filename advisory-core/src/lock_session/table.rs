@@ -78,7 +78,7 @@ pub(super) struct Unlock {
 }
 
 /// The answer to a [`Message`], in its order.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Answer {
     pub(super) unlocked: Vec<bool>,
     pub(super) granted: Vec<bool>,
@@ -569,7 +569,9 @@ impl Table {
                 self.refused.insert(id);
             }
             // Those behind it that do not wait are refused, too.
-            self.wake(&lock, now, outcomes);
+            for key in lock.keys() {
+                self.refuse_tries(*key, now, outcomes);
+            }
         } else {
             self.leave_queues(id);
             self.requests.remove(&id);
@@ -942,7 +944,7 @@ impl Table {
         let (lock, tries) = (request.lock.clone(), request.manner == Manner::Tries);
         for key in lock.keys() {
             if let Some(entry) = self.keys.get_mut(key)
-                && let Ok(position) = entry.queue.binary_search(&id)
+                && let Some(position) = entry.queue.iter().position(|queued| *queued == id)
             {
                 entry.queue.remove(position);
                 entry.trying -= usize::from(tries);
