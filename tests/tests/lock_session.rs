@@ -3,7 +3,7 @@
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
-use advisory_core::{AdvisoryLock, Error, Key, LockSession};
+use advisory_core::{AdvisoryLock, Error, Key, LockSession, LockSessionGuard};
 use advisory_tests::{Database, another_pool, drop_when, scalar};
 use futures_util::FutureExt as _;
 use futures_util::future::join_all;
@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 const MANY: i64 = 2_000;
 
 /// Longer than anything here takes, also on a busy machine.
-const HANG_TIMEOUT: Duration = Duration::from_secs(60);
+const HANG_TIMEOUT: Duration = Duration::from_mins(1);
 
 async fn ours(database: &Database) -> Vec<i32> {
     let mut pids: Vec<_> = database
@@ -208,7 +208,7 @@ async fn all_guards_of_a_lost_session_are_told_at_once() {
     );
     // They stay lost when the locks are taken anew.
     let again = AdvisoryLock::new(0).acquire(&locks).await.unwrap();
-    assert!(guards.iter().all(|guard| guard.is_lost()));
+    assert!(guards.iter().all(LockSessionGuard::is_lost));
     for guard in guards {
         assert!(guard.release().await.unwrap_err().is_lost());
     }
@@ -265,8 +265,8 @@ async fn writer_elsewhere_gets_its_chance_among_readers() {
             }
         });
     }
-    let writer = AdvisoryLock::new(1);
-    let mut writes = pin!(writer.acquire(&pool));
+    let exclusive = AdvisoryLock::new(1);
+    let mut writes = pin!(exclusive.acquire(&pool));
     tokio::select! {
         _ = &mut writes => panic!("two holders"),
         () = database.wait_until_waiting(1) => {}

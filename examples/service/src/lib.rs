@@ -5,6 +5,7 @@
 //! | module | purpose |
 //! |---|---|
 //! | `webhook`, `provider` | deliveries, with the attribute and `tx` |
+//! | `tenant` | a lock for each tenant, all of them on one session |
 //! | `leader`, `sweep` | leader election, with a session lock, `until_lost` and a fencing token |
 //! | `schema` | migration at start-up, under a lock |
 //! | `problem` | conversion of errors into responses |
@@ -23,6 +24,7 @@ mod router;
 mod schema;
 mod shutdown;
 mod sweep;
+mod tenant;
 mod webhook;
 
 use std::error::Error;

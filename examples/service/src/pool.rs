@@ -1,5 +1,6 @@
-//! The connection pools: one for requests, one for leadership.
+//! The connections: a pool for requests, one for leadership, and a session for the locks of tenants.
 
+use advisory_core::LockSession;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 
 use crate::config::Config;
@@ -9,6 +10,8 @@ pub(crate) struct Pools {
     pub(crate) work: PgPool,
     /// Two connections: one holds the lock, and one is for the sweeps.
     pub(crate) leadership: PgPool,
+    /// One connection beside the pools.
+    pub(crate) locks: LockSession,
 }
 
 impl Pools {
@@ -21,12 +24,14 @@ impl Pools {
             .await?;
         let leadership = PgPoolOptions::new().max_connections(2);
         Ok(Self {
+            locks: LockSession::new(&work),
             work,
             leadership: leadership.connect_lazy_with(options),
         })
     }
 
     pub(crate) async fn close(&self) {
+        self.locks.close().await;
         tokio::join!(self.work.close(), self.leadership.close());
     }
 }

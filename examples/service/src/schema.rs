@@ -11,6 +11,10 @@ const TABLES: &str = "
         received_at timestamptz NOT NULL DEFAULT now(),
         PRIMARY KEY (provider, id)
     );
+    CREATE TABLE IF NOT EXISTS item (
+        tenant bigint NOT NULL,
+        value  jsonb NOT NULL
+    );
     CREATE TABLE IF NOT EXISTS heartbeat (
         fence    bigint NOT NULL,
         instance text NOT NULL,

@@ -8,4 +8,5 @@ mod health;
 mod instance;
 mod leader;
 mod shutdown;
+mod tenant;
 mod term;
