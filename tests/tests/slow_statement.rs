@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use advisory_core::{AdvisoryLock, Isolation};
-use advisory_tests::Database;
+use advisory_tests::{Database, sample};
 use advisory_verbs::Verb;
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{ConnectOptions as _, Executor as _};
@@ -80,8 +80,9 @@ async fn wait_for_a_lock_is_not_logged_as_a_slow_statement() {
     let one = AdvisoryLock::new("one").wait_forever();
     let several = AdvisoryLock::all(["one", "two"]).timeout(Duration::from_mins(1));
     let isolated = one.clone().isolation(Isolation::RepeatableRead);
-    let waits =
-        Verb::all(Verb::can_wait).flat_map(|verb| [(verb, one.clone()), (verb, several.clone())]);
+    let waits = Verb::all(Verb::can_wait).flat_map(|verb| {
+        sample(verb as usize, [&one, &several]).map(move |lock| (verb, lock.clone()))
+    });
     let isolated = Verb::all(Verb::takes_isolation).map(|verb| (verb, isolated.clone()));
     for (verb, lock) in waits.chain(isolated) {
         let mut held = several.begin(&rival).await.unwrap();

@@ -195,8 +195,9 @@ impl Owner {
     pub(super) async fn run(mut self) {
         let mut closed = Box::pin(self.pool.close_event());
         loop {
-            self.proceed();
-            let event = self.next_event(closed.as_mut()).await;
+            let now = Instant::now();
+            self.proceed(now);
+            let event = self.next_event(now, closed.as_mut()).await;
             match event {
                 Event::Request(None) => return,
                 Event::PoolClosed => return self.close(None).await,
@@ -221,8 +222,12 @@ impl Owner {
         }
     }
 
-    async fn next_event(&mut self, mut closed: Pin<&mut impl Future<Output = ()>>) -> Event {
-        let wake_at = self.next_time();
+    async fn next_event(
+        &mut self,
+        now: Instant,
+        mut closed: Pin<&mut impl Future<Output = ()>>,
+    ) -> Event {
+        let wake_at = self.next_time(now);
         if let Some(at) = wake_at {
             self.timer.as_mut().reset(at.into());
         }
@@ -497,9 +502,11 @@ impl Owner {
     /// The server has answered: those whose time was over before it was asked are refused.
     fn refuse_expired(&mut self) {
         let sent_at = self.sent_at;
-        let is_over = |_: &RequestId, at: &mut Instant| *at <= sent_at;
-        let refused: Vec<_> = self.expired.extract_if(.., is_over).collect();
-        for (id, at) in refused {
+        for (id, at) in take(&mut self.expired) {
+            if at > sent_at {
+                self.expired.insert(id, at);
+                continue;
+            }
             if self.table.is_being_asked(id) {
                 // It did not fit into that message.
                 self.expired.insert(id, at);
@@ -576,8 +583,7 @@ impl Owner {
     }
 
     /// Does everything that can be done now.
-    fn proceed(&mut self) {
-        let now = Instant::now();
+    fn proceed(&mut self, now: Instant) {
         self.note_time(now);
         self.open_main(now);
         for index in 0..self.lines.len() {
@@ -782,8 +788,9 @@ impl Owner {
         }
     }
 
-    /// When there is something to do, whatever else happens.
-    fn next_time(&self) -> Option<Instant> {
+    /// When there is something to do, whatever else happens. What is due already waits for something
+    /// else.
+    fn next_time(&self, now: Instant) -> Option<Instant> {
         let keepalive = self.lines.iter().filter_map(|line| match line {
             Line::Idle(connection) => Some(connection.last_answer + self.keepalive),
             _ => None,
@@ -800,7 +807,8 @@ impl Owner {
             look,
             self.idle_since.map(|since| since + IDLE_SESSION),
         ];
-        times.into_iter().flatten().chain(keepalive).min()
+        let times = times.into_iter().flatten().chain(keepalive);
+        times.filter(|at| *at > now).min()
     }
 
     /// Frees all locks, and tells everybody.
