@@ -18,6 +18,7 @@
 //! [`LockSession`]: super::LockSession
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::mem::take;
 use std::time::Duration;
 
 use crate::key::Key;
@@ -34,7 +35,7 @@ pub(super) type SessionId = u64;
 const LEAST_KEY: Key = Key::BigInt(i64::MIN);
 
 /// What has become of a request.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Outcome {
     Granted(RequestId, SessionId),
     /// It does not wait, and others hold the lock.
@@ -114,6 +115,10 @@ pub(super) struct Table {
     to_look: BTreeSet<Key>,
     /// The most requests to try in one message, after one has failed.
     most_tries: usize,
+    /// The keys whose queues are to be considered. Empty between two calls.
+    to_wake: VecDeque<Key>,
+    /// What has happened. Empty between two calls.
+    outcomes: Vec<Outcome>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -203,6 +208,8 @@ impl Table {
             to_unlock: BTreeSet::new(),
             to_look: BTreeSet::new(),
             most_tries: limits.keys,
+            to_wake: VecDeque::new(),
+            outcomes: Vec::new(),
         }
     }
 
@@ -268,22 +275,20 @@ impl Table {
         };
         self.requests.insert(id, request);
         self.queued.insert(id);
-        let mut outcomes = Vec::new();
-        self.consider(id, now, &mut outcomes);
-        outcomes
+        self.consider(id, now);
+        self.settle(now)
     }
 
     /// The request is dropped, or its time is over.
     pub(super) fn withdraw(&mut self, id: RequestId, now: Duration) -> Vec<Outcome> {
-        let mut outcomes = Vec::new();
         let Some(request) = self.requests.get_mut(&id) else {
-            return outcomes;
+            return Vec::new();
         };
         match request.state {
             State::Waiting => {
                 let lock = self.leave_queues(id);
                 self.requests.remove(&id);
-                self.wake(&lock, now, &mut outcomes);
+                self.wake(&lock);
             }
             State::Asked { .. } => request.state = State::Asked { is_wanted: false },
             State::Queueing(session) => {
@@ -296,20 +301,24 @@ impl Table {
                     self.set_state(heir, State::Queueing(session));
                 } else {
                     self.set_underway(&lock, Underway::Nothing);
-                    outcomes.push(Outcome::EndWait(session));
-                    self.wake(&lock, now, &mut outcomes);
+                    self.outcomes.push(Outcome::EndWait(session));
+                    self.wake(&lock);
                 }
             }
-            State::Held(_) | State::Releasing { .. } => outcomes = self.release(id, now),
+            State::Held(_) | State::Releasing { .. } => self.let_go(id),
         }
-        outcomes
+        self.settle(now)
     }
 
     /// The holder gives its lock back.
     pub(super) fn release(&mut self, id: RequestId, now: Duration) -> Vec<Outcome> {
-        let mut outcomes = Vec::new();
+        self.let_go(id);
+        self.settle(now)
+    }
+
+    fn let_go(&mut self, id: RequestId) {
         let Some((lock, session)) = self.requests.get(&id).and_then(Request::held) else {
-            return outcomes;
+            return;
         };
         let mut left = 0;
         for key in lock.keys() {
@@ -334,22 +343,20 @@ impl Table {
         );
         if left == 0 {
             self.requests.remove(&id);
-            outcomes.push(Outcome::Released(id, true));
+            self.outcomes.push(Outcome::Released(id, true));
         }
-        self.wake(&lock, now, &mut outcomes);
-        outcomes
+        self.wake(&lock);
     }
 
     /// A polling request is to be asked for again.
     pub(super) fn ask_again(&mut self, id: RequestId, now: Duration) -> Vec<Outcome> {
-        let mut outcomes = Vec::new();
-        self.consider(id, now, &mut outcomes);
-        outcomes
+        self.consider(id, now);
+        self.settle(now)
     }
 
     /// Asks for everything that was refused again.
     pub(super) fn sweep(&mut self) {
-        let refused = std::mem::take(&mut self.refused);
+        let refused = take(&mut self.refused);
         self.ready.extend(refused);
     }
 
@@ -464,14 +471,13 @@ impl Table {
         answer: &Answer,
         now: Duration,
     ) -> Vec<Outcome> {
-        let mut outcomes = Vec::new();
         self.most_tries = self.most_tries.saturating_mul(2).min(self.limits.keys);
-        self.end_unlocks(message, &answer.unlocked, &mut outcomes);
+        self.end_unlocks(message, &answer.unlocked);
         for ((id, missing), granted) in message.tries.iter().zip(&answer.granted) {
-            self.end_try(message.session, *id, missing, *granted, now, &mut outcomes);
+            self.end_try(message.session, *id, missing, *granted, now);
         }
         if message.looks {
-            for key in std::mem::take(&mut self.to_look) {
+            for key in take(&mut self.to_look) {
                 if let Some(held) = self
                     .keys
                     .get_mut(&key)
@@ -480,11 +486,11 @@ impl Table {
                     held.since = now;
                     held.is_awaited = answer.awaited.contains(&key);
                 }
-                self.wake_key(key, now, &mut outcomes);
+                self.to_wake.push_back(key);
             }
         }
-        self.wake_all(message, now, &mut outcomes);
-        outcomes
+        self.wake_unlocked(message);
+        self.settle(now)
     }
 
     /// The server refused the message with an error, and everything in it was unlocked after that.
@@ -495,41 +501,40 @@ impl Table {
         too_much: bool,
         now: Duration,
     ) -> Vec<Outcome> {
-        let mut outcomes = Vec::new();
         self.most_tries = (message.tries.len() / 2).max(1);
         let unlocked = vec![true; message.unlocks.len()];
-        self.end_unlocks(message, &unlocked, &mut outcomes);
+        self.end_unlocks(message, &unlocked);
         let is_alone = too_much && message.tries.len() == 1;
         for (id, missing) in &message.tries {
             self.set_underway(missing, Underway::Nothing);
-            let lock = self.unreserve(*id, missing, now, &mut outcomes);
+            let lock = self.unreserve(*id, missing);
             if is_alone || !self.is_wanted(*id) {
                 self.leave_queues(*id);
                 self.requests.remove(id);
-                outcomes.push(Outcome::Failed(*id));
+                self.outcomes.push(Outcome::Failed(*id));
             } else {
                 self.set_state(*id, State::Waiting);
             }
-            self.wake(&lock, now, &mut outcomes);
+            self.wake(&lock);
         }
-        self.wake_all(message, now, &mut outcomes);
-        outcomes
+        self.wake_unlocked(message);
+        self.settle(now)
     }
 
-    fn end_unlocks(&mut self, message: &Message, unlocked: &[bool], outcomes: &mut Vec<Outcome>) {
+    fn end_unlocks(&mut self, message: &Message, unlocked: &[bool]) {
         for (unlock, was_held) in message.unlocks.iter().zip(unlocked) {
             let entry = self.entry(&unlock.key);
             if entry.underway == Underway::Unlocking {
                 entry.underway = Underway::Nothing;
             }
             if let Some(releaser) = unlock.releaser {
-                self.note_unlocked(releaser, *was_held, outcomes);
+                self.note_unlocked(releaser, *was_held);
             }
         }
     }
 
     /// One key less to release.
-    fn note_unlocked(&mut self, releaser: RequestId, held: bool, outcomes: &mut Vec<Outcome>) {
+    fn note_unlocked(&mut self, releaser: RequestId, held: bool) {
         let Some(request) = self.requests.get_mut(&releaser) else {
             return;
         };
@@ -537,7 +542,7 @@ impl Table {
             *left -= 1;
             *was_held &= held;
             if *left == 0 {
-                outcomes.push(Outcome::Released(releaser, *was_held));
+                self.outcomes.push(Outcome::Released(releaser, *was_held));
                 self.requests.remove(&releaser);
             }
         }
@@ -550,45 +555,37 @@ impl Table {
         missing: &LockId,
         granted: bool,
         now: Duration,
-        outcomes: &mut Vec<Outcome>,
     ) {
         self.set_underway(missing, Underway::Nothing);
         if granted {
-            self.grant(session, id, missing, now, outcomes);
+            self.grant(session, id, missing, now);
             return;
         }
-        let lock = self.unreserve(id, missing, now, outcomes);
+        let lock = self.unreserve(id, missing);
         let is_wanted = self.is_wanted(id);
         let request = self.requests.get_mut(&id);
         let request = request.expect("BUG: an answer to no request");
         if is_wanted && request.manner != Manner::Tries {
             request.state = State::Waiting;
             if request.manner == Manner::Polls {
-                outcomes.push(Outcome::Paused(id));
+                self.outcomes.push(Outcome::Paused(id));
             } else {
                 self.refused.insert(id);
             }
             // Those behind it that do not wait are refused, too.
             for key in lock.keys() {
-                self.refuse_tries(*key, now, outcomes);
+                self.refuse_tries(*key, now);
             }
         } else {
             self.leave_queues(id);
             self.requests.remove(&id);
-            outcomes.push(Outcome::Refused(id));
-            self.wake(&lock, now, outcomes);
+            self.outcomes.push(Outcome::Refused(id));
+            self.wake(&lock);
         }
     }
 
     /// The session has been granted the missing keys.
-    fn grant(
-        &mut self,
-        session: SessionId,
-        id: RequestId,
-        missing: &LockId,
-        now: Duration,
-        outcomes: &mut Vec<Outcome>,
-    ) {
+    fn grant(&mut self, session: SessionId, id: RequestId, missing: &LockId, now: Duration) {
         let mode = missing.mode();
         for key in missing.keys() {
             self.entry(key).held = Some(Held {
@@ -605,21 +602,15 @@ impl Table {
         let lock = self.leave_queues(id);
         self.set_state(id, State::Held(session));
         if is_wanted {
-            outcomes.push(Outcome::Granted(id, session));
-            self.wake(&lock, now, outcomes);
+            self.outcomes.push(Outcome::Granted(id, session));
+            self.wake(&lock);
         } else {
-            outcomes.append(&mut self.release(id, now));
+            self.let_go(id);
         }
     }
 
     /// Leaves the holders of shared keys that it had joined. Returns the whole lock.
-    fn unreserve(
-        &mut self,
-        id: RequestId,
-        missing: &LockId,
-        now: Duration,
-        outcomes: &mut Vec<Outcome>,
-    ) -> LockId {
+    fn unreserve(&mut self, id: RequestId, missing: &LockId) -> LockId {
         let lock = self.requests.get(&id).map(|request| request.lock.clone());
         let lock = lock.expect("BUG: an answer to no request");
         for key in lock.keys() {
@@ -630,7 +621,7 @@ impl Table {
                 held.holders -= 1;
                 if held.holders == 0 {
                     self.to_unlock.insert((held.session, *key));
-                    self.wake_key(*key, now, outcomes);
+                    self.to_wake.push_back(*key);
                 }
             }
         }
@@ -660,24 +651,22 @@ impl Table {
 
     /// The server has granted what a session queued for.
     pub(super) fn queue_granted(&mut self, session: SessionId, now: Duration) -> Vec<Outcome> {
-        let mut outcomes = Vec::new();
         if let Some((id, lock)) = self.queueing(session) {
             self.set_underway(&lock, Underway::Nothing);
-            self.grant(session, id, &lock, now, &mut outcomes);
+            self.grant(session, id, &lock, now);
         }
-        outcomes
+        self.settle(now)
     }
 
     /// A session queues no more, and was not granted anything.
     pub(super) fn queue_ended(&mut self, session: SessionId, now: Duration) -> Vec<Outcome> {
-        let mut outcomes = Vec::new();
         if let Some((id, lock)) = self.queueing(session) {
             self.set_underway(&lock, Underway::Nothing);
             self.set_state(id, State::Waiting);
             self.refused.insert(id);
-            self.wake(&lock, now, &mut outcomes);
+            self.wake(&lock);
         }
-        outcomes
+        self.settle(now)
     }
 
     /// What a session queues for.
@@ -701,7 +690,6 @@ impl Table {
         under_way: Option<&Message>,
         now: Duration,
     ) -> Vec<Outcome> {
-        let mut outcomes = Vec::new();
         if self.main == Some(session) {
             self.main = None;
         }
@@ -737,7 +725,7 @@ impl Table {
             State::Releasing {
                 session: holder, ..
             } if holder == session => {
-                outcomes.push(Outcome::Released(*id, false));
+                self.outcomes.push(Outcome::Released(*id, false));
                 false
             }
             _ => true,
@@ -748,25 +736,30 @@ impl Table {
             freed.extend_from_slice(lock.keys());
         }
         for key in freed {
-            self.wake_key(key, now, &mut outcomes);
+            self.to_wake.push_back(key);
         }
-        outcomes
+        self.settle(now)
     }
 
-    fn wake_all(&mut self, message: &Message, now: Duration, outcomes: &mut Vec<Outcome>) {
-        for unlock in &message.unlocks {
-            self.wake_key(unlock.key, now, outcomes);
-        }
+    fn wake_unlocked(&mut self, message: &Message) {
+        let keys = message.unlocks.iter().map(|unlock| unlock.key);
+        self.to_wake.extend(keys);
     }
 
-    fn wake(&mut self, lock: &LockId, now: Duration, outcomes: &mut Vec<Outcome>) {
-        for key in lock.keys() {
-            self.wake_key(*key, now, outcomes);
+    fn wake(&mut self, lock: &LockId) {
+        self.to_wake.extend(lock.keys());
+    }
+
+    /// Considers those whose keys have changed, and says what has become of all requests.
+    fn settle(&mut self, now: Duration) -> Vec<Outcome> {
+        while let Some(key) = self.to_wake.pop_front() {
+            self.wake_key(key, now);
         }
+        take(&mut self.outcomes)
     }
 
     /// Considers those in front of the queue, until one has to wait.
-    fn wake_key(&mut self, key: Key, now: Duration, outcomes: &mut Vec<Outcome>) {
+    fn wake_key(&mut self, key: Key, now: Duration) {
         loop {
             let Some(entry) = self.keys.get(&key) else {
                 return;
@@ -777,15 +770,15 @@ impl Table {
                 }
                 return;
             };
-            self.consider(first, now, outcomes);
+            self.consider(first, now);
             if self.queued.contains(&first) {
-                return self.refuse_tries(key, now, outcomes);
+                return self.refuse_tries(key, now);
             }
         }
     }
 
     /// Does what can be done for a waiting request.
-    fn consider(&mut self, id: RequestId, now: Duration, outcomes: &mut Vec<Outcome>) {
+    fn consider(&mut self, id: RequestId, now: Duration) {
         let Some(request) = self.requests.get(&id) else {
             return;
         };
@@ -798,13 +791,13 @@ impl Table {
                 let first_in = self.first_in(id);
                 self.leave_queues(id);
                 self.requests.remove(&id);
-                outcomes.push(Outcome::Refused(id));
+                self.outcomes.push(Outcome::Refused(id));
                 for key in first_in {
-                    self.wake_key(key, now, outcomes);
+                    self.to_wake.push_back(key);
                 }
             }
             Verdict::Blocked | Verdict::Held => {}
-            Verdict::InHand(session) => self.take_in_hand(session, id, now, outcomes),
+            Verdict::InHand(session) => self.take_in_hand(session, id),
             Verdict::Ask => {
                 self.ready.insert(id);
             }
@@ -815,13 +808,7 @@ impl Table {
     }
 
     /// A key that the session has goes to one more holder, or to the next one.
-    fn take_in_hand(
-        &mut self,
-        session: SessionId,
-        id: RequestId,
-        now: Duration,
-        outcomes: &mut Vec<Outcome>,
-    ) {
+    fn take_in_hand(&mut self, session: SessionId, id: RequestId) {
         let lock = self.leave_queues(id);
         let mut released = None;
         for key in lock.keys() {
@@ -836,11 +823,11 @@ impl Table {
             held.holders += 1;
         }
         if let Some(releaser) = released {
-            self.note_unlocked(releaser, true, outcomes);
+            self.note_unlocked(releaser, true);
         }
         self.set_state(id, State::Held(session));
-        outcomes.push(Outcome::Granted(id, session));
-        self.wake(&lock, now, outcomes);
+        self.outcomes.push(Outcome::Granted(id, session));
+        self.wake(&lock);
     }
 
     fn verdict(&self, id: RequestId, now: Duration) -> Verdict {
@@ -915,7 +902,7 @@ impl Table {
     }
 
     /// Refuses those in the queue of a key that others hold, and that do not wait.
-    fn refuse_tries(&mut self, key: Key, now: Duration, outcomes: &mut Vec<Outcome>) {
+    fn refuse_tries(&mut self, key: Key, now: Duration) {
         let Some(entry) = self.keys.get(&key).filter(|entry| entry.trying > 0) else {
             return;
         };
@@ -923,7 +910,7 @@ impl Table {
         for id in behind {
             let tries = |request: &Request| request.manner == Manner::Tries;
             if self.requests.get(&id).is_some_and(tries) {
-                self.consider(id, now, outcomes);
+                self.consider(id, now);
             }
         }
     }
