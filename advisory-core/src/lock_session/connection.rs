@@ -1,6 +1,5 @@
 //! One session of a [`LockSession`](super::LockSession), and what is sent there.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -17,11 +16,13 @@ use crate::lock::{AdvisoryLock, LockId, Wait};
 use crate::on_drop::discard;
 use crate::probe::Capabilities;
 use crate::session::poll_socket;
-use crate::sql::lock_session::{AnswerOrder, Batch, Call, Opened, awaited, open};
+use crate::sql::lock_session::{
+    AnswerOrder, BackendId, Batch, Call, Opened, Waits, open, terminate,
+};
 use crate::sql::send::{send, send_for_row, send_wait, within};
 use crate::sql::session::queue;
 use crate::sql::{origin, sqlstate};
-use crate::time_bounds::REOPEN_PAUSE;
+use crate::time_bounds::{PROBE_LIMIT, REOPEN_PAUSE};
 
 /// Tells the guards of a session that it has ended.
 #[derive(Debug)]
@@ -30,6 +31,11 @@ pub(super) struct Loss(watch::Sender<bool>);
 impl Loss {
     pub(super) fn has_happened(&self) -> bool {
         *self.0.borrow()
+    }
+
+    /// Tells the guards before their locks are free.
+    pub(super) fn tell(&self) {
+        self.0.send_replace(true);
     }
 
     pub(super) fn watch(&self) -> watch::Receiver<bool> {
@@ -42,6 +48,7 @@ pub(super) struct Connection {
     pub(super) id: SessionId,
     pub(super) loss: Arc<Loss>,
     pub(super) lock_timeout: u64,
+    pub(super) backend: BackendId,
     pub(super) opened: Instant,
     pub(super) last_answer: Instant,
     /// When it last queued or unlocked.
@@ -51,7 +58,7 @@ pub(super) struct Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.loss.0.send_replace(true);
+        self.loss.tell();
         discard(self.listener.take());
     }
 }
@@ -104,6 +111,7 @@ impl Opening {
             id: self.id,
             loss: Arc::new(Loss(loss)),
             lock_timeout: 0,
+            backend: BackendId::default(),
             opened: now,
             last_answer: now,
             last_used: now,
@@ -112,7 +120,7 @@ impl Opening {
         if self.is_checked {
             let listener = connection.listener();
             let checked = capabilities.check_session(&self.lock, listener, &options, Wait::Forever);
-            checked.await?;
+            within(self.response_timeout, Wait::For(PROBE_LIMIT), checked).await?;
         }
         let message = open(capabilities.client_check());
         let row = within(
@@ -123,14 +131,16 @@ impl Opening {
         let row = row
             .await
             .map_err(|error| capabilities.failure(error, self.lock.id()))?;
-        connection.lock_timeout = Opened::read(&row)?.lock_timeout;
+        let opened = Opened::read(&row)?;
+        (connection.lock_timeout, connection.backend) = (opened.lock_timeout, opened.backend);
         Ok(connection)
     }
 }
 
 /// How a message has ended.
 pub(super) enum Reply {
-    Answered(Answer),
+    /// With the requests that queue on the server, if it was asked for them.
+    Answered(Answer, Option<Waits>),
     /// An error of the server's, after which everything in the message was unlocked.
     Refused(sqlx::Error),
     Lost,
@@ -187,14 +197,9 @@ impl Connection {
         let rows = match self.exchange(text, limit).await {
             Ok(rows) => rows,
             Err(error) if sqlstate::is_loss(&error) => return Reply::Lost,
-            Err(error) => {
-                return match self.unlock_all_of(message, limit).await {
-                    Ok(()) => Reply::Refused(error),
-                    Err(_) => Reply::Lost,
-                };
-            }
+            Err(error) => return self.undo(message, error, limit).await,
         };
-        let Ok(answer) = read_answer(message, &order, &rows) else {
+        let Ok((answer, waits)) = read_answer(message, &order, &rows) else {
             return Reply::Lost;
         };
         let granted = message.tries.iter().zip(&answer.granted);
@@ -209,18 +214,16 @@ impl Connection {
             match checked {
                 Ok(()) => {}
                 Err(Error::Database(error)) if sqlstate::is_loss(&error) => return Reply::Lost,
+                Err(Error::Database(error)) => return self.undo(message, error, limit).await,
                 Err(error) => return Reply::Unfit(error),
             }
         }
-        Reply::Answered(answer)
+        Reply::Answered(answer, waits)
     }
 
-    /// After an error in the middle, it is not known what the session holds of the message.
-    async fn unlock_all_of(
-        &mut self,
-        message: &Message,
-        limit: Duration,
-    ) -> Result<(), sqlx::Error> {
+    /// After an error in the middle, it is not known what the session holds of the message, so
+    /// everything in it is unlocked.
+    async fn undo(&mut self, message: &Message, error: sqlx::Error, limit: Duration) -> Reply {
         let tried = message.tries.iter().flat_map(|(_, lock)| {
             let mode = lock.mode();
             lock.keys().iter().map(move |key| Call::Unlock(*key, mode))
@@ -229,7 +232,10 @@ impl Connection {
         let unlocked = unlocked.map(|unlock| Call::Unlock(unlock.key, unlock.mode));
         let calls: Vec<_> = unlocked.chain(tried).collect();
         let (text, _) = Batch::new(&calls).into_message();
-        self.exchange(text, limit).await.map(drop)
+        match self.exchange(text, limit).await {
+            Ok(_) => Reply::Refused(error),
+            Err(_) => Reply::Lost,
+        }
     }
 
     /// Waits for a lock in the server's queue.
@@ -251,6 +257,14 @@ impl Connection {
         within(limit, Wait::No, ping).await?;
         self.last_answer = Instant::now();
         Ok(())
+    }
+
+    /// Ends the backends of lost sessions. A role that may not do that leaves it to the server.
+    pub(super) async fn terminate(&mut self, lost: &[BackendId], limit: Duration) -> bool {
+        match self.exchange(terminate(lost), limit).await {
+            Ok(_) => true,
+            Err(error) => !sqlstate::is_loss(&error),
+        }
     }
 
     pub(super) async fn fencing_token(&mut self, limit: Duration) -> Result<i64, Error> {
@@ -279,17 +293,18 @@ fn read_answer(
     message: &Message,
     order: &AnswerOrder,
     rows: &[PgRow],
-) -> Result<Answer, sqlx::Error> {
+) -> Result<(Answer, Option<Waits>), sqlx::Error> {
     let mut unlocked = order.read(rows)?;
     let granted = unlocked.split_off(message.unlocks.len());
-    let awaited = if message.looks {
-        awaited(rows)?
-    } else {
-        BTreeSet::new()
+    let waits = match message.looks {
+        true => Some(Waits::read(rows)?),
+        false => None,
     };
-    Ok(Answer {
+    let awaited = waits.as_ref().map(|waits| waits.exclusive.clone());
+    let answer = Answer {
         unlocked,
         granted,
-        awaited,
-    })
+        awaited: awaited.unwrap_or_default(),
+    };
+    Ok((answer, waits))
 }

@@ -5,15 +5,18 @@ use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::OnceLock;
 use std::task::Poll;
+use std::time::Duration;
 
 use sqlx::postgres::PgPool;
 use tokio::sync::{oneshot, watch};
+use tokio::time::timeout;
 
 use super::owner::{Grant, Request};
 use crate::error::Error;
-use crate::lock::LockId;
+use crate::lock::{AdvisoryLock, LockId};
 use crate::nesting::Held;
 use crate::session::until_lost;
+use crate::sql::sqlstate;
 use crate::telemetry::Scope;
 use crate::telemetry::metric::Hold;
 
@@ -36,16 +39,20 @@ use crate::telemetry::metric::Hold;
 pub struct LockSessionGuard {
     held: Held,
     grant: Grant,
+    /// The longest time in which the session answers.
+    limit: Duration,
     /// Closed with the guard, for those who watch it.
     ended: OnceLock<watch::Sender<()>>,
     _hold: Hold,
 }
 
 impl LockSessionGuard {
-    pub(super) fn new(lock: &LockId, pool: &PgPool, grant: Grant) -> Self {
+    pub(super) fn new(lock: &AdvisoryLock, pool: &PgPool, grant: Grant) -> Self {
         Self {
-            held: Held::on_pool(lock, pool),
+            held: Held::on_pool(lock.id(), pool),
             grant,
+            // What is under way, the message itself, and what is undone after an error.
+            limit: lock.response_limit().saturating_mul(4),
             ended: OnceLock::new(),
             _hold: Hold::start(Scope::Session),
         }
@@ -71,7 +78,8 @@ impl LockSessionGuard {
     pub async fn release(self) -> Result<(), Error> {
         let (reply, released) = oneshot::channel();
         let release = Request::Release(self.grant.id, Some(reply));
-        let was_held = self.grant.owner.send(release).is_ok() && released.await.unwrap_or(false);
+        let sent = self.grant.owner.send(release);
+        let was_held = sent.is_ok() && matches!(timeout(self.limit, released).await, Ok(Ok(true)));
         if was_held {
             Ok(())
         } else {
@@ -155,13 +163,10 @@ impl LockSessionGuard {
         let ask = Request::FencingToken(self.grant.session, reply);
         let lost = || Error::lost(self.held.lock());
         self.grant.owner.send(ask).map_err(|_| lost())?;
-        match token.await {
-            Ok(Err(Error::Database(error))) if self.is_lost() => {
-                tracing::debug!(%error, "no fencing token");
-                Err(lost())
-            }
-            Ok(token) => token,
-            Err(_) => Err(lost()),
+        match timeout(self.limit, token).await {
+            Ok(Ok(Err(Error::Database(error)))) if sqlstate::is_loss(&error) => Err(lost()),
+            Ok(Ok(token)) => token,
+            Ok(Err(_)) | Err(_) => Err(lost()),
         }
     }
 }

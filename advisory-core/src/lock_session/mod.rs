@@ -13,9 +13,11 @@ mod table;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 use sqlx::postgres::PgPool;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 
 pub use self::guard::LockSessionGuard;
 use self::owner::{Acquire, Grant, Owner, Request};
@@ -62,7 +64,8 @@ static OF_POOLS: PerPool<Mutex<Weak<Shared>>> = PerPool::new();
 /// not count against the pool's `max_connections`. It is opened anew after a loss, and closed by
 /// [`close`](Self::close), with the pool, with the last clone and the last guard, and when nothing
 /// was held or asked for during a minute. The task that owns it is spawned on the runtime of the
-/// first caller; when that runtime ends, the locks are lost, and the next call starts anew.
+/// first caller, which has to run: when that runtime ends, the locks are lost, and the next call
+/// starts anew.
 ///
 /// # Waiting
 ///
@@ -158,8 +161,11 @@ impl LockSession {
     ///
     /// If the future is dropped, the session is closed all the same.
     pub async fn close(&self) {
-        self.shared.is_closed.store(true, Ordering::SeqCst);
-        let owner = self.owner().sender.clone();
+        let owner = {
+            let owner = self.owner();
+            self.shared.is_closed.store(true, Ordering::SeqCst);
+            owner.sender.clone()
+        };
         if let Some(owner) = owner {
             let (reply, closed) = oneshot::channel();
             if owner.send(Request::Close(reply)).is_ok() {
@@ -181,26 +187,46 @@ impl LockSession {
     ) -> Result<Option<LockSessionGuard>, Error> {
         // An owner that has ended with the request says nothing; the next one does.
         for _ in 0..MOST_OWNERS {
-            if self.is_closed() {
+            let wait = wait();
+            let Some(mut ticket) = self.join(lock, wait) else {
                 return Err(sqlx::Error::PoolClosed.into());
-            }
-            let mut ticket = self.join(lock, wait());
-            if let Some(answer) = ticket.answer().await {
+            };
+            // The owner keeps the time, unless nobody runs its runtime.
+            let answered = match self.longest(lock, wait) {
+                Some(limit) => timeout(limit, ticket.answer()).await,
+                None => Ok(ticket.answer().await),
+            };
+            let answer = answered.map_err(|_elapsed| sqlx::Error::PoolTimedOut)?;
+            if let Some(answer) = answer {
                 let grant = answer?;
-                return Ok(grant.map(|grant| LockSessionGuard::new(lock.id(), self.pool(), grant)));
+                return Ok(grant.map(|grant| LockSessionGuard::new(lock, self.pool(), grant)));
             }
         }
         Err(sqlx::Error::WorkerCrashed.into())
+    }
+
+    /// The longest time in which the owner answers.
+    fn longest(&self, lock: &AdvisoryLock, wait: Wait) -> Option<Duration> {
+        let wait = match wait {
+            Wait::No => self.pool().options().get_acquire_timeout(),
+            Wait::For(limit) => limit,
+            Wait::Server | Wait::Forever => return None,
+        };
+        Some(wait.saturating_add(lock.response_limit()))
     }
 
     fn is_closed(&self) -> bool {
         self.shared.is_closed.load(Ordering::SeqCst) || self.pool().is_closed()
     }
 
-    /// Sends a request. Requests are numbered in the order in which they arrive.
-    fn join(&self, lock: &AdvisoryLock, wait: Wait) -> Ticket {
+    /// Sends a request, unless the session is closed. Requests are numbered in the order in which
+    /// they arrive.
+    fn join(&self, lock: &AdvisoryLock, wait: Wait) -> Option<Ticket> {
         let (reply, answer) = oneshot::channel();
         let mut owner = self.owner();
+        if self.is_closed() {
+            return None;
+        }
         let id = owner.next_request;
         owner.next_request += 1;
         let sender = self.running_owner(&mut owner);
@@ -211,11 +237,11 @@ impl LockSession {
             reply,
         };
         let _ = sender.send(Request::Acquire(Box::new(acquire)));
-        Ticket {
+        Some(Ticket {
             id,
             owner: sender,
             answer: Some(answer),
-        }
+        })
     }
 
     /// The owner, which is started if there is none.

@@ -20,7 +20,7 @@ use stateright::{Model, Property};
 
 use self::server::Server;
 use self::step::Step;
-use super::table::{Answer, Limits, Manner, Message, Outcome, RequestId, SessionId, Table};
+use super::table::{Answer, Limits, Look, Manner, Message, Outcome, RequestId, SessionId, Table};
 use crate::key::Key;
 use crate::lock::{AdvisoryLock, LockId, Mode};
 
@@ -338,7 +338,7 @@ impl Process {
         };
         next.act(ask);
         let State { table, server, .. } = &mut next.state;
-        let message = table.message(session, true, state.now());
+        let message = table.message(session, Look::IfNeeded, state.now());
         message.is_some_and(|message| server.execute(session, &message).granted.contains(&true))
     }
 

@@ -14,24 +14,28 @@ use std::time::{Duration, Instant};
 
 use sqlx::postgres::PgPool;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
 use tokio::time::{Sleep, sleep_until};
 
 use super::LockSession;
 use super::connection::{Connection, Loss, Opening, Reply};
-use super::table::{Limits, Manner, Message, Outcome, RequestId, SessionId, Table};
+use super::table::{Limits, Look, Manner, Message, Outcome, RequestId, SessionId, Table};
 use crate::error::{Error, SharedError};
 use crate::lock::{AdvisoryLock, Wait, jitter};
 use crate::probe::Capabilities;
+use crate::sql::lock_session::{BackendId, Waits};
 use crate::sql::sqlstate;
 use crate::time_bounds::{
     DEFAULT_KEEPALIVE_INTERVAL, DEFAULT_RESPONSE_TIMEOUT, FIRST_SWEEP, HAND_OVER_TIME,
-    IDLE_SESSION, LONGEST_SWEEP, REOPEN_PAUSE, WORTH_QUEUEING,
+    IDLE_SESSION, LONGEST_SWEEP, REOPEN_PAUSE, SHORTEST_CHECK_OUT, WORTH_QUEUEING,
 };
 
 /// How often a key may go from one local holder to the next before others get their chance.
 const MOST_HAND_OVERS: u32 = 16;
 /// The most keys in one message, which is then some 200 kB long.
 const MOST_KEYS: usize = 10_000;
+/// How many messages in a row may be cancelled and sent again.
+const MOST_CANCELS: u32 = 100;
 
 /// What the clones and the guards ask of the owner.
 pub(super) enum Request {
@@ -73,6 +77,8 @@ struct Pending {
     wait: Wait,
     arrived: Instant,
     deadline: Option<Instant>,
+    /// When a request that polls is asked for again.
+    poll_at: Option<Instant>,
 }
 
 type Underway<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -88,6 +94,9 @@ enum Line {
     /// It waits in the server's queue.
     Queueing {
         session: SessionId,
+        backend: BackendId,
+        /// Since when the server does not know this wait any more.
+        over_since: Option<Instant>,
         wait: Underway<(Box<Connection>, Result<(), sqlx::Error>)>,
     },
     /// A probe, or a fencing token.
@@ -123,20 +132,28 @@ pub(super) struct Owner {
     started: Instant,
     pending: HashMap<RequestId, Pending>,
     releases: HashMap<RequestId, oneshot::Sender<bool>>,
+    /// Whether a token is sent before a message.
+    is_token_next: bool,
     tokens: Vec<(SessionId, oneshot::Sender<Result<i64, Error>>)>,
     losses: HashMap<SessionId, Arc<Loss>>,
+    /// The backends of lost sessions, which the server may still take for alive.
+    to_terminate: Vec<BackendId>,
     lines: Vec<Line>,
     next_session: SessionId,
     deadlines: BTreeSet<(Instant, RequestId)>,
     /// The requests whose time is over, and since when. They are refused by a message that was
     /// sent after that: the server has the last word.
     expired: BTreeMap<RequestId, Instant>,
+    /// How many messages in a row the server has refused with an error, and the last one.
+    failures: u32,
+    failure: Option<SharedError>,
     /// When the message was sent that was sent last to the first session.
     sent_at: Instant,
     polls: BTreeSet<(Instant, RequestId)>,
     sweep_pause: Duration,
     sweep_at: Option<Instant>,
     look_at: Option<Instant>,
+    last_look: Instant,
     /// When the first session, and another one, may be opened again.
     open_at: [Option<Instant>; 2],
     idle_since: Option<Instant>,
@@ -170,17 +187,22 @@ impl Owner {
             started: now,
             pending: HashMap::new(),
             releases: HashMap::new(),
+            is_token_next: false,
             tokens: Vec::new(),
             losses: HashMap::new(),
+            to_terminate: Vec::new(),
             lines: vec![Line::Closed],
             next_session: 1,
             deadlines: BTreeSet::new(),
             expired: BTreeMap::new(),
+            failures: 0,
+            failure: None,
             sent_at: now,
             polls: BTreeSet::new(),
             sweep_pause: FIRST_SWEEP,
             sweep_at: None,
             look_at: None,
+            last_look: now,
             open_at: [None; 2],
             idle_since: None,
             lock_timeout: None,
@@ -341,6 +363,7 @@ impl Owner {
             wait,
             arrived,
             deadline: None,
+            poll_at: None,
         };
         pending.set_deadline(self.lock_timeout);
         self.deadlines.extend(pending.deadline.map(|at| (at, id)));
@@ -356,6 +379,9 @@ impl Owner {
         if let Some(at) = pending.deadline {
             self.deadlines.remove(&(at, id));
         }
+        if let Some(at) = pending.poll_at {
+            self.polls.remove(&(at, id));
+        }
         Some(pending)
     }
 
@@ -364,14 +390,11 @@ impl Owner {
             match outcome {
                 Outcome::Granted(id, session) => self.granted(id, session),
                 Outcome::Refused(id) => self.answer(id, Ok(None)),
-                Outcome::Failed(id) => self.answer(id, Err(Error::LockTableFull)),
-                Outcome::Paused(id) => {
-                    let pending = self.pending.get(&id);
-                    let interval = pending.and_then(|pending| pending.lock.polling_interval());
-                    let pause = jitter(interval.unwrap_or(LONGEST_SWEEP));
-                    self.polls
-                        .extend(Instant::now().checked_add(pause).map(|at| (at, id)));
+                Outcome::Failed(id) => {
+                    let failure = self.failure.as_ref().map(SharedError::to_error);
+                    self.answer(id, Err(failure.unwrap_or(Error::LockTableFull)));
                 }
+                Outcome::Paused(id) => self.pause(id),
                 Outcome::Released(id, was_held) => {
                     if let Some(reply) = self.releases.remove(&id) {
                         let _ = reply.send(was_held);
@@ -379,6 +402,14 @@ impl Owner {
                 }
                 Outcome::EndWait(session) => self.end_wait(session),
             }
+        }
+    }
+
+    fn pause(&mut self, id: RequestId) {
+        if let Some(pending) = self.pending.get_mut(&id) {
+            let interval = pending.lock.polling_interval().unwrap_or(LONGEST_SWEEP);
+            pending.poll_at = Instant::now().checked_add(jitter(interval));
+            self.polls.extend(pending.poll_at.map(|at| (at, id)));
         }
     }
 
@@ -471,21 +502,24 @@ impl Owner {
     ) {
         let now = self.now();
         let outcomes = match reply {
-            Reply::Answered(answer) => {
+            Reply::Answered(answer, waits) => {
+                self.failures = 0;
+                if let Some(waits) = waits {
+                    self.find_silent_waits(&waits);
+                }
                 if answer.granted.contains(&true) {
                     self.sweep_pause = FIRST_SWEEP;
                 }
                 if message.looks {
+                    self.last_look = Instant::now();
                     self.look_at = Instant::now().checked_add(HAND_OVER_TIME);
                 }
                 self.lines[index] = Line::Idle(connection);
                 self.table.answered(message, &answer, now)
             }
             Reply::Refused(error) => {
-                tracing::debug!(%error, "a message of a lock session was refused");
-                let too_much = sqlstate::is_lock_table_full(&error);
                 self.lines[index] = Line::Idle(connection);
-                self.table.failed(message, too_much, now)
+                self.refused(message, error, now)
             }
             Reply::Lost => return self.lost(index, connection, Some(message)),
             Reply::Unfit(error) => {
@@ -496,6 +530,48 @@ impl Owner {
         self.tell(outcomes);
         if index == MAIN {
             self.refuse_expired();
+        }
+    }
+
+    /// The server has refused a message with an error, which belongs to one of its requests. The
+    /// error of a cancelled statement belongs to none.
+    fn refused(&mut self, message: &Message, error: sqlx::Error, now: Duration) -> Vec<Outcome> {
+        tracing::debug!(%error, "a message of a lock session was refused");
+        self.failures += 1;
+        let is_of_one = !sqlstate::is_cancelled(&error) || self.failures > MOST_CANCELS;
+        let error = match message.tries.first() {
+            Some((_, lock)) => Error::of_lock(error, lock),
+            None => error.into(),
+        };
+        self.failure = Some(error.into());
+        self.table.failed(message, is_of_one, now)
+    }
+
+    /// The server no longer knows the wait of a session. Its answer is on its way, or the network
+    /// to that session is silent.
+    fn find_silent_waits(&mut self, waits: &Waits) {
+        let now = Instant::now();
+        let limit = self.response_timeout();
+        for index in 1..self.lines.len() {
+            let Line::Queueing {
+                session,
+                backend,
+                over_since,
+                ..
+            } = &mut self.lines[index]
+            else {
+                continue;
+            };
+            if waits.pids.contains(&backend.pid) {
+                *over_since = None;
+            } else if *over_since.get_or_insert(now) + limit <= now {
+                let session = *session;
+                self.to_terminate.push(take(backend));
+                self.lines[index] = Line::Closed;
+                self.losses.remove(&session);
+                let outcomes = self.table.queue_ended(session, self.now());
+                self.tell(outcomes);
+            }
         }
     }
 
@@ -545,7 +621,11 @@ impl Owner {
                     error @ (Error::Deadlock { .. } | Error::LockTableFull) => {
                         self.end(id, Err(error));
                     }
-                    error => tracing::debug!(%error, %lock, "a session that queues was lost"),
+                    error => {
+                        tracing::debug!(%error, %lock, "a session that queues was lost");
+                        // Whatever it was, the sweeps go on.
+                        self.open_at[1] = Instant::now().checked_add(REOPEN_PAUSE * 10);
+                    }
                 }
             }
         }
@@ -554,6 +634,7 @@ impl Owner {
     /// A session has ended: its guards are told, and its connection is closed.
     fn lost(&mut self, index: usize, connection: Box<Connection>, under_way: Option<&Message>) {
         let (session, opened) = (connection.id, connection.opened);
+        self.to_terminate.push(connection.backend.clone());
         self.lines[index] = Line::Closed;
         drop(connection);
         self.losses.remove(&session);
@@ -625,6 +706,7 @@ impl Owner {
 
     /// The time of a request is over. Without a session that could be asked, that is a fault.
     fn expire(&mut self, id: RequestId, at: Instant) {
+        let now = Instant::now();
         if !self.table.waiting().contains(&id) {
             return;
         }
@@ -633,11 +715,20 @@ impl Owner {
             Line::Idle(_) | Line::Talking { .. } | Line::Busy(_)
         );
         if is_connected {
-            self.table.ask_now(id);
+            let outcomes = self.table.ask_again(id, self.now());
+            self.tell(outcomes);
             self.expired.insert(id, at);
+        } else if self.has_time_to_open(id, now) {
+            self.deadlines.insert((now + SHORTEST_CHECK_OUT, id));
         } else {
             self.end(id, Err(sqlx::Error::PoolTimedOut.into()));
         }
+    }
+
+    /// Whether a session may still be opened for this request.
+    fn has_time_to_open(&self, id: RequestId, now: Instant) -> bool {
+        let arrived = self.pending.get(&id).map(|pending| pending.arrived);
+        arrived.is_some_and(|arrived| now < arrived + SHORTEST_CHECK_OUT)
     }
 
     fn open_main(&mut self, now: Instant) {
@@ -664,49 +755,27 @@ impl Owner {
         Line::Opening(Box::pin(opening.open()))
     }
 
-    /// Sends the next message of a session that does nothing.
+    /// Sends what is next to a session that does nothing.
     fn send(&mut self, index: usize, now: Instant) {
         let Line::Idle(connection) = &self.lines[index] else {
             return;
         };
-        let (session, limit) = (connection.id, self.response_timeout());
         let is_overdue = connection.last_answer + self.keepalive <= now;
         if index == MAIN {
             self.sent_at = now;
         }
-        let mut tokens: Vec<_> = self
-            .tokens
-            .extract_if(.., |(of, _)| *of == session)
-            .collect();
-        if let Some((_, reply)) = tokens.pop() {
-            self.tokens.append(&mut tokens);
-            return self.start(index, |mut connection| {
-                Box::pin(async move {
-                    let token = connection.fencing_token(limit).await;
-                    let is_alive = !matches!(
-                        &token,
-                        Err(Error::Database(error)) if sqlstate::is_loss(error)
-                    );
-                    let _ = reply.send(token);
-                    (connection, is_alive)
-                })
-            });
-        }
-        let may_look = self.look_at.is_none_or(|at| at <= now);
-        if let Some(message) = self.table.message(session, may_look, self.now()) {
-            let message = Arc::new(message);
-            let (sent, capabilities) = (Arc::clone(&message), Arc::clone(&self.capabilities));
-            let Line::Idle(mut connection) = replace(&mut self.lines[index], Line::Closed) else {
-                return;
-            };
-            self.lines[index] = Line::Talking {
-                message,
-                talk: Box::pin(async move {
-                    let reply = connection.talk(&sent, limit, &capabilities).await;
-                    (connection, reply)
-                }),
-            };
-        } else if is_overdue || index == MAIN && !self.expired.is_empty() {
+        // In turns, so that neither keeps the other out.
+        let is_sent = if index == MAIN && !self.to_terminate.is_empty() {
+            self.terminate_lost();
+            true
+        } else if self.is_token_next {
+            self.send_token(index) || self.send_message(index, now)
+        } else {
+            self.send_message(index, now) || self.send_token(index)
+        };
+        let has_expired = index == MAIN && !self.expired.is_empty();
+        if !is_sent && (is_overdue || has_expired) {
+            let limit = self.response_timeout();
             self.start(index, |mut connection| {
                 Box::pin(async move {
                     let is_alive = connection.ping(limit).await.is_ok();
@@ -714,6 +783,80 @@ impl Owner {
                 })
             });
         }
+    }
+
+    fn terminate_lost(&mut self) {
+        let (lost, limit) = (take(&mut self.to_terminate), self.response_timeout());
+        self.start(MAIN, |mut connection| {
+            Box::pin(async move {
+                let is_alive = connection.terminate(&lost, limit).await;
+                (connection, is_alive)
+            })
+        });
+    }
+
+    fn send_message(&mut self, index: usize, now: Instant) -> bool {
+        let Line::Idle(connection) = &self.lines[index] else {
+            return false;
+        };
+        let may_look = self.look_at.is_none_or(|at| at <= now);
+        let look = if self.has_queued_for(now, self.keepalive) {
+            Look::Now
+        } else if may_look && self.table.is_awaited() {
+            Look::Now
+        } else if may_look {
+            Look::IfNeeded
+        } else {
+            Look::Not
+        };
+        let Some(message) = self.table.message(connection.id, look, self.now()) else {
+            return false;
+        };
+        self.is_token_next = true;
+        let (message, limit) = (Arc::new(message), self.response_timeout());
+        let (sent, capabilities) = (Arc::clone(&message), Arc::clone(&self.capabilities));
+        if let Line::Idle(mut connection) = replace(&mut self.lines[index], Line::Closed) {
+            self.lines[index] = Line::Talking {
+                message,
+                talk: Box::pin(async move {
+                    let reply = connection.talk(&sent, limit, &capabilities).await;
+                    (connection, reply)
+                }),
+            };
+        }
+        true
+    }
+
+    fn send_token(&mut self, index: usize) -> bool {
+        self.tokens.retain(|(_, reply)| !reply.is_closed());
+        let Line::Idle(connection) = &self.lines[index] else {
+            return false;
+        };
+        let session = connection.id;
+        let Some(next) = self.tokens.iter().position(|(of, _)| *of == session) else {
+            return false;
+        };
+        let (_, reply) = self.tokens.remove(next);
+        self.is_token_next = false;
+        let limit = self.response_timeout();
+        self.start(index, |mut connection| {
+            Box::pin(async move {
+                let token = connection.fencing_token(limit).await;
+                let is_alive = !matches!(
+                    &token,
+                    Err(Error::Database(error)) if sqlstate::is_loss(error)
+                );
+                let _ = reply.send(token);
+                (connection, is_alive)
+            })
+        });
+        true
+    }
+
+    /// Whether a session queues, and the server was not asked about it for this long.
+    fn has_queued_for(&self, now: Instant, time: Duration) -> bool {
+        let queues = |line: &Line| matches!(line, Line::Queueing { .. });
+        self.last_look + time <= now && self.lines.iter().any(queues)
     }
 
     /// Closes a session that has queued, when it is not needed any more.
@@ -741,50 +884,52 @@ impl Owner {
 
     /// Lets the spare sessions queue for those that have waited longest.
     fn queue_on_server(&mut self, now: Instant) {
-        let spares = self.queueing.load(Ordering::Relaxed);
-        let is_needed = self.table.longest_refused().is_some();
-        if !is_needed || matches!(self.lines[MAIN], Line::Closed) {
+        let oldest = self.table.longest_refused();
+        let Some(oldest) = oldest.and_then(|id| self.pending.get(&id)) else {
+            return;
+        };
+        if matches!(self.lines[MAIN], Line::Closed) {
             return;
         }
-        for index in 1..=spares {
+        let is_worth_it = oldest.arrived + WORTH_QUEUEING <= now;
+        let mut may_open = is_worth_it && self.open_at[1].is_none_or(|at| at <= now);
+        for index in 1..=self.queueing.load(Ordering::Relaxed) {
             if index == self.lines.len() {
                 self.lines.push(Line::Closed);
             }
             match &self.lines[index] {
-                Line::Idle(connection) if !self.table.holds(connection.id) => {
-                    let session = connection.id;
-                    let Some(lock) = self.table.queue(session, self.now()) else {
-                        return;
-                    };
-                    let waits = self.table.queueing(session);
-                    let pending = waits.and_then(|(id, _)| self.pending.get(&id));
-                    let tag = pending.and_then(|pending| pending.lock.statement_tag());
-                    let tag = tag.map(str::to_owned);
-                    let line = replace(&mut self.lines[index], Line::Closed);
-                    let Line::Idle(mut connection) = line else {
-                        return;
-                    };
-                    self.lines[index] = Line::Queueing {
-                        session,
-                        wait: Box::pin(async move {
-                            let waited = connection.queue(&lock, tag.as_deref()).await;
-                            (connection, waited)
-                        }),
-                    };
+                Line::Idle(connection) if !self.table.holds(connection.id) => self.queue(index),
+                Line::Closed if may_open => {
+                    self.lines[index] = self.opening(false);
+                    may_open = false;
                 }
-                Line::Closed => {
-                    let oldest = self.table.longest_refused();
-                    let oldest = oldest.and_then(|id| self.pending.get(&id));
-                    let is_worth_it =
-                        oldest.is_some_and(|oldest| oldest.arrived + WORTH_QUEUEING <= now);
-                    if is_worth_it && self.open_at[1].is_none_or(|at| at <= now) {
-                        self.lines[index] = self.opening(false);
-                    }
-                    return;
-                }
-                Line::Opening(_) => return,
+                // One after the other.
+                Line::Opening(_) => may_open = false,
                 _ => {}
             }
+        }
+    }
+
+    fn queue(&mut self, index: usize) {
+        let Line::Idle(connection) = &self.lines[index] else {
+            return;
+        };
+        let (session, backend) = (connection.id, connection.backend.clone());
+        let Some((id, lock)) = self.table.queue(session, self.now()) else {
+            return;
+        };
+        let pending = self.pending.get(&id);
+        let tag = pending.and_then(|pending| pending.lock.statement_tag().map(str::to_owned));
+        if let Line::Idle(mut connection) = replace(&mut self.lines[index], Line::Closed) {
+            self.lines[index] = Line::Queueing {
+                session,
+                backend,
+                over_since: None,
+                wait: Box::pin(async move {
+                    let waited = connection.queue(&lock, tag.as_deref()).await;
+                    (connection, waited)
+                }),
+            };
         }
     }
 
@@ -799,7 +944,11 @@ impl Owner {
         let is_closed = matches!(self.lines[MAIN], Line::Closed);
         let reopen = self.open_at[0].filter(|_| is_closed && !self.table.waiting().is_empty());
         let look = self.look_at.filter(|_| self.table.is_to_look());
+        let queues = |line: &Line| matches!(line, Line::Queueing { .. });
+        let silent = self.lines.iter().any(queues);
+        let silent = silent.then(|| self.last_look + self.keepalive);
         let times = [
+            silent,
             first(&self.deadlines),
             first(&self.polls),
             self.sweep_at,
@@ -813,22 +962,28 @@ impl Owner {
 
     /// Frees all locks, and tells everybody.
     async fn close(mut self, reply: Option<oneshot::Sender<()>>) {
-        self.requests.close();
         let waiting: Vec<_> = self.table.waiting().iter().copied().collect();
         for id in waiting {
             self.answer(id, Err(sqlx::Error::PoolClosed.into()));
         }
         let limit = self.response_timeout();
-        for line in take(&mut self.lines) {
-            // A session that queues has nothing to free.
-            let connection = match line {
-                Line::Idle(connection) => connection,
-                Line::Talking { talk, .. } => talk.await.0,
-                Line::Busy(answer) => answer.await.0,
-                Line::Opening(_) | Line::Queueing { .. } | Line::Closed => continue,
-            };
-            connection.close(limit).await;
+        for loss in self.losses.values() {
+            loss.tell();
         }
+        let mut closing = JoinSet::new();
+        for line in take(&mut self.lines) {
+            closing.spawn(async move {
+                // A session that queues has nothing to free.
+                let connection = match line {
+                    Line::Idle(connection) => connection,
+                    Line::Talking { talk, .. } => talk.await.0,
+                    Line::Busy(answer) => answer.await.0,
+                    Line::Opening(_) | Line::Queueing { .. } | Line::Closed => return,
+                };
+                connection.close(limit).await;
+            });
+        }
+        closing.join_all().await;
         if let Some(reply) = reply {
             let _ = reply.send(());
         }

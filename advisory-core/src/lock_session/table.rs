@@ -67,8 +67,10 @@ pub(super) struct Message {
     pub(super) session: SessionId,
     pub(super) unlocks: Vec<Unlock>,
     pub(super) tries: Vec<(RequestId, LockId)>,
-    /// Whether to look for keys for which exclusive requests queue on the server.
+    /// Whether to look at the requests that queue on the server.
     pub(super) looks: bool,
+    /// The newest request that had arrived when the message was sent.
+    newest: RequestId,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -87,6 +89,15 @@ pub(super) struct Answer {
     pub(super) awaited: BTreeSet<Key>,
 }
 
+/// Whether a message looks at the requests that queue on the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Look {
+    Now,
+    /// If a shared key is not to be joined otherwise.
+    IfNeeded,
+    Not,
+}
+
 /// How long a key may go round among local holders before others get their chance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Limits {
@@ -103,6 +114,8 @@ pub(super) struct Table {
     keys: BTreeMap<Key, Entry>,
     /// The session that tries and unlocks, once it is open.
     main: Option<SessionId>,
+    /// How many keys each session has.
+    held: BTreeMap<SessionId, usize>,
     /// Those in the queues of their keys.
     queued: BTreeSet<RequestId>,
     /// To be asked for in the next message.
@@ -113,6 +126,8 @@ pub(super) struct Table {
     to_unlock: BTreeSet<(SessionId, Key)>,
     /// Shared keys to look at before others may join their holders.
     to_look: BTreeSet<Key>,
+    /// Shared keys that others were seen to wait for, while requests here want to join.
+    awaited: BTreeSet<Key>,
     /// The most requests to try in one message, after one has failed.
     most_tries: usize,
     /// The keys whose queues are to be considered. Empty between two calls.
@@ -132,6 +147,8 @@ struct Request {
 enum State {
     /// In the queues of its keys.
     Waiting,
+    /// It polls, and is not in the queues until it asks again.
+    Paused,
     /// A message is under way that tries it. Still in the queues.
     Asked {
         is_wanted: bool,
@@ -193,6 +210,8 @@ enum Verdict {
     Ask,
     /// Others may wait for this shared key: the server is asked before one more joins.
     Look(Key),
+    /// Others do wait for it: the server is asked whether they still do.
+    Awaited(Key),
 }
 
 impl Table {
@@ -202,11 +221,13 @@ impl Table {
             requests: BTreeMap::new(),
             keys: BTreeMap::new(),
             main: None,
+            held: BTreeMap::new(),
             queued: BTreeSet::new(),
             ready: BTreeSet::new(),
             refused: BTreeSet::new(),
             to_unlock: BTreeSet::new(),
             to_look: BTreeSet::new(),
+            awaited: BTreeSet::new(),
             most_tries: limits.keys,
             to_wake: VecDeque::new(),
             outcomes: Vec::new(),
@@ -235,7 +256,12 @@ impl Table {
 
     /// Whether a message is to look for others that wait for a shared key.
     pub(super) fn is_to_look(&self) -> bool {
-        !self.to_look.is_empty()
+        !self.to_look.is_empty() || self.is_awaited()
+    }
+
+    /// Whether requests here make way for others, who may have gone.
+    pub(super) fn is_awaited(&self) -> bool {
+        !self.awaited.is_empty()
     }
 
     /// Of the requests that are asked for with the next sweep, the one that has waited longest.
@@ -245,8 +271,7 @@ impl Table {
 
     /// Whether a session has a key, held by somebody or about to be unlocked.
     pub(super) fn holds(&self, session: SessionId) -> bool {
-        let held = |entry: &Entry| entry.held.is_some_and(|held| held.session == session);
-        self.keys.values().any(held)
+        self.held.contains_key(&session)
     }
 
     /// The session that tries and unlocks is open.
@@ -285,6 +310,10 @@ impl Table {
             return Vec::new();
         };
         match request.state {
+            State::Paused => {
+                self.queued.remove(&id);
+                self.requests.remove(&id);
+            }
             State::Waiting => {
                 let lock = self.leave_queues(id);
                 self.requests.remove(&id);
@@ -348,9 +377,22 @@ impl Table {
         self.wake(&lock);
     }
 
-    /// A polling request is to be asked for again.
+    /// Asks for a request before the next sweep, or for one that polls.
     pub(super) fn ask_again(&mut self, id: RequestId, now: Duration) -> Vec<Outcome> {
-        self.consider(id, now);
+        if self.refused.remove(&id) {
+            self.ready.insert(id);
+        }
+        let Some(request) = self.requests.get_mut(&id) else {
+            return Vec::new();
+        };
+        if request.state == State::Paused {
+            request.state = State::Waiting;
+            let lock = request.lock.clone();
+            for key in lock.keys() {
+                self.entry(key).queue.push_back(id);
+            }
+            self.consider(id, now);
+        }
         self.settle(now)
     }
 
@@ -364,7 +406,7 @@ impl Table {
     pub(super) fn message(
         &mut self,
         session: SessionId,
-        may_look: bool,
+        look: Look,
         now: Duration,
     ) -> Option<Message> {
         let mut message = Message {
@@ -372,6 +414,7 @@ impl Table {
             unlocks: Vec::new(),
             tries: Vec::new(),
             looks: false,
+            newest: self.queued.last().copied().unwrap_or_default(),
         };
         let unlocks = self.to_unlock.range((session, LEAST_KEY)..);
         let unlocks = unlocks.take_while(|(holder, _)| *holder == session);
@@ -382,6 +425,7 @@ impl Table {
             let entry = entry.expect("BUG: a key to unlock has no entry");
             let held = entry.held.take().expect("BUG: a key to unlock is not held");
             entry.underway = Underway::Unlocking;
+            self.count_held(session, -1);
             message.unlocks.push(Unlock {
                 key,
                 mode: held.mode,
@@ -390,7 +434,11 @@ impl Table {
         }
         if self.main == Some(session) {
             self.add_tries(&mut message, now);
-            message.looks = may_look && !self.to_look.is_empty();
+            message.looks = match look {
+                Look::Now => true,
+                Look::IfNeeded => !self.to_look.is_empty(),
+                Look::Not => false,
+            };
         }
         let is_empty = message.unlocks.is_empty() && message.tries.is_empty() && !message.looks;
         (!is_empty).then_some(message)
@@ -474,37 +522,49 @@ impl Table {
         self.most_tries = self.most_tries.saturating_mul(2).min(self.limits.keys);
         self.end_unlocks(message, &answer.unlocked);
         for ((id, missing), granted) in message.tries.iter().zip(&answer.granted) {
-            self.end_try(message.session, *id, missing, *granted, now);
-        }
-        if message.looks {
-            for key in take(&mut self.to_look) {
-                if let Some(held) = self
-                    .keys
-                    .get_mut(&key)
-                    .and_then(|entry| entry.held.as_mut())
-                {
-                    held.since = now;
-                    held.is_awaited = answer.awaited.contains(&key);
-                }
-                self.to_wake.push_back(key);
+            if *granted {
+                self.set_underway(missing, Underway::Nothing);
+                self.grant(message.session, *id, missing, now);
+            } else {
+                self.end_try(*id, missing, message.newest);
             }
         }
+        self.end_look(message, &answer.awaited, now);
         self.wake_unlocked(message);
         self.settle(now)
     }
 
+    /// Who else waits for the shared keys is known, or cannot be found out.
+    fn end_look(&mut self, message: &Message, awaited: &BTreeSet<Key>, now: Duration) {
+        if !message.looks {
+            return;
+        }
+        for key in take(&mut self.to_look)
+            .into_iter()
+            .chain(take(&mut self.awaited))
+        {
+            let entry = self.keys.get_mut(&key);
+            if let Some(held) = entry.and_then(|entry| entry.held.as_mut()) {
+                held.since = now;
+                held.is_awaited = awaited.contains(&key);
+            }
+            self.to_wake.push_back(key);
+        }
+    }
+
     /// The server refused the message with an error, and everything in it was unlocked after that.
-    /// It is sent again in parts, and who alone asks for too much is told so.
+    /// If the error is that of one request, it is sent again in parts, until that one is alone.
     pub(super) fn failed(
         &mut self,
         message: &Message,
-        too_much: bool,
+        is_of_one: bool,
         now: Duration,
     ) -> Vec<Outcome> {
         self.most_tries = (message.tries.len() / 2).max(1);
+        self.end_look(message, &BTreeSet::new(), now);
         let unlocked = vec![true; message.unlocks.len()];
         self.end_unlocks(message, &unlocked);
-        let is_alone = too_much && message.tries.len() == 1;
+        let is_alone = is_of_one && message.tries.len() == 1;
         for (id, missing) in &message.tries {
             self.set_underway(missing, Underway::Nothing);
             let lock = self.unreserve(*id, missing);
@@ -548,45 +608,66 @@ impl Table {
         }
     }
 
-    fn end_try(
-        &mut self,
-        session: SessionId,
-        id: RequestId,
-        missing: &LockId,
-        granted: bool,
-        now: Duration,
-    ) {
+    /// The server has refused a request.
+    fn end_try(&mut self, id: RequestId, missing: &LockId, newest: RequestId) {
         self.set_underway(missing, Underway::Nothing);
-        if granted {
-            self.grant(session, id, missing, now);
-            return;
-        }
         let lock = self.unreserve(id, missing);
         let is_wanted = self.is_wanted(id);
         let request = self.requests.get_mut(&id);
         let request = request.expect("BUG: an answer to no request");
-        if is_wanted && request.manner != Manner::Tries {
-            request.state = State::Waiting;
-            if request.manner == Manner::Polls {
-                self.outcomes.push(Outcome::Paused(id));
-            } else {
+        match request.manner {
+            Manner::Waits if is_wanted => {
+                request.state = State::Waiting;
                 self.refused.insert(id);
+                self.wake(&lock);
             }
-            // Those behind it that do not wait are refused, too.
-            for key in lock.keys() {
-                self.refuse_tries(*key, now);
+            // Those behind it do not wait for its next poll.
+            Manner::Polls if is_wanted => {
+                request.state = State::Paused;
+                self.step_out(id, &lock);
+                self.outcomes.push(Outcome::Paused(id));
+                self.wake(&lock);
             }
-        } else {
+            _ => {
+                self.refuse_like(id, &lock, newest);
+                self.leave_queues(id);
+                self.requests.remove(&id);
+                self.outcomes.push(Outcome::Refused(id));
+                self.wake(&lock);
+            }
+        }
+    }
+
+    /// What the server has refused once, it has refused to all that had asked by then.
+    fn refuse_like(&mut self, refused: RequestId, lock: &LockId, newest: RequestId) {
+        let [key] = lock.keys() else { return };
+        let Some(entry) = self.keys.get(key).filter(|entry| entry.trying > 1) else {
+            return;
+        };
+        let is_like = |id: &RequestId| {
+            let request = self.requests.get(id);
+            request.is_some_and(|request| {
+                request.manner == Manner::Tries
+                    && request.lock.keys() == lock.keys()
+                    && (request.lock.mode() == lock.mode() || lock.mode() == Mode::Shared)
+            })
+        };
+        let before = entry
+            .queue
+            .iter()
+            .filter(|id| **id != refused && **id <= newest);
+        let like: Vec<_> = before.filter(|id| is_like(id)).copied().collect();
+        for id in like {
             self.leave_queues(id);
             self.requests.remove(&id);
             self.outcomes.push(Outcome::Refused(id));
-            self.wake(&lock);
         }
     }
 
     /// The session has been granted the missing keys.
     fn grant(&mut self, session: SessionId, id: RequestId, missing: &LockId, now: Duration) {
         let mode = missing.mode();
+        self.count_held(session, missing.keys().len().cast_signed());
         for key in missing.keys() {
             self.entry(key).held = Some(Held {
                 session,
@@ -629,7 +710,11 @@ impl Table {
     }
 
     /// The request that has waited longest and may queue on the server; a session does so now.
-    pub(super) fn queue(&mut self, session: SessionId, now: Duration) -> Option<LockId> {
+    pub(super) fn queue(
+        &mut self,
+        session: SessionId,
+        now: Duration,
+    ) -> Option<(RequestId, LockId)> {
         let mut refused = self.refused.iter().copied();
         let id = refused.find(|id| {
             let request = self.requests.get(id);
@@ -640,7 +725,7 @@ impl Table {
         let lock = self.requests.get(&id)?.lock.clone();
         self.set_state(id, State::Queueing(session));
         self.set_underway(&lock, Underway::Queueing);
-        Some(lock)
+        Some((id, lock))
     }
 
     /// Whether a session of ours has a part of the lock.
@@ -676,13 +761,6 @@ impl Table {
         found.map(|(id, request)| (*id, request.lock.clone()))
     }
 
-    /// Asks for one of those that are asked for with the next sweep.
-    pub(super) fn ask_now(&mut self, id: RequestId) {
-        if self.refused.remove(&id) {
-            self.ready.insert(id);
-        }
-    }
-
     /// A session has ended, and all its locks with it. The message that was under way has no answer.
     pub(super) fn lost(
         &mut self,
@@ -693,6 +771,7 @@ impl Table {
         if self.main == Some(session) {
             self.main = None;
         }
+        self.held.remove(&session);
         self.to_unlock.retain(|(holder, _)| *holder != session);
         let mut freed = Vec::new();
         for (key, entry) in &mut self.keys {
@@ -771,6 +850,9 @@ impl Table {
                 return;
             };
             self.consider(first, now);
+            if self.is_being_asked(first) {
+                return;
+            }
             if self.queued.contains(&first) {
                 return self.refuse_tries(key, now);
             }
@@ -787,7 +869,7 @@ impl Table {
         }
         let tries = request.manner == Manner::Tries;
         match self.verdict(id, now) {
-            Verdict::Held if tries => {
+            Verdict::Held | Verdict::Awaited(_) if tries => {
                 let first_in = self.first_in(id);
                 self.leave_queues(id);
                 self.requests.remove(&id);
@@ -803,6 +885,9 @@ impl Table {
             }
             Verdict::Look(key) => {
                 self.to_look.insert(key);
+            }
+            Verdict::Awaited(key) => {
+                self.awaited.insert(key);
             }
         }
     }
@@ -864,10 +949,12 @@ impl Table {
                     // Its own session unlocks it first.
                     return Verdict::Blocked;
                 }
-            } else if !joins || held.is_awaited {
+            } else if !joins {
                 return Verdict::Held;
             } else if !has_time {
                 return Verdict::Look(*key);
+            } else if held.is_awaited {
+                return Verdict::Awaited(*key);
             } else if is_single {
                 in_hand = Some(held.session);
             } else if !is_main {
@@ -926,6 +1013,15 @@ impl Table {
         (same && heir.manner == Manner::Waits && heir.state == State::Waiting).then_some(*next)
     }
 
+    /// Leaves the queues of its keys, and waits.
+    fn step_out(&mut self, id: RequestId, lock: &LockId) {
+        for key in lock.keys() {
+            if let Some(entry) = self.keys.get_mut(key) {
+                entry.queue.retain(|queued| *queued != id);
+            }
+        }
+    }
+
     fn leave_queues(&mut self, id: RequestId) -> LockId {
         let request = self.requests.get(&id).expect("BUG: no such request");
         let (lock, tries) = (request.lock.clone(), request.manner == Manner::Tries);
@@ -941,6 +1037,14 @@ impl Table {
         self.ready.remove(&id);
         self.refused.remove(&id);
         lock
+    }
+
+    fn count_held(&mut self, session: SessionId, change: isize) {
+        let held = self.held.entry(session).or_default();
+        *held = held.saturating_add_signed(change);
+        if *held == 0 {
+            self.held.remove(&session);
+        }
     }
 
     fn is_wanted(&self, id: RequestId) -> bool {

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use sqlx::postgres::PgRow;
 use sqlx::{Row as _, ValueRef as _};
 
-use super::call::{Function, array_literal};
+use super::call::{Function, array_literal, text_literal};
 use super::origin::mark;
 use super::transaction::RESET;
 use super::{ClientCheck, REFUSE_STANDBY};
@@ -28,6 +28,7 @@ pub(crate) fn open(check: ClientCheck) -> String {
     ];
     let mut message = format!(
         "{RESET};SELECT {REFUSE_STANDBY},pg_catalog.pg_backend_pid(),\
+         (SELECT {START} FROM pg_catalog.pg_stat_get_activity(pg_catalog.pg_backend_pid()) AS a),\
          (SELECT s.setting::pg_catalog.int8 FROM pg_catalog.pg_settings AS s \
          WHERE s.name OPERATOR(pg_catalog.=) 'lock_timeout')"
     );
@@ -42,16 +43,46 @@ pub(crate) fn open(check: ClientCheck) -> String {
     mark(None, &message)
 }
 
+/// When a backend started, in the same words in every session; an expression.
+const START: &str = "pg_catalog.concat(pg_catalog.date_part('epoch',a.backend_start))";
+
+/// The backend of a session. A process id can be used again.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct BackendId {
+    pub(crate) pid: i32,
+    start: String,
+}
+
+/// Ends backends whose sessions are lost, so that their locks are free although the server has not
+/// noticed. pgpool-II understands the call if its argument is a literal.
+pub(crate) fn terminate(backends: &[BackendId]) -> String {
+    let terminate = |BackendId { pid, start }: &BackendId| {
+        format!(
+            "SELECT pg_catalog.pg_terminate_backend('{pid}') FROM pg_catalog.pg_stat_get_activity('{pid}') AS a \
+             WHERE {START} OPERATOR(pg_catalog.=) {}",
+            text_literal(start)
+        )
+    };
+    let statements: Vec<_> = backends.iter().map(terminate).collect();
+    mark(None, &statements.join(";"))
+}
+
 /// What a session says when it is opened.
 pub(crate) struct Opened {
+    pub(crate) backend: BackendId,
     /// The session's `lock_timeout` in milliseconds; 0 if it waits without a limit.
     pub(crate) lock_timeout: u64,
 }
 
 impl Opened {
     pub(crate) fn read(row: &PgRow) -> Result<Self, sqlx::Error> {
-        let lock_timeout = row.try_get::<i64, _>(2)?.unsigned_abs();
-        Ok(Self { lock_timeout })
+        Ok(Self {
+            backend: BackendId {
+                pid: row.try_get(1)?,
+                start: row.try_get::<Option<_>, _>(2)?.unwrap_or_default(),
+            },
+            lock_timeout: row.try_get::<i64, _>(3)?.unsigned_abs(),
+        })
     }
 }
 
@@ -92,13 +123,14 @@ impl Batch {
         }
     }
 
-    /// Asks in the same message for which keys others wait. The answers are read by [`awaited`].
+    /// Asks in the same message who waits in the server's queue. The answer is read by
+    /// [`Waits::read`].
     #[must_use]
     pub(crate) fn looking(mut self) -> Self {
         if !self.order.is_empty() {
             self.message.push(';');
         }
-        self.message.push_str(AWAITED);
+        self.message.push_str(WAITS);
         self
     }
 
@@ -244,26 +276,41 @@ fn write_calls_of_one_kind<'c>(
     );
 }
 
-/// The keys of this database for which exclusive requests wait, in one row.
-const AWAITED: &str = "SELECT pg_catalog.string_agg(DISTINCT pg_catalog.concat_ws(' ',l.classid,l.objid,l.objsubid),',') \
+/// The requests of this database that wait, in one row.
+const WAITS: &str = "SELECT pg_catalog.string_agg(pg_catalog.concat_ws(' ',l.pid,l.mode,l.classid,l.objid,l.objsubid),',') \
      FROM pg_catalog.pg_lock_status() AS l JOIN pg_catalog.pg_database AS d ON d.oid OPERATOR(pg_catalog.=) l.database \
      WHERE l.locktype OPERATOR(pg_catalog.=) 'advisory' AND NOT l.granted \
-     AND l.mode OPERATOR(pg_catalog.=) 'ExclusiveLock' \
      AND d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()";
 
-/// Reads what [`Batch::looking`] has asked for.
-pub(crate) fn awaited(rows: &[PgRow]) -> Result<BTreeSet<Key>, sqlx::Error> {
-    let last = rows.last().ok_or(sqlx::Error::RowNotFound)?;
-    let keys: Option<&str> = last.try_get(0)?;
-    let key = |text: &str| {
-        let mut columns = text.split(' ');
-        let classid = columns.next()?.parse().ok()?;
-        let objid = columns.next()?.parse().ok()?;
-        Key::from_pg_locks(classid, objid, columns.next()?.parse().ok()?)
-    };
-    Ok(keys
-        .unwrap_or_default()
-        .split(',')
-        .filter_map(key)
-        .collect())
+/// The requests that wait in the server's queue.
+#[derive(Debug, Default)]
+pub(crate) struct Waits {
+    /// The keys for which exclusive requests wait.
+    pub(crate) exclusive: BTreeSet<Key>,
+    /// The process ids of those who wait.
+    pub(crate) pids: BTreeSet<i32>,
+}
+
+impl Waits {
+    /// Reads what [`Batch::looking`] has asked for.
+    pub(crate) fn read(rows: &[PgRow]) -> Result<Self, sqlx::Error> {
+        let last = rows.last().ok_or(sqlx::Error::RowNotFound)?;
+        let text: Option<&str> = last.try_get(0)?;
+        let mut waits = Self::default();
+        for wait in text.unwrap_or_default().split(',') {
+            let mut columns = wait.split(' ');
+            let pid = columns.next().and_then(|pid| pid.parse::<i32>().ok());
+            waits.pids.extend(pid);
+            let is_exclusive = columns.next() == Some("ExclusiveLock");
+            let mut key = || {
+                let (classid, objid) = (columns.next()?, columns.next()?);
+                let objsubid = columns.next()?.parse().ok()?;
+                Key::from_pg_locks(classid.parse().ok()?, objid.parse().ok()?, objsubid)
+            };
+            if is_exclusive {
+                waits.exclusive.extend(key());
+            }
+        }
+        Ok(waits)
+    }
 }

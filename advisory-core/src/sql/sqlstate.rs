@@ -68,6 +68,11 @@ pub(crate) fn is_unknown_to_server(error: &sqlx::Error) -> bool {
     UNKNOWN_TO_SERVER.iter().any(|code| has_code(error, code))
 }
 
+/// Whether a statement was cancelled.
+pub(crate) fn is_cancelled(error: &sqlx::Error) -> bool {
+    has_code(error, QUERY_CANCELED)
+}
+
 /// Whether the server refused the value of a setting.
 pub(crate) fn is_refused_setting(error: &sqlx::Error) -> bool {
     has_code(error, INVALID_PARAMETER_VALUE)

@@ -138,8 +138,10 @@ impl Step<'_> {
         let (process, state) = (self.process, &mut self.state);
         let plan = &process.plans[index(id)];
         let mut before = process.plans.iter().zip(&state.clients).take(index(id));
-        let is_first =
-            |(first, client): (&Plan, &Client)| *client == Client::Waiting && first.excludes(plan);
+        // One that polls is in the queue only while it asks.
+        let is_first = |(first, client): (&Plan, &Client)| {
+            *client == Client::Waiting && first.manner != Manner::Polls && first.excludes(plan)
+        };
         if process.in_order && before.any(is_first) {
             state.violated.insert(NONE_OVERTAKEN);
         }
@@ -228,7 +230,10 @@ impl Step<'_> {
         let Line::Idle(session) = self.state.lines[line] else {
             return;
         };
-        if let Some(message) = self.state.table.message(session, true, now) {
+        // The owner looks again from time to time. Here, when there is something to see.
+        let has_gone = self.state.table.is_awaited() && !self.state.server.is_waiting(OUTSIDER);
+        let look = if has_gone { Look::Now } else { Look::IfNeeded };
+        if let Some(message) = self.state.table.message(session, look, now) {
             let work = Work::Message(message);
             self.state.lines[line] = Line::Busy(session, work, Progress::Sent);
         }
@@ -361,7 +366,7 @@ impl Step<'_> {
     fn queue(&mut self) {
         let now = self.state.now();
         if let Line::Idle(session) = self.state.lines[SPARE]
-            && let Some(lock) = self.state.table.queue(session, now)
+            && let Some((_, lock)) = self.state.table.queue(session, now)
         {
             self.state.lines[SPARE] = Line::Busy(session, Work::Queue(lock), Progress::Sent);
         }
