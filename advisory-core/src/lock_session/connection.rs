@@ -296,10 +296,7 @@ fn read_answer(
 ) -> Result<(Answer, Option<Waits>), sqlx::Error> {
     let mut unlocked = order.read(rows)?;
     let granted = unlocked.split_off(message.unlocks.len());
-    let waits = match message.looks {
-        true => Some(Waits::read(rows)?),
-        false => None,
-    };
+    let waits = message.looks.then(|| Waits::read(rows)).transpose()?;
     let awaited = waits.as_ref().map(|waits| waits.exclusive.clone());
     let answer = Answer {
         unlocked,

@@ -764,11 +764,11 @@ impl Owner {
         if index == MAIN {
             self.sent_at = now;
         }
+        if index == MAIN && !self.to_terminate.is_empty() {
+            return self.terminate_lost();
+        }
         // In turns, so that neither keeps the other out.
-        let is_sent = if index == MAIN && !self.to_terminate.is_empty() {
-            self.terminate_lost();
-            true
-        } else if self.is_token_next {
+        let is_sent = if self.is_token_next {
             self.send_token(index) || self.send_message(index, now)
         } else {
             self.send_message(index, now) || self.send_token(index)
@@ -800,9 +800,8 @@ impl Owner {
             return false;
         };
         let may_look = self.look_at.is_none_or(|at| at <= now);
-        let look = if self.has_queued_for(now, self.keepalive) {
-            Look::Now
-        } else if may_look && self.table.is_awaited() {
+        let is_awaited = may_look && self.table.is_awaited();
+        let look = if is_awaited || self.has_queued_for(now, self.keepalive) {
             Look::Now
         } else if may_look {
             Look::IfNeeded
