@@ -82,6 +82,8 @@ static OF_POOLS: PerPool<Mutex<Weak<Shared>>> = PerPool::new();
 ///   [`until_lost`](LockSessionGuard::until_lost) is dropped. Nothing is taken again behind its back.
 /// - The server cannot see the waits in memory. A deadlock between two such sessions ends with a
 ///   timeout only, so set one where a task takes a second lock.
+/// - Within a process nobody is overtaken: a task that wants several keys, and waits for one of
+///   them, makes the tasks behind it wait for the others.
 /// - Between processes the order is fair, not first come, first served. A session that has queued
 ///   for a lock holds it, and queues for no other until it is released.
 /// - A lock takes an entry of the server's lock table for as long as it is held: see

@@ -768,11 +768,8 @@ impl Owner {
             return self.terminate_lost();
         }
         // In turns, so that neither keeps the other out.
-        let is_sent = if self.is_token_next {
-            self.send_token(index) || self.send_message(index, now)
-        } else {
-            self.send_message(index, now) || self.send_token(index)
-        };
+        let is_sent = self.is_token_next && self.send_token(index);
+        let is_sent = is_sent || self.send_message(index, now) || self.send_token(index);
         let has_expired = index == MAIN && !self.expired.is_empty();
         if !is_sent && (is_overdue || has_expired) {
             let limit = self.response_timeout();
