@@ -8,7 +8,7 @@ use advisory_tests::Database;
 use sqlx::PgConnection;
 use tokio::time::sleep;
 
-use super::{CONNECTIONS, Variant};
+use super::Variant;
 use crate::Bench;
 use crate::by_hand;
 use crate::comparison::{in_rotation, nanoseconds};
@@ -32,9 +32,7 @@ struct Row {
 
 pub(super) async fn measure(bench: &Bench) -> Report {
     let database = Database::on(&bench.server).await;
-    let endpoint = Endpoint(database.options());
-    let pool = endpoint.pool_of(CONNECTIONS, false).await;
-    let variants = Variant::all(&pool);
+    let variants = Variant::all(&Endpoint(database.options())).await;
     let rows = compare(bench, &database, &variants).await;
     let mut table = Table::new([
         "method",
@@ -44,11 +42,12 @@ pub(super) async fn measure(bench: &Bench) -> Report {
         "wait of that session, median",
         "p99",
     ]);
-    for ((name, _), row) in variants.iter().zip(&rows) {
+    for (index, ((name, _), row)) in variants.iter().zip(&rows).enumerate() {
+        let ratio = || format!("{} ×", three_digits(row.alone.ratio_to(&rows[1].alone)));
         table.row([
             (*name).to_owned(),
             thousands(row.alone.median()),
-            format!("{} ×", three_digits(row.alone.ratio_to(&rows[1].alone))),
+            if index == 1 { String::new() } else { ratio() },
             thousands(row.beside.median()),
             Nanoseconds(row.waits.median()).to_string(),
             Nanoseconds(row.waits.p99()).to_string(),

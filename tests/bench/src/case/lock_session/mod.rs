@@ -15,6 +15,7 @@ use sqlx::PgPool;
 use sqlx::postgres::{PgAdvisoryLock, PgAdvisoryLockKey};
 
 use crate::Bench;
+use crate::endpoint::Endpoint;
 use crate::report::Report;
 
 pub(crate) use self::waiting::wait_in_this_process;
@@ -45,12 +46,15 @@ enum Variant {
 }
 
 impl Variant {
-    /// The variants, each with connections of its own, and their names.
-    fn all(pool: &PgPool) -> [(&'static str, Self); 3] {
+    /// The variants and their names. The second one is what the others are compared with.
+    async fn all(endpoint: &Endpoint) -> [(&'static str, Self); 4] {
+        let pool = endpoint.pool_of(CONNECTIONS, true).await;
+        let quiet = endpoint.pool_of(CONNECTIONS, false).await;
         [
-            ("`LockSession`", Self::LockSession(LockSession::new(pool))),
+            ("`LockSession`", Self::LockSession(LockSession::new(&pool))),
             ("sqlx `PgAdvisoryLock`", Self::ByHand(pool.clone())),
-            ("`acquire(&pool)`", Self::Acquire(pool.clone())),
+            ("… without the pings of the pool", Self::ByHand(quiet)),
+            ("`acquire(&pool)`", Self::Acquire(pool)),
         ]
     }
 

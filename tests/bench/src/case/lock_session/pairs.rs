@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use advisory_tests::{Database, Proxy};
 
-use super::{CONNECTIONS, Variant};
+use super::Variant;
 use crate::Bench;
 use crate::comparison::in_rotation;
 use crate::endpoint::Endpoint;
@@ -47,8 +47,7 @@ pub(super) async fn measure(bench: &Bench) -> Report {
     let (mut lines, mut targets) = (Vec::new(), Vec::new());
     let direct = Endpoint(database.options());
     for (network, endpoint) in [(LOCAL, direct), (DELAYED, Endpoint(proxy.options()))] {
-        let pool = endpoint.pool_of(CONNECTIONS, false).await;
-        let variants = Variant::all(&pool);
+        let variants = Variant::all(&endpoint).await;
         if network.name == DELAYED.name {
             proxy.set_delay(EACH_WAY);
         }

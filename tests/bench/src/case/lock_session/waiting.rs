@@ -13,7 +13,6 @@ use tokio::process::Command;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use super::ours_on;
 use crate::by_hand;
 use crate::endpoint::Endpoint;
 use crate::memory::{of_processes, processor_of};
@@ -110,9 +109,11 @@ fn start(how: &str, waiters: usize, options: &PgConnectOptions) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     for key in (0..KEYS).cycle().take(waiters) {
         if how == SHARED {
-            let (lock, locks) = (AdvisoryLock::new(key), locks.clone());
+            let locks = locks.clone();
             tasks.spawn(async move {
-                ours_on(lock, locks).await.expect("the lock is granted");
+                let guard = AdvisoryLock::new(key).acquire(&locks).await;
+                let guard = guard.expect("it is granted");
+                guard.release().await.expect("it answers");
             });
         } else {
             let options = options.clone();
