@@ -72,8 +72,16 @@ pub(crate) async fn skip(pool: &PgPool, key: i64) -> Result<bool, Error> {
 /// Locks and unlocks on one connection.
 pub(crate) async fn session(pool: PgPool, key: i64) -> Result<(), Error> {
     let mut conn = pool.acquire().await?;
-    call("SELECT pg_advisory_lock($1)", &mut conn, key).await?;
-    call("SELECT pg_advisory_unlock($1)", &mut conn, key).await
+    lock(&mut conn, key).await?;
+    unlock(&mut conn, key).await
+}
+
+pub(crate) async fn lock(conn: &mut PgConnection, key: i64) -> Result<(), Error> {
+    call("SELECT pg_advisory_lock($1)", conn, key).await
+}
+
+pub(crate) async fn unlock(conn: &mut PgConnection, key: i64) -> Result<(), Error> {
+    call("SELECT pg_advisory_unlock($1)", conn, key).await
 }
 
 async fn call(function: &'static str, conn: &mut PgConnection, key: i64) -> Result<(), Error> {
@@ -90,7 +98,7 @@ pub(crate) async fn session_with_timeout(
     let mut conn = pool.acquire().await?;
     let set = format!("SET lock_timeout = {}", timeout.as_millis());
     conn.execute(AssertSqlSafe(set)).await?;
-    call("SELECT pg_advisory_lock($1)", &mut conn, key).await?;
+    lock(&mut conn, key).await?;
     conn.execute("RESET lock_timeout").await?;
-    call("SELECT pg_advisory_unlock($1)", &mut conn, key).await
+    unlock(&mut conn, key).await
 }

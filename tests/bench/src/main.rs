@@ -57,6 +57,9 @@ struct Command {
     /// Runs each workload a few times, to check that it works; the figures mean nothing.
     #[arg(long, conflicts_with_all = ["quick", "write"])]
     smoke: bool,
+    /// Waits for locks in this process, as the case `lock_session` asks, and measures nothing else.
+    #[arg(long, hide = true, num_args = 4)]
+    wait: Vec<String>,
 }
 
 /// How much is measured.
@@ -136,6 +139,13 @@ async fn main() -> ExitCode {
         for case in case::ALL {
             println!("{case}");
         }
+        return ExitCode::SUCCESS;
+    }
+    if let [how, waiters, seconds, url] = command.wait.as_slice() {
+        println!(
+            "{}",
+            case::wait_in_this_process(how, waiters, seconds, url).await
+        );
         return ExitCode::SUCCESS;
     }
     match run(&command).await {

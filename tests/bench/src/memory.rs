@@ -1,4 +1,7 @@
-//! The memory and the processor time of backends, as Linux reports them.
+//! The memory and the processor time of processes, as Linux reports them.
+
+use nix::sys::resource::{Usage, UsageWho, getrusage};
+use nix::sys::time::TimeValLike as _;
 
 /// Private memory in bytes, and processor time in nanoseconds.
 #[derive(Clone, Copy, Debug, Default)]
@@ -8,7 +11,7 @@ pub(crate) struct Used {
 }
 
 /// The sum over all processes; zero if the system does not report it.
-pub(crate) fn of_backends(pids: &[i32]) -> Used {
+pub(crate) fn of_processes(pids: &[i32]) -> Used {
     pids.iter().fold(Used::default(), |sum, pid| Used {
         memory: sum.memory + memory(*pid),
         processor: sum.processor + processor(*pid),
@@ -33,6 +36,15 @@ fn processor(pid: i32) -> f64 {
     let text = std::fs::read_to_string(format!("/proc/{pid}/schedstat")).unwrap_or_default();
     let first = text.split_whitespace().next();
     first.and_then(|time| time.parse().ok()).unwrap_or_default()
+}
+
+/// The processor time so far of this process or of its children that have ended, in microseconds.
+pub(crate) fn processor_of(who: UsageWho) -> f64 {
+    let usage: Usage = getrusage(who).expect("BUG: the system counts it");
+    let total = usage.user_time() + usage.system_time();
+    #[expect(clippy::cast_precision_loss, reason = "hours at most")]
+    let total = total.num_microseconds() as f64;
+    total
 }
 
 #[cfg(test)]

@@ -157,18 +157,26 @@ fn draw_lines(
     Ok(())
 }
 
-/// The corner of the legend: the right one that the lines leave free.
+/// The corner of the legend: of the quarters with the fewest points, the first.
 fn corner(lines: &[Line]) -> SeriesLabelPosition {
-    let falls = |line: &Line| line.points.first().map(|p| p.1) > line.points.last().map(|p| p.1);
-    if lines.last().is_some_and(falls) {
-        SeriesLabelPosition::UpperRight
-    } else {
-        SeriesLabelPosition::LowerRight
-    }
+    let points = || lines.iter().flat_map(|line| &line.points);
+    let (x, y) = (range(points().map(|p| p.0)), range(points().map(|p| p.1)));
+    let (x, y) = ((x.start * x.end).sqrt(), (y.start * y.end).sqrt());
+    let within = |is_right: bool, is_upper: bool| {
+        let is_within = |p: &&(f64, f64)| (p.0 > x) == is_right && (p.1 > y) == is_upper;
+        points().filter(is_within).count()
+    };
+    let corners = [
+        (within(true, false), SeriesLabelPosition::LowerRight),
+        (within(true, true), SeriesLabelPosition::UpperRight),
+        (within(false, true), SeriesLabelPosition::UpperLeft),
+    ];
+    let free = corners.into_iter().min_by_key(|(points, _)| *points);
+    free.expect("BUG: no corners").1
 }
 
 /// A number without decimals that are all zero.
-fn without_zeros(number: &str) -> String {
+pub(crate) fn without_zeros(number: &str) -> String {
     match number.split_once('.') {
         Some((whole, decimals)) if decimals.bytes().all(|digit| digit == b'0') => whole.to_owned(),
         _ => number.to_owned(),

@@ -6,7 +6,7 @@ use comfy_table::presets::ASCII_MARKDOWN;
 use comfy_table::{CellAlignment, Table as Grid};
 
 use crate::comparison::Workload;
-use crate::plot::Plot;
+use crate::plot::{Plot, without_zeros};
 use crate::sample::{Nanoseconds, Sample, three_digits};
 
 /// The report of one or all cases.
@@ -189,6 +189,17 @@ impl Target {
         }
     }
 
+    /// A figure of at most `limit`.
+    pub(crate) fn at_most(what: impl Into<String>, limit: f64, measured: f64, unit: &str) -> Self {
+        let figure = |value: f64| format!("{}{unit}", without_zeros(&three_digits(value)));
+        Self {
+            what: what.into(),
+            wanted: format!("at most {}", figure(limit)),
+            measured: figure(measured),
+            is_reached: measured <= limit,
+        }
+    }
+
     /// No row is slower than the row it is compared with. The smallest ratio decides.
     pub(crate) fn never_slower(what: impl Into<String>, ratios: &[(String, f64)]) -> Self {
         let least = ratios.iter().min_by(|a, b| a.1.total_cmp(&b.1));
@@ -260,6 +271,12 @@ mod tests {
         assert!(!target.is_reached);
         assert_eq!(target.measured, "0.90 × (b)");
         assert!(Target::at_least("x", 1.2, 1.2).is_reached);
+        let target = Target::at_most("x", 4.0, 5.5, " ms");
+        assert_eq!(
+            (&*target.wanted, &*target.measured),
+            ("at most 4 ms", "5.50 ms")
+        );
+        assert!(!target.is_reached);
         assert!(!Target::exactly("x", 1.0, 2.0).is_reached);
     }
 }

@@ -5,6 +5,7 @@ mod build;
 mod growth;
 mod handover;
 mod keys;
+mod lock_session;
 mod monitor;
 mod network;
 mod peers;
@@ -21,6 +22,8 @@ use futures_util::future::BoxFuture;
 
 use crate::Bench;
 use crate::report::Report;
+
+pub(crate) use self::lock_session::wait_in_this_process;
 
 /// A case: a group of rows of the report.
 pub(crate) struct Case {
@@ -43,6 +46,7 @@ cases! {
     transaction: "A lock in a transaction, uncontended, over a unix socket",
     network: "The same, over a network with 1 ms each way",
     session: "A session lock, uncontended",
+    lock_session: "Many locks on one session",
     peers: "Other lock packages of Rust and Python, uncontended",
     keys: "Several keys at once",
     handover: "From a release to the next holder's start",

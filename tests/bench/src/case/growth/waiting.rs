@@ -8,7 +8,7 @@ use sqlx::Row as _;
 
 use crate::Bench;
 use crate::endpoint::Endpoint;
-use crate::memory::of_backends;
+use crate::memory::of_processes;
 use crate::report::{Part, Table};
 use crate::sample::{Nanoseconds, count, three_digits};
 
@@ -67,9 +67,9 @@ async fn wait(bench: &Bench, lock: AdvisoryLock, waiters: usize, length: Duratio
         .collect();
     tokio::time::sleep(length / 3).await;
     let pids = pids(&database).await;
-    let before = of_backends(&pids);
+    let before = of_processes(&pids);
     tokio::time::sleep(length).await;
-    let after = of_backends(&pids);
+    let after = of_processes(&pids);
     tasks.iter().for_each(tokio::task::JoinHandle::abort);
     drop(held);
     Waiting {

@@ -8,12 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use advisory_tests::Database;
-use nix::sys::resource::{Usage, UsageWho, getrusage};
-use nix::sys::time::TimeValLike as _;
+use nix::sys::resource::UsageWho;
 
 use crate::Bench;
 use crate::comparison::in_rotation;
 use crate::endpoint::Endpoint;
+use crate::memory::processor_of;
 use crate::pgbench::Pgbench;
 use crate::rate::rate;
 use crate::report::{Part, Report};
@@ -62,29 +62,20 @@ async fn compare(
         let length = Duration::from_secs(u64::from(!bench.effort.is_smoke));
         let (rate, used) = match &variants[index].runner {
             Runner::InProcess(work) => {
-                let before = processor(UsageWho::RUSAGE_SELF);
+                let before = processor_of(UsageWho::RUSAGE_SELF);
                 let rate = locks_per_second(&task_connections, *work, length).await;
-                (rate, processor(UsageWho::RUSAGE_SELF) - before)
+                (rate, processor_of(UsageWho::RUSAGE_SELF) - before)
             }
             Runner::Pgbench(script) => {
-                let before = processor(UsageWho::RUSAGE_CHILDREN);
+                let before = processor_of(UsageWho::RUSAGE_CHILDREN);
                 let rate = pgbench.run(script, connections, length).await;
-                (rate, processor(UsageWho::RUSAGE_CHILDREN) - before)
+                (rate, processor_of(UsageWho::RUSAGE_CHILDREN) - before)
             }
         };
         rows[index].rate.push(vec![rate]);
         rows[index].processor.push(used / rate);
     }
     rows
-}
-
-/// The processor time so far, in microseconds.
-fn processor(who: UsageWho) -> f64 {
-    let usage: Usage = getrusage(who).expect("BUG: the system counts it");
-    let total = usage.user_time() + usage.system_time();
-    #[expect(clippy::cast_precision_loss, reason = "hours at most")]
-    let total = total.num_microseconds() as f64;
-    total
 }
 
 async fn open_connections(database: &Database, connections: u32) -> Vec<Arc<Connections>> {

@@ -1,0 +1,125 @@
+//! What tasks cost that wait for keys which are held elsewhere.
+
+use advisory_tests::Database;
+
+use super::waiting::{CONNECTED, Measured, SHARED, measure as wait};
+use crate::plot::{Line, Plot, Shape};
+use crate::report::{Part, Report, Table, Target};
+use crate::sample::{Nanoseconds, count, thousands, three_digits};
+use crate::{Bench, Effort};
+
+/// The numbers of tasks that wait on one `LockSession`. The last one is left out of a quick run.
+const WAITERS: [usize; 3] = [1_000, 10_000, 100_000];
+/// The numbers of tasks that wait on a connection each.
+const WITH_CONNECTIONS: [usize; 2] = [10, 100];
+
+pub(super) async fn measure(bench: &Bench) -> Report {
+    let mut table = Table::new([
+        "waiting tasks",
+        "method",
+        "connections",
+        "processor, client and server",
+        "memory, client and its backends",
+        "from the release to the last one",
+    ]);
+    let mut shared = Vec::new();
+    for waiters in sizes(bench.effort) {
+        shared.push((*waiters, row(bench, SHARED, *waiters, &mut table).await));
+    }
+    let mut connected = Vec::new();
+    for waiters in WITH_CONNECTIONS {
+        let measured = row(bench, CONNECTED, waiters, &mut table).await;
+        connected.push((waiters, measured));
+    }
+    let note = "*Memory* is the growth of the private memory of the client, and the private memory of its backends \
+                (`Private_*` in `/proc/PID/smaps_rollup`). Each row is measured in a client process of its own.";
+    Report {
+        parts: vec![Part::new("lock-session-waiters", table).note(note)],
+        plots: vec![plot(&shared, &connected)],
+        targets: shared
+            .iter()
+            .flat_map(|(waiters, measured)| targets(*waiters, measured))
+            .collect(),
+    }
+}
+
+fn sizes(effort: Effort) -> &'static [usize] {
+    match effort.rounds {
+        _ if effort.is_smoke => &WAITERS[..1],
+        rounds if rounds < Effort::FULL.rounds => &WAITERS[..2],
+        _ => &WAITERS,
+    }
+}
+
+async fn row(bench: &Bench, how: &str, waiters: usize, table: &mut Table) -> Measured {
+    bench.set_progress(&format!("lock session, {waiters} waiters"));
+    let database = Database::on(&bench.server).await;
+    let seconds = if bench.effort.is_smoke { 0.1 } else { 5.0 };
+    let measured = wait(how, waiters, seconds, &database.options()).await;
+    table.row([
+        thousands(count(waiters)),
+        how.to_owned(),
+        thousands(measured.connections),
+        format!("{} % of a core", three_digits(measured.processor)),
+        format!("{} MiB", three_digits(measured.memory)),
+        Nanoseconds(measured.served).to_string(),
+    ]);
+    measured
+}
+
+fn targets(waiters: usize, measured: &Measured) -> Vec<Target> {
+    if waiters != 10_000 {
+        return Vec::new();
+    }
+    let target = |what: &str, limit: f64, measured: f64, unit: &'static str| {
+        let what = format!("{} waiters: {what}", thousands(count(waiters)));
+        Target::at_most(what, limit, measured, unit)
+    };
+    vec![
+        target("number of connections", 4.0, measured.connections, ""),
+        target("processor", 5.0, measured.processor, " % of a core"),
+        target("memory", 20.0, measured.memory, " MiB"),
+        target(
+            "from the release of their keys to the last one",
+            1_000.0,
+            measured.served / 1e6,
+            " ms",
+        ),
+    ]
+}
+
+fn plot(shared: &[(usize, Measured)], connected: &[(usize, Measured)]) -> Plot {
+    // A logarithmic axis has no zero.
+    let of = |rows: &[(usize, Measured)], value: fn(&Measured) -> f64| {
+        let point =
+            |(waiters, measured): &(usize, Measured)| (count(*waiters), value(measured).max(0.01));
+        rows.iter().map(point).collect::<Vec<_>>()
+    };
+    let one_each = WITH_CONNECTIONS.iter().chain(&WAITERS);
+    let one_each = one_each.map(|waiters| (count(*waiters), count(*waiters)));
+    let lines = [
+        ("LockSession: connections", of(shared, |m| m.connections)),
+        ("LockSession: MiB", of(shared, |m| m.memory)),
+        ("LockSession: % of a core", of(shared, |m| m.processor)),
+        ("one connection each: connections", one_each.collect()),
+        ("one connection each: MiB", of(connected, |m| m.memory)),
+        (
+            "one connection each: % of a core",
+            of(connected, |m| m.processor),
+        ),
+    ];
+    Plot {
+        file: "performance-waiters",
+        title: "Tasks that wait for locks, and what they use",
+        shape: Shape::Lines {
+            across: "waiting tasks",
+            up: "connections, MiB, % of a core",
+            lines: lines
+                .map(|(name, points)| Line {
+                    name: name.to_owned(),
+                    points,
+                })
+                .into(),
+        },
+    }
+}
