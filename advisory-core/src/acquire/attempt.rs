@@ -1,6 +1,7 @@
 //! The engine: one call of a method that acquires a lock, in any scope.
 
 use std::future::Future;
+use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use sqlx::postgres::PgPool;
@@ -59,8 +60,7 @@ pub(crate) async fn acquire<S: TryOnce>(
     lock: &AdvisoryLock,
     scope: S,
 ) -> Result<S::Granted, Error> {
-    let attempt = Attempt::new::<S>(lock, lock.wait(), OnRefusal::Explain);
-    let granted = attempt.run(scope).await?;
+    let granted = run(lock, lock.wait(), OnRefusal::Explain, scope).await?;
     granted.map_err(|Refusal { waited, holders }| Error::not_acquired(lock.id(), waited, holders))
 }
 
@@ -69,8 +69,21 @@ pub(crate) async fn try_acquire<S: TryOnce>(
     lock: &AdvisoryLock,
     scope: S,
 ) -> Result<Option<S::Granted>, Error> {
-    let attempt = Attempt::new::<S>(lock, lock.try_wait(), OnRefusal::Report);
-    Ok(attempt.run(scope).await?.ok())
+    let granted = run(lock, lock.try_wait(), OnRefusal::Report, scope).await?;
+    Ok(granted.ok())
+}
+
+/// Boxed, so that what the caller awaits stays small.
+fn run<'a, S: TryOnce + 'a>(
+    lock: &'a AdvisoryLock,
+    wait: Wait,
+    on_refusal: OnRefusal,
+    scope: S,
+) -> Pin<Box<impl Future<Output = Result<Result<S::Granted, Refusal>, Error>> + Send>> {
+    Box::pin(async move {
+        let mut attempt = Attempt::new::<S>(lock, wait, on_refusal);
+        attempt.run(scope).await
+    })
 }
 
 /// One call of a method that acquires a lock.
@@ -112,17 +125,18 @@ impl<'l> Attempt<'l> {
         }
     }
 
-    async fn run<S: TryOnce>(mut self, mut scope: S) -> Result<Result<S::Granted, Refusal>, Error> {
+    async fn run<S: TryOnce>(
+        &mut self,
+        mut scope: S,
+    ) -> Result<Result<S::Granted, Refusal>, Error> {
         self.check_settings::<S>()?;
         self.check_nesting(&scope)?;
         let span = AcquireSpan::start(self.lock.id(), S::SCOPE);
         self.queue_time.record_in(&span);
-        // Boxed once, so that what the caller awaits stays small: sqlx's pool alone takes
-        // kilobytes.
-        let result = Box::pin(async {
+        let result = async {
             let asked = self.poll(&mut scope).await;
             self.conclude(scope, asked).await
-        });
+        };
         let result = result.instrument(span.span()).await;
         span.end(match &result {
             Ok(Ok(_)) => Outcome::Acquired,
@@ -146,7 +160,8 @@ impl<'l> Attempt<'l> {
             let place = self.take_place().await?;
             let answer = if place.is_some() {
                 let _waiting = (self.wait() != Wait::No).then(|| Waiting::on_server(S::SCOPE));
-                self.in_place(scope.try_once(self)).await?
+                let question = pin!(scope.try_once(self));
+                self.in_place(question).await?
             } else {
                 Answer::Refused
             };
@@ -168,7 +183,7 @@ impl<'l> Attempt<'l> {
             };
             drop(place);
             let again = match pause {
-                Some(pause) => self.pause(pause).await,
+                Some(pause) => Box::pin(self.pause(pause)).await,
                 None => false,
             };
             if !again {
@@ -191,10 +206,10 @@ impl<'l> Attempt<'l> {
         match asked {
             Ok(Some(granted)) => Ok(Ok(granted)),
             Ok(None) => {
-                let holders = scope.refused(self).await?;
+                let holders = Box::pin(scope.refused(self)).await?;
                 Ok(Err(Refusal { waited, holders }))
             }
-            Err(error) => Err(self.explain(scope, waited, error).await),
+            Err(error) => Err(Box::pin(self.explain(scope, waited, error)).await),
         }
     }
 

@@ -202,7 +202,7 @@ impl Attempt<'_> {
         let mut turn = waits.then(|| Lines::join(&queue.lines[kind as usize], self.id()));
         if let Some(turn) = &mut turn
             && !turn.try_take()
-            && !self.wait_for(turn, &pool).await?
+            && !Box::pin(self.wait_for(turn, &pool)).await?
         {
             return Ok(false);
         }
@@ -271,7 +271,11 @@ impl Attempt<'_> {
         }
         let keeps_place = body != Body::Inside && queue.has_places;
         if keeps_place {
-            place.for_body = self.take_place_for_body(&pool, &queue).await?;
+            let position = self.position.as_mut();
+            place.for_body = match position.and_then(Position::try_take_place) {
+                Some(place) => Some(place),
+                None => Box::pin(self.wait_for_place_of_body(&pool, &queue)).await?,
+            };
             if place.for_body.is_none() {
                 self.permit(&pool, Permission::Ask);
                 return Ok(None);
@@ -290,21 +294,17 @@ impl Attempt<'_> {
         self.permit(&pool, Permission::Ask);
         self.start_check_out(&pool);
         self.queue_time.start();
-        place.for_question = queue.wait_to_ask().await;
+        place.for_question = Box::pin(queue.wait_to_ask()).await;
         self.queue_time.stop();
         Ok(Some(place))
     }
 
     /// A place for the body. `None` if there is none, and others hold the lock.
-    async fn take_place_for_body(
+    async fn wait_for_place_of_body(
         &mut self,
         pool: &PgPool,
         queue: &Queue,
     ) -> Result<Option<OwnedSemaphorePermit>, Error> {
-        let position = self.position.as_mut();
-        if let Some(place) = position.and_then(Position::try_take_place) {
-            return Ok(Some(place));
-        }
         if self.is_held(pool, queue).await? {
             return Ok(None);
         }
@@ -383,7 +383,7 @@ impl Attempt<'_> {
     /// Asks the server, unless another one needs the place meanwhile.
     pub(super) async fn in_place<T>(
         &self,
-        question: impl Future<Output = Result<Option<T>, Error>>,
+        mut question: Pin<&mut impl Future<Output = Result<Option<T>, Error>>>,
     ) -> Result<Answer<T>, Error> {
         let Some(position) = &self.position else {
             let answer = question.await?;
@@ -394,7 +394,6 @@ impl Attempt<'_> {
         let keeps_place = position.kind != Kind::Waits
             || position.permission != Permission::Wait
             || wait == Wait::No;
-        let mut question = pin!(question);
         let answer = if keeps_place {
             question.await?
         } else if let Ok(answer) = timeout(ASKING_TURN, question.as_mut()).await {

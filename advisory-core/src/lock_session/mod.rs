@@ -195,7 +195,7 @@ impl LockSession {
             };
             // The owner keeps the time, unless nobody runs its runtime.
             let answered = match self.longest(lock, wait) {
-                Some(limit) => timeout(limit, ticket.answer()).await,
+                Some(limit) => Box::pin(timeout(limit, ticket.answer())).await,
                 None => Ok(ticket.answer().await),
             };
             let answer = answered.map_err(|_elapsed| sqlx::Error::PoolTimedOut)?;

@@ -73,7 +73,9 @@ impl Drop for Grant {
 /// A request that waits for its answer.
 struct Pending {
     reply: oneshot::Sender<Result<Option<Grant>, Error>>,
-    lock: AdvisoryLock,
+    /// The name to show in the statement that queues for it.
+    tag: Option<Box<str>>,
+    polling: Option<Duration>,
     wait: Wait,
     arrived: Instant,
     deadline: Option<Instant>,
@@ -147,6 +149,8 @@ pub(super) struct Owner {
     /// How many messages in a row the server has refused with an error, and the last one.
     failures: u32,
     failure: Option<SharedError>,
+    /// The lock that was asked for last.
+    newest: AdvisoryLock,
     /// When the message was sent that was sent last to the first session.
     sent_at: Instant,
     polls: BTreeSet<(Instant, RequestId)>,
@@ -197,6 +201,7 @@ impl Owner {
             expired: BTreeMap::new(),
             failures: 0,
             failure: None,
+            newest: AdvisoryLock::new(0),
             sent_at: now,
             polls: BTreeSet::new(),
             sweep_pause: FIRST_SWEEP,
@@ -359,7 +364,8 @@ impl Owner {
         let lock_id = lock.id().clone();
         let mut pending = Pending {
             reply,
-            lock,
+            tag: lock.statement_tag().map(Box::from),
+            polling: lock.polling_interval(),
             wait,
             arrived,
             deadline: None,
@@ -368,6 +374,7 @@ impl Owner {
         pending.set_deadline(self.lock_timeout);
         self.deadlines.extend(pending.deadline.map(|at| (at, id)));
         self.pending.insert(id, pending);
+        self.newest = lock;
         let outcomes = self.table.arrive(id, lock_id, manner, self.now());
         self.tell(outcomes);
     }
@@ -407,7 +414,7 @@ impl Owner {
 
     fn pause(&mut self, id: RequestId) {
         if let Some(pending) = self.pending.get_mut(&id) {
-            let interval = pending.lock.polling_interval().unwrap_or(LONGEST_SWEEP);
+            let interval = pending.polling.unwrap_or(LONGEST_SWEEP);
             pending.poll_at = Instant::now().checked_add(jitter(interval));
             self.polls.extend(pending.poll_at.map(|at| (at, id)));
         }
@@ -742,13 +749,10 @@ impl Owner {
     fn opening(&mut self, is_checked: bool) -> Line {
         let id = self.next_session;
         self.next_session += 1;
-        let waiting = self.table.waiting().first();
-        let pending = waiting.and_then(|id| self.pending.get(id));
-        let lock = pending.map_or_else(|| AdvisoryLock::new(0), |pending| pending.lock.clone());
         let opening = Opening {
             id,
             pool: self.pool.clone(),
-            lock,
+            lock: self.newest.clone(),
             response_timeout: self.response_timeout(),
             is_checked,
         };
@@ -915,7 +919,7 @@ impl Owner {
             return;
         };
         let pending = self.pending.get(&id);
-        let tag = pending.and_then(|pending| pending.lock.statement_tag().map(str::to_owned));
+        let tag = pending.and_then(|pending| pending.tag.clone());
         if let Line::Idle(mut connection) = replace(&mut self.lines[index], Line::Closed) {
             self.lines[index] = Line::Queueing {
                 session,
@@ -989,7 +993,7 @@ impl Owner {
 impl Pending {
     fn set_deadline(&mut self, lock_timeout: Option<Wait>) {
         let wait = match self.wait {
-            Wait::Server if self.lock.polling_interval().is_none() => lock_timeout,
+            Wait::Server if self.polling.is_none() => lock_timeout,
             wait => Some(wait),
         };
         if let Some(Wait::For(limit)) = wait {
