@@ -1,7 +1,7 @@
 //! The engine: one call of a method that acquires a lock, in any scope.
 
 use std::future::Future;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::time::Duration;
 
 use sqlx::postgres::PgPool;
@@ -73,17 +73,18 @@ pub(crate) async fn try_acquire<S: TryOnce>(
     Ok(granted.ok())
 }
 
-/// Boxed, so that what the caller awaits stays small.
-fn run<'a, S: TryOnce + 'a>(
-    lock: &'a AdvisoryLock,
+async fn run<S: TryOnce>(
+    lock: &AdvisoryLock,
     wait: Wait,
     on_refusal: OnRefusal,
     scope: S,
-) -> Pin<Box<impl Future<Output = Result<Result<S::Granted, Refusal>, Error>> + Send>> {
+) -> Result<Result<S::Granted, Refusal>, Error> {
+    // Boxed, so that what the caller awaits stays small.
     Box::pin(async move {
         let mut attempt = Attempt::new::<S>(lock, wait, on_refusal);
         attempt.run(scope).await
     })
+    .await
 }
 
 /// One call of a method that acquires a lock.

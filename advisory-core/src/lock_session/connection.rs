@@ -1,23 +1,25 @@
 //! One session of a [`LockSession`](super::LockSession), and what is sent there.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use sqlx::postgres::{PgConnection, PgListener, PgPool, PgRow};
-use sqlx::{Acquire as _, Connection as _};
+use sqlx::{Acquire as _, AssertSqlSafe, Connection as _};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::table::{Answer, Message, SessionId};
 use crate::error::Error;
 use crate::fencing::token;
+use crate::key::Key;
 use crate::lock::{AdvisoryLock, LockId, Wait};
 use crate::on_drop::discard;
 use crate::probe::Capabilities;
 use crate::session::poll_socket;
 use crate::sql::lock_session::{
-    AnswerOrder, BackendId, Batch, Call, Opened, Waits, open, terminate,
+    AnswerOrder, BackendId, Batch, Call, Opened, Waits, open, prepared, terminate,
 };
 use crate::sql::send::{send, send_for_row, send_wait, within};
 use crate::sql::session::queue;
@@ -188,19 +190,10 @@ impl Connection {
         capabilities: &Capabilities,
     ) -> Reply {
         self.last_used = Instant::now();
-        let calls = calls(message);
-        let mut batch = Batch::new(&calls);
-        if message.looks {
-            batch = batch.looking();
-        }
-        let (text, order) = batch.into_message();
-        let rows = match self.exchange(text, limit).await {
-            Ok(rows) => rows,
+        let (answer, waits) = match self.ask(message, limit).await {
+            Ok(answer) => answer,
             Err(error) if sqlstate::is_loss(&error) => return Reply::Lost,
             Err(error) => return self.undo(message, error, limit).await,
-        };
-        let Ok((answer, waits)) = read_answer(message, &order, &rows) else {
-            return Reply::Lost;
         };
         let granted = message.tries.iter().zip(&answer.granted);
         let mut granted =
@@ -219,6 +212,55 @@ impl Connection {
             }
         }
         Reply::Answered(answer, waits)
+    }
+
+    async fn ask(
+        &mut self,
+        message: &Message,
+        limit: Duration,
+    ) -> Result<(Answer, Option<Waits>), sqlx::Error> {
+        let calls = calls(message);
+        if let [call] = &calls[..]
+            && let Some((statement, key)) = prepared(call)
+            && !message.looks
+        {
+            let answer = self.call(statement, key, limit).await?;
+            let (unlocked, granted) = match call {
+                Call::Unlock(..) => (vec![answer], Vec::new()),
+                Call::Try(_) => (Vec::new(), vec![answer]),
+            };
+            let awaited = BTreeSet::new();
+            let answer = Answer {
+                unlocked,
+                granted,
+                awaited,
+            };
+            return Ok((answer, None));
+        }
+        let mut batch = Batch::new(&calls);
+        if message.looks {
+            batch = batch.looking();
+        }
+        let (text, order) = batch.into_message();
+        let rows = self.exchange(text, limit).await?;
+        read_answer(message, &order, &rows)
+    }
+
+    async fn call(
+        &mut self,
+        statement: String,
+        key: Key,
+        limit: Duration,
+    ) -> Result<bool, sqlx::Error> {
+        let call = sqlx::query_scalar(AssertSqlSafe(statement));
+        let call = match key {
+            Key::BigInt(key) => call.bind(key),
+            Key::IntPair(a, b) => call.bind(a).bind(b),
+        };
+        let answer = async { call.fetch_one(self.get().await?).await };
+        let answer = within(limit, Wait::No, answer).await?;
+        self.last_answer = Instant::now();
+        Ok(answer)
     }
 
     /// After an error in the middle, it is not known what the session holds of the message, so

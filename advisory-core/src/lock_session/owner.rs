@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use sqlx::postgres::PgPool;
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, yield_now};
 use tokio::time::{Sleep, sleep_until};
 
 use super::LockSession;
@@ -34,6 +34,8 @@ use crate::time_bounds::{
 const MOST_HAND_OVERS: u32 = 16;
 /// The most keys in one message, which is then some 200 kB long.
 const MOST_KEYS: usize = 10_000;
+/// How often others may run between an answer and the next message.
+const MOST_YIELDS: u32 = 4;
 /// How many messages in a row may be cancelled and sent again.
 const MOST_CANCELS: u32 = 100;
 
@@ -225,6 +227,7 @@ impl Owner {
             let now = Instant::now();
             self.proceed(now);
             let event = self.next_event(now, closed.as_mut()).await;
+            let is_answered = matches!(event, Event::Answered(MAIN, ..));
             match event {
                 Event::Request(None) => return,
                 Event::PoolClosed => return self.close(None).await,
@@ -233,12 +236,22 @@ impl Owner {
                 }
                 event => self.handle(event),
             }
-            // What has arrived together travels together.
-            while let Ok(request) = self.requests.try_recv() {
-                match request {
-                    Request::Close(reply) => return self.close(Some(reply)).await,
-                    request => self.take(request),
+            let mut yields = if is_answered { MOST_YIELDS } else { 0 };
+            // What has arrived together travels together, and those who were answered may ask again.
+            loop {
+                let mut has_more = false;
+                while let Ok(request) = self.requests.try_recv() {
+                    has_more = true;
+                    match request {
+                        Request::Close(reply) => return self.close(Some(reply)).await,
+                        request => self.take(request),
+                    }
                 }
+                if yields == 0 || !(has_more || yields == MOST_YIELDS) {
+                    break;
+                }
+                yields -= 1;
+                yield_now().await;
             }
             let is_idle = |since: Instant| since.elapsed() >= IDLE_SESSION;
             if self.idle_since.is_some_and(is_idle) {

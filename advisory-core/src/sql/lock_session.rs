@@ -7,7 +7,7 @@ use sqlx::postgres::PgRow;
 use sqlx::{Row as _, ValueRef as _};
 
 use super::call::{Function, array_literal, text_literal};
-use super::origin::mark;
+use super::origin::{mark, process};
 use super::transaction::RESET;
 use super::{ClientCheck, REFUSE_STANDBY};
 use crate::key::Key;
@@ -92,6 +92,24 @@ pub(crate) enum Call {
     Unlock(Key, Mode),
     /// All keys, or none.
     Try(LockId),
+}
+
+/// A message of one call, as a statement that the session keeps prepared: the server neither parses
+/// nor plans it again.
+pub(crate) fn prepared(call: &Call) -> Option<(String, Key)> {
+    let (function, mode, key) = match call {
+        Call::Unlock(key, mode) => (Function::Unlock, *mode, *key),
+        Call::Try(lock) => match lock.keys() {
+            [key] => (Function::TryLock, lock.mode(), *key),
+            _ => return None,
+        },
+    };
+    let (name, arguments) = (
+        function.name(mode),
+        if is_pair(&key) { "$1,$2" } else { "$1" },
+    );
+    let process = process();
+    Some((format!("SELECT /* {process} */ {name}({arguments})"), key))
 }
 
 /// Up to this many calls are columns of one row. More of them are rows, which cost less each.

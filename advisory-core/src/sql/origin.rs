@@ -22,6 +22,11 @@ const LONGEST_NAME: usize = 200;
 /// What could begin or end a comment, and what only some encodings have.
 const ENCODED: &AsciiSet = &CONTROLS.add(b'%').add(b'*');
 
+/// What the comment says of this process.
+pub(super) fn process() -> &'static str {
+    &PROCESS
+}
+
 /// The message with the comment before it.
 pub(crate) fn mark(name: Option<&str>, message: &str) -> String {
     let process = &*PROCESS;
