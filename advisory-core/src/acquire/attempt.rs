@@ -48,6 +48,17 @@ pub(crate) trait TryOnce: Send {
         attempt: &Attempt<'_>,
     ) -> impl Future<Output = Result<Option<Self::Granted>, Error>> + Send;
 
+    /// Asks until the lock is granted or the deadline has passed.
+    fn ask(
+        &mut self,
+        attempt: &mut Attempt<'_>,
+    ) -> impl Future<Output = Result<Option<Self::Granted>, Error>> + Send
+    where
+        Self: Sized,
+    {
+        attempt.poll(self)
+    }
+
     /// Cleans up after the last refusal. Returns the holders if [`Attempt::explains`] says so.
     fn refused(
         &mut self,
@@ -135,7 +146,7 @@ impl<'l> Attempt<'l> {
         let span = AcquireSpan::start(self.lock.id(), S::SCOPE);
         self.queue_time.record_in(&span);
         let result = async {
-            let asked = self.poll(&mut scope).await;
+            let asked = scope.ask(self).await;
             self.conclude(scope, asked).await
         };
         let result = result.instrument(span.span()).await;

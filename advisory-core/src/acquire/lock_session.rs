@@ -22,6 +22,10 @@ impl TryOnce for OnLockSession<'_> {
         Some(self.0.pool().clone())
     }
 
+    async fn ask(&mut self, attempt: &mut Attempt<'_>) -> Result<Option<LockSessionGuard>, Error> {
+        self.try_once(attempt).await
+    }
+
     async fn try_once(&mut self, attempt: &Attempt<'_>) -> Result<Option<LockSessionGuard>, Error> {
         check_runtime()?;
         let _waiting = Waiting::in_process(Self::SCOPE);

@@ -79,7 +79,8 @@ impl LockSessionGuard {
         let (reply, released) = oneshot::channel();
         let release = Request::Release(self.grant.id, Some(reply));
         let sent = self.grant.owner.send(release);
-        let was_held = sent.is_ok() && matches!(timeout(self.limit, released).await, Ok(Ok(true)));
+        let was_held =
+            sent.is_ok() && matches!(Box::pin(timeout(self.limit, released)).await, Ok(Ok(true)));
         if was_held {
             Ok(())
         } else {

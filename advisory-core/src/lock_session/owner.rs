@@ -134,7 +134,7 @@ pub(super) struct Owner {
     _kept: Option<LockSession>,
     table: Table,
     started: Instant,
-    pending: HashMap<RequestId, Pending>,
+    pending: BTreeMap<RequestId, Pending>,
     releases: HashMap<RequestId, oneshot::Sender<bool>>,
     /// Whether a token is sent before a message.
     is_token_next: bool,
@@ -191,7 +191,7 @@ impl Owner {
                 keys: MOST_KEYS,
             }),
             started: now,
-            pending: HashMap::new(),
+            pending: BTreeMap::new(),
             releases: HashMap::new(),
             is_token_next: false,
             tokens: Vec::new(),
