@@ -148,8 +148,9 @@ impl<'l> Attempt<'l> {
         let result = async {
             let asked = scope.ask(self).await;
             self.conclude(scope, asked).await
-        };
-        let result = result.instrument(span.span()).await;
+        }
+        .instrument(span.span())
+        .await;
         span.end(match &result {
             Ok(Ok(_)) => Outcome::Acquired,
             Ok(Err(_)) => Outcome::NotAcquired,

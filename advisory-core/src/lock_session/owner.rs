@@ -72,15 +72,21 @@ impl Drop for Grant {
     }
 }
 
-/// A request that waits for its answer.
+/// A request that waits for its answer. There may be many.
 struct Pending {
     reply: oneshot::Sender<Result<Option<Grant>, Error>>,
+    arrived: Instant,
+    deadline: Option<Instant>,
+    /// Whether the server's `lock_timeout` bounds the wait.
+    is_bounded_by_server: bool,
+    settings: Option<Box<Settings>>,
+}
+
+/// What few requests have.
+struct Settings {
     /// The name to show in the statement that queues for it.
     tag: Option<Box<str>>,
     polling: Option<Duration>,
-    wait: Wait,
-    arrived: Instant,
-    deadline: Option<Instant>,
     /// When a request that polls is asked for again.
     poll_at: Option<Instant>,
 }
@@ -377,14 +383,15 @@ impl Owner {
         let lock_id = lock.id().clone();
         let mut pending = Pending {
             reply,
-            tag: lock.statement_tag().map(Box::from),
-            polling: lock.polling_interval(),
-            wait,
             arrived,
             deadline: None,
-            poll_at: None,
+            is_bounded_by_server: wait == Wait::Server && manner == Manner::Waits,
+            settings: Settings::of(&lock).map(Box::new),
         };
-        pending.set_deadline(self.lock_timeout);
+        pending.bound(wait);
+        if let Some(wait) = self.lock_timeout {
+            pending.bound_by_server(wait);
+        }
         self.deadlines.extend(pending.deadline.map(|at| (at, id)));
         self.pending.insert(id, pending);
         self.newest = lock;
@@ -399,7 +406,8 @@ impl Owner {
         if let Some(at) = pending.deadline {
             self.deadlines.remove(&(at, id));
         }
-        if let Some(at) = pending.poll_at {
+        let settings = pending.settings.as_deref();
+        if let Some(at) = settings.and_then(|settings| settings.poll_at) {
             self.polls.remove(&(at, id));
         }
         Some(pending)
@@ -426,10 +434,11 @@ impl Owner {
     }
 
     fn pause(&mut self, id: RequestId) {
-        if let Some(pending) = self.pending.get_mut(&id) {
-            let interval = pending.polling.unwrap_or(LONGEST_SWEEP);
-            pending.poll_at = Instant::now().checked_add(jitter(interval));
-            self.polls.extend(pending.poll_at.map(|at| (at, id)));
+        let pending = self.pending.get_mut(&id);
+        if let Some(settings) = pending.and_then(|pending| pending.settings.as_mut()) {
+            let interval = settings.polling.unwrap_or(LONGEST_SWEEP);
+            settings.poll_at = Instant::now().checked_add(jitter(interval));
+            self.polls.extend(settings.poll_at.map(|at| (at, id)));
         }
     }
 
@@ -495,8 +504,8 @@ impl Owner {
             };
             self.lock_timeout = Some(lock_timeout);
             for (id, pending) in &mut self.pending {
-                if pending.deadline.is_none() {
-                    pending.set_deadline(self.lock_timeout);
+                if pending.is_bounded_by_server && pending.deadline.is_none() {
+                    pending.bound_by_server(lock_timeout);
                     self.deadlines.extend(pending.deadline.map(|at| (at, *id)));
                 }
             }
@@ -932,7 +941,8 @@ impl Owner {
             return;
         };
         let pending = self.pending.get(&id);
-        let tag = pending.and_then(|pending| pending.tag.clone());
+        let settings = pending.and_then(|pending| pending.settings.as_ref());
+        let tag = settings.and_then(|settings| settings.tag.clone());
         if let Line::Idle(mut connection) = replace(&mut self.lines[index], Line::Closed) {
             self.lines[index] = Line::Queueing {
                 session,
@@ -1004,14 +1014,27 @@ impl Owner {
 }
 
 impl Pending {
-    fn set_deadline(&mut self, lock_timeout: Option<Wait>) {
-        let wait = match self.wait {
-            Wait::Server if self.polling.is_none() => lock_timeout,
-            wait => Some(wait),
-        };
-        if let Some(Wait::For(limit)) = wait {
+    fn bound(&mut self, wait: Wait) {
+        if let Wait::For(limit) = wait {
             self.deadline = self.arrived.checked_add(limit);
         }
+    }
+
+    fn bound_by_server(&mut self, lock_timeout: Wait) {
+        if self.is_bounded_by_server {
+            self.bound(lock_timeout);
+        }
+    }
+}
+
+impl Settings {
+    fn of(lock: &AdvisoryLock) -> Option<Self> {
+        let settings = Self {
+            tag: lock.statement_tag().map(Box::from),
+            polling: lock.polling_interval(),
+            poll_at: None,
+        };
+        (settings.tag.is_some() || settings.polling.is_some()).then_some(settings)
     }
 }
 
