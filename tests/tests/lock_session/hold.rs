@@ -1,0 +1,170 @@
+//! What a session holds, and what it says about it.
+
+use std::cell::Cell;
+use std::pin::pin;
+
+use advisory_core::{AdvisoryLock, Error, LockSession, UnsupportedReason};
+use advisory_tests::{Database, another_pool, scalar};
+use futures_util::future::join_all;
+use sqlx::PgPool;
+use sqlx::postgres::PgPoolOptions;
+
+use super::{NAP, acquire_each, assert_closes, ends, large_server, poll_for, release_all};
+
+#[tokio::test]
+async fn thousands_of_locks_are_one_connection() {
+    let database = Database::on(large_server().await).await;
+    let pool = database.pool(2).await;
+    let before = database.backends().await.len();
+    let locks = LockSession::new(&pool);
+    let guards = acquire_each(&locks, 0..2_000).await;
+    let held = database.advisory_locks().await;
+    assert_eq!(held.len(), 2_000);
+    assert!(held.iter().all(|lock| lock.pid == held[0].pid));
+    // A connection that has tested the pool may be just ending.
+    database
+        .wait_until_backends("one more", |backends| backends.len() == before + 1)
+        .await;
+    for key in [0, 1, 777, 1_999] {
+        let lock = AdvisoryLock::new(key);
+        assert!(lock.try_acquire(&locks).await.unwrap().is_none());
+        assert!(lock.try_acquire(&pool).await.unwrap().is_none());
+        assert!(lock.try_begin(&pool).await.unwrap().is_none());
+        let shared = lock.shared();
+        assert!(shared.try_acquire(&locks).await.unwrap().is_none());
+    }
+    ends(release_all(guards)).await;
+    assert!(database.advisory_locks().await.is_empty());
+    assert_closes(&locks, &database, &pool).await;
+}
+
+#[tokio::test]
+async fn thousands_of_keys_are_held_together_or_not_at_all() {
+    let database = Database::on(large_server().await).await;
+    let (pool, outside) = (database.pool(2).await, database.pool(1).await);
+    let locks = LockSession::new(&pool);
+    let all = AdvisoryLock::all(0..3_000);
+    let held = AdvisoryLock::new(1_500).acquire(&outside).await.unwrap();
+    assert!(all.try_acquire(&locks).await.unwrap().is_none());
+    database.wait_until_held(1).await;
+    held.release().await.unwrap();
+    let guard = ends(all.acquire(&locks)).await.unwrap();
+    assert_eq!(database.advisory_locks().await.len(), 3_000);
+    assert!(all.try_acquire(&outside).await.unwrap().is_none());
+    guard.release().await.unwrap();
+    assert!(database.advisory_locks().await.is_empty());
+    assert_closes(&locks, &database, &pool).await;
+}
+
+async fn count_under_lock(pool: &PgPool, locks: &LockSession, times: usize) {
+    for _ in 0..times {
+        let guard = AdvisoryLock::new(1).acquire(locks).await.unwrap();
+        let number: i64 = scalar(pool, "SELECT n FROM counter").await;
+        tokio::task::yield_now().await;
+        let write = sqlx::query("UPDATE counter SET n = $1").bind(number + 1);
+        write.execute(pool).await.unwrap();
+        guard.release().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn two_processes_never_hold_at_once() {
+    let (database, pool) = Database::with_pool(8).await;
+    let create = "CREATE TABLE counter AS SELECT 0::bigint AS n";
+    database.execute(create).await;
+    let sessions = [&pool, &another_pool(&pool)].map(LockSession::new);
+    let tasks = sessions.iter().flat_map(|locks| [locks; 3]);
+    join_all(tasks.map(|locks| count_under_lock(&pool, locks, 30))).await;
+    assert_eq!(scalar::<i64>(&pool, "SELECT n FROM counter").await, 180);
+    for locks in sessions {
+        assert_closes(&locks, &database, &pool).await;
+    }
+}
+
+#[tokio::test]
+async fn fencing_tokens_grow() {
+    let (database, pool) = Database::with_pool(2).await;
+    let locks = LockSession::new(&pool);
+    let lock = AdvisoryLock::new(1);
+    let mut last = 0;
+    for _ in 0..3 {
+        let guard = lock.acquire(&locks).await.unwrap();
+        let token = guard.fencing_token().await.unwrap();
+        assert!(token > last);
+        last = token;
+        guard.release().await.unwrap();
+    }
+    let guard = lock.acquire(&locks).await.unwrap();
+    database.terminate_lockers().await;
+    guard.lost().await;
+    assert!(guard.fencing_token().await.unwrap_err().is_lost());
+    assert_closes(&locks, &database, &pool).await;
+}
+
+#[tokio::test]
+async fn lock_is_granted_while_others_take_fencing_tokens() {
+    let (database, pool) = Database::with_pool(2).await;
+    let locks = LockSession::new(&pool);
+    let guard = AdvisoryLock::new(1).acquire(&locks).await.unwrap();
+    let count = Cell::new(0);
+    let take = async |_| loop {
+        guard.fencing_token().await.unwrap();
+        count.set(count.get() + 1);
+    };
+    let mut takers = pin!(join_all::<[_; 20]>(std::array::from_fn(take)));
+    while count.get() < 20 {
+        poll_for(NAP, &mut takers).await;
+    }
+    let before = count.get();
+    let lock = AdvisoryLock::new(2);
+    tokio::select! {
+        _ = &mut takers => panic!("a taker has ended"),
+        acquired = ends(lock.acquire(&locks)) => drop(acquired.unwrap()),
+    }
+    let meanwhile = count.get() - before;
+    assert!(meanwhile <= 20, "{meanwhile} tokens were taken meanwhile");
+    assert_closes(&locks, &database, &pool).await;
+}
+
+#[tokio::test]
+async fn missing_privilege_is_an_error_of_the_call() {
+    let database = Database::new().await;
+    let role = format!("denied_{}", database.name());
+    let deny = format!(
+        "CREATE ROLE \"{role}\" LOGIN PASSWORD 'x'; \
+         REVOKE EXECUTE ON FUNCTION pg_catalog.pg_try_advisory_lock(int8) FROM PUBLIC"
+    );
+    database.execute(deny).await;
+    let options = database.options().username(&role).password("x");
+    let pool = PgPoolOptions::new().connect_with(options).await.unwrap();
+    let locks = LockSession::new(&pool);
+    let denied = ends(AdvisoryLock::new(1).try_acquire(&locks)).await;
+    assert_closes(&locks, &database, &pool).await;
+    pool.close().await;
+    let drop_role = format!("DROP OWNED BY \"{role}\"; DROP ROLE \"{role}\"");
+    database.execute(drop_role).await;
+    assert!(denied.is_err(), "{denied:?}");
+}
+
+#[tokio::test]
+async fn session_tag_is_refused_and_keepalive_interval_is_not() {
+    let (database, pool) = Database::with_pool(2).await;
+    let locks = LockSession::new(&pool);
+    let lock = AdvisoryLock::new(1);
+    let tagged = lock.clone().tag_session();
+    for refused in [
+        tagged.acquire(&locks).await.map(Some),
+        tagged.try_acquire(&locks).await,
+    ] {
+        match refused {
+            Err(Error::Unsupported {
+                reason: UnsupportedReason::UnusedSetting { setting, .. },
+                ..
+            }) => assert_eq!(setting, "tag_session"),
+            other => panic!("{other:?}"),
+        }
+    }
+    let watched = lock.keepalive_interval(super::HANG_TIMEOUT);
+    drop(watched.acquire(&locks).await.unwrap());
+    assert_closes(&locks, &database, &pool).await;
+}

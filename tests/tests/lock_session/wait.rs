@@ -1,0 +1,304 @@
+//! Waits for a lock: their order, their end, polls and tries.
+
+use std::pin::pin;
+use std::time::Duration;
+
+use advisory_core::{AdvisoryLock, Error, Key, LockSession};
+use advisory_tests::{Database, another_pool, is_ever};
+use futures_util::FutureExt as _;
+use futures_util::future::join_all;
+use sqlx::postgres::PgPoolOptions;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use super::{HANG_TIMEOUT, NAP, acquire_each, assert_closes, ends, poll_for, through_proxy};
+
+#[tokio::test]
+async fn waits_of_one_lock_are_served_in_order() {
+    let (database, pool) = Database::with_pool(2).await;
+    let locks = LockSession::new(&pool);
+    for lock in [
+        AdvisoryLock::new("one"),
+        AdvisoryLock::new((1, -7)),
+        AdvisoryLock::all([Key::from(1), Key::from(2), Key::from((7, 7))]),
+    ] {
+        let first = lock.acquire(&locks).await.unwrap();
+        assert_eq!(first.lock_id(), lock.id());
+        let (sender, mut order) = mpsc::unbounded_channel();
+        let mut tasks = JoinSet::new();
+        for n in 0..40 {
+            let (lock, locks, sender) = (lock.clone(), locks.clone(), sender.clone());
+            tasks.spawn(async move {
+                let guard = lock.acquire(&locks).await.unwrap();
+                sender.send(n).unwrap();
+                guard.release().await.unwrap();
+            });
+            tokio::task::yield_now().await;
+        }
+        first.release().await.unwrap();
+        for n in 0..40 {
+            assert_eq!(order.recv().await, Some(n), "{lock}");
+        }
+        tasks.join_all().await;
+    }
+    assert_closes(&locks, &database, &pool).await;
+}
+
+#[tokio::test]
+async fn holder_elsewhere_is_named_and_waited_for() {
+    let (database, pool) = Database::with_pool(2).await;
+    let locks = LockSession::new(&pool);
+    let lock = AdvisoryLock::new("one");
+    let held = lock.acquire(&pool).await.unwrap();
+    assert!(lock.try_acquire(&locks).await.unwrap().is_none());
+    let limit = Duration::from_millis(50);
+    let limited = lock.clone().timeout(limit);
+    assert!(limited.try_acquire(&locks).await.unwrap().is_none());
+    let is_named = async || match limited.acquire(&locks).await {
+        Err(Error::NotAcquired {
+            waited, holders, ..
+        }) => {
+            assert!(waited >= limit);
+            !holders.is_empty()
+        }
+        other => panic!("{other:?}"),
+    };
+    assert!(is_ever(is_named).await);
+    let mut wait = pin!(lock.acquire(&locks));
+    database.drop_when_waiting(&mut wait).await;
+    held.release().await.unwrap();
+    let guard = ends(wait).await.unwrap();
+    assert!(lock.try_acquire(&pool).await.unwrap().is_none());
+    guard.release().await.unwrap();
+    assert_closes(&locks, &database, &pool).await;
+}
+
+#[tokio::test]
+async fn dropped_wait_leaves_the_queue_of_the_server() {
+    let (database, pool) = Database::with_pool(2).await;
+    let locks = LockSession::new(&pool);
+    let lock = AdvisoryLock::new("one");
+    let held = lock.acquire(&pool).await.unwrap();
+    database.drop_when_waiting(lock.acquire(&locks)).await;
+    database.wait_until_waiting(0).await;
+    held.release().await.unwrap();
+    assert_closes(&locks, &database, &pool).await;
+}
+
+#[tokio::test]
+async fn next_wait_inherits_the_queue_position_of_a_dropped_one() {
+    let (database, pool) = Database::with_pool(2).await;
+    let locks = LockSession::new(&pool);
+    let lock = AdvisoryLock::new("one");
+    let held = lock.acquire(&pool).await.unwrap();
+    let (mut dropped, mut inherits) = (Box::pin(lock.acquire(&locks)), pin!(lock.acquire(&locks)));
+    assert!(dropped.as_mut().now_or_never().is_none());
+    assert!(inherits.as_mut().now_or_never().is_none());
+    let both = async {
+        tokio::select! {
+            _ = &mut dropped => {}
+            _ = &mut inherits => {}
+        }
+    };
+    database.drop_when_waiting(both).await;
+    let queued = database.advisory_locks().await;
+    drop(dropped);
+    poll_for(NAP, &mut inherits).await;
+    assert_eq!(database.advisory_locks().await, queued);
+    held.release().await.unwrap();
+    drop(ends(inherits).await.unwrap());
+    database.wait_until_held(0).await;
+    assert_closes(&locks, &database, &pool).await;
+}
+
+#[tokio::test]
+async fn try_after_a_dropped_wait_is_granted() {
+    let (database, proxy, pool) = through_proxy().await;
+    let locks = LockSession::new(&pool);
+    drop(AdvisoryLock::new(9).acquire(&locks).await.unwrap());
+    proxy.set_delay(Duration::from_millis(100));
+    let lock = AdvisoryLock::new(1);
+    poll_for(NAP, lock.acquire(&locks)).await;
+    let tried = lock.try_acquire(&locks).await.unwrap();
+    assert!(tried.is_some(), "refused, and nobody has it");
+    drop(tried);
+    assert_closes(&locks, &database, &pool).await;
+}
+
+#[tokio::test]
+async fn outsider_in_the_queue_of_a_hot_key_is_served() {
+    let (database, pool) = Database::with_pool(2).await;
+    let locks = LockSession::new(&pool);
+    let lock = AdvisoryLock::new("hot");
+    let mut tasks = JoinSet::new();
+    for _ in 0..16 {
+        let (lock, locks) = (lock.clone(), locks.clone());
+        tasks.spawn(async move {
+            loop {
+                let guard = lock.acquire(&locks).await.unwrap();
+                guard.release().await.unwrap();
+            }
+        });
+    }
+    for _ in 0..20 {
+        let guard = ends(lock.acquire(&pool)).await.unwrap();
+        guard.release().await.unwrap();
+    }
+    tasks.shutdown().await;
+    assert_closes(&locks, &database, &pool).await;
+}
+
+/// The session is opened with the first lock, which takes longer than this timeout.
+#[tokio::test]
+async fn short_timeout_is_enough_for_a_free_lock() {
+    let (database, pool) = Database::with_pool(2).await;
+    let lock = AdvisoryLock::new(1).timeout(Duration::from_millis(1));
+    let is_granted = async || {
+        let locks = LockSession::new(&pool);
+        let is_granted = lock.acquire(&locks).await.is_ok();
+        locks.close().await;
+        is_granted
+    };
+    assert!(is_ever(is_granted).await);
+    database.assert_nothing_leaked(&pool).await;
+}
+
+#[tokio::test]
+async fn lock_timeout_of_the_pool_ends_a_wait_unless_it_waits_forever() {
+    let database = Database::new().await;
+    let options = database.options().options([("lock_timeout", "100ms")]);
+    let pool = PgPoolOptions::new()
+        .max_connections(2)
+        .connect_with(options)
+        .await
+        .unwrap();
+    let outside = database.pool(1).await;
+    let locks = LockSession::new(&pool);
+    let lock = AdvisoryLock::new(1);
+    let held = lock.acquire(&outside).await.unwrap();
+    let forever = lock.clone().wait_forever();
+    let mut waits = pin!(forever.acquire(&locks));
+    // The first wait opens the session, and the second one finds it open.
+    for _ in 0..2 {
+        tokio::select! {
+            _ = &mut waits => panic!("two holders, or `wait_forever` is ignored"),
+            ended = ends(lock.acquire(&locks)) => match ended {
+                Err(Error::NotAcquired { .. }) => {}
+                other => panic!("{other:?}"),
+            },
+        }
+    }
+    database.drop_when_waiting(&mut waits).await;
+    held.release().await.unwrap();
+    drop(ends(waits).await.unwrap());
+    assert_closes(&locks, &database, &pool).await;
+}
+
+#[tokio::test]
+async fn polling_never_queues_on_the_server() {
+    let (database, pool) = Database::with_pool(2).await;
+    let outside = LockSession::new(&another_pool(&pool));
+    let locks = LockSession::new(&pool);
+    let held = acquire_each(&outside, [1, 2]).await;
+    let [polled, waited] = [1, 2].map(AdvisoryLock::new);
+    let polled = polled.polling(NAP);
+    let mut polls = pin!(polled.acquire(&locks));
+    poll_for(NAP, &mut polls).await;
+    let mut both = pin!(async {
+        tokio::select! {
+            _ = &mut polls => {}
+            _ = waited.acquire(&locks) => {}
+        }
+    });
+    database.drop_when_waiting(&mut both).await;
+    for _ in 0..25 {
+        poll_for(NAP * 2, &mut both).await;
+        let queued = database.advisory_locks().await;
+        let queued = queued.iter().filter(|lock| !lock.granted);
+        assert_eq!(queued.map(|lock| lock.objid).collect::<Vec<_>>(), [2]);
+    }
+    drop(held);
+    ends(both).await;
+    outside.close().await;
+    assert_closes(&locks, &database, &pool).await;
+}
+
+#[tokio::test]
+async fn polls_keep_their_interval() {
+    let (database, proxy, pool) = through_proxy().await;
+    let outside = database.pool(1).await;
+    let locks = LockSession::new(&pool);
+    let lock = AdvisoryLock::new(1);
+    let held = lock.acquire(&outside).await.unwrap();
+    assert!(lock.try_acquire(&locks).await.unwrap().is_none());
+    proxy.reset();
+    let lock = lock.polling(HANG_TIMEOUT);
+    poll_for(Duration::from_secs(1), lock.acquire(&locks)).await;
+    let polls = proxy.round_trips();
+    assert!(polls <= 5, "{polls} in a second:\n{}", proxy.dump());
+    drop(held);
+    assert_closes(&locks, &database, &pool).await;
+}
+
+/// A busy machine may release the lock after the deadline.
+#[tokio::test]
+async fn last_poll_is_made_at_the_deadline() {
+    let (database, pool) = Database::with_pool(2).await;
+    let outside = database.pool(1).await;
+    let locks = LockSession::new(&pool);
+    let lock = AdvisoryLock::new(1);
+    let rarely = lock.clone().polling(HANG_TIMEOUT * 10);
+    let rarely = rarely.timeout(Duration::from_secs(1));
+    let is_granted = async || {
+        let held = lock.acquire(&outside).await.unwrap();
+        assert!(lock.try_acquire(&locks).await.unwrap().is_none());
+        let mut polls = pin!(rarely.acquire(&locks));
+        let _ = timeout(NAP, &mut polls).await;
+        held.release().await.unwrap();
+        polls.await.is_ok()
+    };
+    assert!(is_ever(is_granted).await);
+    assert_closes(&locks, &database, &pool).await;
+}
+
+#[tokio::test]
+async fn wait_is_served_while_a_poll_pauses() {
+    let (database, pool) = Database::with_pool(2).await;
+    let outside = database.pool(1).await;
+    let locks = LockSession::new(&pool);
+    let lock = AdvisoryLock::new(1);
+    let held = lock.acquire(&outside).await.unwrap();
+    let rarely = lock.clone().polling(HANG_TIMEOUT * 10);
+    let mut polls = pin!(rarely.acquire(&locks));
+    poll_for(NAP, &mut polls).await;
+    let mut waits = pin!(lock.acquire(&locks));
+    poll_for(NAP, &mut waits).await;
+    held.release().await.unwrap();
+    let served = async {
+        tokio::select! {
+            guard = &mut polls => guard.unwrap(),
+            guard = &mut waits => guard.unwrap(),
+        }
+    };
+    drop(ends(served).await);
+    locks.close().await;
+    drop(database);
+}
+
+#[tokio::test]
+async fn tries_of_one_key_share_a_round_trip() {
+    let (database, proxy, pool) = through_proxy().await;
+    let locks = LockSession::new(&pool);
+    let outside = database.pool(1).await;
+    let lock = AdvisoryLock::new(1);
+    let held = lock.acquire(&outside).await.unwrap();
+    assert!(lock.try_acquire(&locks).await.unwrap().is_none());
+    proxy.reset();
+    let tried = join_all((0..2_000).map(|_| lock.try_acquire(&locks))).await;
+    assert!(tried.iter().all(|tried| matches!(tried, Ok(None))));
+    let trips = proxy.round_trips();
+    assert!(trips <= 100, "2,000 tries: {trips} round trips");
+    drop((held, tried));
+    assert_closes(&locks, &database, &pool).await;
+}
