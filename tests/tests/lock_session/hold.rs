@@ -9,7 +9,9 @@ use futures_util::future::join_all;
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
 
-use super::{NAP, acquire_each, assert_closes, ends, large_server, poll_for, release_all};
+use super::{
+    HANG_TIMEOUT, NAP, acquire_each, assert_closes, ends, large_server, poll_for, release_all,
+};
 
 #[tokio::test]
 async fn thousands_of_locks_are_one_connection() {
@@ -164,7 +166,7 @@ async fn session_tag_is_refused_and_keepalive_interval_is_not() {
             other => panic!("{other:?}"),
         }
     }
-    let watched = lock.keepalive_interval(super::HANG_TIMEOUT);
+    let watched = lock.keepalive_interval(HANG_TIMEOUT);
     drop(watched.acquire(&locks).await.unwrap());
     assert_closes(&locks, &database, &pool).await;
 }

@@ -7,9 +7,8 @@ use std::time::Duration;
 use advisory_core::{AdvisoryLock, Error, LockSession, LockSessionGuard};
 use advisory_tests::{Cut, Database, Shutdown, Side};
 use futures_util::future::join_all;
-use sqlx::AssertSqlSafe;
-use sqlx::Executor as _;
 use sqlx::postgres::PgPoolOptions;
+use sqlx::{AssertSqlSafe, Executor as _};
 use tokio::time::timeout;
 
 use super::{

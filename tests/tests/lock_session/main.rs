@@ -78,8 +78,8 @@ async fn large_server() -> &'static Server {
         .await
 }
 
-/// The processor time that this thread, and so a `current_thread` runtime, uses until a future ends.
-/// A busy machine does not change it.
+/// The processor time that this thread, and so a `current_thread` runtime, uses until a future
+/// ends. A busy machine does not change it.
 async fn processor_time(future: impl Future<Output = ()>) -> Duration {
     let now = || Duration::from(clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).unwrap());
     let before = now();

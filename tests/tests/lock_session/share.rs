@@ -3,13 +3,14 @@
 use std::pin::pin;
 
 use advisory_core::{AdvisoryLock, LockSession, LockSessionGuard};
-use advisory_tests::{Database, LockRow, drop_when};
+use advisory_tests::{Database, LockRow, Proxy, Shutdown, drop_when};
 use futures_util::future::join_all;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use super::through_proxy;
-use super::{HANG_TIMEOUT, NAP, assert_closes, assert_sleeps, ends, poll_for, server};
+use super::{
+    HANG_TIMEOUT, NAP, assert_closes, assert_sleeps, ends, poll_for, server, through_proxy,
+};
 
 #[tokio::test]
 async fn shared_locks_are_held_together_and_exclude_exclusive_ones() {
@@ -113,7 +114,7 @@ async fn session_sleeps_while_the_question_for_writers_is_not_answered() {
 async fn session_sleeps_when_it_is_lost_during_that_question() {
     let server = server(&[]).await;
     let database = Database::on(&server).await;
-    let proxy = advisory_tests::Proxy::start(&database).await;
+    let proxy = Proxy::start(&database).await;
     let pool = proxy.pool(2).await;
     let locks = LockSession::new(&pool);
     let guards = readers(&locks).await;
@@ -121,7 +122,7 @@ async fn session_sleeps_when_it_is_lost_during_that_question() {
     let shared = AdvisoryLock::new(1).shared();
     poll_for(NAP, shared.acquire(&locks)).await;
     proxy.set_silent(false);
-    server.stop(advisory_tests::Shutdown::Kill).await;
+    server.stop(Shutdown::Kill).await;
     for guard in guards {
         ends(guard.lost()).await;
     }

@@ -282,8 +282,7 @@ async fn wait_is_served_while_a_poll_pauses() {
         }
     };
     drop(ends(served).await);
-    locks.close().await;
-    drop(database);
+    assert_closes(&locks, &database, &pool).await;
 }
 
 #[tokio::test]
