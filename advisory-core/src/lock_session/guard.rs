@@ -11,7 +11,7 @@ use sqlx::postgres::PgPool;
 use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 
-use super::owner::{Grant, Request};
+use super::request::{Grant, Request};
 use crate::error::Error;
 use crate::lock::{AdvisoryLock, LockId};
 use crate::nesting::Held;

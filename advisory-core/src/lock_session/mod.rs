@@ -1,13 +1,16 @@
 //! Many locks on one session.
 //!
-//! A [`LockSession`] is a handle. Its [owner](owner), a task, has the connections; the
-//! [table](table) decides who gets what; a [guard](guard) is one lock.
+//! A [`LockSession`] is a handle, from which [requests](request) go to its [owner](owner), a task.
+//! The [table](table) decides who gets what. The owner keeps the clocks, and a [link](link) to each
+//! session: a [connection](connection), and what is under way there. A [guard](guard) is one lock.
 
 mod connection;
 mod guard;
+mod link;
 #[cfg(test)]
 mod model;
 mod owner;
+mod request;
 mod table;
 
 use std::fmt;
@@ -20,7 +23,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 pub use self::guard::LockSessionGuard;
-use self::owner::{Acquire, Grant, Owner, Request};
+use self::owner::Owner;
+use self::request::{Acquire, Grant, Request};
 use self::table::RequestId;
 use crate::error::Error;
 use crate::lock::{AdvisoryLock, Wait};

@@ -9,7 +9,7 @@ use std::mem::{replace, take};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll, ready};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use sqlx::postgres::PgPool;
@@ -19,6 +19,8 @@ use tokio::time::{Sleep, sleep_until};
 
 use super::LockSession;
 use super::connection::{Connection, Loss, Opening, Reply};
+use super::link::{Event, Link, Underway};
+use super::request::{Acquire, Grant, Pending, Request, Settings};
 use super::table::{Limits, Look, Manner, Message, Outcome, RequestId, SessionId, Table};
 use crate::error::{Error, SharedError};
 use crate::lock::{AdvisoryLock, Wait, jitter};
@@ -39,94 +41,7 @@ const MOST_YIELDS: u32 = 4;
 /// How many messages in a row may be cancelled and sent again.
 const MOST_CANCELS: u32 = 100;
 
-/// What the clones and the guards ask of the owner.
-pub(super) enum Request {
-    Acquire(Box<Acquire>),
-    /// The request is dropped.
-    Withdraw(RequestId),
-    Release(RequestId, Option<oneshot::Sender<bool>>),
-    FencingToken(SessionId, oneshot::Sender<Result<i64, Error>>),
-    Close(oneshot::Sender<()>),
-}
-
-pub(super) struct Acquire {
-    pub(super) id: RequestId,
-    pub(super) lock: AdvisoryLock,
-    /// What is left of the deadline.
-    pub(super) wait: Wait,
-    pub(super) reply: oneshot::Sender<Result<Option<Grant>, Error>>,
-}
-
-/// A lock that a session holds. Dropped, it is released.
-#[derive(Debug)]
-pub(super) struct Grant {
-    pub(super) id: RequestId,
-    pub(super) session: SessionId,
-    pub(super) loss: Arc<Loss>,
-    pub(super) owner: mpsc::UnboundedSender<Request>,
-}
-
-impl Drop for Grant {
-    fn drop(&mut self) {
-        let _ = self.owner.send(Request::Release(self.id, None));
-    }
-}
-
-/// A request that waits for its answer. There may be many.
-struct Pending {
-    reply: oneshot::Sender<Result<Option<Grant>, Error>>,
-    arrived: Instant,
-    deadline: Option<Instant>,
-    /// Whether the server's `lock_timeout` bounds the wait.
-    is_bounded_by_server: bool,
-    settings: Option<Box<Settings>>,
-}
-
-/// What few requests have.
-struct Settings {
-    /// The name to show in the statement that queues for it.
-    tag: Option<Box<str>>,
-    polling: Option<Duration>,
-    /// When a request that polls is asked for again.
-    poll_at: Option<Instant>,
-}
-
-type Underway<T> = Pin<Box<dyn Future<Output = T> + Send>>;
-
-/// What a session is doing.
-enum Line {
-    Opening(Underway<Result<Connection, Error>>),
-    Idle(Box<Connection>),
-    Talking {
-        message: Arc<Message>,
-        talk: Underway<(Box<Connection>, Reply)>,
-    },
-    /// It waits in the server's queue.
-    Queueing {
-        session: SessionId,
-        backend: BackendId,
-        /// Since when the server does not know this wait any more.
-        over_since: Option<Instant>,
-        wait: Underway<(Box<Connection>, Result<(), sqlx::Error>)>,
-    },
-    /// A probe, or a fencing token.
-    Busy(Underway<(Box<Connection>, bool)>),
-    Closed,
-}
-
-enum Event {
-    Request(Option<Request>),
-    Opened(usize, Result<Connection, Error>),
-    Answered(usize, Box<Connection>, Arc<Message>, Reply),
-    Queued(usize, Box<Connection>, Result<(), sqlx::Error>),
-    /// Whether it is alive.
-    Done(usize, Box<Connection>, bool),
-    Ended(usize),
-    Time,
-    PoolClosed,
-}
-
-/// The first line is that of the session that tries and unlocks; the others queue.
+/// The first link is that of the session that tries and unlocks; the others queue.
 const MAIN: usize = 0;
 
 pub(super) struct Owner {
@@ -148,7 +63,7 @@ pub(super) struct Owner {
     losses: HashMap<SessionId, Arc<Loss>>,
     /// The backends of lost sessions, which the server may still take for alive.
     to_terminate: Vec<BackendId>,
-    lines: Vec<Line>,
+    links: Vec<Link>,
     next_session: SessionId,
     deadlines: BTreeSet<(Instant, RequestId)>,
     /// The requests whose time is over, and since when. They are refused by a message that was
@@ -203,7 +118,7 @@ impl Owner {
             tokens: Vec::new(),
             losses: HashMap::new(),
             to_terminate: Vec::new(),
-            lines: vec![Line::Closed],
+            links: vec![Link::Closed],
             next_session: 1,
             deadlines: BTreeSet::new(),
             expired: BTreeMap::new(),
@@ -278,8 +193,8 @@ impl Owner {
             self.timer.as_mut().reset(at.into());
         }
         poll_fn(|cx| {
-            for (index, line) in self.lines.iter_mut().enumerate() {
-                if let Poll::Ready(event) = line.poll(index, cx) {
+            for (index, link) in self.links.iter_mut().enumerate() {
+                if let Poll::Ready(event) = link.poll(index, cx) {
                     return Poll::Ready(event);
                 }
             }
@@ -316,7 +231,7 @@ impl Owner {
             Event::Queued(index, connection, waited) => self.queued(index, connection, waited),
             Event::Done(index, connection, is_alive) => {
                 if is_alive {
-                    self.lines[index] = Line::Idle(connection);
+                    self.links[index] = Link::Idle(connection);
                     if index == MAIN {
                         self.refuse_expired();
                     }
@@ -325,8 +240,8 @@ impl Owner {
                 }
             }
             Event::Ended(index) => {
-                let line = replace(&mut self.lines[index], Line::Closed);
-                if let Line::Idle(connection) = line {
+                let link = replace(&mut self.links[index], Link::Closed);
+                if let Link::Idle(connection) = link {
                     self.lost(index, connection, None);
                 }
             }
@@ -469,9 +384,9 @@ impl Owner {
 
     /// Closes the session that waits for what nobody wants.
     fn end_wait(&mut self, session: SessionId) {
-        for line in &mut self.lines {
-            if matches!(line, Line::Queueing { session: waits, .. } if *waits == session) {
-                *line = Line::Closed;
+        for link in &mut self.links {
+            if matches!(link, Link::Queueing { session: waits, .. } if *waits == session) {
+                *link = Link::Closed;
                 self.losses.remove(&session);
             }
         }
@@ -481,7 +396,7 @@ impl Owner {
         let connection = match opened {
             Ok(connection) => connection,
             Err(error) => {
-                self.lines[index] = Line::Closed;
+                self.links[index] = Link::Closed;
                 if index == MAIN {
                     self.fail_all(error);
                 } else {
@@ -510,7 +425,7 @@ impl Owner {
                 }
             }
         }
-        self.lines[index] = Line::Idle(Box::new(connection));
+        self.links[index] = Link::Idle(Box::new(connection));
     }
 
     /// No session can be opened: all that wait for one are told why.
@@ -543,11 +458,11 @@ impl Owner {
                     self.last_look = Instant::now();
                     self.look_at = Instant::now().checked_add(HAND_OVER_TIME);
                 }
-                self.lines[index] = Line::Idle(connection);
+                self.links[index] = Link::Idle(connection);
                 self.table.answered(message, &answer, now)
             }
             Reply::Refused(error) => {
-                self.lines[index] = Line::Idle(connection);
+                self.links[index] = Link::Idle(connection);
                 self.refused(message, error, now)
             }
             Reply::Lost => return self.lost(index, connection, Some(message)),
@@ -581,13 +496,13 @@ impl Owner {
     fn find_silent_waits(&mut self, waits: &Waits) {
         let now = Instant::now();
         let limit = self.response_timeout();
-        for index in 1..self.lines.len() {
-            let Line::Queueing {
+        for index in 1..self.links.len() {
+            let Link::Queueing {
                 session,
                 backend,
                 over_since,
                 ..
-            } = &mut self.lines[index]
+            } = &mut self.links[index]
             else {
                 continue;
             };
@@ -596,7 +511,7 @@ impl Owner {
             } else if *over_since.get_or_insert(now) + limit <= now {
                 let session = *session;
                 self.to_terminate.push(take(backend));
-                self.lines[index] = Line::Closed;
+                self.links[index] = Link::Closed;
                 self.losses.remove(&session);
                 let outcomes = self.table.queue_ended(session, self.now());
                 self.tell(outcomes);
@@ -636,7 +551,7 @@ impl Owner {
         let (session, now) = (connection.id, self.now());
         match waited {
             Ok(()) => {
-                self.lines[index] = Line::Idle(connection);
+                self.links[index] = Link::Idle(connection);
                 self.sweep_pause = FIRST_SWEEP;
                 let outcomes = self.table.queue_granted(session, now);
                 self.tell(outcomes);
@@ -664,7 +579,7 @@ impl Owner {
     fn lost(&mut self, index: usize, connection: Box<Connection>, under_way: Option<&Message>) {
         let (session, opened) = (connection.id, connection.opened);
         self.to_terminate.push(connection.backend.clone());
-        self.lines[index] = Line::Closed;
+        self.links[index] = Link::Closed;
         drop(connection);
         self.losses.remove(&session);
         self.tokens.retain(|(of, _)| *of != session);
@@ -680,10 +595,10 @@ impl Owner {
             }
             // The sessions that queue can have lost their server as well, and nobody waits for
             // what only they know.
-            for spare in 1..self.lines.len() {
-                if let Line::Queueing { session, .. } = &self.lines[spare] {
+            for spare in 1..self.links.len() {
+                if let Link::Queueing { session, .. } = &self.links[spare] {
                     let session = *session;
-                    self.lines[spare] = Line::Closed;
+                    self.links[spare] = Link::Closed;
                     self.losses.remove(&session);
                     let outcomes = self.table.queue_ended(session, self.now());
                     self.tell(outcomes);
@@ -696,7 +611,7 @@ impl Owner {
     fn proceed(&mut self, now: Instant) {
         self.note_time(now);
         self.open_main(now);
-        for index in 0..self.lines.len() {
+        for index in 0..self.links.len() {
             self.send(index, now);
             self.close_if_unused(index, now);
         }
@@ -740,8 +655,8 @@ impl Owner {
             return;
         }
         let is_connected = matches!(
-            self.lines[MAIN],
-            Line::Idle(_) | Line::Talking { .. } | Line::Busy(_)
+            self.links[MAIN],
+            Link::Idle(_) | Link::Talking { .. } | Link::Busy(_)
         );
         if is_connected {
             let outcomes = self.table.ask_again(id, self.now());
@@ -763,12 +678,12 @@ impl Owner {
     fn open_main(&mut self, now: Instant) {
         let is_needed = !self.table.waiting().is_empty();
         let may_open = self.open_at[0].is_none_or(|at| at <= now);
-        if is_needed && may_open && matches!(self.lines[MAIN], Line::Closed) {
-            self.lines[MAIN] = self.opening(true);
+        if is_needed && may_open && matches!(self.links[MAIN], Link::Closed) {
+            self.links[MAIN] = self.opening(true);
         }
     }
 
-    fn opening(&mut self, is_checked: bool) -> Line {
+    fn opening(&mut self, is_checked: bool) -> Link {
         let id = self.next_session;
         self.next_session += 1;
         let opening = Opening {
@@ -778,12 +693,12 @@ impl Owner {
             response_timeout: self.response_timeout(),
             is_checked,
         };
-        Line::Opening(Box::pin(opening.open()))
+        Link::Opening(Box::pin(opening.open()))
     }
 
     /// Sends what is next to a session that does nothing.
     fn send(&mut self, index: usize, now: Instant) {
-        let Line::Idle(connection) = &self.lines[index] else {
+        let Link::Idle(connection) = &self.links[index] else {
             return;
         };
         let is_overdue = connection.last_answer + self.keepalive <= now;
@@ -819,7 +734,7 @@ impl Owner {
     }
 
     fn send_message(&mut self, index: usize, now: Instant) -> bool {
-        let Line::Idle(connection) = &self.lines[index] else {
+        let Link::Idle(connection) = &self.links[index] else {
             return false;
         };
         let may_look = self.look_at.is_none_or(|at| at <= now);
@@ -837,8 +752,8 @@ impl Owner {
         self.is_token_next = true;
         let (message, limit) = (Arc::new(message), self.response_timeout());
         let (sent, capabilities) = (Arc::clone(&message), Arc::clone(&self.capabilities));
-        if let Line::Idle(mut connection) = replace(&mut self.lines[index], Line::Closed) {
-            self.lines[index] = Line::Talking {
+        if let Link::Idle(mut connection) = replace(&mut self.links[index], Link::Closed) {
+            self.links[index] = Link::Talking {
                 message,
                 talk: Box::pin(async move {
                     let reply = connection.talk(&sent, limit, &capabilities).await;
@@ -851,7 +766,7 @@ impl Owner {
 
     fn send_token(&mut self, index: usize) -> bool {
         self.tokens.retain(|(_, reply)| !reply.is_closed());
-        let Line::Idle(connection) = &self.lines[index] else {
+        let Link::Idle(connection) = &self.links[index] else {
             return false;
         };
         let session = connection.id;
@@ -877,19 +792,19 @@ impl Owner {
 
     /// Whether a session queues, and the server was not asked about it for this long.
     fn has_queued_for(&self, now: Instant, time: Duration) -> bool {
-        let queues = |line: &Line| matches!(line, Line::Queueing { .. });
-        self.last_look + time <= now && self.lines.iter().any(queues)
+        let queues = |link: &Link| matches!(link, Link::Queueing { .. });
+        self.last_look + time <= now && self.links.iter().any(queues)
     }
 
     /// Closes a session that has queued, when it is not needed any more.
     fn close_if_unused(&mut self, index: usize, now: Instant) {
-        if let Line::Idle(connection) = &self.lines[index]
+        if let Link::Idle(connection) = &self.links[index]
             && index != MAIN
             && connection.last_used + IDLE_SESSION <= now
             && !self.table.holds(connection.id)
         {
             self.losses.remove(&connection.id);
-            self.lines[index] = Line::Closed;
+            self.links[index] = Link::Closed;
         }
     }
 
@@ -898,9 +813,9 @@ impl Owner {
         index: usize,
         work: impl FnOnce(Box<Connection>) -> Underway<(Box<Connection>, bool)>,
     ) {
-        let line = replace(&mut self.lines[index], Line::Closed);
-        if let Line::Idle(connection) = line {
-            self.lines[index] = Line::Busy(work(connection));
+        let link = replace(&mut self.links[index], Link::Closed);
+        if let Link::Idle(connection) = link {
+            self.links[index] = Link::Busy(work(connection));
         }
     }
 
@@ -910,30 +825,30 @@ impl Owner {
         let Some(oldest) = oldest.and_then(|id| self.pending.get(&id)) else {
             return;
         };
-        if matches!(self.lines[MAIN], Line::Closed) {
+        if matches!(self.links[MAIN], Link::Closed) {
             return;
         }
         let is_worth_it = oldest.arrived + WORTH_QUEUEING <= now;
         let mut may_open = is_worth_it && self.open_at[1].is_none_or(|at| at <= now);
         for index in 1..=self.queueing.load(Ordering::Relaxed) {
-            if index == self.lines.len() {
-                self.lines.push(Line::Closed);
+            if index == self.links.len() {
+                self.links.push(Link::Closed);
             }
-            match &self.lines[index] {
-                Line::Idle(connection) if !self.table.holds(connection.id) => self.queue(index),
-                Line::Closed if may_open => {
-                    self.lines[index] = self.opening(false);
+            match &self.links[index] {
+                Link::Idle(connection) if !self.table.holds(connection.id) => self.queue(index),
+                Link::Closed if may_open => {
+                    self.links[index] = self.opening(false);
                     may_open = false;
                 }
                 // One after the other.
-                Line::Opening(_) => may_open = false,
+                Link::Opening(_) => may_open = false,
                 _ => {}
             }
         }
     }
 
     fn queue(&mut self, index: usize) {
-        let Line::Idle(connection) = &self.lines[index] else {
+        let Link::Idle(connection) = &self.links[index] else {
             return;
         };
         let (session, backend) = (connection.id, connection.backend.clone());
@@ -943,8 +858,8 @@ impl Owner {
         let pending = self.pending.get(&id);
         let settings = pending.and_then(|pending| pending.settings.as_ref());
         let tag = settings.and_then(|settings| settings.tag.clone());
-        if let Line::Idle(mut connection) = replace(&mut self.lines[index], Line::Closed) {
-            self.lines[index] = Line::Queueing {
+        if let Link::Idle(mut connection) = replace(&mut self.links[index], Link::Closed) {
+            self.links[index] = Link::Queueing {
                 session,
                 backend,
                 over_since: None,
@@ -959,16 +874,16 @@ impl Owner {
     /// When there is something to do, whatever else happens. What is due already waits for something
     /// else.
     fn next_time(&self, now: Instant) -> Option<Instant> {
-        let keepalive = self.lines.iter().filter_map(|line| match line {
-            Line::Idle(connection) => Some(connection.last_answer + self.keepalive),
+        let keepalive = self.links.iter().filter_map(|link| match link {
+            Link::Idle(connection) => Some(connection.last_answer + self.keepalive),
             _ => None,
         });
         let first = |times: &BTreeSet<(Instant, RequestId)>| times.first().map(|(at, _)| *at);
-        let is_closed = matches!(self.lines[MAIN], Line::Closed);
+        let is_closed = matches!(self.links[MAIN], Link::Closed);
         let reopen = self.open_at[0].filter(|_| is_closed && !self.table.waiting().is_empty());
         let look = self.look_at.filter(|_| self.table.is_to_look());
-        let queues = |line: &Line| matches!(line, Line::Queueing { .. });
-        let silent = self.lines.iter().any(queues);
+        let queues = |link: &Link| matches!(link, Link::Queueing { .. });
+        let silent = self.links.iter().any(queues);
         let silent = silent.then(|| self.last_look + self.keepalive);
         let times = [
             silent,
@@ -994,14 +909,14 @@ impl Owner {
             loss.tell();
         }
         let mut closing = JoinSet::new();
-        for line in take(&mut self.lines) {
+        for link in take(&mut self.links) {
             closing.spawn(async move {
                 // A session that queues has nothing to free.
-                let connection = match line {
-                    Line::Idle(connection) => connection,
-                    Line::Talking { talk, .. } => talk.await.0,
-                    Line::Busy(answer) => answer.await.0,
-                    Line::Opening(_) | Line::Queueing { .. } | Line::Closed => return,
+                let connection = match link {
+                    Link::Idle(connection) => connection,
+                    Link::Talking { talk, .. } => talk.await.0,
+                    Link::Busy(answer) => answer.await.0,
+                    Link::Opening(_) | Link::Queueing { .. } | Link::Closed => return,
                 };
                 connection.close(limit).await;
             });
@@ -1009,64 +924,6 @@ impl Owner {
         closing.join_all().await;
         if let Some(reply) = reply {
             let _ = reply.send(());
-        }
-    }
-}
-
-impl Pending {
-    fn bound(&mut self, wait: Wait) {
-        if let Wait::For(limit) = wait {
-            self.deadline = self.arrived.checked_add(limit);
-        }
-    }
-
-    fn bound_by_server(&mut self, lock_timeout: Wait) {
-        if self.is_bounded_by_server {
-            self.bound(lock_timeout);
-        }
-    }
-}
-
-impl Settings {
-    fn of(lock: &AdvisoryLock) -> Option<Self> {
-        let settings = Self {
-            tag: lock.statement_tag().map(Box::from),
-            polling: lock.polling_interval(),
-            poll_at: None,
-        };
-        (settings.tag.is_some() || settings.polling.is_some()).then_some(settings)
-    }
-}
-
-impl Line {
-    fn poll(&mut self, index: usize, cx: &mut Context<'_>) -> Poll<Event> {
-        match self {
-            Self::Closed => Poll::Pending,
-            Self::Opening(opening) => {
-                let opened = ready!(opening.as_mut().poll(cx));
-                Poll::Ready(Event::Opened(index, opened))
-            }
-            Self::Idle(connection) => {
-                ready!(connection.poll_end(cx));
-                Poll::Ready(Event::Ended(index))
-            }
-            Self::Talking { message, talk } => {
-                let (connection, reply) = ready!(talk.as_mut().poll(cx));
-                Poll::Ready(Event::Answered(
-                    index,
-                    connection,
-                    Arc::clone(message),
-                    reply,
-                ))
-            }
-            Self::Queueing { wait, .. } => {
-                let (connection, waited) = ready!(wait.as_mut().poll(cx));
-                Poll::Ready(Event::Queued(index, connection, waited))
-            }
-            Self::Busy(answer) => {
-                let (connection, is_alive) = ready!(answer.as_mut().poll(cx));
-                Poll::Ready(Event::Done(index, connection, is_alive))
-            }
         }
     }
 }
