@@ -5,15 +5,13 @@ use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::OnceLock;
 use std::task::Poll;
-use std::time::Duration;
 
 use sqlx::postgres::PgPool;
 use tokio::sync::{oneshot, watch};
-use tokio::time::timeout;
 
 use super::request::{Grant, Request};
 use crate::error::Error;
-use crate::lock::{AdvisoryLock, LockId};
+use crate::lock::LockId;
 use crate::nesting::Held;
 use crate::session::until_lost;
 use crate::sql::sqlstate;
@@ -39,20 +37,16 @@ use crate::telemetry::metric::Hold;
 pub struct LockSessionGuard {
     held: Held,
     grant: Grant,
-    /// The longest time in which the session answers.
-    limit: Duration,
     /// Closed with the guard, for those who watch it.
     ended: OnceLock<watch::Sender<()>>,
     _hold: Hold,
 }
 
 impl LockSessionGuard {
-    pub(super) fn new(lock: &AdvisoryLock, pool: &PgPool, grant: Grant) -> Self {
+    pub(super) fn new(lock: &LockId, pool: &PgPool, grant: Grant) -> Self {
         Self {
-            held: Held::on_pool(lock.id(), pool),
+            held: Held::on_pool(lock, pool),
             grant,
-            // What is under way, the message itself, and what is undone after an error.
-            limit: lock.response_limit().saturating_mul(4),
             ended: OnceLock::new(),
             _hold: Hold::start(Scope::Session),
         }
@@ -78,9 +72,8 @@ impl LockSessionGuard {
     pub async fn release(self) -> Result<(), Error> {
         let (reply, released) = oneshot::channel();
         let release = Request::Release(self.grant.id, Some(reply));
-        let sent = self.grant.owner.send(release);
-        let was_held =
-            sent.is_ok() && matches!(Box::pin(timeout(self.limit, released)).await, Ok(Ok(true)));
+        // The owner ends a wait for the server.
+        let was_held = self.grant.owner.send(release).is_ok() && released.await.unwrap_or(false);
         if was_held {
             Ok(())
         } else {
@@ -164,10 +157,10 @@ impl LockSessionGuard {
         let ask = Request::FencingToken(self.grant.session, reply);
         let lost = || Error::lost(self.held.lock());
         self.grant.owner.send(ask).map_err(|_| lost())?;
-        match timeout(self.limit, token).await {
-            Ok(Ok(Err(Error::Database(error)))) if sqlstate::is_loss(&error) => Err(lost()),
-            Ok(Ok(token)) => token,
-            Ok(Err(_)) | Err(_) => Err(lost()),
+        match token.await {
+            Ok(Err(Error::Database(error))) if sqlstate::is_loss(&error) => Err(lost()),
+            Ok(token) => token,
+            Err(_) => Err(lost()),
         }
     }
 }

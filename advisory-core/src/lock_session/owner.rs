@@ -148,7 +148,9 @@ impl Owner {
             let now = Instant::now();
             self.proceed(now);
             let event = self.next_event(now, closed.as_mut()).await;
-            let is_answered = matches!(event, Event::Answered(MAIN, ..));
+            // Many were answered at once.
+            let is_answered =
+                matches!(&event, Event::Answered(MAIN, _, message, _) if message.len() > 1);
             match event {
                 Event::Request(None) => return,
                 Event::PoolClosed => return self.close(None).await,

@@ -73,6 +73,13 @@ pub(super) struct Message {
     newest: RequestId,
 }
 
+impl Message {
+    /// How many requests travel in it.
+    pub(super) fn len(&self) -> usize {
+        self.unlocks.len() + self.tries.len()
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Unlock {
     pub(super) key: Key,
