@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use advisory_tests::{Database, Proxy};
 
-use super::Variant;
+use super::{CONNECTIONS, Variant};
 use crate::Bench;
 use crate::comparison::in_rotation;
 use crate::endpoint::Endpoint;
+use crate::one_core::OnOneCore;
 use crate::plot::{Line, Plot, Shape};
 use crate::rate::rate;
 use crate::report::{Part, Report, Table, Target};
@@ -26,6 +27,11 @@ const LOCAL: Network = Network {
     name: "local",
     tasks: [1, 8, 64, 256],
     wanted: [(1, 1.5), (64, 5.0)],
+};
+/// Without the time to wake up a sleeping core.
+const ONE_CORE: Network = Network {
+    name: "local, one core",
+    ..LOCAL
 };
 const DELAYED: Network = Network {
     name: "1 ms each way",
@@ -46,11 +52,25 @@ pub(super) async fn measure(bench: &Bench) -> Report {
     ]);
     let (mut lines, mut targets) = (Vec::new(), Vec::new());
     let direct = Endpoint(database.options());
-    for (network, endpoint) in [(LOCAL, direct), (DELAYED, Endpoint(proxy.options()))] {
+    let networks = [
+        (LOCAL, direct.clone()),
+        (ONE_CORE, direct),
+        (DELAYED, Endpoint(proxy.options())),
+    ];
+    for (network, endpoint) in networks {
         let variants = Variant::all(&endpoint).await;
         if network.name == DELAYED.name {
             proxy.set_delay(EACH_WAY);
         }
+        let _on_one_core = if network.name == ONE_CORE.name {
+            open_all(&variants, bench.effort.block).await;
+            match OnOneCore::with(&database).await {
+                Ok(on_one_core) => Some(on_one_core),
+                Err(_) => continue,
+            }
+        } else {
+            None
+        };
         let mut points = variants.each_ref().map(|_| Vec::new());
         for tasks in bench.effort.sizes(&network.tasks).iter().copied() {
             let samples = compare(bench, &network, &variants, tasks).await;
@@ -87,6 +107,14 @@ pub(super) async fn measure(bench: &Bench) -> Report {
             shape,
         }],
         targets,
+    }
+}
+
+/// Opens the connections that the variants use.
+async fn open_all(variants: &[(&str, Variant)], length: Duration) {
+    for (_, variant) in variants {
+        let pairs = (0..i64::from(CONNECTIONS)).map(|key| variant.pair(key));
+        rate(pairs, length).await;
     }
 }
 
