@@ -77,6 +77,10 @@ async fn assert_ends(verb: Verb) {
         while pool.num_idle() == 0 {
             sleep(Duration::from_millis(5)).await;
         }
+        // A session that is not open has the pool's time to open.
+        if verb.scope() == Scope::LockSession {
+            verb.ask(&self::lock(), &pool).await.unwrap();
+        }
         if verb.scope() == Scope::CallerTransaction {
             let mut tx = pool.begin().await.unwrap();
             proxy.set_silent(true);

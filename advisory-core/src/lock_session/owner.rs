@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::future::{Future, poll_fn};
+use std::io::Error as IoError;
 use std::mem::{replace, take};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -585,8 +586,17 @@ impl Owner {
         drop(connection);
         self.losses.remove(&session);
         self.tokens.retain(|(of, _)| *of != session);
+        // A call that does not wait does not wait for another session.
+        let asked = under_way.iter().flat_map(|message| &message.tries);
+        let tries = asked.map(|(id, _)| *id).filter(|id| self.table.is_try(*id));
+        let tries: Vec<_> = tries.collect();
         let outcomes = self.table.lost(session, under_way, self.now());
         self.tell(outcomes);
+        for id in tries {
+            let lost =
+                IoError::other("the session of the lock was lost, or its server does not answer");
+            self.end(id, Err(sqlx::Error::Io(lost).into()));
+        }
         // A server that ends each session at once is not asked without a pause.
         if opened.elapsed() < REOPEN_PAUSE * 10 {
             self.open_at[usize::from(index != MAIN)] = Instant::now().checked_add(REOPEN_PAUSE);

@@ -257,6 +257,12 @@ impl Table {
         self.ready.contains(&id) || self.requests.get(&id).is_some_and(is_asked)
     }
 
+    /// Whether a request does not wait.
+    pub(super) fn is_try(&self, id: RequestId) -> bool {
+        let request = self.requests.get(&id);
+        request.is_some_and(|request| request.manner == Manner::Tries)
+    }
+
     pub(super) fn is_held(&self, id: RequestId) -> bool {
         self.requests.get(&id).and_then(Request::held).is_some()
     }
