@@ -470,8 +470,8 @@ impl Owner {
             }
             Reply::Lost => return self.lost(index, connection, Some(message)),
             Reply::Unfit(error) => {
-                self.lost(index, connection, Some(message));
-                return self.fail_all(error);
+                self.fail_all(error);
+                return self.lost(index, connection, Some(message));
             }
         };
         self.tell(outcomes);
