@@ -19,6 +19,14 @@ pub(crate) enum Wait {
 }
 
 impl Wait {
+    /// The wait that a `lock_timeout` in milliseconds means.
+    pub(crate) fn of_lock_timeout(milliseconds: u64) -> Self {
+        match milliseconds {
+            0 => Self::Forever,
+            limit => Self::at_most(Duration::from_millis(limit)),
+        }
+    }
+
     /// The wait for a timeout. Less than a millisecond does not wait, because `lock_timeout = 0`
     /// would wait without a limit; more than `lock_timeout` can hold waits without a limit.
     pub(crate) fn at_most(timeout: Duration) -> Self {

@@ -270,9 +270,7 @@ impl Connection {
             let mode = lock.mode();
             lock.keys().iter().map(move |key| Call::Unlock(*key, mode))
         });
-        let unlocked = message.unlocks.iter();
-        let unlocked = unlocked.map(|unlock| Call::Unlock(unlock.key, unlock.mode));
-        let calls: Vec<_> = unlocked.chain(tried).collect();
+        let calls: Vec<_> = unlocks(message).chain(tried).collect();
         let (text, _) = Batch::new(&calls).into_message();
         match self.exchange(text, limit).await {
             Ok(_) => Reply::Refused(error),
@@ -324,11 +322,14 @@ impl Connection {
 }
 
 fn calls(message: &Message) -> Vec<Call> {
-    let unlocks = message.unlocks.iter();
-    let unlocks = unlocks.map(|unlock| Call::Unlock(unlock.key, unlock.mode));
     let tries = message.tries.iter();
     let tries = tries.map(|(_, lock)| Call::Try(lock.clone()));
-    unlocks.chain(tries).collect()
+    unlocks(message).chain(tries).collect()
+}
+
+fn unlocks(message: &Message) -> impl Iterator<Item = Call> {
+    let unlocks = message.unlocks.iter();
+    unlocks.map(|unlock| Call::Unlock(unlock.key, unlock.mode))
 }
 
 fn read_answer(

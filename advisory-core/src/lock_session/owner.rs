@@ -80,7 +80,6 @@ pub(super) struct Owner {
     polls: BTreeSet<(Instant, RequestId)>,
     sweep_pause: Duration,
     sweep_at: Option<Instant>,
-    look_at: Option<Instant>,
     last_look: Instant,
     /// When the first session, and another one, may be opened again.
     open_at: [Option<Instant>; 2],
@@ -130,7 +129,6 @@ impl Owner {
             polls: BTreeSet::new(),
             sweep_pause: FIRST_SWEEP,
             sweep_at: None,
-            look_at: None,
             last_look: now,
             open_at: [None; 2],
             idle_since: None,
@@ -387,12 +385,24 @@ impl Owner {
 
     /// Closes the session that waits for what nobody wants.
     fn end_wait(&mut self, session: SessionId) {
-        for link in &mut self.links {
-            if matches!(link, Link::Queueing { session: waits, .. } if *waits == session) {
-                *link = Link::Closed;
-                self.losses.remove(&session);
-            }
+        let waits =
+            |link: &Link| matches!(link, Link::Queueing { session: of, .. } if *of == session);
+        if let Some(index) = self.links.iter().position(waits) {
+            self.close_link(index, session);
         }
+    }
+
+    /// Closes a session that holds nothing.
+    fn close_link(&mut self, index: usize, session: SessionId) {
+        self.links[index] = Link::Closed;
+        self.losses.remove(&session);
+    }
+
+    /// Closes a session that queues. Its request waits on.
+    fn end_queueing(&mut self, index: usize, session: SessionId) {
+        self.close_link(index, session);
+        let outcomes = self.table.queue_ended(session, self.now());
+        self.tell(outcomes);
     }
 
     fn opened(&mut self, index: usize, opened: Result<Connection, Error>) {
@@ -416,10 +426,7 @@ impl Owner {
             self.table.open(connection.id);
             self.table.sweep();
             self.sweep_pause = FIRST_SWEEP;
-            let lock_timeout = match connection.lock_timeout {
-                0 => Wait::Forever,
-                limit => Wait::at_most(Duration::from_millis(limit)),
-            };
+            let lock_timeout = Wait::of_lock_timeout(connection.lock_timeout);
             self.lock_timeout = Some(lock_timeout);
             for (id, pending) in &mut self.pending {
                 if pending.is_bounded_by_server && pending.deadline.is_none() {
@@ -459,7 +466,6 @@ impl Owner {
                 }
                 if message.looks {
                     self.last_look = Instant::now();
-                    self.look_at = Instant::now().checked_add(HAND_OVER_TIME);
                 }
                 self.links[index] = Link::Idle(connection);
                 self.table.answered(message, &answer, now)
@@ -514,10 +520,7 @@ impl Owner {
             } else if *over_since.get_or_insert(now) + limit <= now {
                 let session = *session;
                 self.to_terminate.push(take(backend));
-                self.links[index] = Link::Closed;
-                self.losses.remove(&session);
-                let outcomes = self.table.queue_ended(session, self.now());
-                self.tell(outcomes);
+                self.end_queueing(index, session);
             }
         }
     }
@@ -526,12 +529,8 @@ impl Owner {
     fn refuse_expired(&mut self) {
         let sent_at = self.sent_at;
         for (id, at) in take(&mut self.expired) {
-            if at > sent_at {
-                self.expired.insert(id, at);
-                continue;
-            }
-            if self.table.is_being_asked(id) {
-                // It did not fit into that message.
+            // It may not have fitted into that message.
+            if at > sent_at || self.table.is_being_asked(id) {
                 self.expired.insert(id, at);
             } else {
                 self.end(id, Ok(None));
@@ -609,11 +608,7 @@ impl Owner {
             // what only they know.
             for spare in 1..self.links.len() {
                 if let Link::Queueing { session, .. } = &self.links[spare] {
-                    let session = *session;
-                    self.links[spare] = Link::Closed;
-                    self.losses.remove(&session);
-                    let outcomes = self.table.queue_ended(session, self.now());
-                    self.tell(outcomes);
+                    self.end_queueing(spare, *session);
                 }
             }
         }
@@ -749,9 +744,10 @@ impl Owner {
         let Link::Idle(connection) = &self.links[index] else {
             return false;
         };
-        let may_look = self.look_at.is_none_or(|at| at <= now);
+        let may_look = self.last_look + HAND_OVER_TIME <= now;
         let is_awaited = may_look && self.table.is_awaited();
-        let look = if is_awaited || self.has_queued_for(now, self.keepalive) {
+        let is_due = self.queue_check_at().is_some_and(|at| at <= now);
+        let look = if is_awaited || is_due {
             Look::Now
         } else if may_look {
             Look::IfNeeded
@@ -802,10 +798,11 @@ impl Owner {
         true
     }
 
-    /// Whether a session queues, and the server was not asked about it for this long.
-    fn has_queued_for(&self, now: Instant, time: Duration) -> bool {
+    /// When the server is to be asked whether the sessions that queue still do; `None` if none does.
+    fn queue_check_at(&self) -> Option<Instant> {
         let queues = |link: &Link| matches!(link, Link::Queueing { .. });
-        self.last_look + time <= now && self.links.iter().any(queues)
+        let is_queueing = self.links.iter().any(queues);
+        is_queueing.then(|| self.last_look + self.keepalive)
     }
 
     /// Closes a session that has queued, when it is not needed any more.
@@ -815,8 +812,7 @@ impl Owner {
             && connection.last_used + IDLE_SESSION <= now
             && !self.table.holds(connection.id)
         {
-            self.losses.remove(&connection.id);
-            self.links[index] = Link::Closed;
+            self.close_link(index, connection.id);
         }
     }
 
@@ -893,12 +889,10 @@ impl Owner {
         let first = |times: &BTreeSet<(Instant, RequestId)>| times.first().map(|(at, _)| *at);
         let is_closed = matches!(self.links[MAIN], Link::Closed);
         let reopen = self.open_at[0].filter(|_| is_closed && !self.table.waiting().is_empty());
-        let look = self.look_at.filter(|_| self.table.is_to_look());
-        let queues = |link: &Link| matches!(link, Link::Queueing { .. });
-        let silent = self.links.iter().any(queues);
-        let silent = silent.then(|| self.last_look + self.keepalive);
+        let is_to_look = self.table.is_to_look();
+        let look = is_to_look.then(|| self.last_look + HAND_OVER_TIME);
         let times = [
-            silent,
+            self.queue_check_at(),
             first(&self.deadlines),
             first(&self.polls),
             self.sweep_at,

@@ -328,15 +328,13 @@ impl Table {
                 self.requests.remove(&id);
             }
             State::Waiting => {
-                let lock = self.leave_queues(id);
-                self.requests.remove(&id);
+                let lock = self.remove(id);
                 self.wake(&lock);
             }
             State::Asked { .. } => request.state = State::Asked { is_wanted: false },
             State::Queueing(session) => {
                 let heir = self.heir(id);
-                let lock = self.leave_queues(id);
-                self.requests.remove(&id);
+                let lock = self.remove(id);
                 if let Some(heir) = heir {
                     self.refused.remove(&heir);
                     self.ready.remove(&heir);
@@ -437,7 +435,6 @@ impl Table {
             let entry = self.keys.get_mut(&key);
             let entry = entry.expect("BUG: a key to unlock has no entry");
             let held = entry.held.take().expect("BUG: a key to unlock is not held");
-            entry.underway = Underway::Unlocking;
             self.count_held(session, -1);
             message.unlocks.push(Unlock {
                 key,
@@ -453,13 +450,19 @@ impl Table {
                 Look::Not => false,
             };
         }
+        for unlock in &message.unlocks {
+            let entry = self.entry(&unlock.key);
+            if entry.underway == Underway::Nothing {
+                entry.underway = Underway::Unlocking;
+            }
+        }
         let is_empty = message.unlocks.is_empty() && message.tries.is_empty() && !message.looks;
         (!is_empty).then_some(message)
     }
 
+    /// What the message unlocks is free for its tries.
     fn add_tries(&mut self, message: &mut Message, now: Duration) {
-        let unlocked: BTreeSet<_> = message.unlocks.iter().map(|unlock| unlock.key).collect();
-        let mut keys = unlocked.len();
+        let mut keys = message.unlocks.len();
         let mut later = BTreeSet::new();
         while let Some(id) = self.ready.pop_first() {
             let Some(request) = self.requests.get(&id) else {
@@ -471,14 +474,6 @@ impl Table {
             if is_full && !message.tries.is_empty() {
                 later.insert(id);
                 break;
-            }
-            // What this message unlocks is free after that.
-            let unlocked = lock.keys().iter().filter(|key| unlocked.contains(key));
-            for key in unlocked.clone() {
-                let entry = self.entry(key);
-                if entry.underway == Underway::Unlocking {
-                    entry.underway = Underway::Nothing;
-                }
             }
             match self.verdict(id, now) {
                 Verdict::Ask if self.is_given_back(&lock) => {
@@ -492,12 +487,6 @@ impl Table {
                 }
                 // It is considered again when that changes.
                 _ => {}
-            }
-            for key in unlocked {
-                let entry = self.entry(key);
-                if entry.underway == Underway::Nothing {
-                    entry.underway = Underway::Unlocking;
-                }
             }
         }
         self.ready.append(&mut later);
@@ -582,8 +571,7 @@ impl Table {
             self.set_underway(missing, Underway::Nothing);
             let lock = self.unreserve(*id, missing);
             if is_alone || !self.is_wanted(*id) {
-                self.leave_queues(*id);
-                self.requests.remove(id);
+                self.remove(*id);
                 self.outcomes.push(Outcome::Failed(*id));
             } else {
                 self.set_state(*id, State::Waiting);
@@ -596,13 +584,17 @@ impl Table {
 
     fn end_unlocks(&mut self, message: &Message, unlocked: &[bool]) {
         for (unlock, was_held) in message.unlocks.iter().zip(unlocked) {
-            let entry = self.entry(&unlock.key);
-            if entry.underway == Underway::Unlocking {
-                entry.underway = Underway::Nothing;
-            }
+            self.end_unlocking(&unlock.key);
             if let Some(releaser) = unlock.releaser {
                 self.note_unlocked(releaser, *was_held);
             }
+        }
+    }
+
+    fn end_unlocking(&mut self, key: &Key) {
+        let entry = self.entry(key);
+        if entry.underway == Underway::Unlocking {
+            entry.underway = Underway::Nothing;
         }
     }
 
@@ -643,9 +635,7 @@ impl Table {
             }
             _ => {
                 self.refuse_like(id, &lock, newest);
-                self.leave_queues(id);
-                self.requests.remove(&id);
-                self.outcomes.push(Outcome::Refused(id));
+                self.refuse(id);
                 self.wake(&lock);
             }
         }
@@ -671,9 +661,7 @@ impl Table {
             .filter(|id| **id != refused && **id <= newest);
         let like: Vec<_> = before.filter(|id| is_like(id)).copied().collect();
         for id in like {
-            self.leave_queues(id);
-            self.requests.remove(&id);
-            self.outcomes.push(Outcome::Refused(id));
+            self.refuse(id);
         }
     }
 
@@ -786,30 +774,25 @@ impl Table {
         }
         self.held.remove(&session);
         self.to_unlock.retain(|(holder, _)| *holder != session);
-        let mut freed = Vec::new();
         for (key, entry) in &mut self.keys {
             if entry.held.is_some_and(|held| held.session == session) {
                 entry.held = None;
-                freed.push(*key);
+                self.to_wake.push_back(*key);
             }
         }
         if let Some(message) = under_way {
             for unlock in &message.unlocks {
-                let entry = self.entry(&unlock.key);
-                if entry.underway == Underway::Unlocking {
-                    entry.underway = Underway::Nothing;
-                }
-                freed.push(unlock.key);
+                self.end_unlocking(&unlock.key);
             }
+            self.wake_unlocked(message);
             for (id, missing) in &message.tries {
                 self.set_underway(missing, Underway::Nothing);
                 if self.is_wanted(*id) {
                     self.set_state(*id, State::Waiting);
                 } else {
-                    self.leave_queues(*id);
-                    self.requests.remove(id);
+                    self.remove(*id);
                 }
-                freed.extend_from_slice(missing.keys());
+                self.wake(missing);
             }
         }
         self.requests.retain(|id, request| match request.state {
@@ -825,10 +808,7 @@ impl Table {
         if let Some((id, lock)) = self.queueing(session) {
             self.set_underway(&lock, Underway::Nothing);
             self.set_state(id, State::Waiting);
-            freed.extend_from_slice(lock.keys());
-        }
-        for key in freed {
-            self.to_wake.push_back(key);
+            self.wake(&lock);
         }
         self.settle(now)
     }
@@ -884,12 +864,8 @@ impl Table {
         match self.verdict(id, now) {
             Verdict::Held | Verdict::Awaited(_) if tries => {
                 let first_in = self.first_in(id);
-                self.leave_queues(id);
-                self.requests.remove(&id);
-                self.outcomes.push(Outcome::Refused(id));
-                for key in first_in {
-                    self.to_wake.push_back(key);
-                }
+                self.refuse(id);
+                self.to_wake.extend(first_in);
             }
             Verdict::Blocked | Verdict::Held => {}
             Verdict::InHand(session) => self.take_in_hand(session, id),
@@ -1050,6 +1026,18 @@ impl Table {
         self.ready.remove(&id);
         self.refused.remove(&id);
         lock
+    }
+
+    /// The request is over. Returns its lock.
+    fn remove(&mut self, id: RequestId) -> LockId {
+        let lock = self.leave_queues(id);
+        self.requests.remove(&id);
+        lock
+    }
+
+    fn refuse(&mut self, id: RequestId) {
+        self.remove(id);
+        self.outcomes.push(Outcome::Refused(id));
     }
 
     fn count_held(&mut self, session: SessionId, change: isize) {

@@ -57,8 +57,7 @@ impl Capabilities {
     pub(crate) fn lock_timeout(&self) -> Option<Wait> {
         match self.lock_timeout.load(Ordering::Relaxed) {
             UNKNOWN => None,
-            0 => Some(Wait::Forever),
-            milliseconds => Some(Wait::at_most(Duration::from_millis(milliseconds))),
+            milliseconds => Some(Wait::of_lock_timeout(milliseconds)),
         }
     }
 

@@ -4,7 +4,7 @@ use sqlx::Row as _;
 use sqlx::postgres::PgRow;
 
 use super::origin::mark;
-use super::{ClientCheck, IN_TRANSACTION, LOCKS, SERVER, server};
+use super::{ClientCheck, IN_TRANSACTION, LOCK_TIMEOUT, LOCKS, SERVER, server};
 use crate::key::Key;
 
 /// The state of a connection between two transactions.
@@ -55,9 +55,7 @@ pub(crate) fn held_key(key: Key) -> String {
          AND l.classid OPERATOR(pg_catalog.=) '{classid}'::pg_catalog.oid \
          AND l.objid OPERATOR(pg_catalog.=) '{objid}'::pg_catalog.oid \
          AND l.objsubid OPERATOR(pg_catalog.=) '{objsubid}'::pg_catalog.int2 \
-         AND d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()),{SERVER},{interval},\
-         (SELECT s.setting::pg_catalog.int8 FROM pg_catalog.pg_settings AS s \
-         WHERE s.name OPERATOR(pg_catalog.=) 'lock_timeout')"
+         AND d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()),{SERVER},{interval},{LOCK_TIMEOUT}"
     );
     mark(None, &select)
 }

@@ -54,9 +54,14 @@ impl Function {
 
     /// The calls for any number of keys, as expressions over rows: at most one for each key space,
     /// with the keys in order.
-    pub(super) fn calls(self, lock: &LockId) -> impl Iterator<Item = Calls> {
-        let function = self.name(lock.mode());
-        let spaces = [bigints(lock.keys()), int_pairs(lock.keys())];
+    pub(super) fn calls(self, lock: &LockId) -> impl Iterator<Item = Calls> + use<> {
+        self.calls_of(lock.keys(), lock.mode())
+    }
+
+    /// The same for keys in any order, which is that of the rows of each key space.
+    pub(super) fn calls_of(self, keys: &[Key], mode: Mode) -> impl Iterator<Item = Calls> + use<> {
+        let function = self.name(mode);
+        let spaces = [bigints(keys), int_pairs(keys)];
         spaces
             .into_iter()
             .flatten()

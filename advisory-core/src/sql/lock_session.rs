@@ -6,10 +6,10 @@ use std::fmt::Write as _;
 use sqlx::postgres::PgRow;
 use sqlx::{Row as _, ValueRef as _};
 
-use super::call::{Function, array_literal, text_literal};
+use super::call::{Calls, Function, text_literal};
 use super::origin::{mark, process};
 use super::transaction::RESET;
-use super::{ClientCheck, REFUSE_STANDBY};
+use super::{ClientCheck, LOCK_TIMEOUT, REFUSE_STANDBY};
 use crate::key::Key;
 use crate::lock::{LockId, Mode};
 
@@ -29,8 +29,7 @@ pub(crate) fn open(check: ClientCheck) -> String {
     let mut message = format!(
         "{RESET};SELECT {REFUSE_STANDBY},pg_catalog.pg_backend_pid(),\
          (SELECT {START} FROM pg_catalog.pg_stat_get_activity(pg_catalog.pg_backend_pid()) AS a),\
-         (SELECT s.setting::pg_catalog.int8 FROM pg_catalog.pg_settings AS s \
-         WHERE s.name OPERATOR(pg_catalog.=) 'lock_timeout')"
+         {LOCK_TIMEOUT}"
     );
     for (name, value) in settings {
         let _ = write!(message, ",pg_catalog.set_config('{name}',{value},false)");
@@ -254,44 +253,21 @@ fn write_calls_of_one_kind<'c>(
     let Some(kind) = calls.clone().next().map(Call::kind) else {
         return;
     };
-    let (function, mode, is_pair) = match kind {
-        Kind::Unlock(mode, is_pair) => (Function::Unlock, mode, is_pair),
-        Kind::Try(mode, is_pair) => (Function::TryLock, mode, is_pair),
+    let (function, mode) = match kind {
+        Kind::Unlock(mode, _) => (Function::Unlock, mode),
+        Kind::Try(mode, _) => (Function::TryLock, mode),
         Kind::TryAll => return write_columns(message, calls.map(Call::expression)),
     };
-    let keys = calls.filter_map(Call::key);
-    let name = function.name(mode);
-    let (arguments, rows) = if is_pair {
-        let pairs = keys.filter_map(|key| match key {
-            Key::IntPair(a, b) => Some((a, b)),
-            Key::BigInt(_) => None,
-        });
-        let (first, second): (Vec<_>, Vec<_>) = pairs.unzip();
-        let rows = format!(
-            "ROWS FROM(pg_catalog.unnest({}::pg_catalog.int4[]),pg_catalog.unnest({}::pg_catalog.int4[])) AS k(a,b)",
-            array_literal(&first),
-            array_literal(&second)
+    let keys: Vec<_> = calls.filter_map(Call::key).collect();
+    for Calls { call, rows } in function.calls_of(&keys, mode) {
+        if !message.is_empty() {
+            message.push(';');
+        }
+        let _ = write!(
+            message,
+            "SELECT pg_catalog.string_agg(CASE WHEN {call} THEN 't' ELSE 'f' END,'') FROM {rows}"
         );
-        ("k.a,k.b", rows)
-    } else {
-        let numbers = keys.filter_map(|key| match key {
-            Key::BigInt(key) => Some(key),
-            Key::IntPair(..) => None,
-        });
-        let numbers: Vec<_> = numbers.collect();
-        let rows = format!(
-            "pg_catalog.unnest({}::pg_catalog.int8[]) AS k",
-            array_literal(&numbers)
-        );
-        ("k", rows)
-    };
-    if !message.is_empty() {
-        message.push(';');
     }
-    let _ = write!(
-        message,
-        "SELECT pg_catalog.string_agg(CASE WHEN {name}({arguments}) THEN 't' ELSE 'f' END,'') FROM {rows}"
-    );
 }
 
 /// The requests of this database that wait, in one row.

@@ -70,6 +70,10 @@ const SERVER: &str = "pg_catalog.pg_postmaster_start_time(),pg_catalog.current_d
 const SERVER_IN_ALL_SESSIONS: &str = "pg_catalog.concat(pg_catalog.date_part('epoch',pg_catalog.pg_postmaster_start_time()),\
      ' ',pg_catalog.current_database())";
 
+/// The session's `lock_timeout` in milliseconds; an expression.
+const LOCK_TIMEOUT: &str = "(SELECT s.setting::pg_catalog.int8 FROM pg_catalog.pg_settings AS s \
+     WHERE s.name OPERATOR(pg_catalog.=) 'lock_timeout')";
+
 /// The name of the database, as the server knows it. One row.
 #[cfg(feature = "migrate")]
 pub(crate) const DATABASE_NAME: &str = "SELECT pg_catalog.current_database()";
