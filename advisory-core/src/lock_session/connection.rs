@@ -45,7 +45,7 @@ impl Loss {
     }
 }
 
-/// A session. Dropped, it is closed at once, and its guards are told.
+/// A session. Dropped, it is closed at once, and its guards are notified.
 pub(super) struct Connection {
     pub(super) id: SessionId,
     pub(super) loss: Arc<Loss>,

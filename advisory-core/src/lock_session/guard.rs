@@ -27,8 +27,8 @@ use crate::telemetry::metric::Hold;
 ///
 /// # Loss
 ///
-/// All guards of a session are lost together, and are told at once. A closed connection is noticed
-/// by its socket; a silent network after the
+/// All guards of a session are lost together, and are notified at once. A closed connection shows
+/// on its socket; a silent network after the
 /// [`keepalive_interval`](crate::AdvisoryLock::keepalive_interval) and the
 /// [`response_timeout`](crate::AdvisoryLock::response_timeout), 10 seconds if neither is set. One
 /// task watches for all, whether a guard is awaited or not. A guard that is lost stays lost, also

@@ -40,8 +40,9 @@ static OF_POOLS: PerPool<Mutex<Weak<Shared>>> = PerPool::new();
 ///
 /// A lock of [`acquire(&pool)`](AdvisoryLock::acquire) costs a connection of the pool for as long
 /// as it is held. A `LockSession` has a connection of its own, beside the pool, which holds all its
-/// locks: ten thousand tenants, each under its lock, take one connection. It is also faster, because
-/// the requests of all tasks that arrive while a message is under way travel in the next one.
+/// locks: ten thousand tenants, each under its lock, take one connection. It is also faster,
+/// because the requests of all tasks that arrive while a message is under way travel in the next
+/// one.
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -65,25 +66,26 @@ static OF_POOLS: PerPool<Mutex<Weak<Shared>>> = PerPool::new();
 /// # The connection
 ///
 /// It is opened with the first lock, with the pool's options and its `after_connect`, but it does
-/// not count against the pool's `max_connections`. It is opened anew after a loss, and closed by
-/// [`close`](Self::close), with the pool, with the last clone and the last guard, and when nothing
-/// was held or asked for during a minute. The task that owns it is spawned on the runtime of the
-/// first caller, which has to run: when that runtime ends, the locks are lost, and the next call
-/// starts anew.
+/// not count against the pool's `max_connections`. After a loss another one is opened. It is closed
+/// by [`close`](Self::close), with the pool, with the last clone and the last guard, and when
+/// nothing was held or asked for during a minute. The task that owns it is spawned on the runtime
+/// of the first caller, which has to run: when that runtime ends, the locks are lost, and the next
+/// call starts another one.
 ///
 /// # Waiting
 ///
-/// Tasks that want the same lock wait in memory, first come, first served, at no cost to the server.
-/// The first of each line is asked for in sweeps, one statement for all of them, every 5 to 100 ms.
-/// Those that have waited longest queue on the server with sessions of their own, at most
-/// [`queueing`](Self::queueing), so that no other process overtakes them for ever. A lock that is
-/// released goes to the next task of this process at once, at most 16 times or for 50 ms; then
+/// Tasks that want the same lock wait in memory, first come, first served, at no cost to the
+/// server. The first of each line is asked for in sweeps, one statement for all of them, every 5 to
+/// 100 ms. Those that have waited longest queue on the server with sessions of their own, at most
+/// [`queueing`](Self::queueing), so that no other process overtakes them without end. A lock that
+/// is released goes to the next task of this process at once, at most 16 times or for 50 ms; then
 /// others get their chance.
 ///
 /// # Limits
 ///
-/// - One lost session loses all its locks: every guard is told at once, and every body under
-///   [`until_lost`](LockSessionGuard::until_lost) is dropped. Nothing is taken again behind its back.
+/// - One lost session loses all its locks: every guard is notified at once, and every body under
+///   [`until_lost`](LockSessionGuard::until_lost) is dropped. Nothing is taken again behind its
+///   back.
 /// - The server cannot see the waits in memory. A deadlock between two such sessions ends with a
 ///   timeout only, so set one where a task takes a second lock.
 /// - Within a process nobody is overtaken: a task that wants several keys, and waits for one of
@@ -149,9 +151,9 @@ impl LockSession {
         session
     }
 
-    /// How many sessions, beside the one that holds the locks, may queue on the server for the tasks
-    /// that have waited longest; 3 if not set. Zero asks in sweeps only, so that others who queue
-    /// can overtake. All clones share the setting.
+    /// How many sessions, beside the one that holds the locks, may queue on the server for the
+    /// tasks that have waited longest; 3 if not set. Zero asks in sweeps only, so that others who
+    /// queue can overtake. All clones share the setting.
     #[must_use]
     pub fn queueing(self, sessions: usize) -> Self {
         self.shared.queueing.store(sessions, Ordering::Relaxed);

@@ -39,7 +39,7 @@ enum Bug {
     LocalHoldersAreIgnored,
     /// A new session is taken to hold what the lost one held.
     GuardsMoveToTheNewSession,
-    /// The guards of a lost session are not told.
+    /// The guards of a lost session are not notified.
     LossIsKept,
     /// The session that queues leaves its unlocks to the first one.
     UnlocksGoToTheFirstSession,
@@ -418,7 +418,7 @@ impl State {
         self.table.longest_refused().is_some() && self.lines[MAIN] != Line::Closed
     }
 
-    /// The session, the key and the mode of each guard, and whether it was told of a loss.
+    /// The session, the key and the mode of each guard, and whether it was notified of a loss.
     fn guards<'a>(
         &'a self,
         process: &'a Process,

@@ -159,7 +159,8 @@ impl Owner {
                 event => self.handle(event),
             }
             let mut yields = if is_answered { MOST_YIELDS } else { 0 };
-            // What has arrived together travels together, and those who were answered may ask again.
+            // What has arrived together travels together, and those who were answered may ask
+            // again.
             loop {
                 let mut has_more = false;
                 while let Ok(request) = self.requests.try_recv() {
@@ -438,7 +439,7 @@ impl Owner {
         self.links[index] = Link::Idle(Box::new(connection));
     }
 
-    /// No session can be opened: all that wait for one are told why.
+    /// No session can be opened: all that wait for one get the error.
     fn fail_all(&mut self, error: Error) {
         let error = SharedError::from(error);
         let waiting: Vec<_> = self.table.waiting().iter().copied().collect();
@@ -577,7 +578,7 @@ impl Owner {
         }
     }
 
-    /// A session has ended: its guards are told, and its connection is closed.
+    /// A session has ended: its guards are notified, and its connection is closed.
     fn lost(&mut self, index: usize, connection: Box<Connection>, under_way: Option<&Message>) {
         let (session, opened) = (connection.id, connection.opened);
         self.to_terminate.push(connection.backend.clone());
@@ -798,7 +799,8 @@ impl Owner {
         true
     }
 
-    /// When the server is to be asked whether the sessions that queue still do; `None` if none does.
+    /// When the server is to be asked whether the sessions that queue still do; `None` if none
+    /// does.
     fn queue_check_at(&self) -> Option<Instant> {
         let queues = |link: &Link| matches!(link, Link::Queueing { .. });
         let is_queueing = self.links.iter().any(queues);
@@ -879,8 +881,8 @@ impl Owner {
         }
     }
 
-    /// When there is something to do, whatever else happens. What is due already waits for something
-    /// else.
+    /// When there is something to do, whatever else happens. What is due already waits for
+    /// something else.
     fn next_time(&self, now: Instant) -> Option<Instant> {
         let keepalive = self.links.iter().filter_map(|link| match link {
             Link::Idle(connection) => Some(connection.last_answer + self.keepalive),

@@ -1,8 +1,8 @@
 //! Who of this process holds, wants and is next for each key of a [`LockSession`].
 //!
-//! Pure bookkeeping, without I/O: the [owner](super::owner) tells it what was asked for and what the
-//! server has answered, and it says what to send next and whom to tell. PostgreSQL grants a session
-//! its own key again and again, so who excludes whom within one session is decided here.
+//! Pure bookkeeping, without I/O: the [owner](super::owner) tells it what was asked for and what
+//! the server has answered, and it says what to send next and whom to tell. PostgreSQL grants a
+//! session its own key again and again, so who excludes whom within one session is decided here.
 //!
 //! The rules, which `model.rs` checks in every order of events:
 //!
@@ -12,8 +12,8 @@
 //! - A key that its last local holder releases goes to the next one in the queue, if that wants the
 //!   same key in the same mode, and the key has not gone round for too long. Otherwise the session
 //!   unlocks it, and may ask for it again after that, in the same message.
-//! - What is under way belongs to nobody else: a key that is just being asked for or unlocked is not
-//!   decided upon before the answer.
+//! - What is under way belongs to nobody else: a key that is just being asked for or unlocked is
+//!   not decided upon before the answer.
 //!
 //! [`LockSession`]: super::LockSession
 
@@ -762,7 +762,8 @@ impl Table {
         found.map(|(id, request)| (*id, request.lock.clone()))
     }
 
-    /// A session has ended, and all its locks with it. The message that was under way has no answer.
+    /// A session has ended, and all its locks with it. The message that was under way has no
+    /// answer.
     pub(super) fn lost(
         &mut self,
         session: SessionId,

@@ -1,4 +1,5 @@
-//! The connections: a pool for requests, one for leadership, and a session for the locks of tenants.
+//! The connections: a pool for requests, one for leadership, and a session for the locks of
+//! tenants.
 
 use advisory_core::LockSession;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};

@@ -23,7 +23,7 @@ pub(super) fn all() -> Vec<Property<Process>> {
 
 pub(super) const NEVER_TWO: &str = "never two";
 pub(super) const HELD_ON_SERVER: &str = "what a guard holds is held on the server";
-pub(super) const TOLD_OF_LOSS: &str = "guards of a lost session are told";
+pub(super) const TOLD_OF_LOSS: &str = "guards of a lost session are notified";
 pub(super) const NO_LOCK_WITHOUT_OWNER: &str = "no lock without an owner";
 pub(super) const AS_NEW_AT_REST: &str = "as new at rest";
 pub(super) const EVERYBODY_IS_SERVED: &str = "everybody is served";
