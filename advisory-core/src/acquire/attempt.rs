@@ -16,7 +16,7 @@ use crate::lock::{AdvisoryLock, LockId, ScopedSetting, Wait};
 use crate::nesting::{held_around, is_under_a_lock};
 use crate::sql::send::within;
 use crate::sql::{origin, sqlstate};
-use crate::telemetry::{AcquireSpan, Outcome, QueueTime, Scope, Waiting};
+use crate::telemetry::{AcquireSpan, Outcome, Scope, Waiting};
 
 /// How one scope asks for a lock.
 pub(crate) trait TryOnce: Send {
@@ -92,10 +92,38 @@ async fn run<S: TryOnce>(
 ) -> Result<Result<S::Granted, Refusal>, Error> {
     // Boxed, so that what the caller awaits stays small.
     Box::pin(async move {
+        check_settings::<S>(lock)?;
+        // A call that reports needs no error for that.
+        if on_refusal == OnRefusal::Explain && wait != Wait::No {
+            check_nesting(lock, &scope)?;
+        }
         let mut attempt = Attempt::new::<S>(lock, wait, on_refusal);
         attempt.run(scope).await
     })
     .await
+}
+
+/// Refuses a setting that the scope has no use for.
+fn check_settings<S: TryOnce>(lock: &AdvisoryLock) -> Result<(), Error> {
+    let mut settings = lock.scoped_settings();
+    match settings.find(|setting| !S::SETTINGS.contains(setting)) {
+        None => Ok(()),
+        Some(unused) => Err(Error::unsupported(UnsupportedReason::UnusedSetting {
+            setting: unused.name(),
+            belongs_to: unused.belongs_to(),
+        })),
+    }
+}
+
+/// Refuses to wait for a lock that is held around this call.
+fn check_nesting<S: TryOnce>(lock: &AdvisoryLock, scope: &S) -> Result<(), Error> {
+    match scope.pool().and_then(|pool| held_around(lock.id(), &pool)) {
+        None => Ok(()),
+        Some(lock) => {
+            let lock = Box::new(lock);
+            Err(Error::unsupported(UnsupportedReason::NestedWait { lock }))
+        }
+    }
 }
 
 /// One call of a method that acquires a lock.
@@ -103,9 +131,10 @@ pub(crate) struct Attempt<'l> {
     lock: &'l AdvisoryLock,
     pub(super) deadline: Deadline,
     on_refusal: OnRefusal,
-    /// `None` on a connection of the caller's.
-    pub(super) position: Option<Position>,
-    pub(super) queue_time: QueueTime,
+    /// `None` on a connection of the caller's. Boxed, so that ten thousand waits on a
+    /// [`LockSession`](crate::LockSession), which have none, stay small.
+    pub(super) position: Option<Box<Position>>,
+    pub(super) span: AcquireSpan,
 }
 
 /// Whether a refusal is worth finding the holders.
@@ -133,7 +162,7 @@ impl<'l> Attempt<'l> {
             deadline: Deadline::start(wait),
             on_refusal,
             position: None,
-            queue_time: QueueTime::new(S::SCOPE),
+            span: AcquireSpan::start(lock.id(), S::SCOPE),
         }
     }
 
@@ -141,17 +170,21 @@ impl<'l> Attempt<'l> {
         &mut self,
         mut scope: S,
     ) -> Result<Result<S::Granted, Refusal>, Error> {
-        self.check_settings::<S>()?;
-        self.check_nesting(&scope)?;
-        let span = AcquireSpan::start(self.lock.id(), S::SCOPE);
-        self.queue_time.record_in(&span);
+        let span = self.span.span();
         let result = async {
-            let asked = scope.ask(self).await;
-            self.conclude(scope, asked).await
+            let error = match scope.ask(self).await {
+                Ok(Some(granted)) => {
+                    self.position = None;
+                    return Ok(Ok(granted));
+                }
+                Ok(None) => None,
+                Err(error) => Some(error),
+            };
+            Box::pin(self.give_up(scope, error)).await.map(Err)
         }
-        .instrument(span.span())
+        .instrument(span)
         .await;
-        span.end(match &result {
+        self.span.set_outcome(match &result {
             Ok(Ok(_)) => Outcome::Acquired,
             Ok(Err(_)) => Outcome::NotAcquired,
             Err(Error::Deadlock { .. }) => Outcome::Deadlock,
@@ -205,24 +238,24 @@ impl<'l> Attempt<'l> {
         }
     }
 
-    /// What the answer becomes. Its turn passes to the next one before the holders are listed.
-    async fn conclude<S: TryOnce>(
+    /// What becomes of an attempt that was not granted the lock. Its turn passes to the next one
+    /// before the holders are listed.
+    async fn give_up<S: TryOnce>(
         &mut self,
         mut scope: S,
-        asked: Result<Option<S::Granted>, Error>,
-    ) -> Result<Result<S::Granted, Refusal>, Error> {
-        if let Err(error) = &asked {
+        error: Option<Error>,
+    ) -> Result<Refusal, Error> {
+        if let Some(error) = &error {
             self.note_failure(error);
         }
         self.position = None;
         let waited = self.deadline.waited();
-        match asked {
-            Ok(Some(granted)) => Ok(Ok(granted)),
-            Ok(None) => {
-                let holders = Box::pin(scope.refused(self)).await?;
-                Ok(Err(Refusal { waited, holders }))
+        match error {
+            None => {
+                let holders = scope.refused(self).await?;
+                Ok(Refusal { waited, holders })
             }
-            Err(error) => Err(Box::pin(self.explain(scope, waited, error)).await),
+            Some(error) => Err(self.explain(scope, waited, error).await),
         }
     }
 
@@ -237,31 +270,6 @@ impl<'l> Attempt<'l> {
             _ => Ok(Vec::new()),
         };
         error.during_wait(self.id(), waited, holders.unwrap_or_default())
-    }
-
-    fn check_settings<S: TryOnce>(&self) -> Result<(), Error> {
-        let mut settings = self.lock.scoped_settings();
-        match settings.find(|setting| !S::SETTINGS.contains(setting)) {
-            None => Ok(()),
-            Some(unused) => Err(Error::unsupported(UnsupportedReason::UnusedSetting {
-                setting: unused.name(),
-                belongs_to: unused.belongs_to(),
-            })),
-        }
-    }
-
-    /// Refuses to wait for a lock that is held around this call. A call that reports needs no error
-    /// for that.
-    fn check_nesting<S: TryOnce>(&self, scope: &S) -> Result<(), Error> {
-        let waits = self.explains() && !self.deadline.is_immediate();
-        let pool = scope.pool().filter(|_| waits);
-        match pool.and_then(|pool| held_around(self.id(), &pool)) {
-            None => Ok(()),
-            Some(lock) => {
-                let lock = Box::new(lock);
-                Err(Error::unsupported(UnsupportedReason::NestedWait { lock }))
-            }
-        }
     }
 
     pub(super) fn lock(&self) -> &'l AdvisoryLock {

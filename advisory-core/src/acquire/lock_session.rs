@@ -1,5 +1,7 @@
 //! A lock on a session that holds many.
 
+use std::future::Future;
+
 use sqlx::postgres::PgPool;
 
 use super::attempt::{Attempt, TryOnce};
@@ -22,8 +24,11 @@ impl TryOnce for OnLockSession<'_> {
         Some(self.0.pool().clone())
     }
 
-    async fn ask(&mut self, attempt: &mut Attempt<'_>) -> Result<Option<LockSessionGuard>, Error> {
-        self.try_once(attempt).await
+    fn ask(
+        &mut self,
+        attempt: &mut Attempt<'_>,
+    ) -> impl Future<Output = Result<Option<LockSessionGuard>, Error>> + Send {
+        self.try_once(attempt)
     }
 
     async fn try_once(&mut self, attempt: &Attempt<'_>) -> Result<Option<LockSessionGuard>, Error> {

@@ -206,7 +206,7 @@ impl Attempt<'_> {
         {
             return Ok(false);
         }
-        self.position = Some(Position {
+        self.position = Some(Box::new(Position {
             pool,
             queue,
             kind,
@@ -217,7 +217,7 @@ impl Attempt<'_> {
             has_left: false,
             next_place: None,
             check_out_until: None,
-        });
+        }));
         Ok(true)
     }
 
@@ -228,9 +228,9 @@ impl Attempt<'_> {
             Wait::Server | Wait::Forever | Wait::No => Duration::MAX,
         };
         let mut closed = pool.close_event();
-        self.queue_time.start();
+        self.span.start_queueing();
         let taken = timeout(limit, closed.do_until(turn.take())).await;
-        self.queue_time.stop();
+        self.span.stop_queueing();
         match taken {
             Ok(taken) => taken?,
             Err(_elapsed) if turn.nobody_asked() => return Err(sqlx::Error::PoolTimedOut.into()),
@@ -271,7 +271,7 @@ impl Attempt<'_> {
         }
         let keeps_place = body != Body::Inside && queue.has_places;
         if keeps_place {
-            let position = self.position.as_mut();
+            let position = self.position.as_deref_mut();
             place.for_body = match position.and_then(Position::try_take_place) {
                 Some(place) => Some(place),
                 None => Box::pin(self.wait_for_place_of_body(&pool, &queue)).await?,
@@ -293,9 +293,9 @@ impl Attempt<'_> {
         }
         self.permit(&pool, Permission::Ask);
         self.start_check_out(&pool);
-        self.queue_time.start();
+        self.span.start_queueing();
         place.for_question = Box::pin(queue.wait_to_ask()).await;
-        self.queue_time.stop();
+        self.span.stop_queueing();
         Ok(Some(place))
     }
 
@@ -331,9 +331,9 @@ impl Attempt<'_> {
             Ok(permit.expect("BUG: this semaphore is never closed"))
         };
         self.start_check_out(pool);
-        self.queue_time.start();
+        self.span.start_queueing();
         let permit = self.within_deadline(Box::pin(taken)).await;
-        self.queue_time.stop();
+        self.span.stop_queueing();
         permit
     }
 
@@ -445,7 +445,7 @@ impl Attempt<'_> {
         let asks = |position: &&mut Position| {
             position.permission == Permission::Ask && position.kind == Kind::Waits
         };
-        let Some(position) = self.position.as_mut().filter(asks) else {
+        let Some(position) = self.position.as_deref_mut().filter(asks) else {
             return self.deadline.pause(interval).await;
         };
         let mut place = pin!(Arc::clone(&position.queue.places).acquire_owned());

@@ -244,7 +244,7 @@ impl LockSession {
             wait,
             reply,
         };
-        let _ = sender.send(Request::Acquire(Box::new(acquire)));
+        let _ = sender.send(Request::Acquire(acquire));
         Some(Ticket {
             id,
             owner: sender,

@@ -253,7 +253,7 @@ impl Owner {
     fn take(&mut self, request: Request) {
         let now = self.now();
         match request {
-            Request::Acquire(acquire) => self.arrive(*acquire),
+            Request::Acquire(acquire) => self.arrive(acquire),
             Request::Withdraw(id) => {
                 self.forget(id);
                 let outcomes = self.table.withdraw(id, now);

@@ -12,7 +12,7 @@ use crate::lock::{AdvisoryLock, Wait};
 
 /// What the clones and the guards ask of the owner.
 pub(super) enum Request {
-    Acquire(Box<Acquire>),
+    Acquire(Acquire),
     /// The request is dropped.
     Withdraw(RequestId),
     Release(RequestId, Option<oneshot::Sender<bool>>),

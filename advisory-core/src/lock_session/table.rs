@@ -165,7 +165,7 @@ enum State {
     Held(SessionId),
     Releasing {
         session: SessionId,
-        left: usize,
+        left: u32,
         was_held: bool,
     },
 }

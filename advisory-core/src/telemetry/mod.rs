@@ -4,4 +4,4 @@ pub(crate) mod metric;
 mod span;
 
 pub(crate) use self::metric::{Outcome, Scope, Waiting};
-pub(crate) use self::span::{AcquireSpan, QueueTime};
+pub(crate) use self::span::AcquireSpan;

@@ -14,6 +14,10 @@ pub(crate) struct AcquireSpan {
     scope: Scope,
     started: Instant,
     outcome: Outcome,
+    /// How long the acquire has waited in this process: for its turn, and for a place among those
+    /// that wait on the server.
+    queued: Duration,
+    queueing: Option<(Instant, Waiting)>,
 }
 
 impl AcquireSpan {
@@ -35,6 +39,8 @@ impl AcquireSpan {
             scope,
             started: Instant::now(),
             outcome: Outcome::Dropped,
+            queued: Duration::ZERO,
+            queueing: None,
         }
     }
 
@@ -42,63 +48,35 @@ impl AcquireSpan {
         self.span.clone()
     }
 
-    pub(crate) fn end(mut self, outcome: Outcome) {
+    pub(crate) fn start_queueing(&mut self) {
+        self.queueing = Some((Instant::now(), Waiting::in_process(self.scope)));
+    }
+
+    pub(crate) fn stop_queueing(&mut self) {
+        if let Some((started, _waiting)) = self.queueing.take() {
+            self.queued += started.elapsed();
+        }
+    }
+
+    pub(crate) fn set_outcome(&mut self, outcome: Outcome) {
         self.outcome = outcome;
     }
 }
 
 impl Drop for AcquireSpan {
     fn drop(&mut self) {
+        self.stop_queueing();
+        if !self.queued.is_zero() {
+            self.span.record("lock.queue_ms", milliseconds(self.queued));
+            metric::count_queue_time(self.scope, self.queued);
+        }
         let waited = self.started.elapsed();
         self.span.record("lock.outcome", self.outcome.label());
-        self.span
-            .record("lock.wait_ms", waited.as_secs_f64() * 1000.0);
+        self.span.record("lock.wait_ms", milliseconds(waited));
         metric::count_acquire(self.scope, self.outcome, waited);
     }
 }
 
-/// How long an acquire waits in this process: for its turn, and for a place among those that wait
-/// on the server. Recorded when it is dropped.
-pub(crate) struct QueueTime {
-    span: Span,
-    scope: Scope,
-    total: Duration,
-    current: Option<(Instant, Waiting)>,
-}
-
-impl QueueTime {
-    pub(crate) fn new(scope: Scope) -> Self {
-        Self {
-            span: Span::none(),
-            scope,
-            total: Duration::ZERO,
-            current: None,
-        }
-    }
-
-    /// Records the time in the span of the acquire.
-    pub(crate) fn record_in(&mut self, span: &AcquireSpan) {
-        self.span = span.span();
-    }
-
-    pub(crate) fn start(&mut self) {
-        self.current = Some((Instant::now(), Waiting::in_process(self.scope)));
-    }
-
-    pub(crate) fn stop(&mut self) {
-        if let Some((started, _waiting)) = self.current.take() {
-            self.total += started.elapsed();
-        }
-    }
-}
-
-impl Drop for QueueTime {
-    fn drop(&mut self) {
-        self.stop();
-        if !self.total.is_zero() {
-            let milliseconds = self.total.as_secs_f64() * 1000.0;
-            self.span.record("lock.queue_ms", milliseconds);
-            metric::count_queue_time(self.scope, self.total);
-        }
-    }
+fn milliseconds(time: Duration) -> f64 {
+    time.as_secs_f64() * 1000.0
 }

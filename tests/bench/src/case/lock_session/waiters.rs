@@ -19,7 +19,8 @@ pub(super) async fn measure(bench: &Bench) -> Report {
         "method",
         "connections",
         "processor, client and server",
-        "memory, client and its backends",
+        "memory, client",
+        "memory, its backends",
         "from the release to the last one",
     ]);
     let mut shared = Vec::new();
@@ -62,6 +63,7 @@ async fn row(bench: &Bench, how: &str, waiters: usize, table: &mut Table) -> Mea
         thousands(measured.connections),
         format!("{} % of a core", three_digits(measured.processor)),
         format!("{} MiB", three_digits(measured.memory)),
+        format!("{} MiB", three_digits(measured.backend_memory)),
         Nanoseconds(measured.served).to_string(),
     ]);
     measured
@@ -78,7 +80,7 @@ fn targets(waiters: usize, measured: &Measured) -> Vec<Target> {
     vec![
         target("number of connections", 4.0, measured.connections, ""),
         target("processor", 5.0, measured.processor, " % of a core"),
-        target("memory", 20.0, measured.memory, " MiB"),
+        target("memory of the client", 20.0, measured.memory, " MiB"),
         target(
             "from the release of their keys to the last one",
             1_000.0,
@@ -99,10 +101,13 @@ fn plot(shared: &[(usize, Measured)], connected: &[(usize, Measured)]) -> Plot {
     let one_each = one_each.map(|waiters| (count(*waiters), count(*waiters)));
     let lines = [
         ("LockSession: connections", of(shared, |m| m.connections)),
-        ("LockSession: MiB", of(shared, |m| m.memory)),
+        ("LockSession: MiB", of(shared, Measured::total_memory)),
         ("LockSession: % of a core", of(shared, |m| m.processor)),
         ("one connection each: connections", one_each.collect()),
-        ("one connection each: MiB", of(connected, |m| m.memory)),
+        (
+            "one connection each: MiB",
+            of(connected, Measured::total_memory),
+        ),
         (
             "one connection each: % of a core",
             of(connected, |m| m.processor),

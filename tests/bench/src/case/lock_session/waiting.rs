@@ -29,10 +29,19 @@ pub(super) struct Measured {
     pub(super) connections: f64,
     /// In per cent of a core.
     pub(super) processor: f64,
-    /// In MiB.
+    /// Of the client, in MiB.
     pub(super) memory: f64,
+    /// Of its backends, in MiB.
+    pub(super) backend_memory: f64,
     /// From the release of all keys until the last task has had its lock, in nanoseconds.
     pub(super) served: f64,
+}
+
+impl Measured {
+    /// Of the client and its backends, in MiB.
+    pub(super) fn total_memory(&self) -> f64 {
+        self.memory + self.backend_memory
+    }
 }
 
 /// Lets tasks wait in a process of their own for so many seconds.
@@ -57,6 +66,7 @@ pub(super) async fn measure(
         connections: figure("connections"),
         processor: figure("processor"),
         memory: figure("memory"),
+        backend_memory: figure("backend_memory"),
         served: figure("served"),
     }
 }
@@ -89,7 +99,9 @@ pub(crate) async fn wait_in_this_process(
     sleep(length).await;
     let share = (processor() - used) / 1e9 / began.elapsed().as_secs_f64();
     let backends = pids(&mut monitor, APPLICATION_NAME).await;
-    let memory = of_processes(&this).memory - before + of_processes(&backends).memory;
+    let mebibytes = |bytes: f64| bytes / 1024.0 / 1024.0;
+    let memory = mebibytes(of_processes(&this).memory - before);
+    let backend_memory = mebibytes(of_processes(&backends).memory);
     let released = Instant::now();
     drop(held);
     while let Some(ended) = tasks.join_next().await {
@@ -98,7 +110,8 @@ pub(crate) async fn wait_in_this_process(
     json!({
         "connections": backends.len(),
         "processor": share * 100.0,
-        "memory": memory / 1024.0 / 1024.0,
+        "memory": memory,
+        "backend_memory": backend_memory,
         "served": released.elapsed().as_secs_f64() * 1e9,
     })
 }
