@@ -1,0 +1,8 @@
+//! Locks of a transaction: the caller's, or one that is begun for the lock.
+
+mod begin;
+mod default_isolation;
+mod isolation;
+mod lost;
+mod nested;
+mod xact;
