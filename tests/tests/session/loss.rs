@@ -412,7 +412,7 @@ async fn child(database: &Database) -> Child {
         .args([
             "--ignored",
             "--exact",
-            "holds_one_key_and_waits_for_another",
+            "loss::holds_one_key_and_waits_for_another",
         ])
         .env("ADVISORY_TEST_CHILD", database.url())
         .stdin(Stdio::piped())
