@@ -23,6 +23,11 @@ pub(crate) fn print_json(value: &impl Serialize) -> Result<(), Failure> {
     print_line(serde_json::to_string_pretty(value).map_err(|error| json_failure(&error))?)
 }
 
+/// Text of somebody else without control characters, which could move the cursor.
+pub(crate) fn printable(text: &str) -> String {
+    text.replace(char::is_control, "\u{fffd}")
+}
+
 /// A value as JSON on one line.
 pub(crate) fn json_line(value: &impl Serialize) -> Result<String, Failure> {
     serde_json::to_string(value).map_err(|error| json_failure(&error))

@@ -68,6 +68,14 @@ impl Names {
         self.cache.get(&key)?.as_ref()
     }
 
+    /// The key to which the file gives this name, as `42 = nightly` does.
+    pub(crate) fn named_key(&self, name: &str) -> Option<Key> {
+        self.entries.iter().rev().find_map(|entry| match entry {
+            Entry::Key(key, text) if text == name => Some(*key),
+            _ => None,
+        })
+    }
+
     /// The name of each lock, in the order of the locks.
     pub(crate) fn of_locks(&mut self, locks: &[LockStatus]) -> Vec<Option<Name>> {
         self.look_up(locks.iter().map(|lock| lock.key));
@@ -163,6 +171,14 @@ mod tests {
             assert_eq!(name.text, "sync(4)", "{}", system.scheme);
         }
         assert_eq!(names.of_key(Key::from("other")), None);
+    }
+
+    #[test]
+    fn a_named_key_is_found_by_its_name() {
+        let names = names(&["nightly", "42 = nightly", "[5,0,43,1] = logged"]);
+        assert_eq!(names.named_key("nightly"), Some(Key::BigInt(42)));
+        assert_eq!(names.named_key("logged"), Some(Key::BigInt(43)));
+        assert_eq!(names.named_key("other"), None);
     }
 
     #[test]

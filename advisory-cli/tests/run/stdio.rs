@@ -75,9 +75,38 @@ async fn arguments_reach_the_command_unchanged() {
         "-h",
         "*",
     ];
+    let without: Vec<_> = run
+        .into_iter()
+        .filter(|argument| *argument != "--")
+        .collect();
+    let expected: [(&[&str], &[u8]); 2] = [
+        (&run, b"[--skip][][two words][--][-h][*]"),
+        (&without, b"[--skip][][two words][-h][*]"),
+    ];
+    for (run, expected) in expected {
+        let outcome = advisory(&database, run).await;
+        outcome.assert_silent(0);
+        assert_eq!(outcome.stdout, expected, "{run:?}");
+    }
+    let run = ["run", "a", "printf", "[%s]", "--", "-x"];
     let outcome = advisory(&database, &run).await;
-    outcome.assert_silent(0);
-    assert_eq!(outcome.stdout, b"[--skip][][two words][--][-h][*]");
+    assert_eq!(outcome.stdout, b"[--][-x]", "as the command has it");
+}
+
+#[tokio::test]
+async fn the_command_finds_a_fencing_token_if_it_is_asked_for() {
+    let database = Database::new().await;
+    let mut last = 0;
+    for _ in 0..3 {
+        let run = ["run", "--fence", "a", "printenv", "ADVISORY_FENCE"];
+        let outcome = advisory(&database, &run).await;
+        outcome.assert_silent(0);
+        let token: i64 = outcome.text().trim().parse().unwrap();
+        assert!(token > last, "{token} after {last}");
+        last = token;
+    }
+    let without = advisory(&database, &["run", "a", "printenv", "ADVISORY_FENCE"]).await;
+    assert_eq!(without.code, 1, "{without:?}");
 }
 
 #[cfg(target_os = "linux")]
