@@ -1,5 +1,7 @@
 //! Standard streams, arguments and the environment of the command.
 
+use std::io::Write as _;
+
 use advisory_tests::Database;
 
 use crate::command::{Running, advisory, advisory_command, output_of};
@@ -41,7 +43,10 @@ async fn standard_error_is_the_commands() {
 #[tokio::test]
 async fn the_command_finds_the_key_in_its_environment() {
     let database = Database::new().await;
-    let printed: [(&[&str], &str); 5] = [
+    let mut names = tempfile::NamedTempFile::new().unwrap();
+    names.write_all(b"sync\n4711 = nightly\n").unwrap();
+    let path = names.path().to_str().unwrap();
+    let printed: [(&[&str], &str); 9] = [
         (&["sync"], "-2569294714323060629"),
         (
             &["sync", "--key-scheme", "DjangoPglock"],
@@ -50,6 +55,11 @@ async fn the_command_finds_the_key_in_its_environment() {
         (&["--key", "0x1f"], "31"),
         (&["--key", "-42"], "-42"),
         (&["--key", "1,-7"], "(1, -7)"),
+        (&["--key", "0,72707369,1"], "72707369"),
+        // What `ls` shows as a name.
+        (&["Prisma Migrate"], "72707369"),
+        (&["--names", path, "nightly"], "4711"),
+        (&["--names", path, "sync"], "-2569294714323060629"),
     ];
     for (lock, key) in printed {
         let arguments = [&["run"], lock, &["--", "printenv", "PG_ADVISORY_KEY"]].concat();
@@ -139,4 +149,12 @@ async fn a_full_standard_error_keeps_the_exit_code() {
         Some(75)
     );
     holder.release().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_name_that_looks_like_a_key_is_mentioned_to_those_who_watch() {
+    let database = Database::new().await;
+    let run = advisory_command(&database, &["run", "-v", "42", "true"]);
+    let outcome = output_of(run).await;
+    outcome.assert_fails(0, &["`42` is a name here; `--key` makes it the key 42"]);
 }
