@@ -23,7 +23,7 @@ use crate::server::Server;
 /// too, if the session has run nothing since this library asked for the lock.
 ///
 /// On a terminal that is too narrow, columns are left out, in this order: the query, the client, the
-/// user, the mode, the key of a lock with a name, the state, the application, the database.
+/// user, the key of a lock with a name, the mode, the state, the application, the database.
 #[derive(Args, Clone)]
 #[command(after_help = "\
 Examples:

@@ -38,14 +38,17 @@ const LOCK: Column = ("LOCK", |row| row.name().or_else(|| Some(row.key())));
 const STEPS: [Step; 9] = [
     Step::LeaveOut("CLIENT"),
     Step::LeaveOut("USER"),
-    Step::LeaveOut("MODE"),
     Step::NameOrKey,
+    Step::LeaveOut("MODE"),
     Step::LeaveOut("STATE"),
     Step::LeaveOut("APPLICATION"),
     Step::LeaveOut("DATABASE"),
     Step::Shorten(24),
     Step::Shorten(12),
 ];
+
+/// The first steps, which leave out less than the query says.
+const MINOR_STEPS: usize = 2;
 
 #[derive(Clone, Copy)]
 enum Step {
@@ -97,8 +100,8 @@ pub(super) fn draw(rows: &[Row<'_>], with_database: bool, max_width: Option<usiz
         table = draw_columns(rows, &columns, widths);
     }
     widths.query = max_width.saturating_sub(width(&table) + 1);
-    let has_others = columns.iter().any(|(head, _)| *head == "MODE");
-    if has_others && widths.query >= MIN_QUERY_WIDTH {
+    let is_minor = STEPS.len() - steps.len() <= MINOR_STEPS;
+    if is_minor && widths.query >= MIN_QUERY_WIDTH {
         columns.extend(query);
         table = draw_columns(rows, &columns, widths);
     }

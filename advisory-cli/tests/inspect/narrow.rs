@@ -51,7 +51,10 @@ async fn at_80_columns_the_lock_its_status_and_the_sessions_remain() {
             assert!(head.contains(column), "`{column}` in\n{table}");
         }
         assert!(table.lines().all(|line| line.width() <= 80), "{table}");
-        let waiter = table.lines().find(|line| line.contains("waits")).unwrap();
+        // `-a` shows the locks of other tests, too.
+        let is_ours = |line: &&str| line.contains("a report") || line.contains(&key.to_string());
+        let mut ours = table.lines().filter(is_ours);
+        let waiter = ours.find(|line| line.contains("waits")).unwrap();
         assert!(waiter.trim_end().ends_with(&pid.to_string()), "{table}");
     }
     let mut script = tokio::process::Command::new("script");
@@ -144,10 +147,4 @@ async fn the_query_is_not_the_message_of_the_library() {
         json.text()
     );
     guard.release().await.unwrap();
-    assert_heads(
-        text,
-        &[
-            "KEY", "MODE", "STATUS", "PID", "USER", "CLIENT", "STATE", "QUERY",
-        ],
-    );
 }
