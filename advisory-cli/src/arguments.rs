@@ -1,9 +1,11 @@
 //! The command line, and the subcommand that each variant runs.
 
 use std::ffi::OsString;
+use std::io::Write as _;
 use std::iter;
 use std::process::ExitCode;
 
+use clap::error::ErrorKind;
 use clap::{ArgMatches, Args, CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
 
@@ -61,7 +63,14 @@ impl Arguments {
         let line: Vec<_> = iter::once(name).chain(role::arguments()).collect();
         Self::try_parse_from(&line).map_err(|error| {
             // Nothing can be said about an error of the output.
-            let _ = error.print();
+            let _ = match error.kind() {
+                // Also if the environment has options, where clap reports an error.
+                ErrorKind::MissingSubcommand => {
+                    let help = Self::command().render_help();
+                    write!(anstream::stderr(), "{}", help.ansi())
+                }
+                _ => error.print(),
+            };
             match error.use_stderr() {
                 false => ExitCode::SUCCESS,
                 true if is_run_or_hold(&line) => Code::UsageOfRun.into(),

@@ -238,23 +238,23 @@ async fn the_pid_file_is_there_while_the_lock_is_held() {
 }
 
 /// A process that runs until it is killed.
-fn process() -> std::process::Child {
-    let mut process = std::process::Command::new("sleep");
-    process.arg("3600").spawn().unwrap()
+fn process() -> tokio::process::Child {
+    let mut process = tokio::process::Command::new("sleep");
+    process.arg("3600").kill_on_drop(true).spawn().unwrap()
 }
 
 #[tokio::test]
 async fn it_ends_with_another_process_even_if_that_is_not_reaped() {
     let database = Database::new().await;
     let mut script = process();
-    let pid = script.id().to_string();
+    let pid = script.id().unwrap().to_string();
     let mut hold = hold(&database, &["--while-pid", &pid]);
     assert_eq!(hold.line().await, KEY);
     // A zombie, until `wait`.
-    script.kill().unwrap();
+    script.start_kill().unwrap();
     let outcome = hold.end().await;
     assert_eq!((outcome.code, &*outcome.stderr), (0, HELD), "{outcome:?}");
-    script.wait().unwrap();
+    script.wait().await.unwrap();
     database
         .assert_nothing_leaked(&database.pool(1).await)
         .await;
@@ -268,11 +268,10 @@ async fn its_wait_ends_with_another_process_too() {
     let pool = database.pool(1).await;
     let holder = AdvisoryLock::new("sync").acquire(&pool).await.unwrap();
     let mut script = process();
-    let pid = script.id().to_string();
+    let pid = script.id().unwrap().to_string();
     let hold = hold(&database, &["--while-pid", &pid]);
     database.wait_until_waiting(1).await;
-    script.kill().unwrap();
-    script.wait().unwrap();
+    script.kill().await.unwrap();
     let expected = format!("process {pid} has ended before the lock was held");
     hold.end().await.assert_only_fails(75, &expected);
     database.wait_until_waiting(0).await;

@@ -4,7 +4,7 @@ mod command;
 
 use tokio::process::Command;
 
-use crate::command::{ADVISORY, Outcome, output_of};
+use crate::command::{ADVISORY, Outcome, command_with_url, output_of};
 
 async fn advisory(arguments: &[&str]) -> Outcome {
     let mut command = Command::new(ADVISORY);
@@ -27,9 +27,11 @@ const SUBCOMMANDS: [&str; 10] = [
 
 #[tokio::test]
 async fn without_arguments_it_prints_its_help() {
-    let bare = advisory(&[]).await;
     let help = advisory(&["-h"]).await;
-    assert_eq!((bare.code, &*bare.stderr), (2, help.text()), "{bare:?}");
+    let with_a_database = output_of(command_with_url("postgres:///none", &[])).await;
+    for bare in [advisory(&[]).await, with_a_database] {
+        assert_eq!((bare.code, &*bare.stderr), (2, help.text()), "{bare:?}");
+    }
     assert!(help.text().contains("Usage: advisory [OPTIONS] <COMMAND>"));
 }
 

@@ -69,7 +69,7 @@ async fn end_of_input(input: Option<&mut Stdin>) {
             }
         }
     }
-    pending().await
+    pending::<()>().await;
 }
 
 async fn end_of_process(process: Option<&mut Process>) -> i32 {

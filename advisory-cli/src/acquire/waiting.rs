@@ -108,16 +108,16 @@ fn describe(holders: &[LockStatus]) -> String {
 /// `pid 123 (web) for 3 min`. A session that is in no transaction has held the lock for at most as
 /// long as it is connected.
 fn holder(lock: &LockStatus) -> String {
-    let mut text = match (&lock.gid, lock.pid) {
+    let session = match (&lock.gid, lock.pid) {
         (Some(gid), _) => format!("the prepared transaction '{}'", printable(gid)),
         (None, pid) => format!("pid {pid}"),
     };
-    if let Some(application) = application(lock) {
-        text += &format!(" ({})", printable(&application));
-    }
-    match (lock.transaction_age, lock.session_age) {
-        (Some(transaction), _) => text + " for " + &age(transaction),
-        (None, Some(session)) => text + ", connected for " + &age(session),
-        (None, None) => text,
-    }
+    let application = application(lock).map(|name| format!(" ({})", printable(&name)));
+    let application = application.unwrap_or_default();
+    let time = match (lock.transaction_age, lock.session_age) {
+        (Some(transaction), _) => format!(" for {}", age(transaction)),
+        (None, Some(session)) => format!(", connected for {}", age(session)),
+        (None, None) => String::new(),
+    };
+    format!("{session}{application}{time}")
 }

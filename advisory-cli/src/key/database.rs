@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use serde::Serialize;
 use sqlx::postgres::PgPool;
+use tokio::sync::OnceCell;
 
 use crate::server::Server;
 use crate::sql;
@@ -20,7 +21,8 @@ pub(super) struct Databases<'s> {
     server: &'s Server,
     given: Option<String>,
     names: HashMap<u32, Option<String>>,
-    pool: Option<Option<PgPool>>,
+    /// Unset until the server is asked.
+    pool: OnceCell<Option<PgPool>>,
 }
 
 impl<'s> Databases<'s> {
@@ -30,7 +32,7 @@ impl<'s> Databases<'s> {
             server,
             given,
             names: HashMap::new(),
-            pool: None,
+            pool: OnceCell::new(),
         }
     }
 
@@ -48,10 +50,8 @@ impl<'s> Databases<'s> {
         if let Some(name) = self.names.get(&oid) {
             return name.clone();
         }
-        if self.pool.is_none() {
-            self.pool = Some(self.server.connect(1).await.ok());
-        }
-        let pool = self.pool.as_ref().and_then(Option::as_ref)?;
+        let connect = async || self.server.connect(1).await.ok();
+        let pool = self.pool.get_or_init(connect).await.as_ref()?;
         let name = async { sql::database_name(&mut *pool.acquire().await?, oid).await };
         let name = name.await.ok().flatten();
         self.names.insert(oid, name.clone());
