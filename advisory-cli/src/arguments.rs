@@ -23,6 +23,7 @@ use crate::signal_backend::{Action, SignalBackend};
 /// See who holds PostgreSQL advisory locks and who waits for them, and run commands under them.
 #[derive(Parser)]
 #[command(
+    name = "advisory",
     version,
     after_help = EXIT_CODES,
     max_term_width = 100,

@@ -1,5 +1,6 @@
 //! The options that `run` and `hold` share, and how they acquire the lock.
 
+use std::mem::take;
 use std::ops::ControlFlow::{self, Break, Continue};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -22,6 +23,10 @@ const CONNECTIONS: u32 = 2;
 /// The server gets at least this long to answer a probe, because a busy server can take that long.
 const SHORTEST_RESPONSE_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// An attempt to connect gets at least this long, whatever the timeout, because a busy server can
+/// take that long.
+const SHORTEST_ATTEMPT: Duration = Duration::from_secs(3);
+
 /// The pauses between the attempts to connect.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
@@ -32,9 +37,9 @@ pub(super) struct AcquireOptions {
     #[command(flatten)]
     target: Target,
     /// Give up after this time, in seconds or as `90s`, `5m`, `1h 30m`; 0 does not wait. If the
-    /// server is starting or cannot be reached, the connection is tried again until then. If not
-    /// given, wait for the lock without a limit, whatever the server's `lock_timeout` is, and not
-    /// for the server.
+    /// server is starting or cannot be reached, the connection is tried again until then; one
+    /// attempt may take 3 seconds, even if the time is shorter. If not given, wait for the lock
+    /// without a limit, whatever the server's `lock_timeout` is, and not for the server.
     #[arg(long, short = 'w', alias = "wait", value_name = "TIME", value_parser = duration::parse_timeout, allow_negative_numbers = true)]
     timeout: Option<Duration>,
     /// Do not wait: the same as `--timeout 0`.
@@ -115,31 +120,30 @@ async fn connect(
     limit: Option<Duration>,
     progress: &Progress,
 ) -> Result<PgPool, Failure> {
-    let connect = || server.connect(CONNECTIONS);
     let Some(limit) = limit.filter(|limit| !limit.is_zero()) else {
-        return connect().await;
+        return server.connect(CONNECTIONS).await;
     };
     let deadline = Instant::now() + limit;
-    let mut last = None;
     let mut pause = FIRST_PAUSE;
-    while let Ok(attempt) = timeout(deadline.duration_since(Instant::now()), connect()).await {
-        match attempt {
-            Err(failure) if failure.is_transient() => {
-                if last.is_none() {
-                    progress.print(format_args!("waiting for the server: {failure}"));
-                }
-                last = Some(failure);
-            }
+    let mut is_first = true;
+    loop {
+        let rest = deadline.duration_since(Instant::now());
+        let limit = rest.max(SHORTEST_ATTEMPT);
+        let connected = timeout(limit, server.connect(CONNECTIONS)).await;
+        let failure = match connected.unwrap_or_else(|_| Err(no_answer(limit))) {
+            Err(failure) if failure.is_transient() && Instant::now() < deadline => failure,
             done => return done,
+        };
+        if take(&mut is_first) {
+            progress.print(format_args!("waiting for the server: {failure}"));
         }
         sleep(pause.min(deadline.duration_since(Instant::now()))).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
     }
-    Err(last.unwrap_or_else(|| {
-        let limit = duration::age(limit);
-        Failure::new(
-            Code::Unreachable,
-            format!("the server does not answer within {limit}"),
-        )
-    }))
+}
+
+fn no_answer(limit: Duration) -> Failure {
+    let limit = duration::age(limit);
+    let message = format!("the server does not answer within {limit}");
+    Failure::new(Code::Unreachable, message)
 }
