@@ -20,9 +20,9 @@ pub(crate) struct Target {
     /// The name of the lock. The scheme makes its key, unless the names file gives a key that name
     /// (`42 = nightly`), or a known tool has it (`Prisma Migrate`).
     #[arg(allow_negative_numbers = true)]
-    name: String,
+    pub(crate) name: String,
     #[command(flatten)]
-    reading: Reading,
+    pub(crate) reading: Reading,
 }
 
 /// How a name is read.
@@ -36,7 +36,7 @@ pub(crate) struct Reading {
     /// The name is the key itself: `42`, `-42`, `0x1f` or `1,7`, or as the server's log has it,
     /// `[5,0,72707369,1]`.
     #[arg(long, short)]
-    key: bool,
+    pub(crate) key: bool,
     #[command(flatten)]
     names: NamesOption,
 }

@@ -61,6 +61,8 @@ async fn a_taken_lock_exits_with_75_and_names_the_holder() {
         let names_the_holder = async || {
             let outcome = advisory(&database, &arguments).await;
             outcome.assert_only_fails(75, "advisory lock `a` not acquired");
+            // The tag of the session is no name of an application.
+            assert!(!outcome.stderr.contains("advisory:a"), "{outcome:?}");
             outcome.stderr.contains(&holder_pid)
         };
         assert!(is_ever(names_the_holder).await);
