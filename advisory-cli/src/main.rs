@@ -16,6 +16,7 @@ mod names;
 mod output;
 mod random_key;
 mod role;
+mod scheme_name;
 mod server;
 mod signal_backend;
 mod sql;

@@ -119,7 +119,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::target::hash_by_all;
+    use crate::scheme_name::hash_by_all;
 
     #[test]
     fn a_key_of_ascii_bytes_is_shown_as_text() {

@@ -8,7 +8,8 @@ use super::forms::KeyForms;
 use crate::exit::Failure;
 use crate::names::Names;
 use crate::output;
-use crate::target::{hash, hash_by_all, tool};
+use crate::scheme_name::{hash, hash_by_all};
+use crate::target::tool;
 
 /// A key of a name.
 #[derive(Clone, Serialize)]

@@ -15,8 +15,8 @@ use crate::exit::{Failure, print_message};
 use crate::logged_key::LoggedKey;
 use crate::names::{Names, NamesOption};
 use crate::output;
+use crate::scheme_name::parse_scheme;
 use crate::server::Server;
-use crate::target::parse_scheme;
 
 /// Print the key of a name under every scheme, or what is known of a key.
 #[derive(Args)]

@@ -12,7 +12,7 @@ use clap::Args;
 use self::file::Entry;
 use crate::exit::Failure;
 use crate::lock_status::lock_id;
-use crate::target::hash_by_all;
+use crate::scheme_name::hash_by_all;
 
 /// The option that gives a names file.
 #[derive(Args, Clone)]
