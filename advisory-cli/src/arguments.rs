@@ -1,23 +1,35 @@
 //! The command line, and the subcommand that each variant runs.
 
+use std::ffi::OsString;
+use std::io::Write as _;
+use std::iter;
 use std::process::ExitCode;
 
-use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{ArgMatches, Args, CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
 
-use crate::acquire::{DieWithParent, Hold, Run};
+use crate::acquire::{Hold, Run};
 use crate::bench::Bench;
 use crate::doctor::Doctor;
-use crate::exit::{EXIT_CODES, Failure};
+use crate::exit::{Code, EXIT_CODES, Failure};
 use crate::inspect::{Ls, Tree};
 use crate::key::KeyArgs;
 use crate::output;
+use crate::role;
 use crate::server::Server;
 use crate::signal_backend::{Action, SignalBackend};
 
 /// See who holds PostgreSQL advisory locks and who waits for them, and run commands under them.
 #[derive(Parser)]
-#[command(version, after_help = EXIT_CODES, max_term_width = 100, disable_help_subcommand = true)]
+#[command(
+    name = "advisory",
+    version,
+    after_help = EXIT_CODES,
+    max_term_width = 100,
+    arg_required_else_help = true,
+    disable_help_subcommand = true
+)]
 pub(crate) struct Arguments {
     #[command(flatten)]
     server: Server,
@@ -32,8 +44,6 @@ enum Command {
     Key(KeyArgs),
     Run(Run),
     Hold(Hold),
-    #[command(hide = true)]
-    DieWithParent(DieWithParent),
     /// Check whether a connection is fit for advisory locks.
     Doctor(Doctor),
     /// Measure round trips and locks per second on a server.
@@ -47,15 +57,37 @@ enum Command {
 }
 
 impl Arguments {
+    /// Reads the command line. Otherwise it has printed help or an error, and the exit code is
+    /// returned.
+    pub(crate) fn read() -> Result<Self, ExitCode> {
+        let name = OsString::from("advisory");
+        let line: Vec<_> = iter::once(name).chain(role::arguments()).collect();
+        Self::try_parse_from(&line).map_err(|error| {
+            // Nothing can be said about an error of the output.
+            let _ = match error.kind() {
+                // Also if the environment has options, where clap reports an error.
+                ErrorKind::MissingSubcommand => {
+                    let help = Self::command().render_help();
+                    write!(anstream::stderr(), "{}", help.ansi())
+                }
+                _ => error.print(),
+            };
+            match error.use_stderr() {
+                false => ExitCode::SUCCESS,
+                true if is_run_or_hold(&line) => Code::UsageOfRun.into(),
+                true => Code::Usage.into(),
+            }
+        })
+    }
+
     pub(crate) async fn run(self) -> Result<ExitCode, Failure> {
         let server = &self.server;
         match self.command {
             Command::Ls(args) => args.run(server).await,
             Command::Tree(args) => args.run(server).await,
-            Command::Key(args) => args.run(),
-            Command::Run(args) => args.run(server).await,
-            Command::Hold(args) => args.run(server).await,
-            Command::DieWithParent(args) => Err(args.run()),
+            Command::Key(args) => args.run(server).await,
+            Command::Run(args) => args.run(server).await.map_err(Failure::of_run),
+            Command::Hold(args) => args.run(server).await.map_err(Failure::of_run),
             Command::Doctor(args) => args.run(server).await,
             Command::Bench(args) => args.run(server).await,
             Command::Cancel(args) => args.run(server, Action::Cancel).await,
@@ -63,6 +95,14 @@ impl Arguments {
             Command::Completions(args) => args.run(),
         }
     }
+}
+
+/// Whether a command line that cannot be read is one of `run` or `hold`.
+fn is_run_or_hold(line: &[OsString]) -> bool {
+    let lenient = Arguments::command().ignore_errors(true);
+    let matches = lenient.try_get_matches_from(line).ok();
+    let subcommand = matches.as_ref().and_then(ArgMatches::subcommand_name);
+    matches!(subcommand, Some("run" | "hold"))
 }
 
 #[derive(Args)]

@@ -1,4 +1,4 @@
-//! Durations: seconds on the command line, and ages in the output.
+//! Durations on the command line, and ages in the output.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -8,22 +8,31 @@ use std::time::Duration;
 const TIMEOUT_SECONDS: RangeInclusive<f64> = 0.0..=2_147_483.0;
 const INTERVAL_SECONDS: RangeInclusive<f64> = 0.1..=86_400.0;
 
-/// Parses how long to wait, in seconds.
+/// Parses how long to wait.
 pub(crate) fn parse_timeout(text: &str) -> Result<Duration, String> {
-    parse_seconds(text, &TIMEOUT_SECONDS)
+    parse(text, &TIMEOUT_SECONDS)
 }
 
-/// Parses the time between two repetitions, in seconds.
+/// Parses the time between two repetitions.
 pub(crate) fn parse_interval(text: &str) -> Result<Duration, String> {
-    parse_seconds(text, &INTERVAL_SECONDS)
+    parse(text, &INTERVAL_SECONDS)
 }
 
-fn parse_seconds(text: &str, range: &RangeInclusive<f64>) -> Result<Duration, String> {
+/// Parses seconds, or numbers with units: `0.5`, `90s`, `1h 30m`.
+fn parse(text: &str, range: &RangeInclusive<f64>) -> Result<Duration, String> {
+    let seconds: Option<f64> = match text.parse() {
+        Ok(seconds) => Some(seconds),
+        Err(_) => humantime::parse_duration(text)
+            .ok()
+            .map(|time| time.as_secs_f64()),
+    };
     // NaN is in no range.
-    let seconds: Option<f64> = text.parse().ok().filter(|seconds| range.contains(seconds));
+    let seconds = seconds.filter(|seconds| range.contains(seconds));
     seconds.map(Duration::from_secs_f64).ok_or_else(|| {
         let (min, max) = (range.start(), range.end());
-        format!("expected seconds from {min} to {max}, such as `2` or `0.5`")
+        format!(
+            "expected seconds from {min} to {max}, such as `2` or `0.5`, or a time such as `5m`"
+        )
     })
 }
 
@@ -73,9 +82,25 @@ mod tests {
     }
 
     #[test]
+    fn a_time_may_have_units() {
+        for (text, milliseconds) in [
+            ("500ms", 500),
+            ("90s", 90_000),
+            ("5m", 300_000),
+            ("3 min 20 s", 200_000),
+            ("1h30m", 5_400_000),
+            ("2 days", 172_800_000),
+        ] {
+            let expected = Ok(Duration::from_millis(milliseconds));
+            assert_eq!(parse_timeout(text), expected, "{text}");
+        }
+    }
+
+    #[test]
     fn an_error_states_the_range() {
-        for text in "soon -1 nan -inf 1e30 2147484 2s".split(' ') {
-            let expected = "expected seconds from 0 to 2147483, such as `2` or `0.5`";
+        for text in "soon -1 nan -inf 1e30 2147484 -2s 5x 600h 5years".split(' ') {
+            let expected =
+                "expected seconds from 0 to 2147483, such as `2` or `0.5`, or a time such as `5m`";
             assert_eq!(parse_timeout(text).unwrap_err(), expected, "{text}");
         }
         let interval = parse_interval("0").unwrap_err();
@@ -88,6 +113,7 @@ mod tests {
             text in prop_oneof![
                 any::<String>(),
                 "[-+]?[0-9]{0,20}[.]?[0-9]{0,20}(e[-+]?[0-9]{1,3})?",
+                "([0-9]{0,20} ?(ms|s|m|min|h|d|w|y)? ?){0,3}",
             ],
         ) {
             for (parsed, range) in [

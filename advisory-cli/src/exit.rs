@@ -2,23 +2,29 @@
 
 use std::fmt::Display;
 use std::io::{Write as _, stderr};
-use std::process::ExitCode;
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::{ExitCode, ExitStatus};
 
 /// The list of exit codes at the end of the help.
 pub(crate) const EXIT_CODES: &str = "\
 Exit codes:
     0  success; `run` ends with the exit code of its command
-    1  something failed; `doctor` has found a fault
-    2  the command line is wrong
+    1  something failed (`run`, `hold`: 70); `doctor` has found a fault
+    2  the command line is wrong (`run`, `hold`: 64)
+   64  `run`, `hold`: the command line is wrong
    69  the server cannot be reached, or has ended the session
-   75  the lock was not acquired (`run`, `hold`); 0 with `--skip`
-   76  the lock was lost while it was held (`run`, `hold`)
+   70  `run`, `hold`: something else failed, such as a wait that was cancelled
+   75  `run`, `hold`: the lock was not acquired; `-E` sets another code
+   76  `run`, `hold`: the lock was lost while it was held
    77  the server does not let this role do that
-  126  the command cannot be executed (`run`)
-  127  the command is not found (`run`)
-  128+n  signal n ended the command, or the wait for its lock (`run`, `hold`)";
+  126  `run`: the command cannot be executed
+  127  `run`: the command is not found
+  128+n  `run`, `hold`: signal n ended the command, or the wait for its lock
+With each failure of its own, `advisory` prints a line that begins with `advisory: ` or `error: ` on
+standard error. `run` prints none if the code is that of its command.";
 
-/// Exit codes, after `sysexits.h` and the shell.
+/// Exit codes, after `sysexits.h` and the shell. `run` and `hold` do not end with 1 and 2, which are
+/// those of most commands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Code {
@@ -26,8 +32,12 @@ pub(crate) enum Code {
     Failure = 1,
     /// The command line is wrong, in a way that the parser does not see.
     Usage = 2,
+    /// `EX_USAGE`: [`Usage`](Self::Usage) of `run` and `hold`.
+    UsageOfRun = 64,
     /// `EX_UNAVAILABLE`: the server cannot be reached.
     Unreachable = 69,
+    /// `EX_SOFTWARE`: [`Failure`](Self::Failure) of `run` and `hold`.
+    FailureOfRun = 70,
     /// `EX_TEMPFAIL`: another session holds the lock.
     NotAcquired = 75,
     /// The lock was lost.
@@ -51,18 +61,49 @@ pub(crate) fn signal_code(signal: i32) -> ExitCode {
     ExitCode::from(u8::try_from(signal).unwrap_or_default().saturating_add(128))
 }
 
+/// The exit code of a process, as the shell reports it.
+pub(crate) fn exit_code(status: ExitStatus) -> ExitCode {
+    match status.code().and_then(|code| u8::try_from(code).ok()) {
+        Some(code) => code.into(),
+        None => signal_code(status.signal().unwrap_or_default()),
+    }
+}
+
 /// An exit code other than 0, and a line for standard error that explains it.
 #[derive(Debug)]
 pub(crate) struct Failure {
     code: Code,
     /// If empty, nothing is printed.
     message: String,
+    /// Whether it can be over soon: the server starts, or is away.
+    is_transient: bool,
 }
 
 impl Failure {
     pub(crate) fn new(code: Code, message: impl Display) -> Self {
-        let message = message.to_string();
-        Self { code, message }
+        Self {
+            code,
+            message: message.to_string(),
+            is_transient: false,
+        }
+    }
+
+    /// A server that cannot be connected to, with a message that contains the error.
+    pub(crate) fn unreachable(error: &sqlx::Error, message: impl Display) -> Self {
+        Self {
+            is_transient: is_transient(error),
+            ..Self::new(Code::Unreachable, message)
+        }
+    }
+
+    /// The failure with the exit code that `run` and `hold` have for it.
+    pub(crate) fn of_run(self) -> Self {
+        let code = match self.code {
+            Code::Failure => Code::FailureOfRun,
+            Code::Usage => Code::UsageOfRun,
+            code => code,
+        };
+        Self { code, ..self }
     }
 
     /// A failure that has no exit code of its own.
@@ -82,6 +123,12 @@ impl Failure {
 
     pub(crate) fn code(&self) -> Code {
         self.code
+    }
+
+    /// Whether the server may accept a connection soon: it starts, has no free connection, or is
+    /// away.
+    pub(crate) fn is_transient(&self) -> bool {
+        self.is_transient
     }
 
     /// Prints the message on one line of standard error.
@@ -111,6 +158,19 @@ const INSUFFICIENT_PRIVILEGE: &str = "42501";
 /// The first characters of the SQLSTATEs of a session that an administrator, a restart or a crash
 /// has ended.
 const SHUTDOWN: &str = "57P";
+
+/// The SQLSTATE of a server that has no connection left.
+const TOO_MANY_CONNECTIONS: &str = "53300";
+
+fn is_transient(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_) => true,
+        sqlx::Error::Database(error) => error
+            .code()
+            .is_some_and(|code| code == TOO_MANY_CONNECTIONS || code.starts_with(SHUTDOWN)),
+        _ => false,
+    }
+}
 
 impl From<advisory_core::Error> for Failure {
     fn from(error: advisory_core::Error) -> Self {

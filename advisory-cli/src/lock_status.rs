@@ -54,3 +54,13 @@ pub(crate) fn state(lock: &LockStatus) -> Option<String> {
         None => state,
     })
 }
+
+/// The statement of the session, unless it is the message with which the library has asked for the
+/// lock: the session has run nothing since.
+pub(crate) fn query(lock: &LockStatus) -> Option<&str> {
+    let query = lock.query.as_deref()?;
+    (!query.contains(LIBRARY_COMMENT)).then_some(query)
+}
+
+/// Begins the comment in the messages of `advisory-core`; a process-wide number follows.
+const LIBRARY_COMMENT: &str = "/* advisory ";

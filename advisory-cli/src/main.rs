@@ -11,9 +11,12 @@ mod group;
 mod inspect;
 mod key;
 mod lock_status;
+mod logged_key;
 mod names;
 mod output;
 mod random_key;
+mod role;
+mod scheme_name;
 mod server;
 mod signal_backend;
 mod sql;
@@ -21,14 +24,20 @@ mod target;
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
 use tokio::runtime::Runtime;
 
 use crate::arguments::Arguments;
 use crate::exit::Failure;
+use crate::role::Role;
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    if Role::of_this_process() == Role::DieWithParent {
+        return acquire::die_with_parent().report();
+    }
+    let arguments = match Arguments::read() {
+        Ok(arguments) => arguments,
+        Err(code) => return code,
+    };
     let runtime = match Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => return Failure::other(error).report(),

@@ -8,7 +8,7 @@ use sqlx::Connection as _;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
 use tokio::time::timeout;
 
-use crate::exit::{Code, Failure};
+use crate::exit::Failure;
 
 /// How long a connection may take to open.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -87,5 +87,5 @@ fn unreachable(options: &PgConnectOptions, error: &sqlx::Error) -> Failure {
         "cannot connect to {host}, port {port}{database}: {error}; \
          give another server with `--database-url` or `DATABASE_URL`"
     );
-    Failure::new(Code::Unreachable, message)
+    Failure::unreachable(error, message)
 }

@@ -39,6 +39,26 @@ pub(crate) async fn identity(conn: &mut PgConnection) -> Result<Identity> {
     .await
 }
 
+/// The oid and the name of the connection's database.
+pub(crate) async fn current_database(conn: &mut PgConnection) -> Result<(i64, String)> {
+    let message = "SELECT d.oid::pg_catalog.int8,d.datname::pg_catalog.text
+         FROM pg_catalog.pg_database AS d
+         WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()";
+    fetch(conn, message).await
+}
+
+/// The name of the database with this oid.
+pub(crate) async fn database_name(conn: &mut PgConnection, oid: u32) -> Result<Option<String>> {
+    let message = format!(
+        "SELECT d.datname::pg_catalog.text FROM pg_catalog.pg_database AS d
+         WHERE d.oid OPERATOR(pg_catalog.=) {oid}"
+    );
+    let message = sqlx::raw_sql(sqlx::AssertSqlSafe(message));
+    let row = conn.fetch_optional(message).await?;
+    row.map(|row| <(String,)>::from_row(&row).map(|(name,)| name))
+        .transpose()
+}
+
 /// The value of a setting in this session.
 #[derive(FromRow)]
 pub(crate) struct Setting {

@@ -9,13 +9,15 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::{Pid, getpgrp, tcgetpgrp};
-use tokio::process::{Child as Process, Command};
+use tokio::process::Child as Process;
 use tokio::time::{sleep, timeout};
 
-use super::die_with_parent::self_exe;
+use super::exec::prepare;
+use super::orphan::Reaper;
+use super::process_group;
 use super::signals::Signals;
 
-/// How often to check whether a process group is empty. There is no notification for that.
+/// How often to check whether a process group has ended. There is no notification for that.
 const GROUP_POLL: Duration = Duration::from_millis(20);
 
 pub(super) struct Child {
@@ -45,9 +47,13 @@ pub(super) enum End {
 }
 
 impl Child {
-    /// Starts a command. On Linux, call this on the main thread: the command is killed when the
-    /// thread that starts it ends.
-    pub(super) fn start(command: &[OsString], key: &str) -> io::Result<Self> {
+    /// Starts a command with these variables. On Linux, call this on the main thread: the command
+    /// is killed when the thread that starts it ends.
+    pub(super) fn start(
+        command: &[OsString],
+        variables: impl IntoIterator<Item = (&'static str, String)>,
+        reaper: &Reaper,
+    ) -> io::Result<Self> {
         let reach = match terminal() {
             Some(_) => Reach::Process,
             None => Reach::Group,
@@ -56,12 +62,13 @@ impl Child {
         if reach == Reach::Group {
             command.process_group(0);
         }
-        let process = command
-            .env("PG_ADVISORY_KEY", key)
-            .kill_on_drop(true)
-            .spawn()?;
-        let pid = process.id().and_then(|pid| pid.try_into().ok());
-        let pid = pid.map(Pid::from_raw).ok_or(io::ErrorKind::NotFound)?;
+        command.envs(variables).kill_on_drop(true);
+        let (process, pid) = reaper.except(|| {
+            let process = command.spawn()?;
+            let pid = process.id().and_then(|pid| pid.try_into().ok());
+            let pid = pid.map(Pid::from_raw).ok_or(io::ErrorKind::NotFound)?;
+            io::Result::Ok((process, pid))
+        })?;
         Ok(Self {
             process,
             pid,
@@ -114,7 +121,7 @@ impl Child {
     /// Waits until every process that a signal reaches has ended.
     async fn all_ended(&mut self, signals: &mut Signals) {
         let _ = self.forward_signals(signals).await;
-        while self.reach == Reach::Group && killpg(self.pid, None) != Err(Errno::ESRCH) {
+        while self.reach == Reach::Group && process_group::is_alive(self.pid) {
             sleep(GROUP_POLL).await;
         }
     }
@@ -137,20 +144,6 @@ impl Child {
             Reach::Process => kill(self.pid, signal),
         }
     }
-}
-
-fn prepare(command: &[OsString]) -> Command {
-    let Some(program) = self_exe() else {
-        let mut direct = Command::new(&command[0]);
-        direct.args(&command[1..]);
-        return direct;
-    };
-    let mut wrapped = Command::new(program);
-    let parent = std::process::id().to_string();
-    wrapped.arg0("advisory");
-    wrapped.args(["die-with-parent", &parent, "--"]);
-    wrapped.args(command);
-    wrapped
 }
 
 /// The terminal that this process was started from.

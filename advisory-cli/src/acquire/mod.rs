@@ -2,12 +2,19 @@
 //! signal.
 
 mod child;
-mod die_with_parent;
+mod detach;
+mod exec;
 mod hold;
 mod options;
+mod orphan;
+mod pid_file;
+mod process;
+mod process_group;
 mod run;
 mod signals;
+mod until;
+mod waiting;
 
-pub(crate) use self::die_with_parent::DieWithParent;
+pub(crate) use self::exec::die_with_parent;
 pub(crate) use self::hold::Hold;
 pub(crate) use self::run::Run;

@@ -1,15 +1,18 @@
 //! The options that `run` and `hold` share, and how they acquire the lock.
 
+use std::mem::take;
 use std::ops::ControlFlow::{self, Break, Continue};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use advisory_core::{AdvisoryLock, SessionGuard};
 use clap::Args;
+use sqlx::postgres::PgPool;
+use tokio::time::{Instant, sleep, timeout};
 
-use super::signals::Signals;
+use super::waiting::Progress;
 use crate::duration;
-use crate::exit::{Failure, signal_code};
+use crate::exit::{Code, Failure};
 use crate::server::Server;
 use crate::target::Target;
 
@@ -20,67 +23,127 @@ const CONNECTIONS: u32 = 2;
 /// The server gets at least this long to answer a probe, because a busy server can take that long.
 const SHORTEST_RESPONSE_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// An attempt to connect gets at least this long, whatever the timeout, because a busy server can
+/// take that long.
+const SHORTEST_ATTEMPT: Duration = Duration::from_secs(3);
+
+/// The pauses between the attempts to connect.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
 /// Which lock to acquire, in which mode, and how long to wait for it.
 #[derive(Args, Clone)]
 pub(super) struct AcquireOptions {
     #[command(flatten)]
     target: Target,
-    /// Give up after this time; 0 does not wait. If not given, wait without a limit, whatever the
-    /// server's `lock_timeout` is.
-    #[arg(long, value_name = "SECONDS", value_parser = duration::parse_timeout, allow_negative_numbers = true)]
+    /// Give up after this time, in seconds or as `90s`, `5m`, `1h 30m`; 0 does not wait. If the
+    /// server is starting or cannot be reached, the connection is tried again until then; one
+    /// attempt may take 3 seconds, even if the time is shorter. If not given, wait for the lock
+    /// without a limit, whatever the server's `lock_timeout` is, and not for the server.
+    #[arg(long, short = 'w', alias = "wait", value_name = "TIME", value_parser = duration::parse_timeout, allow_negative_numbers = true)]
     timeout: Option<Duration>,
     /// Do not wait: the same as `--timeout 0`.
-    #[arg(long, conflicts_with = "timeout")]
+    #[arg(long, short = 'n', aliases = ["nonblock", "nb"], conflicts_with = "timeout")]
     no_wait: bool,
-    /// Exit with 0 and print nothing if the lock is not acquired. Does not wait, unless `--timeout`
-    /// is given.
-    #[arg(long)]
-    skip: bool,
     /// Acquire the lock in shared mode.
-    #[arg(long)]
+    #[arg(long, short)]
     shared: bool,
+    /// The exit code if the lock is not acquired.
+    #[arg(long, short = 'E', value_name = "CODE", default_value_t = Code::NotAcquired as u8)]
+    conflict_exit_code: u8,
+    /// Say on standard error what is waited for, and for how long, if it takes more than a second.
+    /// On a terminal, this is the default.
+    #[arg(long, short)]
+    verbose: bool,
     /// How often to check that the server answers. A network that has gone silent is noticed after
     /// at most twice this time, or after this time and one second if that is more.
-    #[arg(long, value_name = "SECONDS", value_parser = duration::parse_interval, default_value = "5", allow_negative_numbers = true)]
+    #[arg(long, value_name = "TIME", value_parser = duration::parse_interval, default_value = "5", allow_negative_numbers = true)]
     probe: Duration,
 }
 
 impl AcquireOptions {
-    /// Acquires the lock. Breaks with an exit code if the lock is skipped or a signal ends the
-    /// wait.
+    /// Acquires the lock. Breaks with an exit code if the lock is not acquired, or if `end` comes
+    /// first. With `skip`, a lock that is not acquired is a success, and is not waited for unless a
+    /// timeout is given.
     pub(super) async fn acquire(
         &self,
         server: &Server,
-        signals: &mut Signals,
+        skip: bool,
+        end: impl Future<Output = Result<ExitCode, Failure>>,
     ) -> Result<ControlFlow<ExitCode, SessionGuard>, Failure> {
-        tokio::select! {
+        let acquired = tokio::select! {
             // Dropping the wait closes its connection, which leaves the queue.
-            signal = signals.next() => Ok(Break(signal_code(signal as i32))),
-            acquired = self.wait(server) => Ok(match acquired? {
-                Some(guard) => Continue(guard),
-                None => Break(ExitCode::SUCCESS),
-            }),
-        }
-    }
-
-    async fn wait(&self, server: &Server) -> Result<Option<SessionGuard>, Failure> {
-        let lock = self.lock()?;
-        let pool = server.connect(CONNECTIONS).await?;
-        if self.skip {
-            return Ok(lock.try_acquire(&pool).await?);
-        }
-        Ok(Some(lock.acquire(&pool).await?))
-    }
-
-    fn lock(&self) -> Result<AdvisoryLock, Failure> {
-        let lock = self.target.lock()?.tag_session();
-        let lock = lock.keepalive_interval(self.probe);
-        let lock = lock.response_timeout(self.probe.max(SHORTEST_RESPONSE_TIMEOUT));
-        let lock = match (self.timeout, self.no_wait || self.skip) {
-            (Some(timeout), _) => lock.timeout(timeout),
-            (None, true) => lock.timeout(Duration::ZERO),
-            (None, false) => lock.wait_forever(),
+            code = end => return code.map(Break),
+            acquired = self.wait(server, skip) => acquired,
         };
-        Ok(if self.shared { lock.shared() } else { lock })
+        match acquired {
+            Ok(guard) => Ok(Continue(guard)),
+            Err(failure) if failure.code() != Code::NotAcquired => Err(failure),
+            Err(_) if skip => Ok(Break(ExitCode::SUCCESS)),
+            Err(failure) => {
+                failure.report();
+                Ok(Break(self.conflict_exit_code.into()))
+            }
+        }
     }
+
+    async fn wait(&self, server: &Server, skip: bool) -> Result<SessionGuard, Failure> {
+        let limit = self
+            .timeout
+            .or((self.no_wait || skip).then_some(Duration::ZERO));
+        let progress = Progress::new(self.verbose);
+        let wanted = self.target.read()?;
+        if let Some(hint) = wanted.hint() {
+            progress.print(hint);
+        }
+        let started = Instant::now();
+        let pool = connect(server, limit, &progress).await?;
+        let lock = self.set(wanted.lock(&pool).await?);
+        let lock = match limit {
+            Some(limit) => lock.timeout(limit.saturating_sub(started.elapsed())),
+            None => lock.wait_forever(),
+        };
+        let acquire = lock.acquire(&pool);
+        Ok(progress.of_wait(lock.id(), &pool, acquire).await?)
+    }
+
+    fn set(&self, lock: AdvisoryLock) -> AdvisoryLock {
+        let lock = lock.tag_session().keepalive_interval(self.probe);
+        let lock = lock.response_timeout(self.probe.max(SHORTEST_RESPONSE_TIMEOUT));
+        if self.shared { lock.shared() } else { lock }
+    }
+}
+
+/// Connects to the server. Within the limit, a server that cannot be reached is tried again.
+async fn connect(
+    server: &Server,
+    limit: Option<Duration>,
+    progress: &Progress,
+) -> Result<PgPool, Failure> {
+    let Some(limit) = limit.filter(|limit| !limit.is_zero()) else {
+        return server.connect(CONNECTIONS).await;
+    };
+    let deadline = Instant::now() + limit;
+    let mut pause = FIRST_PAUSE;
+    let mut is_first = true;
+    loop {
+        let rest = deadline.duration_since(Instant::now());
+        let limit = rest.max(SHORTEST_ATTEMPT);
+        let connected = timeout(limit, server.connect(CONNECTIONS)).await;
+        let failure = match connected.unwrap_or_else(|_| Err(no_answer(limit))) {
+            Err(failure) if failure.is_transient() && Instant::now() < deadline => failure,
+            done => return done,
+        };
+        if take(&mut is_first) {
+            progress.print(format_args!("waiting for the server: {failure}"));
+        }
+        sleep(pause.min(deadline.duration_since(Instant::now()))).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+fn no_answer(limit: Duration) -> Failure {
+    let limit = duration::age(limit);
+    let message = format!("the server does not answer within {limit}");
+    Failure::new(Code::Unreachable, message)
 }

@@ -2,7 +2,6 @@
 
 use std::ffi::OsString;
 use std::ops::ControlFlow::{Break, Continue};
-use std::os::unix::process::ExitStatusExt as _;
 use std::process::{ExitCode, ExitStatus};
 use std::time::Duration;
 
@@ -10,21 +9,23 @@ use advisory_core::{Error, SessionGuard};
 use clap::Args;
 
 use super::child::{Child, End};
-use super::die_with_parent::exec_failure;
+use super::exec::exec_failure;
 use super::options::AcquireOptions;
-use super::signals::{Signals, catch_child_exit};
+use super::orphan::Reaper;
+use super::signals::Signals;
 use crate::duration;
-use crate::exit::{Code, EXIT_CODES, Failure, signal_code};
+use crate::exit::{Code, EXIT_CODES, Failure, exit_code, signal_code};
 use crate::server::Server;
 
 /// Run a command while holding a lock, as flock(1) does.
 ///
 /// `run` acquires the lock, runs the command, releases the lock, and exits with the command's exit
 /// code. Standard input, output and error are the command's; `run` prints a line on standard error
-/// only if something fails. The environment variable `PG_ADVISORY_KEY` is the key that is held.
-/// Unlike with flock(1), the lock belongs to `run` and not to a file that child processes inherit:
-/// the lock is released when the command itself ends, even if processes that it has started in the
-/// background go on.
+/// only if something fails, or if it waits for more than a second on a terminal or with
+/// `--verbose`. The environment variable `PG_ADVISORY_KEY` is the key that is held. Unlike with
+/// flock(1), the lock belongs to `run` and not to a file that child processes inherit: the lock is
+/// released when the command itself ends, even if processes that it has started in the background
+/// go on.
 ///
 /// Loss: if the session that holds the lock ends, because the server restarts or the session is
 /// terminated, other sessions can acquire the lock at once. The command then gets SIGTERM and, if
@@ -50,16 +51,37 @@ use crate::server::Server;
 /// group of its own, and all signals (SIGTSTP too, and those of a loss) go to the whole group: to a
 /// script and to the processes that it has started.
 #[derive(Args, Clone)]
-#[command(after_help = after_help())]
+#[command(
+    after_help = after_help(),
+    override_usage = "advisory run [OPTIONS] <NAME> [--] <COMMAND> [ARGUMENTS]...\n       \
+                      advisory run [OPTIONS] <NAME> --command <SCRIPT>"
+)]
 pub(crate) struct Run {
     #[command(flatten)]
     options: AcquireOptions,
+    /// Exit with 0 and print nothing if the lock is not acquired. Does not wait, unless `--timeout`
+    /// is given.
+    #[arg(long, conflicts_with = "conflict_exit_code")]
+    skip: bool,
+    /// Take a fencing token, a number that grows with every holder, and give it to the command in
+    /// the environment variable `ADVISORY_FENCE`. Another system that remembers the highest token
+    /// can refuse the work of a holder that has lost the lock.
+    #[arg(long)]
+    fence: bool,
     /// When the lock is lost, how long the command has between SIGTERM and SIGKILL; 0 sends SIGKILL
     /// at once.
-    #[arg(long, value_name = "SECONDS", value_parser = duration::parse_timeout, default_value = "10", allow_negative_numbers = true)]
+    #[arg(long, value_name = "TIME", value_parser = duration::parse_timeout, default_value = "10", allow_negative_numbers = true)]
     grace: Duration,
-    /// The command and its arguments.
-    #[arg(last = true, required = true, value_name = "COMMAND")]
+    /// Run this script with `sh -c`, instead of a command.
+    #[arg(long = "command", short = 'c', value_name = "SCRIPT")]
+    shell_command: Option<OsString>,
+    /// The command and its arguments. `--` is needed before a command that begins with `-`.
+    #[arg(
+        trailing_var_arg = true,
+        required_unless_present = "shell_command",
+        conflicts_with = "shell_command",
+        value_name = "COMMAND"
+    )]
     command: Vec<OsString>,
 }
 
@@ -68,15 +90,15 @@ fn after_help() -> String {
         "\
 Examples:
   From cron on several machines; one runs it, the others exit with 0 and send no mail:
-    */5 * * * *  advisory run --skip sync -- /usr/local/bin/sync
-  Wait for at most a minute, then exit with 75:
-    advisory run --timeout 60 deploy -- ./deploy.sh production
+    */5 * * * *  advisory run --skip sync /usr/local/bin/sync
+  Wait for at most five minutes, then exit with 75; also for a server that is starting:
+    advisory run --timeout 5m deploy ./deploy.sh production
   Together with other shared holders, but not with an exclusive one:
-    advisory run --shared catalogue -- ./report.sh
+    advisory run --shared catalogue ./report.sh
   Under the lock that `pglock.advisory(\"sync\")` takes in Django:
-    advisory run --key-scheme django-pglock sync -- ./sync.sh
+    advisory run --key-scheme django-pglock sync ./sync.sh
   Several commands, and the key:
-    advisory run nightly -- sh -c 'echo \"under $PG_ADVISORY_KEY\" && ./dump && ./upload'
+    advisory run nightly -c 'echo \"under $PG_ADVISORY_KEY\" && ./dump && ./upload'
 
 {EXIT_CODES}"
     )
@@ -85,12 +107,13 @@ Examples:
 impl Run {
     pub(crate) async fn run(self, server: &Server) -> Result<ExitCode, Failure> {
         let mut signals = Signals::catch()?;
-        catch_child_exit()?;
-        let guard = match self.options.acquire(server, &mut signals).await? {
+        let reaper = Reaper::start()?;
+        let end = async { Ok(signal_code(signals.next().await as i32)) };
+        let mut guard = match self.options.acquire(server, self.skip, end).await? {
             Continue(guard) => guard,
             Break(code) => return Ok(code),
         };
-        match self.run_command(&guard, &mut signals).await {
+        match self.run_command(&mut guard, &mut signals, &reaper).await {
             // A lost lock needs no release.
             Err(failure) if guard.is_lost() => Err(failure),
             result => release(guard, result).await,
@@ -100,13 +123,17 @@ impl Run {
     /// Runs the command until it ends or the lock is lost.
     async fn run_command(
         &self,
-        guard: &SessionGuard,
+        guard: &mut SessionGuard,
         signals: &mut Signals,
+        reaper: &Reaper,
     ) -> Result<ExitStatus, Failure> {
-        let keys = guard.lock_id().keys().iter();
-        let keys: Vec<_> = keys.map(ToString::to_string).collect();
-        let mut child = Child::start(&self.command, &keys.join(","))
-            .map_err(|error| exec_failure(&self.command[0], &error))?;
+        let command = match &self.shell_command {
+            Some(script) => &["sh".into(), "-c".into(), script.clone()][..],
+            None => &self.command,
+        };
+        let variables = self.variables(guard).await?;
+        let mut child = Child::start(command, variables, reaper)
+            .map_err(|error| exec_failure(&command[0], &error))?;
         signals.catch_also(child.signals())?;
         match guard.until_lost(child.forward_signals(signals)).await {
             Ok(status) => status.map_err(|error| {
@@ -117,6 +144,21 @@ impl Run {
                 Err(lost(&loss, &end, self.grace))
             }
         }
+    }
+
+    /// What the command finds in its environment.
+    async fn variables(
+        &self,
+        guard: &mut SessionGuard,
+    ) -> Result<Vec<(&'static str, String)>, Failure> {
+        let keys = guard.lock_id().keys().iter();
+        let keys: Vec<_> = keys.map(ToString::to_string).collect();
+        let mut variables = vec![("PG_ADVISORY_KEY", keys.join(","))];
+        if self.fence {
+            let token = guard.fencing_token().await?;
+            variables.push(("ADVISORY_FENCE", token.to_string()));
+        }
+        Ok(variables)
     }
 }
 
@@ -144,13 +186,5 @@ async fn release(
             let message = format!("the command has ended ({status}), but: {error}");
             Err(Failure::new(Code::Lost, message))
         }
-    }
-}
-
-/// The exit code of a process, as the shell reports it.
-fn exit_code(status: ExitStatus) -> ExitCode {
-    match status.code().and_then(|code| u8::try_from(code).ok()) {
-        Some(code) => code.into(),
-        None => signal_code(status.signal().unwrap_or_default()),
     }
 }

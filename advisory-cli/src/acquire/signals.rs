@@ -57,12 +57,6 @@ impl Signals {
     }
 }
 
-/// Catches SIGCHLD. If it was ignored when this process started, the system would discard the exit
-/// codes of child processes.
-pub(super) fn catch_child_exit() -> Result<(), Failure> {
-    listen(Signal::SIGCHLD).map(drop)
-}
-
 fn listen(caught: Signal) -> Result<Stream, Failure> {
     signal(SignalKind::from_raw(caught as i32))
         .map_err(|error| Failure::other(format!("cannot catch {caught}: {error}")))

@@ -19,7 +19,11 @@ use crate::server::Server;
 /// A key has a name if a names file, the session that holds it (`AdvisoryLock::tag_session`) or a
 /// known tool explains it. `held 3 min` is the age of the holder's transaction: PostgreSQL does not
 /// record when a lock is granted. Columns that the role may not see for sessions of other roles
-/// (state, query, client) are empty; members of `pg_read_all_stats` see them.
+/// (state, query, client) are empty; members of `pg_read_all_stats` see them. The query is empty,
+/// too, if the session has run nothing since this library asked for the lock.
+///
+/// On a terminal that is too narrow, columns are left out, in this order: the query, the client, the
+/// user, the key of a lock with a name, the mode, the state, the application, the database.
 #[derive(Args, Clone)]
 #[command(after_help = "\
 Examples:
@@ -33,7 +37,7 @@ Examples:
 pub(crate) struct Ls {
     /// Refresh the list at this interval. On a terminal, the list is redrawn in place until `q` is
     /// pressed; elsewhere, the lists follow one another.
-    #[arg(long, short, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2", value_parser = duration::parse_interval)]
+    #[arg(long, short, value_name = "TIME", num_args = 0..=1, default_missing_value = "2", value_parser = duration::parse_interval)]
     watch: Option<Duration>,
     /// Show only locks that a session waits for.
     #[arg(long, short)]

@@ -12,7 +12,7 @@ use crate::duration::age;
 use crate::exit::Failure;
 use crate::lock_status::{LockId, SessionId, application, lock_id, session_id, state};
 use crate::names::Names;
-use crate::output;
+use crate::output::{self, printable};
 use crate::server::Server;
 
 /// Show who waits for whom, from the session that blocks the others down.
@@ -116,7 +116,7 @@ impl<'s> Forest<'s> {
         let NamedLock { lock, name, .. } = row;
         let key = lock.key;
         let title = match name {
-            Some(name) => format!("{bold}{}{bold:#} {key}", name.text),
+            Some(name) => format!("{bold}{}{bold:#} {key}", printable(&name.text)),
             None => format!("{bold}{key}{bold:#}"),
         };
         if self.with_database {
@@ -145,5 +145,6 @@ fn describe(lock: &LockStatus) -> String {
         waited.or_else(|| state(lock)),
     ];
     let details: Vec<_> = details.into_iter().flatten().collect();
-    format!("{colour}{verb}{colour:#}{pid}  {}", details.join(", "))
+    let details = printable(&details.join(", "));
+    format!("{colour}{verb}{colour:#}{pid}  {details}")
 }

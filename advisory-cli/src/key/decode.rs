@@ -6,10 +6,10 @@ use advisory_core::Key;
 use advisory_core::scheme::{self, Space, System};
 use serde::Serialize;
 
+use super::database::Database;
 use super::forms::KeyForms;
-use crate::exit::Failure;
+use crate::logged_key::LoggedKey;
 use crate::names::{Names, tool_name};
-use crate::target::parse_key;
 
 #[derive(Serialize)]
 pub(super) struct Decoded {
@@ -21,6 +21,9 @@ pub(super) struct Decoded {
     scheme: Option<&'static str>,
     /// The known tool that uses the key.
     tool: Option<String>,
+    /// The database in which the key was seen.
+    database: Option<String>,
+    database_oid: Option<u32>,
     /// The bytes of the key, if they are printable ASCII.
     ascii: Option<String>,
     /// The schemes that make keys of this kind.
@@ -28,41 +31,21 @@ pub(super) struct Decoded {
     is_small: bool,
 }
 
-pub(super) fn decode(
-    text: &str,
-    database: Option<&str>,
-    names: &mut Names,
-) -> Result<Decoded, Failure> {
-    let key = parse(text).map_err(Failure::usage)?;
+pub(super) fn decode(logged: LoggedKey, database: Database, names: &mut Names) -> Decoded {
+    let key = logged.key;
     let name = names.of_key(key);
     let schemes = scheme::systems().filter(|system| can_make(system, key));
-    Ok(Decoded {
+    Decoded {
         key: key.into(),
         name: name.map(|name| name.text.clone()),
         scheme: name.and_then(|name| name.scheme),
-        tool: tool_name(key, database).map(|name| name.text),
+        tool: tool_name(key, database.name.as_deref()).map(|name| name.text),
+        database_oid: database.oid,
+        database: database.name,
         ascii: ascii(key),
         schemes: schemes.map(|system| system.scheme).collect(),
         is_small: is_small(key),
-    })
-}
-
-/// Parses a key, or the columns of `pg_locks`, separated by commas.
-fn parse(text: &str) -> Result<Key, String> {
-    let columns: Vec<_> = text.split(',').map(str::trim).collect();
-    let &[classid, objid, objsubid] = &columns[..] else {
-        return parse_key(text)
-            .map_err(|error| format!("{error}; `advisory key NAME` shows the keys of a name"));
-    };
-    let (classid, objid, objsubid) = (classid.parse(), objid.parse(), objsubid.parse());
-    let key = match (classid, objid, objsubid) {
-        (Ok(classid), Ok(objid), Ok(objsubid)) => Key::from_pg_locks(classid, objid, objsubid),
-        _ => None,
-    };
-    key.ok_or_else(|| {
-        let expected = "expected `classid,objid,objsubid` as in `pg_locks`, the last one 1 or 2";
-        format!("{expected}, found `{text}`")
-    })
+    }
 }
 
 /// Whether a person may have chosen the number.
@@ -106,11 +89,17 @@ impl fmt::Display for Decoded {
             Some(scheme) => format!("{name}, by {scheme}"),
             None => name.clone(),
         });
+        let database = match (&self.database, self.database_oid) {
+            (Some(name), Some(oid)) => Some(format!("{name}, whose oid is {oid}")),
+            (None, Some(oid)) => Some(format!("the one whose oid is {oid}")),
+            (name, None) => name.clone(),
+        };
         let small = "a number that a person has chosen".to_owned();
         write!(f, "{}", forms.key)?;
         for (label, text) in [
             ("bits", Some(forms.hex.clone())),
             ("pg_locks", Some(columns)),
+            ("database", database),
             ("name", name),
             ("tool", self.tool.clone()),
             ("as text", self.ascii.clone()),
@@ -130,7 +119,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::target::hash_by_all;
+    use crate::scheme_name::hash_by_all;
 
     #[test]
     fn a_key_of_ascii_bytes_is_shown_as_text() {
@@ -141,21 +130,6 @@ mod tests {
     }
 
     proptest! {
-        #[test]
-        fn any_text_is_parsed_as_a_key_or_as_columns(
-            text in any::<String>(),
-            almost_key in "[( ]{0,2}[-+0-9a-fx, )]{0,40}",
-            columns: (u32, u32),
-        ) {
-            for text in [text, almost_key] {
-                let parsed = parse(&text).ok();
-                prop_assert!(text.split(',').count() == 3 || parsed == parse_key(&text).ok());
-            }
-            let (classid, objid) = columns;
-            let parsed = parse(&format!(" {classid},{objid} ,2")).ok();
-            prop_assert_eq!(parsed, Key::from_pg_locks(classid, objid, 2));
-        }
-
         #[test]
         fn a_scheme_can_make_the_key_of_any_name(
             name in any::<String>(),

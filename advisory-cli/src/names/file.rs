@@ -77,9 +77,9 @@ fn too_many() -> String {
 /// Whether the text is meant as a key: digits, and the characters around the digits of a key.
 fn is_number(text: &str) -> bool {
     let text = text.trim();
-    let digits = text.trim_start_matches(['(', '-', '+', ' ']);
+    let digits = text.trim_start_matches(['(', '[', '-', '+', ' ']);
     digits.starts_with(|digit: char| digit.is_ascii_digit())
-        && !text.contains(|c: char| !c.is_ascii_hexdigit() && !"xX(),-+ ".contains(c))
+        && !text.contains(|c: char| !c.is_ascii_hexdigit() && !"xX()[],-+ ".contains(c))
 }
 
 /// Splits `sync({1..500})` into the text before, the numbers and the text after.

@@ -12,7 +12,7 @@ use clap::Args;
 use self::file::Entry;
 use crate::exit::Failure;
 use crate::lock_status::lock_id;
-use crate::target::hash_by_all;
+use crate::scheme_name::hash_by_all;
 
 /// The option that gives a names file.
 #[derive(Args, Clone)]
@@ -66,6 +66,14 @@ impl Names {
     pub(crate) fn of_key(&mut self, key: Key) -> Option<&Name> {
         self.look_up([key]);
         self.cache.get(&key)?.as_ref()
+    }
+
+    /// The key to which the file gives this name, as `42 = nightly` does.
+    pub(crate) fn named_key(&self, name: &str) -> Option<Key> {
+        self.entries.iter().rev().find_map(|entry| match entry {
+            Entry::Key(key, text) if text == name => Some(*key),
+            _ => None,
+        })
     }
 
     /// The name of each lock, in the order of the locks.
@@ -163,6 +171,14 @@ mod tests {
             assert_eq!(name.text, "sync(4)", "{}", system.scheme);
         }
         assert_eq!(names.of_key(Key::from("other")), None);
+    }
+
+    #[test]
+    fn a_named_key_is_found_by_its_name() {
+        let names = names(&["nightly", "42 = nightly", "[5,0,43,1] = logged"]);
+        assert_eq!(names.named_key("nightly"), Some(Key::BigInt(42)));
+        assert_eq!(names.named_key("logged"), Some(Key::BigInt(43)));
+        assert_eq!(names.named_key("other"), None);
     }
 
     #[test]

@@ -1,14 +1,13 @@
 //! The sessions that the command line selects.
 
-use advisory_core::scheme::System;
-use advisory_core::{AdvisoryLock, monitor};
+use advisory_core::monitor;
 use clap::{ArgGroup, Args, value_parser};
 use sqlx::postgres::PgPool;
 
 use super::action::Action;
 use super::session::Session;
 use crate::exit::Failure;
-use crate::target::{Target, parse_scheme};
+use crate::target::{Reading, Wanted};
 
 /// Selects sessions by their process ids, or by a lock.
 #[derive(Args)]
@@ -19,15 +18,11 @@ pub(super) struct Selection {
     #[arg(value_name = "PID", value_parser = value_parser!(i32).range(0..), conflicts_with_all = ["name", "key_scheme", "key", "waiters", "holders"])]
     pids: Vec<i32>,
     /// The sessions that wait for the lock of this name (`cancel`), or that hold it (`terminate`).
+    /// The name is one that `advisory ls` shows, or that a scheme makes the key from.
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
-    /// The scheme that hashes the name: that of the library or of another system, such as
-    /// `django-pglock`.
-    #[arg(long, value_name = "SCHEME", value_parser = parse_scheme, default_value = "Sha1", conflicts_with = "key")]
-    key_scheme: &'static System,
-    /// The name is the key itself: `42`, `-42`, `0x1f` or `1,7`.
-    #[arg(long, short, requires = "name")]
-    key: bool,
+    #[command(flatten)]
+    reading: Reading,
     /// With `--name`: the sessions that wait for the lock. This is the default of `cancel`.
     #[arg(long, requires = "name")]
     waiters: bool,
@@ -44,16 +39,12 @@ impl Selection {
         let Some(name) = self.name else {
             return find_by_pids(pool, self.pids).await;
         };
-        let target = Target {
-            name,
-            key_scheme: self.key_scheme,
-            key: self.key,
-        };
+        let wanted = self.reading.read(&name)?;
         let (waiters, holders) = match (self.waiters, self.holders) {
             (false, false) => (action == Action::Cancel, action == Action::Terminate),
             given => given,
         };
-        find_by_lock(pool, &target.lock()?, waiters, holders).await
+        find_by_lock(pool, wanted, waiters, holders).await
     }
 }
 
@@ -77,11 +68,12 @@ async fn find_by_pids(pool: &PgPool, mut pids: Vec<i32>) -> Result<Found, Failur
 
 async fn find_by_lock(
     pool: &PgPool,
-    lock: &AdvisoryLock,
+    mut wanted: Wanted,
     waiters: bool,
     holders: bool,
 ) -> Result<Found, Failure> {
     let mut locks = monitor::locks(pool).await?;
+    let lock = wanted.lock_among(&locks, pool).await?;
     let is_selected = |granted| if granted { holders } else { waiters };
     locks.retain(|row| lock.keys().contains(&row.key) && is_selected(row.granted));
     if locks.is_empty() {
@@ -90,7 +82,10 @@ async fn find_by_lock(
             (true, false) => "waits for",
             _ => "holds",
         };
-        let message = format!("nobody {verb} advisory lock {lock}");
+        let hint = wanted
+            .hint()
+            .map_or(String::new(), |hint| format!("; {hint}"));
+        let message = format!("nobody {verb} advisory lock {lock}{hint}");
         return Ok(vec![Err(Failure::other(message))]);
     }
     Ok(Session::group(locks).into_iter().map(Ok).collect())

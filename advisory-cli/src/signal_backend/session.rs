@@ -9,8 +9,8 @@ use sqlx::postgres::PgPool;
 use super::action::Action;
 use crate::exit::{Code, Failure};
 use crate::group;
-use crate::lock_status::{LockId, lock_id, session_id};
-use crate::output;
+use crate::lock_status::{LockId, application, lock_id, session_id};
+use crate::output::{self, printable};
 
 /// A session with its locks at the time of the search.
 pub(super) struct Session {
@@ -132,7 +132,7 @@ fn list(locks: &[&LockStatus]) -> String {
 /// The key of the lock, and the name with which the session is tagged.
 fn lock_name(lock: &LockStatus) -> String {
     match lock.tag() {
-        Some(tag) => format!("{} (`{tag}`)", lock.key),
+        Some(tag) => format!("{} (`{}`)", lock.key, printable(&tag)),
         None => lock.key.to_string(),
     }
 }
@@ -162,7 +162,7 @@ pub(super) fn print(sessions: &[Session]) -> Result<(), Failure> {
         let lock = locks[0];
         table.add_row([
             lock.pid.to_string(),
-            or_dash(&lock.application_name),
+            or_dash(&application(lock)),
             or_dash(&lock.user),
             or_dash(&lock.client_addr),
             lock.database.clone(),

@@ -12,7 +12,7 @@ use sqlx::postgres::PgConnectOptions;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
 /// How long any step of a test may take.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(30);
@@ -177,6 +177,15 @@ impl Outcome {
     #[track_caller]
     pub(crate) fn assert_silent(&self, code: i32) {
         assert_eq!((self.code, &*self.stderr), (code, ""), "{self:?}");
+    }
+}
+
+/// Waits until a state is reached.
+pub(crate) async fn wait_until(state: &str, is_reached: impl Fn() -> bool) {
+    let deadline = Instant::now() + TIMEOUT;
+    while !is_reached() {
+        assert!(Instant::now() < deadline, "{state}");
+        sleep(Duration::from_millis(5)).await;
     }
 }
 

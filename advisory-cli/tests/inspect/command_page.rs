@@ -45,10 +45,10 @@ async fn start_sessions(database: &Database) -> Sessions {
     }
 }
 
-/// The output on a terminal of 120 columns.
+/// The output on a terminal of 112 columns.
 async fn on_terminal(url: &str, arguments: &str) -> String {
     let mut script = Command::new("script");
-    let line = format!("stty rows 40 cols 120; {ADVISORY} {arguments}");
+    let line = format!("stty rows 40 cols 112; {ADVISORY} {arguments}");
     script.args(["--quiet", "--return", "--command", &line, "/dev/null"]);
     let mut script = with_url(script, url, &[]);
     script.env("NO_COLOR", "1").env("TERM", "xterm");

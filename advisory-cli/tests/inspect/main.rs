@@ -7,6 +7,9 @@ mod command;
 mod command_page;
 mod ls;
 mod many;
+mod narrow;
 mod session;
+#[path = "../terminal/mod.rs"]
+mod terminal;
 mod tree;
 mod watch;

@@ -4,10 +4,11 @@ use std::fs::{File, Permissions};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 
+use advisory_core::AdvisoryLock;
 use advisory_tests::Database;
 use tokio::process::Command;
 
-use crate::command::{ADVISORY, advisory_command, command_with_url, output_of};
+use crate::command::{ADVISORY, Running, advisory_command, command_with_url, output_of};
 
 async fn assert_free(database: &Database) {
     database
@@ -88,24 +89,30 @@ async fn an_unreachable_server_exits_with_69() {
     }
 }
 
+/// 2, as of other commands, is the code of many programs that `run` runs.
 #[tokio::test]
-async fn a_wrong_command_line_exits_with_2() {
-    let seconds = "expected seconds from 0 to 2147483, such as `2` or `0.5`";
-    let mistakes: [(&[&str], &str); 12] = [
+async fn a_wrong_command_line_exits_with_64() {
+    let time = "expected seconds from 0 to 2147483, such as `2` or `0.5`, or a time such as `5m`";
+    let mistakes: [(&[&str], &str); 14] = [
         (&["run", "a"], "<COMMAND>"),
         (&["run", "a", "--"], "<COMMAND>"),
-        (&["run", "a", "echo"], "unexpected argument"),
-        (&["run", "--", "echo"], "<NAME>"),
-        (&["run", "a", "--timeout", "-1", "--", "echo"], seconds),
-        (&["run", "a", "--timeout", "nan", "--", "echo"], seconds),
-        (&["run", "a", "--timeout", "1e300", "--", "echo"], seconds),
-        (&["run", "a", "--grace", "-0.5", "--", "echo"], seconds),
+        (&["run", "a", "--unknown", "echo"], "unexpected argument"),
+        (&["run", "--skip"], "<NAME>"),
+        (&["run", "a", "-c", "true", "echo"], "cannot be used with"),
+        (&["run", "a", "--timeout", "-1", "--", "echo"], time),
+        (&["run", "a", "--timeout", "nan", "--", "echo"], time),
+        (&["run", "a", "--timeout", "1e300", "--", "echo"], time),
+        (&["run", "a", "--grace", "-0.5", "--", "echo"], time),
         (
             &["run", "a", "--probe", "0", "--", "echo"],
             "from 0.1 to 86400",
         ),
         (
             &["run", "a", "--timeout", "1", "--no-wait", "--", "echo"],
+            "cannot be used with",
+        ),
+        (
+            &["run", "a", "--skip", "-E", "1", "--", "echo"],
             "cannot be used with",
         ),
         (
@@ -119,25 +126,64 @@ async fn a_wrong_command_line_exits_with_2() {
         let outcome = output_of(run).await;
         assert_eq!(
             (outcome.code, &*outcome.stdout),
-            (2, &b""[..]),
-            "{arguments:?}"
+            (64, &b""[..]),
+            "{arguments:?}: {outcome:?}"
         );
         assert!(
             outcome.stderr.contains(message),
             "{arguments:?}: {outcome:?}"
         );
     }
+    let unknown = output_of(command_with_url("postgres:///none", &["runs"])).await;
+    assert_eq!(unknown.code, 2, "the other commands keep their code");
+}
+
+/// What is neither in time nor the command's: not 1, which is the code of many programs.
+#[tokio::test]
+async fn a_cancelled_wait_exits_with_70() {
+    let database = Database::new().await;
+    let pool = database.pool(1).await;
+    let holder = AdvisoryLock::new("a").acquire(&pool).await.unwrap();
+    let run = Running::start(advisory_command(&database, &["run", "a", "--", "true"]));
+    database.wait_until_waiting(1).await;
+    let locks = database.advisory_locks().await;
+    let waiting = locks.iter().find(|lock| !lock.granted).unwrap();
+    let cancel = sqlx::query("SELECT pg_cancel_backend($1)").bind(waiting.pid);
+    cancel
+        .execute(&mut database.connection().await)
+        .await
+        .unwrap();
+    run.end().await.assert_only_fails(70, "canceling statement");
+    holder.release().await.unwrap();
+}
+
+#[tokio::test]
+async fn the_code_of_a_lock_that_is_not_acquired_can_be_chosen() {
+    let database = Database::new().await;
+    let pool = database.pool(1).await;
+    let holder = AdvisoryLock::new("a").acquire(&pool).await.unwrap();
+    for (option, code) in [("-E", 0), ("-E", 9), ("--conflict-exit-code", 255)] {
+        let text = code.to_string();
+        let run = ["run", "-n", option, &text, "a", "true"];
+        let run = advisory_command(&database, &run);
+        output_of(run)
+            .await
+            .assert_only_fails(code, "`a` not acquired");
+    }
+    holder.release().await.unwrap();
 }
 
 #[tokio::test]
 async fn the_help_lists_every_exit_code() {
-    let mut help = Command::new(ADVISORY);
-    help.args(["run", "--help"]);
-    let outcome = output_of(help).await;
-    outcome.assert_silent(0);
-    let text = String::from_utf8(outcome.stdout).unwrap();
-    for code in ["0", "1", "2", "69", "75", "76", "77", "126", "127", "128+n"] {
-        let is_listed = |line: &str| line.trim_start().starts_with(&format!("{code}  "));
-        assert!(text.lines().any(is_listed), "{code}: {text}");
+    for subcommand in ["run", "hold"] {
+        let mut help = Command::new(ADVISORY);
+        help.args([subcommand, "--help"]);
+        let outcome = output_of(help).await;
+        outcome.assert_silent(0);
+        let text = outcome.text();
+        for code in "0 1 2 64 69 70 75 76 77 126 127 128+n".split(' ') {
+            let is_listed = |line: &str| line.trim_start().starts_with(&format!("{code}  "));
+            assert!(text.lines().any(is_listed), "{code}: {text}");
+        }
     }
 }

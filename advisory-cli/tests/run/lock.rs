@@ -48,6 +48,12 @@ async fn a_taken_lock_exits_with_75_and_names_the_holder() {
         &["--timeout", "0"],
         &["--timeout", "0.05"],
         &["--shared", "--no-wait"],
+        // As flock(1) has them.
+        &["-n"],
+        &["-s", "-n"],
+        &["--nonblock"],
+        &["-w", "0.05"],
+        &["--wait", "50ms"],
     ] {
         let arguments = [&["run", "a"], wait, &WORK].concat();
         let holder_pid = format!("; held by pid {pid}");
@@ -55,6 +61,8 @@ async fn a_taken_lock_exits_with_75_and_names_the_holder() {
         let names_the_holder = async || {
             let outcome = advisory(&database, &arguments).await;
             outcome.assert_only_fails(75, "advisory lock `a` not acquired");
+            // The tag of the session is no name of an application.
+            assert!(!outcome.stderr.contains("advisory:a"), "{outcome:?}");
             outcome.stderr.contains(&holder_pid)
         };
         assert!(is_ever(names_the_holder).await);
@@ -103,7 +111,7 @@ async fn the_wait_ignores_the_lock_timeout_of_the_server() {
 async fn shared_holders_run_together_and_exclude_others() {
     let database = Database::new().await;
     let first = holder(&database, &["--shared"]).await;
-    let second = holder(&database, &["--shared", "--no-wait"]).await;
+    let second = holder(&database, &["-s", "-n"]).await;
     let arguments = [&["run", "a", "--no-wait"][..], &WORK].concat();
     advisory(&database, &arguments)
         .await
@@ -183,4 +191,19 @@ async fn a_session_terminated_while_it_waits_exits_with_69() {
         .await
         .assert_only_fails(69, "terminating connection due to administrator command");
     end(holder).await;
+}
+
+#[tokio::test]
+async fn a_script_runs_in_a_shell_as_with_flock() {
+    let database = Database::new().await;
+    let run = [
+        "run",
+        "-n",
+        "a",
+        "-c",
+        "echo one && echo $PG_ADVISORY_KEY | wc -l",
+    ];
+    let outcome = advisory(&database, &run).await;
+    outcome.assert_silent(0);
+    assert_eq!(outcome.text(), "one\n1\n");
 }

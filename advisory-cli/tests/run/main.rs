@@ -5,6 +5,8 @@
 #[path = "../command/mod.rs"]
 mod command;
 
+#[cfg(target_os = "linux")]
+mod container;
 mod exit_code;
 mod lock;
 mod loss;
@@ -16,3 +18,4 @@ mod silent_network;
 mod stdio;
 #[cfg(target_os = "linux")]
 mod terminal;
+mod waiting;

@@ -1,5 +1,7 @@
 //! Standard streams, arguments and the environment of the command.
 
+use std::io::Write as _;
+
 use advisory_tests::Database;
 
 use crate::command::{Running, advisory, advisory_command, output_of};
@@ -41,7 +43,10 @@ async fn standard_error_is_the_commands() {
 #[tokio::test]
 async fn the_command_finds_the_key_in_its_environment() {
     let database = Database::new().await;
-    let printed: [(&[&str], &str); 5] = [
+    let mut names = tempfile::NamedTempFile::new().unwrap();
+    names.write_all(b"sync\n4711 = nightly\n").unwrap();
+    let path = names.path().to_str().unwrap();
+    let printed: [(&[&str], &str); 9] = [
         (&["sync"], "-2569294714323060629"),
         (
             &["sync", "--key-scheme", "DjangoPglock"],
@@ -50,6 +55,11 @@ async fn the_command_finds_the_key_in_its_environment() {
         (&["--key", "0x1f"], "31"),
         (&["--key", "-42"], "-42"),
         (&["--key", "1,-7"], "(1, -7)"),
+        (&["--key", "0,72707369,1"], "72707369"),
+        // What `ls` shows as a name.
+        (&["Prisma Migrate"], "72707369"),
+        (&["--names", path, "nightly"], "4711"),
+        (&["--names", path, "sync"], "-2569294714323060629"),
     ];
     for (lock, key) in printed {
         let arguments = [&["run"], lock, &["--", "printenv", "PG_ADVISORY_KEY"]].concat();
@@ -75,9 +85,38 @@ async fn arguments_reach_the_command_unchanged() {
         "-h",
         "*",
     ];
+    let without: Vec<_> = run
+        .into_iter()
+        .filter(|argument| *argument != "--")
+        .collect();
+    let expected: [(&[&str], &[u8]); 2] = [
+        (&run, b"[--skip][][two words][--][-h][*]"),
+        (&without, b"[--skip][][two words][-h][*]"),
+    ];
+    for (run, expected) in expected {
+        let outcome = advisory(&database, run).await;
+        outcome.assert_silent(0);
+        assert_eq!(outcome.stdout, expected, "{run:?}");
+    }
+    let run = ["run", "a", "printf", "[%s]", "--", "-x"];
     let outcome = advisory(&database, &run).await;
-    outcome.assert_silent(0);
-    assert_eq!(outcome.stdout, b"[--skip][][two words][--][-h][*]");
+    assert_eq!(outcome.stdout, b"[--][-x]", "as the command has it");
+}
+
+#[tokio::test]
+async fn the_command_finds_a_fencing_token_if_it_is_asked_for() {
+    let database = Database::new().await;
+    let mut last = 0;
+    for _ in 0..3 {
+        let run = ["run", "--fence", "a", "printenv", "ADVISORY_FENCE"];
+        let outcome = advisory(&database, &run).await;
+        outcome.assert_silent(0);
+        let token: i64 = outcome.text().trim().parse().unwrap();
+        assert!(token > last, "{token} after {last}");
+        last = token;
+    }
+    let without = advisory(&database, &["run", "a", "printenv", "ADVISORY_FENCE"]).await;
+    assert_eq!(without.code, 1, "{without:?}");
 }
 
 #[cfg(target_os = "linux")]
@@ -110,4 +149,12 @@ async fn a_full_standard_error_keeps_the_exit_code() {
         Some(75)
     );
     holder.release().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_name_that_looks_like_a_key_is_mentioned_to_those_who_watch() {
+    let database = Database::new().await;
+    let run = advisory_command(&database, &["run", "-v", "42", "true"]);
+    let outcome = output_of(run).await;
+    outcome.assert_fails(0, &["`42` is a name here; `--key` makes it the key 42"]);
 }

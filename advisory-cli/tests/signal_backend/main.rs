@@ -3,6 +3,7 @@
 #[path = "../command/mod.rs"]
 mod command;
 mod confirm;
+mod name;
 mod outcome;
 mod refused;
 mod selection;

@@ -7,6 +7,7 @@ use sqlx::Row as _;
 use sqlx::postgres::PgRow;
 
 use crate::lock::Escaped;
+use crate::sql::application_name::own;
 use crate::sql::lossy_text;
 
 /// A holder of a lock, as the server saw it.
@@ -66,7 +67,7 @@ impl fmt::Display for HeldBy<'_> {
                 0 => write!(f, "{before} a prepared transaction")?,
                 pid => write!(f, "{before} pid {pid}")?,
             }
-            if let Some(name) = &holder.application_name {
+            if let Some(name) = holder.application_name.as_deref().and_then(own) {
                 write!(f, " ({})", Escaped(name))?;
             }
             if holder.is_this_process {

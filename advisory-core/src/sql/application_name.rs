@@ -55,6 +55,15 @@ pub(crate) fn read(application: &str) -> Option<String> {
     })
 }
 
+/// The session's own name, before that of the lock; `None` if it has none.
+pub(crate) fn own(application: &str) -> Option<&str> {
+    let own = application
+        .rsplit_once(PREFIX)
+        .map_or(application, |(own, _)| own)
+        .trim_end();
+    (!own.is_empty()).then_some(own)
+}
+
 /// How many bytes of the session's own name fit before the tag.
 pub(super) fn space_before(tag: &str) -> usize {
     LIMIT.saturating_sub(tag.len() + 1)
@@ -84,6 +93,18 @@ mod tests {
             }
         }
         assert_eq!(read("billing"), None);
+    }
+
+    #[test]
+    fn a_sessions_own_name_is_what_is_before_the_locks() {
+        for (application, expected) in [
+            ("billing advisory:sync(4)", Some("billing")),
+            ("billing", Some("billing")),
+            ("advisory:sync(4)", None),
+            ("", None),
+        ] {
+            assert_eq!(own(application), expected, "{application}");
+        }
     }
 
     #[test]
