@@ -84,6 +84,11 @@ impl Failure {
         self.code
     }
 
+    /// Whether the connection to the server was lost, or cannot be opened.
+    pub(crate) fn is_connection_lost(&self) -> bool {
+        self.code == Code::Unreachable
+    }
+
     /// Prints the message on one line of standard error.
     pub(crate) fn report(&self) -> ExitCode {
         if !self.message.is_empty() {

@@ -83,7 +83,11 @@ impl Session {
             return Ok(false);
         }
         let sent = action.send(pool, self.pid).await;
-        sent.map_err(|error| self.signal_failure(action, error))
+        match sent.map_err(|error| self.signal_failure(action, error)) {
+            // The signal may have arrived: what became of the session shows it.
+            Err(failure) if failure.is_connection_lost() => Ok(true),
+            sent => sent,
+        }
     }
 
     fn signal_failure(&self, action: Action, error: advisory_core::Error) -> Failure {

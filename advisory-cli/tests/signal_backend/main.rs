@@ -3,7 +3,9 @@
 #[path = "../command/mod.rs"]
 mod command;
 mod confirm;
+mod lost_connection;
 mod outcome;
+mod pgpool;
 mod refused;
 mod selection;
 mod session;

@@ -1,4 +1,6 @@
-//! A PgBouncer between clients and a private server.
+//! A PgBouncer, or a pgpool-II, between clients and a private server.
+
+mod pgpool;
 
 use std::env;
 use std::ffi::OsStr;
@@ -15,7 +17,9 @@ use crate::environment::variable;
 use crate::notice::print_notice;
 use crate::process::{Account, Supervisor, program};
 
-/// The folders in which distributions install PgBouncer, besides `PATH`. Debian's folder is on the
+pub use pgpool::Pgpool;
+
+/// The folders in which distributions install poolers, besides `PATH`. Debian's folder is on the
 /// `PATH` of root only.
 const FOLDERS: [&str; 6] = [
     "/usr/sbin",
