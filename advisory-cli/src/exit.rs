@@ -125,13 +125,27 @@ impl From<advisory_core::Error> for Failure {
             advisory_core::Error::Database(error) => database_code(error),
             _ => Code::Failure,
         };
-        Self::new(code, error)
+        let message = match &error {
+            advisory_core::Error::Database(error) => describe(error),
+            error => error.to_string(),
+        };
+        Self::new(code, message)
     }
 }
 
 impl From<sqlx::Error> for Failure {
     fn from(error: sqlx::Error) -> Self {
-        Self::new(database_code(&error), error)
+        Self::new(database_code(&error), describe(&error))
+    }
+}
+
+/// The text of an error. sqlx's own ends with a line number of the server's source code.
+pub(crate) fn describe(error: &sqlx::Error) -> String {
+    match error {
+        sqlx::Error::Database(error) => {
+            format!("error returned from database: {}", error.message())
+        }
+        error => error.to_string(),
     }
 }
 

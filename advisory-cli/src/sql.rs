@@ -39,6 +39,24 @@ pub(crate) async fn identity(conn: &mut PgConnection) -> Result<Identity> {
     .await
 }
 
+/// What a server accepts.
+#[derive(FromRow)]
+pub(crate) struct ServerState {
+    pub(crate) is_standby: bool,
+    /// Whether a transaction is read-only unless it says otherwise, as always on a standby.
+    pub(crate) is_read_only: bool,
+}
+
+pub(crate) async fn server_state(conn: &mut PgConnection) -> Result<ServerState> {
+    fetch(
+        conn,
+        "SELECT pg_catalog.pg_is_in_recovery() AS is_standby,
+         pg_catalog.pg_is_in_recovery() OR
+           pg_catalog.current_setting('default_transaction_read_only')::pg_catalog.bool AS is_read_only",
+    )
+    .await
+}
+
 /// The value of a setting in this session.
 #[derive(FromRow)]
 pub(crate) struct Setting {

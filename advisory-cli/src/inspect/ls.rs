@@ -7,7 +7,7 @@ use clap::Args;
 use sqlx::postgres::PgPool;
 
 use super::snapshot::{self, NamedLock, Scope};
-use super::{row, table, watch};
+use super::{empty, row, table, watch};
 use crate::duration;
 use crate::exit::Failure;
 use crate::names::Names;
@@ -54,10 +54,12 @@ pub(crate) struct Ls {
 
 impl Ls {
     pub(crate) async fn run(self, server: &Server) -> Result<ExitCode, Failure> {
+        let names = Names::read(&self.scope.names)?;
+        let pool = server.connect(1).await?;
         let mut list = List {
-            names: Names::read(&self.scope.names)?,
-            role: server.options()?.get_username().to_owned(),
-            pool: server.connect(1).await?,
+            names,
+            role: pool.connect_options().get_username().to_owned(),
+            pool,
             args: self,
         };
         match list.args.watch {
@@ -96,7 +98,7 @@ impl List {
     async fn table(&mut self, width: Option<usize>) -> Result<String, Failure> {
         let locks = self.locks().await?;
         if locks.is_empty() {
-            return Ok(self.empty_message());
+            return self.empty_message().await;
         }
         let width = width.or_else(output::terminal_width);
         let rows = row::of_locks(&locks, self.args.all_locks);
@@ -105,17 +107,16 @@ impl List {
 
     async fn locks(&mut self) -> Result<Vec<NamedLock>, Failure> {
         let mut locks = snapshot::take(&self.pool, &self.args.scope, &mut self.names).await?;
-        if self.args.blocked {
-            locks.retain(|row| row.is_awaited);
-        }
-        if self.args.mine {
-            let is_mine = |user: &Option<String>| user.as_ref() == Some(&self.role);
-            locks.retain(|row| is_mine(&row.lock.user));
-        }
+        locks.retain(|row| self.is_listed(row));
         Ok(locks)
     }
 
-    fn empty_message(&self) -> String {
+    fn is_listed(&self, row: &NamedLock) -> bool {
+        let is_mine = || row.lock.user.as_ref() == Some(&self.role);
+        (!self.args.blocked || row.is_awaited) && (!self.args.mine || is_mine())
+    }
+
+    async fn empty_message(&mut self) -> Result<String, Failure> {
         let Ls { mine, blocked, .. } = self.args;
         let subject = if mine {
             "no session of yours"
@@ -123,7 +124,9 @@ impl List {
             "nobody"
         };
         let verb = if blocked { "waits for" } else { "holds" };
-        let scope = self.args.scope.description();
-        format!("{subject} {verb} an advisory lock {scope}")
+        let elsewhere = snapshot::elsewhere(&self.pool, &self.args.scope).await?;
+        let elsewhere = elsewhere.iter().filter(|row| self.is_listed(row));
+        let place = empty::place(&self.pool, &self.args.scope, elsewhere);
+        Ok(format!("{subject} {verb} an advisory lock {place}"))
     }
 }

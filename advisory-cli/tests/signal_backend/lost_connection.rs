@@ -21,7 +21,11 @@ async fn the_report_says_what_became_of_the_holder_although_the_connection_was_l
         let is_reported = outcome.text().contains(&format!("terminated {pid}\n"));
         let is_gone = database.advisory_locks().await.is_empty();
         assert_eq!(is_reported, is_gone, "message {message}: {outcome:?}");
-        assert_eq!(is_reported, outcome.code == 0, "message {message}: {outcome:?}");
+        assert_eq!(
+            is_reported,
+            outcome.code == 0,
+            "message {message}: {outcome:?}"
+        );
         reports += usize::from(is_reported && has_cut);
         if !has_cut {
             break;

@@ -23,7 +23,11 @@ async fn ending_a_session_behind_pgpool_does_not_make_it_fail_over() {
     };
     for arguments in [&["--name", "42", "--key"][..], &[]] {
         let (_conn, pid) = holder_behind(&pgpool).await;
-        let which = if arguments.is_empty() { vec![&*pid] } else { arguments.to_vec() };
+        let which = if arguments.is_empty() {
+            vec![&*pid]
+        } else {
+            arguments.to_vec()
+        };
         let command = [&["terminate", "--yes"], &*which].concat();
         let outcome = advisory_as(&pgpool.options(), &command).await;
         assert_done(&outcome, &[&format!("terminated {pid}"), "42 is free"]);

@@ -1,0 +1,11 @@
+//! How the command is told which server to connect to: as libpq is.
+
+#[path = "../command/mod.rs"]
+mod command;
+mod host;
+mod parameter;
+mod password;
+mod service;
+mod source;
+mod tls;
+mod url;
