@@ -4,6 +4,8 @@ use std::fmt::Display;
 use std::io::{Write as _, stderr};
 use std::process::ExitCode;
 
+use sqlx::postgres::PgDatabaseError;
+
 /// The list of exit codes at the end of the help.
 pub(crate) const EXIT_CODES: &str = "\
 Exit codes:
@@ -125,11 +127,7 @@ impl From<advisory_core::Error> for Failure {
             advisory_core::Error::Database(error) => database_code(error),
             _ => Code::Failure,
         };
-        let message = match &error {
-            advisory_core::Error::Database(error) => describe(error),
-            error => error.to_string(),
-        };
-        Self::new(code, message)
+        Self::new(code, describe_lock_error(&error))
     }
 }
 
@@ -139,12 +137,21 @@ impl From<sqlx::Error> for Failure {
     }
 }
 
-/// The text of an error. sqlx's own ends with a line number of the server's source code.
+/// The text of an error, without the line of the server's source code that sqlx adds to it.
 pub(crate) fn describe(error: &sqlx::Error) -> String {
+    let text = error.to_string();
+    let database = error.as_database_error();
+    let line = database
+        .and_then(|error| error.try_downcast_ref::<PgDatabaseError>())
+        .and_then(PgDatabaseError::line);
+    let shortened = line.and_then(|line| text.strip_suffix(&format!(" at line {line}")));
+    shortened.map_or(text.clone(), str::to_owned)
+}
+
+/// As [`describe`], for an error of the library.
+pub(crate) fn describe_lock_error(error: &advisory_core::Error) -> String {
     match error {
-        sqlx::Error::Database(error) => {
-            format!("error returned from database: {}", error.message())
-        }
+        advisory_core::Error::Database(error) => describe(error),
         error => error.to_string(),
     }
 }

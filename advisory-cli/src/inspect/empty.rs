@@ -20,9 +20,10 @@ pub(super) fn place<'s>(
         return "on this server".to_owned();
     }
     let database = pool.connect_options().get_database().map(str::to_owned);
-    let place = format!("in database `{}`", database.unwrap_or_default());
+    let database = database.unwrap_or_default();
+    let place = format!("in database `{database}`");
     let mut keys: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
-    for row in elsewhere {
+    for row in elsewhere.filter(|row| row.lock.database != database) {
         keys.entry(&*row.lock.database)
             .or_default()
             .insert(row.lock.key);

@@ -7,7 +7,7 @@ use advisory_core::monitor::{self, LockStatus};
 use sqlx::postgres::PgPool;
 
 use super::action::Action;
-use crate::exit::{Code, Failure};
+use crate::exit::{Code, Failure, describe_lock_error};
 use crate::group;
 use crate::lock_status::{LockId, lock_id, session_id};
 use crate::output;
@@ -91,7 +91,7 @@ impl Session {
     }
 
     fn signal_failure(&self, action: Action, error: advisory_core::Error) -> Failure {
-        let cause = error.to_string();
+        let cause = describe_lock_error(&error);
         let failure = Failure::from(error);
         if failure.code() != Code::Forbidden {
             return failure;

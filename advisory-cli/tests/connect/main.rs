@@ -5,6 +5,7 @@ mod command;
 mod host;
 mod parameter;
 mod password;
+mod pooler;
 mod service;
 mod source;
 mod tls;

@@ -329,6 +329,8 @@ async fn try_each_way(database: &Database, row: &Row) {
                 assert!([2, 69].contains(&outcome.code), "{way}: {outcome:?}");
                 outcome.assert_fails(outcome.code, &[text]);
                 assert!(!outcome.stderr.contains("hidden"), "{way}: {outcome:?}");
+                // A line of the server's source code.
+                assert!(!outcome.stderr.contains("at line"), "{way}: {outcome:?}");
                 assert!(
                     outcome.code == 69 || outcome.stderr.contains(value) || value == "hidden",
                     "{way}: {outcome:?}"

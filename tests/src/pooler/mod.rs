@@ -111,6 +111,23 @@ impl Pooler {
         restarted.unwrap_or_else(|reason| panic!("a pooler can be restarted: {reason}"));
     }
 
+    /// Adds a line to the configuration, and restarts the pooler as [`restart`](Self::restart).
+    ///
+    /// # Panics
+    ///
+    /// If the new process does not start.
+    pub fn configure(&self, line: &str) {
+        let file = "pgbouncer.ini";
+        let appended = self.supervisor.append(file, line);
+        let is_there = || {
+            let text = fs::read_to_string(self.supervisor.folder().join(file));
+            text.is_ok_and(|text| text.trim_end().ends_with(line))
+        };
+        let appended = appended.and_then(|()| self.supervisor.block_until(is_there));
+        appended.unwrap_or_else(|reason| panic!("a pooler can be configured: {reason}"));
+        self.restart();
+    }
+
     async fn run(
         program: PathBuf,
         server: PgConnectOptions,
