@@ -9,6 +9,7 @@ use crate::acquire::{DieWithParent, Hold, Run};
 use crate::bench::Bench;
 use crate::doctor::Doctor;
 use crate::exit::{EXIT_CODES, Failure};
+use crate::explain::Explain;
 use crate::inspect::{Ls, Tree};
 use crate::key::KeyArgs;
 use crate::output;
@@ -29,6 +30,7 @@ pub(crate) struct Arguments {
 enum Command {
     Ls(Ls),
     Tree(Tree),
+    Explain(Explain),
     Key(KeyArgs),
     Run(Run),
     Hold(Hold),
@@ -52,6 +54,7 @@ impl Arguments {
         match self.command {
             Command::Ls(args) => args.run(server).await,
             Command::Tree(args) => args.run(server).await,
+            Command::Explain(args) => args.run(server).await,
             Command::Key(args) => args.run(),
             Command::Run(args) => args.run(server).await,
             Command::Hold(args) => args.run(server).await,

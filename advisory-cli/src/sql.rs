@@ -39,6 +39,68 @@ pub(crate) async fn identity(conn: &mut PgConnection) -> Result<Identity> {
     .await
 }
 
+/// The process id of the connection's session, and the name of its database.
+pub(crate) async fn own_session(conn: &mut PgConnection) -> Result<(i32, String)> {
+    let message = "SELECT pg_catalog.pg_backend_pid(),
+         pg_catalog.current_database()::pg_catalog.text";
+    fetch(conn, message).await
+}
+
+/// A session that another one waits for.
+#[derive(FromRow)]
+pub(crate) struct Blocker {
+    /// 0 if it is a prepared transaction.
+    pub(crate) pid: i32,
+    pub(crate) application_name: Option<String>,
+    pub(crate) state: Option<String>,
+}
+
+/// The sessions that a session waits for, because they hold a lock of any kind.
+pub(crate) async fn blockers(conn: &mut PgConnection, pid: i32) -> Result<Vec<Blocker>> {
+    let message = format!(
+        "SELECT b.pid,a.application_name,a.state
+         FROM pg_catalog.unnest(pg_catalog.pg_blocking_pids({pid})) AS b(pid)
+         LEFT JOIN pg_catalog.pg_stat_activity AS a ON a.pid OPERATOR(pg_catalog.=) b.pid"
+    );
+    let message = sqlx::raw_sql(sqlx::AssertSqlSafe(message));
+    let rows = conn.fetch_all(message).await?;
+    rows.iter().map(Blocker::from_row).collect()
+}
+
+/// An advisory lock whose `objsubid` is neither that of a `bigint` nor that of two `integer`s.
+#[derive(FromRow)]
+pub(crate) struct ForeignLock {
+    /// Its name, or its oid if the name has characters that this database may not have.
+    pub(crate) database: String,
+    /// Whether it is the database of this connection.
+    pub(crate) is_here: bool,
+    pub(crate) classid: i64,
+    pub(crate) objid: i64,
+    pub(crate) objsubid: i16,
+    pub(crate) mode: String,
+    pub(crate) granted: bool,
+    /// 0 if a prepared transaction holds the lock.
+    pub(crate) pid: i32,
+    pub(crate) application_name: Option<String>,
+}
+
+/// The locks of extensions, of every database.
+pub(crate) async fn foreign_locks(conn: &mut PgConnection) -> Result<Vec<ForeignLock>> {
+    let message = "SELECT CASE WHEN d.datname::pg_catalog.text OPERATOR(pg_catalog.~) '^[ -~]*$'
+           THEN d.datname::pg_catalog.text ELSE pg_catalog.concat('oid ',d.oid) END AS database,
+         d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database() AS is_here,
+         l.classid::pg_catalog.int8,l.objid::pg_catalog.int8,l.objsubid,
+         l.mode,l.granted,COALESCE(l.pid,0) AS pid,a.application_name
+         FROM pg_catalog.pg_locks AS l
+         JOIN pg_catalog.pg_database AS d ON d.oid OPERATOR(pg_catalog.=) l.database
+         LEFT JOIN pg_catalog.pg_stat_activity AS a ON a.pid OPERATOR(pg_catalog.=) l.pid
+         WHERE l.locktype OPERATOR(pg_catalog.=) 'advisory'
+           AND l.objsubid OPERATOR(pg_catalog.<>) 1 AND l.objsubid OPERATOR(pg_catalog.<>) 2
+         ORDER BY database,l.objsubid,l.classid,l.objid,l.granted DESC,pid";
+    let rows = conn.fetch_all(sqlx::raw_sql(message)).await?;
+    rows.iter().map(ForeignLock::from_row).collect()
+}
+
 /// What a server accepts.
 #[derive(FromRow)]
 pub(crate) struct ServerState {

@@ -7,7 +7,7 @@ use clap::Args;
 use sqlx::postgres::PgPool;
 
 use super::snapshot::{self, NamedLock, Scope};
-use super::{empty, row, table, watch};
+use super::{empty, foreign, row, table, watch};
 use crate::duration;
 use crate::exit::Failure;
 use crate::names::Names;
@@ -41,9 +41,10 @@ pub(crate) struct Ls {
     /// Show only locks of sessions of the role that connects.
     #[arg(long, short)]
     mine: bool,
-    /// Show a row for every lock. Without this option, a session that holds more than 10 locks that
-    /// nobody waits for has one row for all of these. `--json` always has every lock.
-    #[arg(long)]
+    /// Show a row for every lock, and the locks that extensions have taken with keys of their own.
+    /// Without this option, a session that holds more than 10 locks that nobody waits for has one
+    /// row for all of these. `--json` always has every lock except those of extensions.
+    #[arg(long, visible_alias = "all")]
     all_locks: bool,
     /// Print an array of locks as JSON; with `--watch`, an array on each line.
     #[arg(long)]
@@ -96,6 +97,22 @@ struct List {
 impl List {
     /// The table. Without a `width`, it is as wide as the terminal, if there is one.
     async fn table(&mut self, width: Option<usize>) -> Result<String, Failure> {
+        let list = self.list(width).await?;
+        let Ls {
+            all_locks,
+            blocked,
+            mine,
+            ..
+        } = self.args;
+        if !all_locks || blocked || mine {
+            return Ok(list);
+        }
+        let foreign = foreign::table(&self.pool, &self.args.scope).await?;
+        let parts = [list, foreign].into_iter().filter(|part| !part.is_empty());
+        Ok(parts.collect::<Vec<_>>().join("\n\n"))
+    }
+
+    async fn list(&mut self, width: Option<usize>) -> Result<String, Failure> {
         let locks = self.locks().await?;
         if locks.is_empty() {
             return self.empty_message().await;

@@ -18,7 +18,7 @@ pub(super) fn parse(text: &str) -> Result<Pairs, String> {
     match url {
         Some(rest) => parse_url(rest),
         None if text.contains('=') => parse_keywords(text),
-        None => Err("it is neither".to_owned()),
+        None => Err("it is no connection string".to_owned()),
     }
 }
 

@@ -25,12 +25,12 @@ async fn hosts_are_tried_in_turn() {
         format!("host=/nonexistent,{host} load_balance_hosts=random"),
         format!("host=localhost,{host} port=1,5432"),
     ] {
-        Source::assert_is(source.database(Some(&url)).await, &database, &url);
+        Source::assert_is(&source.database(Some(&url)).await, &database, &url);
     }
     let source = source
         .with("PGHOST", &format!("localhost,{host}"))
         .with("PGPORT", "1,5432");
-    Source::assert_is(source.database(None).await, &database, "PGHOST");
+    Source::assert_is(&source.database(None).await, &database, "PGHOST");
 }
 
 #[tokio::test]

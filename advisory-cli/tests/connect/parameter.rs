@@ -364,7 +364,7 @@ async fn parameters_of_prisma_and_sqlx_are_accepted() {
     let source = Source::of(&database);
     let url = "postgres://?schema=public&connection_limit=5&pgbouncer=true&pool_timeout=0\
                &statement-cache-capacity=10&ssl-mode=prefer&options[lock_timeout]=5s&ssl=true";
-    Source::assert_is(source.database(Some(url)).await, &database, url);
+    Source::assert_is(&source.database(Some(url)).await, &database, url);
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! Services, and the files that define them.
 
+use std::fmt::Write as _;
+
 use advisory_tests::Database;
 
 use crate::source::Source;
@@ -16,7 +18,7 @@ fn definition(name: &str, database: &Database) -> String {
         ("password", "PGPASSWORD"),
     ] {
         if !source.get(variable).is_empty() {
-            text += &format!("{parameter}={}\n", source.get(variable));
+            let _ = writeln!(text, "{parameter}={}", source.get(variable));
         }
     }
     text
@@ -33,20 +35,20 @@ async fn a_service_of_the_users_file_is_found() {
         "postgres://?service=app",
         "postgresql:///?service=app",
     ] {
-        Source::assert_is(source.database(Some(url)).await, &database, url);
+        Source::assert_is(&source.database(Some(url)).await, &database, url);
     }
     let source = source.with("PGSERVICE", "other");
-    Source::assert_is(source.database(None).await, &other, "PGSERVICE");
+    Source::assert_is(&source.database(None).await, &other, "PGSERVICE");
     // The service of the connection string wins, and so does its database over the service's.
     Source::assert_is(
-        source.database(Some("service=app")).await,
+        &source.database(Some("service=app")).await,
         &database,
         "both",
     );
     let named = format!("postgres:///{}", database.name());
-    Source::assert_is(source.database(Some(&named)).await, &database, "dbname");
+    Source::assert_is(&source.database(Some(&named)).await, &database, "dbname");
     let source = source.with("DATABASE_URL", &named);
-    Source::assert_is(source.database(None).await, &database, "DATABASE_URL");
+    Source::assert_is(&source.database(None).await, &database, "DATABASE_URL");
 }
 
 #[tokio::test]
@@ -54,7 +56,7 @@ async fn a_service_wins_over_the_variables() {
     let (database, other) = (Database::new().await, Database::new().await);
     let source = Source::of(&other).with("PGSERVICE", "app");
     source.write(".pg_service.conf", &definition("app", &database));
-    Source::assert_is(source.database(None).await, &database, "PGSERVICE");
+    Source::assert_is(&source.database(None).await, &database, "PGSERVICE");
 }
 
 #[tokio::test]
@@ -65,11 +67,11 @@ async fn the_files_are_looked_at_in_turn() {
     source.write("system/pg_service.conf", &definition("app", &other));
     let system = source.home().join("system");
     let source = source.with("PGSYSCONFDIR", system.to_str().unwrap());
-    Source::assert_is(source.database(None).await, &other, "the system's file");
+    Source::assert_is(&source.database(None).await, &other, "the system's file");
     let url = format!("servicefile={}", file.display());
-    Source::assert_is(source.database(Some(&url)).await, &database, "servicefile");
+    Source::assert_is(&source.database(Some(&url)).await, &database, "servicefile");
     let source = source.with("PGSERVICEFILE", file.to_str().unwrap());
-    Source::assert_is(source.database(None).await, &database, "PGSERVICEFILE");
+    Source::assert_is(&source.database(None).await, &database, "PGSERVICEFILE");
 }
 
 #[tokio::test]

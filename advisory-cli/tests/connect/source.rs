@@ -99,7 +99,7 @@ impl Source {
     }
 
     #[track_caller]
-    pub(crate) fn assert_is(found: Result<String, Outcome>, database: &Database, what: &str) {
+    pub(crate) fn assert_is(found: &Result<String, Outcome>, database: &Database, what: &str) {
         assert_eq!(
             found.as_deref().ok(),
             Some(database.name()),

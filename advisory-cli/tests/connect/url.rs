@@ -10,12 +10,12 @@ async fn an_empty_database_url_is_as_if_it_were_not_set() {
     let database = Database::new().await;
     let source = Source::of(&database);
     Source::assert_is(
-        source.database(Some("")).await,
+        &source.database(Some("")).await,
         &database,
         "--database-url ''",
     );
     let source = source.with("DATABASE_URL", "");
-    Source::assert_is(source.database(None).await, &database, "DATABASE_URL=");
+    Source::assert_is(&source.database(None).await, &database, "DATABASE_URL=");
 }
 
 #[tokio::test]
@@ -23,6 +23,7 @@ async fn what_is_no_connection_string_is_refused_without_repeating_it() {
     let source = Source::empty();
     for url in [
         "mysql://u:hidden@h/d",
+        "mysql://u:hidden@h/d?a=b",
         "hidden",
         "host",
         "= x",
