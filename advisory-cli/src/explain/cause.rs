@@ -242,12 +242,16 @@ fn root(mut pid: i32, all: &[LockStatus]) -> Option<i32> {
     None
 }
 
+/// `pid 24884, 24885`
 pub(super) fn pids(pids: &[i32]) -> String {
-    let name = |pid: &i32| match pid {
-        0 => "a prepared transaction".to_owned(),
-        pid => format!("pid {pid}"),
-    };
-    pids.iter().map(name).collect::<Vec<_>>().join(", ")
+    let sessions = pids.iter().filter(|pid| **pid != 0);
+    let sessions: Vec<_> = sessions.map(ToString::to_string).collect();
+    let sessions = (!sessions.is_empty()).then(|| format!("pid {}", sessions.join(", ")));
+    let prepared = pids
+        .contains(&0)
+        .then(|| "a prepared transaction".to_owned());
+    let all: Vec<_> = sessions.into_iter().chain(prepared).collect();
+    all.join(" and ")
 }
 
 fn describe(blocker: &Blocker) -> String {
