@@ -165,7 +165,7 @@ impl Cause {
             ),
             Self::Leftover => {
                 "is the backend of a pooler, which has lent it to this very command: \
-                 the program that took this session lock is gone, or has lost it unawares"
+                 the program that took this session lock is gone, or does not know that it has lost it"
                     .to_owned()
             }
             Self::Hidden => {

@@ -9,12 +9,13 @@ use sqlx::postgres::{PgConnectOptions, PgConnection};
 use tokio::time::timeout;
 
 use super::environment::Environment;
-use super::host::{Address, Host};
-use super::password_file::{self, Found, Login};
+use super::host::Host;
+use super::login::Login;
 use super::session_attributes::SessionAttributes;
 use super::settings::Settings;
 use super::tls::Tls;
 use crate::exit::{Code, Failure, describe};
+use crate::sql;
 
 /// How long a connection may take to open.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -83,7 +84,7 @@ impl Candidates {
             for candidate in &self.all {
                 match candidate.try_connect(*wanted, self.connect_timeout).await {
                     Ok(options) => return Ok(options),
-                    Err(Unfit::Error(error)) if is_refusal(&error) => {
+                    Err(Unfit::Error(error)) if sql::is_refusal(&error) => {
                         return Err(candidate.unreachable(&error));
                     }
                     Err(reason) => unfit.push((candidate, reason)),
@@ -104,52 +105,17 @@ impl Candidate {
         environment: &Environment,
         tls: &Tls,
     ) -> Result<Self, Failure> {
-        let user = settings
-            .get("user")
-            .map(str::to_owned)
-            .or_else(|| environment.user());
-        let user = user.ok_or_else(|| {
-            Failure::usage("the account that runs the command has no name; give `user` or `PGUSER`")
-        })?;
-        let database = settings.get("dbname").unwrap_or(&user).to_owned();
-        let application_name = settings.get("application_name");
-        let fallback = settings.get("fallback_application_name");
-        let options = PgConnectOptions::new_without_pgpass()
-            // PgBouncer refuses what it does not know.
-            .extra_float_digits(None)
-            .username(&user)
-            .database(&database)
-            .application_name(application_name.or(fallback).unwrap_or("advisory"))
-            .port(host.port);
-        let options = match &host.address {
-            Address::Socket(folder) => options.socket(folder),
-            Address::Tcp { name, number: None } => options.host(name),
-            Address::Tcp {
-                number: Some(number),
-                ..
-            } => options.host(&number.to_string()),
-        };
-        let options = with_server_options(options, settings)?;
-        let login = Login {
-            host: &host.in_password_file(),
-            port: host.port,
-            database: &database,
-            user: &user,
-        };
-        let (password, password_hint) = password(settings, environment, &login);
-        let options = match password {
-            Some(password) => options.password(&password),
-            None => options,
-        };
-        let modes = tls.modes(&host).into_iter();
-        let options = modes
-            .map(|mode| tls.set(options.clone()).ssl_mode(mode))
-            .collect();
-        Ok(Self {
-            host,
-            database,
+        let Login {
             options,
             password_hint,
+        } = Login::new(&host, settings, environment)?;
+        let modes = tls.modes(&host).into_iter();
+        let with_mode = |mode| tls.set(options.clone()).ssl_mode(mode);
+        Ok(Self {
+            database: options.get_database().unwrap_or_default().to_owned(),
+            options: modes.map(with_mode).collect(),
+            password_hint,
+            host,
         })
     }
 
@@ -166,7 +132,7 @@ impl Candidate {
                 Err(Unfit::Error(error.into()))
             });
             match &tried {
-                Err(Unfit::Error(error)) if is_wrong_encryption(error) => {}
+                Err(Unfit::Error(error)) if sql::is_refused_login(error) => {}
                 _ => break,
             }
         }
@@ -176,7 +142,7 @@ impl Candidate {
     fn unreachable(&self, error: &sqlx::Error) -> Failure {
         let Self { host, database, .. } = self;
         let hint = match &self.password_hint {
-            Some(hint) if is_refusal(error) => hint,
+            Some(hint) if sql::is_refusal(error) => hint,
             _ => "give another server with `--database-url` or `DATABASE_URL`",
         };
         let reason = describe(error);
@@ -221,82 +187,6 @@ fn all_unfit(unfit: &[(&Candidate, Unfit)]) -> Failure {
     Failure::new(Code::Unreachable, message)
 }
 
-/// Adds `options`, which sqlx has already read if they are those of `PGOPTIONS`.
-fn with_server_options(
-    options: PgConnectOptions,
-    settings: &Settings,
-) -> Result<PgConnectOptions, Failure> {
-    if settings.is_of_environment("options") {
-        return Ok(options);
-    }
-    let text = settings.get("options").unwrap_or_default();
-    let parsed = server_options(text).ok_or_else(|| {
-        settings.failure("options", "expected settings, such as `-c lock_timeout=5s`")
-    })?;
-    Ok(if parsed.is_empty() {
-        options
-    } else {
-        options.options(parsed)
-    })
-}
-
-/// The settings in `-c name=value -cname=value --name=value`, where `\` escapes a space.
-fn server_options(text: &str) -> Option<Vec<(String, String)>> {
-    // sqlx decodes a `+` in a URL as a space, and libpq does not.
-    let text = if text.starts_with("-c+") {
-        text.replace('+', " ")
-    } else {
-        text.to_owned()
-    };
-    let mut words = vec![String::new()];
-    let mut chars = text.chars();
-    while let Some(c) = chars.next() {
-        let c = match c {
-            c if c.is_whitespace() => {
-                words.push(String::new());
-                continue;
-            }
-            '\\' => chars.next()?,
-            c => c,
-        };
-        words.last_mut()?.push(c);
-    }
-    let mut settings = Vec::new();
-    let mut words = words.into_iter().filter(|word| !word.is_empty());
-    while let Some(word) = words.next() {
-        let setting = match &*word {
-            "-c" => words.next()?,
-            _ => word
-                .strip_prefix("--")
-                .or(word.strip_prefix("-c"))?
-                .to_owned(),
-        };
-        let (name, value) = setting.split_once('=')?;
-        settings.push((name.to_owned(), value.to_owned()));
-    }
-    Some(settings)
-}
-
-/// The password, or else why there is none, if the user has to know that.
-fn password(
-    settings: &Settings,
-    environment: &Environment,
-    login: &Login<'_>,
-) -> (Option<String>, Option<String>) {
-    if let Some(password) = settings.get("password") {
-        return (Some(password.to_owned()), None);
-    }
-    let file = settings.get("passfile").map(Into::into);
-    let Some(file) = file.or_else(|| environment.in_home(".pgpass")) else {
-        return (None, None);
-    };
-    match password_file::look_up(&file, login) {
-        Found::Password(password) => (Some(password), None),
-        Found::Nothing => (None, None),
-        Found::Ignored(reason) => (None, Some(reason)),
-    }
-}
-
 fn connect_timeout(settings: &Settings) -> Result<Duration, Failure> {
     let Some(text) = settings.get("connect_timeout") else {
         return Ok(CONNECT_TIMEOUT);
@@ -313,26 +203,4 @@ fn connect_timeout(settings: &Settings) -> Result<Duration, Failure> {
     } else {
         Duration::from_secs(seconds)
     })
-}
-
-/// SQLSTATEs of class 28: the server accepts no such login.
-const INVALID_AUTHORIZATION: &str = "28";
-/// The server accepts no connection now: it starts, stops or recovers.
-const CANNOT_CONNECT_NOW: &str = "57P03";
-
-fn has_code(error: &sqlx::Error, is_wanted: impl Fn(&str) -> bool) -> bool {
-    let code = error
-        .as_database_error()
-        .and_then(sqlx::error::DatabaseError::code);
-    code.is_some_and(|code| is_wanted(&code))
-}
-
-/// Whether a server has answered and refuses, so that no other server is tried.
-fn is_refusal(error: &sqlx::Error) -> bool {
-    has_code(error, |code| code != CANNOT_CONNECT_NOW)
-}
-
-/// Whether the server may accept the same login with or without TLS.
-fn is_wrong_encryption(error: &sqlx::Error) -> bool {
-    has_code(error, |code| code.starts_with(INVALID_AUTHORIZATION))
 }

@@ -32,6 +32,9 @@ fn parse_url(text: &str) -> Result<Pairs, String> {
     };
     let (authority, rest) = text.split_at(text.find(['/', '?']).unwrap_or(text.len()));
     let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
+    if !authority.contains('@') && path.contains('@') {
+        return Err("a `/` before the `@` has to be written as `%2F`".to_owned());
+    }
     let hosts = match authority.rsplit_once('@') {
         None => authority,
         Some((user, hosts)) => {
@@ -131,4 +134,60 @@ fn keyword_value(chars: &mut Peekable<Chars<'_>>) -> Result<String, String> {
 
 fn skip_spaces(chars: &mut Peekable<Chars<'_>>) {
     while chars.next_if(|c| c.is_whitespace()).is_some() {}
+}
+
+#[cfg(test)]
+mod tests {
+    use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn pairs() -> impl Strategy<Value = Pairs> {
+        prop::collection::vec(("[a-z_]{1,9}", "[^\0]{0,9}"), 1..6)
+    }
+
+    fn encode(text: &str) -> String {
+        utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
+    }
+
+    proptest! {
+        #[test]
+        fn keywords_are_read_as_they_were_written(pairs in pairs()) {
+            let write = |(name, value): &(String, String)| {
+                let value = value.replace('\\', "\\\\").replace('\'', "\\'");
+                format!("{name} = '{value}'")
+            };
+            let text: Vec<_> = pairs.iter().map(write).collect();
+            prop_assert_eq!(parse(&text.join(" ")), Ok(pairs));
+        }
+
+        #[test]
+        fn a_url_is_read_as_it_was_written(
+            pairs in pairs(),
+            user in "[^\0]{1,9}",
+            password in "[^\0]{1,9}",
+            host in "[^\0,]{1,9}",
+            database in "[^\0]{1,9}",
+        ) {
+            let write = |(name, value): &(String, String)| format!("{name}={}", encode(value));
+            let query: Vec<_> = pairs.iter().map(write).collect();
+            let [user_text, password_text, host_text, database_text] =
+                [&user, &password, &host, &database].map(|text| encode(text));
+            let url = format!(
+                "postgres://{user_text}:{password_text}@{host_text}:5433/{database_text}?{}",
+                query.join("&")
+            );
+            let port = "5433".to_owned();
+            let named = ["user", "password", "host", "port", "dbname"].map(str::to_owned);
+            let values = [user, password, host, port, database];
+            let expected: Pairs = named.into_iter().zip(values).chain(pairs).collect();
+            prop_assert_eq!(parse(&url), Ok(expected));
+        }
+
+        #[test]
+        fn any_text_is_read_or_refused(text in any::<String>(), url in "postgres://[a-f%:/?@&=,\\[\\]]{0,24}") {
+            let _ = (parse(&text), parse(&url), parse(&format!("postgres://{text}")));
+        }
+    }
 }

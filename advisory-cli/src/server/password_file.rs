@@ -15,17 +15,17 @@ pub(super) enum Found {
 }
 
 /// What the fields of a line are compared to.
-pub(super) struct Login<'s> {
+pub(super) struct Entry<'s> {
     pub(super) host: &'s str,
     pub(super) port: u16,
     pub(super) database: &'s str,
     pub(super) user: &'s str,
 }
 
-/// Looks a login up in a password file. A file that does not exist says nothing.
-pub(super) fn look_up(file: &Path, login: &Login<'_>) -> Found {
+/// Looks a server, a database and a role up in a password file. A file that does not exist says nothing.
+pub(super) fn look_up(file: &Path, entry: &Entry<'_>) -> Found {
     match read(file) {
-        Ok(text) => find(&text, login).map_or(Found::Nothing, Found::Password),
+        Ok(text) => find(&text, entry).map_or(Found::Nothing, Found::Password),
         Err(None) => Found::Nothing,
         Err(Some(reason)) => Found::Ignored(reason),
     }
@@ -52,9 +52,9 @@ fn read(file: &Path) -> Result<String, Option<String>> {
 }
 
 /// The password of the first line that fits: `host:port:database:user:password`.
-fn find(text: &str, login: &Login<'_>) -> Option<String> {
-    let port = login.port.to_string();
-    let wanted = [login.host, &port, login.database, login.user];
+fn find(text: &str, entry: &Entry<'_>) -> Option<String> {
+    let port = entry.port.to_string();
+    let wanted = [entry.host, &port, entry.database, entry.user];
     let lines = text.lines().filter(|line| !line.starts_with('#'));
     let mut passwords = lines.filter_map(|line| {
         let fields = fields(line);
@@ -99,11 +99,32 @@ fn fields(line: &str) -> Vec<Field> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn an_escaped_password_is_read_as_it_was_written(
+            password in "[^\r\n\0]{1,12}",
+            garbage in any::<String>(),
+        ) {
+            let entry = Entry {
+                host: "a:b\\c",
+                port: 1,
+                database: "*",
+                user: "me",
+            };
+            let escaped = password.replace('\\', "\\\\").replace(':', "\\:");
+            let text = format!("# {garbage}\n\na\\:b\\\\c:1:\\*:me:{escaped}\n");
+            prop_assume!(find(&garbage, &entry).is_none());
+            prop_assert_eq!(find(&text, &entry), Some(password));
+        }
+    }
 
     #[test]
     fn the_first_line_that_fits_has_the_password() {
-        let login = Login {
+        let entry = Entry {
             host: "db",
             port: 5432,
             database: "a:b",
@@ -123,7 +144,7 @@ mod tests {
             ("*:*:me", None),
             ("", None),
         ] {
-            assert_eq!(find(text, &login).as_deref(), password, "{text}");
+            assert_eq!(find(text, &entry).as_deref(), password, "{text}");
         }
     }
 }

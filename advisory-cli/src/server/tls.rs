@@ -36,7 +36,7 @@ impl Tls {
         };
         let has_root = root_certificate.as_deref().is_some_and(Path::exists);
         let mode = match mode {
-            // As in libpq: who has the certificate wants it to be checked.
+            // As in libpq, a root certificate that exists is used.
             PgSslMode::Require if has_root => PgSslMode::VerifyCa,
             mode => mode,
         };

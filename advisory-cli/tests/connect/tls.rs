@@ -136,7 +136,7 @@ async fn certificates_are_verified_where_libpq_verifies_them() {
         let wrong = format!("sslmode={mode} sslrootcert={other}");
         assert_refused(&source, &wrong, 69, certificate).await;
     }
-    // Who has the certificate wants it to be checked.
+    // A root certificate that exists is used.
     let wrong = format!("sslmode=require sslrootcert={other}");
     assert_refused(&source, &wrong, 69, certificate).await;
     source.write(".postgresql/root.crt", &fs::read_to_string(&other).unwrap());

@@ -24,6 +24,9 @@ async fn what_is_no_connection_string_is_refused_without_repeating_it() {
     for url in [
         "mysql://u:hidden@h/d",
         "mysql://u:hidden@h/d?a=b",
+        "postgres://u:hidden/x@h/d",
+        "postgres://u:hidden?x@h/d",
+        "postgres://u:hidden?x=y@h/d",
         "hidden",
         "host",
         "= x",

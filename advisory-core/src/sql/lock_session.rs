@@ -306,3 +306,22 @@ impl Waits {
         Ok(waits)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pgpool_understands_the_end_of_a_lost_session() {
+        let backend = BackendId {
+            pid: 7,
+            start: "1.5".to_owned(),
+        };
+        let message = terminate(&backend);
+        let (comment, statement) = message.split_once(';').unwrap();
+        assert!(comment.starts_with("/*"), "{message}");
+        let call = "SELECT pg_catalog.pg_terminate_backend(7) FROM ";
+        assert!(statement.starts_with(call), "{message}");
+        assert!(!statement.contains(';'), "{message}");
+    }
+}
