@@ -49,8 +49,7 @@ impl Explain {
         };
         let pool = server.connect(1).await?;
         let mut report = look(&pool, key).await?;
-        let given = (!self.target.key).then(|| self.target.name.clone());
-        report.name = given.or(report.name);
+        report.name = lock.name().map(str::to_owned).or(report.name);
         if self.json {
             output::print_json(&report)?;
         } else {

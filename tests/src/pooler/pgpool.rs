@@ -68,7 +68,7 @@ impl Pgpool {
             let folder = server.get_socket().ok_or("the server is not private")?;
             let arguments: [&OsStr; 2] = [program.as_ref(), folder.as_ref()];
             let account = Account::for_server()?;
-            let script = include_str!("pgpool.sh");
+            let script = include_str!("pgpool_primary.sh");
             let supervisor = Supervisor::of_program(&account, script, &arguments)?;
             let socket = supervisor.folder().join(".s.PGSQL.5432");
             supervisor.block_until(|| UnixStream::connect(&socket).is_ok())?;
