@@ -13,6 +13,7 @@ use crate::acquire::{Hold, Run};
 use crate::bench::Bench;
 use crate::doctor::Doctor;
 use crate::exit::{Code, EXIT_CODES, Failure};
+use crate::explain::Explain;
 use crate::inspect::{Ls, Tree};
 use crate::key::KeyArgs;
 use crate::output;
@@ -41,6 +42,7 @@ pub(crate) struct Arguments {
 enum Command {
     Ls(Ls),
     Tree(Tree),
+    Explain(Explain),
     Key(KeyArgs),
     Run(Run),
     Hold(Hold),
@@ -85,6 +87,7 @@ impl Arguments {
         match self.command {
             Command::Ls(args) => args.run(server).await,
             Command::Tree(args) => args.run(server).await,
+            Command::Explain(args) => args.run(server).await,
             Command::Key(args) => args.run(server).await,
             Command::Run(args) => args.run(server).await.map_err(Failure::of_run),
             Command::Hold(args) => args.run(server).await.map_err(Failure::of_run),

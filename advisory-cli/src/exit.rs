@@ -5,6 +5,8 @@ use std::io::{Write as _, stderr};
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{ExitCode, ExitStatus};
 
+use sqlx::postgres::PgDatabaseError;
+
 /// The list of exit codes at the end of the help.
 pub(crate) const EXIT_CODES: &str = "\
 Exit codes:
@@ -131,6 +133,11 @@ impl Failure {
         self.is_transient
     }
 
+    /// Whether the connection to the server was lost, or cannot be opened.
+    pub(crate) fn is_connection_lost(&self) -> bool {
+        self.code == Code::Unreachable
+    }
+
     /// Prints the message on one line of standard error.
     pub(crate) fn report(&self) -> ExitCode {
         if !self.message.is_empty() {
@@ -180,13 +187,32 @@ impl From<advisory_core::Error> for Failure {
             advisory_core::Error::Database(error) => database_code(error),
             _ => Code::Failure,
         };
-        Self::new(code, error)
+        Self::new(code, describe_lock_error(&error))
     }
 }
 
 impl From<sqlx::Error> for Failure {
     fn from(error: sqlx::Error) -> Self {
-        Self::new(database_code(&error), error)
+        Self::new(database_code(&error), describe(&error))
+    }
+}
+
+/// The text of an error, without the line of the server's source code that sqlx adds to it.
+pub(crate) fn describe(error: &sqlx::Error) -> String {
+    let text = error.to_string();
+    let database = error.as_database_error();
+    let line = database
+        .and_then(|error| error.try_downcast_ref::<PgDatabaseError>())
+        .and_then(PgDatabaseError::line);
+    let shortened = line.and_then(|line| text.strip_suffix(&format!(" at line {line}")));
+    shortened.map_or(text.clone(), str::to_owned)
+}
+
+/// As [`describe`], for an error of the library.
+pub(crate) fn describe_lock_error(error: &advisory_core::Error) -> String {
+    match error {
+        advisory_core::Error::Database(error) => describe(error),
+        error => error.to_string(),
     }
 }
 

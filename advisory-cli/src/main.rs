@@ -7,6 +7,7 @@ mod bench;
 mod doctor;
 mod duration;
 mod exit;
+mod explain;
 mod group;
 mod inspect;
 mod key;

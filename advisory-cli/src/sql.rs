@@ -59,6 +59,86 @@ pub(crate) async fn database_name(conn: &mut PgConnection, oid: u32) -> Result<O
         .transpose()
 }
 
+/// The process id of the connection's session, and the name of its database.
+pub(crate) async fn own_session(conn: &mut PgConnection) -> Result<(i32, String)> {
+    let message = "SELECT pg_catalog.pg_backend_pid(),
+         pg_catalog.current_database()::pg_catalog.text";
+    fetch(conn, message).await
+}
+
+/// A session that another one waits for.
+#[derive(FromRow)]
+pub(crate) struct Blocker {
+    /// 0 if it is a prepared transaction.
+    pub(crate) pid: i32,
+    pub(crate) application_name: Option<String>,
+    pub(crate) state: Option<String>,
+}
+
+/// The sessions that a session waits for, because they hold a lock of any kind.
+pub(crate) async fn blockers(conn: &mut PgConnection, pid: i32) -> Result<Vec<Blocker>> {
+    let message = format!(
+        "SELECT b.pid,a.application_name,a.state
+         FROM pg_catalog.unnest(pg_catalog.pg_blocking_pids({pid})) AS b(pid)
+         LEFT JOIN pg_catalog.pg_stat_activity AS a ON a.pid OPERATOR(pg_catalog.=) b.pid"
+    );
+    let message = sqlx::raw_sql(sqlx::AssertSqlSafe(message));
+    let rows = conn.fetch_all(message).await?;
+    rows.iter().map(Blocker::from_row).collect()
+}
+
+/// An advisory lock whose `objsubid` is neither that of a `bigint` nor that of two `integer`s.
+#[derive(FromRow)]
+pub(crate) struct ForeignLock {
+    /// Its name, or its oid if the name has characters that this database may not have.
+    pub(crate) database: String,
+    /// Whether it is the database of this connection.
+    pub(crate) is_here: bool,
+    pub(crate) classid: i64,
+    pub(crate) objid: i64,
+    pub(crate) objsubid: i16,
+    pub(crate) mode: String,
+    pub(crate) granted: bool,
+    /// 0 if a prepared transaction holds the lock.
+    pub(crate) pid: i32,
+    pub(crate) application_name: Option<String>,
+}
+
+/// The locks of extensions, of every database.
+pub(crate) async fn foreign_locks(conn: &mut PgConnection) -> Result<Vec<ForeignLock>> {
+    let message = "SELECT CASE WHEN d.datname::pg_catalog.text OPERATOR(pg_catalog.~) '^[ -~]*$'
+           THEN d.datname::pg_catalog.text ELSE pg_catalog.concat('oid ',d.oid) END AS database,
+         d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database() AS is_here,
+         l.classid::pg_catalog.int8,l.objid::pg_catalog.int8,l.objsubid,
+         l.mode,l.granted,COALESCE(l.pid,0) AS pid,a.application_name
+         FROM pg_catalog.pg_locks AS l
+         JOIN pg_catalog.pg_database AS d ON d.oid OPERATOR(pg_catalog.=) l.database
+         LEFT JOIN pg_catalog.pg_stat_activity AS a ON a.pid OPERATOR(pg_catalog.=) l.pid
+         WHERE l.locktype OPERATOR(pg_catalog.=) 'advisory'
+           AND l.objsubid OPERATOR(pg_catalog.<>) 1 AND l.objsubid OPERATOR(pg_catalog.<>) 2
+         ORDER BY database,l.objsubid,l.classid,l.objid,l.granted DESC,pid";
+    let rows = conn.fetch_all(sqlx::raw_sql(message)).await?;
+    rows.iter().map(ForeignLock::from_row).collect()
+}
+
+/// What a server accepts.
+#[derive(FromRow)]
+pub(crate) struct ServerState {
+    pub(crate) is_standby: bool,
+    /// Whether a transaction is read-only unless it says otherwise, as always on a standby.
+    pub(crate) is_read_only: bool,
+}
+
+pub(crate) async fn server_state(conn: &mut PgConnection) -> Result<ServerState> {
+    fetch(
+        conn,
+        "SELECT pg_catalog.pg_is_in_recovery() AS is_standby,
+         pg_catalog.pg_is_in_recovery() OR
+           pg_catalog.current_setting('default_transaction_read_only')::pg_catalog.bool AS is_read_only",
+    )
+    .await
+}
+
 /// The value of a setting in this session.
 #[derive(FromRow)]
 pub(crate) struct Setting {
@@ -149,6 +229,29 @@ pub(crate) async fn check_interval(conn: &mut PgConnection) -> Result<String> {
 /// Sends a statement that does nothing.
 pub(crate) async fn round_trip(conn: &mut PgConnection) -> Result<()> {
     conn.execute(sqlx::raw_sql("SELECT 1")).await.map(drop)
+}
+
+/// The SQLSTATE of a login that the server does not accept: there is no such role, or `pg_hba.conf`
+/// has no entry for such a connection. A wrong password has another one.
+const INVALID_AUTHORIZATION: &str = "28000";
+
+/// The SQLSTATE of a server that starts, stops or recovers.
+const CANNOT_CONNECT_NOW: &str = "57P03";
+
+fn has_state(error: &sqlx::Error, is_wanted: impl Fn(&str) -> bool) -> bool {
+    let error = error.as_database_error();
+    let code = error.and_then(sqlx::error::DatabaseError::code);
+    code.is_some_and(|code| is_wanted(&code))
+}
+
+/// Whether a server has answered a new connection with a refusal, and not with a delay.
+pub(crate) fn is_refusal(error: &sqlx::Error) -> bool {
+    has_state(error, |state| state != CANNOT_CONNECT_NOW)
+}
+
+/// Whether a server may accept the same login on a connection of another kind, with or without TLS.
+pub(crate) fn is_refused_login(error: &sqlx::Error) -> bool {
+    has_state(error, |state| state == INVALID_AUTHORIZATION)
 }
 
 async fn fetch<T: for<'r> FromRow<'r, PgRow>>(

@@ -199,7 +199,8 @@ pub async fn cancel(executor: impl PgExecutor<'_>, pid: i32) -> Result<bool, Err
 /// Ends a backend (`pg_terminate_backend`): its transaction is rolled back, and all of its locks
 /// are released. Returns whether the backend was signalled.
 ///
-/// The backend ends soon after this returns. Otherwise as [`cancel`].
+/// The backend ends soon after this returns. Otherwise as [`cancel`]. pgpool-II understands the
+/// statement, and does not take the end of the backend for a failure of the primary.
 ///
 /// ```no_run
 /// use advisory_core::{Error, monitor};

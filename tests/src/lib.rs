@@ -31,7 +31,7 @@
 //! | `server` | [`Server`]: starts, stops and restarts servers, and adds standbys |
 //! | `database` | [`Database`]: one database for each test, and waiting for its state |
 //! | `proxy` | [`Proxy`]: counts round trips, and delays or cuts connections |
-//! | `pooler` | [`Pooler`]: a PgBouncer in front of a server |
+//! | `pooler` | [`Pooler`], [`Pgpool`]: a PgBouncer or a pgpool-II in front of a server |
 //! | [`project`] | projects that depend on the crates, as users write them |
 //! | [`foreign_client`] | lock packages of other languages, each in a process of its own |
 //!
@@ -44,7 +44,7 @@
 //! | `ADVISORY_POSTGRES` | `fetch`: run prebuilt binaries even if the machine has its own |
 //! | `ADVISORY_PGBOUNCER` | the path of the PgBouncer to run, instead of the machine's own |
 //! | `ADVISORY_TEST_DEPTH` | `full`: the long families run everything, as in CI, in about three times the time; if not set, a sample of every kind |
-//! | `ADVISORY_REQUIRE_POOLER` | if set, tests that need a PgBouncer fail without one instead of being skipped |
+//! | `ADVISORY_REQUIRE_POOLER` | if set, tests that need a PgBouncer or a pgpool-II fail without one instead of being skipped |
 //! | `ADVISORY_REQUIRE_ORIGINALS` | if set, tests that need the lock packages of other languages fail without them |
 //! | `ADVISORY_PYTHON` | the Python that runs such packages, instead of the newest one on the `PATH` |
 
@@ -72,6 +72,6 @@ pub use database::{
 pub use depth::{Depth, by_depth, sample};
 pub use error::StartError;
 pub use notice::print_notice;
-pub use pooler::{Pooler, Pooling};
+pub use pooler::{Pgpool, Pooler, Pooling};
 pub use proxy::{Cut, Message, Proxy, Side};
 pub use server::{Server, Shutdown};

@@ -5,7 +5,7 @@ use std::fmt::Display;
 use comfy_table::{Cell, Color};
 use serde::Serialize;
 
-use crate::exit::Failure;
+use crate::exit::{Failure, describe};
 use crate::output;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -53,8 +53,8 @@ impl Check {
     }
 
     /// The statement of the check failed, which says nothing about locks.
-    pub(super) fn unknown(name: &'static str, error: impl Display) -> Self {
-        let found = format!("cannot tell: {error}");
+    pub(super) fn unknown(name: &'static str, error: &sqlx::Error) -> Self {
+        let found = format!("cannot tell: {}", describe(error));
         Self::warn(name, found, "is this PostgreSQL, 14 or later?")
     }
 }

@@ -10,7 +10,7 @@ const NAME: &str = "lock table";
 pub(super) async fn check(conn: &mut PgConnection) -> Check {
     match sql::lock_table(conn).await {
         Ok((used, capacity)) => evaluate(used, capacity),
-        Err(error) => Check::unknown(NAME, error),
+        Err(error) => Check::unknown(NAME, &error),
     }
 }
 

@@ -7,6 +7,7 @@ use sqlx::postgres::{PgConnection, PgPool, PgPoolOptions};
 use tokio::time::timeout;
 
 use super::check::Check;
+use crate::exit::describe_lock_error;
 use crate::{random_key, sql};
 
 const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
@@ -151,7 +152,7 @@ impl Locking {
 
 /// An error of the library ends with what to do, after a semicolon.
 fn failure(name: &'static str, error: &Error) -> Check {
-    let text = error.to_string();
+    let text = describe_lock_error(error);
     match text.rsplit_once("; ") {
         Some((found, advice)) => Check::fail(name, found, advice),
         None => Check::fail(name, text, "see the server's log"),

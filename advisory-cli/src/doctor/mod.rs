@@ -44,6 +44,14 @@ impl Doctor {
     }
 }
 
+/// Whether a connection pooler is between this program and the server, as far as that can be seen.
+pub(crate) async fn has_pooler(pool: &PgPool) -> bool {
+    let Ok(mut conn) = pool.acquire().await else {
+        return false;
+    };
+    pooler::detect(pool, &mut conn).await.unwrap_or(false)
+}
+
 /// Runs every check, and returns them in the order in which they are printed. The locks that they
 /// take are on random keys, so that no other session is affected.
 async fn examine(pool: &PgPool) -> Result<Vec<Check>, Failure> {

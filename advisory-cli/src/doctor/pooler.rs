@@ -5,6 +5,7 @@ use sqlx::{ConnectOptions as _, Connection as _};
 
 use super::check::Check;
 use super::locking::Locking;
+use crate::exit::describe;
 use crate::sql;
 
 /// Detects a pooler by a session that is older than its connection.
@@ -38,7 +39,7 @@ pub(super) fn check(has_pooler: Result<bool, sqlx::Error>, locking: &Locking) ->
         Ok(false) => Check::pass(name, "none to be seen"),
         Err(error) => Check::warn(
             name,
-            format!("cannot tell: {error}"),
+            format!("cannot tell: {}", describe(&error)),
             "allow this role another connection",
         ),
     }

@@ -7,7 +7,7 @@ use clap::Args;
 use sqlx::postgres::PgPool;
 
 use super::snapshot::{self, NamedLock, Scope};
-use super::{row, table, watch};
+use super::{empty, foreign, row, table, watch};
 use crate::duration;
 use crate::exit::Failure;
 use crate::names::Names;
@@ -45,9 +45,10 @@ pub(crate) struct Ls {
     /// Show only locks of sessions of the role that connects.
     #[arg(long, short)]
     mine: bool,
-    /// Show a row for every lock. Without this option, a session that holds more than 10 locks that
-    /// nobody waits for has one row for all of these. `--json` always has every lock.
-    #[arg(long)]
+    /// Show a row for every lock, and the locks that extensions have taken with keys of their own.
+    /// Without this option, a session that holds more than 10 locks that nobody waits for has one
+    /// row for all of these. `--json` always has every lock except those of extensions.
+    #[arg(long, visible_alias = "all")]
     all_locks: bool,
     /// Print an array of locks as JSON; with `--watch`, an array on each line.
     #[arg(long)]
@@ -58,10 +59,12 @@ pub(crate) struct Ls {
 
 impl Ls {
     pub(crate) async fn run(self, server: &Server) -> Result<ExitCode, Failure> {
+        let names = Names::read(&self.scope.names)?;
+        let pool = server.connect(1).await?;
         let mut list = List {
-            names: Names::read(&self.scope.names)?,
-            role: server.options()?.get_username().to_owned(),
-            pool: server.connect(1).await?,
+            names,
+            role: pool.connect_options().get_username().to_owned(),
+            pool,
             args: self,
         };
         match list.args.watch {
@@ -98,9 +101,25 @@ struct List {
 impl List {
     /// The table. Without a `width`, it is as wide as the terminal, if there is one.
     async fn table(&mut self, width: Option<usize>) -> Result<String, Failure> {
+        let list = self.list(width).await?;
+        let Ls {
+            all_locks,
+            blocked,
+            mine,
+            ..
+        } = self.args;
+        if !all_locks || blocked || mine {
+            return Ok(list);
+        }
+        let foreign = foreign::table(&self.pool, &self.args.scope).await?;
+        let parts = [list, foreign].into_iter().filter(|part| !part.is_empty());
+        Ok(parts.collect::<Vec<_>>().join("\n\n"))
+    }
+
+    async fn list(&mut self, width: Option<usize>) -> Result<String, Failure> {
         let locks = self.locks().await?;
         if locks.is_empty() {
-            return Ok(self.empty_message());
+            return self.empty_message().await;
         }
         let width = width.or_else(output::terminal_width);
         let rows = row::of_locks(&locks, self.args.all_locks);
@@ -109,17 +128,16 @@ impl List {
 
     async fn locks(&mut self) -> Result<Vec<NamedLock>, Failure> {
         let mut locks = snapshot::take(&self.pool, &self.args.scope, &mut self.names).await?;
-        if self.args.blocked {
-            locks.retain(|row| row.is_awaited);
-        }
-        if self.args.mine {
-            let is_mine = |user: &Option<String>| user.as_ref() == Some(&self.role);
-            locks.retain(|row| is_mine(&row.lock.user));
-        }
+        locks.retain(|row| self.is_listed(row));
         Ok(locks)
     }
 
-    fn empty_message(&self) -> String {
+    fn is_listed(&self, row: &NamedLock) -> bool {
+        let is_mine = || row.lock.user.as_ref() == Some(&self.role);
+        (!self.args.blocked || row.is_awaited) && (!self.args.mine || is_mine())
+    }
+
+    async fn empty_message(&mut self) -> Result<String, Failure> {
         let Ls { mine, blocked, .. } = self.args;
         let subject = if mine {
             "no session of yours"
@@ -127,7 +145,9 @@ impl List {
             "nobody"
         };
         let verb = if blocked { "waits for" } else { "holds" };
-        let scope = self.args.scope.description();
-        format!("{subject} {verb} an advisory lock {scope}")
+        let elsewhere = snapshot::elsewhere(&self.pool, &self.args.scope).await?;
+        let elsewhere = elsewhere.iter().filter(|row| self.is_listed(row));
+        let place = empty::place(&self.pool, &self.args.scope, elsewhere);
+        Ok(format!("{subject} {verb} an advisory lock {place}"))
     }
 }

@@ -1,5 +1,7 @@
 //! `advisory ls` and `advisory tree`: the locks of a server, as a table, as JSON and as a tree.
 
+mod empty;
+mod foreign;
 mod json_row;
 mod ls;
 mod row;

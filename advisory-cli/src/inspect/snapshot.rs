@@ -20,16 +20,6 @@ pub(super) struct Scope {
     pub(super) names: NamesOption,
 }
 
-impl Scope {
-    pub(super) fn description(&self) -> &'static str {
-        if self.all_databases {
-            "on this server"
-        } else {
-            "in this database"
-        }
-    }
-}
-
 pub(super) struct NamedLock {
     pub(super) lock: LockStatus,
     pub(super) name: Option<Name>,
@@ -47,6 +37,19 @@ pub(super) async fn take(
     } else {
         monitor::locks(pool).await?
     };
+    Ok(named(locks, names))
+}
+
+/// The locks of all databases, if the scope is one database that has none.
+pub(super) async fn elsewhere(pool: &PgPool, scope: &Scope) -> Result<Vec<NamedLock>, Failure> {
+    if scope.all_databases {
+        return Ok(Vec::new());
+    }
+    let locks = monitor::locks_of_all_databases(pool).await?;
+    Ok(named(locks, &mut Names::default()))
+}
+
+fn named(locks: Vec<LockStatus>, names: &mut Names) -> Vec<NamedLock> {
     let names = names.of_locks(&locks);
     let is_awaited = are_awaited(&locks);
     let rows = locks.into_iter().zip(names).zip(is_awaited);
@@ -55,7 +58,7 @@ pub(super) async fn take(
         name,
         is_awaited,
     };
-    Ok(rows.map(row).collect())
+    rows.map(row).collect()
 }
 
 /// Whether any session waits for the lock, in the order of the locks.

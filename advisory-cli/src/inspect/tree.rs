@@ -7,6 +7,7 @@ use advisory_core::monitor::LockStatus;
 use anstyle::{AnsiColor, Style};
 use clap::Args;
 
+use super::empty;
 use super::snapshot::{self, NamedLock, Scope};
 use crate::duration::age;
 use crate::exit::Failure;
@@ -33,8 +34,10 @@ impl Tree {
         let mut locks = snapshot::take(&pool, &self.scope, &mut names).await?;
         locks.retain(|row| row.is_awaited);
         if locks.is_empty() {
-            let scope = self.scope.description();
-            output::print_line(format!("nobody waits for an advisory lock {scope}"))?;
+            let elsewhere = snapshot::elsewhere(&pool, &self.scope).await?;
+            let elsewhere = elsewhere.iter().filter(|row| row.is_awaited);
+            let place = empty::place(&pool, &self.scope, elsewhere);
+            output::print_line(format!("nobody waits for an advisory lock {place}"))?;
         }
         let forest = Forest {
             rows: &locks,

@@ -19,22 +19,35 @@ use crate::output;
 const TIMEOUT: Duration = Duration::from_secs(5);
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Waits until a session has obeyed, and prints who holds its locks.
+/// Waits until a session has obeyed, and prints who holds its locks. A pooler can close our own
+/// connection when it sees the end of a backend, so a lost connection is opened again.
 pub(super) async fn wait(pool: &PgPool, action: Action, session: &Session) -> Result<(), Failure> {
     let sent = Instant::now();
     loop {
-        let locks = monitor::locks_of_all_databases(pool).await?;
-        let is_done = match action {
-            Action::Cancel => is_cancelled(session, &locks, sent.elapsed()),
-            Action::Terminate => !locks.iter().any(|lock| lock.pid == session.pid),
-        };
-        if is_done {
-            return print(action, session, &locks);
+        let locks = monitor::locks_of_all_databases(pool).await;
+        let is_late = sent.elapsed() > TIMEOUT;
+        match locks.map_err(Failure::from) {
+            Ok(locks) if has_obeyed(action, session, &locks, sent.elapsed()) => {
+                return print(action, session, &locks);
+            }
+            Ok(_) if is_late => return Err(timed_out(action, session)),
+            Err(failure) if is_late || !failure.is_connection_lost() => {
+                return Err(unseen(session, &failure));
+            }
+            _ => sleep(POLL_INTERVAL).await,
         }
-        if sent.elapsed() > TIMEOUT {
-            return Err(timed_out(action, session));
-        }
-        sleep(POLL_INTERVAL).await;
+    }
+}
+
+fn has_obeyed(
+    action: Action,
+    session: &Session,
+    locks: &[LockStatus],
+    since_sent: Duration,
+) -> bool {
+    match action {
+        Action::Cancel => is_cancelled(session, locks, since_sent),
+        Action::Terminate => !locks.iter().any(|lock| lock.pid == session.pid),
     }
 }
 
@@ -89,6 +102,15 @@ fn describe(pid: i32, was_held: bool, keys: &[Key], holders: &[i32]) -> String {
     } else {
         format!("it no longer waits for {locks}, which pid {pids} holds")
     }
+}
+
+fn unseen(session: &Session, failure: &Failure) -> Failure {
+    let pid = session.pid;
+    let message = format!(
+        "the signal was sent to pid {pid}, and its outcome is unknown, because the connection was \
+         lost: {failure}; `advisory ls --all-databases` shows whether it still holds locks"
+    );
+    Failure::new(failure.code(), message)
 }
 
 fn timed_out(action: Action, session: &Session) -> Failure {

@@ -7,7 +7,7 @@ use advisory_core::monitor::{self, LockStatus};
 use sqlx::postgres::PgPool;
 
 use super::action::Action;
-use crate::exit::{Code, Failure};
+use crate::exit::{Code, Failure, describe_lock_error};
 use crate::group;
 use crate::lock_status::{LockId, application, lock_id, session_id};
 use crate::output::{self, printable};
@@ -83,11 +83,15 @@ impl Session {
             return Ok(false);
         }
         let sent = action.send(pool, self.pid).await;
-        sent.map_err(|error| self.signal_failure(action, error))
+        match sent.map_err(|error| self.signal_failure(action, error)) {
+            // The signal may have arrived: what became of the session shows it.
+            Err(failure) if failure.is_connection_lost() => Ok(true),
+            sent => sent,
+        }
     }
 
     fn signal_failure(&self, action: Action, error: advisory_core::Error) -> Failure {
-        let cause = error.to_string();
+        let cause = describe_lock_error(&error);
         let failure = Failure::from(error);
         if failure.code() != Code::Forbidden {
             return failure;

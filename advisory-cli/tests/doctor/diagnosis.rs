@@ -42,6 +42,8 @@ impl Diagnosis {
     pub(crate) fn assert_says(&self, name: &str, status: &str, found: &str, advice: &str) {
         let check = &self.checks[name];
         assert_eq!(check["status"], status, "{check}");
+        // A line of the server's source code.
+        assert!(!check.to_string().contains("at line"), "{check}");
         assert!(check["found"].as_str().unwrap().contains(found), "{check}");
         assert!(
             check["advice"].as_str().unwrap_or("").contains(advice),

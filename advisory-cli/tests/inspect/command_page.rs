@@ -5,12 +5,12 @@ use std::io::Write as _;
 use advisory_core::scheme::DjangoPglock;
 use advisory_core::{Key, KeyScheme as _};
 use advisory_tests::Database;
-use sqlx::PgConnection;
+use sqlx::{Executor as _, PgConnection};
 use tempfile::NamedTempFile;
 use tokio::process::Command;
 use tokio::task::JoinHandle;
 
-use crate::command::{ADVISORY, output_of, with_url};
+use crate::command::{ADVISORY, advisory, output_of, with_url};
 use crate::session::{holder, session, take_lock, wait, with_locks};
 
 /// One session idles while it holds a lock, a chain waits behind it, two sessions share a lock, and
@@ -92,6 +92,48 @@ async fn the_page_shows_the_output_of_ls_and_tree() {
         assert_eq!(masked(shown), masked(&printed), "{printed}");
     }
     sessions.waiting.iter().for_each(JoinHandle::abort);
+}
+
+/// The text with `N` for each number and time.
+fn without_numbers(text: &str) -> Vec<String> {
+    let text = text.replace(|c: char| c.is_ascii_digit(), "N");
+    let words = |line: &str| {
+        let mut words: Vec<_> = line.split_whitespace().map(shortest).collect();
+        words.retain(|word| !["ms", "s", "min", "h"].contains(&&*word.replace([',', ':'], "")));
+        words.dedup();
+        words.join(" ").replace([',', ':'], "")
+    };
+    text.lines().map(words).collect()
+}
+
+/// The word with one `N` for several.
+fn shortest(word: &str) -> String {
+    let mut letters: Vec<_> = word.chars().collect();
+    letters.dedup_by(|next, letter| *next == 'N' && *letter == 'N');
+    letters.into_iter().collect()
+}
+
+#[tokio::test]
+async fn the_page_shows_the_output_of_explain() {
+    let database = Database::new().await;
+    let mut billing = holder(&database, "billing", number("sync(4)")).await;
+    for statement in [
+        "CREATE TEMP TABLE billing(client int, invoice int)",
+        "SELECT invoice FROM billing WHERE client = 4",
+    ] {
+        billing.execute(statement).await.unwrap();
+    }
+    let web = session(&database, "web").await;
+    let waits = wait(&database, web, number("sync(4)"), 1).await;
+    let printed = advisory(&database, &["explain", "sync(4)"]).await;
+    let shown = block("advisory explain 'sync(4)'");
+    let printed = printed.text().replace(database.name(), "app");
+    assert_eq!(
+        without_numbers(shown),
+        without_numbers(&printed),
+        "{printed}"
+    );
+    waits.abort();
 }
 
 /// The output that docs/COMMAND.md shows below a command.

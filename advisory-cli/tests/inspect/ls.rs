@@ -3,7 +3,7 @@
 use std::io::Write as _;
 
 use advisory_core::{AdvisoryLock, known};
-use advisory_tests::Database;
+use advisory_tests::{Database, Server};
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
 use tempfile::NamedTempFile;
@@ -43,30 +43,57 @@ fn line<'t>(text: &'t str, words: &[&str]) -> &'t str {
     found.unwrap_or_else(|| panic!("no line with {words:?} in\n{text}"))
 }
 
+/// Other tests hold locks in other databases of the server.
+#[track_caller]
+fn assert_empty(text: &str, begin: &str, database: &Database) {
+    let begin = format!("{begin} in database `{}`", database.name());
+    assert!(text.starts_with(&begin), "{text}");
+    assert_eq!(text.lines().count(), 1, "{text}");
+}
+
 #[tokio::test]
-async fn an_empty_list_is_one_line() {
+async fn an_empty_list_is_one_line_that_names_the_database() {
     let database = Database::new().await;
-    assert_eq!(
-        ls(&database, &[]).await,
-        "nobody holds an advisory lock in this database\n"
-    );
+    let all = ls(&database, &[]).await;
+    assert_empty(&all, "nobody holds an advisory lock", &database);
     let blocked = ls(&database, &["--blocked"]).await;
-    assert_eq!(
-        blocked,
-        "nobody waits for an advisory lock in this database\n"
-    );
+    assert_empty(&blocked, "nobody waits for an advisory lock", &database);
     let mine = ls(&database, &["--mine"]).await;
-    assert_eq!(
-        mine,
-        "no session of yours holds an advisory lock in this database\n"
+    assert_empty(
+        &mine,
+        "no session of yours holds an advisory lock",
+        &database,
     );
     assert_eq!(json(&database, &[]).await, Vec::<Value>::new());
     let _holder = holder(&database, "a", 1).await;
     let blocked = ls(&database, &["--blocked"]).await;
-    assert_eq!(
-        blocked,
-        "nobody waits for an advisory lock in this database\n"
+    assert_empty(&blocked, "nobody waits for an advisory lock", &database);
+}
+
+#[tokio::test]
+async fn an_empty_list_says_which_other_databases_have_locks() {
+    let server = Server::start().unwrap();
+    let (database, shop) = (Database::on(&server).await, Database::on(&server).await);
+    let empty = format!(
+        "nobody holds an advisory lock in database `{}`",
+        database.name()
     );
+    assert_eq!(ls(&database, &[]).await.trim_end(), empty);
+    let _two = holder(&shop, "a", 1).await;
+    let _three = holder(&shop, "b", 2).await;
+    let elsewhere = "; other databases have some, which `--all-databases` shows";
+    let expected = format!("{empty}{elsewhere}: `{}` (2)", shop.name());
+    assert_eq!(ls(&database, &[]).await.trim_end(), expected);
+    let waits = wait(&shop, session(&shop, "web").await, 1, 1).await;
+    let blocked = ls(&database, &["--blocked"]).await;
+    let empty = empty.replace("holds", "waits for");
+    assert_eq!(
+        blocked.trim_end(),
+        format!("{empty}{elsewhere}: `{}` (1)", shop.name())
+    );
+    let tree = advisory(&database, &["tree"]).await;
+    assert_eq!(tree.text(), blocked);
+    waits.abort();
 }
 
 #[tokio::test]
@@ -349,7 +376,7 @@ async fn bad_input_is_a_failure_of_one_line() {
         (
             "postgres://u:secret@localhost:port/x",
             2,
-            "expected `postgres://",
+            "`port=port` in the database URL: expected a port",
         ),
     ] {
         let mut command = advisory_command(&database, &["ls"]);

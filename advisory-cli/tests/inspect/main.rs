@@ -5,6 +5,7 @@
 #[path = "../command/mod.rs"]
 mod command;
 mod command_page;
+mod foreign;
 mod ls;
 mod many;
 mod narrow;

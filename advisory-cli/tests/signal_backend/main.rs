@@ -3,8 +3,10 @@
 #[path = "../command/mod.rs"]
 mod command;
 mod confirm;
+mod lost_connection;
 mod name;
 mod outcome;
+mod pgpool;
 mod refused;
 mod selection;
 mod session;

@@ -301,10 +301,13 @@ impl Connection {
 
     /// Ends the backends of lost sessions. A role that may not do that leaves it to the server.
     pub(super) async fn terminate(&mut self, lost: &[BackendId], limit: Duration) -> bool {
-        match self.exchange(terminate(lost), limit).await {
-            Ok(_) => true,
-            Err(error) => !sqlstate::is_loss(&error),
+        for backend in lost {
+            let ended = self.exchange(terminate(backend), limit).await;
+            if ended.is_err_and(|error| sqlstate::is_loss(&error)) {
+                return false;
+            }
         }
+        true
     }
 
     pub(super) async fn fencing_token(&mut self, limit: Duration) -> Result<i64, Error> {

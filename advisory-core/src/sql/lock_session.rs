@@ -52,18 +52,16 @@ pub(crate) struct BackendId {
     start: String,
 }
 
-/// Ends backends whose sessions are lost, so that their locks are free although the server has not
-/// noticed. pgpool-II understands the call if its argument is a literal.
-pub(crate) fn terminate(backends: &[BackendId]) -> String {
-    let terminate = |BackendId { pid, start }: &BackendId| {
-        format!(
-            "SELECT pg_catalog.pg_terminate_backend('{pid}') FROM pg_catalog.pg_stat_get_activity('{pid}') AS a \
-             WHERE {START} OPERATOR(pg_catalog.=) {}",
-            text_literal(start)
-        )
-    };
-    let statements: Vec<_> = backends.iter().map(terminate).collect();
-    mark(None, &statements.join(";"))
+/// Ends a backend whose session is lost, so that its locks are free although the server has not
+/// noticed. pgpool-II fails over unless the call is in the first statement of the message and its
+/// argument is a bare literal.
+pub(crate) fn terminate(BackendId { pid, start }: &BackendId) -> String {
+    let terminate = format!(
+        "SELECT pg_catalog.pg_terminate_backend({pid}) FROM pg_catalog.pg_stat_get_activity('{pid}') AS a \
+         WHERE {START} OPERATOR(pg_catalog.=) {}",
+        text_literal(start)
+    );
+    mark(None, &terminate)
 }
 
 /// What a session says when it is opened.
@@ -306,5 +304,24 @@ impl Waits {
             }
         }
         Ok(waits)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pgpool_understands_the_end_of_a_lost_session() {
+        let backend = BackendId {
+            pid: 7,
+            start: "1.5".to_owned(),
+        };
+        let message = terminate(&backend);
+        let (comment, statement) = message.split_once(';').unwrap();
+        assert!(comment.starts_with("/*"), "{message}");
+        let call = "SELECT pg_catalog.pg_terminate_backend(7) FROM ";
+        assert!(statement.starts_with(call), "{message}");
+        assert!(!statement.contains(';'), "{message}");
     }
 }

@@ -91,12 +91,14 @@ macro_rules! signal {
     ($name:ident, $function:literal) => {
         /// Signals a backend. One row, whether it was signalled; none if there is no such backend.
         pub(crate) fn $name(pid: i32) -> String {
+            // The argument is a bare literal: pgpool-II looks for exactly that, and takes the end
+            // of a backend for a failure of the primary otherwise.
             let text = sqlx::query_scalar!(
-                "SELECT pg_catalog." + $function + r#"(l.pid) AS "signalled!" FROM (SELECT DISTINCT l.pid FROM pg_catalog.pg_locks AS l
-           WHERE l.locktype OPERATOR(pg_catalog.=) 'advisory' AND l.pid OPERATOR(pg_catalog.=) $1::pg_catalog.int4) AS l"#,
+                "SELECT pg_catalog." + $function + r#"($1) AS "signalled!" WHERE EXISTS(SELECT FROM pg_catalog.pg_locks AS l
+           WHERE l.locktype OPERATOR(pg_catalog.=) 'advisory' AND l.pid OPERATOR(pg_catalog.=) $1)"#,
                 pid
             );
-            text.sql().as_str().replace("$1", &format!("'{pid}'"))
+            text.sql().as_str().replace("$1", &pid.to_string())
         }
     };
 }

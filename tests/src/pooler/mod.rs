@@ -1,4 +1,6 @@
-//! A PgBouncer between clients and a private server.
+//! A PgBouncer, or a pgpool-II, between clients and a private server.
+
+mod pgpool;
 
 use std::env;
 use std::ffi::OsStr;
@@ -15,7 +17,9 @@ use crate::environment::variable;
 use crate::notice::print_notice;
 use crate::process::{Account, Supervisor, program};
 
-/// The folders in which distributions install PgBouncer, besides `PATH`. Debian's folder is on the
+pub use pgpool::Pgpool;
+
+/// The folders in which distributions install poolers, besides `PATH`. Debian's folder is on the
 /// `PATH` of root only.
 const FOLDERS: [&str; 6] = [
     "/usr/sbin",
@@ -105,6 +109,23 @@ impl Pooler {
         let is_new = || self.is_ready() && self.pid().is_some_and(|pid| pid != old);
         let restarted = self.supervisor.block_until(is_new);
         restarted.unwrap_or_else(|reason| panic!("a pooler can be restarted: {reason}"));
+    }
+
+    /// Adds a line to the configuration, and restarts the pooler as [`restart`](Self::restart).
+    ///
+    /// # Panics
+    ///
+    /// If the new process does not start.
+    pub fn configure(&self, line: &str) {
+        let file = "pgbouncer.ini";
+        let appended = self.supervisor.append(file, line);
+        let is_there = || {
+            let text = fs::read_to_string(self.supervisor.folder().join(file));
+            text.is_ok_and(|text| text.trim_end().ends_with(line))
+        };
+        let appended = appended.and_then(|()| self.supervisor.block_until(is_there));
+        appended.unwrap_or_else(|reason| panic!("a pooler can be configured: {reason}"));
+        self.restart();
     }
 
     async fn run(

@@ -1,0 +1,216 @@
+//! The report, as text and as JSON.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use advisory_core::monitor::LockStatus;
+use advisory_core::{Key, Mode};
+use anstyle::Style;
+use serde::ser::{Serialize, SerializeMap as _, Serializer};
+
+use super::cause::{Cause, pids};
+use crate::duration::age;
+use crate::lock_status::{application, state};
+
+/// At most so many waiters are listed.
+const MAX_WAITERS: usize = 10;
+const MAX_QUERY: usize = 200;
+
+pub(super) struct Report {
+    pub(super) key: Key,
+    pub(super) name: Option<String>,
+    pub(super) database: String,
+    pub(super) holders: Vec<Holder>,
+    /// How many holders are not among these.
+    pub(super) more_holders: usize,
+    pub(super) waiters: Vec<LockStatus>,
+    /// The lock of the same key in other databases.
+    pub(super) elsewhere: Vec<LockStatus>,
+}
+
+pub(super) struct Holder {
+    lock: LockStatus,
+    cause: Cause,
+}
+
+impl Holder {
+    pub(super) fn new(lock: &LockStatus, cause: Cause) -> Self {
+        let lock = lock.clone();
+        Self { lock, cause }
+    }
+
+    fn add_to(&self, text: &mut String) {
+        let Self { lock, cause } = self;
+        let bold = Style::new().bold();
+        let who = match lock.pid {
+            0 => "a prepared transaction".to_owned(),
+            pid => format!("pid {pid}"),
+        };
+        let held = lock.transaction_age.map(age);
+        let held = held.map_or(String::new(), |age| format!(", for at most {age}"));
+        let mode = match lock.mode {
+            Mode::Shared => ", shared",
+            Mode::Exclusive => "",
+        };
+        let _ = writeln!(text, "\n{bold}held by {who}{bold:#}{mode}{held}");
+        let mut line = |head: &str, content: Option<String>| {
+            if let Some(content) = content {
+                let _ = writeln!(text, "  {head:<9}{}", on_one_line(&content));
+            }
+        };
+        line("who", who_is(lock));
+        line("state", state(lock));
+        line("query", lock.query.clone());
+        line("why", Some(cause.text()));
+        line("to end", Some(cause.remedy(lock.pid)));
+    }
+}
+
+impl Report {
+    pub(super) fn is_free(&self) -> bool {
+        self.holders.is_empty() && self.waiters.is_empty()
+    }
+
+    pub(super) fn text(&self, hint: Option<String>) -> String {
+        let mut text = self.title();
+        if self.holders.is_empty() {
+            text.push_str("nobody holds it\n");
+        }
+        for holder in &self.holders {
+            holder.add_to(&mut text);
+        }
+        if self.more_holders > 0 {
+            let _ = writeln!(text, "\nand {} more holders", self.more_holders);
+        }
+        self.add_waiters(&mut text);
+        self.add_elsewhere(&mut text);
+        if let Some(hint) = hint {
+            let _ = writeln!(text, "{hint}");
+        }
+        text
+    }
+
+    fn title(&self) -> String {
+        let (key, database) = (self.key, &self.database);
+        let name = self.name.as_deref().map(on_one_line);
+        let name = name.map_or(String::new(), |name| format!("`{name}`, "));
+        format!("advisory lock {name}key {key}, in database `{database}`\n")
+    }
+
+    fn add_waiters(&self, text: &mut String) {
+        let bold = Style::new().bold();
+        let Some(first) = self.waiters.first() else {
+            if !self.holders.is_empty() {
+                text.push_str("\nnobody waits for it\n");
+            }
+            return;
+        };
+        let count = self.waiters.len();
+        let _ = writeln!(text, "\n{bold}waited for by {count}{bold:#}");
+        for lock in self.waiters.iter().take(MAX_WAITERS) {
+            let waited = lock.waiting_for.map(age).unwrap_or_default();
+            let behind = pids(&lock.blocked_by);
+            let who = who_is(lock).unwrap_or_default();
+            let _ = writeln!(text, "  pid {}, {waited}, behind {behind}: {who}", lock.pid);
+        }
+        if count > MAX_WAITERS {
+            let _ = writeln!(text, "  and {} more", count - MAX_WAITERS);
+        }
+        let pid = first.pid;
+        let _ = writeln!(
+            text,
+            "  {:<9}`advisory cancel {pid}` ends the first wait",
+            "to end"
+        );
+    }
+
+    fn add_elsewhere(&self, text: &mut String) {
+        let Some(lock) = self.elsewhere.first() else {
+            return;
+        };
+        if self.is_free() {
+            let (database, pid) = (&lock.database, lock.pid);
+            let verb = if lock.granted { "holds" } else { "waits for" };
+            let _ = writeln!(
+                text,
+                "pid {pid} {verb} the lock of this key in database `{database}`, which is another \
+                 lock; give that database with `--database-url`"
+            );
+        }
+    }
+}
+
+/// `billing, role app, from 10.0.0.7, connected 5 min ago`
+fn who_is(lock: &LockStatus) -> Option<String> {
+    let role = lock.user.as_ref().map(|user| format!("role {user}"));
+    let client = lock.client_addr.as_ref().map(|client| match &**client {
+        "local" => "local".to_owned(),
+        address => format!("from {address}"),
+    });
+    let connected = lock
+        .session_age
+        .map(|since| format!("connected {} ago", age(since)));
+    let parts: Vec<_> = [application(lock), role, client, connected]
+        .into_iter()
+        .flatten()
+        .collect();
+    Some(parts.join(", ")).filter(|who| !who.is_empty())
+}
+
+/// Without line breaks and control characters, which could move the cursor.
+fn on_one_line(text: &str) -> String {
+    let words: Vec<_> = text.split_whitespace().collect();
+    let text = words.join(" ").replace(char::is_control, "\u{fffd}");
+    match text.char_indices().nth(MAX_QUERY) {
+        None => text,
+        Some((end, _)) => format!("{}…", &text[..end]),
+    }
+}
+
+/// Fields are added, and never renamed or removed.
+impl Serialize for Report {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("key", &self.key.to_string())?;
+        map.serialize_entry("name", &self.name)?;
+        map.serialize_entry("database", &self.database)?;
+        map.serialize_entry("holders", &self.holders)?;
+        let waiters: Vec<_> = self.waiters.iter().map(Session).collect();
+        map.serialize_entry("waiters", &waiters)?;
+        map.end()
+    }
+}
+
+impl Serialize for Holder {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("session", &Session(&self.lock))?;
+        map.serialize_entry("cause", self.cause.code())?;
+        map.serialize_entry("why", &self.cause.text())?;
+        map.serialize_entry("to_end", &self.cause.remedy(self.lock.pid))?;
+        map.end()
+    }
+}
+
+struct Session<'r>(&'r LockStatus);
+
+impl Serialize for Session<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let lock = self.0;
+        let seconds = |duration: Option<Duration>| duration.map(|duration| duration.as_secs_f64());
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("pid", &lock.pid)?;
+        map.serialize_entry("mode", &lock.mode.to_string())?;
+        map.serialize_entry("blocked_by", &lock.blocked_by)?;
+        map.serialize_entry("waiting_seconds", &seconds(lock.waiting_for))?;
+        map.serialize_entry("transaction_age_seconds", &seconds(lock.transaction_age))?;
+        map.serialize_entry("state", &lock.state)?;
+        map.serialize_entry("state_age_seconds", &seconds(lock.state_age))?;
+        map.serialize_entry("application_name", &lock.application_name)?;
+        map.serialize_entry("user", &lock.user)?;
+        map.serialize_entry("client_addr", &lock.client_addr)?;
+        map.serialize_entry("query", &lock.query)?;
+        map.serialize_entry("gid", &lock.gid)?;
+        map.end()
+    }
+}
