@@ -28,7 +28,7 @@ pub(super) struct Child {
 
 /// The processes that a signal is sent to.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Reach {
+pub(super) enum Reach {
     /// The command alone. It shares our process group, so that it keeps the terminal.
     Process,
     /// The process group of the command: the command and the processes that it has started. Used
@@ -46,18 +46,35 @@ pub(super) enum End {
     Refused(Errno),
 }
 
+impl Reach {
+    /// Without a terminal, signals reach all processes that the command starts.
+    pub(super) fn of_this_process() -> Self {
+        match terminal() {
+            Some(_) => Self::Process,
+            None => Self::Group,
+        }
+    }
+
+    /// The signals to forward, besides those that would end this process. They are caught before
+    /// the command starts, so that none is lost.
+    pub(super) fn signals(self) -> &'static [Signal] {
+        match self {
+            // Ctrl-Z stops this process and the command, and the shell gets the terminal back.
+            Self::Process => &[Signal::SIGCONT, Signal::SIGWINCH],
+            Self::Group => &[Signal::SIGCONT, Signal::SIGWINCH, Signal::SIGTSTP],
+        }
+    }
+}
+
 impl Child {
     /// Starts a command with these variables. On Linux, call this on the main thread: the command
     /// is killed when the thread that starts it ends.
     pub(super) fn start(
         command: &[OsString],
         variables: impl IntoIterator<Item = (&'static str, String)>,
+        reach: Reach,
         reaper: &Reaper,
     ) -> io::Result<Self> {
-        let reach = match terminal() {
-            Some(_) => Reach::Process,
-            None => Reach::Group,
-        };
         let mut command = prepare(command);
         if reach == Reach::Group {
             command.process_group(0);
@@ -74,15 +91,6 @@ impl Child {
             pid,
             reach,
         })
-    }
-
-    /// The signals to forward, besides those that would end this process.
-    pub(super) fn signals(&self) -> &'static [Signal] {
-        match self.reach {
-            // Ctrl-Z stops this process and the command, and the shell gets the terminal back.
-            Reach::Process => &[Signal::SIGCONT, Signal::SIGWINCH],
-            Reach::Group => &[Signal::SIGCONT, Signal::SIGWINCH, Signal::SIGTSTP],
-        }
     }
 
     /// Forwards signals until the command has ended.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use advisory_core::{Error, SessionGuard};
 use clap::Args;
 
-use super::child::{Child, End};
+use super::child::{Child, End, Reach};
 use super::exec::exec_failure;
 use super::options::AcquireOptions;
 use super::orphan::Reaper;
@@ -132,9 +132,10 @@ impl Run {
             None => &self.command,
         };
         let variables = self.variables(guard).await?;
-        let mut child = Child::start(command, variables, reaper)
+        let reach = Reach::of_this_process();
+        signals.catch_also(reach.signals())?;
+        let mut child = Child::start(command, variables, reach, reaper)
             .map_err(|error| exec_failure(&command[0], &error))?;
-        signals.catch_also(child.signals())?;
         match guard.until_lost(child.forward_signals(signals)).await {
             Ok(status) => status.map_err(|error| {
                 Failure::other(format!("the exit code of the command is unknown: {error}"))

@@ -33,7 +33,7 @@ async fn locks_of_extensions_are_shown_as_foreign_on_request_and_are_never_an_er
             .starts_with("nobody holds an advisory lock in "),
         "{empty:?}"
     );
-    let mut holder = holder(&database, "billing", 42).await;
+    let mut holder = holder(&database, "ledger", 42).await;
     let pid: i32 = sqlx::query_scalar("SELECT pg_backend_pid()")
         .fetch_one(&mut holder)
         .await
@@ -55,7 +55,7 @@ async fn locks_of_extensions_are_shown_as_foreign_on_request_and_are_never_an_er
         ] {
             assert!(line(key).contains(extension), "{text}");
         }
-        assert!(line("billing").contains("42"), "{text}");
+        assert!(line("ledger").contains("42"), "{text}");
     }
     for arguments in [
         &["ls"][..],
