@@ -124,6 +124,7 @@ mod function;
 mod key;
 #[cfg(feature = "interop")]
 pub mod known;
+mod lead;
 mod leftover;
 mod lock;
 mod lock_session;
@@ -151,6 +152,7 @@ pub use function::{
     unlock_all, unlock_shared, xact_lock, xact_lock_shared,
 };
 pub use key::{Key, ParseKeyError};
+pub use lead::Term;
 pub use leftover::release_leftover_locks;
 pub use lock::{AdvisoryLock, Isolation, LockId, Mode};
 pub use lock_session::{LockSession, LockSessionGuard};

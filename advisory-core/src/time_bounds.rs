@@ -100,3 +100,12 @@ pub(crate) const CANCEL_CONNECT: Duration = Duration::from_secs(30);
 pub(crate) const CANCEL_SEARCH: Duration = Duration::from_secs(1);
 /// The pause between two attempts to connect, or to find the wait.
 pub(crate) const CANCEL_PAUSE: Duration = Duration::from_millis(50);
+
+/// How often a candidate for leadership tries the lock, if
+/// [`polling`](crate::AdvisoryLock::polling) is not set. With its jitter, a candidate leads within
+/// 750 ms.
+pub(crate) const CANDIDATE_POLL: Duration = Duration::from_millis(500);
+/// The pause of a candidate after an error. It doubles with each error.
+pub(crate) const FIRST_BACKOFF: Duration = Duration::from_millis(100);
+/// The longest such pause, before its jitter: a server that comes back has a leader soon.
+pub(crate) const LONGEST_BACKOFF: Duration = Duration::from_secs(5);

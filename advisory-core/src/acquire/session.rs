@@ -16,7 +16,7 @@ use crate::lock_session::{LockSession, LockSessionGuard};
 use crate::nesting::Held;
 use crate::on_drop::{DiscardOnDrop, discard};
 use crate::probe::Capabilities;
-use crate::session::{Backend, Liveness, SessionGuard};
+use crate::session::{Backend, HeldLock, Liveness, SessionGuard};
 use crate::sql::send::{send, send_for_row, send_wait};
 use crate::sql::session::{self, SavedSettings};
 use crate::sql::{granted, sqlstate, transaction};
@@ -111,7 +111,7 @@ impl AdvisoryLock {
 )]
 pub trait SessionSource: Sync + sealed::Sealed {
     /// The guard of a lock.
-    type Guard: Send;
+    type Guard: HeldLock;
 
     #[doc(hidden)]
     fn acquire(

@@ -13,7 +13,7 @@ use super::request::{Grant, Request};
 use crate::error::Error;
 use crate::lock::LockId;
 use crate::nesting::Held;
-use crate::session::until_lost;
+use crate::session::{HeldLock, until_lost};
 use crate::sql::sqlstate;
 use crate::telemetry::Scope;
 use crate::telemetry::metric::Hold;
@@ -162,6 +162,24 @@ impl LockSessionGuard {
             Ok(token) => token,
             Err(_) => Err(lost()),
         }
+    }
+}
+
+impl HeldLock for LockSessionGuard {
+    fn held(&self) -> &Held {
+        &self.held
+    }
+
+    fn lost(&self) -> impl Future<Output = ()> + Send + 'static {
+        self.lost()
+    }
+
+    async fn fencing_token(&mut self) -> Result<i64, Error> {
+        Self::fencing_token(self).await
+    }
+
+    async fn release(self) -> Result<(), Error> {
+        self.release().await
     }
 }
 

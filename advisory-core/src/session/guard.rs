@@ -306,6 +306,10 @@ impl SessionGuard {
         self.session().close_after_release();
     }
 
+    pub(super) fn held(&self) -> &Held {
+        &self.held
+    }
+
     /// The session, which is not in use any more.
     fn session(&self) -> &Arc<SharedSession> {
         let in_use = self

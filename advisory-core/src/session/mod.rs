@@ -2,10 +2,12 @@
 
 mod backend;
 mod guard;
+mod held_lock;
 mod liveness;
 mod release;
 mod watch;
 
 pub(crate) use self::backend::Backend;
 pub use self::guard::SessionGuard;
+pub(crate) use self::held_lock::HeldLock;
 pub(crate) use self::liveness::{Liveness, poll_socket, transaction_lost, until_lost};

@@ -39,6 +39,9 @@ const TIMEOUTS: [(&str, &str); 3] = [
 /// `operator_intervention`, `system_error` (also the errors of pgpool-II), `internal_error`, and
 /// the timeouts of another class.
 const INTERRUPTIONS: [&str; 7] = ["08", "53", "57", "58", "XX", TIMEOUTS[0].0, TIMEOUTS[1].0];
+/// The classes `invalid_transaction_state`, `transaction_rollback` and
+/// `object_not_in_prerequisite_state`.
+const CONFLICTS: [&str; 3] = ["25", "40", "55"];
 /// `in_failed_sql_transaction`: the transaction was aborted before.
 const IN_FAILED_SQL_TRANSACTION: &str = "25P02";
 
@@ -94,6 +97,13 @@ pub(crate) fn is_denied_object(error: &sqlx::Error) -> bool {
 pub(crate) fn is_refused_login(error: &sqlx::Error) -> bool {
     let code = error.as_database_error().and_then(DatabaseError::code);
     code.is_some_and(|code| code.starts_with(INVALID_AUTHORIZATION))
+}
+
+/// Whether the server refused a statement because of what other sessions do: a transaction that is
+/// rolled back, an object that is in use or in another state.
+pub(crate) fn is_conflict(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(DatabaseError::code);
+    code.is_some_and(|code| CONFLICTS.iter().any(|class| code.starts_with(class)))
 }
 
 /// What has ended a statement from outside.

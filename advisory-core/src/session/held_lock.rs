@@ -1,0 +1,41 @@
+//! What the guards of both kinds of session have in common.
+
+use std::future::Future;
+
+use super::guard::SessionGuard;
+use crate::error::Error;
+use crate::nesting::Held;
+
+/// A session lock that is held, by a [`SessionGuard`] or a
+/// [`LockSessionGuard`](crate::LockSessionGuard).
+pub trait HeldLock: Send {
+    #[doc(hidden)]
+    fn held(&self) -> &Held;
+
+    #[doc(hidden)]
+    fn lost(&self) -> impl Future<Output = ()> + Send + 'static;
+
+    #[doc(hidden)]
+    fn fencing_token(&mut self) -> impl Future<Output = Result<i64, Error>> + Send;
+
+    #[doc(hidden)]
+    fn release(self) -> impl Future<Output = Result<(), Error>> + Send;
+}
+
+impl HeldLock for SessionGuard {
+    fn held(&self) -> &Held {
+        self.held()
+    }
+
+    fn lost(&self) -> impl Future<Output = ()> + Send + 'static {
+        self.lost()
+    }
+
+    async fn fencing_token(&mut self) -> Result<i64, Error> {
+        self.fencing_token().await
+    }
+
+    async fn release(self) -> Result<(), Error> {
+        self.release().await
+    }
+}
