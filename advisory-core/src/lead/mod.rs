@@ -38,6 +38,9 @@ impl AdvisoryLock {
     /// - After [`Term::resign`] the return of the closure ends the term and not the call. Another
     ///   instance that waits leads first.
     ///
+    /// The closure is cloned for each term: what it captures is `Clone`, or a shared reference. It
+    /// is no `AsyncFnMut`, because the compiler refuses to spawn a future that calls one in a loop.
+    ///
     /// While it stands it polls, because a wait in the server's queue may last for days, and holds
     /// a snapshot for which vacuum and `CREATE INDEX CONCURRENTLY` wait. The
     /// [`polling`](Self::polling) interval is 500 ms if not set, so that a candidate leads at most
@@ -87,10 +90,10 @@ impl AdvisoryLock {
     ///
     /// Dropping the future drops the closure, and then releases the lock: its release is sent at
     /// once. Dropped while it stands, as [`acquire`](Self::acquire).
-    pub async fn lead<S, T, E, F>(&self, sessions: &S, mut body: F) -> Result<T, E>
+    pub async fn lead<S, T, E, F>(&self, sessions: &S, body: F) -> Result<T, E>
     where
         S: SessionSource + ?Sized,
-        F: AsyncFnMut(Term) -> Result<T, E>,
+        F: AsyncFnOnce(Term) -> Result<T, E> + Clone,
         E: From<Error>,
     {
         let candidate = Candidate::new(self)?;
@@ -98,7 +101,7 @@ impl AdvisoryLock {
         loop {
             let guard = candidate.stand(sessions, &mut backoff).await?;
             let elected = Instant::now();
-            match candidate.serve(guard, &mut body).await {
+            match candidate.serve(guard, body.clone()).await {
                 Ok(Break(returned)) => return returned,
                 Ok(Continue(End::Resigned)) => {
                     backoff = Backoff::default();
@@ -181,11 +184,11 @@ impl Candidate {
     async fn serve<G, T, E, F>(
         &self,
         mut guard: G,
-        body: &mut F,
+        body: F,
     ) -> Result<ControlFlow<Result<T, E>, End>, Error>
     where
         G: HeldLock,
-        F: AsyncFnMut(Term) -> Result<T, E>,
+        F: AsyncFnOnce(Term) -> Result<T, E>,
     {
         let number = guard.fencing_token().await?;
         let lock = self.lock.id();

@@ -117,13 +117,13 @@ impl Term {
     /// # Cancel safety
     ///
     /// Dropping it drops a check and ends nothing.
-    pub async fn while_healthy<C>(&self, mut check: C, interval: Duration)
+    pub async fn while_healthy<C>(&self, check: C, interval: Duration)
     where
-        C: AsyncFnMut() -> bool,
+        C: AsyncFnOnce() -> bool + Clone,
     {
         let interval = interval.max(Duration::from_millis(1));
         let fails = async {
-            while let Ok(true) = timeout(interval, check()).await {
+            while let Ok(true) = timeout(interval, check.clone()()).await {
                 sleep(interval).await;
             }
             self.state.has_resigned.store(true, Ordering::SeqCst);
