@@ -135,6 +135,7 @@ pub mod monitor;
 mod nesting;
 mod on_drop;
 mod per_pool;
+mod period;
 mod probe;
 pub mod scheme;
 mod session;
@@ -158,6 +159,7 @@ pub use lock::{AdvisoryLock, Isolation, LockId, Mode};
 pub use lock_session::{LockSession, LockSessionGuard};
 #[cfg(feature = "migrate")]
 pub use migrate::migrate;
+pub use period::{PeriodicLock, Periods};
 pub use scheme::KeyScheme;
 pub use session::SessionGuard;
 pub use skipped::Skipped;

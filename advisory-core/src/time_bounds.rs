@@ -101,6 +101,11 @@ pub(crate) const CANCEL_SEARCH: Duration = Duration::from_secs(1);
 /// The pause between two attempts to connect, or to find the wait.
 pub(crate) const CANCEL_PAUSE: Duration = Duration::from_millis(50);
 
+/// A shorter period would end before its mark is written.
+pub(crate) const SHORTEST_PERIOD: Duration = Duration::from_millis(1);
+/// A longer period could overflow the server's calendar.
+pub(crate) const LONGEST_PERIOD: Duration = Duration::from_hours(24 * 36_500);
+
 /// How often a candidate for leadership tries the lock, if
 /// [`polling`](crate::AdvisoryLock::polling) is not set. With its jitter, a candidate leads within
 /// 750 ms.

@@ -114,6 +114,9 @@ pub trait SessionSource: Sync + sealed::Sealed {
     type Guard: HeldLock;
 
     #[doc(hidden)]
+    fn pool_of(&self) -> &PgPool;
+
+    #[doc(hidden)]
     fn acquire(
         &self,
         lock: &AdvisoryLock,
@@ -135,6 +138,10 @@ impl sealed::Sealed for PgPool {}
 impl SessionSource for PgPool {
     type Guard = SessionGuard;
 
+    fn pool_of(&self) -> &PgPool {
+        self
+    }
+
     async fn acquire(&self, lock: &AdvisoryLock) -> Result<SessionGuard, Error> {
         acquire(lock, Session(self, Body::Unknown)).await
     }
@@ -148,6 +155,10 @@ impl sealed::Sealed for LockSession {}
 
 impl SessionSource for LockSession {
     type Guard = LockSessionGuard;
+
+    fn pool_of(&self) -> &PgPool {
+        self.pool()
+    }
 
     async fn acquire(&self, lock: &AdvisoryLock) -> Result<LockSessionGuard, Error> {
         acquire(lock, OnLockSession(self)).await
@@ -164,6 +175,10 @@ macro_rules! pointer {
 
         impl<S: SessionSource + Send + ?Sized> SessionSource for $pointer {
             type Guard = S::Guard;
+
+            fn pool_of(&self) -> &PgPool {
+                S::pool_of(self)
+            }
 
             async fn acquire(&self, lock: &AdvisoryLock) -> Result<S::Guard, Error> {
                 S::acquire(self, lock).await

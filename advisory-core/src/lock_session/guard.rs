@@ -6,7 +6,7 @@ use std::pin::pin;
 use std::sync::OnceLock;
 use std::task::Poll;
 
-use sqlx::postgres::PgPool;
+use sqlx::postgres::{PgPool, PgRow};
 use tokio::sync::{oneshot, watch};
 
 use super::request::{Grant, Request};
@@ -14,6 +14,7 @@ use crate::error::Error;
 use crate::lock::LockId;
 use crate::nesting::Held;
 use crate::session::{HeldLock, until_lost};
+use crate::sql::send::send;
 use crate::sql::sqlstate;
 use crate::telemetry::Scope;
 use crate::telemetry::metric::Hold;
@@ -176,6 +177,11 @@ impl HeldLock for LockSessionGuard {
 
     async fn fencing_token(&mut self) -> Result<i64, Error> {
         Self::fencing_token(self).await
+    }
+
+    async fn send(&mut self, pool: &PgPool, statement: String) -> Result<Vec<PgRow>, Error> {
+        let mut conn = pool.acquire().await?;
+        Ok(send(&mut *conn, statement).await?)
     }
 
     async fn release(self) -> Result<(), Error> {

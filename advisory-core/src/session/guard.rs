@@ -5,7 +5,7 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use sqlx::Acquire as _;
-use sqlx::postgres::{PgConnection, PgNotification};
+use sqlx::postgres::{PgConnection, PgNotification, PgRow};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::backend::Backend;
@@ -18,7 +18,7 @@ use crate::lock::LockId;
 use crate::lock::Wait;
 use crate::nesting::Held;
 use crate::on_drop::{FinishOnDrop, finish_in_background};
-use crate::sql::send::within;
+use crate::sql::send::{send, within};
 use crate::sql::sqlstate;
 
 /// A lock that a session holds, until it is released or the session ends.
@@ -304,6 +304,19 @@ impl SessionGuard {
     #[cfg(feature = "migrate")]
     pub(crate) fn close_after_release(&self) {
         self.session().close_after_release();
+    }
+
+    /// Sends a statement of ours.
+    pub(super) async fn send(&mut self, statement: String) -> Result<Vec<PgRow>, Error> {
+        let limit = self.session.response_timeout();
+        let sent = send(self.connection().await?, statement);
+        match within(limit, Wait::No, sent).await {
+            Err(error) if sqlstate::is_loss(&error) => {
+                self.session().mark_lost();
+                Err(Error::lost(self.held.lock()))
+            }
+            sent => Ok(sent?),
+        }
     }
 
     pub(super) fn held(&self) -> &Held {

@@ -2,6 +2,8 @@
 
 use std::future::Future;
 
+use sqlx::postgres::{PgPool, PgRow};
+
 use super::guard::SessionGuard;
 use crate::error::Error;
 use crate::nesting::Held;
@@ -18,6 +20,14 @@ pub trait HeldLock: Send {
     #[doc(hidden)]
     fn fencing_token(&mut self) -> impl Future<Output = Result<i64, Error>> + Send;
 
+    /// Sends a statement: on the session, or on the pool if many locks share the session.
+    #[doc(hidden)]
+    fn send(
+        &mut self,
+        pool: &PgPool,
+        statement: String,
+    ) -> impl Future<Output = Result<Vec<PgRow>, Error>> + Send;
+
     #[doc(hidden)]
     fn release(self) -> impl Future<Output = Result<(), Error>> + Send;
 }
@@ -33,6 +43,10 @@ impl HeldLock for SessionGuard {
 
     async fn fencing_token(&mut self) -> Result<i64, Error> {
         self.fencing_token().await
+    }
+
+    async fn send(&mut self, _pool: &PgPool, statement: String) -> Result<Vec<PgRow>, Error> {
+        self.send(statement).await
     }
 
     async fn release(self) -> Result<(), Error> {

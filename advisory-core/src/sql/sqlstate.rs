@@ -17,6 +17,10 @@ const READ_ONLY_SQL_TRANSACTION: &str = "25006";
 /// `feature_not_supported`, `syntax_error`: how a server that is not PostgreSQL, or an old one,
 /// answers our messages.
 const UNKNOWN_TO_SERVER: [&str; 5] = ["42883", "42704", "42P01", "0A000", "42601"];
+/// `undefined_table`.
+const UNDEFINED_TABLE: &str = "42P01";
+/// `invalid_schema_name`: the schema does not exist.
+const INVALID_SCHEMA_NAME: &str = "3F000";
 /// `invalid_parameter_value`: a setting that the platform does not support.
 const INVALID_PARAMETER_VALUE: &str = "22023";
 /// `invalid_text_representation`: of our messages, only `REFUSE_OLD_SNAPSHOT` causes it.
@@ -69,6 +73,11 @@ pub(crate) fn is_read_only(error: &sqlx::Error) -> bool {
 /// Whether the server lacks what our messages need.
 pub(crate) fn is_unknown_to_server(error: &sqlx::Error) -> bool {
     UNKNOWN_TO_SERVER.iter().any(|code| has_code(error, code))
+}
+
+/// Whether a table does not exist, or its schema.
+pub(crate) fn is_undefined_table(error: &sqlx::Error) -> bool {
+    has_code(error, UNDEFINED_TABLE) || has_code(error, INVALID_SCHEMA_NAME)
 }
 
 /// Whether a statement was cancelled.
