@@ -22,8 +22,14 @@ async fn what_needs_a_change_is_returned() {
     let closed = another_pool(&pool);
     closed.close().await;
     for (pool, expected) in [
-        (lazily(database.options().database("missing_database")), "does not exist"),
-        (lazily(database.options().username("missing_role")), "missing_role"),
+        (
+            lazily(database.options().database("missing_database")),
+            "does not exist",
+        ),
+        (
+            lazily(database.options().username("missing_role")),
+            "missing_role",
+        ),
         (closed, "closed"),
     ] {
         for place in Place::both(&pool) {

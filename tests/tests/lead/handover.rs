@@ -44,7 +44,10 @@ async fn two_instances_that_resign_lead_in_turns() {
         let terms = terms.into_inner().unwrap();
         assert!(terms.is_sorted_by(|a, b| a.0 < b.0), "{terms:?}");
         let last = &terms[2..];
-        assert!(last.windows(2).all(|pair| pair[0].1 != pair[1].1), "{terms:?}");
+        assert!(
+            last.windows(2).all(|pair| pair[0].1 != pair[1].1),
+            "{terms:?}"
+        );
         one.close().await;
         two.close().await;
         database.assert_nothing_leaked(&pool).await;

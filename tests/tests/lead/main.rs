@@ -82,7 +82,10 @@ async fn it_returns_what_the_body_returns() {
     for place in Place::both(&pool) {
         let (lock, number) = (lock(), Cell::new(0));
         let led = place.lead(&lock, async |term: Term| {
-            assert!(term.number() > number.replace(term.number()), "numbers grow");
+            assert!(
+                term.number() > number.replace(term.number()),
+                "numbers grow"
+            );
             database.wait_until_held(1).await;
             Ok::<_, Error>(7)
         });

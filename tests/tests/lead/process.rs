@@ -102,12 +102,17 @@ async fn a_stopped_leader_that_continues_never_writes_between_the_writes_of_the_
         stopped.signal(Signal::SIGCONT);
         // It wakes up in the middle of its work, notices its loss, and stands again.
         database
-            .wait_until_locks("one leader", |locks| locks.iter().filter(|lock| lock.granted).count() == 1)
+            .wait_until_locks("one leader", |locks| {
+                locks.iter().filter(|lock| lock.granted).count() == 1
+            })
             .await;
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     let fences = sqlx::query_scalar("SELECT fence FROM written ORDER BY at");
     let fences: Vec<i64> = fences.fetch_all(&pool).await.unwrap();
-    assert!(fences.is_sorted(), "an older term has written after a newer one");
+    assert!(
+        fences.is_sorted(),
+        "an older term has written after a newer one"
+    );
     assert_eq!(writers(&pool).await.len(), 4, "each took over once");
 }
