@@ -197,8 +197,11 @@ pub(crate) struct Session<'p>(pub(crate) &'p PgPool, pub(crate) Body);
 
 impl TryOnce for Session<'_> {
     const SCOPE: Scope = Scope::Session;
-    const SETTINGS: &'static [ScopedSetting] =
-        &[ScopedSetting::KeepaliveInterval, ScopedSetting::TagSession];
+    const SETTINGS: &'static [ScopedSetting] = &[
+        ScopedSetting::KeepaliveInterval,
+        ScopedSetting::AtLeast,
+        ScopedSetting::TagSession,
+    ];
     type Granted = SessionGuard;
 
     fn pool(&self) -> Option<PgPool> {
@@ -252,7 +255,8 @@ impl Session<'_> {
                 let backend = Backend::new(lock, pool, pid);
                 let liveness = Liveness::new(lock, session, saved);
                 let held = Held::on_pool(lock.id(), pool);
-                Ok(Some(SessionGuard::new(held, liveness, backend)))
+                let keep_until = lock.keep_until();
+                Ok(Some(SessionGuard::new(held, liveness, backend, keep_until)))
             }
             Ok(None) => Ok(None),
             // After any error, the session may hold the lock.

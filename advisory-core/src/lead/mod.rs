@@ -84,7 +84,8 @@ impl AdvisoryLock {
     /// It returns all others, which need a change: [`Error::NotAcquired`] if a
     /// [`timeout`](Self::timeout) is set; a refused login, a missing right or database, a wrong
     /// configuration; a closed pool; [`Error::Unsupported`], but for the standby. A
-    /// [`shared`](Self::shared) lock is refused, because it would have several leaders.
+    /// [`shared`](Self::shared) lock is refused, because it would have several leaders, and so is one with
+    /// [`at_least`](Self::at_least).
     ///
     /// # Cancel safety
     ///
@@ -141,6 +142,12 @@ impl Candidate {
             return Err(Error::unsupported(UnsupportedReason::UnusedSetting {
                 setting: "shared",
                 belongs_to: "a lock that several may hold; a leader is alone",
+            }));
+        }
+        if lock.least_time().is_some() {
+            return Err(Error::unsupported(UnsupportedReason::UnusedSetting {
+                setting: "at_least",
+                belongs_to: "a job; a leader that resigns would keep others from leading",
             }));
         }
         let limit = match lock.wait() {

@@ -33,5 +33,9 @@ async fn next_period(pool: &PgPool) {
 }
 
 async fn marks(pool: &PgPool) -> i64 {
-    scalar(pool, "SELECT count(*) FROM advisory_period WHERE period > '-infinity'").await
+    scalar(
+        pool,
+        "SELECT count(*) FROM advisory_period WHERE period > '-infinity'",
+    )
+    .await
 }

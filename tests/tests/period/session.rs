@@ -52,7 +52,10 @@ async fn a_job_runs_once_in_a_period_and_again_in_the_next_one() {
 async fn a_failure_leaves_the_period_open() {
     let (database, pool) = database().await;
     for place in PLACES {
-        let failed = run(place, &pool, async |_| Err::<(), _>(Error::NotInTransaction)).await;
+        let failed = run(place, &pool, async |_| {
+            Err::<(), _>(Error::NotInTransaction)
+        })
+        .await;
         assert!(matches!(failed, Err(Error::NotInTransaction)));
         assert_runs(place, &pool, Some(7)).await;
         next_period(&pool).await;
@@ -85,7 +88,11 @@ async fn a_run_that_was_overtaken_cannot_mark_its_period() {
             let overtaken = run(place, &pool, async |fence| {
                 let held = database.advisory_locks().await;
                 let overtake = "UPDATE advisory_period SET fence = $1 + 1";
-                sqlx::query(overtake).bind(fence).execute(&other).await.unwrap();
+                sqlx::query(overtake)
+                    .bind(fence)
+                    .execute(&other)
+                    .await
+                    .unwrap();
                 if is_done {
                     let done = "UPDATE advisory_period SET period = attempt, fence = NULL";
                     sqlx::query(done).execute(&other).await.unwrap();
@@ -95,7 +102,10 @@ async fn a_run_that_was_overtaken_cannot_mark_its_period() {
             });
             assert!(overtaken.await.unwrap_err().is_lost(), "{place:?}");
             assert_eq!(marks(&pool).await, i64::from(is_done));
-            sqlx::query("DELETE FROM advisory_period").execute(&pool).await.unwrap();
+            sqlx::query("DELETE FROM advisory_period")
+                .execute(&pool)
+                .await
+                .unwrap();
         }
     }
     database.assert_nothing_leaked(&pool).await;

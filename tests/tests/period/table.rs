@@ -23,16 +23,28 @@ async fn a_missing_table_is_an_error_that_has_the_statement_to_create_it() {
     let missing = Periods::in_table("Marks \"of\" jobs").schema("jobs");
     let lock = || AdvisoryLock::new("job").every(LONG).periods(&missing);
     let errors = [
-        lock().transaction(&pool, async |_| Ok::<_, Error>(7)).await.unwrap_err(),
-        lock().session(&pool, async |_| Ok::<_, Error>(7)).await.unwrap_err(),
+        lock()
+            .transaction(&pool, async |_| Ok::<_, Error>(7))
+            .await
+            .unwrap_err(),
+        lock()
+            .session(&pool, async |_| Ok::<_, Error>(7))
+            .await
+            .unwrap_err(),
     ];
     for error in errors {
         let text = error.to_string();
-        let Error::Unsupported { reason: UnsupportedReason::PeriodTableMissing { ddl, .. }, .. } = error
+        let Error::Unsupported {
+            reason: UnsupportedReason::PeriodTableMissing { ddl, .. },
+            ..
+        } = error
         else {
             panic!("{text}");
         };
-        assert!(text.contains(&ddl) && text.contains("`Periods::create`"), "{text}");
+        assert!(
+            text.contains(&ddl) && text.contains("`Periods::create`"),
+            "{text}"
+        );
     }
     pool.execute("CREATE SCHEMA jobs").await.unwrap();
     pool.execute(AssertSqlSafe(missing.ddl())).await.unwrap();
@@ -48,8 +60,13 @@ async fn a_missing_table_is_an_error_that_has_the_statement_to_create_it() {
 async fn shared_holders_are_refused() {
     let (_database, pool) = database().await;
     let shared = AdvisoryLock::new("job").shared().every(LONG);
-    let refused = shared.transaction(&pool, async |_| Ok::<_, Error>(())).await;
-    assert!(matches!(refused, Err(Error::Unsupported { .. })), "{refused:?}");
+    let refused = shared
+        .transaction(&pool, async |_| Ok::<_, Error>(()))
+        .await;
+    assert!(
+        matches!(refused, Err(Error::Unsupported { .. })),
+        "{refused:?}"
+    );
 }
 
 #[tokio::test]

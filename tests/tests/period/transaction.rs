@@ -34,9 +34,12 @@ async fn one_of_many_that_start_at_once_runs() {
     let all = pools.iter().flat_map(|pool| {
         let (waits, tries) = (&waits, &tries);
         [
-            Box::pin(async move { run(waits, pool).await }) as futures_util::future::LocalBoxFuture<'_, _>,
+            Box::pin(async move { run(waits, pool).await })
+                as futures_util::future::LocalBoxFuture<'_, _>,
             Box::pin(async move {
-                let tried = tries.try_transaction(pool, async |_| Ok::<_, Error>(7)).await;
+                let tried = tries
+                    .try_transaction(pool, async |_| Ok::<_, Error>(7))
+                    .await;
                 tried.unwrap()
             }),
         ]
@@ -141,16 +144,27 @@ async fn periods_begin_at_midnight_utc_on_mondays_and_move_with_the_offset() {
     let day = Duration::from_hours(24);
     let half_past_three = Duration::from_mins(210);
     for (name, job, expected) in [
-        ("day", AdvisoryLock::new("day").every(day), "date_trunc('day', done_at, 'UTC')"),
-        ("week", AdvisoryLock::new("week").every(day * 7), "date_trunc('week', done_at, 'UTC')"),
+        (
+            "day",
+            AdvisoryLock::new("day").every(day),
+            "date_trunc('day', done_at, 'UTC')",
+        ),
+        (
+            "week",
+            AdvisoryLock::new("week").every(day * 7),
+            "date_trunc('week', done_at, 'UTC')",
+        ),
         (
             "offset",
-            AdvisoryLock::new("offset").every(day).offset(half_past_three + day * 3),
+            AdvisoryLock::new("offset")
+                .every(day)
+                .offset(half_past_three + day * 3),
             "date_trunc('day', done_at - interval '3:30', 'UTC') + interval '3:30'",
         ),
     ] {
         assert_eq!(run(&job, &pool).await, Some(7));
-        let query = format!("SELECT period = {expected} FROM advisory_period WHERE name = '{name}'");
+        let query =
+            format!("SELECT period = {expected} FROM advisory_period WHERE name = '{name}'");
         let is_expected: bool = sqlx::query_scalar(sqlx::AssertSqlSafe(query))
             .fetch_one(&pool)
             .await
@@ -172,12 +186,23 @@ async fn the_settings_of_the_session_and_hostile_names_change_nothing() {
     ] {
         sqlx::query(setting).execute(&mut *conn).await.unwrap();
     }
-    for name in ["it's", "back\\slash", "\\'; DROP TABLE advisory_period; --", "東京", "nul\0", ""] {
+    for name in [
+        "it's",
+        "back\\slash",
+        "\\'; DROP TABLE advisory_period; --",
+        "東京",
+        "nul\0",
+        "",
+    ] {
         use sqlx::Connection as _;
         let job = AdvisoryLock::new(name).every(crate::LONG);
         for expected in [true, false] {
             let mut tx = conn.begin().await.unwrap();
-            assert_eq!(job.acquire_xact(&mut tx).await.unwrap(), expected, "{name:?}");
+            assert_eq!(
+                job.acquire_xact(&mut tx).await.unwrap(),
+                expected,
+                "{name:?}"
+            );
             tx.commit().await.unwrap();
         }
     }
