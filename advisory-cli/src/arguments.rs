@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
 
-use crate::acquire::{DieWithParent, Hold, Run};
+use crate::acquire::{DieWithParent, Hold, Lead, Run};
 use crate::bench::Bench;
 use crate::doctor::Doctor;
 use crate::exit::{EXIT_CODES, Failure};
@@ -13,6 +13,7 @@ use crate::inspect::{Ls, Tree};
 use crate::key::KeyArgs;
 use crate::output;
 use crate::server::Server;
+use crate::setup::Setup;
 use crate::signal_backend::{Action, SignalBackend};
 
 /// See who holds PostgreSQL advisory locks and who waits for them, and run commands under them.
@@ -31,11 +32,13 @@ enum Command {
     Tree(Tree),
     Key(KeyArgs),
     Run(Run),
+    Lead(Lead),
     Hold(Hold),
     #[command(hide = true)]
     DieWithParent(DieWithParent),
     /// Check whether a connection is fit for advisory locks.
     Doctor(Doctor),
+    Setup(Setup),
     /// Measure round trips and locks per second on a server.
     Bench(Bench),
     /// Cancel statements: a wait for a lock ends with an error. Asks for confirmation.
@@ -54,9 +57,11 @@ impl Arguments {
             Command::Tree(args) => args.run(server).await,
             Command::Key(args) => args.run(),
             Command::Run(args) => args.run(server).await,
+            Command::Lead(args) => args.run(server).await,
             Command::Hold(args) => args.run(server).await,
             Command::DieWithParent(args) => Err(args.run()),
             Command::Doctor(args) => args.run(server).await,
+            Command::Setup(args) => args.run(server).await,
             Command::Bench(args) => args.run(server).await,
             Command::Cancel(args) => args.run(server, Action::Cancel).await,
             Command::Terminate(args) => args.run(server, Action::Terminate).await,

@@ -10,6 +10,7 @@ use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::{Pid, getpgrp, tcgetpgrp};
 use tokio::process::{Child as Process, Command};
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{sleep, timeout};
 
 use super::die_with_parent::self_exe;
@@ -47,7 +48,7 @@ pub(super) enum End {
 impl Child {
     /// Starts a command. On Linux, call this on the main thread: the command is killed when the
     /// thread that starts it ends.
-    pub(super) fn start(command: &[OsString], key: &str) -> io::Result<Self> {
+    pub(super) fn start(command: &[OsString], key: &str, fence: Option<i64>) -> io::Result<Self> {
         let reach = match terminal() {
             Some(_) => Reach::Process,
             None => Reach::Group,
@@ -55,6 +56,9 @@ impl Child {
         let mut command = prepare(command);
         if reach == Reach::Group {
             command.process_group(0);
+        }
+        if let Some(fence) = fence {
+            command.env("ADVISORY_FENCE", fence.to_string());
         }
         let process = command
             .env("PG_ADVISORY_KEY", key)
@@ -89,6 +93,30 @@ impl Child {
                 signal = signals.next() => self.forward(signal),
             }
         }
+    }
+
+    /// Forwards signals that another task has received until the command has ended.
+    pub(super) async fn forward_received(
+        &mut self,
+        signals: &mut UnboundedReceiver<Signal>,
+    ) -> io::Result<ExitStatus> {
+        loop {
+            tokio::select! {
+                status = self.process.wait() => return status,
+                Some(signal) = signals.recv() => self.forward(signal),
+            }
+        }
+    }
+
+    /// Sends the first signal of [`end`](Self::end), at once.
+    pub(super) fn ask_to_end(&self, grace: Duration) {
+        let signal = if grace.is_zero() {
+            Signal::SIGKILL
+        } else {
+            Signal::SIGTERM
+        };
+        // `end` repeats it, and finds out whether it is refused.
+        let _ = self.send(signal);
     }
 
     /// Ends the command: with SIGTERM, and after the grace period with SIGKILL.

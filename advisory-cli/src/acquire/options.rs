@@ -18,7 +18,7 @@ use crate::target::Target;
 const CONNECTIONS: u32 = 2;
 
 /// The server gets at least this long to answer a probe, because a busy server can take that long.
-const SHORTEST_RESPONSE_TIMEOUT: Duration = Duration::from_secs(1);
+pub(super) const SHORTEST_RESPONSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Which lock to acquire, in which mode, and how long to wait for it.
 #[derive(Args, Clone)]

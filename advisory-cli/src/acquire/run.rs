@@ -12,6 +12,7 @@ use clap::Args;
 use super::child::{Child, End};
 use super::die_with_parent::exec_failure;
 use super::options::AcquireOptions;
+use super::schedule::{Schedule, Turn};
 use super::signals::{Signals, catch_child_exit};
 use crate::duration;
 use crate::exit::{Code, EXIT_CODES, Failure, signal_code};
@@ -54,6 +55,8 @@ use crate::server::Server;
 pub(crate) struct Run {
     #[command(flatten)]
     options: AcquireOptions,
+    #[command(flatten)]
+    schedule: Schedule,
     /// When the lock is lost, how long the command has between SIGTERM and SIGKILL; 0 sends SIGKILL
     /// at once.
     #[arg(long, value_name = "SECONDS", value_parser = duration::parse_timeout, default_value = "10", allow_negative_numbers = true)]
@@ -69,6 +72,8 @@ fn after_help() -> String {
 Examples:
   From cron on several machines; one runs it, the others exit with 0 and send no mail:
     */5 * * * *  advisory run --skip sync -- /usr/local/bin/sync
+  Once a night in the whole fleet, whatever the clocks of its machines say:
+    30 3 * * *  advisory run --every 1d nightly -- /usr/local/bin/nightly
   Wait for at most a minute, then exit with 75:
     advisory run --timeout 60 deploy -- ./deploy.sh production
   Together with other shared holders, but not with an exclusive one:
@@ -86,14 +91,21 @@ impl Run {
     pub(crate) async fn run(self, server: &Server) -> Result<ExitCode, Failure> {
         let mut signals = Signals::catch()?;
         catch_child_exit()?;
-        let guard = match self.options.acquire(server, &mut signals).await? {
+        let mut guard = match self.options.acquire(server, &mut signals).await? {
             Continue(guard) => guard,
             Break(code) => return Ok(code),
         };
-        match self.run_command(&guard, &mut signals).await {
+        let Some(turn) = self.schedule.begin(&mut guard).await? else {
+            guard.release().await?;
+            return Ok(ExitCode::SUCCESS);
+        };
+        match self.run_command(&guard, &turn, &mut signals).await {
             // A lost lock needs no release.
             Err(failure) if guard.is_lost() => Err(failure),
-            result => release(guard, result).await,
+            result => {
+                turn.end(&mut guard, &result, &mut signals).await?;
+                release(guard, result).await
+            }
         }
     }
 
@@ -101,11 +113,12 @@ impl Run {
     async fn run_command(
         &self,
         guard: &SessionGuard,
+        turn: &Turn,
         signals: &mut Signals,
     ) -> Result<ExitStatus, Failure> {
         let keys = guard.lock_id().keys().iter();
         let keys: Vec<_> = keys.map(ToString::to_string).collect();
-        let mut child = Child::start(&self.command, &keys.join(","))
+        let mut child = Child::start(&self.command, &keys.join(","), turn.fence())
             .map_err(|error| exec_failure(&self.command[0], &error))?;
         signals.catch_also(child.signals())?;
         match guard.until_lost(child.forward_signals(signals)).await {
@@ -148,7 +161,7 @@ async fn release(
 }
 
 /// The exit code of a process, as the shell reports it.
-fn exit_code(status: ExitStatus) -> ExitCode {
+pub(super) fn exit_code(status: ExitStatus) -> ExitCode {
     match status.code().and_then(|code| u8::try_from(code).ok()) {
         Some(code) => code.into(),
         None => signal_code(status.signal().unwrap_or_default()),

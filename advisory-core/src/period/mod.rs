@@ -16,7 +16,7 @@ use crate::error::{Error, UnsupportedReason};
 use crate::executor::LockExecutor;
 use crate::lock::{AdvisoryLock, LockId, Mode};
 use crate::nesting::Held;
-use crate::session::{HeldLock, until_lost};
+use crate::session::{HeldLock, SessionGuard, until_lost};
 use crate::sql::period::{self, Job};
 use crate::sql::send::send;
 use crate::time_bounds::{LONGEST_PERIOD, SHORTEST_PERIOD};
@@ -267,6 +267,53 @@ impl PeriodicLock {
             Some(guard) => self.run_in_session(sessions.pool_of(), guard, body).await,
             None => Ok(None),
         }
+    }
+
+    /// Begins a run under a guard that was acquired by hand, for work that is no closure. Its
+    /// [fencing token](crate::fencing_token), or `None` if the period is done.
+    ///
+    /// ```no_run
+    /// use std::time::Duration;
+    ///
+    /// use advisory_core::{AdvisoryLock, Error};
+    ///
+    /// # async fn dump() -> Result<(), Error> { Ok(()) }
+    /// # async fn example(pool: &sqlx::PgPool) -> Result<(), Error> {
+    /// let lock = AdvisoryLock::new("dump");
+    /// let mut guard = lock.acquire(pool).await?;
+    /// let daily = lock.every(Duration::from_secs(24 * 60 * 60));
+    /// if let Some(fence) = daily.begin_run(&mut guard).await? {
+    ///     guard.until_lost(dump()).await??;
+    ///     daily.finish_run(&mut guard, fence).await?;
+    /// }
+    /// guard.release().await
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Lost`] if the session has ended. Otherwise as [`transaction`](Self::transaction).
+    ///
+    /// # Cancel safety
+    ///
+    /// The period stays open.
+    pub async fn begin_run(&self, guard: &mut SessionGuard) -> Result<Option<i64>, Error> {
+        self.check()?;
+        self.begin(&guard.pool(), guard).await
+    }
+
+    /// Marks the period of [`begin_run`](Self::begin_run) as done. Call it when the work has
+    /// succeeded, before the guard is released.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Lost`] if the session has ended, or another run has begun since.
+    ///
+    /// # Cancel safety
+    ///
+    /// The period may be marked or not.
+    pub async fn finish_run(&self, guard: &mut SessionGuard, fence: i64) -> Result<(), Error> {
+        self.finish(&guard.pool(), guard, fence).await
     }
 
     async fn run_in_session<G, T, E, F>(

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use sqlx::Acquire as _;
-use sqlx::postgres::{PgConnection, PgNotification, PgRow};
+use sqlx::postgres::{PgConnection, PgNotification, PgPool, PgRow};
 use tokio::runtime::Handle;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::sleep_until;
@@ -323,6 +323,11 @@ impl SessionGuard {
     #[cfg(feature = "migrate")]
     pub(crate) fn close_after_release(&self) {
         self.session().close_after_release();
+    }
+
+    /// The pool on whose database the lock is held.
+    pub(crate) fn pool(&self) -> PgPool {
+        self.session.pool()
     }
 
     /// Sends a statement of ours.
