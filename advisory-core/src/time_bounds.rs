@@ -101,6 +101,9 @@ pub(crate) const CANCEL_SEARCH: Duration = Duration::from_secs(1);
 /// The pause between two attempts to connect, or to find the wait.
 pub(crate) const CANCEL_PAUSE: Duration = Duration::from_millis(50);
 
+/// How often an observer asks who leads, if it does not say.
+pub(crate) const OBSERVER_POLL: Duration = Duration::from_secs(1);
+
 /// A shorter period would end before its mark is written.
 pub(crate) const SHORTEST_PERIOD: Duration = Duration::from_millis(1);
 /// A longer period could overflow the server's calendar.

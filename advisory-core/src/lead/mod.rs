@@ -197,7 +197,7 @@ impl Candidate {
         G: HeldLock,
         F: AsyncFnOnce(Term) -> Result<T, E>,
     {
-        let number = guard.fencing_token().await?;
+        let number = guard.begin_term().await?;
         let lock = self.lock.id();
         // Dropped before the guard: everybody is told before the lock is free.
         let office = Office::new();

@@ -16,7 +16,7 @@ use super::liveness::{Liveness, until_lost};
 use super::release::release;
 use super::watch::SharedSession;
 use crate::error::Error;
-use crate::fencing::token;
+use crate::fencing::{token, token_of_leader};
 use crate::lock::LockId;
 use crate::lock::Wait;
 use crate::nesting::Held;
@@ -165,8 +165,20 @@ impl SessionGuard {
     ///
     /// As with a statement on the [`connection`](Self::connection).
     pub async fn fencing_token(&mut self) -> Result<i64, Error> {
+        self.token(token).await
+    }
+
+    /// The token of a leader, after which its session runs nothing else.
+    pub(super) async fn begin_term(&mut self) -> Result<i64, Error> {
+        self.token(token_of_leader).await
+    }
+
+    async fn token(
+        &mut self,
+        take: impl AsyncFnOnce(&mut PgConnection) -> Result<i64, Error>,
+    ) -> Result<i64, Error> {
         let limit = self.session.response_timeout();
-        let token = token(self.connection().await?);
+        let token = take(self.connection().await?);
         match within(limit, Wait::No, token).await {
             Err(Error::Database(error)) if sqlstate::is_loss(&error) => {
                 self.session().mark_lost();

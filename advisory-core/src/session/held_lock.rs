@@ -20,6 +20,13 @@ pub trait HeldLock: Send {
     #[doc(hidden)]
     fn fencing_token(&mut self) -> impl Future<Output = Result<i64, Error>> + Send;
 
+    /// A fencing token, whose time the server shows as the beginning of the term if the session
+    /// runs nothing else.
+    #[doc(hidden)]
+    fn begin_term(&mut self) -> impl Future<Output = Result<i64, Error>> + Send {
+        self.fencing_token()
+    }
+
     /// Sends a statement: on the session, or on the pool if many locks share the session.
     #[doc(hidden)]
     fn send(
@@ -43,6 +50,10 @@ impl HeldLock for SessionGuard {
 
     async fn fencing_token(&mut self) -> Result<i64, Error> {
         self.fencing_token().await
+    }
+
+    async fn begin_term(&mut self) -> Result<i64, Error> {
+        self.begin_term().await
     }
 
     async fn send(&mut self, _pool: &PgPool, statement: String) -> Result<Vec<PgRow>, Error> {

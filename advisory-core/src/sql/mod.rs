@@ -14,6 +14,7 @@ pub(crate) mod cancel;
 pub(crate) mod fencing;
 pub(crate) mod function;
 pub(crate) mod holder;
+pub(crate) mod leader;
 pub(crate) mod lock_session;
 pub(crate) mod monitor;
 pub(crate) mod origin;

@@ -40,7 +40,8 @@ async fn assert_other_leads_first(check: impl AsyncFnOnce() -> bool + Clone) {
                 }
             });
             assert_eq!(done.await.unwrap(), 7);
-            assert_eq!(led.recv().await, Some("healthy"));
+            // The other one may still open its connection when the first term ends.
+            while led.recv().await != Some("healthy") {}
         };
         ends(async {
             tokio::select! {

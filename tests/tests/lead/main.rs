@@ -5,6 +5,7 @@ mod error;
 mod handover;
 mod health;
 mod loss;
+mod observer;
 mod outage;
 mod process;
 
