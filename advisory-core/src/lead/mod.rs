@@ -35,6 +35,8 @@ impl AdvisoryLock {
     /// - When the session is lost, the closure is dropped as by
     ///   [`until_lost`](crate::SessionGuard::until_lost), and the instance stands again. It does so
     ///   while the server is away, restarts or fails over, however long that takes; see *Errors*.
+    /// - When the closure fails and its session proves to be lost, that is a loss as well: a
+    ///   statement of the closure may notice first that the server is gone.
     /// - After [`Term::resign`] the return of the closure ends the term and not the call. Another
     ///   instance that waits leads first.
     ///
@@ -73,7 +75,8 @@ impl AdvisoryLock {
     ///
     /// # Errors
     ///
-    /// Those of the closure. Of its own errors, it tries again, with a growing pause of at most 7.5
+    /// Those of the closure, unless the session was lost: handle an error in the closure if the
+    /// instance is to lead on after it. Of its own errors, it tries again, with a growing pause of at most 7.5
     /// seconds, after those that pass by themselves, and logs the first of them as a warning:
     ///
     /// - the server cannot be reached, starts, shuts down, or has no connection left;
@@ -219,11 +222,14 @@ impl Candidate {
             }
             Ok(_) => {}
         }
-        // What the body has returned counts, whatever becomes of the session.
-        if let Err(error) = guard.release().await {
-            tracing::debug!(%error, "the session had ended before the term did");
-        }
+        let released = guard.release().await;
+        let was_lost = released.is_err_and(|error| error.is_lost());
         Ok(match returned {
+            // A body often fails first when its server goes away.
+            Ok(Err(_)) if was_lost => {
+                tracing::warn!(%lock, number, "lost the leadership, and the body has failed");
+                Continue(End::Lost)
+            }
             Ok(Ok(_)) if has_resigned => Continue(End::Resigned),
             Ok(returned) => Break(returned),
             Err(_) => Continue(End::Resigned),
