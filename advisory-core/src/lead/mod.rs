@@ -110,7 +110,7 @@ impl AdvisoryLock {
                 Ok(Continue(End::Resigned)) => {
                     backoff = Backoff::default();
                     // Longer than the pause between two polls of another candidate.
-                    sleep(candidate.interval * 2).await;
+                    sleep(candidate.interval.saturating_mul(2)).await;
                 }
                 Ok(Continue(End::Lost)) => {
                     if elected.elapsed() > LONGEST_BACKOFF {

@@ -34,6 +34,9 @@ use crate::scheme::KeyScheme;
 /// | a session of its own | [`acquire(&pool)`](Self::acquire) | [`try_acquire(&pool)`](Self::try_acquire) |
 /// | a session that holds many locks | [`acquire(&locks)`](Self::acquire) | [`try_acquire(&locks)`](Self::try_acquire), with a [`LockSession`](crate::LockSession) |
 ///
+/// [`lead`](Self::lead) takes a session lock again and again, for leader election, and
+/// [`every`](Self::every) runs a job once per period.
+///
 /// If no wait is set, the methods on the left wait as the server's own `lock_timeout` says, and
 /// those on the right do not wait.
 ///

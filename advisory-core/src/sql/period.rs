@@ -22,9 +22,9 @@ pub(crate) struct Job<'a> {
 /// The table of this quoted name; a statement.
 pub(crate) fn create(table: &str) -> String {
     format!(
-        "CREATE TABLE IF NOT EXISTS {table} (key text PRIMARY KEY, name text, \
-         period timestamptz NOT NULL DEFAULT '-infinity', done_at timestamptz, \
-         attempt timestamptz, fence bigint)"
+        "CREATE TABLE IF NOT EXISTS {table} (key pg_catalog.text PRIMARY KEY, name pg_catalog.text, \
+         period pg_catalog.timestamptz NOT NULL DEFAULT '-infinity', done_at pg_catalog.timestamptz, \
+         attempt pg_catalog.timestamptz, fence pg_catalog.int8)"
     )
 }
 

@@ -20,7 +20,7 @@ async fn lead_sweeps(pool: &PgPool) -> Result<(), Error> {
             if let Err(error) = sweep(pool, term.number()).await {
                 tracing::warn!(%error, "a sweep has failed");
             }
-            sleep(Duration::from_secs(60)).await;
+            sleep(Duration::from_secs(10)).await;
         }
     })
     .await
