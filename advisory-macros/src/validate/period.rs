@@ -7,6 +7,7 @@ use syn::{Error, Expr, LitStr, Result, parse_quote_spanned};
 
 use super::{literal, text, ungroup};
 use crate::args::{Arg, Args};
+use crate::errors::Errors;
 
 const EXPECTED: &str = "expected a period, as in `\"1d\"`, `\"1h30m\"` or `\"15s\"` (`w`, `d`, `h`, `m`, `s`), or a `Duration`";
 const NO_MONTHS: &str = "a month and a year have no fixed length; write weeks or days, as in `\"30d\"`, and let the \
@@ -26,10 +27,11 @@ pub(super) fn every(args: &Args) -> Result<Option<(Expr, Option<Expr>)>> {
         let fix = "shared holders would all do the work of a period; remove `shared` or `every`";
         return Err(Error::new(shared.name, fix));
     }
-    let period = duration(every, false)?;
-    let offset = args.offset.as_ref();
-    let offset = offset.map(|offset| duration(offset, true)).transpose()?;
-    Ok(Some((period, offset)))
+    let mut errors = Errors::default();
+    let period = errors.handle(duration(every, false));
+    let offset = args.offset.as_ref().map(|offset| duration(offset, true));
+    let offset = errors.handle(offset.transpose());
+    errors.finish(period.zip(offset)).map(Some)
 }
 
 fn duration(arg: &Arg<Expr>, may_be_zero: bool) -> Result<Expr> {
