@@ -14,7 +14,6 @@ mod lock_status;
 mod names;
 mod output;
 mod period;
-mod periods_table;
 mod random_key;
 mod server;
 mod setup;

@@ -2,11 +2,11 @@
 
 use std::process::ExitCode;
 
+use advisory_core::Periods;
 use clap::Args;
 
 use crate::exit::Failure;
 use crate::output;
-use crate::periods_table::PeriodsTable;
 use crate::server::Server;
 
 /// Create the table in which `run --every` and the library's `every` mark their periods.
@@ -15,8 +15,12 @@ use crate::server::Server;
 /// table. The role that runs the jobs needs SELECT, INSERT and UPDATE on it.
 #[derive(Args, Clone)]
 pub(crate) struct Setup {
-    #[command(flatten)]
-    table: PeriodsTable,
+    /// The name of the table.
+    #[arg(long, value_name = "NAME", default_value = "advisory_period")]
+    table: String,
+    /// The schema of the table, which must exist. If not given, the `search_path` decides.
+    #[arg(long, value_name = "NAME")]
+    schema: Option<String>,
     /// Print the statement, for a migration, and do not connect.
     #[arg(long)]
     print: bool,
@@ -24,7 +28,10 @@ pub(crate) struct Setup {
 
 impl Setup {
     pub(crate) async fn run(self, server: &Server) -> Result<ExitCode, Failure> {
-        let periods = self.table.periods();
+        let mut periods = Periods::in_table(&self.table);
+        if let Some(schema) = &self.schema {
+            periods = periods.schema(schema);
+        }
         if self.print {
             output::print_line(format_args!("{};", periods.ddl()))?;
         } else {

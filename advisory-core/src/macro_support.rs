@@ -417,10 +417,9 @@ impl SessionScope {
         };
         let released = self.guard.release().await;
         match is_marked {
-            // What is marked stays marked.
-            Ok(true) => Ok(()),
             Ok(false) if succeeded => released,
-            Ok(false) => Ok(()),
+            // What is marked stays marked.
+            Ok(_) => Ok(()),
             Err(error) => Err(error),
         }
     }

@@ -3,7 +3,7 @@
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
-use advisory_core::{AdvisoryLock, PeriodicLock, SessionGuard};
+use advisory_core::{AdvisoryLock, PeriodicLock, Periods, SessionGuard};
 use clap::Args;
 use tokio::time::sleep_until;
 
@@ -11,7 +11,6 @@ use super::signals::Signals;
 use crate::duration;
 use crate::exit::Failure;
 use crate::period::{parse_offset, parse_period};
-use crate::periods_table::PeriodsTable;
 
 /// How often the command runs.
 #[derive(Args, Clone)]
@@ -25,8 +24,12 @@ pub(super) struct Schedule {
     /// Begin the periods of `--every` so much later: `3h30m`.
     #[arg(long, value_name = "TIME", value_parser = parse_offset, requires = "every")]
     offset: Option<Duration>,
-    #[command(flatten)]
-    table: PeriodsTable,
+    /// The table with the marks of `--every`, if `advisory setup` was given another name.
+    #[arg(long, value_name = "NAME", requires = "every")]
+    table: Option<String>,
+    /// The schema of that table. If not given, the `search_path` decides.
+    #[arg(long, value_name = "NAME", requires = "every")]
+    schema: Option<String>,
     /// Keep the lock for this long after it was acquired, also if the command ends earlier; then
     /// exit. Two machines whose clocks differ by less run a short command once. A signal ends the
     /// rest of the time, and the exit code is the command's.
@@ -54,13 +57,22 @@ impl Schedule {
         if let Some(every) = self.every {
             let periodic = AdvisoryLock::from(guard.lock_id()).every(every);
             let periodic = periodic.offset(self.offset.unwrap_or_default());
-            let periodic = periodic.periods(&self.table.periods());
+            let periodic = periodic.periods(&self.periods());
             match periodic.begin_run(guard).await? {
                 Some(fence) => turn.period = Some((periodic, fence)),
                 None => return Ok(None),
             }
         }
         Ok(Some(turn))
+    }
+
+    fn periods(&self) -> Periods {
+        let table = self.table.as_ref();
+        let periods = table.map_or_else(Periods::default, Periods::in_table);
+        match &self.schema {
+            Some(schema) => periods.schema(schema),
+            None => periods,
+        }
     }
 }
 

@@ -78,10 +78,10 @@ impl LockSessionGuard {
     /// If the future is dropped, the lock is released all the same.
     pub async fn release(self) -> Result<(), Error> {
         if self.grant.is_kept() {
-            return match self.is_lost() {
-                true => Err(Error::lost(self.held.lock())),
-                false => Ok(()),
-            };
+            if self.is_lost() {
+                return Err(Error::lost(self.held.lock()));
+            }
+            return Ok(());
         }
         let (reply, released) = oneshot::channel();
         let release = Request::Release(self.grant.id, Some(reply));

@@ -107,6 +107,9 @@ pub async fn leader(
     Ok(leader?)
 }
 
+/// A look at the server that is under way.
+type Look = Pin<Box<dyn Future<Output = Result<Option<Leader>, Error>> + Send>>;
+
 /// The leaders of a key, one after the other: a stream that yields the leader at first, and again
 /// with every change.
 ///
@@ -135,7 +138,7 @@ pub struct LeaderWatch {
     interval: Duration,
     /// What was seen last. `None` before the first look.
     seen: Option<Result<Option<Leader>, ()>>,
-    next: Option<Pin<Box<dyn Future<Output = Result<Option<Leader>, Error>> + Send>>>,
+    next: Option<Look>,
 }
 
 impl LeaderWatch {

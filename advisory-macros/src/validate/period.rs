@@ -16,11 +16,11 @@ const NO_MONTHS: &str = "a month and a year have no fixed length; write weeks or
 pub(super) fn every(args: &Args) -> Result<Option<(Expr, Option<Expr>)>> {
     let Some(every) = &args.every else {
         return match &args.offset {
-            Some(offset) => {
+            Some(offset) if args.is_complete => {
                 let fix = "`offset` moves the periods of `every`; add `every = \"1d\"`, or remove `offset`";
                 Err(Error::new(offset.name, fix))
             }
-            None => Ok(None),
+            _ => Ok(None),
         };
     };
     if let Some(shared) = &args.shared {
