@@ -103,9 +103,10 @@ impl AdvisoryLock {
         let candidate = Candidate::new(self)?;
         let mut backoff = Backoff::default();
         loop {
-            let guard = candidate.stand(sessions, &mut backoff).await?;
+            // Boxed, so that what the caller awaits stays small.
+            let guard = Box::pin(candidate.stand(sessions, &mut backoff)).await?;
             let elected = Instant::now();
-            match candidate.serve(guard, body.clone()).await {
+            match Box::pin(candidate.serve(guard, body.clone())).await {
                 Ok(Break(returned)) => return returned,
                 Ok(Continue(End::Resigned)) => {
                     backoff = Backoff::default();

@@ -170,10 +170,9 @@ async fn a_hundred_candidates_on_one_pool_leave_its_connections_to_others() {
     });
     let others = async {
         let others = (0..50).map(|_| sqlx::query("SELECT 1").execute(&pool));
-        join_all(others)
-            .await
-            .into_iter()
-            .for_each(|done| drop(done.unwrap()));
+        for done in join_all(others).await {
+            done.unwrap();
+        }
     };
     ends(async {
         tokio::select! {
