@@ -138,7 +138,7 @@ async fn longest_overlap(losses: usize, lose: impl AsyncFn(), pools: &[PgPool]) 
             leads.send(()).unwrap();
             std::future::pending().await
         });
-        led.await.unwrap_err()
+        Box::pin(led).await.unwrap_err()
     };
     let fail_over = async {
         for _ in 0..losses {
@@ -176,7 +176,7 @@ async fn terms_do_not_overlap_when_sessions_are_terminated() {
             terminate.execute(&mut conn).await.unwrap();
         }
     };
-    let overlap = longest_overlap(20, lose, &pools).await;
+    let overlap = Box::pin(longest_overlap(20, lose, &pools)).await;
     println!("the longest overlap of 20 failovers was {overlap:?}");
     // The bound is the notice of a closed connection, and what a busy machine adds.
     assert!(overlap < Duration::from_secs(1), "{overlap:?}");
@@ -196,7 +196,7 @@ async fn terms_overlap_at_most_until_a_silent_network_is_noticed() {
         proxy.cut(Cut::Silence).await;
         database.terminate_lockers().await;
     };
-    let overlap = longest_overlap(3, lose, &pools).await;
+    let overlap = Box::pin(longest_overlap(3, lose, &pools)).await;
     println!("the longest overlap of 3 silent networks was {overlap:?}");
     // A keepalive interval, a response timeout, and what a busy machine adds.
     assert!(overlap < Duration::from_millis(1200 + 2000), "{overlap:?}");

@@ -56,8 +56,8 @@ impl Place {
         body: impl AsyncFnOnce(Term) -> Result<T, E> + Clone,
     ) -> Result<T, E> {
         match self {
-            Self::Pool(pool) => lock.lead(pool, body).await,
-            Self::LockSession(locks) => lock.lead(locks, body).await,
+            Self::Pool(pool) => Box::pin(lock.lead(pool, body)).await,
+            Self::LockSession(locks) => Box::pin(lock.lead(locks, body)).await,
         }
     }
 

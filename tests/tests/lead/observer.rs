@@ -76,14 +76,14 @@ async fn a_watch_yields_each_change_once() {
             seen.notified().await;
             Ok::<_, Error>(())
         });
-        let look = async {
+        let story = async {
             let leader = watch.changed().await.unwrap().unwrap();
             assert_eq!(leader.application_name, name);
             let again = tokio::time::timeout(Duration::from_millis(50), watch.changed()).await;
             assert!(again.is_err(), "it yields a term once");
             seen.notify_one();
         };
-        let (led, ()) = ends(async { tokio::join!(led, look) }).await;
+        let (led, ()) = ends(async { tokio::join!(led, story) }).await;
         led.unwrap();
         assert!(ends(watch.next()).await.unwrap().unwrap().is_none());
     }

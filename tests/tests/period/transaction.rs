@@ -37,10 +37,10 @@ async fn one_of_many_that_start_at_once_runs() {
             Box::pin(async move { run(waits, pool).await })
                 as futures_util::future::LocalBoxFuture<'_, _>,
             Box::pin(async move {
-                let tried = tries
+                let ran = tries
                     .try_transaction(pool, async |_| Ok::<_, Error>(7))
                     .await;
-                tried.unwrap()
+                ran.unwrap()
             }),
         ]
     });
