@@ -182,7 +182,7 @@ async fn a_candidate_that_is_dropped_leaves_nothing_and_the_leader_leads_on() {
             place.close().await;
             dropped.notify_one();
         };
-        let (led, ()) = ends(async { tokio::join!(led, candidate) }).await;
+        let (led, ()) = ends(async { tokio::join!(Box::pin(led), Box::pin(candidate)) }).await;
         led.unwrap();
         database.assert_nothing_leaked(&other).await;
     }
