@@ -210,19 +210,21 @@ async fn a_term_is_told_of_its_loss_in_tasks_that_the_body_has_spawned() {
     let (database, pool) = Database::with_pool(2).await;
     let lock = AdvisoryLock::new("leader").polling(Duration::from_millis(20));
     let (told, mut tells) = mpsc::unbounded_channel();
+    let (begun, mut begins) = mpsc::unbounded_channel();
     let led = lock.lead(&pool, async |term: Term| -> Result<(), Error> {
         let (told, lost) = (told.clone(), term.lost());
         tokio::spawn(async move {
             lost.await;
             told.send(term.number()).unwrap();
         });
+        begun.send(()).unwrap();
         std::future::pending().await
     });
     ends(async {
         tokio::select! {
             led = led => panic!("{led:?}"),
             () = async {
-                database.wait_until_held(1).await;
+                begins.recv().await.unwrap();
                 database.terminate_lockers().await;
                 tells.recv().await.unwrap();
             } => {}
