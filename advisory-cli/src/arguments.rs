@@ -9,7 +9,7 @@ use clap::error::ErrorKind;
 use clap::{ArgMatches, Args, CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
 
-use crate::acquire::{Hold, Run};
+use crate::acquire::{Hold, Lead, Run};
 use crate::bench::Bench;
 use crate::doctor::Doctor;
 use crate::exit::{Code, EXIT_CODES, Failure};
@@ -19,6 +19,7 @@ use crate::key::KeyArgs;
 use crate::output;
 use crate::role;
 use crate::server::Server;
+use crate::setup::Setup;
 use crate::signal_backend::{Action, SignalBackend};
 
 /// See who holds PostgreSQL advisory locks and who waits for them, and run commands under them.
@@ -45,9 +46,11 @@ enum Command {
     Explain(Explain),
     Key(KeyArgs),
     Run(Run),
+    Lead(Lead),
     Hold(Hold),
     /// Check whether a connection is fit for advisory locks.
     Doctor(Doctor),
+    Setup(Setup),
     /// Measure round trips and locks per second on a server.
     Bench(Bench),
     /// Cancel statements: a wait for a lock ends with an error. Asks for confirmation.
@@ -90,8 +93,10 @@ impl Arguments {
             Command::Explain(args) => args.run(server).await,
             Command::Key(args) => args.run(server).await,
             Command::Run(args) => args.run(server).await.map_err(Failure::of_run),
+            Command::Lead(args) => args.run(server).await.map_err(Failure::of_run),
             Command::Hold(args) => args.run(server).await.map_err(Failure::of_run),
             Command::Doctor(args) => args.run(server).await,
+            Command::Setup(args) => args.run(server).await,
             Command::Bench(args) => args.run(server).await,
             Command::Cancel(args) => args.run(server, Action::Cancel).await,
             Command::Terminate(args) => args.run(server, Action::Terminate).await,

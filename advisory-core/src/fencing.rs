@@ -6,6 +6,7 @@ use sqlx::{Connection as _, Row as _};
 use crate::error::{Error, UnsupportedReason};
 use crate::executor::LockExecutor;
 use crate::sql::fencing::write_record;
+use crate::sql::origin;
 use crate::sql::send::{drain, send_for_row};
 
 /// The bits for the position. Records begin at multiples of eight bytes, so these are 8 PiB.
@@ -72,8 +73,18 @@ pub async fn fencing_token(mut executor: impl LockExecutor) -> Result<i64, Error
 }
 
 pub(crate) async fn token(conn: &mut PgConnection) -> Result<i64, Error> {
-    drain(conn).await?;
     let message = write_record(conn.server_version_num(), conn.is_in_transaction());
+    send_token(conn, message).await
+}
+
+/// As [`token`], with a mark that the server shows while the session runs nothing else.
+pub(crate) async fn token_of_leader(conn: &mut PgConnection) -> Result<i64, Error> {
+    let message = write_record(conn.server_version_num(), conn.is_in_transaction());
+    send_token(conn, origin::mark_leader(&message)).await
+}
+
+async fn send_token(conn: &mut PgConnection, message: String) -> Result<i64, Error> {
+    drain(conn).await?;
     let row = send_for_row(conn, message)
         .await
         .map_err(Error::of_message)?;

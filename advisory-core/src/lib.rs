@@ -21,8 +21,9 @@
 //!     Ok(done.rows_affected())
 //! }
 //!
-//! /// Holds the lock in a session, for long work, and runs once at a time in the whole fleet.
-//! #[advisory(key = "nightly", scope = session, timeout = 0, side_effect = Skip)]
+//! /// Runs once a day in the whole fleet, by the server's clock. A session holds its lock, for long
+//! /// work.
+//! #[advisory(key = "nightly", every = "1d", scope = session)]
 //! async fn nightly(pool: &PgPool) -> Result<(), Error> {
 //!     // …
 //!     Ok(())
@@ -44,6 +45,13 @@
 //! written under it. A *session* lock is released when it is unlocked or its session ends;
 //! transactions have no effect on it. It takes a connection of its own, or shares one with any
 //! number of others: [`LockSession`].
+//!
+//! # Leaders, and once per period
+//!
+//! [`AdvisoryLock::lead`] runs a closure on one instance of a fleet at a time, and on another one
+//! when that instance is gone. A lock says "not at the same time" and not "once a night":
+//! [`AdvisoryLock::every`] runs a job once per period by the server's clock, and
+//! [`AdvisoryLock::at_least`] keeps a session lock for a time, however short the job is.
 //!
 //! # When the lock is not granted
 //!
@@ -124,6 +132,7 @@ mod function;
 mod key;
 #[cfg(feature = "interop")]
 pub mod known;
+mod lead;
 mod leftover;
 mod lock;
 mod lock_session;
@@ -134,6 +143,7 @@ pub mod monitor;
 mod nesting;
 mod on_drop;
 mod per_pool;
+mod period;
 mod probe;
 pub mod scheme;
 mod session;
@@ -151,11 +161,13 @@ pub use function::{
     unlock_all, unlock_shared, xact_lock, xact_lock_shared,
 };
 pub use key::{Key, ParseKeyError};
+pub use lead::Term;
 pub use leftover::release_leftover_locks;
 pub use lock::{AdvisoryLock, Isolation, LockId, Mode};
 pub use lock_session::{LockSession, LockSessionGuard};
 #[cfg(feature = "migrate")]
 pub use migrate::migrate;
+pub use period::{PeriodicLock, Periods};
 pub use scheme::KeyScheme;
 pub use session::SessionGuard;
 pub use skipped::Skipped;

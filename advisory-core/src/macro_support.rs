@@ -15,6 +15,7 @@ use crate::error::Error;
 use crate::lock::AdvisoryLock;
 use crate::lock_session::{LockSession, LockSessionGuard};
 use crate::nesting::Held;
+use crate::period::PeriodicLock;
 use crate::scheme::KeyScheme;
 use crate::session::{transaction_lost, until_lost};
 use crate::skipped::Skipped;
@@ -128,6 +129,15 @@ pub trait Target {
         lock: &AdvisoryLock,
         body: Body,
     ) -> impl Future<Output = Result<Option<Self::Scope>, Error>> + Send;
+
+    /// Acquires the lock and marks the period; `None` if the period is done, or if the lock is not
+    /// granted in time and the function skips.
+    fn enter_due(
+        self,
+        lock: &PeriodicLock,
+        body: Body,
+        skips: bool,
+    ) -> impl Future<Output = Result<Option<Self::Scope>, Error>> + Send;
 }
 
 impl Target for &PgPool {
@@ -141,6 +151,28 @@ impl Target for &PgPool {
     async fn try_enter(self, lock: &AdvisoryLock, body: Body) -> Result<Option<PoolScope>, Error> {
         let transaction = try_acquire(lock, NewTransaction(self, body)).await?;
         Ok(transaction.map(|transaction| PoolScope::new(lock, self, transaction)))
+    }
+
+    async fn enter_due(
+        self,
+        lock: &PeriodicLock,
+        body: Body,
+        skips: bool,
+    ) -> Result<Option<Self::Scope>, Error> {
+        lock.check()?;
+        let scope = if skips {
+            Target::try_enter(self, lock.lock(), body).await?
+        } else {
+            Some(Target::enter(self, lock.lock(), body).await?)
+        };
+        let Some(mut scope) = scope else {
+            return Ok(None);
+        };
+        if lock.claim(scope.transaction()).await? {
+            return Ok(Some(scope));
+        }
+        scope.finish(false).await?;
+        Ok(None)
     }
 }
 
@@ -159,6 +191,20 @@ impl Target for &mut PgTransaction<'_> {
         let granted = lock.try_acquire_xact(self).await?;
         Ok(granted.then_some(CallerScope))
     }
+
+    async fn enter_due(
+        self,
+        lock: &PeriodicLock,
+        _body: Body,
+        skips: bool,
+    ) -> Result<Option<CallerScope>, Error> {
+        let is_due = if skips {
+            lock.try_acquire_xact(self).await?
+        } else {
+            lock.acquire_xact(self).await?
+        };
+        Ok(is_due.then_some(CallerScope))
+    }
 }
 
 impl<'c> Target for &'c mut PgConnection {
@@ -175,6 +221,28 @@ impl<'c> Target for &'c mut PgConnection {
     ) -> Result<Option<Self::Scope>, Error> {
         ConnectionScope::try_enter(self, lock).await
     }
+
+    async fn enter_due(
+        self,
+        lock: &PeriodicLock,
+        body: Body,
+        skips: bool,
+    ) -> Result<Option<Self::Scope>, Error> {
+        lock.check()?;
+        let scope = if skips {
+            Target::try_enter(self, lock.lock(), body).await?
+        } else {
+            Some(Target::enter(self, lock.lock(), body).await?)
+        };
+        let Some(mut scope) = scope else {
+            return Ok(None);
+        };
+        if lock.claim(scope.connection()).await? {
+            return Ok(Some(scope));
+        }
+        scope.finish(false).await?;
+        Ok(None)
+    }
 }
 
 impl<'c> Target for &'c mut PoolConnection<Postgres> {
@@ -190,6 +258,28 @@ impl<'c> Target for &'c mut PoolConnection<Postgres> {
         _body: Body,
     ) -> Result<Option<Self::Scope>, Error> {
         ConnectionScope::try_enter(self, lock).await
+    }
+
+    async fn enter_due(
+        self,
+        lock: &PeriodicLock,
+        body: Body,
+        skips: bool,
+    ) -> Result<Option<Self::Scope>, Error> {
+        lock.check()?;
+        let scope = if skips {
+            Target::try_enter(self, lock.lock(), body).await?
+        } else {
+            Some(Target::enter(self, lock.lock(), body).await?)
+        };
+        let Some(mut scope) = scope else {
+            return Ok(None);
+        };
+        if lock.claim(scope.connection()).await? {
+            return Ok(Some(scope));
+        }
+        scope.finish(false).await?;
+        Ok(None)
     }
 }
 
@@ -214,6 +304,15 @@ pub trait SessionTarget {
         lock: &AdvisoryLock,
         body: Body,
     ) -> impl Future<Output = Result<Option<Self::Scope>, Error>> + Send;
+
+    /// Acquires the lock and marks the period; `None` if the period is done, or if the lock is not
+    /// granted in time and the function skips.
+    fn enter_due(
+        self,
+        lock: &PeriodicLock,
+        body: Body,
+        skips: bool,
+    ) -> impl Future<Output = Result<Option<Self::Scope>, Error>> + Send;
 }
 
 /// All such functions of a pool share one session.
@@ -231,13 +330,24 @@ impl SessionTarget for &PgPool {
     ) -> Result<Option<SessionScope>, Error> {
         LockSession::of_pool(self).try_enter(lock, body).await
     }
+
+    async fn enter_due(
+        self,
+        lock: &PeriodicLock,
+        body: Body,
+        skips: bool,
+    ) -> Result<Option<SessionScope>, Error> {
+        LockSession::of_pool(self)
+            .enter_due(lock, body, skips)
+            .await
+    }
 }
 
 impl SessionTarget for &LockSession {
     type Scope = SessionScope;
 
     async fn enter(self, lock: &AdvisoryLock, _body: Body) -> Result<SessionScope, Error> {
-        lock.acquire(self).await.map(SessionScope)
+        lock.acquire(self).await.map(SessionScope::new)
     }
 
     async fn try_enter(
@@ -246,26 +356,72 @@ impl SessionTarget for &LockSession {
         _body: Body,
     ) -> Result<Option<SessionScope>, Error> {
         let guard = lock.try_acquire(self).await?;
-        Ok(guard.map(SessionScope))
+        Ok(guard.map(SessionScope::new))
+    }
+
+    async fn enter_due(
+        self,
+        lock: &PeriodicLock,
+        body: Body,
+        skips: bool,
+    ) -> Result<Option<Self::Scope>, Error> {
+        lock.check()?;
+        let scope = if skips {
+            SessionTarget::try_enter(self, lock.lock(), body).await?
+        } else {
+            Some(SessionTarget::enter(self, lock.lock(), body).await?)
+        };
+        let Some(mut scope) = scope else {
+            return Ok(None);
+        };
+        let Some(fence) = lock.begin(self.pool(), &mut scope.guard).await? else {
+            scope.finish(true).await?;
+            return Ok(None);
+        };
+        scope.run = Some(Box::new((self.pool().clone(), lock.clone(), fence)));
+        Ok(Some(scope))
     }
 }
 
 /// The body runs while a session holds the lock.
 #[derive(Debug)]
-pub struct SessionScope(LockSessionGuard);
+pub struct SessionScope {
+    guard: LockSessionGuard,
+    /// A job that runs once per period, and the fencing token of this run.
+    run: Option<Box<(PgPool, PeriodicLock, i64)>>,
+}
 
 impl SessionScope {
+    fn new(guard: LockSessionGuard) -> Self {
+        Self { guard, run: None }
+    }
+
     pub fn until_lost<F: Future>(
         &mut self,
         body: F,
     ) -> impl Future<Output = Result<F::Output, Error>> {
-        self.0.until_lost(body)
+        self.guard.until_lost(body)
     }
 
-    /// Releases the lock. The error of a failed body matters more than that of the release.
-    pub async fn finish(self, succeeded: bool) -> Result<(), Error> {
-        let released = self.0.release().await;
-        if succeeded { released } else { Ok(()) }
+    /// Marks the period, if there is one, and releases the lock. The error of a failed body matters
+    /// more than that of the release.
+    pub async fn finish(mut self, succeeded: bool) -> Result<(), Error> {
+        let is_marked = match self.run {
+            Some(run) if succeeded => {
+                let (pool, lock, fence) = *run;
+                lock.finish(&pool, &mut self.guard, fence)
+                    .await
+                    .map(|()| true)
+            }
+            _ => Ok(false),
+        };
+        let released = self.guard.release().await;
+        match is_marked {
+            Ok(false) if succeeded => released,
+            // What is marked stays marked.
+            Ok(_) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 }
 

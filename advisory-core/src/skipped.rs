@@ -1,6 +1,7 @@
 //! What a skipped function returns.
 
-/// What a function under `#[advisory(side_effect = Skip)]` returns when it is skipped.
+/// What a function under `#[advisory(side_effect = Skip)]` or `#[advisory(every = …)]` returns when
+/// it is skipped.
 ///
 /// `()` is returned as it is, and `Option<T>` as `None`. Implement it for a type of your own that
 /// can say more:
@@ -22,7 +23,7 @@
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot say that the function was skipped",
     label = "expected `Result<(), E>`, `Result<Option<T>, E>`, or a type that implements `Skipped`",
-    note = "with `side_effect = Skip` the function returns without running when the lock is not granted"
+    note = "with `side_effect = Skip` the function returns without running when the lock is not granted, with `every` when its period is done"
 )]
 pub trait Skipped {
     /// The value of a skipped function.

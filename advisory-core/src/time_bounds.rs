@@ -100,3 +100,20 @@ pub(crate) const CANCEL_CONNECT: Duration = Duration::from_secs(30);
 pub(crate) const CANCEL_SEARCH: Duration = Duration::from_secs(1);
 /// The pause between two attempts to connect, or to find the wait.
 pub(crate) const CANCEL_PAUSE: Duration = Duration::from_millis(50);
+
+/// How often an observer asks who leads, if it does not say.
+pub(crate) const OBSERVER_POLL: Duration = Duration::from_secs(1);
+
+/// A shorter period would end before its mark is written.
+pub(crate) const SHORTEST_PERIOD: Duration = Duration::from_millis(1);
+/// A longer period could overflow the server's calendar.
+pub(crate) const LONGEST_PERIOD: Duration = Duration::from_hours(24 * 36_500);
+
+/// How often a candidate for leadership tries the lock, if
+/// [`polling`](crate::AdvisoryLock::polling) is not set. With its jitter, a candidate leads within
+/// 750 ms.
+pub(crate) const CANDIDATE_POLL: Duration = Duration::from_millis(500);
+/// The pause of a candidate after an error. It doubles with each error.
+pub(crate) const FIRST_BACKOFF: Duration = Duration::from_millis(100);
+/// The longest such pause, before its jitter: a server that comes back has a leader soon.
+pub(crate) const LONGEST_BACKOFF: Duration = Duration::from_secs(5);

@@ -58,6 +58,9 @@ options! {
     "scheme", scheme: Expr, expr, "Sha256";
     "isolation", isolation: Expr, expr, "RepeatableRead";
     "polling", polling: Expr, expr, "0.1";
+    "at_least", at_least: Expr, expr, "60";
+    "every", every: Expr, expr, "\"1d\"";
+    "offset", offset: Expr, expr, "\"3h30m\"";
     "cancel_via", cancel_via: Expr, expr, "&self.pool";
     "map_err", map_err: Expr, expr, "lock_error";
     "crate", krate: Path, path, "\"advisory_core\"";

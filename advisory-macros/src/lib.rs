@@ -94,6 +94,9 @@ use crate::function::Function;
 /// | `scheme` | how text becomes a key: `Sha1`, `Crc32`, `Md5`, `Sha256`, another of `advisory_core::scheme` (`DjangoPglock`, `Pals::app("billing")`, with the feature `interop`), or the path of a `KeyScheme` | `Sha1` |
 /// | `isolation` | `ReadCommitted`, `RepeatableRead`, `Serializable`: the level of the transaction opened on a pool, which sees what the last holder has committed | the server's default |
 /// | `polling` | seconds, or a `Duration`: asks again at this interval, instead of queueing | the server's queue |
+/// | `at_least` | seconds, or a `Duration`: in session scope, the lock stays held that long after it was granted, also if the body ends earlier | until the body has ended |
+/// | `every` | `"1d"`, `"1h30m"`, `"15s"` (`w`, `d`, `h`, `m`, `s`), or a `Duration`: runs at most once in each such period, by the server's clock | whenever the lock is acquired |
+/// | `offset` | as `every`: how much later the periods begin, which otherwise begin at midnight UTC and on Mondays | none |
 /// | `cancel_via` | a `&PgPool`: a dropped wait on the caller's transaction is cancelled from another connection | the wait stays in the queue |
 /// | `map_err` | a path or a closure `Fn(advisory_core::Error) -> E`, for an `E` of another crate, which cannot implement `From` | `From` |
 /// | `crate` | the path of `advisory_core`, as text or bare | `::advisory_core` |
@@ -108,8 +111,13 @@ use crate::function::Function;
 /// # The function
 ///
 /// The function is `async` and returns `Result<T, E>` with `E: From<advisory_core::Error>`, which
-/// `advisory_core::Error` and `sqlx::Error` implement. With `side_effect = Skip`, `T` implements
-/// `Skipped`: `()`, `Option<_>`, or a type of your own.
+/// `advisory_core::Error` and `sqlx::Error` implement. With `side_effect = Skip` or `every`, `T`
+/// implements `Skipped`: `()`, `Option<_>`, or a type of your own.
+///
+/// With `every`, the function returns without running if it has succeeded in this period. It needs
+/// a small table, see `AdvisoryLock::every`. In a transaction, the mark of the period commits with
+/// the work; in session scope, the mark is written when the body has returned `Ok`. Without a
+/// `timeout`, a second caller waits for the first one, and runs if that one fails.
 ///
 /// Everything else stays as written: arguments, generics, lifetimes, attributes, documentation. The
 /// future is `Send` when the future of the body is. The key is evaluated before anything is locked,

@@ -26,6 +26,9 @@ pub(crate) struct Lock {
     pub(crate) shared: bool,
     pub(crate) wait: Option<Wait>,
     pub(crate) polling: Option<Expr>,
+    pub(crate) at_least: Option<Expr>,
+    /// The length of a period in which the function runs once, and the offset of the periods.
+    pub(crate) every: Option<(Expr, Option<Expr>)>,
     pub(crate) isolation: Option<Isolation>,
     pub(crate) cancel_via: Option<Expr>,
 }

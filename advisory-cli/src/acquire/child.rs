@@ -6,10 +6,12 @@ use std::io;
 use std::process::ExitStatus;
 use std::time::Duration;
 
+use advisory_core::Key;
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::{Pid, getpgrp, tcgetpgrp};
 use tokio::process::Child as Process;
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{sleep, timeout};
 
 use super::exec::prepare;
@@ -44,6 +46,14 @@ pub(super) enum End {
     Killed,
     /// It cannot be signalled and still runs, as a command that has changed its user does.
     Refused(Errno),
+}
+
+/// What a command finds in its environment: the keys that are held, and its fencing token.
+pub(super) fn variables(keys: &[Key], fence: Option<i64>) -> Vec<(&'static str, String)> {
+    let keys: Vec<_> = keys.iter().map(ToString::to_string).collect();
+    let fence = fence.map(|fence| ("ADVISORY_FENCE", fence.to_string()));
+    let keys = ("PG_ADVISORY_KEY", keys.join(","));
+    std::iter::once(keys).chain(fence).collect()
 }
 
 impl Reach {
@@ -104,6 +114,30 @@ impl Child {
                 signal = signals.next() => self.forward(signal),
             }
         }
+    }
+
+    /// Forwards signals that another task has received until the command has ended.
+    pub(super) async fn forward_received(
+        &mut self,
+        signals: &mut UnboundedReceiver<Signal>,
+    ) -> io::Result<ExitStatus> {
+        loop {
+            tokio::select! {
+                status = self.process.wait() => return status,
+                Some(signal) = signals.recv() => self.forward(signal),
+            }
+        }
+    }
+
+    /// Sends the first signal of [`end`](Self::end), at once.
+    pub(super) fn ask_to_end(&self, grace: Duration) {
+        let signal = if grace.is_zero() {
+            Signal::SIGKILL
+        } else {
+            Signal::SIGTERM
+        };
+        // `end` repeats it, and finds out whether it is refused.
+        let _ = self.send(signal);
     }
 
     /// Ends the command: with SIGTERM, and after the grace period with SIGKILL.

@@ -21,7 +21,7 @@ use crate::target::Target;
 const CONNECTIONS: u32 = 2;
 
 /// The server gets at least this long to answer a probe, because a busy server can take that long.
-const SHORTEST_RESPONSE_TIMEOUT: Duration = Duration::from_secs(1);
+pub(super) const SHORTEST_RESPONSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// An attempt to connect gets at least this long, whatever the timeout, because a busy server can
 /// take that long.
@@ -115,7 +115,7 @@ impl AcquireOptions {
 }
 
 /// Connects to the server. Within the limit, a server that cannot be reached is tried again.
-async fn connect(
+pub(super) async fn connect(
     server: &Server,
     limit: Option<Duration>,
     progress: &Progress,

@@ -8,10 +8,11 @@ use std::time::Duration;
 use advisory_core::{Error, SessionGuard};
 use clap::Args;
 
-use super::child::{Child, End, Reach};
+use super::child::{Child, End, Reach, variables};
 use super::exec::exec_failure;
 use super::options::AcquireOptions;
 use super::orphan::Reaper;
+use super::schedule::{Schedule, Turn};
 use super::signals::Signals;
 use crate::duration;
 use crate::exit::{Code, EXIT_CODES, Failure, exit_code, signal_code};
@@ -68,6 +69,8 @@ pub(crate) struct Run {
     /// can refuse the work of a holder that has lost the lock.
     #[arg(long)]
     fence: bool,
+    #[command(flatten)]
+    schedule: Schedule,
     /// When the lock is lost, how long the command has between SIGTERM and SIGKILL; 0 sends SIGKILL
     /// at once.
     #[arg(long, value_name = "TIME", value_parser = duration::parse_timeout, default_value = "10", allow_negative_numbers = true)]
@@ -91,6 +94,8 @@ fn after_help() -> String {
 Examples:
   From cron on several machines; one runs it, the others exit with 0 and send no mail:
     */5 * * * *  advisory run --skip sync /usr/local/bin/sync
+  Once a night in the whole fleet, whatever the clocks of its machines say:
+    30 3 * * *  advisory run --every 1d nightly /usr/local/bin/nightly
   Wait for at most five minutes, then exit with 75; also for a server that is starting:
     advisory run --timeout 5m deploy ./deploy.sh production
   Together with other shared holders, but not with an exclusive one:
@@ -113,10 +118,18 @@ impl Run {
             Continue(guard) => guard,
             Break(code) => return Ok(code),
         };
-        match self.run_command(&mut guard, &mut signals, &reaper).await {
+        let Some(turn) = self.schedule.begin(&mut guard).await? else {
+            guard.release().await?;
+            return Ok(ExitCode::SUCCESS);
+        };
+        let result = self.run_command(&mut guard, &turn, &mut signals, &reaper);
+        match result.await {
             // A lost lock needs no release.
             Err(failure) if guard.is_lost() => Err(failure),
-            result => release(guard, result).await,
+            result => {
+                turn.end(&mut guard, &result, &mut signals).await?;
+                release(guard, result).await
+            }
         }
     }
 
@@ -124,6 +137,7 @@ impl Run {
     async fn run_command(
         &self,
         guard: &mut SessionGuard,
+        turn: &Turn,
         signals: &mut Signals,
         reaper: &Reaper,
     ) -> Result<ExitStatus, Failure> {
@@ -131,7 +145,7 @@ impl Run {
             Some(script) => &["sh".into(), "-c".into(), script.clone()][..],
             None => &self.command,
         };
-        let variables = self.variables(guard).await?;
+        let variables = self.variables(guard, turn).await?;
         let reach = Reach::of_this_process();
         signals.catch_also(reach.signals())?;
         let mut child = Child::start(command, variables, reach, reaper)
@@ -151,15 +165,13 @@ impl Run {
     async fn variables(
         &self,
         guard: &mut SessionGuard,
+        turn: &Turn,
     ) -> Result<Vec<(&'static str, String)>, Failure> {
-        let keys = guard.lock_id().keys().iter();
-        let keys: Vec<_> = keys.map(ToString::to_string).collect();
-        let mut variables = vec![("PG_ADVISORY_KEY", keys.join(","))];
-        if self.fence {
-            let token = guard.fencing_token().await?;
-            variables.push(("ADVISORY_FENCE", token.to_string()));
-        }
-        Ok(variables)
+        let fence = match turn.fence() {
+            None if self.fence => Some(guard.fencing_token().await?),
+            fence => fence,
+        };
+        Ok(variables(guard.lock_id().keys(), fence))
     }
 }
 

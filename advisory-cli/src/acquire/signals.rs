@@ -30,6 +30,11 @@ impl Signals {
         Ok(signals)
     }
 
+    /// No signals.
+    pub(super) fn none() -> Self {
+        Self(Vec::new())
+    }
+
     /// Catches these signals as well. A signal that was ignored when this process started stays
     /// ignored, here and in the command: `nohup` relies on that, and so does a shell for its
     /// background jobs.

@@ -12,6 +12,7 @@ mod lock;
 mod loss;
 #[cfg(target_os = "linux")]
 mod process;
+mod schedule;
 #[cfg(target_os = "linux")]
 mod signal;
 mod silent_network;

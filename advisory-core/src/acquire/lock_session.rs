@@ -17,7 +17,8 @@ pub(crate) struct OnLockSession<'s>(pub(crate) &'s LockSession);
 
 impl TryOnce for OnLockSession<'_> {
     const SCOPE: Scope = Scope::Session;
-    const SETTINGS: &'static [ScopedSetting] = &[ScopedSetting::KeepaliveInterval];
+    const SETTINGS: &'static [ScopedSetting] =
+        &[ScopedSetting::KeepaliveInterval, ScopedSetting::AtLeast];
     type Granted = LockSessionGuard;
 
     fn pool(&self) -> Option<PgPool> {

@@ -24,6 +24,7 @@ mod session;
 
 pub(crate) use self::attempt::{acquire, try_acquire};
 pub use self::caller_connection::ConnectionScope;
+pub(crate) use self::new_transaction::run;
 pub(crate) use self::own_transaction::{NewTransaction, OwnTransaction};
 pub use self::queue::Body;
 pub use self::session::SessionSource;

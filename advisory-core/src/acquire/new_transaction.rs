@@ -176,7 +176,12 @@ impl AdvisoryLock {
     }
 }
 
-async fn run<T, E, F>(held: Held, mut transaction: OwnTransaction, body: F) -> Result<T, E>
+/// Runs a body in the transaction that holds its lock.
+pub(crate) async fn run<T, E, F>(
+    held: Held,
+    mut transaction: OwnTransaction,
+    body: F,
+) -> Result<T, E>
 where
     F: AsyncFnOnce(&mut PgTransaction<'_>) -> Result<T, E>,
     E: From<Error>,

@@ -12,6 +12,7 @@ use super::attempt::Attempt;
 use super::queue::wait_to_ask;
 use crate::error::{Error, Holder, UnsupportedReason};
 use crate::lock::Wait;
+use crate::session::beside;
 use crate::sql::holder::holders;
 use crate::sql::send::send;
 use crate::time_bounds::{HOLDERS_LOOKUP, SHORTEST_CHECK_OUT};
@@ -34,6 +35,9 @@ impl Attempt<'_> {
 
     /// A connection of the pool that can be read without a request, within the deadline.
     pub(super) async fn check_out_listener(&self, pool: &PgPool) -> Result<PgListener, Error> {
+        // A lock that is kept after its release must not keep a connection of the pool.
+        let beside = self.lock().least_time().map(|_| beside(pool));
+        let pool = beside.as_ref().unwrap_or(pool);
         let connecting = Box::pin(PgListener::connect_with(pool));
         let mut listener = self.within_deadline(connecting).await?;
         self.note_asking();

@@ -16,7 +16,7 @@ use crate::lock_session::{LockSession, LockSessionGuard};
 use crate::nesting::Held;
 use crate::on_drop::{DiscardOnDrop, discard};
 use crate::probe::Capabilities;
-use crate::session::{Backend, Liveness, SessionGuard};
+use crate::session::{Backend, HeldLock, Liveness, SessionGuard};
 use crate::sql::send::{send, send_for_row, send_wait};
 use crate::sql::session::{self, SavedSettings};
 use crate::sql::{granted, sqlstate, transaction};
@@ -111,7 +111,10 @@ impl AdvisoryLock {
 )]
 pub trait SessionSource: Sync + sealed::Sealed {
     /// The guard of a lock.
-    type Guard: Send;
+    type Guard: HeldLock;
+
+    #[doc(hidden)]
+    fn pool_of(&self) -> &PgPool;
 
     #[doc(hidden)]
     fn acquire(
@@ -135,6 +138,10 @@ impl sealed::Sealed for PgPool {}
 impl SessionSource for PgPool {
     type Guard = SessionGuard;
 
+    fn pool_of(&self) -> &PgPool {
+        self
+    }
+
     async fn acquire(&self, lock: &AdvisoryLock) -> Result<SessionGuard, Error> {
         acquire(lock, Session(self, Body::Unknown)).await
     }
@@ -148,6 +155,10 @@ impl sealed::Sealed for LockSession {}
 
 impl SessionSource for LockSession {
     type Guard = LockSessionGuard;
+
+    fn pool_of(&self) -> &PgPool {
+        self.pool()
+    }
 
     async fn acquire(&self, lock: &AdvisoryLock) -> Result<LockSessionGuard, Error> {
         acquire(lock, OnLockSession(self)).await
@@ -164,6 +175,10 @@ macro_rules! pointer {
 
         impl<S: SessionSource + Send + ?Sized> SessionSource for $pointer {
             type Guard = S::Guard;
+
+            fn pool_of(&self) -> &PgPool {
+                S::pool_of(self)
+            }
 
             async fn acquire(&self, lock: &AdvisoryLock) -> Result<S::Guard, Error> {
                 S::acquire(self, lock).await
@@ -182,8 +197,11 @@ pub(crate) struct Session<'p>(pub(crate) &'p PgPool, pub(crate) Body);
 
 impl TryOnce for Session<'_> {
     const SCOPE: Scope = Scope::Session;
-    const SETTINGS: &'static [ScopedSetting] =
-        &[ScopedSetting::KeepaliveInterval, ScopedSetting::TagSession];
+    const SETTINGS: &'static [ScopedSetting] = &[
+        ScopedSetting::KeepaliveInterval,
+        ScopedSetting::AtLeast,
+        ScopedSetting::TagSession,
+    ];
     type Granted = SessionGuard;
 
     fn pool(&self) -> Option<PgPool> {
@@ -237,7 +255,8 @@ impl Session<'_> {
                 let backend = Backend::new(lock, pool, pid);
                 let liveness = Liveness::new(lock, session, saved);
                 let held = Held::on_pool(lock.id(), pool);
-                Ok(Some(SessionGuard::new(held, liveness, backend)))
+                let keep_until = lock.keep_until();
+                Ok(Some(SessionGuard::new(held, liveness, backend, keep_until)))
             }
             Ok(None) => Ok(None),
             // After any error, the session may hold the lock.

@@ -159,6 +159,18 @@ pub enum UnsupportedReason {
         /// The lock that the outer call holds.
         lock: Box<LockId>,
     },
+    /// The table with the marks of [`every`](crate::AdvisoryLock::every) does not exist.
+    #[error(
+        "the table {table}, in which `every` marks its periods, does not exist; create it with `Periods::create`, \
+         `advisory setup`, or a migration: {ddl}"
+    )]
+    #[non_exhaustive]
+    PeriodTableMissing {
+        /// The name of the table, quoted.
+        table: String,
+        /// The statement that creates it.
+        ddl: String,
+    },
     /// The position in the server's write-ahead log does not fit into a fencing token.
     #[error(
         "no fencing token can be made of the position {position} in the write-ahead log, file {file}; \

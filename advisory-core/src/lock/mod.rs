@@ -34,14 +34,17 @@ use crate::scheme::KeyScheme;
 /// | a session of its own | [`acquire(&pool)`](Self::acquire) | [`try_acquire(&pool)`](Self::try_acquire) |
 /// | a session that holds many locks | [`acquire(&locks)`](Self::acquire) | [`try_acquire(&locks)`](Self::try_acquire), with a [`LockSession`](crate::LockSession) |
 ///
+/// [`lead`](Self::lead) takes a session lock again and again, for leader election, and
+/// [`every`](Self::every) runs a job once per period.
+///
 /// If no wait is set, the methods on the left wait as the server's own `lock_timeout` says, and
 /// those on the right do not wait.
 ///
 /// A setting that a scope has no use for is an error
 /// ([`Error::Unsupported`](crate::Error::Unsupported)), and nothing is sent:
 /// [`isolation`](Self::isolation) belongs to a new transaction, [`cancel_via`](Self::cancel_via) to
-/// the caller's transaction, [`keepalive_interval`](Self::keepalive_interval) and
-/// [`tag_session`](Self::tag_session) to a session.
+/// the caller's transaction, [`keepalive_interval`](Self::keepalive_interval),
+/// [`at_least`](Self::at_least) and [`tag_session`](Self::tag_session) to a session.
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -65,6 +68,7 @@ pub struct AdvisoryLock {
     isolation: Option<Isolation>,
     cancel_via: Option<PgPool>,
     keepalive_interval: Option<Duration>,
+    at_least: Option<Duration>,
     tag_session: bool,
     tag_statement: bool,
 }
@@ -182,6 +186,7 @@ impl From<LockId> for AdvisoryLock {
             isolation: None,
             cancel_via: None,
             keepalive_interval: None,
+            at_least: None,
             tag_session: false,
             tag_statement: false,
         }

@@ -1,13 +1,14 @@
 //! The settings of a lock: how it is acquired and held.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sqlx::postgres::PgPool;
 
 use super::{AdvisoryLock, Wait};
 use crate::time_bounds::{
     DEFAULT_KEEPALIVE_INTERVAL, DEFAULT_RESPONSE_TIMEOUT, LONGEST_KEEPALIVE_INTERVAL,
-    LONGEST_RESPONSE_TIMEOUT, SHORTEST_KEEPALIVE_INTERVAL, SHORTEST_RESPONSE_TIMEOUT,
+    LONGEST_PERIOD, LONGEST_RESPONSE_TIMEOUT, SHORTEST_KEEPALIVE_INTERVAL,
+    SHORTEST_RESPONSE_TIMEOUT,
 };
 
 /// The isolation level of a new transaction; see [`AdvisoryLock::isolation`].
@@ -27,6 +28,7 @@ pub(crate) enum ScopedSetting {
     Isolation,
     CancelVia,
     KeepaliveInterval,
+    AtLeast,
     TagSession,
 }
 
@@ -37,6 +39,7 @@ impl ScopedSetting {
             Self::Isolation => "isolation",
             Self::CancelVia => "cancel_via",
             Self::KeepaliveInterval => "keepalive_interval",
+            Self::AtLeast => "at_least",
             Self::TagSession => "tag_session",
         }
     }
@@ -46,6 +49,9 @@ impl ScopedSetting {
         match self {
             Self::Isolation => "`begin` and `transaction`, on a pool",
             Self::CancelVia => "a transaction or a connection of the caller's",
+            Self::AtLeast => {
+                "a session lock, with `acquire` or `scope = session`: a transaction lock ends with its transaction"
+            }
             Self::KeepaliveInterval | Self::TagSession => "`acquire`, a session of its own",
         }
     }
@@ -266,6 +272,49 @@ impl AdvisoryLock {
         self
     }
 
+    /// Keeps a session lock held until this time after it was granted, also when its guard is
+    /// released or dropped earlier.
+    ///
+    /// A short job that two machines start at three o'clock runs twice when their clocks are a few
+    /// seconds apart: the second one finds the lock free again. Kept for a minute, the lock
+    /// excludes it. The time has to exceed the difference between the clocks; for a job that runs
+    /// once in a period whatever the clocks say, use [`every`](Self::every).
+    ///
+    /// `release` then returns at once, and the lock is released in the background. No connection of
+    /// the pool is kept for it: [`acquire(&pool)`](Self::acquire) opens a connection beside the
+    /// pool instead of taking one from it, which takes longer, and a
+    /// [`LockSession`](crate::LockSession) has its own anyway.
+    ///
+    /// The lock is free earlier if its session ends: with the process, with the tokio runtime in
+    /// which the guard was released, with [`LockSession::close`](crate::LockSession::close). A
+    /// process that exits after its job has to wait. Outside a runtime, a guard of a pool releases
+    /// the lock at once.
+    ///
+    /// If not set, the lock is free when its guard is released. A transaction lock ends with its
+    /// transaction, so that the methods that take one refuse this setting, as does
+    /// [`lead`](Self::lead).
+    ///
+    /// ```no_run
+    /// use std::time::Duration;
+    ///
+    /// use advisory_core::{AdvisoryLock, Error};
+    ///
+    /// # async fn send_mails() {}
+    /// # async fn example(pool: &sqlx::PgPool) -> Result<(), Error> {
+    /// let lock = AdvisoryLock::new("mails").at_least(Duration::from_secs(60));
+    /// if let Some(guard) = lock.try_acquire(pool).await? {
+    ///     guard.until_lost(send_mails()).await?;
+    ///     guard.release().await?; // the lock stays held for the rest of the minute
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn at_least(mut self, time: Duration) -> Self {
+        self.at_least = Some(time);
+        self
+    }
+
     /// Shows the lock's name in the `application_name` of the session that holds it, after the
     /// session's own name: `billing advisory:sync(4)`.
     ///
@@ -359,6 +408,16 @@ impl AdvisoryLock {
         self.name().filter(|_| self.tag_statement)
     }
 
+    pub(crate) fn least_time(&self) -> Option<Duration> {
+        self.at_least
+    }
+
+    /// Until when a lock that was granted now is kept.
+    pub(crate) fn keep_until(&self) -> Option<Instant> {
+        let time = self.at_least?;
+        Some(Instant::now() + time.min(LONGEST_PERIOD))
+    }
+
     pub(crate) fn keepalive(&self) -> Duration {
         self.keepalive_interval
             .unwrap_or(DEFAULT_KEEPALIVE_INTERVAL)
@@ -380,6 +439,7 @@ impl AdvisoryLock {
             self.cancel_via.as_ref().map(|_| ScopedSetting::CancelVia),
             self.keepalive_interval
                 .map(|_| ScopedSetting::KeepaliveInterval),
+            self.at_least.map(|_| ScopedSetting::AtLeast),
             self.tag_session.then_some(ScopedSetting::TagSession),
         ];
         set.into_iter().flatten()

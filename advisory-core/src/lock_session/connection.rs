@@ -17,7 +17,7 @@ use crate::key::Key;
 use crate::lock::{AdvisoryLock, LockId, Wait};
 use crate::on_drop::discard;
 use crate::probe::Capabilities;
-use crate::session::poll_socket;
+use crate::session::{beside, poll_socket};
 use crate::sql::lock_session::{
     AnswerOrder, BackendId, Batch, Call, Opened, Waits, open, prepared, terminate,
 };
@@ -99,11 +99,7 @@ impl Opening {
 
     async fn open_once(&self) -> Result<Connection, Error> {
         let (capabilities, options) = (Capabilities::of(&self.pool), self.pool.connect_options());
-        let beside = self.pool.options().clone();
-        let beside = beside.min_connections(0).max_connections(1);
-        let beside = beside.max_lifetime(None).idle_timeout(None);
-        let beside = beside.connect_lazy_with(options.as_ref().clone());
-        let mut listener = PgListener::connect_with(&beside)
+        let mut listener = PgListener::connect_with(&beside(&self.pool))
             .await
             .map_err(Error::of_message)?;
         listener.eager_reconnect(false);

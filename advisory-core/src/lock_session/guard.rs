@@ -2,18 +2,21 @@
 
 use std::fmt;
 use std::future::{Future, poll_fn};
+use std::ops::Deref;
 use std::pin::pin;
 use std::sync::OnceLock;
 use std::task::Poll;
+use std::time::Instant;
 
-use sqlx::postgres::PgPool;
+use sqlx::postgres::{PgPool, PgRow};
 use tokio::sync::{oneshot, watch};
 
 use super::request::{Grant, Request};
 use crate::error::Error;
-use crate::lock::LockId;
+use crate::lock::{AdvisoryLock, LockId};
 use crate::nesting::Held;
-use crate::session::until_lost;
+use crate::session::{HeldLock, until_lost};
+use crate::sql::send::send;
 use crate::sql::sqlstate;
 use crate::telemetry::Scope;
 use crate::telemetry::metric::Hold;
@@ -36,17 +39,21 @@ use crate::telemetry::metric::Hold;
 #[must_use = "the lock is released when the guard is dropped"]
 pub struct LockSessionGuard {
     held: Held,
-    grant: Grant,
+    grant: KeptGrant,
     /// Closed with the guard, for those who watch it.
     ended: OnceLock<watch::Sender<()>>,
     _hold: Hold,
 }
 
 impl LockSessionGuard {
-    pub(super) fn new(lock: &LockId, pool: &PgPool, grant: Grant) -> Self {
+    pub(super) fn new(lock: &AdvisoryLock, pool: &PgPool, grant: Grant) -> Self {
+        let keep_until = lock.keep_until();
         Self {
-            held: Held::on_pool(lock, pool),
-            grant,
+            held: Held::on_pool(lock.id(), pool),
+            grant: KeptGrant {
+                grant: Some(grant),
+                keep_until,
+            },
             ended: OnceLock::new(),
             _hold: Hold::start(Scope::Session),
         }
@@ -70,6 +77,12 @@ impl LockSessionGuard {
     ///
     /// If the future is dropped, the lock is released all the same.
     pub async fn release(self) -> Result<(), Error> {
+        if self.grant.is_kept() {
+            if self.is_lost() {
+                return Err(Error::lost(self.held.lock()));
+            }
+            return Ok(());
+        }
         let (reply, released) = oneshot::channel();
         let release = Request::Release(self.grant.id, Some(reply));
         // The owner ends a wait for the server.
@@ -162,6 +175,65 @@ impl LockSessionGuard {
             Ok(token) => token,
             Err(_) => Err(lost()),
         }
+    }
+}
+
+/// A grant that its guard gives to the owner if the lock is to be kept.
+struct KeptGrant {
+    /// `None` when it is dropped.
+    grant: Option<Grant>,
+    keep_until: Option<Instant>,
+}
+
+impl KeptGrant {
+    fn is_kept(&self) -> bool {
+        self.keep_until.is_some_and(|until| until > Instant::now())
+    }
+}
+
+impl Deref for KeptGrant {
+    type Target = Grant;
+
+    fn deref(&self) -> &Grant {
+        self.grant
+            .as_ref()
+            .expect("BUG: a grant used after its end")
+    }
+}
+
+impl Drop for KeptGrant {
+    fn drop(&mut self) {
+        if self.is_kept()
+            && let Some(until) = self.keep_until
+            && let Some(grant) = self.grant.take()
+        {
+            let owner = grant.owner.clone();
+            // Without an owner, the session has ended.
+            let _ = owner.send(Request::Keep(grant, until));
+        }
+    }
+}
+
+impl HeldLock for LockSessionGuard {
+    fn held(&self) -> &Held {
+        &self.held
+    }
+
+    fn lost(&self) -> impl Future<Output = ()> + Send + 'static {
+        self.lost()
+    }
+
+    async fn fencing_token(&mut self) -> Result<i64, Error> {
+        Self::fencing_token(self).await
+    }
+
+    async fn send(&mut self, pool: &PgPool, statement: String) -> Result<Vec<PgRow>, Error> {
+        let mut conn = pool.acquire().await?;
+        Ok(send(&mut *conn, statement).await?)
+    }
+
+    async fn release(self) -> Result<(), Error> {
+        self.release().await
     }
 }
 

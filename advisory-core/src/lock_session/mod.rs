@@ -207,7 +207,7 @@ impl LockSession {
             let answer = answered.map_err(|_elapsed| sqlx::Error::PoolTimedOut)?;
             if let Some(answer) = answer {
                 let grant = answer?;
-                return Ok(grant.map(|grant| LockSessionGuard::new(lock.id(), self.pool(), grant)));
+                return Ok(grant.map(|grant| LockSessionGuard::new(lock, self.pool(), grant)));
             }
         }
         Err(sqlx::Error::WorkerCrashed.into())

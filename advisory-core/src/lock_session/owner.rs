@@ -58,6 +58,8 @@ pub(super) struct Owner {
     started: Instant,
     pending: BTreeMap<RequestId, Pending>,
     releases: HashMap<RequestId, oneshot::Sender<bool>>,
+    /// The locks that stay held without a guard, until these times.
+    kept: BTreeMap<(Instant, RequestId), Grant>,
     /// Whether a token is sent before a message.
     is_token_next: bool,
     tokens: Vec<(SessionId, oneshot::Sender<Result<i64, Error>>)>,
@@ -114,6 +116,7 @@ impl Owner {
             started: now,
             pending: BTreeMap::new(),
             releases: HashMap::new(),
+            kept: BTreeMap::new(),
             is_token_next: false,
             tokens: Vec::new(),
             losses: HashMap::new(),
@@ -269,6 +272,9 @@ impl Owner {
                 }
                 let outcomes = self.table.release(id, now);
                 self.tell(outcomes);
+            }
+            Request::Keep(grant, until) => {
+                self.kept.insert((until, grant.id), grant);
             }
             Request::FencingToken(session, reply) => {
                 // Dropped, the reply says that the session is lost.
@@ -639,6 +645,12 @@ impl Owner {
             self.deadlines.pop_first();
             self.expire(id, at);
         }
+        // Dropped, they are released.
+        while let Some(((at, _), _)) = self.kept.first_key_value()
+            && *at <= now
+        {
+            self.kept.pop_first();
+        }
         while let Some((at, id)) = self.polls.first().copied()
             && at <= now
         {
@@ -897,6 +909,7 @@ impl Owner {
             self.queue_check_at(),
             first(&self.deadlines),
             first(&self.polls),
+            self.kept.keys().next().map(|(at, _)| *at),
             self.sweep_at,
             reopen,
             look,

@@ -16,6 +16,8 @@ pub(super) enum Request {
     /// The request is dropped.
     Withdraw(RequestId),
     Release(RequestId, Option<oneshot::Sender<bool>>),
+    /// The guard has ended, and its lock is released at this time.
+    Keep(Grant, Instant),
     FencingToken(SessionId, oneshot::Sender<Result<i64, Error>>),
     Close(oneshot::Sender<()>),
 }

@@ -16,7 +16,7 @@ use crate::time_bounds::DEFAULT_KEEPALIVE_INTERVAL;
 #[derive(Clone)]
 pub(crate) struct Backend {
     pid: i32,
-    pool: PgPool,
+    pub(super) pool: PgPool,
     check_interval: Duration,
     pub(super) response_timeout: Duration,
 }

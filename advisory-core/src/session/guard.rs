@@ -3,22 +3,25 @@
 use std::fmt;
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use sqlx::Acquire as _;
-use sqlx::postgres::{PgConnection, PgNotification};
+use sqlx::postgres::{PgConnection, PgNotification, PgPool, PgRow};
+use tokio::runtime::Handle;
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::sleep_until;
 
 use super::backend::Backend;
 use super::liveness::{Liveness, until_lost};
 use super::release::release;
 use super::watch::SharedSession;
 use crate::error::Error;
-use crate::fencing::token;
+use crate::fencing::{token, token_of_leader};
 use crate::lock::LockId;
 use crate::lock::Wait;
 use crate::nesting::Held;
-use crate::on_drop::{FinishOnDrop, finish_in_background};
-use crate::sql::send::within;
+use crate::on_drop::{DiscardOnDrop, FinishOnDrop, finish_in_background};
+use crate::sql::send::{send, within};
 use crate::sql::sqlstate;
 
 /// A lock that a session holds, until it is released or the session ends.
@@ -55,15 +58,23 @@ pub struct SessionGuard {
     /// The session, from [`connection`](Self::connection) until the next use of the guard.
     in_use: Mutex<Option<Box<Liveness>>>,
     place: Option<OwnedSemaphorePermit>,
+    /// Until when the lock stays held after the guard has ended.
+    keep_until: Option<Instant>,
 }
 
 impl SessionGuard {
-    pub(crate) fn new(held: Held, liveness: Liveness, backend: Backend) -> Self {
+    pub(crate) fn new(
+        held: Held,
+        liveness: Liveness,
+        backend: Backend,
+        keep_until: Option<Instant>,
+    ) -> Self {
         Self {
             held,
             session: SharedSession::new(liveness, backend),
             in_use: Mutex::default(),
             place: None,
+            keep_until,
         }
     }
 
@@ -154,8 +165,20 @@ impl SessionGuard {
     ///
     /// As with a statement on the [`connection`](Self::connection).
     pub async fn fencing_token(&mut self) -> Result<i64, Error> {
+        self.token(token).await
+    }
+
+    /// The token of a leader, after which its session runs nothing else.
+    pub(super) async fn begin_term(&mut self) -> Result<i64, Error> {
+        self.token(token_of_leader).await
+    }
+
+    async fn token(
+        &mut self,
+        take: impl AsyncFnOnce(&mut PgConnection) -> Result<i64, Error>,
+    ) -> Result<i64, Error> {
         let limit = self.session.response_timeout();
-        let token = token(self.connection().await?);
+        let token = take(self.connection().await?);
         match within(limit, Wait::No, token).await {
             Err(Error::Database(error)) if sqlstate::is_loss(&error) => {
                 self.session().mark_lost();
@@ -180,8 +203,16 @@ impl SessionGuard {
     /// If the future is dropped, the release continues in the background. If it takes longer than a
     /// second, the connection is closed, which releases the lock as well.
     pub async fn release(mut self) -> Result<(), Error> {
+        let is_kept = self.is_kept();
+        if is_kept && self.is_lost() {
+            return Err(Error::lost(self.held.lock()));
+        }
         // The liveness is not checked before: the answer to the release says more.
         match self.end() {
+            Some(liveness) if is_kept => {
+                self.keep_lock(liveness);
+                Ok(())
+            }
             Some(liveness) => FinishOnDrop::new(release(self.held.lock().clone(), liveness)).await,
             None => Err(Error::lost(self.held.lock())),
         }
@@ -306,6 +337,28 @@ impl SessionGuard {
         self.session().close_after_release();
     }
 
+    /// The pool on whose database the lock is held.
+    pub(crate) fn pool(&self) -> PgPool {
+        self.session.pool()
+    }
+
+    /// Sends a statement of ours.
+    pub(super) async fn send(&mut self, statement: String) -> Result<Vec<PgRow>, Error> {
+        let limit = self.session.response_timeout();
+        let sent = send(self.connection().await?, statement);
+        match within(limit, Wait::No, sent).await {
+            Err(error) if sqlstate::is_loss(&error) => {
+                self.session().mark_lost();
+                Err(Error::lost(self.held.lock()))
+            }
+            sent => Ok(sent?),
+        }
+    }
+
+    pub(super) fn held(&self) -> &Held {
+        &self.held
+    }
+
     /// The session, which is not in use any more.
     fn session(&self) -> &Arc<SharedSession> {
         let in_use = self
@@ -317,6 +370,26 @@ impl SessionGuard {
             self.session.put_back(liveness);
         }
         &self.session
+    }
+
+    /// Whether the lock stays held when this guard ends.
+    fn is_kept(&self) -> bool {
+        self.keep_until.is_some_and(|until| until > Instant::now())
+    }
+
+    /// Releases the lock when its time has come.
+    fn keep_lock(&self, liveness: Box<Liveness>) {
+        let (lock, until) = (self.held.lock().clone(), self.keep_until);
+        let kept = DiscardOnDrop::new(async move {
+            if let Some(until) = until {
+                sleep_until(until.into()).await;
+            }
+            release(lock, liveness).await
+        });
+        // Without a runtime, nobody could release it later: its connection is closed here.
+        if let Ok(runtime) = Handle::try_current() {
+            runtime.spawn(kept);
+        }
     }
 
     fn end(&mut self) -> Option<Box<Liveness>> {
@@ -335,7 +408,10 @@ impl fmt::Debug for SessionGuard {
 
 impl Drop for SessionGuard {
     fn drop(&mut self) {
-        if let Some(liveness) = self.end() {
+        let Some(liveness) = self.end() else { return };
+        if self.is_kept() {
+            self.keep_lock(liveness);
+        } else {
             finish_in_background(release(self.held.lock().clone(), liveness));
         }
     }

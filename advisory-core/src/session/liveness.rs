@@ -53,7 +53,8 @@ impl Liveness {
             session,
             saved,
             response_timeout: lock.response_limit(),
-            is_reusable: true,
+            // It is beside the pool otherwise.
+            is_reusable: lock.least_time().is_none(),
             keepalive_interval: lock.keepalive(),
             last_answer: Instant::now(),
             probe_sent: None,

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-use sqlx::postgres::PgNotification;
+use sqlx::postgres::{PgNotification, PgPool};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::backend::Backend;
@@ -108,6 +108,10 @@ impl SharedSession {
         if let State::Idle(liveness) = &mut self.lock().state {
             liveness.is_reusable = false;
         }
+    }
+
+    pub(super) fn pool(&self) -> PgPool {
+        self.lock().backend.pool.clone()
     }
 
     pub(super) fn response_timeout(&self) -> Duration {

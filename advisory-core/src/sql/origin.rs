@@ -40,6 +40,18 @@ pub(crate) fn mark(name: Option<&str>, message: &str) -> String {
     }
 }
 
+/// As [`mark`], of the message with which a session begins to lead. While the session leads, it runs
+/// nothing else, so that the time of the message is the beginning of its term.
+pub(crate) fn mark_leader(message: &str) -> String {
+    let process = &*PROCESS;
+    format!("/* {process} leads */;{message}")
+}
+
+/// Whether the last message of a session is one of [`mark_leader`]; an expression.
+pub(super) fn is_of_leader(query: &str) -> String {
+    format!("pg_catalog.textregexeq({query},'^/[*] advisory [0-9a-f]{{16}} leads [*]/')")
+}
+
 /// Whether the last message of a session was sent by this process; an expression. It is not known
 /// if the session has run something else since, or hides what it runs.
 pub(super) fn is_this_process(query: &str) -> String {

@@ -17,6 +17,10 @@ const READ_ONLY_SQL_TRANSACTION: &str = "25006";
 /// `feature_not_supported`, `syntax_error`: how a server that is not PostgreSQL, or an old one,
 /// answers our messages.
 const UNKNOWN_TO_SERVER: [&str; 5] = ["42883", "42704", "42P01", "0A000", "42601"];
+/// `undefined_table`.
+const UNDEFINED_TABLE: &str = "42P01";
+/// `invalid_schema_name`: the schema does not exist.
+const INVALID_SCHEMA_NAME: &str = "3F000";
 /// `invalid_parameter_value`: a setting that the platform does not support.
 const INVALID_PARAMETER_VALUE: &str = "22023";
 /// `invalid_text_representation`: of our messages, only `REFUSE_OLD_SNAPSHOT` causes it.
@@ -39,6 +43,9 @@ const TIMEOUTS: [(&str, &str); 3] = [
 /// `operator_intervention`, `system_error` (also the errors of pgpool-II), `internal_error`, and
 /// the timeouts of another class.
 const INTERRUPTIONS: [&str; 7] = ["08", "53", "57", "58", "XX", TIMEOUTS[0].0, TIMEOUTS[1].0];
+/// The classes `invalid_transaction_state`, `transaction_rollback` and
+/// `object_not_in_prerequisite_state`.
+const CONFLICTS: [&str; 3] = ["25", "40", "55"];
 /// `in_failed_sql_transaction`: the transaction was aborted before.
 const IN_FAILED_SQL_TRANSACTION: &str = "25P02";
 
@@ -68,6 +75,11 @@ pub(crate) fn is_unknown_to_server(error: &sqlx::Error) -> bool {
     UNKNOWN_TO_SERVER.iter().any(|code| has_code(error, code))
 }
 
+/// Whether a table does not exist, or its schema.
+pub(crate) fn is_undefined_table(error: &sqlx::Error) -> bool {
+    has_code(error, UNDEFINED_TABLE) || has_code(error, INVALID_SCHEMA_NAME)
+}
+
 /// Whether a statement was cancelled.
 pub(crate) fn is_cancelled(error: &sqlx::Error) -> bool {
     has_code(error, QUERY_CANCELED)
@@ -94,6 +106,13 @@ pub(crate) fn is_denied_object(error: &sqlx::Error) -> bool {
 pub(crate) fn is_refused_login(error: &sqlx::Error) -> bool {
     let code = error.as_database_error().and_then(DatabaseError::code);
     code.is_some_and(|code| code.starts_with(INVALID_AUTHORIZATION))
+}
+
+/// Whether the server refused a statement because of what other sessions do: a transaction that is
+/// rolled back, an object that is in use or in another state.
+pub(crate) fn is_conflict(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(DatabaseError::code);
+    code.is_some_and(|code| CONFLICTS.iter().any(|class| code.starts_with(class)))
 }
 
 /// What has ended a statement from outside.

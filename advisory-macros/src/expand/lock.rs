@@ -1,4 +1,4 @@
-//! The expression that evaluates to the `AdvisoryLock`.
+//! The expression that evaluates to the `AdvisoryLock`, or to the `PeriodicLock`.
 
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{ToTokens, quote_spanned};
@@ -21,7 +21,13 @@ pub(super) fn lock(lock: &Lock, krate: &Krate<'_>) -> TokenStream {
     });
     let pool = lock.cancel_via.as_ref();
     let cancel_via = pool.map(|pool| hygienic!(.cancel_via(#pool)));
-    hygienic!(#keys #shared #wait #polling #isolation #cancel_via)
+    let at_least = lock.at_least.as_ref();
+    let at_least = at_least.map(|time| hygienic!(.at_least(#time)));
+    let every = lock.every.as_ref().map(|(period, offset)| {
+        let offset = offset.as_ref().map(|offset| hygienic!(.offset(#offset)));
+        hygienic!(.every(#period) #offset)
+    });
+    hygienic!(#keys #shared #wait #polling #isolation #cancel_via #at_least #every)
 }
 
 fn keys(lock: &Lock, krate: &Krate<'_>) -> TokenStream {

@@ -246,10 +246,19 @@ impl Expansion<'_> {
     /// The whole call has the span of the target, so that rustc reports a wrong target once.
     fn enter(&self, lock: &TokenStream, target: &TokenStream, body: &str) -> TokenStream {
         let span = mixed_site_at(target);
-        let (verb, granted) = match self.model.side_effect {
-            SideEffect::Raise => ("enter", hygienic!(scope)),
-            SideEffect::Skip => ("try_enter", hygienic!(::core::option::Option::Some(scope))),
+        let skips = self.model.side_effect == SideEffect::Skip;
+        let is_periodic = self.model.lock.every.is_some();
+        let verb = match (is_periodic, skips) {
+            (true, _) => "enter_due",
+            (false, true) => "try_enter",
+            (false, false) => "enter",
         };
+        let granted = if self.may_skip() {
+            hygienic!(::core::option::Option::Some(scope))
+        } else {
+            hygienic!(scope)
+        };
+        let skips = is_periodic.then(|| hygienic!(, #skips));
         let target_trait = match self.model.scope {
             Scope::Xact => "Target",
             Scope::Session => "SessionTarget",
@@ -257,7 +266,7 @@ impl Expansion<'_> {
         let names = [verb, "target", target_trait, body].map(|name| Ident::new(name, span));
         let ([verb, name, target_trait, body], krate) = (names, self.krate.at(span));
         let enter = quote_spanned! {span=>
-            #krate::__private::#target_trait::#verb(#name, &lock, #krate::__private::Body::#body)
+            #krate::__private::#target_trait::#verb(#name, &lock, #krate::__private::Body::#body #skips)
         };
         let (raise, skip) = (self.raise(), self.skip_arm());
         hygienic! {
@@ -283,7 +292,12 @@ impl Expansion<'_> {
         let arm = hygienic! {
             ::core::result::Result::Ok(::core::option::Option::None) => return #skip,
         };
-        (self.model.side_effect == SideEffect::Skip).then_some(arm)
+        self.may_skip().then_some(arm)
+    }
+
+    /// Whether the function may return without running its body.
+    fn may_skip(&self) -> bool {
+        self.model.side_effect == SideEffect::Skip || self.model.lock.every.is_some()
     }
 
     /// Returns `error` from the function.

@@ -9,7 +9,7 @@ use syn::{
 
 use super::scheme::scheme;
 use super::template::check_template;
-use super::{literal, text, timeout, ungroup};
+use super::{literal, period, text, timeout, ungroup};
 use crate::args::{Args, quoted};
 use crate::errors::Errors;
 use crate::model::{Isolation, Keys, Lock};
@@ -23,16 +23,24 @@ pub(super) fn lock(args: &Args, sig: &Signature) -> Result<Lock> {
     let scheme = errors.handle(scheme(args));
     let wait = errors.handle(timeout::wait(args));
     let polling = errors.handle(timeout::polling(args));
+    let at_least = errors.handle(timeout::at_least(args));
+    let every = errors.handle(period::every(args));
     let isolation = errors.handle(isolation(args));
-    let whole = keys.zip(scheme).zip(wait).zip(polling).zip(isolation);
-    let lock = whole.map(|((((keys, scheme), wait), polling), isolation)| Lock {
-        keys,
-        scheme,
-        shared: args.shared.is_some(),
-        wait,
-        polling,
-        isolation,
-        cancel_via: args.cancel_via.as_ref().map(|pool| pool.value.clone()),
+    let settings = wait.zip(polling).zip(at_least).zip(every).zip(isolation);
+    let lock = keys.zip(scheme).zip(settings);
+    let lock = lock.map(|((keys, scheme), settings)| {
+        let ((((wait, polling), at_least), every), isolation) = settings;
+        Lock {
+            keys,
+            scheme,
+            shared: args.shared.is_some(),
+            wait,
+            polling,
+            at_least,
+            every,
+            isolation,
+            cancel_via: args.cancel_via.as_ref().map(|pool| pool.value.clone()),
+        }
     });
     errors.finish(lock)
 }

@@ -66,6 +66,13 @@ pub(super) fn check_scope(args: &Args, function: &Function, target: &Target) -> 
         let fix = "a `LockSession` holds session locks; add `scope = session`";
         errors.push(Error::new_spanned(&parameter.ty, fix));
     }
+    if let Some(at_least) = &args.at_least
+        && session.is_none()
+        && args.is_complete
+    {
+        let fix = "a transaction lock ends with its transaction; add `scope = session`, or remove `at_least`";
+        errors.push(Error::new(at_least.name, fix));
+    }
     for (option, fix) in refused {
         if let Some(span) = option {
             errors.push(Error::new(*span, fix));

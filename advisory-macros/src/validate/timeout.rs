@@ -40,6 +40,15 @@ pub(super) fn polling(args: &Args) -> Result<Option<Expr>> {
     }
 }
 
+const AT_LEAST: &str =
+    "expected the seconds for which the lock stays held, as in `60`, or a `Duration`";
+
+pub(super) fn at_least(args: &Args) -> Result<Option<Expr>> {
+    let time = args.at_least.as_ref().map(|arg| ungroup(&arg.value));
+    time.map(|time| duration(time, AT_LEAST, AT_LEAST))
+        .transpose()
+}
+
 fn duration(value: &Expr, expected: &str, negative: &str) -> Result<Expr> {
     match literal(value) {
         Some((_, true)) => Err(Error::new_spanned(value, negative)),

@@ -36,6 +36,9 @@ pub struct Config {
     /// Seconds between two sweeps by the leader.
     #[arg(long, env = "SWEEP_EVERY", default_value = "60", value_parser = seconds)]
     pub(crate) sweep_every: Duration,
+    /// Seconds in the period of a report, of which each has one in the whole fleet.
+    #[arg(long, env = "REPORT_EVERY", default_value = "86400", value_parser = seconds)]
+    pub(crate) report_every: Duration,
     /// Seconds that a delivery is kept.
     #[arg(long, env = "KEEP", default_value = "2592000", value_parser = seconds)]
     pub(crate) keep: Duration,

@@ -2,97 +2,73 @@
 
 use std::time::Duration;
 
-use advisory_core::{AdvisoryLock, Error};
+use advisory_core::{AdvisoryLock, Error, Term};
 use sqlx::postgres::PgPool;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout_at};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::config::Config;
 use crate::pool::Pools;
 use crate::shutdown::Shutdown;
 use crate::sweep::Sweeper;
 
-/// An instance that tries to become the leader.
+/// An instance that stands for election.
 pub(crate) struct Candidate {
     pool: PgPool,
     lock: AdvisoryLock,
     sweeper: Sweeper,
-    stand_every: Duration,
     sweep_every: Duration,
     term: Duration,
 }
 
 impl Candidate {
     pub(crate) fn new(config: &Config, pools: &Pools) -> Self {
-        // Polls, because a wait in the server's queue may last for hours here, and would hold a
-        // snapshot all that time. Tags the session, so that `advisory ls` shows the lock's name.
+        // Tags the session, so that `advisory ls` shows the lock's name.
         let lock = AdvisoryLock::new("service:leader")
             .polling(config.stand_every)
-            .wait_forever()
             .tag_session();
         Self {
             pool: pools.leadership.clone(),
             lock,
             sweeper: Sweeper::new(config, pools),
-            stand_every: config.stand_every,
             sweep_every: config.sweep_every.max(Duration::from_millis(1)),
             term: config.term,
         }
     }
 
-    /// Tries to become the leader, again after each term, until shutdown is requested.
+    /// Leads whenever no other instance does, until shutdown is requested. A sweep in progress is
+    /// then dropped and rolled back, and the lock is released.
     pub(crate) async fn run(&self, shutdown: &Shutdown) {
-        loop {
-            match self.lead(shutdown).await {
-                Err(error) if error.is_lost() => tracing::warn!("leadership was lost"),
-                Err(error) => tracing::warn!(%error, "failed to lead"),
-                Ok(()) => {}
-            }
-            // Longer than the polling interval of the other instances, so that one of them leads
-            // next.
-            if shutdown
-                .run_until_requested(sleep(self.stand_every * 2))
-                .await
-                .is_none()
-            {
-                return;
-            }
+        let leads = self
+            .lock
+            .lead(&self.pool, async |term| self.serve(&term).await);
+        if let Some(Err(error)) = shutdown.run_until_requested(leads).await {
+            tracing::error!(%error, "cannot lead any more");
         }
     }
 
-    /// Leads for a term: waits for the lock, sweeps until the term ends or the lock is lost, and
-    /// releases the lock.
-    async fn lead(&self, shutdown: &Shutdown) -> Result<(), Error> {
-        // The wait may be dropped at any time, and then holds neither a lock nor a connection.
-        let Some(guard) = shutdown
-            .run_until_requested(self.lock.acquire(&self.pool))
-            .await
-        else {
-            return Ok(());
-        };
-        let mut guard = guard?;
-        let fence = guard.fencing_token().await?;
-        tracing::info!(fence, "became the leader");
-        let swept = guard.until_lost(self.sweep(fence, shutdown)).await?;
-        guard.release().await?;
-        tracing::info!(fence, "released leadership");
-        swept
+    /// Sweeps for a term, and then lets another instance lead.
+    async fn serve(&self, term: &Term) -> Result<(), Error> {
+        tracing::info!(term = term.number(), "became the leader");
+        // Its end takes effect between two sweeps or in the middle of one.
+        let _ = timeout(self.term, self.sweep(term)).await;
+        term.resign();
+        Ok(())
     }
 
-    /// Sweeps until shutdown is requested or the term ends. Both take effect between two sweeps,
-    /// while the loss of the lock drops a sweep in progress.
-    async fn sweep(&self, fence: i64, shutdown: &Shutdown) -> Result<(), Error> {
-        let term_end = Instant::now() + self.term;
+    /// Sweeps until there is a newer leader. A sweep that fails does not end the term.
+    async fn sweep(&self, term: &Term) {
         let mut ticks = interval(self.sweep_every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        while let Some(Ok(_)) = shutdown
-            .run_until_requested(timeout_at(term_end, ticks.tick()))
-            .await
-        {
-            if !self.sweeper.sweep(fence).await? {
-                tracing::warn!(fence, "there is a newer leader");
-                break;
+        loop {
+            ticks.tick().await;
+            match self.sweeper.sweep(term.number()).await {
+                Ok(true) => {}
+                Ok(false) => {
+                    tracing::warn!(term = term.number(), "there is a newer leader");
+                    return;
+                }
+                Err(error) => tracing::warn!(%error, "a sweep has failed"),
             }
         }
-        Ok(())
     }
 }

@@ -6,7 +6,8 @@
 //! |---|---|
 //! | `webhook`, `provider` | deliveries, with the attribute and `tx` |
 //! | `tenant` | a lock for each tenant, all of them on one session |
-//! | `leader`, `sweep` | leader election, with a session lock, `until_lost` and a fencing token |
+//! | `leader`, `sweep` | leader election, with `lead` and a fencing token |
+//! | `report` | a job that runs once per period, with `every` |
 //! | `schema` | migration at start-up, under a lock |
 //! | `problem` | conversion of errors into responses |
 //! | `health`, `metric`, `log` | health checks, metrics and logs |
@@ -20,6 +21,7 @@ mod metric;
 mod pool;
 mod problem;
 mod provider;
+mod report;
 mod router;
 mod schema;
 mod shutdown;
@@ -38,6 +40,7 @@ pub use crate::config::Config;
 
 use crate::leader::Candidate;
 use crate::pool::Pools;
+use crate::report::Reporter;
 use crate::shutdown::Shutdown;
 
 /// How long the pools may take to close their connections.
@@ -60,9 +63,11 @@ pub async fn run(config: Config) -> Result<(), Box<dyn Error + Send + Sync>> {
     println!("listening on http://{}", listener.local_addr()?);
 
     let candidate = Candidate::new(&config, &pools);
+    let reporter = Reporter::new(&config, &pools);
     let work = async {
         let server = serve(listener, router).with_graceful_shutdown(shutdown.clone().requested());
-        tokio::join!(server, candidate.run(&shutdown)).0
+        let reports = shutdown.run_until_requested(reporter.run());
+        tokio::join!(server, candidate.run(&shutdown), reports).0
     };
     let grace_expired = async {
         shutdown.clone().requested().await;

@@ -1,6 +1,6 @@
 //! The tables. The instance that starts first creates them.
 
-use advisory_core::{AdvisoryLock, Error};
+use advisory_core::{AdvisoryLock, Error, Periods};
 use sqlx::postgres::PgPool;
 
 const TABLES: &str = "
@@ -24,6 +24,11 @@ const TABLES: &str = "
         only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
         fence    bigint NOT NULL
     );
+    CREATE TABLE IF NOT EXISTS report (
+        instance   text NOT NULL,
+        deliveries bigint NOT NULL,
+        at         timestamptz NOT NULL DEFAULT clock_timestamp()
+    );
     INSERT INTO leadership (fence) VALUES (0) ON CONFLICT DO NOTHING;
 ";
 
@@ -33,7 +38,8 @@ pub(crate) async fn migrate(pool: &PgPool) -> Result<(), Error> {
     let lock = AdvisoryLock::new("service:schema");
     lock.transaction(pool, async |tx| {
         sqlx::raw_sql(TABLES).execute(&mut **tx).await?;
-        Ok(())
+        Ok::<_, Error>(())
     })
-    .await
+    .await?;
+    Periods::create(pool).await
 }

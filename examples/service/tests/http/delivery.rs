@@ -42,8 +42,9 @@ async fn each_of_many_deliveries_creates_one_row_despite_duplicates() {
     let metrics = fleet.one.get("/metrics").await.body;
     let acquired = "advisory_acquire_total{scope=\"xact\",outcome=\"acquired\"} ";
     let acquired = metrics.lines().find_map(|line| line.strip_prefix(acquired));
-    // This instance's half of the requests, and the creation of the tables.
-    assert_eq!(acquired, Some("201"), "{metrics}");
+    let acquired: usize = acquired.unwrap().parse().unwrap();
+    // This instance's half of the requests, twice the creation of tables, and perhaps the report.
+    assert!((202..=203).contains(&acquired), "{metrics}");
     fleet.shut_down().await;
 }
 

@@ -7,6 +7,7 @@ mod fleet;
 mod health;
 mod instance;
 mod leader;
+mod report;
 mod shutdown;
 mod tenant;
 mod term;

@@ -24,12 +24,15 @@
 //! Dropping one of these futures leaves its statement to the server, as with any of sqlx's; a
 //! signal may have been sent.
 
+mod leader;
+
 use std::cmp::Reverse;
 use std::time::Duration;
 
 use sqlx::Row as _;
 use sqlx::postgres::{PgExecutor, PgRow};
 
+pub use self::leader::{Leader, LeaderWatch, leader};
 use crate::error::Error;
 use crate::key::Key;
 use crate::lock::Mode;

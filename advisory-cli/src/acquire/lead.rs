@@ -1,0 +1,193 @@
+//! `advisory lead`: a command that runs on exactly one machine.
+
+use std::ffi::OsString;
+use std::process::{ExitCode, ExitStatus};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use advisory_core::{AdvisoryLock, Term};
+use clap::Args;
+use nix::sys::signal::Signal;
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+
+use super::child::{Child, Reach, variables};
+use super::exec::exec_failure;
+use super::options::{SHORTEST_RESPONSE_TIMEOUT, connect};
+use super::orphan::Reaper;
+use super::signals::Signals;
+use super::waiting::Progress;
+use crate::duration;
+use crate::exit::{EXIT_CODES, Failure, exit_code, print_message, signal_code};
+use crate::server::Server;
+use crate::target::Target;
+
+/// How long a server may be away: as long as it takes.
+const UNLIMITED: Duration = Duration::from_hours(24 * 365 * 10);
+
+/// Keep a command running on exactly one machine.
+///
+/// `lead` waits until this machine leads, starts the command, and exits with the command's exit
+/// code when the command ends. If the session that holds the lock is lost, the command gets SIGTERM
+/// and, after `--grace`, SIGKILL; then `lead` waits until it leads again, and starts the command
+/// again. While the server cannot be reached it tries again, without a limit. An error that does
+/// not pass by itself, such as a refused login, ends it.
+///
+/// The environment variable `ADVISORY_FENCE` is a number that is greater with every start, on any
+/// machine: another system that remembers the greatest number can refuse the work of a leader that
+/// has lost its lock and does not know it yet. `PG_ADVISORY_KEY` is the key that is held.
+///
+/// Signals are forwarded to the command as by `run`, so that SIGTERM ends the command first, and
+/// gives up the lock then. While `lead` waits, a signal ends it.
+#[derive(Args, Clone)]
+#[command(after_help = after_help())]
+pub(crate) struct Lead {
+    #[command(flatten)]
+    target: Target,
+    /// How often to try the lock while another machine leads. A machine leads at most one and a
+    /// half times as long after the last leader has ended.
+    #[arg(long, value_name = "TIME", value_parser = duration::parse_interval, default_value = "0.5", allow_negative_numbers = true)]
+    poll: Duration,
+    /// How often to check that the server answers. A network that has gone silent is noticed after
+    /// at most twice this time, or after this time and one second if that is more.
+    #[arg(long, value_name = "TIME", value_parser = duration::parse_interval, default_value = "5", allow_negative_numbers = true)]
+    probe: Duration,
+    /// When the lock is lost, how long the command has between SIGTERM and SIGKILL; 0 sends SIGKILL
+    /// at once.
+    #[arg(long, value_name = "TIME", value_parser = duration::parse_timeout, default_value = "10", allow_negative_numbers = true)]
+    grace: Duration,
+    /// The command and its arguments. `--` is needed before a command that begins with `-`.
+    #[arg(trailing_var_arg = true, required = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
+}
+
+fn after_help() -> String {
+    format!(
+        "\
+Examples:
+  A scheduler on every machine, of which one runs:
+    advisory lead scheduler /usr/local/bin/scheduler
+  The number of the term, for a store that refuses older ones:
+    advisory lead sender sh -c 'exec ./sender --fence \"$ADVISORY_FENCE\"'
+
+{EXIT_CODES}"
+    )
+}
+
+impl Lead {
+    pub(crate) async fn run(self, server: &Server) -> Result<ExitCode, Failure> {
+        let mut signals = Signals::catch()?;
+        let leader = Leader {
+            lead: &self,
+            reach: Reach::of_this_process(),
+            reaper: Reaper::start()?,
+            signals: Arc::default(),
+            one_at_a_time: Arc::new(Semaphore::new(1)),
+        };
+        signals.catch_also(leader.reach.signals())?;
+        let result = tokio::select! {
+            code = leader.lead(server) => code,
+            signal = leader.forward(&mut signals) => Ok(signal_code(signal as i32)),
+        };
+        // A command of a term that was lost may still be ending.
+        let _ended = leader.one_at_a_time.acquire().await;
+        result
+    }
+
+    fn set(&self, lock: AdvisoryLock) -> AdvisoryLock {
+        let lock = lock.tag_session().polling(self.poll);
+        let lock = lock.keepalive_interval(self.probe);
+        lock.response_timeout(self.probe.max(SHORTEST_RESPONSE_TIMEOUT))
+    }
+}
+
+/// What the terms of this process share.
+struct Leader<'l> {
+    lead: &'l Lead,
+    reach: Reach,
+    reaper: Reaper,
+    /// Where signals go while the command runs.
+    signals: Arc<Mutex<Option<mpsc::UnboundedSender<Signal>>>>,
+    /// The command of one term has ended before that of the next one starts.
+    one_at_a_time: Arc<Semaphore>,
+}
+
+impl Leader<'_> {
+    async fn lead(&self, server: &Server) -> Result<ExitCode, Failure> {
+        let wanted = self.lead.target.read()?;
+        let pool = connect(server, Some(UNLIMITED), &Progress::new(false)).await?;
+        let lock = &self.lead.set(wanted.lock(&pool).await?);
+        let status = lock.lead(&pool, async |term| self.serve(lock, term).await);
+        status.await.map(exit_code)
+    }
+
+    /// Runs the command for a term.
+    async fn serve(&self, lock: &AdvisoryLock, term: Term) -> Result<ExitStatus, Failure> {
+        let permit = Arc::clone(&self.one_at_a_time).acquire_owned().await;
+        let permit = permit.map_err(Failure::other)?;
+        let command = &self.lead.command;
+        let variables = variables(lock.keys(), Some(term.number()));
+        let child = Child::start(command, variables, self.reach, &self.reaper)
+            .map_err(|error| exec_failure(&command[0], &error))?;
+        print_message(format_args!("leads {lock}, term {}", term.number()));
+        let (sender, mut signals) = mpsc::unbounded_channel();
+        *self.signals.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender);
+        let mut running = Running {
+            child: Some((child, permit)),
+            grace: self.lead.grace,
+        };
+        let status = running.wait(&mut signals).await;
+        status.map_err(|error| {
+            Failure::other(format!("the exit code of the command is unknown: {error}"))
+        })
+    }
+
+    /// Forwards signals while the command runs. Returns one that arrives while it does not.
+    async fn forward(&self, signals: &mut Signals) -> Signal {
+        loop {
+            let signal = signals.next().await;
+            let sender = self.signals.lock().unwrap_or_else(PoisonError::into_inner);
+            let sent = sender.as_ref().map(|command| command.send(signal));
+            if !matches!(sent, Some(Ok(()))) {
+                return signal;
+            }
+        }
+    }
+}
+
+/// The command of a term. Dropped, it is ended in the background.
+struct Running {
+    child: Option<(Child, OwnedSemaphorePermit)>,
+    grace: Duration,
+}
+
+impl Running {
+    async fn wait(
+        &mut self,
+        signals: &mut mpsc::UnboundedReceiver<Signal>,
+    ) -> std::io::Result<ExitStatus> {
+        let (child, _) = self
+            .child
+            .as_mut()
+            .expect("BUG: a command used after its end");
+        let status = child.forward_received(signals).await;
+        self.child = None;
+        status
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let (Some((mut child, permit)), grace) = (self.child.take(), self.grace) else {
+            return;
+        };
+        print_message("the lock was lost; the command is ended");
+        child.ask_to_end(grace);
+        if let Ok(runtime) = Handle::try_current() {
+            runtime.spawn(async move {
+                child.end(&mut Signals::none(), grace).await;
+                drop(permit);
+            });
+        }
+    }
+}

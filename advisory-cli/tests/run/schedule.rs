@@ -1,0 +1,213 @@
+//! `run --every` and `run --at-least`: how often a command runs.
+
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use advisory_tests::Database;
+use nix::sys::signal::Signal;
+use tokio::process::Command;
+
+use crate::command::{
+    ADVISORY, Outcome, Running, advisory, advisory_command, output_of, terminate_holders, with_url,
+};
+
+/// Every moment of a test is in one of at most two such periods.
+const LONG: &str = "520w";
+
+async fn database() -> Database {
+    let database = Database::new().await;
+    advisory(&database, &["setup"]).await.assert_silent(0);
+    database
+}
+
+async fn run(database: &Database, options: &[&str], script: &str) -> Outcome {
+    let arguments = [&["run", "a"], options, &["--", "sh", "-c", script]].concat();
+    advisory(database, &arguments).await
+}
+
+#[tokio::test]
+async fn a_command_that_has_succeeded_does_not_run_again_in_the_period() {
+    let database = database().await;
+    for expected in ["ran\n", ""] {
+        let outcome = run(&database, &["--every", LONG], "echo ran").await;
+        outcome.assert_silent(0);
+        assert_eq!(outcome.text(), expected);
+    }
+    database
+        .assert_nothing_leaked(&database.pool(1).await)
+        .await;
+}
+
+#[tokio::test]
+async fn a_command_that_fails_or_is_lost_leaves_the_period_open() {
+    let database = database().await;
+    let every = ["--every", LONG, "--offset", "3h30m"];
+    run(&database, &every, "exit 3").await.assert_silent(3);
+    let arguments = [
+        &["run", "a"],
+        &every[..],
+        &["--", "sh", "-c", "echo ran; exec cat"],
+    ]
+    .concat();
+    let mut lost = Running::start(advisory_command(&database, &arguments));
+    assert_eq!(lost.line().await, "ran");
+    terminate_holders(&database).await;
+    lost.end().await.assert_only_fails(76, "was lost");
+    let outcome = run(&database, &every, "echo $ADVISORY_FENCE").await;
+    outcome.assert_silent(0);
+    assert!(outcome.text().trim().parse::<i64>().is_ok(), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn without_the_table_the_error_has_the_statement_that_creates_it() {
+    let database = Database::new().await;
+    let table = ["--every", "1d", "--table", "marks", "--schema", "jobs"];
+    run(&database, &table, "echo ran").await.assert_only_fails(
+        1,
+        "`advisory setup`, or a migration: CREATE TABLE IF NOT EXISTS \"jobs\".\"marks\" (key pg_catalog.text PRIMARY KEY",
+    );
+    let printed = advisory(&database, &["setup", "--table", "marks", "--print"]).await;
+    printed.assert_silent(0);
+    assert!(
+        printed
+            .text()
+            .starts_with("CREATE TABLE IF NOT EXISTS \"marks\"")
+    );
+}
+
+#[tokio::test]
+async fn a_month_is_refused_because_it_has_no_fixed_length() {
+    let database = Database::new().await;
+    for (period, expected) in [
+        ("1mo", "no fixed length"),
+        ("0s", "expected a period"),
+        ("1", "expected a period"),
+    ] {
+        let outcome = run(&database, &["--every", period], "echo ran").await;
+        assert_eq!(outcome.code, 2);
+        assert!(outcome.stderr.contains(expected), "{outcome:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_short_command_keeps_its_lock() {
+    let database = Database::new().await;
+    let started = Instant::now();
+    let arguments = [
+        "run",
+        "a",
+        "--at-least",
+        "1.5",
+        "--",
+        "sh",
+        "-c",
+        "echo ran; exit 3",
+    ];
+    let mut first = Running::start(advisory_command(&database, &arguments));
+    assert_eq!(first.line().await, "ran");
+    let second = run(&database, &["--skip", "--at-least", "1.5"], "echo ran").await;
+    second.assert_silent(0);
+    // A busy machine may take longer than the lock is kept.
+    assert!(second.stdout.is_empty() || started.elapsed() > Duration::from_millis(1500));
+    first.end().await.assert_silent(3);
+    assert!(started.elapsed() >= Duration::from_millis(1500));
+}
+
+#[tokio::test]
+async fn a_signal_ends_the_time_for_which_a_lock_is_kept() {
+    let database = Database::new().await;
+    let arguments = [
+        "run",
+        "a",
+        "--at-least",
+        "3600",
+        "--",
+        "sh",
+        "-c",
+        "echo ran",
+    ];
+    let mut kept = Running::start(advisory_command(&database, &arguments));
+    assert_eq!(kept.line().await, "ran");
+    kept.signal(Signal::SIGTERM);
+    let outcome = kept.end().await;
+    // The signal may still reach the command.
+    assert!(matches!(outcome.code, 0 | 143), "{outcome:?}");
+    database
+        .assert_nothing_leaked(&database.pool(1).await)
+        .await;
+}
+
+/// The command with a clock that is ahead of the server's. `None` where faketime(1) is missing.
+fn ahead(database: &Database, offset: &str, arguments: &[&str]) -> Option<Command> {
+    let has_faketime = std::process::Command::new("faketime")
+        .args(["-f", "+0s", "true"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success());
+    if !has_faketime {
+        println!("skipped: faketime(1) is not installed");
+        return None;
+    }
+    let mut command = Command::new("faketime");
+    command.env("DONT_FAKE_MONOTONIC", "1");
+    command.args(["-f", offset, ADVISORY]);
+    Some(with_url(command, &database.url(), arguments))
+}
+
+#[tokio::test]
+async fn clocks_that_differ_do_not_matter() {
+    let database = database().await;
+    let script = "date +%s";
+    let arguments = ["run", "a", "--every", LONG, "--", "sh", "-c", script];
+    let mut ran = Vec::new();
+    for offset in ["+0s", "+1s", "+30s", "+600s", "-600s", "+20000000s"] {
+        let Some(command) = ahead(&database, offset, &arguments) else {
+            return;
+        };
+        let outcome = output_of(command).await;
+        outcome.assert_silent(0);
+        ran.extend(outcome.text().lines().map(ToOwned::to_owned));
+    }
+    assert_eq!(ran.len(), 1, "{ran:?}");
+    // The clocks of those that were skipped do differ.
+    let other = ["run", "b", "--every", LONG, "--", "sh", "-c", script];
+    let later = output_of(ahead(&database, "+20000000s", &other).unwrap()).await;
+    let [now, later] = [&*ran[0], later.text().trim()].map(|time| time.parse::<i64>().unwrap());
+    assert!(later > now + 10_000_000, "{later} after {now}");
+}
+
+#[tokio::test]
+async fn processes_with_different_clocks_run_once_in_each_period() {
+    let database = database().await;
+    let arguments = ["run", "a", "--every", "2s", "--skip", "--", "echo", "ran"];
+    let until = Instant::now() + Duration::from_secs(7);
+    let started = Instant::now();
+    let loops = ["+0s", "+1s", "+30s", "+600s"].map(|offset| {
+        let (database, arguments) = (&database, &arguments);
+        async move {
+            let mut runs = 0;
+            while Instant::now() < until {
+                let command = ahead(database, offset, arguments)?;
+                let outcome = output_of(command).await;
+                outcome.assert_silent(0);
+                runs += outcome.text().lines().count();
+            }
+            Some(runs)
+        }
+    });
+    let [one, two, three, four] = loops;
+    let runs = tokio::join!(one, two, three, four);
+    let (Some(one), Some(two), Some(three), Some(four)) = runs else {
+        return;
+    };
+    let (runs, periods) = (
+        one + two + three + four,
+        started.elapsed().as_secs() / 2 + 2,
+    );
+    println!("{runs} runs in at most {periods} periods");
+    assert!(
+        (1..=periods).contains(&(runs as u64)),
+        "{runs} of {periods}"
+    );
+}

@@ -1,0 +1,66 @@
+//! What the guards of both kinds of session have in common.
+
+use std::future::Future;
+
+use sqlx::postgres::{PgPool, PgRow};
+
+use super::guard::SessionGuard;
+use crate::error::Error;
+use crate::nesting::Held;
+
+/// A session lock that is held, by a [`SessionGuard`] or a
+/// [`LockSessionGuard`](crate::LockSessionGuard).
+pub trait HeldLock: Send {
+    #[doc(hidden)]
+    fn held(&self) -> &Held;
+
+    #[doc(hidden)]
+    fn lost(&self) -> impl Future<Output = ()> + Send + 'static;
+
+    #[doc(hidden)]
+    fn fencing_token(&mut self) -> impl Future<Output = Result<i64, Error>> + Send;
+
+    /// A fencing token, whose time the server shows as the beginning of the term if the session
+    /// runs nothing else.
+    #[doc(hidden)]
+    fn begin_term(&mut self) -> impl Future<Output = Result<i64, Error>> + Send {
+        self.fencing_token()
+    }
+
+    /// Sends a statement: on the session, or on the pool if many locks share the session.
+    #[doc(hidden)]
+    fn send(
+        &mut self,
+        pool: &PgPool,
+        statement: String,
+    ) -> impl Future<Output = Result<Vec<PgRow>, Error>> + Send;
+
+    #[doc(hidden)]
+    fn release(self) -> impl Future<Output = Result<(), Error>> + Send;
+}
+
+impl HeldLock for SessionGuard {
+    fn held(&self) -> &Held {
+        self.held()
+    }
+
+    fn lost(&self) -> impl Future<Output = ()> + Send + 'static {
+        self.lost()
+    }
+
+    async fn fencing_token(&mut self) -> Result<i64, Error> {
+        self.fencing_token().await
+    }
+
+    async fn begin_term(&mut self) -> Result<i64, Error> {
+        self.begin_term().await
+    }
+
+    async fn send(&mut self, _pool: &PgPool, statement: String) -> Result<Vec<PgRow>, Error> {
+        self.send(statement).await
+    }
+
+    async fn release(self) -> Result<(), Error> {
+        self.release().await
+    }
+}
