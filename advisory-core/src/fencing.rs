@@ -5,8 +5,9 @@ use sqlx::{Connection as _, Row as _};
 
 use crate::error::{Error, UnsupportedReason};
 use crate::executor::LockExecutor;
-use crate::sql::fencing::write_record;
+use crate::sql::fencing::{Place, write_record};
 use crate::sql::send::{drain, send_for_row};
+use crate::sql::session::LockLevel;
 
 /// The bits for the position. Records begin at multiples of eight bytes, so these are 8 PiB.
 const POSITION_BITS: u32 = 50;
@@ -68,12 +69,22 @@ pub async fn fencing_token(mut executor: impl LockExecutor) -> Result<i64, Error
     if !conn.is_in_transaction() {
         return Err(Error::NotInTransaction);
     }
-    token(conn).await
+    write(conn, Place::Transaction).await
 }
 
-pub(crate) async fn token(conn: &mut PgConnection) -> Result<i64, Error> {
+/// In what holds a session lock.
+pub(crate) async fn token(conn: &mut PgConnection, level: LockLevel) -> Result<i64, Error> {
+    let place = match level {
+        LockLevel::Transaction => Place::LastingTransaction,
+        LockLevel::Session if conn.is_in_transaction() => Place::Transaction,
+        LockLevel::Session => Place::Session,
+    };
+    write(conn, place).await
+}
+
+async fn write(conn: &mut PgConnection, place: Place) -> Result<i64, Error> {
     drain(conn).await?;
-    let message = write_record(conn.server_version_num(), conn.is_in_transaction());
+    let message = write_record(conn.server_version_num(), place);
     let row = send_for_row(conn, message)
         .await
         .map_err(Error::of_message)?;

@@ -18,7 +18,8 @@ use crate::on_drop::{DiscardOnDrop, discard};
 use crate::probe::Capabilities;
 use crate::session::{Backend, Liveness, SessionGuard};
 use crate::sql::send::{send, send_for_row, send_wait};
-use crate::sql::session::{self, SavedSettings};
+use crate::sql::session::{self, HolderSettings, LockHolder, LockLevel};
+use crate::sql::tcp_keepalive::TcpKeepalive;
 use crate::sql::{granted, sqlstate, transaction};
 use crate::telemetry::Scope;
 use crate::time_bounds::PROBE_LIMIT;
@@ -232,13 +233,7 @@ impl Session<'_> {
         };
         let (session, locked) = DiscardOnDrop::new(locked).await;
         match locked {
-            Ok(Some((pid, saved))) => {
-                let (lock, pool) = (attempt.lock(), self.0);
-                let backend = Backend::new(lock, pool, pid);
-                let liveness = Liveness::new(lock, session, saved);
-                let held = Held::on_pool(lock.id(), pool);
-                Ok(Some(SessionGuard::new(held, liveness, backend)))
-            }
+            Ok(Some(holder)) => Ok(Some(guard(attempt.lock(), self.0, session, holder))),
             Ok(None) => Ok(None),
             // After any error, the session may hold the lock.
             Err(error) => {
@@ -249,28 +244,63 @@ impl Session<'_> {
     }
 }
 
-/// Locks in a session. The first time on a pool, it checks that the connection is a session, and
-/// that the lock is held. Returns the backend's process id and the settings to restore, or `None`
-/// if the lock was not granted.
+fn guard(
+    lock: &AdvisoryLock,
+    pool: &PgPool,
+    session: PgListener,
+    holder: LockHolder,
+) -> SessionGuard {
+    let backend = Backend::new(lock, pool, holder.pid);
+    let liveness = Liveness::new(lock, session, holder);
+    SessionGuard::new(Held::on_pool(lock.id(), pool), liveness, backend)
+}
+
+/// Locks in a session. The first time on a pool, it finds out what can hold the lock, and checks
+/// that the lock is held. Returns what holds it, or `None` if the lock was not granted.
 async fn lock_session(
     attempt: &Attempt<'_>,
     capabilities: &Capabilities,
     options: &PgConnectOptions,
     session: &mut PgListener,
-) -> Result<Option<(i32, SavedSettings)>, Error> {
+) -> Result<Option<LockHolder>, Error> {
     let lock = attempt.lock();
     let left = attempt.deadline.left();
     let limit = match left {
         Wait::For(left) => left.min(PROBE_LIMIT),
         _ => PROBE_LIMIT,
     };
-    let checked = capabilities.check_session(lock, session, options, left);
-    attempt.within(Wait::For(limit), checked).await?;
-    let wait = attempt.wait();
-    let settings = session::settings(capabilities.client_check(), lock.session_tag());
+    let level = capabilities.lock_level(lock, session, options, left);
+    let level = attempt.within(Wait::For(limit), level).await?;
+    let settings = holder_settings(lock, level, capabilities);
+    ask(attempt, attempt.wait(), &settings, capabilities, session).await
+}
+
+fn holder_settings(
+    lock: &AdvisoryLock,
+    level: LockLevel,
+    capabilities: &Capabilities,
+) -> HolderSettings {
+    let keepalive = TcpKeepalive::of(lock.keepalive(), lock.response_limit());
+    HolderSettings::new(
+        level,
+        capabilities.client_check(),
+        &keepalive,
+        lock.session_tag(),
+    )
+}
+
+/// Sends the message that takes the lock, and reads its answer.
+async fn ask(
+    attempt: &Attempt<'_>,
+    wait: Wait,
+    settings: &HolderSettings,
+    capabilities: &Capabilities,
+    session: &mut PgListener,
+) -> Result<Option<LockHolder>, Error> {
+    let lock = attempt.lock();
     let message = match wait {
-        Wait::No => session::try_lock(lock.id(), &settings),
-        wait => session::lock(lock.id(), wait, &settings),
+        Wait::No => session::try_lock(lock.id(), settings),
+        wait => session::lock(lock.id(), wait, settings),
     };
     let conn = session.acquire().await?;
     let answer = send_wait(conn, wait, attempt.mark(&message));
@@ -279,18 +309,23 @@ async fn lock_session(
         Err(error) if sqlstate::is_lock_timeout(&error) => return Ok(None),
         Err(error) => return Err(capabilities.failure(error, lock.id())),
     };
-    let (pid, saved) = match rows {
-        Some(rows) if !granted(&rows)? => return Ok(None),
+    let holder = match rows {
+        Some(rows) if !granted(&rows)? => {
+            if settings.level() == LockLevel::Transaction {
+                let ended = send(&mut *conn, transaction::ROLLBACK);
+                attempt.within(Wait::No, ended).await?;
+            }
+            return Ok(None);
+        }
         Some(rows) => {
             let first = rows.first().ok_or(sqlx::Error::RowNotFound)?;
-            (session::pid(first)?, SavedSettings::read(&settings, first)?)
+            LockHolder::read(settings, first)?
         }
         None => {
             let row = send_for_row(&mut *conn, session::PID);
-            let row = attempt.within(Wait::No, row).await?;
-            (session::pid(&row)?, SavedSettings::kept(&settings))
+            LockHolder::asked(settings, &attempt.within(Wait::No, row).await?)?
         }
     };
     capabilities.check_lock(lock, conn).await?;
-    Ok(Some((pid, saved)))
+    Ok(Some(holder))
 }

@@ -2,7 +2,8 @@
 //!
 //! A connection beside the pool locks a random key, and closes. Where connections are sessions, the
 //! lock ends with it. Behind a pooler that lends sessions, the lock stays in one of them until a
-//! look happens to get that session, and releases the lock. No other session is affected.
+//! look gets that session, and releases the lock. No other session is affected. The next question
+//! is then whether the pooler lends a session for a whole transaction.
 
 use std::io::{Error as IoError, ErrorKind};
 use std::time::Instant;
@@ -14,9 +15,11 @@ use tokio::time::{sleep, timeout};
 use crate::error::{Error, UnsupportedReason};
 use crate::lock::{AdvisoryLock, LockId, Wait};
 use crate::sql::send::{send, send_for_row};
-use crate::sql::session::{find_probe, leave_probe};
+use crate::sql::session::{LockLevel, find_probe, is_in_transaction, leave_probe};
 use crate::sql::{sqlstate, transaction, unique_name};
-use crate::time_bounds::{LONGEST_PROBE_PAUSE, PROBE_LIMIT, PROBE_PAUSE, SHORTEST_PROBE};
+use crate::time_bounds::{
+    LONGEST_PROBE_PAUSE, MOST_PROBED_SESSIONS, PROBE_LIMIT, PROBE_PAUSE, SHORTEST_PROBE,
+};
 
 /// Why a pool is not known to have sessions.
 pub(super) enum ProbeError {
@@ -26,22 +29,27 @@ pub(super) enum ProbeError {
 }
 
 /// What one look has shown.
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum ProbeState {
     /// The lock ended with its connection.
     Ended,
     /// A session still holds the lock.
     Held,
-    /// This session held the lock, so a pooler has lent it; or this is another server.
+    /// This session held the lock, and has released it: a pooler has lent it.
     Lent,
+    /// The pool leads to more than one server, or to another run of it; or a pooler refuses
+    /// transactions.
+    Unfit,
 }
 
-/// Checks that the pool's connections are sessions of one server.
+/// What holds a session lock on a pool: the session, or a transaction where a pooler lends sessions
+/// for a transaction at a time.
 pub(super) async fn probe_pooler(
     lock: &AdvisoryLock,
     listener: &mut PgListener,
     options: &PgConnectOptions,
     wait: Wait,
-) -> Result<(), ProbeError> {
+) -> Result<LockLevel, ProbeError> {
     let probe = AdvisoryLock::new(unique_name("advisory session"));
     let longest = lock.response_limit() / 2;
     let limit = match wait {
@@ -53,9 +61,18 @@ pub(super) async fn probe_pooler(
     let server = left
         .unwrap_or(Err(sqlx::Error::PoolTimedOut))
         .map_err(|error| inconclusive(lock, &error))?;
-    match has_ended(listener, options, probe.id(), &server).await {
-        Ok(true) => Ok(()),
-        Ok(false) => Err(ProbeError::Failed(Error::unsupported(
+    let found = async {
+        match follow(listener, options, probe.id(), &server).await? {
+            ProbeState::Ended => Ok(Some(LockLevel::Session)),
+            ProbeState::Lent if keeps_transaction(listener).await? => {
+                Ok(Some(LockLevel::Transaction))
+            }
+            _ => Ok(None),
+        }
+    };
+    match found.await {
+        Ok(Some(level)) => Ok(level),
+        Ok(None) => Err(ProbeError::Failed(Error::unsupported(
             UnsupportedReason::TransactionPooler,
         ))),
         Err(error) if sqlstate::is_loss(&error) || sqlstate::is_aborted_before(&error) => {
@@ -81,26 +98,25 @@ async fn lock_and_close(options: &PgConnectOptions, probe: &LockId) -> Result<St
     row.try_get(0)
 }
 
-/// Whether the lock has ended with its connection; false if it was found in a session that was lent
+/// Follows the lock until it has ended with its connection, or was found in a session that was lent
 /// to us. A lock that stays and is not found proves nothing: the network may have lost the end of
 /// its connection.
-async fn has_ended(
+async fn follow(
     listener: &mut PgListener,
     options: &PgConnectOptions,
     probe: &LockId,
     server: &str,
-) -> Result<bool, sqlx::Error> {
-    let (started, mut pause) = (Instant::now(), PROBE_PAUSE);
+) -> Result<ProbeState, sqlx::Error> {
+    let (started, mut pause, mut others) = (Instant::now(), PROBE_PAUSE, 1);
     while started.elapsed() < PROBE_LIMIT {
         let conn = listener.acquire().await?;
         let mut state = look(conn, probe, server).await?;
-        if matches!(state, ProbeState::Held) && pause == LONGEST_PROBE_PAUSE {
-            state = look_in_another_session(conn, options, probe, server).await?;
+        if state == ProbeState::Held && pause == LONGEST_PROBE_PAUSE {
+            state = look_in_other_sessions(others, conn, options, probe, server).await?;
+            others = MOST_PROBED_SESSIONS.min(others * 2);
         }
-        match state {
-            ProbeState::Ended => return Ok(true),
-            ProbeState::Lent => return Ok(false),
-            ProbeState::Held => {}
+        if state != ProbeState::Held {
+            return Ok(state);
         }
         sleep(pause).await;
         pause = LONGEST_PROBE_PAUSE.min(pause * 2);
@@ -109,27 +125,65 @@ async fn has_ended(
     Err(IoError::new(ErrorKind::TimedOut, unknown).into())
 }
 
-/// Looks from a second connection while this one is in a transaction. A pooler may lend us the same
-/// session again and again; a transaction keeps it, so that the second connection gets another one.
-async fn look_in_another_session(
+/// Looks from other connections while this one is in a transaction. A pooler may lend us the same
+/// session again and again; a transaction keeps it, so that the next connection gets another one.
+async fn look_in_other_sessions(
+    others: usize,
     conn: &mut PgConnection,
     options: &PgConnectOptions,
     probe: &LockId,
     server: &str,
 ) -> Result<ProbeState, sqlx::Error> {
-    send(&mut *conn, transaction::BEGIN).await?;
-    let second = async {
-        let mut other = options.connect().await?;
-        let state = look(&mut other, probe, server).await?;
-        other.close().await?;
-        Ok::<_, sqlx::Error>(state)
-    };
-    let state = timeout(SHORTEST_PROBE, second).await;
+    if !begins(conn).await? {
+        return Ok(ProbeState::Unfit);
+    }
+    // Dropped, they are closed, which ends their transactions.
+    let mut kept = Vec::new();
+    let mut state = ProbeState::Held;
+    while state == ProbeState::Held && kept.len() < others {
+        let next = async {
+            let mut other = options.connect().await?;
+            send(&mut other, transaction::BEGIN).await?;
+            let state = look(&mut other, probe, server).await?;
+            Ok::<_, sqlx::Error>((other, state))
+        };
+        match timeout(SHORTEST_PROBE, next).await {
+            Ok(Ok((other, seen))) => {
+                kept.push(other);
+                state = seen;
+            }
+            // Without another connection there is nothing more to see.
+            Ok(Err(_)) | Err(_) => break,
+        }
+    }
+    for other in &mut kept {
+        send(&mut *other, transaction::ROLLBACK).await?;
+    }
     send(conn, transaction::ROLLBACK).await?;
-    // Without a second connection there is nothing to see.
-    Ok(state
-        .unwrap_or(Ok(ProbeState::Held))
-        .unwrap_or(ProbeState::Held))
+    for other in kept {
+        other.close().await?;
+    }
+    Ok(state)
+}
+
+/// Whether the pooler lends a session for a whole transaction.
+async fn keeps_transaction(listener: &mut PgListener) -> Result<bool, sqlx::Error> {
+    let conn = listener.acquire().await?;
+    if !begins(conn).await? {
+        return Ok(false);
+    }
+    let row = send_for_row(&mut *conn, is_in_transaction()).await?;
+    send(conn, transaction::ROLLBACK).await?;
+    row.try_get(0)
+}
+
+/// Opens a transaction. A pooler in statement mode refuses to, and closes the connection.
+async fn begins(conn: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    match send(conn, transaction::BEGIN).await {
+        Ok(_) => Ok(true),
+        Err(error) if sqlstate::is_answer(&error) => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 async fn look(
@@ -141,7 +195,8 @@ async fn look(
     let (is_held, was_ours, here): (bool, bool, &str) =
         (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
     Ok(match is_held {
-        _ if was_ours || here != server => ProbeState::Lent,
+        _ if here != server => ProbeState::Unfit,
+        _ if was_ours => ProbeState::Lent,
         true => ProbeState::Held,
         false => ProbeState::Ended,
     })

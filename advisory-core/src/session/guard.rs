@@ -12,14 +12,11 @@ use super::backend::Backend;
 use super::liveness::{Liveness, until_lost};
 use super::release::release;
 use super::watch::SharedSession;
-use crate::error::Error;
-use crate::fencing::token;
+use crate::error::{Error, UnsupportedReason};
 use crate::lock::LockId;
-use crate::lock::Wait;
 use crate::nesting::Held;
 use crate::on_drop::{FinishOnDrop, finish_in_background};
-use crate::sql::send::within;
-use crate::sql::sqlstate;
+use crate::sql::session::LockLevel;
 
 /// A lock that a session holds, until it is released or the session ends.
 ///
@@ -51,6 +48,7 @@ use crate::sql::sqlstate;
 #[must_use = "the lock is released when the guard is dropped"]
 pub struct SessionGuard {
     held: Held,
+    level: LockLevel,
     session: Arc<SharedSession>,
     /// The session, from [`connection`](Self::connection) until the next use of the guard.
     in_use: Mutex<Option<Box<Liveness>>>,
@@ -61,6 +59,7 @@ impl SessionGuard {
     pub(crate) fn new(held: Held, liveness: Liveness, backend: Backend) -> Self {
         Self {
             held,
+            level: liveness.holder.level,
             session: SharedSession::new(liveness, backend),
             in_use: Mutex::default(),
             place: None,
@@ -100,7 +99,8 @@ impl SessionGuard {
     ///
     /// # Errors
     ///
-    /// [`Error::Lost`] if the session has ended.
+    /// [`Error::Lost`] if the session has ended. [`Error::Unsupported`] behind a pooler in transaction
+    /// mode, where a transaction holds the lock, of which the statement would become a part.
     ///
     /// # Cancel safety
     ///
@@ -109,6 +109,7 @@ impl SessionGuard {
     /// connection is closed, and the lock ends when the server notices. Locks that you take here by
     /// hand are yours to release.
     pub async fn connection(&mut self) -> Result<&mut PgConnection, Error> {
+        self.check_is_session()?;
         let taken = if self.is_lost() {
             None
         } else {
@@ -154,15 +155,7 @@ impl SessionGuard {
     ///
     /// As with a statement on the [`connection`](Self::connection).
     pub async fn fencing_token(&mut self) -> Result<i64, Error> {
-        let limit = self.session.response_timeout();
-        let token = token(self.connection().await?);
-        match within(limit, Wait::No, token).await {
-            Err(Error::Database(error)) if sqlstate::is_loss(&error) => {
-                self.session().mark_lost();
-                Err(Error::lost(self.held.lock()))
-            }
-            token => token,
-        }
+        self.fencing_token_alone().await
     }
 
     /// Releases the lock, and returns the connection to its pool. One round trip.
@@ -243,6 +236,7 @@ impl SessionGuard {
     /// # Errors
     ///
     /// [`Error::Lost`] if the session has ended, or the guard, and no notification is left.
+    /// [`Error::Unsupported`] where there is no [`connection`](Self::connection).
     ///
     /// # Cancel safety
     ///
@@ -251,7 +245,9 @@ impl SessionGuard {
         &self,
     ) -> impl Future<Output = Result<PgNotification, Error>> + Send + 'static + use<> {
         let (session, lock) = (Arc::clone(self.session()), self.held.lock().clone());
+        let is_session = self.check_is_session();
         async move {
+            is_session?;
             session
                 .notification()
                 .await
@@ -298,6 +294,24 @@ impl SessionGuard {
     ) -> impl Future<Output = Result<F::Output, Error>> {
         let held = self.held.clone();
         held.around(until_lost(self.held.lock(), self.lost(), future))
+    }
+
+    /// Whether the connection can be handed out.
+    fn check_is_session(&self) -> Result<(), Error> {
+        match self.level {
+            LockLevel::Session => Ok(()),
+            LockLevel::Transaction => Err(Error::unsupported(UnsupportedReason::HeldByTransaction)),
+        }
+    }
+
+    /// What its watchers share with it.
+    pub(crate) fn shared(&self) -> Arc<SharedSession> {
+        Arc::clone(self.session())
+    }
+
+    /// As [`fencing_token`](Self::fencing_token), once at a time.
+    pub(crate) async fn fencing_token_alone(&self) -> Result<i64, Error> {
+        self.session().fencing_token(self.held.lock()).await
     }
 
     /// Lets the release close the connection, which does not return to the pool.

@@ -20,6 +20,7 @@ pub(crate) mod origin;
 pub(crate) mod send;
 pub(crate) mod session;
 pub(crate) mod sqlstate;
+pub(crate) mod tcp_keepalive;
 mod timeout;
 pub(crate) mod transaction;
 
@@ -78,11 +79,14 @@ const LOCK_TIMEOUT: &str = "(SELECT s.setting::pg_catalog.int8 FROM pg_catalog.p
 #[cfg(feature = "migrate")]
 pub(crate) const DATABASE_NAME: &str = "SELECT pg_catalog.current_database()";
 
-/// What is known of a server: whether its platform can notice that a client has gone.
+/// What is known of a server: whether its platform can notice that a client has gone, and whether
+/// it is reached over TCP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ClientCheck {
     Unknown,
+    /// Over a Unix-domain socket.
     Supported,
+    SupportedOverTcp,
 }
 
 impl ClientCheck {
@@ -90,7 +94,7 @@ impl ClientCheck {
     /// everywhere from PostgreSQL 14 on, but a platform that does not support it refuses a value
     /// other than zero.
     fn interval(self) -> String {
-        if self == Self::Supported {
+        if self != Self::Unknown {
             return format!("'{CLIENT_CHECK_INTERVAL}'");
         }
         format!(
@@ -101,20 +105,25 @@ impl ClientCheck {
         )
     }
 
-    /// Makes a backend check, while it waits, whether its client is still there; a statement.
-    /// Without it, a waiter outlives its client until the lock is granted. It counts from the next
-    /// statement on, until the transaction ends.
+    /// Makes a backend check, while it waits, whether its client is still there, and its kernel
+    /// whether the client's machine is; a statement. Without it, a waiter outlives its client until
+    /// the lock is granted. It counts from the next statement on, until the transaction ends.
     fn enable(self) -> String {
         match self {
             // A third of the time of the other statement goes into finding the platform.
             Self::Supported => {
                 format!("SET LOCAL client_connection_check_interval='{CLIENT_CHECK_INTERVAL}'")
             }
-            Self::Unknown => format!(
-                "SELECT pg_catalog.set_config('client_connection_check_interval',{},true)",
-                self.interval()
+            Self::SupportedOverTcp | Self::Unknown => format!(
+                "SELECT pg_catalog.set_config('client_connection_check_interval',{},true){}",
+                self.interval(),
+                tcp_keepalive::columns_in_transaction()
             ),
         }
+    }
+
+    fn may_be_over_tcp(self) -> bool {
+        self != Self::Supported
     }
 }
 

@@ -20,6 +20,9 @@ pub(crate) const ROLLBACK: &str = "ROLLBACK";
 /// Opens a transaction and does nothing in it.
 pub(crate) const BEGIN: &str = "BEGIN";
 
+/// Sets the level of a transaction that has done nothing yet.
+pub(super) const READ_COMMITTED: &str = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED";
+
 /// An empty query: the server answers with the state of the session, by which sqlx learns that a
 /// transaction is open.
 pub(crate) const EMPTY_QUERY: &str = "";
@@ -131,11 +134,11 @@ fn refusals(isolation: Option<Isolation>) -> &'static str {
 /// At `READ COMMITTED`, each statement sees what was committed before it, so the level can be set
 /// before the wait. Other levels need [`begin_isolated`].
 fn opening(isolation: Option<Isolation>, check: ClientCheck) -> String {
-    let level = match isolation {
-        Some(Isolation::ReadCommitted) => ";SET TRANSACTION ISOLATION LEVEL READ COMMITTED",
-        _ => "",
-    };
-    format!("{RESET}{level};{}", check.enable())
+    let enable = check.enable();
+    match isolation {
+        Some(Isolation::ReadCommitted) => format!("{RESET};{READ_COMMITTED};{enable}"),
+        _ => format!("{RESET};{enable}"),
+    }
 }
 
 /// Calls a function for every key, if all of them were granted; statements that begin with a
