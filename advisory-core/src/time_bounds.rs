@@ -68,6 +68,9 @@ pub(crate) const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 pub(crate) const FIRST_SWEEP: Duration = Duration::from_millis(5);
 /// The longest such pause. A sweep over 2,000 keys takes the server about a millisecond.
 pub(crate) const LONGEST_SWEEP: Duration = Duration::from_millis(100);
+/// How often a `LockSession` asks behind a pooler in transaction mode, where each lock is asked for
+/// in a transaction of its own: not more than once in this time, however many are refused.
+pub(crate) const LENT_ASK_INTERVAL: Duration = Duration::from_millis(1);
 /// How long a key may go from one local holder to the next before others get their chance.
 pub(crate) const HAND_OVER_TIME: Duration = Duration::from_millis(50);
 /// How long a request waits before it is worth a session that queues for it.

@@ -3,10 +3,13 @@
 use sqlx::postgres::PgPool;
 
 use super::attempt::{Attempt, TryOnce};
+use super::lent_session::acquire_lent;
 use super::pool::check_runtime;
 use crate::error::{Error, Holder};
 use crate::lock::ScopedSetting;
 use crate::lock_session::{LockSession, LockSessionGuard};
+use crate::probe::Capabilities;
+use crate::sql::session::LockLevel;
 use crate::telemetry::{Scope, Waiting};
 
 /// The scope of a lock on a session that holds many. The wait takes no connection, and its
@@ -23,7 +26,17 @@ impl TryOnce for OnLockSession<'_> {
     }
 
     async fn ask(&mut self, attempt: &mut Attempt<'_>) -> Result<Option<LockSessionGuard>, Error> {
-        self.try_once(attempt).await
+        let capabilities = Capabilities::of(self.0.pool());
+        let is_lent = || capabilities.known_lock_level() == Some(LockLevel::Transaction);
+        if !is_lent() {
+            match self.try_once(attempt).await {
+                // The first session has just found that out.
+                Err(Error::Unsupported { .. }) if is_lent() => {}
+                asked => return asked,
+            }
+        }
+        let _waiting = Waiting::in_process(Self::SCOPE);
+        Box::pin(acquire_lent(self.0, attempt)).await
     }
 
     async fn try_once(&mut self, attempt: &Attempt<'_>) -> Result<Option<LockSessionGuard>, Error> {

@@ -1,10 +1,11 @@
 //! A lock in a session of its own.
 
+use std::any::Any;
 use std::future::Future;
 use std::sync::Arc;
 
-use sqlx::Acquire as _;
-use sqlx::postgres::{PgConnectOptions, PgListener, PgPool};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgListener, PgPool};
+use sqlx::{Acquire as _, Row as _};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::attempt::{Attempt, TryOnce, acquire, try_acquire};
@@ -233,7 +234,7 @@ impl Session<'_> {
         };
         let (session, locked) = DiscardOnDrop::new(locked).await;
         match locked {
-            Ok(Some(holder)) => Ok(Some(guard(attempt.lock(), self.0, session, holder))),
+            Ok(Some(holder)) => Ok(Some(guard(attempt.lock(), self.0, session, holder, None))),
             Ok(None) => Ok(None),
             // After any error, the session may hold the lock.
             Err(error) => {
@@ -244,14 +245,16 @@ impl Session<'_> {
     }
 }
 
-fn guard(
+/// The guard of a lock. `held_with` is dropped when the lock is released.
+pub(super) fn guard(
     lock: &AdvisoryLock,
     pool: &PgPool,
     session: PgListener,
     holder: LockHolder,
+    held_with: Option<Box<dyn Any + Send + Sync>>,
 ) -> SessionGuard {
     let backend = Backend::new(lock, pool, holder.pid);
-    let liveness = Liveness::new(lock, session, holder);
+    let liveness = Liveness::new(lock, session, holder, held_with);
     SessionGuard::new(Held::on_pool(lock.id(), pool), liveness, backend)
 }
 
@@ -272,10 +275,11 @@ async fn lock_session(
     let level = capabilities.lock_level(lock, session, options, left);
     let level = attempt.within(Wait::For(limit), level).await?;
     let settings = holder_settings(lock, level, capabilities);
-    ask(attempt, attempt.wait(), &settings, capabilities, session).await
+    let wait = attempt.wait();
+    ask_session(attempt, wait, wait, &settings, capabilities, session).await
 }
 
-fn holder_settings(
+pub(super) fn holder_settings(
     lock: &AdvisoryLock,
     level: LockLevel,
     capabilities: &Capabilities,
@@ -289,10 +293,12 @@ fn holder_settings(
     )
 }
 
-/// Sends the message that takes the lock, and reads its answer.
-async fn ask(
+/// Sends the message that takes the lock, and reads its answer, which has to come within the
+/// response timeout after `limit`.
+pub(super) async fn ask_session(
     attempt: &Attempt<'_>,
     wait: Wait,
+    limit: Wait,
     settings: &HolderSettings,
     capabilities: &Capabilities,
     session: &mut PgListener,
@@ -304,7 +310,7 @@ async fn ask(
     };
     let conn = session.acquire().await?;
     let answer = send_wait(conn, wait, attempt.mark(&message));
-    let rows = match attempt.within(wait, answer).await {
+    let rows = match attempt.within(limit, answer).await {
         Ok(rows) => rows,
         Err(error) if sqlstate::is_lock_timeout(&error) => return Ok(None),
         Err(error) => return Err(capabilities.failure(error, lock.id())),
@@ -312,7 +318,7 @@ async fn ask(
     let holder = match rows {
         Some(rows) if !granted(&rows)? => {
             if settings.level() == LockLevel::Transaction {
-                let ended = send(&mut *conn, transaction::ROLLBACK);
+                let ended = roll_back(capabilities, conn);
                 attempt.within(Wait::No, ended).await?;
             }
             return Ok(None);
@@ -328,4 +334,16 @@ async fn ask(
     };
     capabilities.check_lock(lock, conn).await?;
     Ok(Some(holder))
+}
+
+/// Ends the transaction of a refused question, which can still say what bounds the next one.
+async fn roll_back(
+    capabilities: &Capabilities,
+    conn: &mut PgConnection,
+) -> Result<(), sqlx::Error> {
+    if capabilities.lock_timeout().is_none() {
+        let lock_timeout = send_for_row(&mut *conn, session::lock_timeout()).await?;
+        capabilities.note_lock_timeout(lock_timeout.try_get(0)?);
+    }
+    send(conn, transaction::ROLLBACK).await.map(drop)
 }

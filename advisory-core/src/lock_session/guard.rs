@@ -3,17 +3,19 @@
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::task::Poll;
 
 use sqlx::postgres::PgPool;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Mutex, oneshot, watch};
 
+use super::LockSession;
+use super::lent::unless;
 use super::request::{Grant, Request};
 use crate::error::Error;
 use crate::lock::LockId;
 use crate::nesting::Held;
-use crate::session::until_lost;
+use crate::session::{SessionGuard, until_lost};
 use crate::sql::sqlstate;
 use crate::telemetry::Scope;
 use crate::telemetry::metric::Hold;
@@ -36,20 +38,57 @@ use crate::telemetry::metric::Hold;
 #[must_use = "the lock is released when the guard is dropped"]
 pub struct LockSessionGuard {
     held: Held,
+    kind: Kind,
+}
+
+enum Kind {
+    Shared(Shared),
+    Lent(Lent),
+}
+
+/// The session holds other locks as well.
+struct Shared {
     grant: Grant,
     /// Closed with the guard, for those who watch it.
     ended: OnceLock<watch::Sender<()>>,
     _hold: Hold,
 }
 
+/// A transaction, on a session that a pooler lends to it, holds this lock alone.
+struct Lent {
+    guard: SessionGuard,
+    /// One fencing token at a time.
+    token: Mutex<()>,
+}
+
 impl LockSessionGuard {
     pub(super) fn new(lock: &LockId, pool: &PgPool, grant: Grant) -> Self {
-        Self {
-            held: Held::on_pool(lock, pool),
+        let shared = Shared {
             grant,
             ended: OnceLock::new(),
             _hold: Hold::start(Scope::Session),
+        };
+        Self {
+            held: Held::on_pool(lock, pool),
+            kind: Kind::Shared(shared),
         }
+    }
+
+    /// Its session is watched, whether the guard is or not.
+    pub(crate) fn lent(guard: SessionGuard, locks: &LockSession) -> Self {
+        let held = Held::on_pool(guard.lock_id(), locks.pool());
+        let (session, lock) = (guard.shared(), guard.lock_id().clone());
+        let (closed, open) = (locks.closed(), locks.shared.lent.subscribe());
+        tokio::spawn(async move {
+            let lost = Arc::clone(&session).lost();
+            if unless(closed, lost).await.is_none() {
+                session.take_away(lock).await;
+            }
+            drop(open);
+        });
+        let token = Mutex::new(());
+        let kind = Kind::Lent(Lent { guard, token });
+        Self { held, kind }
     }
 
     /// Which lock it is.
@@ -70,10 +109,14 @@ impl LockSessionGuard {
     ///
     /// If the future is dropped, the lock is released all the same.
     pub async fn release(self) -> Result<(), Error> {
+        let shared = match self.kind {
+            Kind::Shared(shared) => shared,
+            Kind::Lent(lent) => return lent.guard.release().await,
+        };
         let (reply, released) = oneshot::channel();
-        let release = Request::Release(self.grant.id, Some(reply));
+        let release = Request::Release(shared.grant.id, Some(reply));
         // The owner ends a wait for the server.
-        let was_held = self.grant.owner.send(release).is_ok() && released.await.unwrap_or(false);
+        let was_held = shared.grant.owner.send(release).is_ok() && released.await.unwrap_or(false);
         if was_held {
             Ok(())
         } else {
@@ -90,24 +133,26 @@ impl LockSessionGuard {
     ///
     /// Cancel safe: the lock stays held.
     pub fn lost(&self) -> impl Future<Output = ()> + Send + 'static + use<> {
-        let mut loss = self.grant.loss.watch();
-        let mut ended = self.ended.get_or_init(|| watch::channel(()).0).subscribe();
+        let (shared, lent) = match &self.kind {
+            Kind::Shared(shared) => (Some(shared.lost()), None),
+            Kind::Lent(lent) => (None, Some(lent.guard.lost())),
+        };
         async move {
-            let mut has_ended = pin!(ended.changed());
-            let mut is_lost = pin!(loss.wait_for(|is_lost| *is_lost));
-            poll_fn(|cx| {
-                if is_lost.as_mut().poll(cx).is_ready() {
-                    return Poll::Ready(());
-                }
-                has_ended.as_mut().poll(cx).map(drop)
-            })
-            .await;
+            if let Some(lost) = shared {
+                lost.await;
+            }
+            if let Some(lost) = lent {
+                lost.await;
+            }
         }
     }
 
     /// Whether the session is known to have ended.
     pub fn is_lost(&self) -> bool {
-        self.grant.loss.has_happened()
+        match &self.kind {
+            Kind::Shared(shared) => shared.grant.loss.has_happened(),
+            Kind::Lent(lent) => lent.guard.is_lost(),
+        }
     }
 
     /// Runs a future while the session is alive.
@@ -153,14 +198,39 @@ impl LockSessionGuard {
     ///
     /// Cancel safe: an unused number does no harm.
     pub async fn fencing_token(&self) -> Result<i64, Error> {
+        let shared = match &self.kind {
+            Kind::Shared(shared) => shared,
+            Kind::Lent(lent) => {
+                let _one = lent.token.lock().await;
+                return lent.guard.fencing_token_alone().await;
+            }
+        };
         let (reply, token) = oneshot::channel();
-        let ask = Request::FencingToken(self.grant.session, reply);
+        let ask = Request::FencingToken(shared.grant.session, reply);
         let lost = || Error::lost(self.held.lock());
-        self.grant.owner.send(ask).map_err(|_| lost())?;
+        shared.grant.owner.send(ask).map_err(|_| lost())?;
         match token.await {
             Ok(Err(Error::Database(error))) if sqlstate::is_loss(&error) => Err(lost()),
             Ok(token) => token,
             Err(_) => Err(lost()),
+        }
+    }
+}
+
+impl Shared {
+    fn lost(&self) -> impl Future<Output = ()> + Send + 'static + use<> {
+        let mut loss = self.grant.loss.watch();
+        let mut ended = self.ended.get_or_init(|| watch::channel(()).0).subscribe();
+        async move {
+            let mut has_ended = pin!(ended.changed());
+            let mut is_lost = pin!(loss.wait_for(|is_lost| *is_lost));
+            poll_fn(|cx| {
+                if is_lost.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(());
+                }
+                has_ended.as_mut().poll(cx).map(drop)
+            })
+            .await;
         }
     }
 }

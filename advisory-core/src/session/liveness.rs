@@ -50,7 +50,12 @@ pub(super) enum Sign {
 }
 
 impl Liveness {
-    pub(crate) fn new(lock: &AdvisoryLock, session: PgListener, holder: LockHolder) -> Self {
+    pub(crate) fn new(
+        lock: &AdvisoryLock,
+        session: PgListener,
+        holder: LockHolder,
+        held_with: Option<Box<dyn Any + Send + Sync>>,
+    ) -> Self {
         Self {
             session,
             holder,
@@ -60,15 +65,7 @@ impl Liveness {
             last_answer: Instant::now(),
             probe_sent: None,
             _hold: Hold::start(Scope::Session),
-            _held_with: None,
-        }
-    }
-
-    /// Drops a value when the lock is released, or its session closed.
-    pub(crate) fn held_with(self, value: impl Any + Send + Sync) -> Self {
-        Self {
-            _held_with: Some(Box::new(value)),
-            ..self
+            _held_with: held_with,
         }
     }
 

@@ -9,4 +9,3 @@ mod watch;
 pub(crate) use self::backend::Backend;
 pub use self::guard::SessionGuard;
 pub(crate) use self::liveness::{Liveness, poll_socket, transaction_lost, until_lost};
-pub(crate) use self::watch::SharedSession;

@@ -12,7 +12,9 @@ use super::tcp_keepalive::TcpKeepalive;
 use super::transaction::{
     BEGIN, GRANTED, READ_COMMITTED, RESET, call_if_granted, lock_with_wait, try_all_or_none,
 };
-use super::{ClientCheck, IN_TRANSACTION, LOCKS, REFUSE_STANDBY, SERVER_IN_ALL_SESSIONS};
+use super::{
+    ClientCheck, IN_TRANSACTION, LOCK_TIMEOUT, LOCKS, REFUSE_STANDBY, SERVER_IN_ALL_SESSIONS,
+};
 use crate::lock::{LockId, Wait};
 use crate::time_bounds::CLIENT_CHECK_INTERVAL;
 
@@ -307,6 +309,11 @@ pub(crate) fn try_lock(lock: &LockId, settings: &HolderSettings) -> String {
 /// Whether this message belongs to a transaction that an earlier one has begun. One row.
 pub(crate) fn is_in_transaction() -> String {
     format!("SELECT {IN_TRANSACTION}")
+}
+
+/// The `lock_timeout` in milliseconds; 0 if there is none. One row.
+pub(crate) fn lock_timeout() -> String {
+    format!("SELECT {LOCK_TIMEOUT}")
 }
 
 /// Locks the key of a pooler probe in this session. The last row is the server.
