@@ -6,10 +6,11 @@
 //! is then whether the pooler lends a session for a whole transaction.
 
 use std::io::{Error as IoError, ErrorKind};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgListener};
 use sqlx::{Acquire as _, ConnectOptions as _, Connection as _, Row as _};
+use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use crate::error::{Error, UnsupportedReason};
@@ -28,13 +29,14 @@ pub(super) enum ProbeError {
     Failed(Error),
 }
 
-/// What one look has shown.
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// What a look has shown. Of several looks at once, the greatest counts: after one has released the
+/// lock, others find none.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum ProbeState {
-    /// The lock ended with its connection.
-    Ended,
     /// A session still holds the lock.
     Held,
+    /// The lock ended with its connection.
+    Ended,
     /// This session held the lock, and has released it: a pooler has lent it.
     Lent,
     /// The pool leads to more than one server, or to another run of it; or a pooler refuses
@@ -57,12 +59,18 @@ pub(super) async fn probe_pooler(
         _ => longest,
     };
     let limit = limit.max(SHORTEST_PROBE);
+    let started = Instant::now();
     let left = timeout(limit, lock_and_close(options, probe.id())).await;
+    let connect_limit = started.elapsed() * 2 + SHORTEST_PROBE;
     let server = left
         .unwrap_or(Err(sqlx::Error::PoolTimedOut))
         .map_err(|error| inconclusive(lock, &error))?;
     let found = async {
-        match follow(listener, options, probe.id(), &server).await? {
+        let others = Others {
+            options,
+            connect_limit,
+        };
+        match follow(listener, others, probe.id(), &server).await? {
             ProbeState::Ended => Ok(Some(LockLevel::Session)),
             ProbeState::Lent if keeps_transaction(listener).await? => {
                 Ok(Some(LockLevel::Transaction))
@@ -103,17 +111,17 @@ async fn lock_and_close(options: &PgConnectOptions, probe: &LockId) -> Result<St
 /// its connection.
 async fn follow(
     listener: &mut PgListener,
-    options: &PgConnectOptions,
+    others: Others<'_>,
     probe: &LockId,
     server: &str,
 ) -> Result<ProbeState, sqlx::Error> {
-    let (started, mut pause, mut others) = (Instant::now(), PROBE_PAUSE, 1);
+    let (started, mut pause, mut count) = (Instant::now(), PROBE_PAUSE, 1);
     while started.elapsed() < PROBE_LIMIT {
         let conn = listener.acquire().await?;
         let mut state = look(conn, probe, server).await?;
         if state == ProbeState::Held && pause == LONGEST_PROBE_PAUSE {
-            state = look_in_other_sessions(others, conn, options, probe, server).await?;
-            others = MOST_PROBED_SESSIONS.min(others * 2);
+            state = others.look(count, conn, probe, server).await?;
+            count = MOST_PROBED_SESSIONS.min(count * 2);
         }
         if state != ProbeState::Held {
             return Ok(state);
@@ -125,45 +133,65 @@ async fn follow(
     Err(IoError::new(ErrorKind::TimedOut, unknown).into())
 }
 
-/// Looks from other connections while this one is in a transaction. A pooler may lend us the same
-/// session again and again; a transaction keeps it, so that the next connection gets another one.
-async fn look_in_other_sessions(
-    others: usize,
-    conn: &mut PgConnection,
+/// Connections beside the pool.
+struct Others<'o> {
+    options: &'o PgConnectOptions,
+    /// How long one may take to connect and to look. A pooler may accept it, and have no session.
+    connect_limit: Duration,
+}
+
+impl Others<'_> {
+    /// Looks from so many other connections while this one is in a transaction. A pooler may lend us
+    /// the same session again and again; a transaction keeps it, so that the next connection gets
+    /// another one.
+    async fn look(
+        &self,
+        count: usize,
+        conn: &mut PgConnection,
+        probe: &LockId,
+        server: &str,
+    ) -> Result<ProbeState, sqlx::Error> {
+        if !begins(conn).await? {
+            return Ok(ProbeState::Unfit);
+        }
+        let mut looks = JoinSet::new();
+        for _ in 0..count {
+            let (options, probe) = (self.options.clone(), probe.clone());
+            let (limit, server) = (self.connect_limit, server.to_owned());
+            looks.spawn(async move {
+                let look = look_and_keep(&options, &probe, &server);
+                timeout(limit, look).await.map(Result::ok)
+            });
+        }
+        // Each keeps its session until all have looked.
+        let (mut kept, mut state) = (Vec::new(), ProbeState::Held);
+        while let Some(look) = looks.join_next().await {
+            // Without a connection there is nothing to see.
+            let Ok(Ok(Some((other, seen)))) = look else {
+                continue;
+            };
+            kept.push(other);
+            state = state.max(seen);
+        }
+        send(conn, transaction::ROLLBACK).await?;
+        for mut other in kept {
+            send(&mut other, transaction::ROLLBACK).await?;
+            other.close().await?;
+        }
+        Ok(state)
+    }
+}
+
+/// Looks from a new connection, which keeps its session until it is dropped.
+async fn look_and_keep(
     options: &PgConnectOptions,
     probe: &LockId,
     server: &str,
-) -> Result<ProbeState, sqlx::Error> {
-    if !begins(conn).await? {
-        return Ok(ProbeState::Unfit);
-    }
-    // Dropped, they are closed, which ends their transactions.
-    let mut kept = Vec::new();
-    let mut state = ProbeState::Held;
-    while state == ProbeState::Held && kept.len() < others {
-        let next = async {
-            let mut other = options.connect().await?;
-            send(&mut other, transaction::BEGIN).await?;
-            let state = look(&mut other, probe, server).await?;
-            Ok::<_, sqlx::Error>((other, state))
-        };
-        match timeout(SHORTEST_PROBE, next).await {
-            Ok(Ok((other, seen))) => {
-                kept.push(other);
-                state = seen;
-            }
-            // Without another connection there is nothing more to see.
-            Ok(Err(_)) | Err(_) => break,
-        }
-    }
-    for other in &mut kept {
-        send(&mut *other, transaction::ROLLBACK).await?;
-    }
-    send(conn, transaction::ROLLBACK).await?;
-    for other in kept {
-        other.close().await?;
-    }
-    Ok(state)
+) -> Result<(PgConnection, ProbeState), sqlx::Error> {
+    let mut other = options.connect().await?;
+    send(&mut other, transaction::BEGIN).await?;
+    let state = look(&mut other, probe, server).await?;
+    Ok((other, state))
 }
 
 /// Whether the pooler lends a session for a whole transaction.

@@ -33,6 +33,8 @@ pub enum Pooling {
     Transaction,
     /// When the client closes its connection.
     Session,
+    /// After each statement.
+    Statement,
 }
 
 /// A PgBouncer in front of a private server. It listens on a unix socket, and has PgBouncer's
@@ -149,6 +151,7 @@ fn supervise(
     let mode = match pooling {
         Pooling::Transaction => "transaction",
         Pooling::Session => "session",
+        Pooling::Statement => "statement",
     };
     let backends = backends.to_string();
     let arguments: [&OsStr; 4] = [
