@@ -9,6 +9,8 @@
 
 mod fixture;
 mod function;
+mod idle;
+mod lent;
 mod restart;
 mod section;
 mod session;
