@@ -105,23 +105,33 @@ impl ClientCheck {
         )
     }
 
-    /// Makes a backend check, while it waits, whether its client is still there, and its kernel
-    /// whether the client's machine is; a statement. Without it, a waiter outlives its client until
-    /// the lock is granted. It counts from the next statement on, until the transaction ends.
+    /// Makes a backend check, while it waits, whether its client is still there; a statement.
+    /// Without it, a waiter outlives its client until the lock is granted. It counts from the next
+    /// statement on, until the transaction ends.
     fn enable(self) -> String {
         match self {
             // A third of the time of the other statement goes into finding the platform.
-            Self::Supported => {
+            Self::Supported | Self::SupportedOverTcp => {
                 format!("SET LOCAL client_connection_check_interval='{CLIENT_CHECK_INTERVAL}'")
             }
-            Self::SupportedOverTcp | Self::Unknown => format!(
-                "SELECT pg_catalog.set_config('client_connection_check_interval',{},true){}",
-                self.interval(),
-                tcp_keepalive::columns_in_transaction()
+            Self::Unknown => format!(
+                "SELECT pg_catalog.set_config('client_connection_check_interval',{},true)",
+                self.interval()
             ),
         }
     }
 
+    /// Makes the kernel check whether the client's machine is still there, until the transaction
+    /// ends; items of a target list, each after a comma. It costs less there than as a statement.
+    fn keep_alive(self) -> String {
+        if self.may_be_over_tcp() {
+            format!(",({}) IS NULL", tcp_keepalive::set_in_transaction())
+        } else {
+            String::new()
+        }
+    }
+
+    /// Whether TCP keepalives can have an effect.
     fn may_be_over_tcp(self) -> bool {
         self != Self::Supported
     }

@@ -73,14 +73,23 @@ fn seconds(milliseconds: u128) -> u64 {
     seconds.clamp(1, MOST_SECONDS)
 }
 
-/// Sets the keepalives until the transaction ends; expressions, each after a comma.
+/// Sets the keepalives until the transaction ends; items of a target list.
 ///
 /// A transaction does not bound data that the client does not acknowledge: its body may read the
 /// rows of a large result slowly, which looks the same to the kernel.
-pub(super) fn columns_in_transaction() -> String {
+pub(super) fn set_in_transaction() -> String {
     let set = TcpKeepalive::default().probes();
-    let set = set.map(|(name, value)| format!(",pg_catalog.set_config('{name}','{value}',true)"));
-    set.concat()
+    let set = set.map(|(name, value)| format!("pg_catalog.set_config('{name}','{value}',true)"));
+    set.join(",")
+}
+
+/// Whether a lock was granted, which then sets the keepalives where the client comes over TCP; an
+/// expression.
+pub(super) fn set_if_granted(granted: &str) -> String {
+    let set = set_in_transaction();
+    format!(
+        "CASE WHEN {granted} THEN pg_catalog.inet_client_addr() IS NULL OR ({set}) IS NOT NULL ELSE false END"
+    )
 }
 
 #[cfg(test)]

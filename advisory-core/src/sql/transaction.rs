@@ -32,7 +32,9 @@ pub(super) const GRANTED: &str = "pg_catalog.current_setting('advisory.acquired'
 
 /// Opens a transaction that notices when its client has gone.
 pub(crate) fn begin() -> String {
-    format!("{};BEGIN", opening(None, ClientCheck::Unknown))
+    let check = ClientCheck::Unknown;
+    let (opening, keep_alive) = (opening(None, check), check.keep_alive());
+    format!("{opening}{keep_alive};BEGIN")
 }
 
 /// Opens a transaction that holds the lock.
@@ -48,7 +50,8 @@ pub(crate) fn begin_and_lock(
     check: ClientCheck,
 ) -> String {
     let opening = opening(isolation, check);
-    let wait = lock_with_wait(lock, wait, refusals(isolation), "");
+    let columns = format!("{}{}", refusals(isolation), check.keep_alive());
+    let wait = lock_with_wait(lock, wait, &columns, "");
     format!("{opening};{wait};BEGIN")
 }
 
@@ -61,7 +64,8 @@ pub(crate) fn begin_and_try(
     check: ClientCheck,
 ) -> String {
     let opening = opening(isolation, check);
-    let select = try_all_or_none(lock, &format!("{},", refusals(isolation)));
+    let columns = format!("{}{},", refusals(isolation), check.keep_alive());
+    let select = try_all_or_none(lock, &columns);
     format!("{opening};{select};BEGIN")
 }
 
@@ -87,7 +91,8 @@ pub(crate) fn begin_isolated(
     let (session, take_over) = (lock_session(lock, wait, check), take_over(lock, check));
     format!(
         "{session};BEGIN;COMMIT;BEGIN{level};{take_over};\
-         SELECT pg_catalog.current_setting('transaction_isolation'),{GRANTED}"
+         SELECT pg_catalog.current_setting('transaction_isolation'){},{GRANTED}",
+        check.keep_alive()
     )
 }
 
@@ -95,14 +100,11 @@ pub(crate) fn begin_isolated(
 /// the result for [`take_over`].
 fn lock_session(lock: &LockId, wait: Wait, check: ClientCheck) -> String {
     let mut message = opening(Some(Isolation::ReadCommitted), check);
+    let columns = format!("{REFUSE_STANDBY}{}", check.keep_alive());
     let tried = if wait == Wait::No {
         Function::TryXactLock.all(lock)
     } else {
-        let _ = write!(
-            message,
-            ";{}",
-            lock_with_wait(lock, wait, REFUSE_STANDBY, "")
-        );
+        let _ = write!(message, ";{}", lock_with_wait(lock, wait, &columns, ""));
         "true".to_owned()
     };
     let _ = write!(
