@@ -31,7 +31,7 @@
 //! | `server` | [`Server`]: starts, stops and restarts servers, and adds standbys |
 //! | `database` | [`Database`]: one database for each test, and waiting for its state |
 //! | `proxy` | [`Proxy`]: counts round trips, and delays or cuts connections |
-//! | `pooler` | [`Pooler`]: a PgBouncer in front of a server |
+//! | `pooler` | [`Pooler`]: a PgBouncer, or a pgpool-II, in front of a server |
 //! | `namespace` | [`Namespace`]: a program on a machine of its own, whose network can fail |
 //! | [`project`] | projects that depend on the crates, as users write them |
 //! | [`foreign_client`] | lock packages of other languages, each in a process of its own |
@@ -45,7 +45,7 @@
 //! | `ADVISORY_POSTGRES` | `fetch`: run prebuilt binaries even if the machine has its own |
 //! | `ADVISORY_PGBOUNCER` | the path of the PgBouncer to run, instead of the machine's own |
 //! | `ADVISORY_TEST_DEPTH` | `full`: the long families run everything, as in CI, in about three times the time; if not set, a sample of every kind |
-//! | `ADVISORY_REQUIRE_POOLER` | if set, tests that need a PgBouncer fail without one instead of being skipped |
+//! | `ADVISORY_REQUIRE_POOLER` | if set, tests that need a PgBouncer or a pgpool-II fail without one instead of being skipped |
 //! | `ADVISORY_REQUIRE_ORIGINALS` | if set, tests that need the lock packages of other languages fail without them |
 //! | `ADVISORY_PYTHON` | the Python that runs such packages, instead of the newest one on the `PATH` |
 

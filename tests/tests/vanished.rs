@@ -7,11 +7,11 @@ use std::future::pending;
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::{Duration, Instant};
 
-use advisory_core::{AdvisoryLock, LockSession};
+use advisory_core::{AdvisoryLock, Isolation, LockSession};
 use advisory_tests::{Database, Link, Namespace, Server, print_notice};
 use advisory_verbs::begin;
 use futures_util::future::try_join_all;
-use sqlx::postgres::{PgPool, PgPoolOptions};
+use sqlx::postgres::{PgConnection, PgPool, PgPoolOptions};
 
 /// Within this time, the locks are free.
 const BOUND: Duration = Duration::from_secs(15);
@@ -37,6 +37,91 @@ async fn client() {
     lock(4).acquire_xact(&mut callers).await.unwrap();
     lock(AWAITED).acquire(&pool).await.map(drop).unwrap();
     pending::<()>().await;
+}
+
+/// Over TCP, the settings of what holds a lock are those of its keepalives, and those of the server
+/// after that.
+#[tokio::test]
+async fn keepalives_are_set_while_a_lock_is_held() {
+    if !cfg!(target_os = "linux") {
+        return print_notice(
+            "SKIPPED the settings of keepalives: the machine has one loopback address",
+        );
+    }
+    // Other servers have the port of the other addresses.
+    let [.., high, low] = std::process::id().to_be_bytes();
+    let address = format!("127.77.{high}.{low}");
+    let server = Server::start_with(&[("listen_addresses", &address)]).unwrap();
+    let database = Database::on(&server).await;
+    let url = format!("postgres://postgres@{address}/{}", database.name());
+    let pool = PgPoolOptions::new()
+        .max_connections(1)
+        .connect(&url)
+        .await
+        .unwrap();
+    let before = keepalives(&mut *pool.acquire().await.unwrap()).await;
+    assert_eq!(before[3], "0", "{before:?}");
+    let lock = AdvisoryLock::new("one");
+    let three = Duration::from_secs(3);
+    // What is known of the server after the first lock changes the messages.
+    for _ in 0..2 {
+        for limit in [None, Some(Duration::ZERO), Some(three)] {
+            let lock = limit.map_or(lock.clone(), |limit| lock.clone().timeout(limit));
+            let long = lock
+                .clone()
+                .keepalive_interval(three * 10)
+                .response_timeout(three);
+            let mut guard = long.acquire(&pool).await.unwrap();
+            let held = keepalives(guard.connection().await.unwrap()).await;
+            assert_eq!(held, ["30", "1", "3", "33000"]);
+            guard.release().await.unwrap();
+            assert_eq!(
+                keepalives(&mut *pool.acquire().await.unwrap()).await,
+                before
+            );
+
+            let default = ["5", "2", "3", "0"];
+            for isolation in [
+                None,
+                Some(Isolation::ReadCommitted),
+                Some(Isolation::Serializable),
+            ] {
+                let lock = isolation.map_or(lock.clone(), |level| lock.clone().isolation(level));
+                let mut tx = lock.begin(&pool).await.unwrap();
+                assert_eq!(keepalives(&mut tx).await, default, "{isolation:?}");
+                tx.commit().await.unwrap();
+            }
+            for lock in [
+                lock.clone(),
+                AdvisoryLock::all([1, 2]).timeout(three),
+                AdvisoryLock::all([1, 2]),
+            ] {
+                let mut tx = pool.begin().await.unwrap();
+                lock.acquire_xact(&mut tx).await.unwrap();
+                assert_eq!(keepalives(&mut tx).await, default);
+                tx.commit().await.unwrap();
+            }
+            assert_eq!(
+                keepalives(&mut *pool.acquire().await.unwrap()).await,
+                before
+            );
+        }
+    }
+}
+
+async fn keepalives(conn: &mut PgConnection) -> [String; 4] {
+    let names = [
+        "tcp_keepalives_idle",
+        "tcp_keepalives_interval",
+        "tcp_keepalives_count",
+        "tcp_user_timeout",
+    ];
+    let mut values = names.map(str::to_owned);
+    for value in &mut values {
+        let setting = sqlx::query_scalar("SELECT current_setting($1)").bind(&*value);
+        *value = setting.fetch_one(&mut *conn).await.unwrap();
+    }
+    values
 }
 
 struct Machine {

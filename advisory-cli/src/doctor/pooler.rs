@@ -29,7 +29,8 @@ pub(super) fn check(has_pooler: Result<bool, sqlx::Error>, locking: &Locking) ->
         _ if locking.has_no_sessions() => Check::warn(
             name,
             "connections are lent a session for a transaction at a time",
-            "take transaction locks here, and connect past the pooler for session locks",
+            "let the pooler have more server connections than there are session locks at once, or \
+             connect past the pooler for session locks",
         ),
         Ok(true) => Check::pass(
             name,

@@ -125,7 +125,8 @@ impl ClientCheck {
     /// ends; items of a target list, each after a comma. It costs less there than as a statement.
     fn keep_alive(self) -> String {
         if self.may_be_over_tcp() {
-            format!(",({}) IS NULL", tcp_keepalive::set_in_transaction())
+            // The planner stops at the first of them that decides: none does.
+            format!(",({}) IS NOT NULL", tcp_keepalive::set_in_transaction())
         } else {
             String::new()
         }

@@ -33,6 +33,7 @@ pub(super) const GRANTED: &str = "pg_catalog.current_setting('advisory.acquired'
 /// Opens a transaction that notices when its client has gone.
 pub(crate) fn begin() -> String {
     let check = ClientCheck::Unknown;
+    // The opening ends with a target list.
     let (opening, keep_alive) = (opening(None, check), check.keep_alive());
     format!("{opening}{keep_alive};BEGIN")
 }

@@ -1,4 +1,4 @@
-//! A PgBouncer between clients and a private server.
+//! A PgBouncer, or a pgpool-II, between clients and a private server.
 
 use std::env;
 use std::ffi::OsStr;
@@ -15,7 +15,7 @@ use crate::environment::variable;
 use crate::notice::print_notice;
 use crate::process::{Account, Supervisor, program};
 
-/// The folders in which distributions install PgBouncer, besides `PATH`. Debian's folder is on the
+/// The folders in which distributions install poolers, besides `PATH`. Debian's folder is on the
 /// `PATH` of root only.
 const FOLDERS: [&str; 6] = [
     "/usr/sbin",
@@ -37,8 +37,8 @@ pub enum Pooling {
     Statement,
 }
 
-/// A PgBouncer in front of a private server. It listens on a unix socket, and has PgBouncer's
-/// default settings but for the pooling mode and the number of backends.
+/// A PgBouncer, or a pgpool-II, in front of a private server. It listens on a unix socket, and has
+/// its default settings but for the pooling mode and the number of backends.
 ///
 /// The program ends when this value is dropped, and when this process ends, panics or is killed
 /// with SIGKILL.
@@ -80,6 +80,30 @@ impl Pooler {
         }
     }
 
+    /// Starts a pgpool-II for so many clients, each of which has a session of its own until it closes
+    /// its connection. Otherwise as [`try_start`](Self::try_start); the variable
+    /// `ADVISORY_PGBOUNCER` does not matter.
+    ///
+    /// # Panics
+    ///
+    /// If it does not start, or if there is none and `ADVISORY_REQUIRE_POOLER` is set.
+    pub async fn try_start_pgpool(database: &Database, clients: u32) -> Option<Self> {
+        static NOTICE: Once = Once::new();
+        match find_in_folders("pgpool", "pgpool2") {
+            Ok(program) => {
+                let start = move |folder: &Path| supervise_pgpool(&program, folder, clients);
+                Some(Self::run_with(database.options(), start).await)
+            }
+            Err(reason) if variable("ADVISORY_REQUIRE_POOLER").is_some() => panic!("{reason}"),
+            Err(reason) => {
+                NOTICE.call_once(|| {
+                    print_notice(&format!("SKIPPED tests that need pgpool-II: {reason}"));
+                });
+                None
+            }
+        }
+    }
+
     /// The options to connect to the database through this pooler.
     pub fn options(&self) -> PgConnectOptions {
         self.options.clone()
@@ -115,9 +139,17 @@ impl Pooler {
         pooling: Pooling,
         backends: u32,
     ) -> Self {
+        let start = move |folder: &Path| supervise(&program, folder, pooling, backends);
+        Self::run_with(server, start).await
+    }
+
+    async fn run_with(
+        server: PgConnectOptions,
+        start: impl FnOnce(&Path) -> Result<Supervisor, String> + Send + 'static,
+    ) -> Self {
         let start = tokio::task::spawn_blocking(move || {
             let folder = server.get_socket().ok_or("the server is not private")?;
-            let supervisor = supervise(&program, folder, pooling, backends)?;
+            let supervisor = start(folder)?;
             let options = server.socket(supervisor.folder()).port(5432);
             let pooler = Self {
                 supervisor,
@@ -165,6 +197,13 @@ fn supervise(
     Supervisor::of_program(&account, include_str!("pooler.sh"), &arguments)
 }
 
+fn supervise_pgpool(program: &Path, server: &Path, clients: u32) -> Result<Supervisor, String> {
+    let clients = clients.to_string();
+    let arguments: [&OsStr; 3] = [program.as_ref(), server.as_ref(), clients.as_ref()];
+    let account = Account::for_server()?;
+    Supervisor::of_program(&account, include_str!("pgpool.sh"), &arguments)
+}
+
 /// The program in `ADVISORY_PGBOUNCER`, or the machine's own if the variable is not set.
 fn find_program() -> Result<PathBuf, String> {
     if let Some(named) = variable("ADVISORY_PGBOUNCER") {
@@ -178,12 +217,17 @@ fn find_program() -> Result<PathBuf, String> {
             ))
         };
     }
+    let found = find_in_folders("pgbouncer", "pgbouncer");
+    found.map_err(|reason| format!("{reason}, or set `ADVISORY_PGBOUNCER` to one"))
+}
+
+fn find_in_folders(name: &str, package: &str) -> Result<PathBuf, String> {
     let path = env::var_os("PATH").unwrap_or_default();
     let folders = env::split_paths(&path).chain(FOLDERS.map(PathBuf::from));
-    program::find("pgbouncer", folders).map_err(|reason| {
+    program::find(name, folders).map_err(|reason| {
         format!(
-            "{reason}; install it (`apt install pgbouncer`, `dnf install pgbouncer`, \
-             `brew install pgbouncer`), or set `ADVISORY_PGBOUNCER` to one"
+            "{reason}; install it (`apt install {package}`, `dnf install {package}`, \
+             `brew install {package}`)"
         )
     })
 }

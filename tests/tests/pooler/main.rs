@@ -11,6 +11,7 @@ mod fixture;
 mod function;
 mod idle;
 mod lent;
+mod pgpool;
 mod restart;
 mod section;
 mod session;
