@@ -5,7 +5,7 @@ use sqlx::postgres::PgPool;
 use super::attempt::{Attempt, TryOnce};
 use super::lent_session::acquire_lent;
 use super::pool::check_runtime;
-use crate::error::{Error, Holder};
+use crate::error::{Error, Holder, UnsupportedReason};
 use crate::lock::ScopedSetting;
 use crate::lock_session::{LockSession, LockSessionGuard};
 use crate::probe::Capabilities;
@@ -27,12 +27,13 @@ impl TryOnce for OnLockSession<'_> {
 
     async fn ask(&mut self, attempt: &mut Attempt<'_>) -> Result<Option<LockSessionGuard>, Error> {
         let capabilities = Capabilities::of(self.0.pool());
-        let is_lent = || capabilities.known_lock_level() == Some(LockLevel::Transaction);
-        if !is_lent() {
-            match self.try_once(attempt).await {
-                // The first session has just found that out.
-                Err(Error::Unsupported { .. }) if is_lent() => {}
-                asked => return asked,
+        if capabilities.known_lock_level() != Some(LockLevel::Transaction) {
+            let asked = self.try_once(attempt).await;
+            // The first session finds out that it is none.
+            let is_lent = matches!(&asked, Err(Error::Unsupported { reason, .. })
+                if *reason == UnsupportedReason::HeldByTransaction);
+            if !is_lent {
+                return asked;
             }
         }
         let _waiting = Waiting::in_process(Self::SCOPE);

@@ -100,11 +100,12 @@ pub enum UnsupportedReason {
          a pooler in session or transaction mode"
     )]
     TransactionPooler,
-    /// Behind a pooler in transaction mode, the lock is held by a transaction, whose connection
-    /// cannot be used for anything else.
+    /// A transaction holds the session lock, because a pooler in transaction mode lends the session,
+    /// or because it could not be found out whether one does. Its connection cannot be used for
+    /// anything else.
     #[error(
-        "behind this pooler a transaction holds the session lock, and a statement there would be a part of that \
-         transaction; run it on the pool, or connect past the pooler"
+        "a transaction holds this session lock, because the pool's connections are not known to be sessions, and a \
+         statement there would be a part of that transaction; run it on the pool, or connect past the pooler"
     )]
     HeldByTransaction,
     /// The server grants locks that it does not hold.

@@ -126,7 +126,8 @@ impl Opening {
             let level = capabilities.lock_level(&self.lock, listener, &options, Wait::Forever);
             let level = within(self.response_timeout, Wait::For(PROBE_LIMIT), level).await?;
             if level == LockLevel::Transaction {
-                return Err(Error::unsupported(UnsupportedReason::TransactionPooler));
+                // Its requests are answered without a session.
+                return Err(Error::unsupported(UnsupportedReason::HeldByTransaction));
             }
         }
         let message = open(capabilities.client_check(), &self.keepalive);

@@ -15,7 +15,7 @@ use crate::per_pool::PerPool;
 use crate::sql::backend::{HeldKey, held_key};
 use crate::sql::send::{send_for_row, within};
 use crate::sql::session::LockLevel;
-use crate::sql::{ClientCheck, sqlstate};
+use crate::sql::{ClientCheck, sqlstate, unique_name};
 use crate::time_bounds::PROBE_RETRY;
 
 /// The servers that were seen to hold a lock; see `SERVER` in `sql`.
@@ -34,6 +34,8 @@ pub(crate) struct Capabilities {
     /// Whether a transaction has a default level at which its snapshot is older than its lock.
     has_old_snapshots: AtomicBool,
     lock_level: OnceCell<LockLevel>,
+    /// The random key of the pooler probe.
+    probe: AdvisoryLock,
     /// In milliseconds; 0 if there is none, [`UNKNOWN`] before the first lock.
     lock_timeout: AtomicU64,
     /// When it was last impossible to find out whether the pool has sessions.
@@ -49,6 +51,7 @@ impl Capabilities {
             is_over_tcp: AtomicBool::new(false),
             has_old_snapshots: AtomicBool::new(false),
             lock_level: OnceCell::new(),
+            probe: AdvisoryLock::new(unique_name("advisory session")),
             lock_timeout: AtomicU64::new(UNKNOWN),
             inconclusive_since: Mutex::new(None),
             has_lost_a_wait: AtomicBool::new(false),
@@ -161,18 +164,20 @@ impl Capabilities {
     ) -> Result<LockLevel, Error> {
         let probe = async {
             if self.was_inconclusive() {
-                return Err(ProbeError::Inconclusive);
+                return Err(ProbeError::Inconclusive { is_lasting: true });
             }
             // Boxed: it opens a connection, which is a large future and rarely needed.
-            let probed = Box::pin(probe_pooler(lock, listener, options, wait)).await;
-            if let Err(ProbeError::Inconclusive) = &probed {
+            let probed =
+                Box::pin(probe_pooler(self.probe.id(), lock, listener, options, wait)).await;
+            if let Err(ProbeError::Inconclusive { is_lasting: true }) = &probed {
                 *self.inconclusive_since() = Some(Instant::now());
             }
             probed
         };
         match self.lock_level.get_or_try_init(|| probe).await {
             Err(ProbeError::Failed(error)) => Err(error),
-            Err(ProbeError::Inconclusive) => Ok(LockLevel::Session),
+            // A transaction holds a lock in either case.
+            Err(ProbeError::Inconclusive { .. }) => Ok(LockLevel::Transaction),
             Ok(level) => Ok(*level),
         }
     }

@@ -5,6 +5,7 @@
 //! look gets that session, and releases the lock. No other session is affected. The next question
 //! is then whether the pooler lends a session for a whole transaction.
 
+use std::future::Future;
 use std::io::{Error as IoError, ErrorKind};
 use std::time::{Duration, Instant};
 
@@ -17,7 +18,7 @@ use crate::error::{Error, UnsupportedReason};
 use crate::lock::{AdvisoryLock, LockId, Wait};
 use crate::sql::send::{send, send_for_row};
 use crate::sql::session::{LockLevel, find_probe, is_in_transaction, leave_probe};
-use crate::sql::{sqlstate, transaction, unique_name};
+use crate::sql::{sqlstate, transaction};
 use crate::time_bounds::{
     LONGEST_PROBE_PAUSE, MOST_PROBED_SESSIONS, PROBE_LIMIT, PROBE_PAUSE, SHORTEST_PROBE,
 };
@@ -25,7 +26,10 @@ use crate::time_bounds::{
 /// Why a pool is not known to have sessions.
 pub(super) enum ProbeError {
     /// No connection beside the pool could be opened, or a look has failed.
-    Inconclusive,
+    Inconclusive {
+        /// Whether another probe, now, would show no more.
+        is_lasting: bool,
+    },
     Failed(Error),
 }
 
@@ -46,13 +50,16 @@ enum ProbeState {
 
 /// What holds a session lock on a pool: the session, or a transaction where a pooler lends sessions
 /// for a transaction at a time.
+///
+/// A pool always probes with the same key: what a probe has left whose connection failed is found by
+/// the next one.
 pub(super) async fn probe_pooler(
+    probe: &LockId,
     lock: &AdvisoryLock,
     listener: &mut PgListener,
     options: &PgConnectOptions,
     wait: Wait,
 ) -> Result<LockLevel, ProbeError> {
-    let probe = AdvisoryLock::new(unique_name("advisory session"));
     let longest = lock.response_limit() / 2;
     let limit = match wait {
         Wait::For(left) => left.min(longest),
@@ -60,17 +67,20 @@ pub(super) async fn probe_pooler(
     };
     let limit = limit.max(SHORTEST_PROBE);
     let started = Instant::now();
-    let left = timeout(limit, lock_and_close(options, probe.id())).await;
+    let conn = within_limit(limit, options.connect()).await;
+    let conn = conn.map_err(|error| ProbeError::Inconclusive {
+        // Unless the connection was cut.
+        is_lasting: !matches!(warn(lock, &error), sqlx::Error::Io(_)),
+    })?;
+    let left = within_limit(limit, lock_and_close(conn, probe)).await;
+    let server = left.map_err(|error| inconclusive(lock, &error))?;
     let connect_limit = started.elapsed() * 2 + SHORTEST_PROBE;
-    let server = left
-        .unwrap_or(Err(sqlx::Error::PoolTimedOut))
-        .map_err(|error| inconclusive(lock, &error))?;
     let found = async {
         let others = Others {
             options,
             connect_limit,
         };
-        match follow(listener, others, probe.id(), &server).await? {
+        match follow(listener, others, probe, &server).await? {
             ProbeState::Ended => Ok(Some(LockLevel::Session)),
             ProbeState::Lent if keeps_transaction(listener).await? => {
                 Ok(Some(LockLevel::Transaction))
@@ -94,13 +104,25 @@ pub(super) async fn probe_pooler(
 }
 
 fn inconclusive(lock: &AdvisoryLock, error: &sqlx::Error) -> ProbeError {
-    tracing::warn!(%lock, %error, "cannot tell whether the pool's connections are sessions");
-    ProbeError::Inconclusive
+    warn(lock, error);
+    ProbeError::Inconclusive { is_lasting: false }
 }
 
-/// Locks the key on a connection of its own, and closes the connection. Returns the server.
-async fn lock_and_close(options: &PgConnectOptions, probe: &LockId) -> Result<String, sqlx::Error> {
-    let mut conn = options.connect().await?;
+fn warn<'e>(lock: &AdvisoryLock, error: &'e sqlx::Error) -> &'e sqlx::Error {
+    tracing::warn!(%lock, %error, "cannot tell whether the pool's connections are sessions");
+    error
+}
+
+async fn within_limit<T>(
+    limit: Duration,
+    answer: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, sqlx::Error> {
+    let answer = timeout(limit, answer).await;
+    answer.unwrap_or(Err(sqlx::Error::PoolTimedOut))
+}
+
+/// Locks the key on a connection, and closes the connection. Returns the server.
+async fn lock_and_close(mut conn: PgConnection, probe: &LockId) -> Result<String, sqlx::Error> {
     let row = send_for_row(&mut conn, leave_probe(probe)).await?;
     conn.close().await?;
     row.try_get(0)

@@ -316,25 +316,35 @@ pub(crate) fn lock_timeout() -> String {
     format!("SELECT {LOCK_TIMEOUT}")
 }
 
-/// Locks the key of a pooler probe in this session. The last row is the server.
+/// Locks the key of a pooler probe in this session, once. The last row is the server.
 pub(crate) fn leave_probe(probe: &LockId) -> String {
-    let call = Function::TryLock.all(probe);
-    format!("{RESET};SELECT {SERVER_IN_ALL_SESSIONS},{call}")
+    let (locks, call) = (probe_locks(probe), Function::TryLock.all(probe));
+    format!(
+        "{RESET};SELECT {SERVER_IN_ALL_SESSIONS},CASE WHEN NOT EXISTS({locks} \
+         AND l.pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid()) THEN {call} END"
+    )
 }
 
 /// Looks for the key of a pooler probe. One row: whether a session holds it; whether this session
 /// held it and has released it; and the server.
 pub(crate) fn find_probe(probe: &LockId) -> String {
-    let (classid, objid, objsubid) = probe.keys()[0].to_pg_locks();
-    let unlock = Function::Unlock.all(probe);
+    let (locks, unlock) = (probe_locks(probe), Function::Unlock.all(probe));
     format!(
-        "WITH l AS MATERIALIZED(SELECT l.pid FROM {LOCKS} AS l \
-         WHERE l.locktype OPERATOR(pg_catalog.=) 'advisory' \
-         AND l.classid OPERATOR(pg_catalog.=) '{classid}'::pg_catalog.oid \
-         AND l.objid OPERATOR(pg_catalog.=) '{objid}'::pg_catalog.oid \
-         AND l.objsubid OPERATOR(pg_catalog.=) '{objsubid}'::pg_catalog.int2) \
+        "WITH l AS MATERIALIZED({locks}) \
          SELECT EXISTS(SELECT FROM l),CASE WHEN EXISTS(SELECT FROM l \
          WHERE l.pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid()) THEN {unlock} ELSE false END,\
          {SERVER_IN_ALL_SESSIONS}"
+    )
+}
+
+/// The sessions that hold the key of a pooler probe; a query.
+fn probe_locks(probe: &LockId) -> String {
+    let (classid, objid, objsubid) = probe.keys()[0].to_pg_locks();
+    format!(
+        "SELECT l.pid FROM {LOCKS} AS l \
+         WHERE l.locktype OPERATOR(pg_catalog.=) 'advisory' \
+         AND l.classid OPERATOR(pg_catalog.=) '{classid}'::pg_catalog.oid \
+         AND l.objid OPERATOR(pg_catalog.=) '{objid}'::pg_catalog.oid \
+         AND l.objsubid OPERATOR(pg_catalog.=) '{objsubid}'::pg_catalog.int2"
     )
 }
