@@ -38,6 +38,16 @@ impl AdvisoryLock {
     /// On a [`LockSession`], any number of locks share one connection beside the pool: `acquire`
     /// then returns a [`LockSessionGuard`], and its type says what differs.
     ///
+    /// Behind a pooler in transaction mode, an idle transaction holds the lock, and keeps a server
+    /// connection of the pooler for as long. It holds up neither `VACUUM` nor `CREATE INDEX
+    /// CONCURRENTLY`, and no timeout of the server ends it. The guard's
+    /// [`connection`](SessionGuard::connection) is refused there.
+    ///
+    /// Over TCP, the server's side of the connection has keepalives while it holds the lock: if
+    /// this machine vanishes, the lock is free after the
+    /// [`keepalive_interval`](Self::keepalive_interval) and the
+    /// [`response_timeout`](Self::response_timeout), rounded up to seconds.
+    ///
     /// The session can end before the work does: see [`SessionGuard::until_lost`].
     ///
     /// ```no_run
@@ -57,7 +67,7 @@ impl AdvisoryLock {
     /// As [`begin`](Self::begin). After [`Error::NotAcquired`] nothing is held: the wait is for a
     /// transaction lock, which ends with its timeout, and which the session takes over only when it
     /// is granted. After any other error the connection is closed. [`Error::Unsupported`] if the
-    /// pool's connections are not sessions, because a pooler in transaction mode lends them out.
+    /// pool's connections lead to different servers, or to a pooler in statement mode.
     ///
     /// # Cancel safety
     ///

@@ -100,9 +100,9 @@ pub enum UnsupportedReason {
          a pooler in session or transaction mode"
     )]
     TransactionPooler,
-    /// A transaction holds the session lock, because a pooler in transaction mode lends the session,
-    /// or because it could not be found out whether one does. Its connection cannot be used for
-    /// anything else.
+    /// A transaction holds the session lock, because a pooler in transaction mode lends the
+    /// session, or because it could not be found out whether one does. Its connection cannot be
+    /// used for anything else.
     #[error(
         "a transaction holds this session lock, because the pool's connections are not known to be sessions, and a \
          statement there would be a part of that transaction; run it on the pool, or connect past the pooler"

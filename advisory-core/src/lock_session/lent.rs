@@ -2,8 +2,8 @@
 //! transaction at a time: each is held by a transaction of its own.
 //!
 //! Nobody says how many sessions the pooler has. So one request at a time asks it for one, and the
-//! others wait in memory until that request has got one. A request that is refused gives its session
-//! back, and asks again later.
+//! others wait in memory until that request has got one. A request that is refused gives its
+//! session back, and asks again later.
 
 use std::collections::HashMap;
 use std::future::{Future, poll_fn};
@@ -89,8 +89,8 @@ impl LentSessions {
         }
     }
 
-    /// Since when this process holds an exclusive lock on one of these keys, and what is closed when
-    /// it is released.
+    /// Since when this process holds an exclusive lock on one of these keys, and what is closed
+    /// when it is released.
     pub(crate) fn local_holder(&self, lock: &LockId) -> Option<(Instant, watch::Receiver<()>)> {
         let held = self.held();
         let mut keys = lock.keys().iter();

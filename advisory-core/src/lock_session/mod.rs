@@ -84,6 +84,15 @@ static OF_POOLS: PerPool<Mutex<Weak<Shared>>> = PerPool::new();
 /// is released goes to the next task of this process at once, at most 16 times or for 50 ms; then
 /// others get their chance.
 ///
+/// # Behind a pooler in transaction mode
+///
+/// No session can hold the locks there. Each lock is held by an idle transaction of its own, which
+/// keeps a server connection of the pooler. At most as many are held at once as the pooler lends
+/// connections, and at most the pool's `max_connections`; the other calls wait in memory, and get
+/// [`sqlx::Error::PoolTimedOut`] at their deadline. Leave server connections to the bodies. A lock
+/// is lost alone. Nothing queues on the server, so [`queueing`](Self::queueing) has no effect, and
+/// other processes that queue can overtake.
+///
 /// # Limits
 ///
 /// - One lost session loses all its locks: every guard is notified at once, and every body under

@@ -51,8 +51,8 @@ enum ProbeState {
 /// What holds a session lock on a pool: the session, or a transaction where a pooler lends sessions
 /// for a transaction at a time.
 ///
-/// A pool always probes with the same key: what a probe has left whose connection failed is found by
-/// the next one.
+/// A pool always probes with the same key: what a probe has left whose connection failed is found
+/// by the next one.
 pub(super) async fn probe_pooler(
     probe: &LockId,
     lock: &AdvisoryLock,
@@ -163,9 +163,9 @@ struct Others<'o> {
 }
 
 impl Others<'_> {
-    /// Looks from so many other connections while this one is in a transaction. A pooler may lend us
-    /// the same session again and again; a transaction keeps it, so that the next connection gets
-    /// another one.
+    /// Looks from so many other connections while this one is in a transaction. A pooler may lend
+    /// us the same session again and again; a transaction keeps it, so that the next connection
+    /// gets another one.
     async fn look(
         &self,
         count: usize,

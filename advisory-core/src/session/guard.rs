@@ -80,7 +80,10 @@ impl SessionGuard {
     ///
     /// They run while the lock is held, and fail if the session is lost. Do not unlock or `DISCARD`
     /// there. End every transaction before the lock is released: the next holder does not see what
-    /// was not committed.
+    /// was not committed. Read large results within the
+    /// [`keepalive_interval`](crate::AdvisoryLock::keepalive_interval) and the
+    /// [`response_timeout`](crate::AdvisoryLock::response_timeout): over TCP, a client that reads
+    /// nothing for that long, although more is sent to it, counts as vanished.
     ///
     /// The connection is in use until the next call of a method of this guard. Meanwhile, nothing
     /// else reads it; [`lost`](Self::lost) can be awaited beside it all the same.
@@ -99,8 +102,9 @@ impl SessionGuard {
     ///
     /// # Errors
     ///
-    /// [`Error::Lost`] if the session has ended. [`Error::Unsupported`] behind a pooler in transaction
-    /// mode, where a transaction holds the lock, of which the statement would become a part.
+    /// [`Error::Lost`] if the session has ended. [`Error::Unsupported`] behind a pooler in
+    /// transaction mode, where a transaction holds the lock, of which the statement would become a
+    /// part.
     ///
     /// # Cancel safety
     ///

@@ -27,8 +27,9 @@ pub(crate) enum LockLevel {
     /// The session.
     Session,
     /// An idle transaction, where a pooler lends a session for a transaction at a time. It is `READ
-    /// COMMITTED`, so that it has no snapshot, and it writes nothing, so that `VACUUM` does not wait
-    /// for it. When it ends, nothing is left on the session that the pooler lends to the next client.
+    /// COMMITTED`, so that it has no snapshot, and it writes nothing, so that `VACUUM` does not
+    /// wait for it. When it ends, nothing is left on the session that the pooler lends to the next
+    /// client.
     Transaction,
 }
 
@@ -211,8 +212,8 @@ impl LockHolder {
         })
     }
 
-    /// Releases the lock and restores the settings. One row: whether every key was held, and whether
-    /// a transaction is open that is not ours.
+    /// Releases the lock and restores the settings. One row: whether every key was held, and
+    /// whether a transaction is open that is not ours.
     pub(crate) fn unlock(&self, lock: &LockId) -> String {
         let Self { pid, level, saved } = self;
         if *level == LockLevel::Transaction {

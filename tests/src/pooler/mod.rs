@@ -80,8 +80,8 @@ impl Pooler {
         }
     }
 
-    /// Starts a pgpool-II for so many clients, each of which has a session of its own until it closes
-    /// its connection. Otherwise as [`try_start`](Self::try_start); the variable
+    /// Starts a pgpool-II for so many clients, each of which has a session of its own until it
+    /// closes its connection. Otherwise as [`try_start`](Self::try_start); the variable
     /// `ADVISORY_PGBOUNCER` does not matter.
     ///
     /// # Panics

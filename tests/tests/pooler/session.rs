@@ -51,8 +51,8 @@ async fn assert_held(fixture: &Arc<Fixture>, verb: Verb, lock: &AdvisoryLock, po
     fixture.database.wait_until_held(0).await;
 }
 
-/// Asserts that one backend holds these keys and no others, and that it has neither a transaction id
-/// nor a snapshot.
+/// Asserts that one backend holds these keys and no others, and that it has neither a transaction
+/// id nor a snapshot.
 async fn assert_is_held(fixture: &Fixture, keys: &[Key]) {
     fixture.database.wait_until_held(keys.len()).await;
     let locks = fixture.database.advisory_locks().await;
