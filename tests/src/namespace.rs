@@ -42,8 +42,11 @@ impl Link {
         format!("adv{}{side}", self.number)
     }
 
-    /// Creates the namespace, in which `program` is to run. `Err` says why that is not possible
-    /// here.
+    /// Creates the namespace, in which `program` is to run.
+    ///
+    /// # Errors
+    ///
+    /// Why that is not possible here.
     pub fn connect(&self, program: &mut dyn Iterator<Item = String>) -> Result<Namespace, String> {
         if !Uid::effective().is_root() {
             return Err("only root creates network namespaces".to_owned());
@@ -65,7 +68,7 @@ impl Link {
             .spawn()
             .map_err(|error| format!("`unshare`: {error}"))?;
         let commands = shell.stdin.take();
-        let answers = shell.stdout.take().expect("BUG: the output is piped");
+        let answers = shell.stdout.take().ok_or("a shell has an output")?;
         let pid = shell.id().to_string();
         let mut namespace = Namespace {
             shell,

@@ -59,7 +59,7 @@ async fn keepalives_are_set_while_a_lock_is_held() {
         .connect(&url)
         .await
         .unwrap();
-    let before = keepalives(&mut *pool.acquire().await.unwrap()).await;
+    let before = keepalives(&mut pool.acquire().await.unwrap()).await;
     assert_eq!(before[3], "0", "{before:?}");
     let lock = AdvisoryLock::new("one");
     let three = Duration::from_secs(3);
@@ -75,10 +75,7 @@ async fn keepalives_are_set_while_a_lock_is_held() {
             let held = keepalives(guard.connection().await.unwrap()).await;
             assert_eq!(held, ["30", "1", "3", "33000"]);
             guard.release().await.unwrap();
-            assert_eq!(
-                keepalives(&mut *pool.acquire().await.unwrap()).await,
-                before
-            );
+            assert_eq!(keepalives(&mut pool.acquire().await.unwrap()).await, before);
 
             let default = ["5", "2", "3", "0"];
             for isolation in [
@@ -101,10 +98,7 @@ async fn keepalives_are_set_while_a_lock_is_held() {
                 assert_eq!(keepalives(&mut tx).await, default);
                 tx.commit().await.unwrap();
             }
-            assert_eq!(
-                keepalives(&mut *pool.acquire().await.unwrap()).await,
-                before
-            );
+            assert_eq!(keepalives(&mut pool.acquire().await.unwrap()).await, before);
         }
     }
 }

@@ -597,8 +597,7 @@ mod tests {
         assert_eq!(queue.places.available_permits(), 2);
     }
 
-    /// `cargo test --release -p advisory-core --lib cost_of_an_uncontended_turn -- --ignored
-    /// --nocapture`
+    /// `cargo test --release -p advisory-core --lib cost_of_an_uncontended_turn -- --ignored --nocapture`
     #[tokio::test]
     #[ignore = "measures"]
     async fn cost_of_an_uncontended_turn() {

@@ -211,7 +211,7 @@ impl LockSession {
             let closing = async {
                 if closing.wait_for(|is_closing| *is_closing).await.is_err() {
                     // Its last clone is dropped; its guards live on.
-                    pending().await
+                    pending::<()>().await;
                 }
             };
             let _ = unless(pool_closed, closing).await;
