@@ -106,7 +106,7 @@ async fn a_lock_that_is_held_is_refused_to_others() {
         let (pool, other) = (fixture.pool(cache, 3).await, fixture.pool(cache, 3).await);
         let guard = lock.acquire(&pool).await.unwrap();
         let refused = lock.clone().timeout(Duration::from_millis(20));
-        for verb in Verb::all(|verb| verb.is_on_pool()) {
+        for verb in Verb::all(Verb::is_on_pool) {
             let error = in_time(&fixture.database, verb.assert_refused(&refused, &other)).await;
             if let Some(error) = error {
                 let is_named =
