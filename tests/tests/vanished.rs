@@ -77,7 +77,7 @@ async fn keepalives_are_set_while_a_lock_is_held() {
             guard.release().await.unwrap();
             assert_eq!(keepalives(&mut pool.acquire().await.unwrap()).await, before);
 
-            let default = ["5", "2", "3", "0"];
+            let default = ["5", "2", "3", "10000"];
             for isolation in [
                 None,
                 Some(Isolation::ReadCommitted),

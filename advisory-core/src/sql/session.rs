@@ -93,8 +93,7 @@ impl HolderSettings {
             },
         ];
         if check.may_be_over_tcp() {
-            let keepalives = keepalive.probes().into_iter();
-            let keepalives = keepalives.chain([keepalive.user_timeout()]);
+            let keepalives = keepalive.values().into_iter();
             settings.extend(keepalives.map(|(name, value)| ServerSetting::constant(name, value)));
         }
         settings.extend(tag.map(|name| {

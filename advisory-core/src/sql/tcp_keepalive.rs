@@ -45,25 +45,23 @@ impl TcpKeepalive {
 
     /// Sets all of them for the session; expressions, each after a comma.
     pub(super) fn columns(&self) -> String {
-        let settings = self.probes().into_iter().chain([self.user_timeout()]);
-        let set = settings
+        let set = self
+            .values()
             .map(|(name, value)| format!(",pg_catalog.set_config('{name}','{value}',false)"));
-        set.collect()
+        set.concat()
     }
 
-    /// The names and the values of the keepalives.
-    pub(super) fn probes(&self) -> [(&'static str, String); 3] {
+    /// The names and the values.
+    ///
+    /// The kernel applies the last one to data that the client does not acknowledge, and also to a
+    /// client that acknowledges everything and reads nothing.
+    pub(super) fn values(&self) -> [(&'static str, String); 4] {
         [
             ("tcp_keepalives_idle", self.idle.to_string()),
             ("tcp_keepalives_interval", self.interval.to_string()),
             ("tcp_keepalives_count", COUNT.to_string()),
+            ("tcp_user_timeout", self.user_timeout.to_string()),
         ]
-    }
-
-    /// The name and the value of the bound for data that the client does not acknowledge. The
-    /// kernel also applies it to a client that acknowledges everything and reads nothing.
-    pub(super) fn user_timeout(&self) -> (&'static str, String) {
-        ("tcp_user_timeout", self.user_timeout.to_string())
     }
 }
 
@@ -73,12 +71,9 @@ fn seconds(milliseconds: u128) -> u64 {
     seconds.clamp(1, MOST_SECONDS)
 }
 
-/// Sets the keepalives until the transaction ends; items of a target list.
-///
-/// A transaction does not bound data that the client does not acknowledge: its body may read the
-/// rows of a large result slowly, which looks the same to the kernel.
+/// Sets them until the transaction ends; items of a target list.
 pub(super) fn set_in_transaction() -> String {
-    let set = TcpKeepalive::default().probes();
+    let set = TcpKeepalive::default().values();
     let set = set.map(|(name, value)| format!("pg_catalog.set_config('{name}','{value}',true)"));
     set.join(",")
 }
@@ -98,8 +93,7 @@ mod tests {
 
     fn values(keepalive_interval: Duration, response_timeout: Duration) -> [String; 4] {
         let keepalive = TcpKeepalive::of(keepalive_interval, response_timeout);
-        let [idle, interval, count] = keepalive.probes().map(|(_, value)| value);
-        [idle, interval, count, keepalive.user_timeout().1]
+        keepalive.values().map(|(_, value)| value)
     }
 
     #[test]
