@@ -61,6 +61,7 @@ async fn poll(
         if !wait_for_local_holder(sessions, attempt).await {
             return Ok(None);
         }
+        let grants = sessions.grants();
         match ask(locks, sessions, attempt).await? {
             Answer::Granted(guard) => return Ok(Some(guard)),
             Answer::Refused => {
@@ -74,7 +75,8 @@ async fn poll(
                 return Ok(None);
             }
             Answer::NoSession { is_known } => {
-                let may_pass = attempt.deadline.is_limited() || is_known || sessions.is_holding();
+                let is_moving = sessions.is_holding() || sessions.grants() != grants;
+                let may_pass = attempt.deadline.is_limited() || is_known || is_moving;
                 if attempt.deadline.is_over() || !may_pass {
                     return Err(sqlx::Error::PoolTimedOut.into());
                 }

@@ -66,6 +66,11 @@ impl LentSessions {
         self.holding.load(Ordering::Relaxed) > 0
     }
 
+    /// How many locks were granted so far.
+    pub(crate) fn grants(&self) -> u64 {
+        self.next_hold.load(Ordering::Relaxed)
+    }
+
     /// Counts a lock as held until the returned value is dropped.
     pub(crate) fn hold(self: &Arc<Self>, lock: &LockId) -> LentHold {
         self.holding.fetch_add(1, Ordering::Relaxed);
