@@ -73,39 +73,47 @@ pub(super) async fn probe_pooler(
         is_lasting: !matches!(warn(lock, &error), sqlx::Error::Io(_)),
     })?;
     let left = within_limit(limit, lock_and_close(conn, probe)).await;
-    let server = left.map_err(|error| inconclusive(lock, &error))?;
+    let server = left.map_err(|error| failure(lock, error))?;
     let connect_limit = started.elapsed() * 2 + SHORTEST_PROBE;
+    let others = Others {
+        options,
+        connect_limit,
+    };
     let found = async {
-        let others = Others {
-            options,
-            connect_limit,
-        };
-        match follow(listener, others, probe, &server).await? {
-            ProbeState::Ended => Ok(Some(LockLevel::Session)),
-            ProbeState::Lent if keeps_transaction(listener).await? => {
-                Ok(Some(LockLevel::Transaction))
-            }
-            _ => Ok(None),
+        let mut state = follow(listener, others, probe, &server).await?;
+        if state == ProbeState::Lent && !keeps_transaction(listener).await? {
+            state = ProbeState::Unfit;
         }
+        Ok(state)
     };
     match found.await {
-        Ok(Some(level)) => Ok(level),
-        Ok(None) => Err(ProbeError::Failed(Error::unsupported(
+        Ok(ProbeState::Ended) => Ok(LockLevel::Session),
+        Ok(ProbeState::Lent) => Ok(LockLevel::Transaction),
+        Ok(ProbeState::Unfit) => Err(ProbeError::Failed(Error::unsupported(
             UnsupportedReason::TransactionPooler,
         ))),
+        // The network may have lost the end of the connection.
+        Ok(ProbeState::Held) => {
+            let stays = "a lock stays though its connection was closed";
+            warn(lock, &IoError::new(ErrorKind::TimedOut, stays).into());
+            Err(ProbeError::Inconclusive { is_lasting: true })
+        }
         Err(error) if sqlstate::is_loss(&error) || sqlstate::is_aborted_before(&error) => {
             Err(ProbeError::Failed(error.into()))
         }
-        Err(error) => Err(match Error::of_lock(error, lock.id()) {
-            Error::Database(error) => inconclusive(lock, &error),
-            error => ProbeError::Failed(error),
-        }),
+        Err(error) => Err(failure(lock, error)),
     }
 }
 
-fn inconclusive(lock: &AdvisoryLock, error: &sqlx::Error) -> ProbeError {
-    warn(lock, error);
-    ProbeError::Inconclusive { is_lasting: false }
+/// The error of a message of the probe. That of a missing right, say, is the error of every lock.
+fn failure(lock: &AdvisoryLock, error: sqlx::Error) -> ProbeError {
+    match Error::of_lock(error, lock.id()) {
+        Error::Database(error) => {
+            warn(lock, &error);
+            ProbeError::Inconclusive { is_lasting: false }
+        }
+        error => ProbeError::Failed(error),
+    }
 }
 
 fn warn<'e>(lock: &AdvisoryLock, error: &'e sqlx::Error) -> &'e sqlx::Error {
@@ -143,7 +151,7 @@ async fn follow(
         let mut state = look(conn, probe, server).await?;
         if state == ProbeState::Held && pause == LONGEST_PROBE_PAUSE {
             state = others.look(count, conn, probe, server).await?;
-            count = MOST_PROBED_SESSIONS.min(count * 2);
+            count = MOST_PROBED_SESSIONS.min(count * 4);
         }
         if state != ProbeState::Held {
             return Ok(state);
@@ -151,8 +159,7 @@ async fn follow(
         sleep(pause).await;
         pause = LONGEST_PROBE_PAUSE.min(pause * 2);
     }
-    let unknown = "cannot tell whether the pool's connections are sessions: a lock stays though its connection was closed";
-    Err(IoError::new(ErrorKind::TimedOut, unknown).into())
+    Ok(ProbeState::Held)
 }
 
 /// Connections beside the pool.

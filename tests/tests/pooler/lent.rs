@@ -195,13 +195,14 @@ async fn waits_that_end_leave_nothing_behind() {
                 let _ = tokio::time::timeout(limit, numbered(1).acquire(&locks)).await;
                 return None;
             }
-            if n % 2 == 0 {
-                let guard = lock.try_acquire(&locks).await.unwrap()?;
-                guard.release().await.unwrap();
+            let released = if n % 2 == 0 {
+                let acquired = lock.try_acquire(&locks).await;
+                found_a_backend(acquired)?.release().await
             } else {
-                let guard = lock.try_acquire(&pool).await.unwrap()?;
-                guard.release().await.unwrap();
-            }
+                let acquired = lock.try_acquire(&pool).await;
+                found_a_backend(acquired)?.release().await
+            };
+            released.unwrap();
             Some(())
         });
         sleep(limit).await;
@@ -214,6 +215,14 @@ async fn waits_that_end_leave_nothing_behind() {
     }
     println!("{granted} granted, {refused} refused or dropped");
     fixture.database.assert_nothing_leaked(&pool).await;
+}
+
+/// On a busy machine, a call may be over before it gets a backend.
+fn found_a_backend<G>(acquired: Result<Option<G>, Error>) -> Option<G> {
+    match acquired {
+        Err(Error::Database(sqlx::Error::PoolTimedOut)) => None,
+        acquired => acquired.unwrap(),
+    }
 }
 
 #[tokio::test]

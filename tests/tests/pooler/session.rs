@@ -105,7 +105,7 @@ async fn a_lock_that_is_held_is_refused_to_others() {
     for (cache, lock) in [Cache::Default, Cache::Off].into_iter().zip(locks()) {
         let (pool, other) = (fixture.pool(cache, 3).await, fixture.pool(cache, 3).await);
         let guard = lock.acquire(&pool).await.unwrap();
-        let refused = lock.clone().timeout(Duration::from_millis(20));
+        let refused = lock.clone().timeout(Duration::from_secs(1));
         for verb in Verb::all(Verb::is_on_pool) {
             let error = in_time(&fixture.database, verb.assert_refused(&refused, &other)).await;
             if let Some(error) = error {
@@ -149,6 +149,7 @@ async fn a_backend_that_the_pooler_lends_last_is_found() {
             for tx in all {
                 tx.rollback().await.unwrap();
             }
+            proxy.set_delay(Duration::ZERO);
         });
         proxy.set_delay(Duration::ZERO);
         acquired.unwrap().release().await.unwrap();
