@@ -26,7 +26,12 @@ pub(super) async fn detect(pool: &PgPool, conn: &mut PgConnection) -> Result<boo
 pub(super) fn check(has_pooler: Result<bool, sqlx::Error>, locking: &Locking) -> Check {
     let name = "pooler";
     match has_pooler {
-        _ if locking.has_no_sessions() => Check::warn(
+        Err(error) => Check::warn(
+            name,
+            format!("cannot tell: {error}"),
+            "allow this role another connection",
+        ),
+        Ok(_) if locking.has_no_sessions() => Check::warn(
             name,
             "connections are lent a session for a transaction at a time",
             "let the pooler have more server connections than there are session locks at once, or \
@@ -37,10 +42,5 @@ pub(super) fn check(has_pooler: Result<bool, sqlx::Error>, locking: &Locking) ->
             "there is one; what matters is whether locks work behind it",
         ),
         Ok(false) => Check::pass(name, "none to be seen"),
-        Err(error) => Check::warn(
-            name,
-            format!("cannot tell: {error}"),
-            "allow this role another connection",
-        ),
     }
 }
