@@ -119,7 +119,7 @@ async fn one_connection_is_enough() {
 }
 
 #[tokio::test]
-async fn behind_a_pooler_in_transaction_mode_session_locks_are_refused() {
+async fn behind_a_pooler_in_transaction_mode_every_lock_is_measured() {
     let server = Server::start().unwrap();
     let database = Database::on(&server).await;
     let Some(pooler) = Pooler::try_start(&database, Pooling::Transaction, 5).await else {
@@ -127,14 +127,35 @@ async fn behind_a_pooler_in_transaction_mode_session_locks_are_refused() {
     };
     let arguments = ["bench", "--seconds", "1", "--json"];
     let figures = parsed(&advisory_as(&pooler.options(), &arguments).await);
+    assert_eq!(works(&figures["latency"]), LATENCIES);
+    for latency in figures["latency"].as_array().unwrap() {
+        assert!(latency["refused"].is_null(), "{latency}");
+        assert!(latency["median_us"].as_f64().unwrap() > 0.0, "{latency}");
+    }
+}
+
+#[tokio::test]
+async fn locks_that_are_refused_are_reported() {
+    let database = Database::new().await;
+    // A session lock is taken over by a function that a transaction lock does not need.
+    database
+        .execute("ALTER FUNCTION pg_catalog.pg_advisory_lock(bigint) RENAME TO own_lock")
+        .await;
+    let arguments = ["bench", "--seconds", "1", "--json"];
+    let figures = parsed(&advisory(&database, &arguments).await);
     let latency = figures["latency"].as_array().unwrap();
     let (transaction, session) = latency.split_at(4);
     assert!(transaction.iter().all(|of| of["refused"].is_null()));
     for refused in session {
-        assert!(refused["refused"].as_str().unwrap().contains("pooler"));
+        assert!(
+            refused["refused"]
+                .as_str()
+                .unwrap()
+                .contains("pg_advisory_lock")
+        );
         assert!(refused["median_us"].is_null() && refused["p99_us"].is_null());
     }
-    let text = advisory_as(&pooler.options(), &["bench", "--seconds", "1"]).await;
+    let text = advisory(&database, &["bench", "--seconds", "1"]).await;
     assert!(
         text.text().contains("session lock: acquire"),
         "{}",

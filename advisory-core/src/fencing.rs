@@ -5,9 +5,10 @@ use sqlx::{Connection as _, Row as _};
 
 use crate::error::{Error, UnsupportedReason};
 use crate::executor::LockExecutor;
-use crate::sql::fencing::write_record;
+use crate::sql::fencing::{Place, write_record};
 use crate::sql::origin;
 use crate::sql::send::{drain, send_for_row};
+use crate::sql::session::LockLevel;
 
 /// The bits for the position. Records begin at multiples of eight bytes, so these are 8 PiB.
 const POSITION_BITS: u32 = 50;
@@ -69,21 +70,39 @@ pub async fn fencing_token(mut executor: impl LockExecutor) -> Result<i64, Error
     if !conn.is_in_transaction() {
         return Err(Error::NotInTransaction);
     }
-    token(conn).await
+    let message = write_record(conn.server_version_num(), Place::Transaction);
+    write(conn, message).await
 }
 
-pub(crate) async fn token(conn: &mut PgConnection) -> Result<i64, Error> {
-    let message = write_record(conn.server_version_num(), conn.is_in_transaction());
-    send_token(conn, message).await
+/// Who takes a token.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TokenOf {
+    Holder,
+    /// It is marked, so that the server shows when the term has begun while the session runs
+    /// nothing else.
+    Leader,
 }
 
-/// As [`token`], with a mark that the server shows while the session runs nothing else.
-pub(crate) async fn token_of_leader(conn: &mut PgConnection) -> Result<i64, Error> {
-    let message = write_record(conn.server_version_num(), conn.is_in_transaction());
-    send_token(conn, origin::mark_leader(&message)).await
+/// In what holds a session lock.
+pub(crate) async fn token(
+    conn: &mut PgConnection,
+    level: LockLevel,
+    of: TokenOf,
+) -> Result<i64, Error> {
+    let place = match level {
+        LockLevel::Transaction => Place::LastingTransaction,
+        LockLevel::Session if conn.is_in_transaction() => Place::Transaction,
+        LockLevel::Session => Place::Session,
+    };
+    let message = write_record(conn.server_version_num(), place);
+    let message = match of {
+        TokenOf::Holder => message,
+        TokenOf::Leader => origin::mark_leader(&message),
+    };
+    write(conn, message).await
 }
 
-async fn send_token(conn: &mut PgConnection, message: String) -> Result<i64, Error> {
+async fn write(conn: &mut PgConnection, message: String) -> Result<i64, Error> {
     drain(conn).await?;
     let row = send_for_row(conn, message)
         .await

@@ -83,15 +83,17 @@
 //!
 //! [`Error::Unsupported`] reports the places where a lock would not exclude anybody: a standby,
 //! whose locks bind nobody else; a server that answers the lock functions and locks nothing; and,
-//! for a session lock, a pooler that lends a session for a transaction, such as PgBouncer's
-//! `pool_mode = transaction`. The first lock of a pool costs one more round trip, to verify that it
-//! is held. The first session lock costs one or two more and a short connection beside the pool, to
-//! verify that closing a connection frees its locks. If no such connection can be opened, a warning
-//! is logged, and a lock after 30 seconds checks again.
+//! for a session lock, a pooler that lends a session for a statement. The first lock of a pool
+//! costs one more round trip, to verify that it is held. The first session lock costs one or two
+//! more and a short connection beside the pool, to find out whether closing a connection frees its
+//! locks. If no such connection can be opened, a warning is logged, and a lock after 30 seconds
+//! checks again.
 //!
-//! Transaction locks work behind such a pooler, with sqlx's default settings, and so do the
-//! functions that take one. The session functions, such as [`lock`](crate::lock()), see one
-//! connection and cannot detect a pooler: do not use them there.
+//! Behind a pooler that lends a session for a transaction, such as PgBouncer's `pool_mode =
+//! transaction`, locks work with sqlx's default settings. A transaction holds each session lock
+//! there, and keeps a server connection of the pooler. The functions that take a transaction lock
+//! work, too. The session functions, such as [`lock`](crate::lock()), see one connection and cannot
+//! detect a pooler: do not use them there.
 //!
 //! # Spans, metrics and monitoring
 //!

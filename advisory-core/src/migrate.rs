@@ -41,7 +41,8 @@ use crate::time_bounds::MIGRATION_POLL;
 ///
 /// [`Error::Database`] with [`sqlx::Error::Migrate`] if a migration fails, or if the applied
 /// migrations are not those of the migrator. [`Error::Lost`] if a migration has released the lock.
-/// Otherwise as [`AdvisoryLock::acquire`]; a pooler in transaction mode is refused.
+/// [`Error::Unsupported`] behind a pooler in transaction mode, where no session can hold the lock.
+/// Otherwise as [`AdvisoryLock::acquire`].
 ///
 /// # Cancel safety
 ///

@@ -68,6 +68,9 @@ pub(crate) const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 pub(crate) const FIRST_SWEEP: Duration = Duration::from_millis(5);
 /// The longest such pause. A sweep over 2,000 keys takes the server about a millisecond.
 pub(crate) const LONGEST_SWEEP: Duration = Duration::from_millis(100);
+/// How often a `LockSession` asks behind a pooler in transaction mode, where each lock is asked for
+/// in a transaction of its own: not more than once in this time, however many are refused.
+pub(crate) const LENT_ASK_INTERVAL: Duration = Duration::from_millis(1);
 /// How long a key may go from one local holder to the next before others get their chance.
 pub(crate) const HAND_OVER_TIME: Duration = Duration::from_millis(50);
 /// How long a request waits before it is worth a session that queues for it.
@@ -91,8 +94,12 @@ pub(crate) const PROBE_RETRY: Duration = Duration::from_secs(30);
 pub(crate) const PROBE_LIMIT: Duration = Duration::from_secs(3);
 /// The first pause between two looks of the pooler probe.
 pub(crate) const PROBE_PAUSE: Duration = Duration::from_millis(1);
-/// The longest pause between two looks; from then on a second connection looks as well.
+/// The longest pause between two looks; from then on other connections look as well.
 pub(crate) const LONGEST_PROBE_PAUSE: Duration = Duration::from_millis(8);
+/// The most connections that look at once, each in another session of a pooler. A pooler lends the
+/// sessions that were used last, so that it takes more only if the pooler is busy, where every look
+/// sees other sessions anyway.
+pub(crate) const MOST_PROBED_SESSIONS: usize = 32;
 
 /// How long a connection for a cancel request may take: the server, or a pooler, may be full.
 pub(crate) const CANCEL_CONNECT: Duration = Duration::from_secs(30);

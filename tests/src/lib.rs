@@ -32,6 +32,7 @@
 //! | `database` | [`Database`]: one database for each test, and waiting for its state |
 //! | `proxy` | [`Proxy`]: counts round trips, and delays or cuts connections |
 //! | `pooler` | [`Pooler`], [`Pgpool`]: a PgBouncer or a pgpool-II in front of a server |
+//! | `namespace` | [`Namespace`]: a program on a machine of its own, whose network can fail |
 //! | [`project`] | projects that depend on the crates, as users write them |
 //! | [`foreign_client`] | lock packages of other languages, each in a process of its own |
 //!
@@ -57,6 +58,7 @@ mod depth;
 mod environment;
 mod error;
 pub mod foreign_client;
+mod namespace;
 mod notice;
 mod pooler;
 mod process;
@@ -71,6 +73,7 @@ pub use database::{
 };
 pub use depth::{Depth, by_depth, sample};
 pub use error::StartError;
+pub use namespace::{Link, Namespace};
 pub use notice::print_notice;
 pub use pooler::{Pgpool, Pooler, Pooling};
 pub use proxy::{Cut, Message, Proxy, Side};

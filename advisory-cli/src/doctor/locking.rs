@@ -21,7 +21,15 @@ const INTERVAL: &str = "client_connection_check_interval";
 /// What happened when a lock of each scope was taken.
 pub(super) struct Locking {
     transaction: Result<Grant, Error>,
-    session: Result<(), Error>,
+    session: Result<Holder, Error>,
+}
+
+/// What holds a session lock.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Holder {
+    Session,
+    /// A pooler lends sessions for a transaction at a time.
+    Transaction,
 }
 
 /// What was observed while a transaction lock was held.
@@ -75,16 +83,22 @@ async fn excludes_others(lock: &AdvisoryLock, pool: &PgPool) -> Option<bool> {
     }
 }
 
-async fn take_session_lock(pool: &PgPool) -> Result<(), Error> {
+async fn take_session_lock(pool: &PgPool) -> Result<Holder, Error> {
     let lock = random_key::lock("doctor").timeout(LOCK_TIMEOUT);
-    lock.acquire(pool).await?.release().await
+    let mut guard = lock.acquire(pool).await?;
+    let holder = match guard.connection().await {
+        Ok(_) => Holder::Session,
+        Err(Error::Unsupported { .. }) => Holder::Transaction,
+        Err(error) => return Err(error),
+    };
+    guard.release().await?;
+    Ok(holder)
 }
 
 impl Locking {
-    /// Whether connections are not sessions: the library refuses session locks, and transaction
-    /// locks work.
+    /// Whether a transaction holds a session lock here.
     pub(super) fn has_no_sessions(&self) -> bool {
-        self.transaction.is_ok() && matches!(self.session, Err(Error::Unsupported { .. }))
+        matches!(self.session, Ok(Holder::Transaction))
     }
 
     pub(super) fn checks(&self) -> [Check; 3] {
@@ -115,14 +129,14 @@ impl Locking {
 
     fn session(&self) -> Check {
         match &self.session {
-            Ok(()) => Check::pass(SESSION, "granted, held, and its connection is a session"),
-            Err(error) => {
-                let mut check = failure(SESSION, error);
-                if self.has_no_sessions() {
-                    check.found.push_str("; transaction locks work");
-                }
-                check
+            Ok(Holder::Session) => {
+                Check::pass(SESSION, "granted, held, and its connection is a session")
             }
+            Ok(Holder::Transaction) => Check::pass(
+                SESSION,
+                "granted, and held by an idle transaction, which keeps a server connection of the pooler",
+            ),
+            Err(error) => failure(SESSION, error),
         }
     }
 

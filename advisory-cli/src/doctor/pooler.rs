@@ -5,7 +5,6 @@ use sqlx::{ConnectOptions as _, Connection as _};
 
 use super::check::Check;
 use super::locking::Locking;
-use crate::exit::describe;
 use crate::sql;
 
 /// Detects a pooler by a session that is older than its connection.
@@ -27,20 +26,21 @@ pub(super) async fn detect(pool: &PgPool, conn: &mut PgConnection) -> Result<boo
 pub(super) fn check(has_pooler: Result<bool, sqlx::Error>, locking: &Locking) -> Check {
     let name = "pooler";
     match has_pooler {
-        _ if locking.has_no_sessions() => Check::warn(
+        Err(error) => Check::warn(
+            name,
+            format!("cannot tell: {error}"),
+            "allow this role another connection",
+        ),
+        Ok(_) if locking.has_no_sessions() => Check::warn(
             name,
             "connections are lent a session for a transaction at a time",
-            "take transaction locks here, and connect past the pooler for session locks",
+            "let the pooler have more server connections than there are session locks at once, or \
+             connect past the pooler for session locks",
         ),
         Ok(true) => Check::pass(
             name,
             "there is one; what matters is whether locks work behind it",
         ),
         Ok(false) => Check::pass(name, "none to be seen"),
-        Err(error) => Check::warn(
-            name,
-            format!("cannot tell: {}", describe(&error)),
-            "allow this role another connection",
-        ),
     }
 }

@@ -30,6 +30,16 @@ impl Deadline {
         matches!(self.wait, Wait::For(limit) if self.waited() >= limit)
     }
 
+    /// Whether the call knows how long it waits.
+    pub(super) fn is_limited(&self) -> bool {
+        matches!(self.wait, Wait::No | Wait::For(_))
+    }
+
+    /// Whether the call does not wait any more.
+    pub(super) fn is_over(&self) -> bool {
+        self.is_immediate() || self.has_passed()
+    }
+
     /// Whether the call does not wait at all.
     pub(super) fn is_immediate(&self) -> bool {
         self.wait == Wait::No

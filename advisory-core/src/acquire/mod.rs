@@ -14,6 +14,7 @@ mod caller_connection;
 mod caller_transaction;
 mod cancel;
 mod deadline;
+mod lent_session;
 mod line;
 mod lock_session;
 mod new_transaction;

@@ -119,10 +119,10 @@ impl Queue {
 }
 
 /// Counts one more until it is dropped.
-struct Count<'c>(&'c AtomicUsize);
+pub(super) struct Count<'c>(&'c AtomicUsize);
 
 impl<'c> Count<'c> {
-    fn start(count: &'c AtomicUsize) -> Self {
+    pub(super) fn start(count: &'c AtomicUsize) -> Self {
         count.fetch_add(1, Ordering::SeqCst);
         Self(count)
     }
@@ -363,7 +363,7 @@ impl Attempt<'_> {
     }
 
     /// A wait that the server's `lock_timeout` bounds is bounded in this process, too.
-    fn learn_lock_timeout(&mut self, pool: &PgPool) {
+    pub(super) fn learn_lock_timeout(&mut self, pool: &PgPool) {
         if let Some(wait) = Capabilities::of(pool).lock_timeout() {
             self.deadline.bound(wait);
         }

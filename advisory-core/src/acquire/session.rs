@@ -1,10 +1,11 @@
 //! A lock in a session of its own.
 
+use std::any::Any;
 use std::future::Future;
 use std::sync::Arc;
 
-use sqlx::Acquire as _;
-use sqlx::postgres::{PgConnectOptions, PgListener, PgPool};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgListener, PgPool};
+use sqlx::{Acquire as _, Row as _};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::attempt::{Attempt, TryOnce, acquire, try_acquire};
@@ -18,7 +19,8 @@ use crate::on_drop::{DiscardOnDrop, discard};
 use crate::probe::Capabilities;
 use crate::session::{Backend, HeldLock, Liveness, SessionGuard};
 use crate::sql::send::{send, send_for_row, send_wait};
-use crate::sql::session::{self, SavedSettings};
+use crate::sql::session::{self, HolderSettings, LockHolder, LockLevel};
+use crate::sql::tcp_keepalive::TcpKeepalive;
 use crate::sql::{granted, sqlstate, transaction};
 use crate::telemetry::Scope;
 use crate::time_bounds::PROBE_LIMIT;
@@ -35,6 +37,16 @@ impl AdvisoryLock {
     ///
     /// On a [`LockSession`], any number of locks share one connection beside the pool: `acquire`
     /// then returns a [`LockSessionGuard`], and its type says what differs.
+    ///
+    /// Behind a pooler in transaction mode, an idle transaction holds the lock, and keeps a server
+    /// connection of the pooler for as long. It holds up neither `VACUUM` nor `CREATE INDEX
+    /// CONCURRENTLY`, and no timeout of the server ends it. The guard's
+    /// [`connection`](SessionGuard::connection) is refused there.
+    ///
+    /// Over TCP, the server's side of the connection has keepalives while it holds the lock: if
+    /// this machine vanishes, the lock is free after the
+    /// [`keepalive_interval`](Self::keepalive_interval) and the
+    /// [`response_timeout`](Self::response_timeout), rounded up to seconds.
     ///
     /// The session can end before the work does: see [`SessionGuard::until_lost`].
     ///
@@ -55,7 +67,7 @@ impl AdvisoryLock {
     /// As [`begin`](Self::begin). After [`Error::NotAcquired`] nothing is held: the wait is for a
     /// transaction lock, which ends with its timeout, and which the session takes over only when it
     /// is granted. After any other error the connection is closed. [`Error::Unsupported`] if the
-    /// pool's connections are not sessions, because a pooler in transaction mode lends them out.
+    /// pool's connections lead to different servers, or to a pooler in statement mode.
     ///
     /// # Cancel safety
     ///
@@ -250,14 +262,7 @@ impl Session<'_> {
         };
         let (session, locked) = DiscardOnDrop::new(locked).await;
         match locked {
-            Ok(Some((pid, saved))) => {
-                let (lock, pool) = (attempt.lock(), self.0);
-                let backend = Backend::new(lock, pool, pid);
-                let liveness = Liveness::new(lock, session, saved);
-                let held = Held::on_pool(lock.id(), pool);
-                let keep_until = lock.keep_until();
-                Ok(Some(SessionGuard::new(held, liveness, backend, keep_until)))
-            }
+            Ok(Some(holder)) => Ok(Some(guard(attempt.lock(), self.0, session, holder, None))),
             Ok(None) => Ok(None),
             // After any error, the session may hold the lock.
             Err(error) => {
@@ -268,48 +273,106 @@ impl Session<'_> {
     }
 }
 
-/// Locks in a session. The first time on a pool, it checks that the connection is a session, and
-/// that the lock is held. Returns the backend's process id and the settings to restore, or `None`
-/// if the lock was not granted.
+/// The guard of a lock. `held_with` is dropped when the lock is released.
+pub(super) fn guard(
+    lock: &AdvisoryLock,
+    pool: &PgPool,
+    session: PgListener,
+    holder: LockHolder,
+    held_with: Option<Box<dyn Any + Send + Sync>>,
+) -> SessionGuard {
+    let backend = Backend::new(lock, pool, holder.pid);
+    let liveness = Liveness::new(lock, session, holder, held_with);
+    let held = Held::on_pool(lock.id(), pool);
+    SessionGuard::new(held, liveness, backend, lock.keep_until())
+}
+
+/// Locks in a session. The first time on a pool, it finds out what can hold the lock, and checks
+/// that the lock is held. Returns what holds it, or `None` if the lock was not granted.
 async fn lock_session(
     attempt: &Attempt<'_>,
     capabilities: &Capabilities,
     options: &PgConnectOptions,
     session: &mut PgListener,
-) -> Result<Option<(i32, SavedSettings)>, Error> {
+) -> Result<Option<LockHolder>, Error> {
     let lock = attempt.lock();
     let left = attempt.deadline.left();
     let limit = match left {
         Wait::For(left) => left.min(PROBE_LIMIT),
         _ => PROBE_LIMIT,
     };
-    let checked = capabilities.check_session(lock, session, options, left);
-    attempt.within(Wait::For(limit), checked).await?;
+    let level = capabilities.lock_level(lock, session, options, left);
+    let level = attempt.within(Wait::For(limit), level).await?;
+    let settings = holder_settings(lock, level, capabilities);
     let wait = attempt.wait();
-    let settings = session::settings(capabilities.client_check(), lock.session_tag());
+    ask_session(attempt, wait, wait, &settings, capabilities, session).await
+}
+
+pub(super) fn holder_settings(
+    lock: &AdvisoryLock,
+    level: LockLevel,
+    capabilities: &Capabilities,
+) -> HolderSettings {
+    let keepalive = TcpKeepalive::of(lock.keepalive(), lock.response_limit());
+    HolderSettings::new(
+        level,
+        capabilities.client_check(),
+        &keepalive,
+        lock.session_tag(),
+    )
+}
+
+/// Sends the message that takes the lock, and reads its answer, which has to come within the
+/// response timeout after `limit`.
+pub(super) async fn ask_session(
+    attempt: &Attempt<'_>,
+    wait: Wait,
+    limit: Wait,
+    settings: &HolderSettings,
+    capabilities: &Capabilities,
+    session: &mut PgListener,
+) -> Result<Option<LockHolder>, Error> {
+    let lock = attempt.lock();
     let message = match wait {
-        Wait::No => session::try_lock(lock.id(), &settings),
-        wait => session::lock(lock.id(), wait, &settings),
+        Wait::No => session::try_lock(lock.id(), settings),
+        wait => session::lock(lock.id(), wait, settings),
     };
     let conn = session.acquire().await?;
     let answer = send_wait(conn, wait, attempt.mark(&message));
-    let rows = match attempt.within(wait, answer).await {
+    let rows = match attempt.within(limit, answer).await {
         Ok(rows) => rows,
         Err(error) if sqlstate::is_lock_timeout(&error) => return Ok(None),
         Err(error) => return Err(capabilities.failure(error, lock.id())),
     };
-    let (pid, saved) = match rows {
-        Some(rows) if !granted(&rows)? => return Ok(None),
+    let holder = match rows {
+        Some(rows) if !granted(&rows)? => {
+            if settings.level() == LockLevel::Transaction {
+                let ended = roll_back(capabilities, conn);
+                attempt.within(Wait::No, ended).await?;
+            }
+            return Ok(None);
+        }
         Some(rows) => {
             let first = rows.first().ok_or(sqlx::Error::RowNotFound)?;
-            (session::pid(first)?, SavedSettings::read(&settings, first)?)
+            LockHolder::read(settings, first)?
         }
         None => {
             let row = send_for_row(&mut *conn, session::PID);
-            let row = attempt.within(Wait::No, row).await?;
-            (session::pid(&row)?, SavedSettings::kept(&settings))
+            LockHolder::asked(settings, &attempt.within(Wait::No, row).await?)?
         }
     };
     capabilities.check_lock(lock, conn).await?;
-    Ok(Some((pid, saved)))
+    Ok(Some(holder))
+}
+
+/// Ends the transaction of a refused question, which can still say what bounds the next one.
+async fn roll_back(
+    capabilities: &Capabilities,
+    conn: &mut PgConnection,
+) -> Result<(), sqlx::Error> {
+    if capabilities.lock_timeout().is_none() {
+        let lock_timeout = send_for_row(&mut *conn, session::lock_timeout()).await?;
+        capabilities.note_lock_timeout(lock_timeout.try_get(0)?);
+    }
+    send(conn, transaction::ROLLBACK).await.map(drop)
 }

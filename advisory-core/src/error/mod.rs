@@ -92,14 +92,22 @@ pub enum UnsupportedReason {
          connect to the primary (`target_session_attrs`, a writer endpoint)"
     )]
     Standby,
-    /// The pool's connections are not sessions: a pooler lends a session for a transaction at a
-    /// time.
+    /// The pool's connections can hold no lock: they lead to different servers, or a pooler lends a
+    /// session for one statement at a time.
     #[error(
-        "this pool's connections are not sessions of one server: a pooler in transaction mode (PgBouncer's \
-         `pool_mode = transaction`) lends them out, and a session lock would stay behind; use a transaction \
-         lock, or connect past the pooler or to one in session mode"
+        "this pool's connections are not sessions of one server, and a transaction cannot stand for one: \
+         they lead to different servers, or to a pooler in statement mode; connect to one server, directly or by \
+         a pooler in session or transaction mode"
     )]
     TransactionPooler,
+    /// A transaction holds the session lock, because a pooler in transaction mode lends the
+    /// session, or because it could not be found out whether one does. Its connection cannot be
+    /// used for anything else.
+    #[error(
+        "a transaction holds this session lock, because the pool's connections are not known to be sessions, and a \
+         statement there would be a part of that transaction; run it on the pool, or connect past the pooler"
+    )]
+    HeldByTransaction,
     /// The server grants locks that it does not hold.
     #[error(
         "the server granted an advisory lock that this session does not hold: its lock functions do nothing, \

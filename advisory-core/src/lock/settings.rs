@@ -249,6 +249,10 @@ impl AdvisoryLock {
     /// which is no query and is not logged as one. The interval is at least 100 ms and at most a
     /// day.
     ///
+    /// Over TCP, the server's kernel probes this client in the same way while the lock is held, in
+    /// whole seconds (`tcp_keepalives_idle` and `tcp_user_timeout`). So if this machine vanishes,
+    /// its lock is free after about the same time.
+    ///
     /// If not set, 5 seconds. Methods other than [`acquire`](Self::acquire) and
     /// [`try_acquire`](Self::try_acquire) refuse this setting.
     ///

@@ -11,8 +11,8 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::table::{Answer, Message, SessionId};
-use crate::error::Error;
-use crate::fencing::token;
+use crate::error::{Error, UnsupportedReason};
+use crate::fencing::{TokenOf, token};
 use crate::key::Key;
 use crate::lock::{AdvisoryLock, LockId, Wait};
 use crate::on_drop::discard;
@@ -22,7 +22,8 @@ use crate::sql::lock_session::{
     AnswerOrder, BackendId, Batch, Call, Opened, Waits, open, prepared, terminate,
 };
 use crate::sql::send::{send, send_for_row, send_wait, within};
-use crate::sql::session::queue;
+use crate::sql::session::{LockLevel, queue};
+use crate::sql::tcp_keepalive::TcpKeepalive;
 use crate::sql::{origin, sqlstate};
 use crate::time_bounds::{PROBE_LIMIT, REOPEN_PAUSE};
 
@@ -72,6 +73,7 @@ pub(super) struct Opening {
     pub(super) pool: PgPool,
     /// A lock that is asked for, whose settings and name stand for all.
     pub(super) lock: AdvisoryLock,
+    pub(super) keepalive: TcpKeepalive,
     pub(super) response_timeout: Duration,
     /// Whether it is checked that connections of the pool are sessions.
     pub(super) is_checked: bool,
@@ -117,10 +119,14 @@ impl Opening {
         };
         if self.is_checked {
             let listener = connection.listener();
-            let checked = capabilities.check_session(&self.lock, listener, &options, Wait::Forever);
-            within(self.response_timeout, Wait::For(PROBE_LIMIT), checked).await?;
+            let level = capabilities.lock_level(&self.lock, listener, &options, Wait::Forever);
+            let level = within(self.response_timeout, Wait::For(PROBE_LIMIT), level).await?;
+            if level == LockLevel::Transaction {
+                // Its requests are answered without a session.
+                return Err(Error::unsupported(UnsupportedReason::HeldByTransaction));
+            }
         }
-        let message = open(capabilities.client_check());
+        let message = open(capabilities.client_check(), &self.keepalive);
         let row = within(
             self.response_timeout,
             Wait::No,
@@ -307,7 +313,7 @@ impl Connection {
     }
 
     pub(super) async fn fencing_token(&mut self, limit: Duration) -> Result<i64, Error> {
-        let token = async { token(self.get().await?).await };
+        let token = async { token(self.get().await?, LockLevel::Session, TokenOf::Holder).await };
         let token = within(limit, Wait::No, token).await;
         self.last_answer = Instant::now();
         token

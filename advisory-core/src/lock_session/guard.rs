@@ -4,18 +4,20 @@ use std::fmt;
 use std::future::{Future, poll_fn};
 use std::ops::Deref;
 use std::pin::pin;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::task::Poll;
 use std::time::Instant;
 
 use sqlx::postgres::{PgPool, PgRow};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Mutex, oneshot, watch};
 
+use super::LockSession;
+use super::lent::unless;
 use super::request::{Grant, Request};
 use crate::error::Error;
 use crate::lock::{AdvisoryLock, LockId};
 use crate::nesting::Held;
-use crate::session::{HeldLock, until_lost};
+use crate::session::{HeldLock, SessionGuard, until_lost};
 use crate::sql::send::send;
 use crate::sql::sqlstate;
 use crate::telemetry::Scope;
@@ -39,24 +41,60 @@ use crate::telemetry::metric::Hold;
 #[must_use = "the lock is released when the guard is dropped"]
 pub struct LockSessionGuard {
     held: Held,
+    kind: Kind,
+}
+
+enum Kind {
+    Shared(Shared),
+    Lent(Lent),
+}
+
+/// The session holds other locks as well.
+struct Shared {
     grant: KeptGrant,
     /// Closed with the guard, for those who watch it.
     ended: OnceLock<watch::Sender<()>>,
     _hold: Hold,
 }
 
+/// A transaction, on a session that a pooler lends to it, holds this lock alone.
+struct Lent {
+    guard: SessionGuard,
+    /// One fencing token at a time.
+    token: Mutex<()>,
+}
+
 impl LockSessionGuard {
     pub(super) fn new(lock: &AdvisoryLock, pool: &PgPool, grant: Grant) -> Self {
-        let keep_until = lock.keep_until();
-        Self {
-            held: Held::on_pool(lock.id(), pool),
+        let shared = Shared {
             grant: KeptGrant {
                 grant: Some(grant),
-                keep_until,
+                keep_until: lock.keep_until(),
             },
             ended: OnceLock::new(),
             _hold: Hold::start(Scope::Session),
+        };
+        Self {
+            held: Held::on_pool(lock.id(), pool),
+            kind: Kind::Shared(shared),
         }
+    }
+
+    /// Its session is watched, whether the guard is or not.
+    pub(crate) fn lent(guard: SessionGuard, locks: &LockSession) -> Self {
+        let held = Held::on_pool(guard.lock_id(), locks.pool());
+        let (session, lock) = (guard.shared(), guard.lock_id().clone());
+        let (closed, open) = (locks.closed(), locks.shared.lent.subscribe());
+        tokio::spawn(async move {
+            let lost = Arc::clone(&session).lost();
+            if unless(closed, lost).await.is_none() {
+                session.take_away(lock).await;
+            }
+            drop(open);
+        });
+        let token = Mutex::new(());
+        let kind = Kind::Lent(Lent { guard, token });
+        Self { held, kind }
     }
 
     /// Which lock it is.
@@ -77,16 +115,20 @@ impl LockSessionGuard {
     ///
     /// If the future is dropped, the lock is released all the same.
     pub async fn release(self) -> Result<(), Error> {
-        if self.grant.is_kept() {
-            if self.is_lost() {
+        let shared = match self.kind {
+            Kind::Shared(shared) => shared,
+            Kind::Lent(lent) => return lent.guard.release().await,
+        };
+        if shared.grant.is_kept() {
+            if shared.grant.loss.has_happened() {
                 return Err(Error::lost(self.held.lock()));
             }
             return Ok(());
         }
         let (reply, released) = oneshot::channel();
-        let release = Request::Release(self.grant.id, Some(reply));
+        let release = Request::Release(shared.grant.id, Some(reply));
         // The owner ends a wait for the server.
-        let was_held = self.grant.owner.send(release).is_ok() && released.await.unwrap_or(false);
+        let was_held = shared.grant.owner.send(release).is_ok() && released.await.unwrap_or(false);
         if was_held {
             Ok(())
         } else {
@@ -103,24 +145,26 @@ impl LockSessionGuard {
     ///
     /// Cancel safe: the lock stays held.
     pub fn lost(&self) -> impl Future<Output = ()> + Send + 'static + use<> {
-        let mut loss = self.grant.loss.watch();
-        let mut ended = self.ended.get_or_init(|| watch::channel(()).0).subscribe();
+        let (shared, lent) = match &self.kind {
+            Kind::Shared(shared) => (Some(shared.lost()), None),
+            Kind::Lent(lent) => (None, Some(lent.guard.lost())),
+        };
         async move {
-            let mut has_ended = pin!(ended.changed());
-            let mut is_lost = pin!(loss.wait_for(|is_lost| *is_lost));
-            poll_fn(|cx| {
-                if is_lost.as_mut().poll(cx).is_ready() {
-                    return Poll::Ready(());
-                }
-                has_ended.as_mut().poll(cx).map(drop)
-            })
-            .await;
+            if let Some(lost) = shared {
+                lost.await;
+            }
+            if let Some(lost) = lent {
+                lost.await;
+            }
         }
     }
 
     /// Whether the session is known to have ended.
     pub fn is_lost(&self) -> bool {
-        self.grant.loss.has_happened()
+        match &self.kind {
+            Kind::Shared(shared) => shared.grant.loss.has_happened(),
+            Kind::Lent(lent) => lent.guard.is_lost(),
+        }
     }
 
     /// Runs a future while the session is alive.
@@ -166,10 +210,17 @@ impl LockSessionGuard {
     ///
     /// Cancel safe: an unused number does no harm.
     pub async fn fencing_token(&self) -> Result<i64, Error> {
+        let shared = match &self.kind {
+            Kind::Shared(shared) => shared,
+            Kind::Lent(lent) => {
+                let _one = lent.token.lock().await;
+                return lent.guard.fencing_token_alone().await;
+            }
+        };
         let (reply, token) = oneshot::channel();
-        let ask = Request::FencingToken(self.grant.session, reply);
+        let ask = Request::FencingToken(shared.grant.session, reply);
         let lost = || Error::lost(self.held.lock());
-        self.grant.owner.send(ask).map_err(|_| lost())?;
+        shared.grant.owner.send(ask).map_err(|_| lost())?;
         match token.await {
             Ok(Err(Error::Database(error))) if sqlstate::is_loss(&error) => Err(lost()),
             Ok(token) => token,
@@ -210,6 +261,24 @@ impl Drop for KeptGrant {
             let owner = grant.owner.clone();
             // Without an owner, the session has ended.
             let _ = owner.send(Request::Keep(grant, until));
+        }
+    }
+}
+
+impl Shared {
+    fn lost(&self) -> impl Future<Output = ()> + Send + 'static + use<> {
+        let mut loss = self.grant.loss.watch();
+        let mut ended = self.ended.get_or_init(|| watch::channel(()).0).subscribe();
+        async move {
+            let mut has_ended = pin!(ended.changed());
+            let mut is_lost = pin!(loss.wait_for(|is_lost| *is_lost));
+            poll_fn(|cx| {
+                if is_lost.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(());
+                }
+                has_ended.as_mut().poll(cx).map(drop)
+            })
+            .await;
         }
     }
 }

@@ -6,6 +6,7 @@
 
 mod connection;
 mod guard;
+mod lent;
 mod link;
 #[cfg(test)]
 mod model;
@@ -14,15 +15,17 @@ mod request;
 mod table;
 
 use std::fmt;
+use std::future::{Future, pending};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use sqlx::postgres::PgPool;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
 pub use self::guard::LockSessionGuard;
+pub(crate) use self::lent::{LentSessions, unless};
 use self::owner::Owner;
 use self::request::{Acquire, Grant, Request};
 use self::table::RequestId;
@@ -81,6 +84,15 @@ static OF_POOLS: PerPool<Mutex<Weak<Shared>>> = PerPool::new();
 /// is released goes to the next task of this process at once, at most 16 times or for 50 ms; then
 /// others get their chance.
 ///
+/// # Behind a pooler in transaction mode
+///
+/// No session can hold the locks there. Each lock is held by an idle transaction of its own, which
+/// keeps a server connection of the pooler. At most as many are held at once as the pooler lends
+/// connections, and at most the pool's `max_connections`; the other calls wait in memory, and get
+/// [`sqlx::Error::PoolTimedOut`] at their deadline. Leave server connections to the bodies. A lock
+/// is lost alone. Nothing queues on the server, so [`queueing`](Self::queueing) has no effect, and
+/// other processes that queue can overtake.
+///
 /// # Limits
 ///
 /// - One lost session loses all its locks: every guard is notified at once, and every body under
@@ -109,6 +121,10 @@ struct Shared {
     /// Whether the owner keeps this value until it has had nothing to do for a while.
     is_kept: bool,
     owner: Mutex<OwnerHandle>,
+    /// Tells those behind a pooler, which have no owner, that this is closed.
+    closing: watch::Sender<bool>,
+    /// Each lock that is held there watches it.
+    lent: watch::Sender<()>,
 }
 
 /// Where the requests go.
@@ -135,6 +151,8 @@ impl LockSession {
                     next_request: 1,
                     sender: None,
                 }),
+                closing: watch::Sender::new(false),
+                lent: watch::Sender::new(()),
             }),
         }
     }
@@ -174,12 +192,29 @@ impl LockSession {
             self.shared.is_closed.store(true, Ordering::SeqCst);
             owner.sender.clone()
         };
+        self.shared.closing.send_replace(true);
         if let Some(owner) = owner {
             let (reply, closed) = oneshot::channel();
             if owner.send(Request::Close(reply)).is_ok() {
                 // The owner may end for another reason, which closes its sessions, too.
                 let _ = closed.await;
             }
+        }
+        self.shared.lent.closed().await;
+    }
+
+    /// Resolves when this, or its pool, is closed.
+    pub(crate) fn closed(&self) -> impl Future<Output = ()> + Send + 'static + use<> {
+        let mut closing = self.shared.closing.subscribe();
+        let pool_closed = self.pool().close_event();
+        async move {
+            let closing = async {
+                if closing.wait_for(|is_closing| *is_closing).await.is_err() {
+                    // Its last clone is dropped; its guards live on.
+                    pending::<()>().await;
+                }
+            };
+            let _ = unless(pool_closed, closing).await;
         }
     }
 

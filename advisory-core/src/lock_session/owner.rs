@@ -28,6 +28,7 @@ use crate::lock::{AdvisoryLock, Wait, jitter};
 use crate::probe::Capabilities;
 use crate::sql::lock_session::{BackendId, Waits};
 use crate::sql::sqlstate;
+use crate::sql::tcp_keepalive::TcpKeepalive;
 use crate::time_bounds::{
     DEFAULT_KEEPALIVE_INTERVAL, DEFAULT_RESPONSE_TIMEOUT, FIRST_SWEEP, HAND_OVER_TIME,
     IDLE_SESSION, LONGEST_SWEEP, REOPEN_PAUSE, SHORTEST_CHECK_OUT, WORTH_QUEUEING,
@@ -710,6 +711,7 @@ impl Owner {
             id,
             pool: self.pool.clone(),
             lock: self.newest.clone(),
+            keepalive: TcpKeepalive::of(self.keepalive, self.response_timeout()),
             response_timeout: self.response_timeout(),
             is_checked,
         };

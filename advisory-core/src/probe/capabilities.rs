@@ -14,7 +14,8 @@ use crate::lock::{AdvisoryLock, LockId, Wait};
 use crate::per_pool::PerPool;
 use crate::sql::backend::{HeldKey, held_key};
 use crate::sql::send::{send_for_row, within};
-use crate::sql::{ClientCheck, sqlstate};
+use crate::sql::session::LockLevel;
+use crate::sql::{ClientCheck, sqlstate, unique_name};
 use crate::time_bounds::PROBE_RETRY;
 
 /// The servers that were seen to hold a lock; see `SERVER` in `sql`.
@@ -29,9 +30,12 @@ static POOLS: PerPool<Capabilities> = PerPool::new();
 pub(crate) struct Capabilities {
     has_locks: AtomicBool,
     has_client_check: AtomicBool,
+    is_over_tcp: AtomicBool,
     /// Whether a transaction has a default level at which its snapshot is older than its lock.
     has_old_snapshots: AtomicBool,
-    has_sessions: OnceCell<()>,
+    lock_level: OnceCell<LockLevel>,
+    /// The random key of the pooler probe.
+    probe: AdvisoryLock,
     /// In milliseconds; 0 if there is none, [`UNKNOWN`] before the first lock.
     lock_timeout: AtomicU64,
     /// When it was last impossible to find out whether the pool has sessions.
@@ -44,8 +48,10 @@ impl Capabilities {
         POOLS.of(pool, || Self {
             has_locks: AtomicBool::new(false),
             has_client_check: AtomicBool::new(false),
+            is_over_tcp: AtomicBool::new(false),
             has_old_snapshots: AtomicBool::new(false),
-            has_sessions: OnceCell::new(),
+            lock_level: OnceCell::new(),
+            probe: AdvisoryLock::new(unique_name("advisory session")),
             lock_timeout: AtomicU64::new(UNKNOWN),
             inconclusive_since: Mutex::new(None),
             has_lost_a_wait: AtomicBool::new(false),
@@ -64,7 +70,15 @@ impl Capabilities {
     /// Remembers how long the server has waited before it refused a lock, if nothing else is known
     /// of its `lock_timeout`.
     pub(crate) fn note_refusal(&self, waited: Duration) {
-        let milliseconds = u64::try_from(waited.as_millis()).unwrap_or(UNKNOWN).max(1);
+        self.note_milliseconds(u64::try_from(waited.as_millis()).unwrap_or(UNKNOWN).max(1));
+    }
+
+    /// Remembers the server's `lock_timeout` in milliseconds, if it is not known.
+    pub(crate) fn note_lock_timeout(&self, milliseconds: i64) {
+        self.note_milliseconds(milliseconds.unsigned_abs());
+    }
+
+    fn note_milliseconds(&self, milliseconds: u64) {
         let (seen, unseen) = (Ordering::Relaxed, Ordering::Relaxed);
         let _ = self
             .lock_timeout
@@ -73,10 +87,12 @@ impl Capabilities {
 
     /// Whether the pool's server can notice that a client has gone.
     pub(crate) fn client_check(&self) -> ClientCheck {
-        if self.has_client_check.load(Ordering::Relaxed) {
-            ClientCheck::Supported
-        } else {
+        if !self.has_client_check.load(Ordering::Relaxed) {
             ClientCheck::Unknown
+        } else if self.is_over_tcp.load(Ordering::Relaxed) {
+            ClientCheck::SupportedOverTcp
+        } else {
+            ClientCheck::Supported
         }
     }
 
@@ -121,7 +137,9 @@ impl Capabilities {
         }
         let seen = check_held(lock.id(), lock.response_limit(), conn).await?;
         if let Some(seen) = seen {
-            let supported = seen.client_check == ClientCheck::Supported;
+            let is_over_tcp = seen.client_check == ClientCheck::SupportedOverTcp;
+            self.is_over_tcp.store(is_over_tcp, Ordering::Relaxed);
+            let supported = seen.client_check != ClientCheck::Unknown;
             self.has_client_check.store(supported, Ordering::Relaxed);
             self.lock_timeout
                 .store(seen.lock_timeout, Ordering::Relaxed);
@@ -130,29 +148,37 @@ impl Capabilities {
         Ok(())
     }
 
-    /// Checks that the pool's connections are sessions of one server. Concurrent calls wait for the
-    /// first.
-    pub(crate) async fn check_session(
+    /// What holds a session lock on this pool; `None` before the first one.
+    pub(crate) fn known_lock_level(&self) -> Option<LockLevel> {
+        self.lock_level.get().copied()
+    }
+
+    /// Finds out what can hold a session lock on this pool, whose connections may be sessions or
+    /// not. Concurrent calls wait for the first.
+    pub(crate) async fn lock_level(
         &self,
         lock: &AdvisoryLock,
         listener: &mut PgListener,
         options: &PgConnectOptions,
         wait: Wait,
-    ) -> Result<(), Error> {
+    ) -> Result<LockLevel, Error> {
         let probe = async {
             if self.was_inconclusive() {
-                return Err(ProbeError::Inconclusive);
+                return Err(ProbeError::Inconclusive { is_lasting: true });
             }
             // Boxed: it opens a connection, which is a large future and rarely needed.
-            let probed = Box::pin(probe_pooler(lock, listener, options, wait)).await;
-            if let Err(ProbeError::Inconclusive) = &probed {
+            let probed =
+                Box::pin(probe_pooler(self.probe.id(), lock, listener, options, wait)).await;
+            if let Err(ProbeError::Inconclusive { is_lasting: true }) = &probed {
                 *self.inconclusive_since() = Some(Instant::now());
             }
             probed
         };
-        match self.has_sessions.get_or_try_init(|| probe).await {
+        match self.lock_level.get_or_try_init(|| probe).await {
             Err(ProbeError::Failed(error)) => Err(error),
-            Ok(()) | Err(ProbeError::Inconclusive) => Ok(()),
+            // A transaction holds a lock in either case.
+            Err(ProbeError::Inconclusive { .. }) => Ok(LockLevel::Transaction),
+            Ok(level) => Ok(*level),
         }
     }
 

@@ -2,134 +2,245 @@
 //!
 //! A connection beside the pool locks a random key, and closes. Where connections are sessions, the
 //! lock ends with it. Behind a pooler that lends sessions, the lock stays in one of them until a
-//! look happens to get that session, and releases the lock. No other session is affected.
+//! look gets that session, and releases the lock. No other session is affected. The next question
+//! is then whether the pooler lends a session for a whole transaction.
 
+use std::future::Future;
 use std::io::{Error as IoError, ErrorKind};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgListener};
 use sqlx::{Acquire as _, ConnectOptions as _, Connection as _, Row as _};
+use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use crate::error::{Error, UnsupportedReason};
 use crate::lock::{AdvisoryLock, LockId, Wait};
 use crate::sql::send::{send, send_for_row};
-use crate::sql::session::{find_probe, leave_probe};
-use crate::sql::{sqlstate, transaction, unique_name};
-use crate::time_bounds::{LONGEST_PROBE_PAUSE, PROBE_LIMIT, PROBE_PAUSE, SHORTEST_PROBE};
+use crate::sql::session::{LockLevel, find_probe, is_in_transaction, leave_probe};
+use crate::sql::{sqlstate, transaction};
+use crate::time_bounds::{
+    LONGEST_PROBE_PAUSE, MOST_PROBED_SESSIONS, PROBE_LIMIT, PROBE_PAUSE, SHORTEST_PROBE,
+};
 
 /// Why a pool is not known to have sessions.
 pub(super) enum ProbeError {
     /// No connection beside the pool could be opened, or a look has failed.
-    Inconclusive,
+    Inconclusive {
+        /// Whether another probe, now, would show no more.
+        is_lasting: bool,
+    },
     Failed(Error),
 }
 
-/// What one look has shown.
+/// What a look has shown. Of several looks at once, the greatest counts: after one has released the
+/// lock, others find none.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum ProbeState {
-    /// The lock ended with its connection.
-    Ended,
     /// A session still holds the lock.
     Held,
-    /// This session held the lock, so a pooler has lent it; or this is another server.
+    /// The lock ended with its connection.
+    Ended,
+    /// This session held the lock, and has released it: a pooler has lent it.
     Lent,
+    /// The pool leads to more than one server, or to another run of it; or a pooler refuses
+    /// transactions.
+    Unfit,
 }
 
-/// Checks that the pool's connections are sessions of one server.
+/// What holds a session lock on a pool: the session, or a transaction where a pooler lends sessions
+/// for a transaction at a time.
+///
+/// A pool always probes with the same key: what a probe has left whose connection failed is found
+/// by the next one.
 pub(super) async fn probe_pooler(
+    probe: &LockId,
     lock: &AdvisoryLock,
     listener: &mut PgListener,
     options: &PgConnectOptions,
     wait: Wait,
-) -> Result<(), ProbeError> {
-    let probe = AdvisoryLock::new(unique_name("advisory session"));
+) -> Result<LockLevel, ProbeError> {
     let longest = lock.response_limit() / 2;
     let limit = match wait {
         Wait::For(left) => left.min(longest),
         _ => longest,
     };
     let limit = limit.max(SHORTEST_PROBE);
-    let left = timeout(limit, lock_and_close(options, probe.id())).await;
-    let server = left
-        .unwrap_or(Err(sqlx::Error::PoolTimedOut))
-        .map_err(|error| inconclusive(lock, &error))?;
-    match has_ended(listener, options, probe.id(), &server).await {
-        Ok(true) => Ok(()),
-        Ok(false) => Err(ProbeError::Failed(Error::unsupported(
+    let started = Instant::now();
+    let conn = within_limit(limit, options.connect()).await;
+    let conn = conn.map_err(|error| ProbeError::Inconclusive {
+        // Unless the connection was cut.
+        is_lasting: !matches!(warn(lock, &error), sqlx::Error::Io(_)),
+    })?;
+    let left = within_limit(limit, lock_and_close(conn, probe)).await;
+    let server = left.map_err(|error| failure(lock, error))?;
+    let connect_limit = started.elapsed() * 2 + SHORTEST_PROBE;
+    let others = Others {
+        options,
+        connect_limit,
+    };
+    let found = async {
+        let mut state = follow(listener, others, probe, &server).await?;
+        if state == ProbeState::Lent && !keeps_transaction(listener).await? {
+            state = ProbeState::Unfit;
+        }
+        Ok(state)
+    };
+    match found.await {
+        Ok(ProbeState::Ended) => Ok(LockLevel::Session),
+        Ok(ProbeState::Lent) => Ok(LockLevel::Transaction),
+        Ok(ProbeState::Unfit) => Err(ProbeError::Failed(Error::unsupported(
             UnsupportedReason::TransactionPooler,
         ))),
+        // The network may have lost the end of the connection.
+        Ok(ProbeState::Held) => {
+            let stays = "a lock stays though its connection was closed";
+            warn(lock, &IoError::new(ErrorKind::TimedOut, stays).into());
+            Err(ProbeError::Inconclusive { is_lasting: true })
+        }
         Err(error) if sqlstate::is_loss(&error) || sqlstate::is_aborted_before(&error) => {
             Err(ProbeError::Failed(error.into()))
         }
-        Err(error) => Err(match Error::of_lock(error, lock.id()) {
-            Error::Database(error) => inconclusive(lock, &error),
-            error => ProbeError::Failed(error),
-        }),
+        Err(error) => Err(failure(lock, error)),
     }
 }
 
-fn inconclusive(lock: &AdvisoryLock, error: &sqlx::Error) -> ProbeError {
-    tracing::warn!(%lock, %error, "cannot tell whether the pool's connections are sessions");
-    ProbeError::Inconclusive
+/// The error of a message of the probe. That of a missing right, say, is the error of every lock.
+fn failure(lock: &AdvisoryLock, error: sqlx::Error) -> ProbeError {
+    match Error::of_lock(error, lock.id()) {
+        Error::Database(error) => {
+            warn(lock, &error);
+            ProbeError::Inconclusive { is_lasting: false }
+        }
+        error => ProbeError::Failed(error),
+    }
 }
 
-/// Locks the key on a connection of its own, and closes the connection. Returns the server.
-async fn lock_and_close(options: &PgConnectOptions, probe: &LockId) -> Result<String, sqlx::Error> {
-    let mut conn = options.connect().await?;
+fn warn<'e>(lock: &AdvisoryLock, error: &'e sqlx::Error) -> &'e sqlx::Error {
+    tracing::warn!(%lock, %error, "cannot tell whether the pool's connections are sessions");
+    error
+}
+
+async fn within_limit<T>(
+    limit: Duration,
+    answer: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, sqlx::Error> {
+    let answer = timeout(limit, answer).await;
+    answer.unwrap_or(Err(sqlx::Error::PoolTimedOut))
+}
+
+/// Locks the key on a connection, and closes the connection. Returns the server.
+async fn lock_and_close(mut conn: PgConnection, probe: &LockId) -> Result<String, sqlx::Error> {
     let row = send_for_row(&mut conn, leave_probe(probe)).await?;
     conn.close().await?;
     row.try_get(0)
 }
 
-/// Whether the lock has ended with its connection; false if it was found in a session that was lent
+/// Follows the lock until it has ended with its connection, or was found in a session that was lent
 /// to us. A lock that stays and is not found proves nothing: the network may have lost the end of
 /// its connection.
-async fn has_ended(
+async fn follow(
     listener: &mut PgListener,
-    options: &PgConnectOptions,
+    others: Others<'_>,
     probe: &LockId,
     server: &str,
-) -> Result<bool, sqlx::Error> {
-    let (started, mut pause) = (Instant::now(), PROBE_PAUSE);
+) -> Result<ProbeState, sqlx::Error> {
+    let (started, mut pause, mut count) = (Instant::now(), PROBE_PAUSE, 1);
     while started.elapsed() < PROBE_LIMIT {
         let conn = listener.acquire().await?;
         let mut state = look(conn, probe, server).await?;
-        if matches!(state, ProbeState::Held) && pause == LONGEST_PROBE_PAUSE {
-            state = look_in_another_session(conn, options, probe, server).await?;
+        if state == ProbeState::Held && pause == LONGEST_PROBE_PAUSE {
+            state = others.look(count, conn, probe, server).await?;
+            count = MOST_PROBED_SESSIONS.min(count * 4);
         }
-        match state {
-            ProbeState::Ended => return Ok(true),
-            ProbeState::Lent => return Ok(false),
-            ProbeState::Held => {}
+        if state != ProbeState::Held {
+            return Ok(state);
         }
         sleep(pause).await;
         pause = LONGEST_PROBE_PAUSE.min(pause * 2);
     }
-    let unknown = "cannot tell whether the pool's connections are sessions: a lock stays though its connection was closed";
-    Err(IoError::new(ErrorKind::TimedOut, unknown).into())
+    Ok(ProbeState::Held)
 }
 
-/// Looks from a second connection while this one is in a transaction. A pooler may lend us the same
-/// session again and again; a transaction keeps it, so that the second connection gets another one.
-async fn look_in_another_session(
-    conn: &mut PgConnection,
+/// Connections beside the pool.
+struct Others<'o> {
+    options: &'o PgConnectOptions,
+    /// How long one may take to connect and to look. A pooler may accept it, and have no session.
+    connect_limit: Duration,
+}
+
+impl Others<'_> {
+    /// Looks from so many other connections while this one is in a transaction. A pooler may lend
+    /// us the same session again and again; a transaction keeps it, so that the next connection
+    /// gets another one.
+    async fn look(
+        &self,
+        count: usize,
+        conn: &mut PgConnection,
+        probe: &LockId,
+        server: &str,
+    ) -> Result<ProbeState, sqlx::Error> {
+        if !begins(conn).await? {
+            return Ok(ProbeState::Unfit);
+        }
+        let mut looks = JoinSet::new();
+        for _ in 0..count {
+            let (options, probe) = (self.options.clone(), probe.clone());
+            let (limit, server) = (self.connect_limit, server.to_owned());
+            looks.spawn(async move {
+                let look = look_and_keep(&options, &probe, &server);
+                timeout(limit, look).await.map(Result::ok)
+            });
+        }
+        // Each keeps its session until all have looked.
+        let (mut kept, mut state) = (Vec::new(), ProbeState::Held);
+        while let Some(look) = looks.join_next().await {
+            // Without a connection there is nothing to see.
+            let Ok(Ok(Some((other, seen)))) = look else {
+                continue;
+            };
+            kept.push(other);
+            state = state.max(seen);
+        }
+        send(conn, transaction::ROLLBACK).await?;
+        for mut other in kept {
+            send(&mut other, transaction::ROLLBACK).await?;
+            other.close().await?;
+        }
+        Ok(state)
+    }
+}
+
+/// Looks from a new connection, which keeps its session until it is dropped.
+async fn look_and_keep(
     options: &PgConnectOptions,
     probe: &LockId,
     server: &str,
-) -> Result<ProbeState, sqlx::Error> {
-    send(&mut *conn, transaction::BEGIN).await?;
-    let second = async {
-        let mut other = options.connect().await?;
-        let state = look(&mut other, probe, server).await?;
-        other.close().await?;
-        Ok::<_, sqlx::Error>(state)
-    };
-    let state = timeout(SHORTEST_PROBE, second).await;
+) -> Result<(PgConnection, ProbeState), sqlx::Error> {
+    let mut other = options.connect().await?;
+    send(&mut other, transaction::BEGIN).await?;
+    let state = look(&mut other, probe, server).await?;
+    Ok((other, state))
+}
+
+/// Whether the pooler lends a session for a whole transaction.
+async fn keeps_transaction(listener: &mut PgListener) -> Result<bool, sqlx::Error> {
+    let conn = listener.acquire().await?;
+    if !begins(conn).await? {
+        return Ok(false);
+    }
+    let row = send_for_row(&mut *conn, is_in_transaction()).await?;
     send(conn, transaction::ROLLBACK).await?;
-    // Without a second connection there is nothing to see.
-    Ok(state
-        .unwrap_or(Ok(ProbeState::Held))
-        .unwrap_or(ProbeState::Held))
+    row.try_get(0)
+}
+
+/// Opens a transaction. A pooler in statement mode refuses to, and closes the connection.
+async fn begins(conn: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    match send(conn, transaction::BEGIN).await {
+        Ok(_) => Ok(true),
+        Err(error) if sqlstate::is_answer(&error) => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 async fn look(
@@ -141,7 +252,8 @@ async fn look(
     let (is_held, was_ours, here): (bool, bool, &str) =
         (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
     Ok(match is_held {
-        _ if was_ours || here != server => ProbeState::Lent,
+        _ if here != server => ProbeState::Unfit,
+        _ if was_ours => ProbeState::Lent,
         true => ProbeState::Held,
         false => ProbeState::Ended,
     })

@@ -15,13 +15,13 @@ use super::backend::Backend;
 use super::liveness::{Liveness, until_lost};
 use super::release::release;
 use super::watch::SharedSession;
-use crate::error::Error;
-use crate::fencing::{token, token_of_leader};
-use crate::lock::LockId;
-use crate::lock::Wait;
+use crate::error::{Error, UnsupportedReason};
+use crate::fencing::TokenOf;
+use crate::lock::{LockId, Wait};
 use crate::nesting::Held;
 use crate::on_drop::{DiscardOnDrop, FinishOnDrop, finish_in_background};
 use crate::sql::send::{send, within};
+use crate::sql::session::LockLevel;
 use crate::sql::sqlstate;
 
 /// A lock that a session holds, until it is released or the session ends.
@@ -54,6 +54,7 @@ use crate::sql::sqlstate;
 #[must_use = "the lock is released when the guard is dropped"]
 pub struct SessionGuard {
     held: Held,
+    level: LockLevel,
     session: Arc<SharedSession>,
     /// The session, from [`connection`](Self::connection) until the next use of the guard.
     in_use: Mutex<Option<Box<Liveness>>>,
@@ -71,6 +72,7 @@ impl SessionGuard {
     ) -> Self {
         Self {
             held,
+            level: liveness.holder.level,
             session: SharedSession::new(liveness, backend),
             in_use: Mutex::default(),
             place: None,
@@ -92,7 +94,10 @@ impl SessionGuard {
     ///
     /// They run while the lock is held, and fail if the session is lost. Do not unlock or `DISCARD`
     /// there. End every transaction before the lock is released: the next holder does not see what
-    /// was not committed.
+    /// was not committed. Read large results within the
+    /// [`keepalive_interval`](crate::AdvisoryLock::keepalive_interval) and the
+    /// [`response_timeout`](crate::AdvisoryLock::response_timeout): over TCP, a client that reads
+    /// nothing for that long, although more is sent to it, counts as vanished.
     ///
     /// The connection is in use until the next call of a method of this guard. Meanwhile, nothing
     /// else reads it; [`lost`](Self::lost) can be awaited beside it all the same.
@@ -111,7 +116,9 @@ impl SessionGuard {
     ///
     /// # Errors
     ///
-    /// [`Error::Lost`] if the session has ended.
+    /// [`Error::Lost`] if the session has ended. [`Error::Unsupported`] behind a pooler in
+    /// transaction mode, where a transaction holds the lock, of which the statement would become a
+    /// part.
     ///
     /// # Cancel safety
     ///
@@ -120,6 +127,7 @@ impl SessionGuard {
     /// connection is closed, and the lock ends when the server notices. Locks that you take here by
     /// hand are yours to release.
     pub async fn connection(&mut self) -> Result<&mut PgConnection, Error> {
+        self.check_is_session()?;
         let taken = if self.is_lost() {
             None
         } else {
@@ -165,27 +173,15 @@ impl SessionGuard {
     ///
     /// As with a statement on the [`connection`](Self::connection).
     pub async fn fencing_token(&mut self) -> Result<i64, Error> {
-        self.token(token).await
+        self.fencing_token_alone().await
     }
 
     /// The token of a leader, after which its session runs nothing else.
     pub(super) async fn begin_term(&mut self) -> Result<i64, Error> {
-        self.token(token_of_leader).await
-    }
-
-    async fn token(
-        &mut self,
-        take: impl AsyncFnOnce(&mut PgConnection) -> Result<i64, Error>,
-    ) -> Result<i64, Error> {
-        let limit = self.session.response_timeout();
-        let token = take(self.connection().await?);
-        match within(limit, Wait::No, token).await {
-            Err(Error::Database(error)) if sqlstate::is_loss(&error) => {
-                self.session().mark_lost();
-                Err(Error::lost(self.held.lock()))
-            }
-            token => token,
-        }
+        let session = self.session();
+        session
+            .fencing_token(self.held.lock(), TokenOf::Leader)
+            .await
     }
 
     /// Releases the lock, and returns the connection to its pool. One round trip.
@@ -274,6 +270,7 @@ impl SessionGuard {
     /// # Errors
     ///
     /// [`Error::Lost`] if the session has ended, or the guard, and no notification is left.
+    /// [`Error::Unsupported`] where there is no [`connection`](Self::connection).
     ///
     /// # Cancel safety
     ///
@@ -282,7 +279,9 @@ impl SessionGuard {
         &self,
     ) -> impl Future<Output = Result<PgNotification, Error>> + Send + 'static + use<> {
         let (session, lock) = (Arc::clone(self.session()), self.held.lock().clone());
+        let is_session = self.check_is_session();
         async move {
+            is_session?;
             session
                 .notification()
                 .await
@@ -331,6 +330,27 @@ impl SessionGuard {
         held.around(until_lost(self.held.lock(), self.lost(), future))
     }
 
+    /// Whether the connection can be handed out.
+    fn check_is_session(&self) -> Result<(), Error> {
+        match self.level {
+            LockLevel::Session => Ok(()),
+            LockLevel::Transaction => Err(Error::unsupported(UnsupportedReason::HeldByTransaction)),
+        }
+    }
+
+    /// What its watchers share with it.
+    pub(crate) fn shared(&self) -> Arc<SharedSession> {
+        Arc::clone(self.session())
+    }
+
+    /// As [`fencing_token`](Self::fencing_token), once at a time.
+    pub(crate) async fn fencing_token_alone(&self) -> Result<i64, Error> {
+        let session = self.session();
+        session
+            .fencing_token(self.held.lock(), TokenOf::Holder)
+            .await
+    }
+
     /// Lets the release close the connection, which does not return to the pool.
     #[cfg(feature = "migrate")]
     pub(crate) fn close_after_release(&self) {
@@ -342,8 +362,17 @@ impl SessionGuard {
         self.session.pool()
     }
 
-    /// Sends a statement of ours.
-    pub(super) async fn send(&mut self, statement: String) -> Result<Vec<PgRow>, Error> {
+    /// Sends a statement of ours, to be committed: on the session, or on the pool if a transaction
+    /// stands for the session.
+    pub(super) async fn send(
+        &mut self,
+        pool: &PgPool,
+        statement: String,
+    ) -> Result<Vec<PgRow>, Error> {
+        if self.level == LockLevel::Transaction {
+            let mut conn = pool.acquire().await?;
+            return Ok(send(&mut *conn, statement).await?);
+        }
         let limit = self.session.response_timeout();
         let sent = send(self.connection().await?, statement);
         match within(limit, Wait::No, sent).await {

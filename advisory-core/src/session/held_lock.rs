@@ -27,7 +27,8 @@ pub trait HeldLock: Send {
         self.fencing_token()
     }
 
-    /// Sends a statement: on the session, or on the pool if many locks share the session.
+    /// Sends a statement to be committed: on the session, or on the pool if many locks share the
+    /// session or a transaction stands for it.
     #[doc(hidden)]
     fn send(
         &mut self,
@@ -56,8 +57,8 @@ impl HeldLock for SessionGuard {
         self.begin_term().await
     }
 
-    async fn send(&mut self, _pool: &PgPool, statement: String) -> Result<Vec<PgRow>, Error> {
-        self.send(statement).await
+    async fn send(&mut self, pool: &PgPool, statement: String) -> Result<Vec<PgRow>, Error> {
+        self.send(pool, statement).await
     }
 
     async fn release(self) -> Result<(), Error> {

@@ -3,6 +3,7 @@
 //! A closed connection shows on its socket. A silent network shows when the server is probed and
 //! does not answer within the response timeout.
 
+use std::any::Any;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
@@ -17,8 +18,7 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::error::Error;
 use crate::lock::{AdvisoryLock, LockId};
 use crate::on_drop::{poll_once, with_runtime};
-use crate::sql::session::SavedSettings;
-use crate::sql::sqlstate;
+use crate::sql::session::LockHolder;
 use crate::telemetry::Scope;
 use crate::telemetry::metric::Hold;
 use crate::time_bounds::TRANSACTION_PING_INTERVAL;
@@ -27,7 +27,7 @@ use crate::time_bounds::TRANSACTION_PING_INTERVAL;
 /// the futures that watch, so that many short watches see as much as a long one.
 pub(crate) struct Liveness {
     pub(super) session: PgListener,
-    pub(super) saved: SavedSettings,
+    pub(super) holder: LockHolder,
     pub(super) response_timeout: Duration,
     /// Whether the connection returns to the pool.
     pub(super) is_reusable: bool,
@@ -37,6 +37,8 @@ pub(crate) struct Liveness {
     /// When the pending probe was sent; `None` if there is none.
     probe_sent: Option<Instant>,
     _hold: Hold,
+    /// Dropped when the lock is released, or its session closed.
+    _held_with: Option<Box<dyn Any + Send + Sync>>,
 }
 
 /// What a look at the session has shown.
@@ -48,10 +50,15 @@ pub(super) enum Sign {
 }
 
 impl Liveness {
-    pub(crate) fn new(lock: &AdvisoryLock, session: PgListener, saved: SavedSettings) -> Self {
+    pub(crate) fn new(
+        lock: &AdvisoryLock,
+        session: PgListener,
+        holder: LockHolder,
+        held_with: Option<Box<dyn Any + Send + Sync>>,
+    ) -> Self {
         Self {
             session,
-            saved,
+            holder,
             response_timeout: lock.response_limit(),
             // It is beside the pool otherwise.
             is_reusable: lock.least_time().is_none(),
@@ -59,6 +66,7 @@ impl Liveness {
             last_answer: Instant::now(),
             probe_sent: None,
             _hold: Hold::start(Scope::Session),
+            _held_with: held_with,
         }
     }
 
@@ -108,7 +116,9 @@ impl Liveness {
             return match pin!(unconstrained(responses)).poll(cx) {
                 Poll::Pending => Poll::Pending,
                 Poll::Ready(Ok(())) => Poll::Ready(true),
-                Poll::Ready(Err(error)) if sqlstate::is_loss(&error) => Poll::Ready(false),
+                Poll::Ready(Err(error)) if self.holder.level.is_ended_by(&error) => {
+                    Poll::Ready(false)
+                }
                 Poll::Ready(Err(_)) => continue,
             };
         }

@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::lock::LockId;
 use crate::on_drop::discard;
 use crate::sql::send::{drain, send, send_for_row};
-use crate::sql::session::{SavedSettings, unlock};
+use crate::sql::session::LockHolder;
 use crate::sql::{sqlstate, transaction};
 use crate::time_bounds::GRACE_PERIOD;
 
@@ -19,7 +19,7 @@ use crate::time_bounds::GRACE_PERIOD;
 /// [`Error::Lost`] if the lock was not held any more.
 pub(super) async fn release(lock: LockId, liveness: Box<Liveness>) -> Result<(), Error> {
     let (is_probing, limit) = (liveness.is_probing(), liveness.response_timeout);
-    let (mut session, saved) = (liveness.session, liveness.saved);
+    let (mut session, holder) = (liveness.session, liveness.holder);
     let is_reusable = liveness.is_reusable;
     // A probe has its own time to be answered.
     let drain_limit = if is_probing { limit } else { GRACE_PERIOD };
@@ -33,7 +33,7 @@ pub(super) async fn release(lock: LockId, liveness: Box<Liveness>) -> Result<(),
             Ok(())
         };
     }
-    match timeout(limit, unlock_session(&lock, &saved, &mut session)).await {
+    match timeout(limit, unlock(&lock, &holder, &mut session)).await {
         Ok(Ok(released)) => {
             if released.in_transaction || !released.held || !is_reusable {
                 discard(session);
@@ -66,18 +66,18 @@ struct Released {
     in_transaction: bool,
 }
 
-async fn unlock_session(
+async fn unlock(
     lock: &LockId,
-    saved: &SavedSettings,
+    holder: &LockHolder,
     session: &mut PgListener,
 ) -> Result<Released, sqlx::Error> {
     let conn = session.acquire().await?;
-    let released = match send_unlock(lock, saved, conn).await {
+    let released = match send_unlock(lock, holder, conn).await {
         Err(error) if sqlstate::is_aborted_before(&error) => {
             send(&mut *conn, transaction::ROLLBACK).await?;
             Released {
                 in_transaction: true,
-                ..send_unlock(lock, saved, conn).await?
+                ..send_unlock(lock, holder, conn).await?
             }
         }
         released => released?,
@@ -90,10 +90,10 @@ async fn unlock_session(
 
 async fn send_unlock(
     lock: &LockId,
-    saved: &SavedSettings,
+    holder: &LockHolder,
     conn: &mut PgConnection,
 ) -> Result<Released, sqlx::Error> {
-    let row = send_for_row(conn, unlock(lock, saved)).await?;
+    let row = send_for_row(conn, holder.unlock(lock)).await?;
     Ok(Released {
         held: row.try_get(0)?,
         in_transaction: row.try_get(1)?,

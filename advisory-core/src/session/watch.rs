@@ -12,15 +12,21 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
+use sqlx::Acquire as _;
 use sqlx::postgres::{PgNotification, PgPool};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::backend::Backend;
 use super::liveness::{Liveness, Sign};
-use crate::on_drop::discard;
+use super::release::release;
+use crate::error::Error;
+use crate::fencing::{TokenOf, token};
+use crate::lock::{LockId, Wait};
+use crate::on_drop::{FinishOnDrop, discard};
+use crate::sql::send::within;
 
 /// A session that holds locks, shared by its guard and its watchers.
-pub(super) struct SharedSession {
+pub(crate) struct SharedSession {
     /// Never locked across an await, so that no watcher keeps another from looking.
     shared: Mutex<Shared>,
     watchers: Arc<Watchers>,
@@ -103,6 +109,37 @@ impl SharedSession {
         }
     }
 
+    /// Releases the lock although its guard still exists, which counts as lost.
+    pub(crate) async fn take_away(&self, lock: LockId) {
+        match self.leave_idle(State::Lost) {
+            Some(liveness) => drop(FinishOnDrop::new(release(lock, liveness)).await),
+            None => self.mark_lost(),
+        }
+    }
+
+    /// A fencing token of the session, which is in use meanwhile.
+    pub(super) async fn fencing_token(&self, lock: &LockId, of: TokenOf) -> Result<i64, Error> {
+        let limit = self.response_timeout();
+        let lost = || Error::lost(lock);
+        let mut in_use = InUse {
+            session: self,
+            liveness: Some(self.take().ok_or_else(lost)?),
+        };
+        let Some(liveness) = &mut in_use.liveness else {
+            return Err(lost());
+        };
+        let level = liveness.holder.level;
+        let token = async { token(liveness.session.acquire().await?, level, of).await };
+        match within(limit, Wait::No, token).await {
+            Err(Error::Database(error)) if level.is_ended_by(&error) => {
+                drop(in_use);
+                self.mark_lost();
+                Err(lost())
+            }
+            token => token,
+        }
+    }
+
     #[cfg(feature = "migrate")]
     pub(super) fn close_after_release(&self) {
         if let State::Idle(liveness) = &mut self.lock().state {
@@ -143,7 +180,7 @@ impl SharedSession {
     }
 
     /// Resolves when the session is lost, or its guard has ended.
-    pub(super) async fn lost(self: Arc<Self>) {
+    pub(crate) async fn lost(self: Arc<Self>) {
         let mut watch = Watch::default();
         poll_fn(|cx| self.poll_lost(&mut watch, cx)).await;
     }
@@ -216,6 +253,20 @@ impl SharedSession {
 
     fn lock(&self) -> MutexGuard<'_, Shared> {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A session in use, which is given back when this value is dropped.
+struct InUse<'s> {
+    session: &'s SharedSession,
+    liveness: Option<Box<Liveness>>,
+}
+
+impl Drop for InUse<'_> {
+    fn drop(&mut self) {
+        if let Some(liveness) = self.liveness.take() {
+            self.session.put_back(liveness);
+        }
     }
 }
 

@@ -55,16 +55,18 @@ pub(crate) fn held_key(key: Key) -> String {
          AND l.classid OPERATOR(pg_catalog.=) '{classid}'::pg_catalog.oid \
          AND l.objid OPERATOR(pg_catalog.=) '{objid}'::pg_catalog.oid \
          AND l.objsubid OPERATOR(pg_catalog.=) '{objsubid}'::pg_catalog.int2 \
-         AND d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()),{SERVER},{interval},{LOCK_TIMEOUT}"
+         AND d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()),{SERVER},{interval},{LOCK_TIMEOUT},\
+         pg_catalog.inet_client_addr() IS NOT NULL"
     );
     mark(None, &select)
 }
 
 impl HeldKey {
     pub(crate) fn read(row: &PgRow) -> Result<Self, sqlx::Error> {
-        let client_check = match row.try_get(3)? {
-            "0" => ClientCheck::Unknown,
-            _ => ClientCheck::Supported,
+        let client_check = match (row.try_get(3)?, row.try_get(5)?) {
+            ("0", _) => ClientCheck::Unknown,
+            (_, false) => ClientCheck::Supported,
+            (_, true) => ClientCheck::SupportedOverTcp,
         };
         Ok(Self {
             is_held: row.try_get(0)?,

@@ -4,6 +4,7 @@ use sqlx::Row as _;
 use sqlx::postgres::PgRow;
 
 use super::call::Function;
+use super::tcp_keepalive::set_if_granted;
 use super::transaction::{lock_with_wait, try_all_or_none};
 use super::{ClientCheck, ON_PRIMARY, REFUSE_STANDBY, SERVER, server};
 use crate::lock::{LockId, Wait};
@@ -42,22 +43,27 @@ impl GrantContext {
 /// Tries the lock without waiting. The one row is the result and the [`GrantContext`]; there is no
 /// row on a standby. If it was not granted, some of several keys may be held.
 pub(crate) fn try_lock(lock: &LockId) -> String {
-    let granted = Function::TryXactLock.all(lock);
+    let granted = set_if_granted(&Function::TryXactLock.all(lock));
     format!("SELECT {granted},{}{ON_PRIMARY}", GrantContext::columns())
 }
 
 /// As [`try_lock`], but takes all keys, or none.
 pub(crate) fn try_lock_all_or_none(lock: &LockId) -> String {
-    let select = try_all_or_none(lock, "");
-    format!("{select},{}{ON_PRIMARY}", GrantContext::columns())
+    let (select, keepalive) = (try_all_or_none(lock, ""), set_if_granted("true"));
+    format!(
+        "{select},{keepalive},{}{ON_PRIMARY}",
+        GrantContext::columns()
+    )
 }
 
 /// Waits for the lock after a savepoint, so that a failure can be undone; see
 /// [`roll_back_to_savepoint`]. The last row ends with the [`GrantContext`].
 pub(crate) fn lock_after_savepoint(lock: &LockId, wait: Wait) -> String {
     let columns = format!(",{}", GrantContext::columns());
-    let wait = lock_with_wait(lock, wait, REFUSE_STANDBY, &columns);
-    after_savepoint(&format!("{};{wait}", ClientCheck::Unknown.enable()))
+    let check = ClientCheck::Unknown;
+    let before = format!("{REFUSE_STANDBY}{}", check.keep_alive());
+    let wait = lock_with_wait(lock, wait, &before, &columns);
+    after_savepoint(&format!("{};{wait}", check.enable()))
 }
 
 /// Runs statements that may fail after a savepoint, so that a failure can be undone.

@@ -8,6 +8,8 @@ use sqlx::{Row as _, ValueRef as _};
 
 use super::call::{Calls, Function, text_literal};
 use super::origin::{mark, process};
+use super::session::switch_off_transaction_timeout;
+use super::tcp_keepalive::TcpKeepalive;
 use super::transaction::RESET;
 use super::{ClientCheck, LOCK_TIMEOUT, REFUSE_STANDBY};
 use crate::key::Key;
@@ -15,7 +17,7 @@ use crate::lock::{LockId, Mode};
 
 /// Prepares a session that nobody else uses, so nothing is restored. Fails on a standby. One row,
 /// read by [`Opened::read`].
-pub(crate) fn open(check: ClientCheck) -> String {
+pub(crate) fn open(check: ClientCheck, keepalive: &TcpKeepalive) -> String {
     let interval = check.interval();
     let settings = [
         ("idle_session_timeout", "'0'"),
@@ -34,11 +36,9 @@ pub(crate) fn open(check: ClientCheck) -> String {
     for (name, value) in settings {
         let _ = write!(message, ",pg_catalog.set_config('{name}',{value},false)");
     }
+    message.push_str(&keepalive.columns());
     // A wait in the server's queue is a transaction.
-    message.push_str(
-        ",CASE WHEN pg_catalog.current_setting('server_version_num')::pg_catalog.int4 OPERATOR(pg_catalog.>=) 170000 \
-         THEN pg_catalog.set_config('transaction_timeout','0',false) END",
-    );
+    let _ = write!(message, ",{}", switch_off_transaction_timeout(false));
     mark(None, &message)
 }
 

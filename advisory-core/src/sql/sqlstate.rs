@@ -161,6 +161,13 @@ pub(crate) fn interruption(error: &sqlx::Error) -> Interruption {
     Interruption::Other
 }
 
+/// Whether a pooler had no session for a message, which was not run.
+pub(crate) fn is_pooler_full(error: &sqlx::Error) -> bool {
+    // PgBouncer's message is the name of its setting.
+    let message = error.as_database_error().map(DatabaseError::message);
+    message == Some("query_wait_timeout")
+}
+
 /// Whether a transaction was refused at its end: a deferred constraint, a serialization failure.
 pub(crate) fn is_refused_commit(error: &sqlx::Error) -> bool {
     let code = error.as_database_error().and_then(DatabaseError::code);

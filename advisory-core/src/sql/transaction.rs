@@ -20,6 +20,9 @@ pub(crate) const ROLLBACK: &str = "ROLLBACK";
 /// Opens a transaction and does nothing in it.
 pub(crate) const BEGIN: &str = "BEGIN";
 
+/// Sets the level of a transaction that has done nothing yet.
+pub(super) const READ_COMMITTED: &str = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED";
+
 /// An empty query: the server answers with the state of the session, by which sqlx learns that a
 /// transaction is open.
 pub(crate) const EMPTY_QUERY: &str = "";
@@ -29,7 +32,10 @@ pub(super) const GRANTED: &str = "pg_catalog.current_setting('advisory.acquired'
 
 /// Opens a transaction that notices when its client has gone.
 pub(crate) fn begin() -> String {
-    format!("{};BEGIN", opening(None, ClientCheck::Unknown))
+    let check = ClientCheck::Unknown;
+    // The opening ends with a target list.
+    let (opening, keep_alive) = (opening(None, check), check.keep_alive());
+    format!("{opening}{keep_alive};BEGIN")
 }
 
 /// Opens a transaction that holds the lock.
@@ -45,7 +51,8 @@ pub(crate) fn begin_and_lock(
     check: ClientCheck,
 ) -> String {
     let opening = opening(isolation, check);
-    let wait = lock_with_wait(lock, wait, refusals(isolation), "");
+    let columns = format!("{}{}", refusals(isolation), check.keep_alive());
+    let wait = lock_with_wait(lock, wait, &columns, "");
     format!("{opening};{wait};BEGIN")
 }
 
@@ -58,7 +65,8 @@ pub(crate) fn begin_and_try(
     check: ClientCheck,
 ) -> String {
     let opening = opening(isolation, check);
-    let select = try_all_or_none(lock, &format!("{},", refusals(isolation)));
+    let columns = format!("{}{},", refusals(isolation), check.keep_alive());
+    let select = try_all_or_none(lock, &columns);
     format!("{opening};{select};BEGIN")
 }
 
@@ -84,7 +92,8 @@ pub(crate) fn begin_isolated(
     let (session, take_over) = (lock_session(lock, wait, check), take_over(lock, check));
     format!(
         "{session};BEGIN;COMMIT;BEGIN{level};{take_over};\
-         SELECT pg_catalog.current_setting('transaction_isolation'),{GRANTED}"
+         SELECT pg_catalog.current_setting('transaction_isolation'){},{GRANTED}",
+        check.keep_alive()
     )
 }
 
@@ -92,14 +101,11 @@ pub(crate) fn begin_isolated(
 /// the result for [`take_over`].
 fn lock_session(lock: &LockId, wait: Wait, check: ClientCheck) -> String {
     let mut message = opening(Some(Isolation::ReadCommitted), check);
+    let columns = format!("{REFUSE_STANDBY}{}", check.keep_alive());
     let tried = if wait == Wait::No {
         Function::TryXactLock.all(lock)
     } else {
-        let _ = write!(
-            message,
-            ";{}",
-            lock_with_wait(lock, wait, REFUSE_STANDBY, "")
-        );
+        let _ = write!(message, ";{}", lock_with_wait(lock, wait, &columns, ""));
         "true".to_owned()
     };
     let _ = write!(
@@ -131,11 +137,11 @@ fn refusals(isolation: Option<Isolation>) -> &'static str {
 /// At `READ COMMITTED`, each statement sees what was committed before it, so the level can be set
 /// before the wait. Other levels need [`begin_isolated`].
 fn opening(isolation: Option<Isolation>, check: ClientCheck) -> String {
-    let level = match isolation {
-        Some(Isolation::ReadCommitted) => ";SET TRANSACTION ISOLATION LEVEL READ COMMITTED",
-        _ => "",
-    };
-    format!("{RESET}{level};{}", check.enable())
+    let enable = check.enable();
+    match isolation {
+        Some(Isolation::ReadCommitted) => format!("{RESET};{READ_COMMITTED};{enable}"),
+        _ => format!("{RESET};{enable}"),
+    }
 }
 
 /// Calls a function for every key, if all of them were granted; statements that begin with a

@@ -97,6 +97,19 @@ impl Database {
         }
     }
 
+    /// The same database, reached with other options, as through a pooler. It is not dropped with
+    /// the returned value.
+    #[must_use]
+    pub fn through(&self, options: PgConnectOptions) -> Self {
+        Self {
+            name: self.name.clone(),
+            url: options.to_url_lossy().to_string(),
+            maintenance: options,
+            is_dropped_with_self: false,
+            observer: Mutex::default(),
+        }
+    }
+
     /// The name of the database.
     pub fn name(&self) -> &str {
         &self.name

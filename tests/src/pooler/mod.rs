@@ -37,10 +37,12 @@ pub enum Pooling {
     Transaction,
     /// When the client closes its connection.
     Session,
+    /// After each statement.
+    Statement,
 }
 
-/// A PgBouncer in front of a private server. It listens on a unix socket, and has PgBouncer's
-/// default settings but for the pooling mode and the number of backends.
+/// A PgBouncer in front of a private server. It listens on a unix socket, and has
+/// its default settings but for the pooling mode and the number of backends.
 ///
 /// The program ends when this value is dropped, and when this process ends, panics or is killed
 /// with SIGKILL.
@@ -134,9 +136,17 @@ impl Pooler {
         pooling: Pooling,
         backends: u32,
     ) -> Self {
+        let start = move |folder: &Path| supervise(&program, folder, pooling, backends);
+        Self::run_with(server, start).await
+    }
+
+    async fn run_with(
+        server: PgConnectOptions,
+        start: impl FnOnce(&Path) -> Result<Supervisor, String> + Send + 'static,
+    ) -> Self {
         let start = tokio::task::spawn_blocking(move || {
             let folder = server.get_socket().ok_or("the server is not private")?;
-            let supervisor = supervise(&program, folder, pooling, backends)?;
+            let supervisor = start(folder)?;
             let options = server.socket(supervisor.folder()).port(5432);
             let pooler = Self {
                 supervisor,
@@ -170,6 +180,7 @@ fn supervise(
     let mode = match pooling {
         Pooling::Transaction => "transaction",
         Pooling::Session => "session",
+        Pooling::Statement => "statement",
     };
     let backends = backends.to_string();
     let arguments: [&OsStr; 4] = [
@@ -196,12 +207,17 @@ fn find_program() -> Result<PathBuf, String> {
             ))
         };
     }
+    let found = find_in_folders("pgbouncer", "pgbouncer");
+    found.map_err(|reason| format!("{reason}, or set `ADVISORY_PGBOUNCER` to one"))
+}
+
+fn find_in_folders(name: &str, package: &str) -> Result<PathBuf, String> {
     let path = env::var_os("PATH").unwrap_or_default();
     let folders = env::split_paths(&path).chain(FOLDERS.map(PathBuf::from));
-    program::find("pgbouncer", folders).map_err(|reason| {
+    program::find(name, folders).map_err(|reason| {
         format!(
-            "{reason}; install it (`apt install pgbouncer`, `dnf install pgbouncer`, \
-             `brew install pgbouncer`), or set `ADVISORY_PGBOUNCER` to one"
+            "{reason}; install it (`apt install {package}`, `dnf install {package}`, \
+             `brew install {package}`)"
         )
     })
 }

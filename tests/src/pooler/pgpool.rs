@@ -7,10 +7,10 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::Once;
 
-use sqlx::postgres::PgConnectOptions;
+use sqlx::postgres::{PgConnectOptions, PgPool};
 
 use super::{FOLDERS, is_required};
-use crate::database::Database;
+use crate::database::{self, Database};
 use crate::notice::print_notice;
 use crate::process::{Account, Supervisor, program};
 
@@ -52,6 +52,16 @@ impl Pgpool {
         self.options.clone()
     }
 
+    /// A pool on the database through this pgpool-II, otherwise as [`Database::pool`]. At most 16
+    /// clients are connected at once.
+    ///
+    /// # Panics
+    ///
+    /// If the database cannot be reached.
+    pub async fn pool(&self, max_connections: u32) -> PgPool {
+        database::pool(self.options(), max_connections).await
+    }
+
     /// Whether pgpool-II has detached the server, as after the failure of a primary.
     ///
     /// # Panics
@@ -68,7 +78,7 @@ impl Pgpool {
             let folder = server.get_socket().ok_or("the server is not private")?;
             let arguments: [&OsStr; 2] = [program.as_ref(), folder.as_ref()];
             let account = Account::for_server()?;
-            let script = include_str!("pgpool_primary.sh");
+            let script = include_str!("pgpool.sh");
             let supervisor = Supervisor::of_program(&account, script, &arguments)?;
             let socket = supervisor.folder().join(".s.PGSQL.5432");
             supervisor.block_until(|| UnixStream::connect(&socket).is_ok())?;

@@ -11,7 +11,7 @@ use sqlx::postgres::{PgPool, PgPoolOptions};
 use sqlx::{Executor as _, PgConnection, Row as _};
 use tokio::time::timeout;
 
-static SERVER: LazyLock<Server> =
+pub(crate) static SERVER: LazyLock<Server> =
     LazyLock::new(|| Server::start().unwrap_or_else(|error| panic!("{error}")));
 
 /// How long a test may take. A longer test is a hang.

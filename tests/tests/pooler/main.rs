@@ -7,8 +7,12 @@
 //! The server is always private, also if `ADVISORY_DATABASE_URL` is set, because the pooler
 //! connects to its unix socket.
 
+mod cut;
 mod fixture;
 mod function;
+mod idle;
+mod lent;
+mod pgpool;
 mod restart;
 mod section;
 mod session;

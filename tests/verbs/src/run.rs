@@ -152,7 +152,12 @@ impl Verb {
                 let Some(mut guard) = lock.try_acquire(pool).await? else {
                     return Ok(false);
                 };
-                body(Some(guard.connection().await?)).await?;
+                match guard.connection().await {
+                    Ok(conn) => body(Some(conn)).await?,
+                    // Behind a pooler in transaction mode.
+                    Err(Error::Unsupported { .. }) => body(None).await?,
+                    Err(error) => return Err(error.into()),
+                }
                 guard.release().await?;
             }
             Self::AttributeInSession => in_session(pool, lock, body).await?,
