@@ -144,7 +144,7 @@ mod time_bounds;
 
 pub use acquire::SessionSource;
 pub use error::{EndedWait, Error, Holder, UnsupportedReason};
-pub use executor::LockExecutor;
+pub use executor::{LockExecutor, TransactionExecutor};
 pub use fencing::fencing_token;
 pub use function::{
     lock, lock_shared, try_lock, try_lock_shared, try_xact_lock, try_xact_lock_shared, unlock,

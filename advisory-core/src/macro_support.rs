@@ -1,6 +1,9 @@
 //! What the expansion of `#[advisory]` calls. Not part of the public API.
 #![expect(missing_docs, reason = "hidden")]
 
+#[cfg(feature = "sea-orm")]
+mod sea_orm;
+
 use std::future::Future;
 use std::ops::{Deref, Index, IndexMut};
 use std::time::Duration;

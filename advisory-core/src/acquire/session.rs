@@ -126,7 +126,7 @@ pub trait SessionSource: Sync + sealed::Sealed {
     ) -> impl Future<Output = Result<Option<Self::Guard>, Error>> + Send;
 }
 
-mod sealed {
+pub(super) mod sealed {
     pub trait Sealed {}
 }
 

@@ -39,6 +39,9 @@ const TIMEOUTS: [(&str, &str); 3] = [
 /// `operator_intervention`, `system_error` (also the errors of pgpool-II), `internal_error`, and
 /// the timeouts of another class.
 const INTERRUPTIONS: [&str; 7] = ["08", "53", "57", "58", "XX", TIMEOUTS[0].0, TIMEOUTS[1].0];
+/// `no_active_sql_transaction`: the transaction has ended before.
+#[cfg(feature = "sea-orm")]
+const NO_ACTIVE_SQL_TRANSACTION: &str = "25P01";
 /// `in_failed_sql_transaction`: the transaction was aborted before.
 const IN_FAILED_SQL_TRANSACTION: &str = "25P02";
 
@@ -156,6 +159,12 @@ pub(crate) fn is_refused_commit(error: &sqlx::Error) -> bool {
 /// Whether a statement did not run because its transaction was aborted before.
 pub(crate) fn is_aborted_before(error: &sqlx::Error) -> bool {
     has_code(error, IN_FAILED_SQL_TRANSACTION)
+}
+
+/// Whether a statement did not run because no transaction is open.
+#[cfg(feature = "sea-orm")]
+pub(crate) fn is_outside_a_transaction(error: &sqlx::Error) -> bool {
+    has_code(error, NO_ACTIVE_SQL_TRANSACTION)
 }
 
 /// Whether the server answered: the connection works, and its transaction, if it has one, is

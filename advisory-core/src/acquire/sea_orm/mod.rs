@@ -1,0 +1,195 @@
+//! Locks in sea-orm's transactions, and in transactions of sea-orm's on its pool.
+//!
+//! sea-orm hands out its pool, but not the connection of a transaction. There, messages go through
+//! `ConnectionTrait::execute_unprepared`, which sends them as they are and returns a number of rows
+//! alone: see [`row_count`](crate::sql::row_count).
+
+mod caller_transaction;
+mod new_transaction;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use sea_orm::{
+    ConnAcquireErr, ConnectionTrait as _, DatabaseBackend, DatabaseConnection,
+    DatabaseConnectionType, DatabaseTransaction, DbErr, RuntimeErr,
+};
+use sqlx::Row as _;
+use sqlx::postgres::PgPool;
+
+use self::caller_transaction::SeaOrmTransaction;
+pub(crate) use self::new_transaction::{NewSeaOrmTransaction, OwnSeaOrmTransaction};
+use super::attempt::{Attempt, acquire, try_acquire};
+use super::caller_transaction::warn_of_old_snapshot;
+use super::session::{SessionSource, sealed};
+use crate::error::{Error, UnsupportedReason};
+use crate::executor::{TransactionExecutor, sealed as executor_sealed};
+use crate::lock::{AdvisoryLock, Wait};
+use crate::session::SessionGuard;
+use crate::sql::backend::prepared_held_key;
+use crate::sql::row_count::{Answer, GrantContext, Message};
+
+/// The servers that were last seen to hold a lock; see `SERVER_IN_ALL_SESSIONS` in `sql`.
+static SERVERS: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+/// Every message names the known servers, so they are few.
+const MOST_SERVERS: usize = 16;
+
+impl executor_sealed::Sealed for &DatabaseTransaction {}
+
+impl TransactionExecutor for &DatabaseTransaction {
+    async fn acquire_xact(self, lock: &AdvisoryLock) -> Result<(), Error> {
+        acquire(lock, SeaOrmTransaction::new(self)?).await
+    }
+
+    async fn try_acquire_xact(self, lock: &AdvisoryLock) -> Result<bool, Error> {
+        let granted = try_acquire(lock, SeaOrmTransaction::new(self)?).await?;
+        Ok(granted.is_some())
+    }
+}
+
+impl sealed::Sealed for DatabaseConnection {}
+
+/// A connection of its pool holds the lock.
+impl SessionSource for DatabaseConnection {
+    type Guard = SessionGuard;
+
+    async fn acquire(&self, lock: &AdvisoryLock) -> Result<SessionGuard, Error> {
+        SessionSource::acquire(pool(self)?, lock).await
+    }
+
+    async fn try_acquire(&self, lock: &AdvisoryLock) -> Result<Option<SessionGuard>, Error> {
+        SessionSource::try_acquire(pool(self)?, lock).await
+    }
+}
+
+/// The pool of a connection, if it is PostgreSQL's.
+pub(crate) fn pool(db: &DatabaseConnection) -> Result<&PgPool, Error> {
+    match db.inner {
+        DatabaseConnectionType::SqlxPostgresPoolConnection(_) => {
+            Ok(db.get_postgres_connection_pool())
+        }
+        _ => Err(Error::unsupported(UnsupportedReason::NotPostgres)),
+    }
+}
+
+/// Refuses a transaction of another database.
+fn check_backend(transaction: &DatabaseTransaction) -> Result<(), Error> {
+    match transaction.get_database_backend() {
+        DatabaseBackend::Postgres => Ok(()),
+        _ => Err(Error::unsupported(UnsupportedReason::NotPostgres)),
+    }
+}
+
+/// Sends a message that needs no answer, and returns the number of its rows.
+async fn send(transaction: &DatabaseTransaction, message: &str) -> Result<u64, sqlx::Error> {
+    let result = transaction.execute_unprepared(message).await;
+    Ok(result.map_err(server_error)?.rows_affected())
+}
+
+/// Sends a message that asks for a lock, and returns what became of it.
+async fn ask(
+    transaction: &DatabaseTransaction,
+    message: &Message,
+    text: &str,
+) -> Result<Answer, sqlx::Error> {
+    let rows = send(transaction, text).await?;
+    let not_postgres = || Error::unsupported(UnsupportedReason::NotPostgres).into();
+    message.read(rows).ok_or_else(not_postgres)
+}
+
+/// The error of a statement. A mock and a proxy have errors of their own, which no server sent.
+fn server_error(error: DbErr) -> sqlx::Error {
+    match error {
+        DbErr::Exec(RuntimeErr::SqlxError(_))
+        | DbErr::Query(RuntimeErr::SqlxError(_))
+        | DbErr::Conn(RuntimeErr::SqlxError(_))
+        | DbErr::ConnectionAcquire(_) => from_sea_orm(error),
+        _ => Error::unsupported(UnsupportedReason::NotPostgres).into(),
+    }
+}
+
+fn from_sea_orm(error: DbErr) -> sqlx::Error {
+    match error {
+        DbErr::Exec(RuntimeErr::SqlxError(error))
+        | DbErr::Query(RuntimeErr::SqlxError(error))
+        | DbErr::Conn(RuntimeErr::SqlxError(error)) => {
+            let shared = |error| sqlx::Error::AnyDriverError(Box::new(error));
+            Arc::try_unwrap(error).unwrap_or_else(shared)
+        }
+        DbErr::ConnectionAcquire(ConnAcquireErr::Timeout) => sqlx::Error::PoolTimedOut,
+        DbErr::ConnectionAcquire(ConnAcquireErr::ConnectionClosed) => sqlx::Error::PoolClosed,
+        other => sqlx::Error::AnyDriverError(Box::new(other)),
+    }
+}
+
+/// The error stays reachable: `advisory_core::Error::from` restores it.
+impl From<Error> for DbErr {
+    fn from(error: Error) -> Self {
+        match sqlx::Error::from(error) {
+            sqlx::Error::PoolTimedOut => Self::ConnectionAcquire(ConnAcquireErr::Timeout),
+            sqlx::Error::PoolClosed => Self::ConnectionAcquire(ConnAcquireErr::ConnectionClosed),
+            error => Self::Query(RuntimeErr::SqlxError(Arc::new(error))),
+        }
+    }
+}
+
+/// Restores an error that was converted into sea-orm's; any other error is [`Error::Database`].
+impl From<DbErr> for Error {
+    fn from(error: DbErr) -> Self {
+        from_sea_orm(error).into()
+    }
+}
+
+fn known_servers() -> Vec<String> {
+    SERVERS
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .clone()
+}
+
+fn remember(server: String) {
+    let mut servers = SERVERS.lock().unwrap_or_else(PoisonError::into_inner);
+    if !servers.contains(&server) {
+        if servers.len() == MOST_SERVERS {
+            servers.remove(0);
+        }
+        servers.push(server);
+    }
+}
+
+/// Checks a grant: on a server that is not known yet, that the session holds the lock.
+async fn check_grant(
+    attempt: &Attempt<'_>,
+    transaction: &DatabaseTransaction,
+    context: GrantContext,
+) -> Result<(), Error> {
+    let Some(key) = attempt.id().keys().first().filter(|_| !context.is_known) else {
+        return Ok(());
+    };
+    let statement =
+        sea_orm::Statement::from_string(DatabaseBackend::Postgres, prepared_held_key(*key));
+    let row = async {
+        let row = transaction.query_one_raw(statement).await;
+        row.map_err(server_error)
+    };
+    let row = attempt.within(Wait::No, row).await?;
+    let row = row.as_ref().and_then(|row| row.try_as_pg_row());
+    let row = row.ok_or_else(|| Error::unsupported(UnsupportedReason::NotPostgres))?;
+    if !row.try_get::<bool, _>(0)? {
+        return Err(Error::unsupported(UnsupportedReason::LocksDoNothing));
+    }
+    remember(row.try_get(1)?);
+    Ok(())
+}
+
+/// As [`check_grant`], in a transaction of the caller.
+async fn check_joined(
+    attempt: &Attempt<'_>,
+    transaction: &DatabaseTransaction,
+    context: GrantContext,
+) -> Result<(), Error> {
+    if !context.is_read_committed {
+        warn_of_old_snapshot(attempt.lock(), "other than read committed");
+    }
+    check_grant(attempt, transaction, context).await
+}
