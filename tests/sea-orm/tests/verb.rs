@@ -366,9 +366,9 @@ async fn uncontended_lock_costs_one_round_trip() {
     assert!(proxy.round_trips() <= 4, "{}: {}", proxy.round_trips(), proxy.dump());
 }
 
-async fn proxied() -> (Database, PgPool, std::sync::Arc<Proxy>) {
+async fn proxied() -> (Database, PgPool, Proxy) {
     let database = Database::new().await;
-    let proxy = Proxy::new(&database).await;
+    let proxy = Proxy::start(&database).await;
     let pool = proxy.pool(2).await;
     (database, pool, proxy)
 }
@@ -442,7 +442,7 @@ async fn cut_connection_is_an_error() {
     let started = Instant::now();
     let cut = async {
         database.wait_until_waiting(1).await;
-        proxy.cut(Cut::Close);
+        proxy.cut(Cut::Fin).await;
     };
     let (acquired, ()) = tokio::join!(lock.acquire_xact(&tx), cut);
     let error = acquired.unwrap_err();
