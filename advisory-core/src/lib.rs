@@ -108,6 +108,9 @@
 //! - `metrics`: counts and times, for the installed recorder of the crate
 //!   [metrics](https://docs.rs/metrics); see `describe_metrics`.
 //! - `migrate`: migration at start-up with sqlx's `Migrator`; see `migrate`.
+//! - `sea-orm`: locks in the transactions of [sea-orm](https://docs.rs/sea-orm) 2, and on its
+//!   connections to PostgreSQL: by the attribute, by [`acquire_xact`](AdvisoryLock::acquire_xact)
+//!   and [`acquire`](AdvisoryLock::acquire), and by `begin_sea_orm` and `transaction_sea_orm`.
 //! - `uuid`: a [`Key`] and an [`AdvisoryLock`] from a `Uuid` of the crate
 //!   [uuid](https://docs.rs/uuid).
 //!

@@ -34,6 +34,10 @@ use crate::scheme::KeyScheme;
 /// | a session of its own | [`acquire(&pool)`](Self::acquire) | [`try_acquire(&pool)`](Self::try_acquire) |
 /// | a session that holds many locks | [`acquire(&locks)`](Self::acquire) | [`try_acquire(&locks)`](Self::try_acquire), with a [`LockSession`](crate::LockSession) |
 ///
+/// With the feature `sea-orm`, the first row takes sea-orm's `&DatabaseTransaction` as well, the
+/// last but one its `DatabaseConnection`, and those between have methods of their own:
+/// `begin_sea_orm`, `transaction_sea_orm` and their `try_` forms.
+///
 /// If no wait is set, the methods on the left wait as the server's own `lock_timeout` says, and
 /// those on the right do not wait.
 ///

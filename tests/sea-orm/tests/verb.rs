@@ -3,12 +3,13 @@
 use std::time::{Duration, Instant};
 
 use advisory_core::{AdvisoryLock, Error, Isolation, Key, UnsupportedReason};
-use advisory_tests::{Cut, Database, Proxy, another_pool};
+use advisory_tests::{Cut, Database, Pooler, Pooling, Proxy, another_pool};
 use sea_orm::{
-    AccessMode, ConnectionTrait as _, DatabaseBackend, DatabaseConnection, DatabaseTransaction,
+    AccessMode, ConnectionTrait, DatabaseBackend, DatabaseConnection, DatabaseTransaction,
     DbErr, IsolationLevel, MockDatabase, MockExecResult, Statement, TransactionTrait as _,
 };
 use sqlx::PgPool;
+use sqlx::postgres::PgPoolOptions;
 
 type Db = DatabaseConnection;
 
@@ -25,20 +26,20 @@ fn locks() -> [AdvisoryLock; 2] {
     ]
 }
 
-async fn text(conn: &impl sea_orm::ConnectionTrait, query: &str) -> String {
+async fn text(conn: &impl ConnectionTrait, query: &str) -> String {
     let statement = Statement::from_string(DatabaseBackend::Postgres, query);
     let row = conn.query_one_raw(statement).await.unwrap().unwrap();
     row.try_get_by_index(0).unwrap()
 }
 
-async fn count(conn: &impl sea_orm::ConnectionTrait, table: &str) -> i64 {
+async fn count(conn: &impl ConnectionTrait, table: &str) -> i64 {
     let statement = format!("SELECT count(*) FROM {table}");
     let statement = Statement::from_string(DatabaseBackend::Postgres, statement);
     let row = conn.query_one_raw(statement).await.unwrap().unwrap();
     row.try_get_by_index(0).unwrap()
 }
 
-async fn execute(conn: &impl sea_orm::ConnectionTrait, statement: &str) {
+async fn execute(conn: &impl ConnectionTrait, statement: &str) {
     conn.execute_unprepared(statement).await.unwrap();
 }
 
@@ -307,26 +308,32 @@ async fn dropped_begin_leaves_the_queue_and_frees_its_connection() {
 
 #[tokio::test]
 async fn future_that_is_dropped_at_any_message_leaks_nothing() {
-    let (database, pool) = Database::with_pool(2).await;
+    let (database, pool, proxy) = proxied().await;
     let db = db(&pool);
-    let lock = AdvisoryLock::new("a");
-    for polls in 1..12 {
-        let mut work = Box::pin(lock.transaction_sea_orm(&db, async |tx: &DatabaseTransaction| {
-            execute(tx, "SELECT 1").await;
-            Ok::<_, Error>(())
-        }));
-        for _ in 0..polls {
-            let once = std::future::poll_fn(|cx| {
-                std::task::Poll::Ready(work.as_mut().poll(cx).is_ready())
+    for lock in locks() {
+        for n in 1.. {
+            proxy.reset();
+            let seen = async {
+                while proxy.messages().len() < n {
+                    tokio::task::yield_now().await;
+                }
+            };
+            let work = lock.transaction_sea_orm(&db, async |tx: &DatabaseTransaction| {
+                execute(tx, "SELECT 1").await;
+                Ok::<_, Error>(())
             });
-            if once.await {
+            let is_done = tokio::select! {
+                done = work => { done.unwrap(); true }
+                () = seen => false,
+            };
+            if is_done {
+                assert!(n > 8, "it is dropped at fewer messages than it has");
                 break;
             }
-            tokio::task::yield_now().await;
+            // Nothing commits what was dropped, and nobody waits for it.
+            database.assert_nothing_leaked(&pool).await;
         }
-        drop(work);
     }
-    database.assert_nothing_leaked(&pool).await;
 }
 
 #[tokio::test]
@@ -448,4 +455,40 @@ async fn cut_connection_is_an_error() {
     let error = acquired.unwrap_err();
     assert!(matches!(error, Error::Database(_)), "{error:?}");
     assert!(started.elapsed() < Duration::from_secs(20));
+}
+
+/// Exclusion, and the right keys, where a session of the pooler serves many clients.
+#[tokio::test]
+async fn transactions_exclude_each_other_behind_a_pooler_in_transaction_mode() {
+    let database = Database::new().await;
+    let Some(pooler) = Pooler::try_start(&database, Pooling::Transaction, 2).await else {
+        return;
+    };
+    let options = pooler.options().statement_cache_capacity(0);
+    let pool = PgPoolOptions::new().max_connections(8);
+    let db = self::db(&pool.connect_with(options).await.unwrap());
+    execute(&db, "CREATE TABLE counter (n int); INSERT INTO counter VALUES (0)").await;
+    let count = |lock: AdvisoryLock| {
+        let db = db.clone();
+        async move {
+            lock.transaction_sea_orm(&db, async |tx: &DatabaseTransaction| {
+                let n: i64 = text(tx, "SELECT n::text FROM counter").await.parse().unwrap();
+                execute(tx, &format!("UPDATE counter SET n = {}", n + 1)).await;
+                Ok::<_, Error>(())
+            })
+            .await
+            .unwrap();
+            let tx = db.begin().await.unwrap();
+            lock.acquire_xact(&tx).await.unwrap();
+            let n: i64 = text(&tx, "SELECT n::text FROM counter").await.parse().unwrap();
+            execute(&tx, &format!("UPDATE counter SET n = {}", n + 1)).await;
+            tx.commit().await.unwrap();
+        }
+    };
+    let tasks: Vec<_> = (0..40).map(|n| tokio::spawn(count(locks()[n % 2].clone()))).collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+    assert_eq!(text(&db, "SELECT n::text FROM counter").await, "80");
+    database.wait_until_held(0).await;
 }
