@@ -55,7 +55,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (first, second) = join!(receive(&one, "42"), receive(&other, "42"));
     let (first, second) = (first?, second?);
     assert!(first ^ second, "one of them has stored it");
-    println!("two instances received delivery 42; new for the first: {first}, for the second: {second}");
+    println!(
+        "two instances received delivery 42; new for the first: {first}, for the second: {second}"
+    );
 
     let holder = AdvisoryLock::new("delivery:42").begin_sea_orm(&one).await?;
     let tx = other.begin().await?;

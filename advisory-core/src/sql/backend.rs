@@ -4,8 +4,6 @@ use sqlx::Row as _;
 use sqlx::postgres::PgRow;
 
 use super::origin::mark;
-#[cfg(feature = "sea-orm")]
-use super::SERVER_IN_ALL_SESSIONS;
 use super::{ClientCheck, IN_TRANSACTION, LOCK_TIMEOUT, LOCKS, SERVER, server};
 use crate::key::Key;
 
@@ -52,15 +50,8 @@ pub(crate) fn held_key(key: Key) -> String {
     mark(None, &select)
 }
 
-/// Whether this session holds a key, and the server in the same words in every session. One row;
-/// one statement, which can be prepared.
-#[cfg(feature = "sea-orm")]
-pub(crate) fn prepared_held_key(key: Key) -> String {
-    format!("SELECT {},{SERVER_IN_ALL_SESSIONS}", is_held(key))
-}
-
 /// Whether this session holds a key; an expression.
-fn is_held(key: Key) -> String {
+pub(super) fn is_held(key: Key) -> String {
     let (classid, objid, objsubid) = key.to_pg_locks();
     format!(
         "EXISTS(SELECT FROM {LOCKS} AS l JOIN pg_catalog.pg_database AS d \

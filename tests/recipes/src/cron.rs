@@ -28,7 +28,8 @@ pub async fn report(pool: &PgPool) -> Result<Option<()>, Error> {
     if sqlx::query(mark).execute(&mut **tx).await?.rows_affected() == 0 {
         return Ok(None);
     }
-    let fill = "UPDATE report SET orders = (SELECT count(*) FROM shop_order) WHERE day = current_date";
+    let fill =
+        "UPDATE report SET orders = (SELECT count(*) FROM shop_order) WHERE day = current_date";
     sqlx::query(fill).execute(&mut **tx).await?;
     Ok(Some(()))
 }

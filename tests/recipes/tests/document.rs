@@ -11,6 +11,9 @@ fn recipe_is_the_tested_code() {
     for source in sources {
         let (description, code) = source.split_once("\n\n").expect("a description, and code");
         let block = format!("```rust,ignore\n{code}```\n");
-        assert!(RECIPES.contains(&block), "{description}: not in RECIPES.md:\n{block}");
+        assert!(
+            RECIPES.contains(&block),
+            "{description}: not in RECIPES.md:\n{block}"
+        );
     }
 }

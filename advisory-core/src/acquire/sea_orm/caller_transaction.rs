@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 use sea_orm::sea_query::ArrayType;
 use sea_orm::{ConnectionTrait as _, DatabaseBackend, DatabaseTransaction, Statement, Value};
 
-use super::{ask, check_backend, check_joined, known_servers, send, server_error};
+use super::{ask, check_backend, granted, send, server_error};
 use crate::acquire::attempt::{Attempt, TryOnce};
+use crate::acquire::caller_transaction::warn_of_old_snapshot;
 use crate::acquire::cancel::CancelOnDrop;
-use crate::error::{Error, Holder, UnsupportedReason};
+use crate::error::{Error, Holder};
 use crate::lock::{LockId, ScopedSetting, Wait};
 use crate::sql::holder::prepared_holders;
 use crate::sql::row_count::{self, Answer};
@@ -47,13 +48,11 @@ impl TryOnce for SeaOrmTransaction<'_> {
                 return Ok(granted);
             }
         }
-        let sent = Instant::now();
+        let (wait, started) = (attempt.wait(), Instant::now());
         match self.lock_with_wait(attempt).await {
-            Ok(answer) => self.granted(attempt, answer).await,
+            Ok(answer) => read(attempt, answer),
             // A wait that was dropped before has ended with this error: ours was not sent.
-            Err(error) if is_of_another_wait(attempt.wait(), sent.elapsed(), &error) => {
-                Err(error.into())
-            }
+            Err(error) if is_of_another_wait(wait, started.elapsed(), &error) => Err(error.into()),
             Err(error) if sqlstate::is_lock_timeout(&error) => {
                 self.is_aborted = true;
                 Ok(None)
@@ -106,20 +105,20 @@ impl SeaOrmTransaction<'_> {
     }
 
     async fn try_lock(&self, attempt: &Attempt<'_>) -> Result<Option<()>, Error> {
-        let message = row_count::try_lock(attempt.id(), &known_servers());
+        let message = row_count::try_lock(attempt.id());
         let text = attempt.mark(&message.text);
         let answer = ask(self.transaction, &message, &text);
         // A wait that was dropped before is answered first.
         let answer = attempt.within(attempt.wait(), answer).await;
         let answer = answer.map_err(|error| Error::of_lock(error, attempt.id()))?;
-        self.granted(attempt, answer).await
+        read(attempt, answer)
     }
 
     /// Waits after a savepoint, to which a failed wait can return.
     async fn lock_with_wait(&self, attempt: &Attempt<'_>) -> Result<Answer, sqlx::Error> {
         let wait = attempt.wait();
         let cancel = CancelOnDrop::new(attempt.lock().cancel_pool());
-        let message = row_count::lock_after_savepoint(attempt.id(), wait, &known_servers());
+        let message = row_count::lock_after_savepoint(attempt.id(), wait);
         let text = cancel.mark(attempt.mark(&message.text));
         let answer = async {
             let answer = ask(self.transaction, &message, &text).await;
@@ -127,17 +126,6 @@ impl SeaOrmTransaction<'_> {
             answer
         };
         attempt.within(wait, answer).await
-    }
-
-    async fn granted(&self, attempt: &Attempt<'_>, answer: Answer) -> Result<Option<()>, Error> {
-        match answer {
-            Answer::Refused => Ok(None),
-            Answer::Standby => Err(Error::unsupported(UnsupportedReason::Standby)),
-            Answer::Granted(context) => {
-                let checked = check_joined(attempt, self.transaction, context).await;
-                checked.map(Some)
-            }
-        }
     }
 
     async fn holders(&self, lock: &LockId) -> Result<Vec<Holder>, sqlx::Error> {
@@ -151,6 +139,13 @@ impl SeaOrmTransaction<'_> {
         let rows = rows.map_err(server_error)?;
         Holder::read_all(rows.iter().filter_map(|row| row.try_as_pg_row()))
     }
+}
+
+fn read(attempt: &Attempt<'_>, answer: Answer) -> Result<Option<()>, Error> {
+    if answer == Answer::GrantedWithOldSnapshot {
+        warn_of_old_snapshot(attempt.lock(), "other than read committed");
+    }
+    Ok(granted(answer)?.then_some(()))
 }
 
 fn bigint_array(items: Vec<i64>) -> Value {

@@ -7,32 +7,23 @@
 mod caller_transaction;
 mod new_transaction;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use sea_orm::{
     ConnAcquireErr, ConnectionTrait as _, DatabaseBackend, DatabaseConnection,
     DatabaseConnectionType, DatabaseTransaction, DbErr, RuntimeErr,
 };
-use sqlx::Row as _;
 use sqlx::postgres::PgPool;
 
 use self::caller_transaction::SeaOrmTransaction;
 pub(crate) use self::new_transaction::{NewSeaOrmTransaction, OwnSeaOrmTransaction};
-use super::attempt::{Attempt, acquire, try_acquire};
-use super::caller_transaction::warn_of_old_snapshot;
+use super::attempt::{acquire, try_acquire};
 use super::session::{SessionSource, sealed};
 use crate::error::{Error, UnsupportedReason};
 use crate::executor::{TransactionExecutor, sealed as executor_sealed};
-use crate::lock::{AdvisoryLock, Wait};
+use crate::lock::AdvisoryLock;
 use crate::session::SessionGuard;
-use crate::sql::backend::prepared_held_key;
-use crate::sql::row_count::{Answer, GrantContext, Message};
-
-/// The servers that were last seen to hold a lock; see `SERVER_IN_ALL_SESSIONS` in `sql`.
-static SERVERS: Mutex<Vec<String>> = Mutex::new(Vec::new());
-
-/// Every message names the known servers, so they are few.
-const MOST_SERVERS: usize = 16;
+use crate::sql::row_count::{Answer, Message};
 
 impl executor_sealed::Sealed for &DatabaseTransaction {}
 
@@ -140,56 +131,12 @@ impl From<DbErr> for Error {
     }
 }
 
-fn known_servers() -> Vec<String> {
-    SERVERS
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .clone()
-}
-
-fn remember(server: String) {
-    let mut servers = SERVERS.lock().unwrap_or_else(PoisonError::into_inner);
-    if !servers.contains(&server) {
-        if servers.len() == MOST_SERVERS {
-            servers.remove(0);
-        }
-        servers.push(server);
+/// Reads an answer. `false` if the lock was not granted.
+fn granted(answer: Answer) -> Result<bool, Error> {
+    match answer {
+        Answer::Refused => Ok(false),
+        Answer::Granted | Answer::GrantedWithOldSnapshot => Ok(true),
+        Answer::Standby => Err(Error::unsupported(UnsupportedReason::Standby)),
+        Answer::NotHeld => Err(Error::unsupported(UnsupportedReason::LocksDoNothing)),
     }
-}
-
-/// Checks a grant: on a server that is not known yet, that the session holds the lock.
-async fn check_grant(
-    attempt: &Attempt<'_>,
-    transaction: &DatabaseTransaction,
-    context: GrantContext,
-) -> Result<(), Error> {
-    let Some(key) = attempt.id().keys().first().filter(|_| !context.is_known) else {
-        return Ok(());
-    };
-    let statement =
-        sea_orm::Statement::from_string(DatabaseBackend::Postgres, prepared_held_key(*key));
-    let row = async {
-        let row = transaction.query_one_raw(statement).await;
-        row.map_err(server_error)
-    };
-    let row = attempt.within(Wait::No, row).await?;
-    let row = row.as_ref().and_then(|row| row.try_as_pg_row());
-    let row = row.ok_or_else(|| Error::unsupported(UnsupportedReason::NotPostgres))?;
-    if !row.try_get::<bool, _>(0)? {
-        return Err(Error::unsupported(UnsupportedReason::LocksDoNothing));
-    }
-    remember(row.try_get(1)?);
-    Ok(())
-}
-
-/// As [`check_grant`], in a transaction of the caller.
-async fn check_joined(
-    attempt: &Attempt<'_>,
-    transaction: &DatabaseTransaction,
-    context: GrantContext,
-) -> Result<(), Error> {
-    if !context.is_read_committed {
-        warn_of_old_snapshot(attempt.lock(), "other than read committed");
-    }
-    check_grant(attempt, transaction, context).await
 }

@@ -4,17 +4,16 @@ use sea_orm::{DatabaseConnection, DatabaseTransaction, TransactionTrait as _};
 use sqlx::postgres::PgPool;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::{ask, check_grant, from_sea_orm, known_servers, pool, send};
+use super::{ask, from_sea_orm, granted, pool, send};
 use crate::acquire::attempt::{Attempt, TryOnce, acquire, try_acquire};
 use crate::acquire::queue::Body;
-use crate::error::{Error, Holder, UnsupportedReason};
+use crate::error::{Error, Holder};
 use crate::lock::{AdvisoryLock, LockId, ScopedSetting, Wait};
 use crate::nesting::Held;
 use crate::on_drop::{
     DiscardOnDrop, FinishOnDrop, discard, finish_in_background, within_grace_period,
 };
-use crate::sql::row_count::{self, Answer};
-use crate::sql::{caller_transaction, sqlstate, transaction};
+use crate::sql::{caller_transaction, row_count, sqlstate, transaction};
 use crate::telemetry::Scope;
 use crate::telemetry::metric::Hold;
 
@@ -195,8 +194,7 @@ impl TryOnce for NewSeaOrmTransaction<'_> {
         attempt: &Attempt<'_>,
     ) -> Result<Option<OwnSeaOrmTransaction>, Error> {
         let db = self.db.clone();
-        let begin =
-            DiscardOnDrop::new(async move { db.begin().await.map_err(from_sea_orm) });
+        let begin = DiscardOnDrop::new(async move { db.begin().await.map_err(from_sea_orm) });
         let begun = attempt.within_deadline(Box::pin(begin)).await?;
         attempt.note_asking();
         let wait = attempt.wait();
@@ -216,7 +214,7 @@ async fn open(
     wait: Wait,
 ) -> Result<Option<OwnSeaOrmTransaction>, Error> {
     let (lock, isolation) = (attempt.id(), attempt.lock().isolation_level());
-    let message = row_count::begin_anew(lock, wait, isolation, &known_servers());
+    let message = row_count::begin_again(lock, wait, isolation);
     let text = attempt.mark(&message.text);
     let asked = DiscardOnDrop::new(async move {
         let answer = ask(&begun, &message, &text).await;
@@ -224,22 +222,20 @@ async fn open(
     });
     let (begun, answer) = asked.await;
     match answer {
-        Ok(Answer::Granted(context)) => {
-            let transaction = OwnSeaOrmTransaction {
+        Ok(answer) => match granted(answer) {
+            Ok(true) => Ok(Some(OwnSeaOrmTransaction {
                 transaction: Some(begun),
                 place: None,
-            };
-            check_grant(attempt, transaction.get(), context).await?;
-            Ok(Some(transaction))
-        }
-        Ok(Answer::Refused) => {
-            finish_in_background(begun.rollback());
-            Ok(None)
-        }
-        Ok(Answer::Standby) => {
-            discard(begun);
-            Err(Error::unsupported(UnsupportedReason::Standby))
-        }
+            })),
+            Ok(false) => {
+                finish_in_background(begun.rollback());
+                Ok(None)
+            }
+            Err(error) => {
+                discard(begun);
+                Err(error)
+            }
+        },
         // The session is idle, and sqlx counts a transaction, which its rollback is to find.
         Err(error) if sqlstate::is_lock_timeout(&error) => {
             finish_in_background(async move {
