@@ -18,11 +18,13 @@ use crate::telemetry::Scope;
 impl AdvisoryLock {
     /// Waits for the lock in the caller's transaction, which holds it until it ends.
     ///
-    /// Takes `&mut` of a transaction, or of a connection inside one; with the feature `sea-orm`, `&`
-    /// of sea-orm's `DatabaseTransaction`, where an error that names the holders costs two round trips
-    /// more. Rolling back to an earlier
+    /// Takes `&mut` of a transaction, or of a connection inside one. Rolling back to an earlier
     /// savepoint releases the lock, as PostgreSQL documents; releasing that savepoint keeps it. A
     /// nested `begin()` of sqlx is such a savepoint.
+    ///
+    /// With the feature `sea-orm`, it takes `&` of sea-orm's `DatabaseTransaction` as well. There,
+    /// an error that names the holders costs two round trips more, and three the first time on a
+    /// connection.
     ///
     /// One round trip if the lock is free, two after a wait, three if it is not granted in time.
     /// While it waits, the server checks every 500 ms whether this client is still there
