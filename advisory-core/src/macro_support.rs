@@ -113,7 +113,8 @@ impl<T: Skipped, E: From<Error>, U> SkippedOutcome<U> for Result<T, E> {
 #[diagnostic::on_unimplemented(
     message = "`#[advisory]` cannot lock on `{Self}`",
     label = "expected a pool, or `&mut` of a transaction or a connection",
-    note = "a `LockSession` holds session locks: `scope = session`"
+    note = "a `LockSession` holds session locks: `scope = session`",
+    note = "sea-orm's types need the feature `sea-orm` of `advisory-core`"
 )]
 pub trait Target {
     type Scope;
@@ -277,7 +278,8 @@ impl SessionScope {
     message = "`#[advisory]` cannot lock on `{Self}`",
     label = "expected a pool, a transaction or a connection, or a pointer to one",
     note = "a `PgPool`, a `PgTransaction`, a `PgConnection` and a `PoolConnection<Postgres>` can be \
-            locked on, a type parameter cannot"
+            locked on, a type parameter cannot",
+    note = "sea-orm's types need the feature `sea-orm` of `advisory-core`"
 )]
 pub trait Place<Depth> {
     type Proof: Default;

@@ -100,7 +100,7 @@ pub enum UnsupportedReason {
          lock, or connect past the pooler or to one in session mode"
     )]
     TransactionPooler,
-    /// The connection of sea-orm's is not one to PostgreSQL: it leads to SQLite or MySQL, or is a
+    /// The connection of sea-orm's is not one to PostgreSQL: it leads to another database, or is a
     /// mock or a proxy.
     #[cfg(feature = "sea-orm")]
     #[error(

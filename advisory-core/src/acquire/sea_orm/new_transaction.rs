@@ -39,7 +39,7 @@ impl AdvisoryLock {
     /// # Errors
     ///
     /// As [`begin`](Self::begin), and [`Error::Unsupported`] unless the connection is one to
-    /// PostgreSQL: with SQLite, MySQL, a mock and a proxy.
+    /// PostgreSQL: on another database, a mock and a proxy.
     ///
     /// # Cancel safety
     ///
@@ -194,11 +194,11 @@ impl TryOnce for NewSeaOrmTransaction<'_> {
         attempt: &Attempt<'_>,
     ) -> Result<Option<OwnSeaOrmTransaction>, Error> {
         let db = self.db.clone();
-        let begin = DiscardOnDrop::new(async move { db.begin().await.map_err(from_sea_orm) });
-        let begun = attempt.within_deadline(Box::pin(begin)).await?;
+        let opened = DiscardOnDrop::new(async move { db.begin().await.map_err(from_sea_orm) });
+        let transaction = attempt.within_deadline(Box::pin(opened)).await?;
         attempt.note_asking();
         let wait = attempt.wait();
-        attempt.within(wait, open(attempt, begun, wait)).await
+        attempt.within(wait, open(attempt, transaction, wait)).await
     }
 
     async fn refused(&mut self, attempt: &Attempt<'_>) -> Result<Vec<Holder>, Error> {
