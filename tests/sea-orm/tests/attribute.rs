@@ -140,9 +140,10 @@ async fn every_form_on_a_connection_skips_what_is_locked() {
     let shared = Arc::new(db.clone());
     for (expected, is_locked) in [(Some(4), false), (None, true)] {
         let lock = AdvisoryLock::new("sync(4)").timeout(Duration::from_secs(20));
-        let holder = match is_locked {
-            true => Some(lock.begin_sea_orm(&db).await.unwrap()),
-            false => None,
+        let holder = if is_locked {
+            Some(lock.begin_sea_orm(&db).await.unwrap())
+        } else {
+            None
         };
         let done = opened_or_skipped(Arc::clone(&shared), 4).await;
         assert_eq!(done.unwrap(), expected);
