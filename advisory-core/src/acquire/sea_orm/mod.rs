@@ -55,11 +55,11 @@ impl SessionSource for DatabaseConnection {
 
 /// The pool of a connection, if it is PostgreSQL's.
 pub(crate) fn pool(db: &DatabaseConnection) -> Result<&PgPool, Error> {
-    match db.inner {
-        DatabaseConnectionType::SqlxPostgresPoolConnection(_) => {
-            Ok(db.get_postgres_connection_pool())
-        }
-        _ => Err(Error::unsupported(UnsupportedReason::NotPostgres)),
+    // Which other variants exist depends on sea-orm's features.
+    if let DatabaseConnectionType::SqlxPostgresPoolConnection(_) = db.inner {
+        Ok(db.get_postgres_connection_pool())
+    } else {
+        Err(Error::unsupported(UnsupportedReason::NotPostgres))
     }
 }
 
