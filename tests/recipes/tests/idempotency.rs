@@ -15,8 +15,14 @@ use futures_util::future::join_all;
 use sqlx::{Executor as _, PgPool};
 use tower::ServiceExt as _;
 
-const TABLE: &str =
-    "CREATE TABLE answer (key text PRIMARY KEY, status int NOT NULL, body bytea NOT NULL)";
+const RECIPES: &str = include_str!("../../../docs/RECIPES.md");
+
+/// The table of the recipe.
+fn table() -> &'static str {
+    let mut blocks = RECIPES.split("```sql\n").skip(1);
+    let block = blocks.find(|block| block.starts_with("CREATE TABLE answer"));
+    block.and_then(|block| block.split("```").next()).unwrap()
+}
 
 /// Counts its calls, and answers with their number.
 fn router(pool: PgPool, calls: &Arc<AtomicUsize>, status: StatusCode) -> Router {
@@ -46,7 +52,7 @@ async fn send(router: Router, key: Option<&str>) -> (StatusCode, String) {
 
 async fn set_up() -> (Database, PgPool) {
     let (database, pool) = Database::with_pool(5).await;
-    pool.execute(TABLE).await.unwrap();
+    pool.execute(table()).await.unwrap();
     (database, pool)
 }
 
