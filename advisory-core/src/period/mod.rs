@@ -243,7 +243,7 @@ impl PeriodicLock {
     {
         self.check()?;
         let guard = self.lock.acquire(sessions).await?;
-        self.run_in_session(sessions.pool_of(), guard, body).await
+        self.run_in_session(sessions.pool_of()?, guard, body).await
     }
 
     /// As [`session`](Self::session); `None` also if the lock is not granted in time. If no wait is
@@ -264,7 +264,7 @@ impl PeriodicLock {
     {
         self.check()?;
         match self.lock.try_acquire(sessions).await? {
-            Some(guard) => self.run_in_session(sessions.pool_of(), guard, body).await,
+            Some(guard) => self.run_in_session(sessions.pool_of()?, guard, body).await,
             None => Ok(None),
         }
     }
@@ -365,10 +365,19 @@ impl PeriodicLock {
 
     /// Marks the period in the transaction that holds the lock. Whether it was open.
     pub(crate) async fn claim(&self, conn: &mut PgConnection) -> Result<bool, Error> {
-        let table = self.periods.quoted();
-        let rows = send(conn, period::claim(&self.job(&table))).await;
-        let rows = rows.map_err(|error| self.periods.failure(error))?;
+        let rows = send(conn, self.claim_statement()).await;
+        let rows = rows.map_err(|error| self.failure(error))?;
         Ok(!rows.is_empty())
+    }
+
+    /// The statement of [`claim`](Self::claim), which changes a row if the period was open.
+    pub(crate) fn claim_statement(&self) -> String {
+        period::claim(&self.job(&self.periods.quoted()))
+    }
+
+    /// The error of a statement on the table of the periods.
+    pub(crate) fn failure(&self, error: sqlx::Error) -> Error {
+        self.periods.failure(error)
     }
 
     /// Begins a run in a session. Its fencing token, or `None` if the period is done.

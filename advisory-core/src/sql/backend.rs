@@ -45,20 +45,25 @@ pub(crate) struct HeldKey {
 
 /// Whether this session holds a key, and the server. One row, read by [`HeldKey::read`].
 pub(crate) fn held_key(key: Key) -> String {
+    let (is_held, interval) = (is_held(key), ClientCheck::Unknown.interval());
+    let is_tcp = "pg_catalog.inet_client_addr() IS NOT NULL";
+    let select = format!("SELECT {is_held},{SERVER},{interval},{LOCK_TIMEOUT},{is_tcp}");
+    mark(None, &select)
+}
+
+/// Whether this session holds a key; an expression.
+pub(super) fn is_held(key: Key) -> String {
     let (classid, objid, objsubid) = key.to_pg_locks();
-    let interval = ClientCheck::Unknown.interval();
-    let select = format!(
-        "SELECT EXISTS(SELECT FROM {LOCKS} AS l JOIN pg_catalog.pg_database AS d \
+    format!(
+        "EXISTS(SELECT FROM {LOCKS} AS l JOIN pg_catalog.pg_database AS d \
          ON d.oid OPERATOR(pg_catalog.=) l.database \
          WHERE l.locktype OPERATOR(pg_catalog.=) 'advisory' AND l.granted \
          AND l.pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid() \
          AND l.classid OPERATOR(pg_catalog.=) '{classid}'::pg_catalog.oid \
          AND l.objid OPERATOR(pg_catalog.=) '{objid}'::pg_catalog.oid \
          AND l.objsubid OPERATOR(pg_catalog.=) '{objsubid}'::pg_catalog.int2 \
-         AND d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()),{SERVER},{interval},{LOCK_TIMEOUT},\
-         pg_catalog.inet_client_addr() IS NOT NULL"
-    );
-    mark(None, &select)
+         AND d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database())"
+    )
 }
 
 impl HeldKey {

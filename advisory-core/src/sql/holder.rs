@@ -23,11 +23,32 @@ pub(crate) fn excluding(lock: &LockId) -> String {
 }
 
 fn select(lock: &LockId, condition: &str) -> String {
+    let columns = columns(lock).each_ref().map(|column| array_literal(column));
+    select_from(&columns, condition)
+}
+
+/// The keys of a lock as `pg_locks` shows them: `classid`, `objid`, `objsubid`.
+fn columns(lock: &LockId) -> [Vec<i64>; 3] {
     let columns = |part: fn((u32, u32, i16)) -> i64| {
         let keys = lock.keys().iter();
-        let parts: Vec<_> = keys.map(|key| part(Key::to_pg_locks(*key))).collect();
-        array_literal(&parts)
+        keys.map(|key| part(Key::to_pg_locks(*key))).collect()
     };
+    [
+        columns(|(classid, _, _)| classid.into()),
+        columns(|(_, objid, _)| objid.into()),
+        columns(|(_, _, objsubid)| objsubid.into()),
+    ]
+}
+
+/// Lists the holders of a lock, other than this session; one statement, and its parameters of type
+/// `bigint[]`. Its text is constant, so that it can be prepared.
+#[cfg(feature = "sea-orm")]
+pub(crate) fn prepared_holders(lock: &LockId) -> (String, [Vec<i64>; 3]) {
+    let parameters = [1, 2, 3].map(|number| format!("${number}::pg_catalog.int8[]"));
+    (select_from(&parameters, ""), columns(lock))
+}
+
+fn select_from([classid, objid, objsubid]: &[String; 3], condition: &str) -> String {
     format!(
         "SELECT DISTINCT COALESCE(l.pid,0) AS pid,CASE WHEN a.application_name OPERATOR(pg_catalog.<>) '' THEN a.application_name END AS application_name,\
          pg_catalog.date_part('epoch',pg_catalog.statement_timestamp() OPERATOR(pg_catalog.-) a.xact_start) AS transaction_age,\
@@ -43,8 +64,5 @@ fn select(lock: &LockId, condition: &str) -> String {
          AND COALESCE(l.pid,0) OPERATOR(pg_catalog.<>) pg_catalog.pg_backend_pid(){condition} \
          ORDER BY pid LIMIT {MOST}",
         is_this_process = is_this_process("a.query"),
-        classid = columns(|(classid, _, _)| classid.into()),
-        objid = columns(|(_, objid, _)| objid.into()),
-        objsubid = columns(|(_, _, objsubid)| objsubid.into()),
     )
 }

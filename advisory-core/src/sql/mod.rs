@@ -19,6 +19,8 @@ pub(crate) mod lock_session;
 pub(crate) mod monitor;
 pub(crate) mod origin;
 pub(crate) mod period;
+#[cfg(feature = "sea-orm")]
+pub(crate) mod row_count;
 pub(crate) mod send;
 pub(crate) mod session;
 pub(crate) mod sqlstate;
