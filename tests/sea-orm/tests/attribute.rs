@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use advisory_core::{AdvisoryLock, Error, advisory};
+use advisory_core::{AdvisoryLock, Error, Periods, advisory};
 use advisory_tests::Database;
 use sea_orm::{
     ConnectionTrait as _, DatabaseBackend, DatabaseConnection, DatabaseTransaction, DbConn, DbErr,
@@ -169,5 +169,49 @@ async fn calls_at_once_run_one_after_the_other() {
         assert_eq!(call.await.unwrap().unwrap(), 4);
     }
     assert_eq!(written(&db).await, 20);
+    database.assert_nothing_leaked(&pool).await;
+}
+
+#[advisory(key = "nightly", every = "520w")]
+async fn nightly(tx: &DatabaseTransaction) -> Result<Option<()>, DbErr> {
+    tx.execute_unprepared(INSERT).await?;
+    Ok(Some(()))
+}
+
+#[advisory(key = "nightly", every = "520w", tx)]
+async fn nightly_opened(db: &DatabaseConnection) -> Result<Option<()>, DbErr> {
+    tx.execute_unprepared(INSERT).await?;
+    Ok(Some(()))
+}
+
+#[advisory(key = "nightly", every = "520w")]
+async fn nightly_beside(db: &DatabaseConnection) -> Result<Option<()>, DbErr> {
+    db.execute_unprepared(INSERT).await?;
+    Ok(Some(()))
+}
+
+#[advisory(key = "nightly", every = "520w", scope = session)]
+async fn nightly_in_session(db: &DatabaseConnection) -> Result<Option<()>, DbErr> {
+    db.execute_unprepared(INSERT).await?;
+    Ok(Some(()))
+}
+
+#[tokio::test]
+async fn a_job_runs_once_per_period_whatever_it_locks_on() {
+    let (database, pool, db) = set_up().await;
+    let missing = nightly_opened(&db).await.unwrap_err().to_string();
+    assert!(missing.contains("CREATE TABLE"), "{missing}");
+    Periods::create(&pool).await.unwrap();
+    // A mark that is rolled back leaves the period open.
+    let tx = db.begin().await.unwrap();
+    assert_eq!(nightly(&tx).await.unwrap(), Some(()));
+    tx.rollback().await.unwrap();
+    assert_eq!(nightly_opened(&db).await.unwrap(), Some(()));
+    let tx = db.begin().await.unwrap();
+    assert_eq!(nightly(&tx).await.unwrap(), None);
+    tx.commit().await.unwrap();
+    assert_eq!(nightly_opened(&db).await.unwrap(), None);
+    assert_eq!(nightly_beside(&db).await.unwrap(), None);
+    assert_eq!(nightly_in_session(&db).await.unwrap(), None);
     database.assert_nothing_leaked(&pool).await;
 }

@@ -228,7 +228,10 @@ async fn open(
                 place: None,
             })),
             Ok(false) => {
-                finish_in_background(begun.rollback());
+                give_back(attempt, async move {
+                    begun.rollback().await.map_err(from_sea_orm)
+                })
+                .await;
                 Ok(None)
             }
             Err(error) => {
@@ -238,10 +241,11 @@ async fn open(
         },
         // The session is idle, and sqlx counts a transaction, which its rollback is to find.
         Err(error) if sqlstate::is_lock_timeout(&error) => {
-            finish_in_background(async move {
+            give_back(attempt, async move {
                 send(&begun, transaction::BEGIN).await?;
                 begun.rollback().await.map_err(from_sea_orm)
-            });
+            })
+            .await;
             Ok(None)
         }
         // The session may hold the lock now.
@@ -249,6 +253,19 @@ async fn open(
             discard(begun);
             Err(Error::of_lock(error, lock))
         }
+    }
+}
+
+/// Ends a refused transaction in the background, or before the holders are listed, of which it would
+/// be one: the server reports a timeout before it frees the keys that it had granted.
+async fn give_back(
+    attempt: &Attempt<'_>,
+    rollback: impl Future<Output = Result<(), sqlx::Error>> + Send + 'static,
+) {
+    if attempt.explains() {
+        within_grace_period(rollback).await;
+    } else {
+        finish_in_background(rollback);
     }
 }
 
