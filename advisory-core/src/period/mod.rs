@@ -32,8 +32,8 @@ pub struct PeriodicLock {
 }
 
 impl AdvisoryLock {
-    /// Under this lock, a job runs at most once in each period, whoever starts it and when: once a
-    /// day for `Duration::from_secs(86_400)`.
+    /// Under this lock, a job runs at most once in each period, on any machine and at any time:
+    /// once a day for `Duration::from_secs(86_400)`.
     ///
     /// A lock keeps two runs from overlapping, but not from following each other: a short job that
     /// two machines start at three o'clock runs twice when their clocks are a second apart. Here
@@ -227,9 +227,9 @@ impl PeriodicLock {
     ///
     /// # Errors
     ///
-    /// As [`AdvisoryLock::acquire`], those of the closure, and as [`transaction`](Self::transaction).
-    /// [`Error::Lost`] if the session was lost before the mark was written, or another run has
-    /// begun since: the mark is fenced.
+    /// As [`AdvisoryLock::acquire`], those of the closure, and as
+    /// [`transaction`](Self::transaction). [`Error::Lost`] if the session was lost before the mark
+    /// was written, or another run has begun since: the mark is fenced.
     ///
     /// # Cancel safety
     ///

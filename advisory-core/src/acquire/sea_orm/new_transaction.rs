@@ -256,8 +256,8 @@ async fn open(
     }
 }
 
-/// Ends a refused transaction in the background, or before the holders are listed, of which it would
-/// be one: the server reports a timeout before it frees the keys that it had granted.
+/// Ends a refused transaction in the background, or before the holders are listed, of which it
+/// would be one: the server reports a timeout before it frees the keys that it had granted.
 async fn give_back(
     attempt: &Attempt<'_>,
     rollback: impl Future<Output = Result<(), sqlx::Error>> + Send + 'static,
