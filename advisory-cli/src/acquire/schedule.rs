@@ -99,7 +99,7 @@ impl Turn {
             let kept = async {
                 tokio::select! {
                     () = sleep_until(until.into()) => {}
-                    _ = signals.next() => {}
+                    () = signals.asked_to_end() => {}
                 }
             };
             // A loss shows when the lock is released.

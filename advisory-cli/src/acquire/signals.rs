@@ -19,20 +19,34 @@ const ENDING: [Signal; 6] = [
     Signal::SIGUSR2,
 ];
 
+/// Signals that ask a process to end. A command may use the others of [`ENDING`] for something else.
+const ASKING: [Signal; 4] = [
+    Signal::SIGHUP,
+    Signal::SIGINT,
+    Signal::SIGQUIT,
+    Signal::SIGTERM,
+];
+
 /// Signals that are caught, and kept until [`next`](Self::next) returns them.
-pub(super) struct Signals(Vec<(Signal, Stream)>);
+pub(super) struct Signals {
+    caught: Vec<(Signal, Stream)>,
+    asked_to_end: bool,
+}
 
 impl Signals {
     /// Catches the signals that would end this process.
     pub(super) fn catch() -> Result<Self, Failure> {
-        let mut signals = Self(Vec::new());
+        let mut signals = Self::none();
         signals.catch_also(&ENDING)?;
         Ok(signals)
     }
 
     /// No signals.
     pub(super) fn none() -> Self {
-        Self(Vec::new())
+        Self {
+            caught: Vec::new(),
+            asked_to_end: false,
+        }
     }
 
     /// Catches these signals as well. A signal that was ignored when this process started stays
@@ -42,7 +56,7 @@ impl Signals {
         let ignored = ignored_signals();
         for &signal in signals {
             if ignored & (1 << (signal as i32 - 1)) == 0 {
-                self.0.push((signal, listen(signal)?));
+                self.caught.push((signal, listen(signal)?));
             }
         }
         Ok(())
@@ -50,15 +64,25 @@ impl Signals {
 
     /// Waits for the next signal.
     pub(super) async fn next(&mut self) -> Signal {
-        poll_fn(|cx| {
-            for (signal, stream) in &mut self.0 {
+        let signal = poll_fn(|cx| {
+            for (signal, stream) in &mut self.caught {
                 if stream.poll_recv(cx) == Poll::Ready(Some(())) {
                     return Poll::Ready(*signal);
                 }
             }
             Poll::Pending
         })
-        .await
+        .await;
+        self.asked_to_end |= ASKING.contains(&signal);
+        signal
+    }
+
+    /// Waits until a signal asks this process to end. One that was forwarded to a command counts:
+    /// the command may have ended before.
+    pub(super) async fn asked_to_end(&mut self) {
+        while !self.asked_to_end {
+            self.next().await;
+        }
     }
 }
 

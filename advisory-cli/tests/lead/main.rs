@@ -137,5 +137,5 @@ async fn it_survives_a_restart_of_the_server_and_a_refused_login_ends_it() {
     let url = database.url().replace("user=postgres", "user=missing_role");
     let refused = Running::start(command_with_url(&url, &arguments(&[], "echo runs")));
     let outcome = refused.end().await;
-    assert_eq!((outcome.code, outcome.text()), (1, ""), "{outcome:?}");
+    assert_eq!((outcome.code, outcome.text()), (69, ""), "{outcome:?}");
 }
