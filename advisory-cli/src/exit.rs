@@ -11,17 +11,17 @@ use sqlx::postgres::PgDatabaseError;
 pub(crate) const EXIT_CODES: &str = "\
 Exit codes:
     0  success; `run` ends with the exit code of its command
-    1  something failed (`run`, `hold`: 70); `doctor` has found a fault
-    2  the command line is wrong (`run`, `hold`: 64)
-   64  `run`, `hold`: the command line is wrong
+    1  something failed (`run`, `lead`, `hold`: 70); `doctor` has found a fault
+    2  the command line is wrong (`run`, `lead`, `hold`: 64)
+   64  `run`, `lead`, `hold`: the command line is wrong
    69  the server cannot be reached, or has ended the session
-   70  `run`, `hold`: something else failed, such as a wait that was cancelled
+   70  `run`, `lead`, `hold`: something else failed, such as a wait that was cancelled
    75  `run`, `hold`: the lock was not acquired; `-E` sets another code
    76  `run`, `hold`: the lock was lost while it was held
    77  the server does not let this role do that
   126  `run`: the command cannot be executed
   127  `run`: the command is not found
-  128+n  `run`, `hold`: signal n ended the command, or the wait for its lock
+  128+n  `run`, `lead`, `hold`: signal n ended the command, or the wait for its lock
 With each failure of its own, `advisory` prints a line that begins with `advisory: ` or `error: ` on
 standard error. `run` prints none if the code is that of its command.";
 
