@@ -67,13 +67,17 @@ pub(super) async fn probe_pooler(
     };
     let limit = limit.max(SHORTEST_PROBE);
     let started = Instant::now();
-    let conn = within_limit(limit, options.connect()).await;
-    let conn = conn.map_err(|error| ProbeError::Inconclusive {
-        // Unless the connection was cut.
-        is_lasting: !matches!(warn(lock, &error), sqlx::Error::Io(_)),
-    })?;
-    let left = within_limit(limit, lock_and_close(conn, probe)).await;
-    let server = left.map_err(|error| failure(lock, error))?;
+    let server = loop {
+        let conn = within_limit(limit, options.connect()).await;
+        let conn = conn.map_err(|error| ProbeError::Inconclusive {
+            // Unless the connection was cut.
+            is_lasting: !matches!(warn(lock, &error), sqlx::Error::Io(_)),
+        })?;
+        match within_limit(limit, lock_and_close(conn, probe)).await {
+            Err(error) if sqlstate::is_cancelled(&error) && started.elapsed() < limit => {}
+            left => break left.map_err(|error| failure(lock, error))?,
+        }
+    };
     let connect_limit = started.elapsed() * 2 + SHORTEST_PROBE;
     let others = Others {
         options,
@@ -248,7 +252,11 @@ async fn look(
     probe: &LockId,
     server: &str,
 ) -> Result<ProbeState, sqlx::Error> {
-    let row = send_for_row(conn, find_probe(probe)).await?;
+    let row = match send_for_row(conn, find_probe(probe)).await {
+        // It has shown nothing.
+        Err(error) if sqlstate::is_cancelled(&error) => return Ok(ProbeState::Held),
+        row => row?,
+    };
     let (is_held, was_ours, here): (bool, bool, &str) =
         (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
     Ok(match is_held {
