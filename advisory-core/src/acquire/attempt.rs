@@ -240,6 +240,7 @@ impl<'l> Attempt<'l> {
     }
 
     fn check_settings<S: TryOnce>(&self) -> Result<(), Error> {
+        self.lock.check_permits()?;
         let mut settings = self.lock.scoped_settings();
         match settings.find(|setting| !S::SETTINGS.contains(setting)) {
             None => Ok(()),

@@ -4,21 +4,21 @@ use std::future::Future;
 use std::sync::Arc;
 
 use sqlx::Acquire as _;
-use sqlx::postgres::{PgConnectOptions, PgListener, PgPool};
+use sqlx::postgres::{PgConnectOptions, PgListener, PgPool, PgRow};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::attempt::{Attempt, TryOnce, acquire, try_acquire};
 use super::lock_session::OnLockSession;
 use super::queue::Body;
 use crate::error::{Error, Holder};
-use crate::lock::{AdvisoryLock, ScopedSetting, Wait};
+use crate::lock::{AdvisoryLock, LockId, ScopedSetting, Wait};
 use crate::lock_session::{LockSession, LockSessionGuard};
 use crate::nesting::Held;
 use crate::on_drop::{DiscardOnDrop, discard};
 use crate::probe::Capabilities;
 use crate::session::{Backend, Liveness, SessionGuard};
 use crate::sql::send::{send, send_for_row, send_wait};
-use crate::sql::session::{self, SavedSettings};
+use crate::sql::session::{self, Saved, ServerSetting};
 use crate::sql::{granted, sqlstate, transaction};
 use crate::telemetry::Scope;
 use crate::time_bounds::PROBE_LIMIT;
@@ -250,14 +250,14 @@ impl Session<'_> {
 }
 
 /// Locks in a session. The first time on a pool, it checks that the connection is a session, and
-/// that the lock is held. Returns the backend's process id and the settings to restore, or `None`
+/// that the lock is held. Returns the backend's process id and what the release needs, or `None`
 /// if the lock was not granted.
 async fn lock_session(
     attempt: &Attempt<'_>,
     capabilities: &Capabilities,
     options: &PgConnectOptions,
     session: &mut PgListener,
-) -> Result<Option<(i32, SavedSettings)>, Error> {
+) -> Result<Option<(i32, Saved)>, Error> {
     let lock = attempt.lock();
     let left = attempt.deadline.left();
     let limit = match left {
@@ -268,29 +268,47 @@ async fn lock_session(
     attempt.within(Wait::For(limit), checked).await?;
     let wait = attempt.wait();
     let settings = session::settings(capabilities.client_check(), lock.session_tag());
+    let conn = session.acquire().await?;
+    // A free slot is taken without the statement that would wait for one.
+    if wait != Wait::No && lock.id().semaphore().is_some() {
+        let message = session::try_lock(lock.id(), &settings);
+        let rows = send(&mut *conn, attempt.mark(&message));
+        let rows = attempt.within(Wait::No, rows).await;
+        let rows = rows.map_err(|error| capabilities.failure(error, lock.id()))?;
+        if granted(&rows)? {
+            let grant = read_grant(lock.id(), &settings, &rows)?;
+            capabilities.check_lock(lock, conn).await?;
+            return Ok(Some(grant));
+        }
+    }
     let message = match wait {
         Wait::No => session::try_lock(lock.id(), &settings),
         wait => session::lock(lock.id(), wait, &settings),
     };
-    let conn = session.acquire().await?;
     let answer = send_wait(conn, wait, attempt.mark(&message));
     let rows = match attempt.within(wait, answer).await {
         Ok(rows) => rows,
         Err(error) if sqlstate::is_lock_timeout(&error) => return Ok(None),
         Err(error) => return Err(capabilities.failure(error, lock.id())),
     };
-    let (pid, saved) = match rows {
+    let grant = match rows {
         Some(rows) if !granted(&rows)? => return Ok(None),
-        Some(rows) => {
-            let first = rows.first().ok_or(sqlx::Error::RowNotFound)?;
-            (session::pid(first)?, SavedSettings::read(&settings, first)?)
-        }
+        Some(rows) => read_grant(lock.id(), &settings, &rows)?,
         None => {
-            let row = send_for_row(&mut *conn, session::PID);
+            let row = send_for_row(&mut *conn, session::ask_again(lock.id()));
             let row = attempt.within(Wait::No, row).await?;
-            (session::pid(&row)?, SavedSettings::kept(&settings))
+            (session::pid(&row)?, Saved::kept(lock.id(), &settings, &row)?)
         }
     };
     capabilities.check_lock(lock, conn).await?;
-    Ok(Some((pid, saved)))
+    Ok(Some(grant))
+}
+
+fn read_grant(
+    lock: &LockId,
+    settings: &[ServerSetting],
+    rows: &[PgRow],
+) -> Result<(i32, Saved), sqlx::Error> {
+    let first = rows.first().ok_or(sqlx::Error::RowNotFound)?;
+    Ok((session::pid(first)?, Saved::read(lock, settings, rows)?))
 }

@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::error::Error;
 use crate::lock::{AdvisoryLock, LockId};
 use crate::on_drop::{poll_once, with_runtime};
-use crate::sql::session::SavedSettings;
+use crate::sql::session::Saved;
 use crate::sql::sqlstate;
 use crate::telemetry::Scope;
 use crate::telemetry::metric::Hold;
@@ -27,7 +27,7 @@ use crate::time_bounds::TRANSACTION_PING_INTERVAL;
 /// the futures that watch, so that many short watches see as much as a long one.
 pub(crate) struct Liveness {
     pub(super) session: PgListener,
-    pub(super) saved: SavedSettings,
+    pub(super) saved: Saved,
     pub(super) response_timeout: Duration,
     /// Whether the connection returns to the pool.
     pub(super) is_reusable: bool,
@@ -48,7 +48,7 @@ pub(super) enum Sign {
 }
 
 impl Liveness {
-    pub(crate) fn new(lock: &AdvisoryLock, session: PgListener, saved: SavedSettings) -> Self {
+    pub(crate) fn new(lock: &AdvisoryLock, session: PgListener, saved: Saved) -> Self {
         Self {
             session,
             saved,

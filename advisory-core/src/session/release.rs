@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::lock::LockId;
 use crate::on_drop::discard;
 use crate::sql::send::{drain, send, send_for_row};
-use crate::sql::session::{SavedSettings, unlock};
+use crate::sql::session::{Saved, unlock};
 use crate::sql::{sqlstate, transaction};
 use crate::time_bounds::GRACE_PERIOD;
 
@@ -68,7 +68,7 @@ struct Released {
 
 async fn unlock_session(
     lock: &LockId,
-    saved: &SavedSettings,
+    saved: &Saved,
     session: &mut PgListener,
 ) -> Result<Released, sqlx::Error> {
     let conn = session.acquire().await?;
@@ -90,7 +90,7 @@ async fn unlock_session(
 
 async fn send_unlock(
     lock: &LockId,
-    saved: &SavedSettings,
+    saved: &Saved,
     conn: &mut PgConnection,
 ) -> Result<Released, sqlx::Error> {
     let row = send_for_row(conn, unlock(lock, saved)).await?;

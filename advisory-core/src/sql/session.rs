@@ -7,6 +7,7 @@ use sqlx::postgres::PgRow;
 
 use super::application_name;
 use super::call::{Calls, Function, text_literal};
+use super::permits::{self, Reach, SLOT, Semaphore};
 use super::transaction::{GRANTED, RESET, call_if_granted, lock_with_wait};
 use super::{ClientCheck, IN_TRANSACTION, LOCKS, REFUSE_STANDBY, SERVER_IN_ALL_SESSIONS};
 use crate::lock::{LockId, Wait};
@@ -56,21 +57,76 @@ pub(crate) fn settings(check: ClientCheck, tag: Option<&str>) -> Vec<ServerSetti
     settings
 }
 
+/// What the release needs to know.
+#[derive(Debug)]
+pub(crate) struct Saved {
+    settings: SavedSettings,
+    /// Which lock the session has, if it is a slot of a lock with several permits.
+    slot: Option<LockId>,
+}
+
 /// The values that a session's settings had before, where they were others; expressions.
 #[derive(Debug)]
-pub(crate) struct SavedSettings(Vec<(&'static str, String)>);
+struct SavedSettings(Vec<(&'static str, String)>);
 
-/// Asks for the [`pid`].
-pub(crate) const PID: &str = "SELECT pg_catalog.pg_backend_pid()";
+/// Asks for the process id of the session's backend, and for what a message has [kept](lock) whose
+/// rows are lost.
+pub(crate) fn ask_again(lock: &LockId) -> String {
+    let slot = match Semaphore::of(lock) {
+        Some(_) => SLOT,
+        None => "''",
+    };
+    format!("SELECT pg_catalog.pg_backend_pid(),{slot}")
+}
 
-/// The process id of the session's backend, which begins the first row of [`lock`] or [`try_lock`].
+/// The process id of the session's backend, which begins the first row of [`lock`], [`try_lock`] or
+/// [`ask_again`].
 pub(crate) fn pid(row: &PgRow) -> Result<i32, sqlx::Error> {
     row.try_get(0)
 }
 
+impl Saved {
+    /// From the rows of [`lock`] or [`try_lock`]: the first one begins with the [`pid`] and the
+    /// settings, and of a lock with several permits, the slot stands before the result.
+    pub(crate) fn read(
+        lock: &LockId,
+        settings: &[ServerSetting],
+        rows: &[PgRow],
+    ) -> Result<Self, sqlx::Error> {
+        let missing = || sqlx::Error::RowNotFound;
+        let (first, last) = (rows.first().ok_or_else(missing)?, rows.last().ok_or_else(missing)?);
+        let slot = match lock.semaphore() {
+            Some(_) => Some(read_slot(lock, last, last.len().saturating_sub(2))?),
+            None => None,
+        };
+        let settings = SavedSettings::read(settings, first)?;
+        Ok(Self { settings, slot })
+    }
+
+    /// What the session has kept, from the row of [`ask_again`].
+    pub(crate) fn kept(
+        lock: &LockId,
+        settings: &[ServerSetting],
+        row: &PgRow,
+    ) -> Result<Self, sqlx::Error> {
+        let slot = match lock.semaphore() {
+            Some(_) => Some(read_slot(lock, row, 1)?),
+            None => None,
+        };
+        let settings = SavedSettings::kept(settings);
+        Ok(Self { settings, slot })
+    }
+}
+
+fn read_slot(lock: &LockId, row: &PgRow, column: usize) -> Result<LockId, sqlx::Error> {
+    let number: &str = row.try_get(column)?;
+    let number = number.parse().map_err(|error| sqlx::Error::Decode(Box::new(error)));
+    let key = permits::slot(lock, number?).ok_or(sqlx::Error::RowNotFound)?;
+    Ok(lock.of_slot(key))
+}
+
 impl SavedSettings {
-    /// From the first row of [`lock`] or [`try_lock`], where they follow the [`pid`].
-    pub(crate) fn read(settings: &[ServerSetting], row: &PgRow) -> Result<Self, sqlx::Error> {
+    fn read(settings: &[ServerSetting], row: &PgRow) -> Result<Self, sqlx::Error> {
         let mut saved = Vec::new();
         for (column, setting) in settings.iter().enumerate() {
             let value: &str = row.try_get(column + 1)?;
@@ -82,7 +138,7 @@ impl SavedSettings {
     }
 
     /// In the session, where [`lock`] has kept them.
-    pub(crate) fn kept(settings: &[ServerSetting]) -> Self {
+    fn kept(settings: &[ServerSetting]) -> Self {
         let kept = |setting: &ServerSetting| {
             let name = setting.name;
             let value = format!("NULLIF(pg_catalog.current_setting('advisory.{name}',true),'')");
@@ -93,8 +149,8 @@ impl SavedSettings {
 }
 
 /// Waits for the lock and gives it to the session. The first row begins with the [`pid`] and the
-/// previous [`SavedSettings`], which the session [keeps](SavedSettings::kept) as well; the last
-/// column of the last row is true.
+/// previous settings, which the session [keeps](Saved::kept) as well; the last column of the last row
+/// is true.
 ///
 /// The wait is for a transaction lock, in the message's own implicit transaction. Then the session
 /// takes the lock, without a wait. A session lock whose wait fails may have been granted all the
@@ -115,6 +171,11 @@ pub(crate) fn queue(lock: &LockId) -> String {
 }
 
 fn wait_and_take(lock: &LockId, wait: Wait) -> String {
+    if let Some(semaphore) = Semaphore::of(lock) {
+        let wait = semaphore.wait(wait, REFUSE_STANDBY, Reach::Session);
+        let call = semaphore.call_on_slot(Function::Lock);
+        return format!("{wait};SELECT {call},{SLOT},true");
+    }
     let mut message = lock_with_wait(lock, wait, REFUSE_STANDBY, "");
     // A statement of its own: the server checks between two statements whether the timeout has
     // fired.
@@ -130,11 +191,21 @@ fn wait_and_take(lock: &LockId, wait: Wait) -> String {
 }
 
 /// Tries the lock without waiting: all keys, or none. The first row begins with the [`pid`] and the
-/// previous [`SavedSettings`]; the last column of the last row is the result.
+/// previous settings; the last column of the last row is the result.
 pub(crate) fn try_lock(lock: &LockId, settings: &[ServerSetting]) -> String {
     let current = pid_and_current_values(settings);
     let mut message = format!("{RESET};SELECT {current},{REFUSE_STANDBY},");
     let settings = set_values(settings);
+    if let Some(semaphore) = Semaphore::of(lock) {
+        let slot = semaphore.take_any(Function::TryLock);
+        // The offset keeps the slot from being taken once for each place where it is used.
+        let _ = write!(
+            message,
+            "s.slot::pg_catalog.text,CASE WHEN s.slot IS NOT NULL THEN ({settings}) IS NOT NULL ELSE false END \
+             FROM (SELECT {slot} AS slot OFFSET 0) AS s"
+        );
+        return message;
+    }
     if let Some(call) = Function::TryLock.single_call(lock) {
         let _ = write!(
             message,
@@ -159,10 +230,10 @@ pub(crate) fn try_lock(lock: &LockId, settings: &[ServerSetting]) -> String {
 
 /// Releases the lock and restores the settings. One row: whether every key was held, and whether a
 /// transaction is open.
-pub(crate) fn unlock(lock: &LockId, saved: &SavedSettings) -> String {
-    let released = Function::Unlock.all(lock);
+pub(crate) fn unlock(lock: &LockId, saved: &Saved) -> String {
+    let released = Function::Unlock.all(saved.slot.as_ref().unwrap_or(lock));
     let mut message = format!("SELECT {released},{IN_TRANSACTION}");
-    for (name, value) in &saved.0 {
+    for (name, value) in &saved.settings.0 {
         let _ = write!(message, ",pg_catalog.set_config('{name}',{value},false)");
     }
     message
