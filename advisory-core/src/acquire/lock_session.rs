@@ -1,13 +1,16 @@
 //! A lock on a session that holds many.
 
+use std::time::Duration;
+
 use sqlx::postgres::PgPool;
 
 use super::attempt::{Attempt, TryOnce};
 use super::pool::check_runtime;
 use crate::error::{Error, Holder};
-use crate::lock::ScopedSetting;
+use crate::lock::{ScopedSetting, Wait};
 use crate::lock_session::{LockSession, LockSessionGuard};
 use crate::telemetry::{Scope, Waiting};
+use crate::time_bounds::{FIRST_SLOT_PAUSE, LONGEST_SLOT_PAUSE};
 
 /// The scope of a lock on a session that holds many. The wait takes no connection, and its
 /// polls and its end are the session's own.
@@ -23,7 +26,20 @@ impl TryOnce for OnLockSession<'_> {
     }
 
     async fn ask(&mut self, attempt: &mut Attempt<'_>) -> Result<Option<LockSessionGuard>, Error> {
-        self.try_once(attempt).await
+        if attempt.id().semaphore().is_none() {
+            return self.try_once(attempt).await;
+        }
+        check_runtime()?;
+        let _waiting = Waiting::in_process(Self::SCOPE);
+        let lock = attempt.lock();
+        if let Some(guard) = self.0.ask(lock, || Wait::No).await? {
+            return Ok(Some(guard));
+        }
+        match lock.polling_interval() {
+            _ if attempt.deadline.is_immediate() => Ok(None),
+            Some(interval) => self.poll_for_slot(attempt, interval).await,
+            None => self.queue_for_slot(attempt).await,
+        }
     }
 
     async fn try_once(&mut self, attempt: &Attempt<'_>) -> Result<Option<LockSessionGuard>, Error> {
@@ -35,5 +51,43 @@ impl TryOnce for OnLockSession<'_> {
 
     async fn refused(&mut self, attempt: &Attempt<'_>) -> Result<Vec<Holder>, Error> {
         Ok(attempt.holders_via(self.0.pool()).await)
+    }
+}
+
+impl OnLockSession<'_> {
+    /// Queues, and looks for a free slot as the first in the queue.
+    async fn queue_for_slot(
+        &self,
+        attempt: &mut Attempt<'_>,
+    ) -> Result<Option<LockSessionGuard>, Error> {
+        loop {
+            let wait = || attempt.deadline.left();
+            let Some(turn) = self.0.ask_for_turn(attempt.lock(), wait).await? else {
+                return Ok(None);
+            };
+            // The server measures no wait here.
+            attempt.learn_lock_timeout(self.0.pool());
+            let mut pause = FIRST_SLOT_PAUSE;
+            while !turn.is_lost() {
+                let guard = self.0.ask_in_turn(attempt.lock(), &turn).await?;
+                if guard.is_some() || !attempt.deadline.pause(pause).await {
+                    return Ok(guard);
+                }
+                pause = LONGEST_SLOT_PAUSE.min(pause * 5 / 4);
+            }
+        }
+    }
+
+    async fn poll_for_slot(
+        &self,
+        attempt: &mut Attempt<'_>,
+        interval: Duration,
+    ) -> Result<Option<LockSessionGuard>, Error> {
+        while attempt.deadline.pause(interval).await {
+            if let Some(guard) = self.0.ask(attempt.lock(), || Wait::No).await? {
+                return Ok(Some(guard));
+            }
+        }
+        Ok(None)
     }
 }

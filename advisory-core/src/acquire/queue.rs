@@ -363,7 +363,7 @@ impl Attempt<'_> {
     }
 
     /// A wait that the server's `lock_timeout` bounds is bounded in this process, too.
-    fn learn_lock_timeout(&mut self, pool: &PgPool) {
+    pub(super) fn learn_lock_timeout(&mut self, pool: &PgPool) {
         if let Some(wait) = Capabilities::of(pool).lock_timeout() {
             self.deadline.bound(wait);
         }

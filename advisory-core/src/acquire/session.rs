@@ -297,7 +297,10 @@ async fn lock_session(
         None => {
             let row = send_for_row(&mut *conn, session::ask_again(lock.id()));
             let row = attempt.within(Wait::No, row).await?;
-            (session::pid(&row)?, Saved::kept(lock.id(), &settings, &row)?)
+            (
+                session::pid(&row)?,
+                Saved::kept(lock.id(), &settings, &row)?,
+            )
         }
     };
     capabilities.check_lock(lock, conn).await?;

@@ -34,7 +34,9 @@ impl Key {
     /// The first slots.
     pub(crate) fn slots(self, permits: u32) -> Vec<Self> {
         let step = self.step();
-        (1..=permits).map(|number| self.slot_at(step, number)).collect()
+        (1..=permits)
+            .map(|number| self.slot_at(step, number))
+            .collect()
     }
 
     fn slot_at(self, step: i64, number: u32) -> Self {
@@ -129,7 +131,11 @@ mod tests {
             (Key::BigInt(i64::MAX), 0, Key::BigInt(-6049587438537164968)),
             (Key::BigInt(i64::MAX), 2, Key::BigInt(6049587438537164966)),
             (Key::BigInt(i64::MAX), 3, Key::BigInt(2875802840219554125)),
-            (Key::BigInt(i64::MAX), 1000, Key::BigInt(-6994205078105128016)),
+            (
+                Key::BigInt(i64::MAX),
+                1000,
+                Key::BigInt(-6994205078105128016),
+            ),
             (Key::IntPair(7, 42), 0, Key::IntPair(7, 559918573)),
             (Key::IntPair(7, 42), 2, Key::IntPair(7, -559918489)),
             (Key::IntPair(7, 42), 3, Key::IntPair(7, -1119837020)),
@@ -137,7 +143,11 @@ mod tests {
             (Key::IntPair(-7, i32::MIN), 0, Key::IntPair(-7, -935210279)),
             (Key::IntPair(-7, i32::MIN), 2, Key::IntPair(-7, 935210279)),
             (Key::IntPair(-7, i32::MIN), 3, Key::IntPair(-7, -277063090)),
-            (Key::IntPair(-7, i32::MIN), 1000, Key::IntPair(-7, -2027801807)),
+            (
+                Key::IntPair(-7, i32::MIN),
+                1000,
+                Key::IntPair(-7, -2027801807),
+            ),
         ];
         for (key, number, slot) in vectors {
             assert_eq!(key.slot(number), slot, "slot {number} of {key}");

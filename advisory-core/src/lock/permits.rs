@@ -53,21 +53,34 @@ impl AdvisoryLock {
         self
     }
 
+    /// The lock for which those queue who find no free slot.
+    pub(crate) fn turnstile(&self) -> Self {
+        let key = self.id.semaphore().map(|key| key.slot(0));
+        Self {
+            id: self.id.with_keys(key.into_iter().collect()),
+            polling: None,
+            ..self.clone()
+        }
+    }
+
     /// Refuses what a lock with several permits cannot be.
     pub(crate) fn check_permits(&self) -> Result<(), Error> {
         let refuse = |problem| {
             let permits = self.id.permits;
-            Err(Error::unsupported(UnsupportedReason::Permits { permits, problem }))
+            Err(Error::unsupported(UnsupportedReason::Permits {
+                permits,
+                problem,
+            }))
         };
         match (self.id.permits, self.mode(), self.keys()) {
             (1, ..) => Ok(()),
             (0, ..) => refuse("nobody could hold the lock; expected at least 1"),
-            (permits, ..) if permits > MOST_SLOTS => {
-                refuse("each permit is a lock of its own, for which a try asks; expected at most 1000")
-            }
-            (_, Mode::Shared, _) => refuse(
-                "a shared lock has no limit of holders; remove `shared`, or `permits`",
+            (permits, ..) if permits > MOST_SLOTS => refuse(
+                "each permit is a lock of its own, for which a try asks; expected at most 1000",
             ),
+            (_, Mode::Shared, _) => {
+                refuse("a shared lock has no limit of holders; remove `shared`, or `permits`")
+            }
             (.., [_]) => Ok(()),
             _ => refuse(
                 "several locks at once have one permit each; take the lock with permits by itself",
@@ -128,7 +141,10 @@ mod tests {
             (AdvisoryLock::all([0_i32; 0]).permits(2), "by itself"),
         ] {
             let problem = problem(&refused);
-            assert!(problem.as_ref().is_some_and(|text| text.contains(says)), "{problem:?}");
+            assert!(
+                problem.as_ref().is_some_and(|text| text.contains(says)),
+                "{problem:?}"
+            );
         }
     }
 
@@ -136,14 +152,28 @@ mod tests {
     fn one_permit_is_the_lock_itself() {
         let lock = AdvisoryLock::new("export");
         assert_eq!(lock.clone().permits(1).id(), lock.id());
-        assert_eq!(lock.clone().shared().permits(1).check_permits().ok(), Some(()));
-        assert_eq!(AdvisoryLock::all(["a", "b"]).permits(1).check_permits().ok(), Some(()));
+        assert_eq!(
+            lock.clone().shared().permits(1).check_permits().ok(),
+            Some(())
+        );
+        assert_eq!(
+            AdvisoryLock::all(["a", "b"])
+                .permits(1)
+                .check_permits()
+                .ok(),
+            Some(())
+        );
         assert_eq!(lock.id().held_keys(), lock.keys());
     }
 
     #[test]
     fn a_smaller_number_has_the_first_slots_of_a_larger_one() {
-        let slots = |permits| AdvisoryLock::new("export").permits(permits).id().held_keys();
+        let slots = |permits| {
+            AdvisoryLock::new("export")
+                .permits(permits)
+                .id()
+                .held_keys()
+        };
         assert_eq!(slots(10)[..5], slots(5));
         assert_eq!(slots(3)[0], Key::from("export"));
     }

@@ -193,10 +193,42 @@ impl LockSession {
         lock: &AdvisoryLock,
         wait: impl Fn() -> Wait,
     ) -> Result<Option<LockSessionGuard>, Error> {
+        let grant = self.ask_owner(lock, wait, false).await?;
+        Ok(grant.map(|grant| LockSessionGuard::new(lock.id(), self.pool(), grant)))
+    }
+
+    /// Waits in the queue for one of several slots, until it is the first in the queue; `None` if
+    /// that is not in time.
+    pub(crate) async fn ask_for_turn(
+        &self,
+        lock: &AdvisoryLock,
+        wait: impl Fn() -> Wait,
+    ) -> Result<Option<Turn>, Error> {
+        let turnstile = lock.turnstile();
+        let grant = self.ask_owner(&turnstile, wait, false).await?;
+        Ok(grant.map(Turn))
+    }
+
+    /// Takes a slot that is free, for the first in the queue.
+    pub(crate) async fn ask_in_turn(
+        &self,
+        lock: &AdvisoryLock,
+        _turn: &Turn,
+    ) -> Result<Option<LockSessionGuard>, Error> {
+        let grant = self.ask_owner(lock, || Wait::No, true).await?;
+        Ok(grant.map(|grant| LockSessionGuard::new(lock.id(), self.pool(), grant)))
+    }
+
+    async fn ask_owner(
+        &self,
+        lock: &AdvisoryLock,
+        wait: impl Fn() -> Wait,
+        is_first: bool,
+    ) -> Result<Option<Grant>, Error> {
         // An owner that has ended with the request says nothing; the next one does.
         for _ in 0..MOST_OWNERS {
             let wait = wait();
-            let Some(mut ticket) = self.join(lock, wait) else {
+            let Some(mut ticket) = self.join(lock, wait, is_first) else {
                 return Err(sqlx::Error::PoolClosed.into());
             };
             // The owner keeps the time, unless nobody runs its runtime.
@@ -206,8 +238,7 @@ impl LockSession {
             };
             let answer = answered.map_err(|_elapsed| sqlx::Error::PoolTimedOut)?;
             if let Some(answer) = answer {
-                let grant = answer?;
-                return Ok(grant.map(|grant| LockSessionGuard::new(lock.id(), self.pool(), grant)));
+                return answer;
             }
         }
         Err(sqlx::Error::WorkerCrashed.into())
@@ -229,7 +260,7 @@ impl LockSession {
 
     /// Sends a request, unless the session is closed. Requests are numbered in the order in which
     /// they arrive.
-    fn join(&self, lock: &AdvisoryLock, wait: Wait) -> Option<Ticket> {
+    fn join(&self, lock: &AdvisoryLock, wait: Wait, is_first: bool) -> Option<Ticket> {
         let (reply, answer) = oneshot::channel();
         let mut owner = self.owner();
         if self.is_closed() {
@@ -242,6 +273,7 @@ impl LockSession {
             id,
             lock: lock.clone(),
             wait,
+            is_first,
             reply,
         };
         let _ = sender.send(Request::Acquire(Box::new(acquire)));
@@ -281,6 +313,16 @@ impl fmt::Debug for LockSession {
             .field("queueing", &self.shared.queueing)
             .field("is_closed", &self.is_closed())
             .finish_non_exhaustive()
+    }
+}
+
+/// The first in the queue for one of several slots. Dropped, it lets the next one in.
+pub(crate) struct Turn(Grant);
+
+impl Turn {
+    /// Whether its session has ended, and the place in the queue with it.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.0.loss.has_happened()
     }
 }
 

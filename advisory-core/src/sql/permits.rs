@@ -19,6 +19,8 @@ pub(super) struct Semaphore {
     key: Key,
     /// In random order, so that those who look at the same time do not meet at the same slots.
     slots: Vec<Key>,
+    /// Whether the turnstile is looked through.
+    makes_way: bool,
 }
 
 /// Whether a setting holds for the transaction or for the session.
@@ -32,9 +34,17 @@ impl Semaphore {
     /// `None` for a lock with one permit.
     pub(super) fn of(lock: &LockId) -> Option<Self> {
         let key = lock.semaphore()?;
-        let mut slots = lock.held_keys();
+        Some(Self::among(key, lock.held_keys(), true))
+    }
+
+    /// Some of its slots.
+    pub(super) fn among(key: Key, mut slots: Vec<Key>, makes_way: bool) -> Self {
         shuffle(&mut slots);
-        Some(Self { key, slots })
+        Self {
+            key,
+            slots,
+            makes_way,
+        }
     }
 
     /// Whether a slot is free, and is taken now; an expression, which stops at the first free slot.
@@ -52,6 +62,15 @@ impl Semaphore {
         // There is no `ORDER BY`, which would evaluate all rows.
         format!(
             "CASE WHEN {probe} THEN (SELECT k::pg_catalog.int8 FROM {rows} WHERE {call} LIMIT 1) END"
+        )
+    }
+
+    /// As [`take_any`](Self::take_any) for at most this many slots; an array, or null.
+    pub(super) fn take_some(&self, function: Function, most: usize) -> String {
+        let (probe, rows) = (self.probe(), self.rows());
+        let call = self.call(function, "k");
+        format!(
+            "CASE WHEN {probe} THEN (SELECT pg_catalog.array_agg(s.k) FROM (SELECT k FROM {rows} WHERE {call} LIMIT {most}) AS s) END"
         )
     }
 
@@ -111,18 +130,16 @@ impl Semaphore {
             }
         };
         let shared = |function: Function| {
-            call(function, "turnstile").replace(
-                function.name(Mode::Exclusive),
-                function.name(Mode::Shared),
-            )
+            call(function, "turnstile")
+                .replace(function.name(Mode::Exclusive), function.name(Mode::Shared))
         };
         let first_free = |function| {
             let call = call(function, "k");
             format!("(SELECT k FROM pg_catalog.unnest(slots) AS k WHERE {call} LIMIT 1)")
         };
         let left = "COALESCE(NULLIF(pg_catalog.current_setting('advisory.limit'),'')::pg_catalog.float8 \
-             OPERATOR(pg_catalog.-) 1000 OPERATOR(pg_catalog.*) pg_catalog.date_part('epoch',\
-             pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) started),'infinity')";
+             OPERATOR(pg_catalog.-) (1000 OPERATOR(pg_catalog.*) pg_catalog.date_part('epoch',\
+             pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) started)),'infinity')";
         let is_local = reach == Reach::Transaction;
         let (pause, longest) = (
             FIRST_SLOT_PAUSE.as_secs_f64(),
@@ -192,6 +209,9 @@ impl Semaphore {
 
     /// Whether the turnstile is free; an expression.
     fn probe(&self) -> String {
+        if !self.makes_way {
+            return "true".to_owned();
+        }
         let turnstile = self.key.slot(0);
         let take = Function::TryLock.call(turnstile, Mode::Shared);
         let release = Function::Unlock.call(turnstile, Mode::Shared);
@@ -233,7 +253,7 @@ pub(crate) fn slot(lock: &LockId, number: i64) -> Option<Key> {
 }
 
 /// What differs between the slots of a lock: of a pair, the second number.
-fn number(key: Key) -> i64 {
+pub(crate) fn number(key: Key) -> i64 {
     match key {
         Key::BigInt(key) => key,
         Key::IntPair(_, second) => second.into(),
@@ -241,7 +261,7 @@ fn number(key: Key) -> i64 {
 }
 
 /// Fisher and Yates.
-fn shuffle(keys: &mut [Key]) {
+pub(crate) fn shuffle(keys: &mut [Key]) {
     let random = RandomState::new();
     for unsorted in (2..=keys.len()).rev() {
         let range = u64::try_from(unsorted).unwrap_or(u64::MAX);

@@ -94,7 +94,10 @@ impl Saved {
         rows: &[PgRow],
     ) -> Result<Self, sqlx::Error> {
         let missing = || sqlx::Error::RowNotFound;
-        let (first, last) = (rows.first().ok_or_else(missing)?, rows.last().ok_or_else(missing)?);
+        let (first, last) = (
+            rows.first().ok_or_else(missing)?,
+            rows.last().ok_or_else(missing)?,
+        );
         let slot = match lock.semaphore() {
             Some(_) => Some(read_slot(lock, last, last.len().saturating_sub(2))?),
             None => None,
@@ -120,7 +123,9 @@ impl Saved {
 
 fn read_slot(lock: &LockId, row: &PgRow, column: usize) -> Result<LockId, sqlx::Error> {
     let number: &str = row.try_get(column)?;
-    let number = number.parse().map_err(|error| sqlx::Error::Decode(Box::new(error)));
+    let number = number
+        .parse()
+        .map_err(|error| sqlx::Error::Decode(Box::new(error)));
     let key = permits::slot(lock, number?).ok_or(sqlx::Error::RowNotFound)?;
     Ok(lock.of_slot(key))
 }

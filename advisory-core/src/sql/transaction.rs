@@ -111,7 +111,10 @@ fn lock_session(lock: &LockId, wait: Wait, check: ClientCheck) -> String {
     let mut message = opening(Some(Isolation::ReadCommitted), check);
     if let Some(semaphore) = Semaphore::of(lock) {
         let slot = match wait {
-            Wait::No => format!("SELECT {REFUSE_STANDBY},{}", semaphore.keep_any(Function::TryXactLock)),
+            Wait::No => format!(
+                "SELECT {REFUSE_STANDBY},{}",
+                semaphore.keep_any(Function::TryXactLock)
+            ),
             wait => semaphore.wait(wait, REFUSE_STANDBY, Reach::Session),
         };
         let _ = write!(

@@ -9,6 +9,8 @@ use crate::model::{Arguments, Isolation, Keys, Lock, Scheme, SchemeName, Wait};
 pub(super) fn lock(lock: &Lock, krate: &Krate<'_>) -> TokenStream {
     let keys = keys(lock, krate);
     let shared = lock.shared.then(|| hygienic!(.shared()));
+    let permits = lock.permits.as_ref();
+    let permits = permits.map(|permits| hygienic!(.permits(#permits)));
     let wait = lock.wait.as_ref().map(|wait| match wait {
         Wait::For(limit) => hygienic!(.timeout(#limit)),
         Wait::Forever => hygienic!(.wait_forever()),
@@ -21,7 +23,7 @@ pub(super) fn lock(lock: &Lock, krate: &Krate<'_>) -> TokenStream {
     });
     let pool = lock.cancel_via.as_ref();
     let cancel_via = pool.map(|pool| hygienic!(.cancel_via(#pool)));
-    hygienic!(#keys #shared #wait #polling #isolation #cancel_via)
+    hygienic!(#keys #shared #permits #wait #polling #isolation #cancel_via)
 }
 
 fn keys(lock: &Lock, krate: &Krate<'_>) -> TokenStream {

@@ -9,7 +9,7 @@ use syn::{
 
 use super::scheme::scheme;
 use super::template::check_template;
-use super::{literal, text, timeout, ungroup};
+use super::{literal, permits, text, timeout, ungroup};
 use crate::args::{Args, quoted};
 use crate::errors::Errors;
 use crate::model::{Isolation, Keys, Lock};
@@ -21,19 +21,24 @@ pub(super) fn lock(args: &Args, sig: &Signature) -> Result<Lock> {
     let mut errors = Errors::default();
     let keys = errors.handle(keys(args, sig));
     let scheme = errors.handle(scheme(args));
+    let permits = errors.handle(permits::permits(args));
     let wait = errors.handle(timeout::wait(args));
     let polling = errors.handle(timeout::polling(args));
     let isolation = errors.handle(isolation(args));
-    let whole = keys.zip(scheme).zip(wait).zip(polling).zip(isolation);
-    let lock = whole.map(|((((keys, scheme), wait), polling), isolation)| Lock {
-        keys,
-        scheme,
-        shared: args.shared.is_some(),
-        wait,
-        polling,
-        isolation,
-        cancel_via: args.cancel_via.as_ref().map(|pool| pool.value.clone()),
-    });
+    let whole = keys.zip(scheme).zip(permits).zip(wait).zip(polling);
+    let whole = whole.zip(isolation);
+    let lock = whole.map(
+        |(((((keys, scheme), permits), wait), polling), isolation)| Lock {
+            keys,
+            scheme,
+            shared: args.shared.is_some(),
+            permits,
+            wait,
+            polling,
+            isolation,
+            cancel_via: args.cancel_via.as_ref().map(|pool| pool.value.clone()),
+        },
+    );
     errors.finish(lock)
 }
 

@@ -1,6 +1,7 @@
 //! The rules for the input, each with the message for input that breaks it.
 
 mod lock;
+mod permits;
 mod scheme;
 mod scope;
 mod target;
