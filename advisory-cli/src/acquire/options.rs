@@ -39,6 +39,9 @@ pub(super) struct AcquireOptions {
     /// Acquire the lock in shared mode.
     #[arg(long)]
     shared: bool,
+    /// Let this many hold the lock at once instead of one, from 1 to 1000.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000), conflicts_with = "shared")]
+    permits: Option<u32>,
     /// How often to check that the server answers. A network that has gone silent is noticed after
     /// at most twice this time, or after this time and one second if that is more.
     #[arg(long, value_name = "SECONDS", value_parser = duration::parse_interval, default_value = "5", allow_negative_numbers = true)]
@@ -75,6 +78,7 @@ impl AcquireOptions {
     fn lock(&self) -> Result<AdvisoryLock, Failure> {
         let lock = self.target.lock()?.tag_session();
         let lock = lock.keepalive_interval(self.probe);
+        let lock = lock.permits(self.permits.unwrap_or(1));
         let lock = lock.response_timeout(self.probe.max(SHORTEST_RESPONSE_TIMEOUT));
         let lock = match (self.timeout, self.no_wait || self.skip) {
             (Some(timeout), _) => lock.timeout(timeout),

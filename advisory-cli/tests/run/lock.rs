@@ -184,3 +184,24 @@ async fn a_session_terminated_while_it_waits_exits_with_69() {
         .assert_only_fails(69, "terminating connection due to administrator command");
     end(holder).await;
 }
+
+#[tokio::test]
+async fn so_many_run_at_once_as_there_are_permits() {
+    let database = Database::new().await;
+    let first = holder(&database, &["--permits", "2"]).await;
+    let second = holder(&database, &["--permits", "2"]).await;
+    let refused = [&["run", "a", "--permits", "2", "--no-wait"], &WORK[..]].concat();
+    let outcome = advisory(&database, &refused).await;
+    outcome.assert_only_fails(75, "advisory lock `a` not acquired");
+    end(first).await;
+    end(holder(&database, &["--permits", "2", "--timeout", "20"]).await).await;
+    end(second).await;
+    for wrong in [
+        &["--permits", "0"][..],
+        &["--permits", "1001"],
+        &["--permits", "2", "--shared"],
+    ] {
+        let arguments = [&["run", "a"], wrong, &WORK].concat();
+        assert_eq!(advisory(&database, &arguments).await.code, 2, "{wrong:?}");
+    }
+}
