@@ -39,18 +39,16 @@ async fn the_attribute_counts_with_the_methods() {
         let held = take(taken, 2, &pool).await;
         let is_free = taken < 2;
         let mut tx = pool.begin().await.unwrap();
-        let results = [
-            in_transaction(&mut tx).await,
-            in_new_transaction(&pool, 2).await,
-            in_session(&locks).await,
-        ];
+        let joined = in_transaction(&mut tx).await;
+        tx.rollback().await.unwrap();
+        let opened = in_new_transaction(&pool, 2).await;
+        let results = [joined, opened, in_session(&locks).await];
         for result in results {
             match result {
                 Ok(()) => assert!(is_free),
                 Err(error) => assert!(!is_free && error.is_not_acquired(), "{error}"),
             }
         }
-        tx.rollback().await.unwrap();
         assert_eq!(skipped(&pool).await.unwrap().is_some(), is_free);
         drop(held);
         database.assert_nothing_leaked(&pool).await;

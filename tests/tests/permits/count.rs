@@ -174,7 +174,7 @@ async fn crowd(scopes: &[Scope], pools: &[PgPool], permits: u32, tasks: usize) -
         running.spawn(verb.hold(&lock, &pool, inside.clone().work()));
     }
     for granted in running.join_all().await {
-        assert!(granted.unwrap(), "{scopes:?}");
+        assert!(matches!(granted, Ok(true)), "{scopes:?}: {granted:?}");
     }
     inside.most.load(Ordering::SeqCst)
 }

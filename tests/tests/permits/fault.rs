@@ -159,13 +159,8 @@ async fn other_locks_of_the_session_survive_a_wait() {
     advisory_core::lock(&mut conn, slot).await.unwrap();
     let mut tx = conn.begin().await.unwrap();
     let short = lock(2).timeout(Duration::from_millis(30));
-    assert!(
-        short
-            .acquire_xact(&mut tx)
-            .await
-            .unwrap_err()
-            .is_not_acquired()
-    );
+    let error = short.acquire_xact(&mut tx).await.unwrap_err();
+    assert!(error.is_not_acquired(), "{error:?}");
     lock(3).acquire_xact(&mut tx).await.unwrap();
     tx.rollback().await.unwrap();
     assert_eq!(database.advisory_locks().await.len(), 3);
