@@ -387,7 +387,9 @@ impl Table {
     /// The slots that a request may be granted: none if it makes way for others here.
     fn slots(&self, request: &Request) -> Vec<Key> {
         let turnstile = request.lock.semaphore().map(|key| key.slot(0));
-        let is_awaited = turnstile.is_some_and(|turnstile| self.keys.contains_key(&turnstile));
+        let turnstile = turnstile.and_then(|turnstile| self.keys.get(&turnstile));
+        let is_awaited =
+            turnstile.is_some_and(|entry| !entry.queue.is_empty() || entry.is_held_for_long());
         if is_awaited && request.manner != Manner::TriesFirst {
             return Vec::new();
         }

@@ -112,7 +112,8 @@ async fn cancelled_and_terminated_heads_let_the_next_one_in() {
         }
         let (classid, objid, _) = AdvisoryLock::new(NAME).keys()[0].slot(0).to_pg_locks();
         let end = format!(
-            "SELECT {how}(pid) FROM pg_locks WHERE classid = {classid} AND objid = {objid} AND granted"
+            "SELECT {how}(pid) FROM pg_locks WHERE classid = {classid} AND objid = {objid} AND granted \
+             AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
         );
         database.execute(end).await;
         let second = waits.pop().unwrap();
@@ -138,7 +139,8 @@ async fn a_killed_holder_gives_its_permit_back() {
     });
     wait_until_queueing(&database, 1).await;
     let holders = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' \
-                   AND pid IN (SELECT pid FROM pg_stat_activity WHERE state = 'idle')";
+                   AND pid IN (SELECT pid FROM pg_stat_activity \
+                   WHERE state = 'idle' AND datname = current_database())";
     database.execute(holders).await;
     guard.lost().await;
     let granted = waits.await.unwrap().unwrap();
