@@ -138,6 +138,7 @@ async fn every_verb(table: &mut Table, pool: &PgPool) {
         // A session that many locks share is opened once.
         if verb.scope() == Scope::LockSession {
             verb.ask(&one, pool).await.unwrap();
+            verb.ask(&permits, pool).await.unwrap();
         }
         for (kind, lock) in [
             ("1 key", one.clone()),
