@@ -13,10 +13,10 @@ impl AdvisoryLock {
     /// ends, however that ends. `permits(1)` is the lock itself. If the number changes from one
     /// deployment to the next, there are never more holders than the larger number allows.
     ///
-    /// A free slot costs the round trips of the lock itself. Whoever finds none queues for the
+    /// A free slot costs the round trips of the lock itself. A call that finds none queues for the
     /// lock's turnstile, one more advisory lock. Only the first in this queue looks for a free slot,
-    /// every 1 to 50 ms, and lets the next one in when it has got a slot. So permits are granted in
-    /// the order of the queue, and those who do not wait are refused while others queue.
+    /// every 1 to 50 ms, and lets the next one in when it has a slot. So permits are granted in the
+    /// order of the queue, and calls that do not wait are refused while others queue.
     ///
     /// - A wait in a transaction, or in a session of its own, is one statement of PL/pgSQL. Every
     ///   role may use the language, unless that right was revoked or the language dropped.

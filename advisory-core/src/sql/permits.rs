@@ -2,7 +2,7 @@
 //!
 //! A try looks through the lock's turnstile first: it takes it in shared mode and releases it in the
 //! same expression, so that tries do not refuse each other, and are refused while others queue.
-//! Whoever waits queues for the turnstile in exclusive mode, and then looks for a free slot.
+//! A wait queues for the turnstile in exclusive mode, and then looks for a free slot.
 
 use std::fmt::Write as _;
 use std::hash::{BuildHasher as _, RandomState};

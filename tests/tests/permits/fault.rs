@@ -1,11 +1,12 @@
 //! Nothing is left of a wait for a permit, however it ends, and no permit is lost.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use advisory_core::{AdvisoryLock, Error};
-use advisory_tests::{Database, drop_when};
+use advisory_tests::{Database, by_depth, drop_when};
 use advisory_verbs::Verb;
 use sqlx::{Connection as _, Executor as _};
+use tokio::task::JoinSet;
 
 use super::{NAME, lock, take, wait_until_queueing};
 
@@ -169,4 +170,68 @@ async fn other_locks_of_the_session_survive_a_wait() {
     assert!(advisory_core::unlock(&mut conn, slot).await.unwrap());
     assert_eq!(database.advisory_locks().await.len(), 2);
     drop(held);
+}
+
+/// What is said inside: whether this session has a slot, and whether there are more holders than
+/// permits.
+const INSIDE: &str = "SELECT count(*) FILTER (WHERE pid = pg_backend_pid()) >= 1 \
+     AND count(DISTINCT objid) FILTER (WHERE objid::int8 = ANY($1)) <= 3 FROM pg_locks \
+     WHERE locktype = 'advisory' AND granted \
+     AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+
+async fn ask_until(end: Instant, pool: sqlx::PgPool) -> u32 {
+    let verbs: Vec<_> = waiting().collect();
+    let mut granted = 0;
+    while Instant::now() < end {
+        let verb = *fastrand::choice(&verbs).unwrap();
+        let lock = lock(3).timeout(Duration::from_millis(fastrand::u64(..400)));
+        let asked = verb.run::<Error>(&lock, &pool, |held| {
+            Box::pin(async move {
+                let Some(conn) = held else {
+                    return Ok(());
+                };
+                let slots = (1..=3).map(|number| AdvisoryLock::new(NAME).keys()[0].slot(number));
+                let slots: Vec<_> = slots.map(|slot| i64::from(slot.to_pg_locks().1)).collect();
+                let inside = sqlx::query_scalar(INSIDE).bind(slots);
+                let is_right: bool = inside.fetch_one(conn).await?;
+                assert!(is_right);
+                Ok(())
+            })
+        });
+        // A terminated session is an error, of whatever statement notices it.
+        granted += u32::from(matches!(asked.await, Ok(true)));
+    }
+    granted
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn holders_and_waiters_that_are_killed_lose_no_permit() {
+    let database = Database::new().await;
+    let pools = [database.pool(12).await, database.pool(12).await];
+    let end = Instant::now() + Duration::from_secs(by_depth(5, 60));
+    let mut tasks = JoinSet::new();
+    for task in 0..40 {
+        tasks.spawn(ask_until(end, pools[task % 2].clone()));
+    }
+    let mut killed = 0;
+    let mut killer = database.connection().await;
+    while Instant::now() < end {
+        let locks = database.advisory_locks().await;
+        if let Some(lock) = fastrand::choice(&locks) {
+            let kill = sqlx::query("SELECT pg_terminate_backend($1)").bind(lock.pid);
+            kill.execute(&mut killer).await.unwrap();
+            killed += 1;
+        }
+        tokio::time::sleep(Duration::from_millis(fastrand::u64(..40))).await;
+    }
+    let granted: u32 = tasks.join_all().await.into_iter().sum();
+    println!("{granted} granted, {killed} killed");
+    assert!(granted > 100 && killed > 10, "the test sees too little");
+    for pool in &pools {
+        database.assert_nothing_leaked(pool).await;
+    }
+    let held = take(3, 3, &pools[0]).await;
+    assert!(lock(3).try_begin(&pools[1]).await.unwrap().is_none());
+    drop(held);
+    database.assert_nothing_leaked(&pools[0]).await;
 }

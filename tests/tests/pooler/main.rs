@@ -9,6 +9,7 @@
 
 mod fixture;
 mod function;
+mod permits;
 mod restart;
 mod section;
 mod session;
