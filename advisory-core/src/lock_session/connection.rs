@@ -284,17 +284,15 @@ impl Connection {
         permits::shuffle(&mut slots);
         let numbers = slots.into_iter().map(permits::number);
         let turnstile = pick.key.slot(0);
-        let statement = match (pick.key, turnstile) {
-            (Key::IntPair(first, _), Key::IntPair(_, turnstile)) => {
+        let statement =
+            if let (Key::IntPair(first, _), Key::IntPair(_, turnstile)) = (pick.key, turnstile) {
                 let numbers: Result<Vec<i32>, _> = numbers.map(i32::try_from).collect();
                 let numbers = numbers.map_err(|error| sqlx::Error::Encode(Box::new(error)))?;
                 statement.bind(turnstile).bind(numbers).bind(first)
-            }
-            _ => {
+            } else {
                 let numbers: Vec<i64> = numbers.collect();
                 statement.bind(permits::number(turnstile)).bind(numbers)
-            }
-        };
+            };
         let answer = async { statement.fetch_one(self.get().await?).await };
         let answer = within(limit, Wait::No, answer).await?;
         self.last_answer = Instant::now();
