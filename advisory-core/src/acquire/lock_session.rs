@@ -32,7 +32,8 @@ impl TryOnce for OnLockSession<'_> {
         check_runtime()?;
         let _waiting = Waiting::in_process(Self::SCOPE);
         let lock = attempt.lock();
-        if let Some(guard) = self.0.ask(lock, || Wait::No).await? {
+        let asked = self.0.ask(lock, || Wait::No).await;
+        if let Some(guard) = or_ask_again(attempt, asked)? {
             return Ok(Some(guard));
         }
         match lock.polling_interval() {
@@ -69,7 +70,8 @@ impl OnLockSession<'_> {
             attempt.learn_lock_timeout(self.0.pool());
             let mut pause = FIRST_SLOT_PAUSE;
             while !turn.is_lost() {
-                let guard = self.0.ask_in_turn(attempt.lock(), &turn).await?;
+                let asked = self.0.ask_in_turn(attempt.lock(), &turn).await;
+                let guard = or_ask_again(attempt, asked)?;
                 if guard.is_some() || !attempt.deadline.pause(pause).await {
                     return Ok(guard);
                 }
@@ -84,10 +86,25 @@ impl OnLockSession<'_> {
         interval: Duration,
     ) -> Result<Option<LockSessionGuard>, Error> {
         while attempt.deadline.pause(interval).await {
-            if let Some(guard) = self.0.ask(attempt.lock(), || Wait::No).await? {
+            let asked = self.0.ask(attempt.lock(), || Wait::No).await;
+            if let Some(guard) = or_ask_again(attempt, asked)? {
                 return Ok(Some(guard));
             }
         }
         Ok(None)
+    }
+}
+
+/// A try fails when its session is lost, but a call that waits goes on with the next session.
+fn or_ask_again<G>(
+    attempt: &Attempt<'_>,
+    asked: Result<Option<G>, Error>,
+) -> Result<Option<G>, Error> {
+    match asked {
+        Err(Error::Database(sqlx::Error::Io(error))) if !attempt.deadline.is_immediate() => {
+            tracing::debug!(%error, "a try for a permit was lost with its session");
+            Ok(None)
+        }
+        asked => asked,
     }
 }

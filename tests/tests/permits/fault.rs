@@ -152,6 +152,39 @@ async fn a_killed_holder_gives_its_permit_back() {
 }
 
 #[tokio::test]
+async fn a_wait_on_a_lock_session_goes_on_after_the_session_was_lost() {
+    let (database, pool) = Database::with_pool(4).await;
+    let held = take(2, 2, &pool).await;
+    let locks = advisory_core::LockSession::new(&pool);
+    let waits = tokio::spawn({
+        let (locks, lock) = (locks.clone(), lock(2).timeout(Duration::from_mins(1)));
+        async move { lock.acquire(&locks).await }
+    });
+    for _ in 0..3 {
+        wait_until_queueing(&database, 1).await;
+        let (classid, objid, _) = AdvisoryLock::new(NAME).keys()[0].slot(0).to_pg_locks();
+        let head = database
+            .advisory_locks()
+            .await
+            .into_iter()
+            .find(|lock| (lock.classid, lock.objid) == (classid.into(), objid.into()));
+        let pid = head.unwrap().pid;
+        database
+            .execute(format!("SELECT pg_terminate_backend({pid})"))
+            .await;
+        let gone = |locks: &[advisory_tests::LockRow]| locks.iter().all(|lock| lock.pid != pid);
+        database
+            .wait_until_locks("the session has ended", gone)
+            .await;
+    }
+    wait_until_queueing(&database, 1).await;
+    drop(held);
+    waits.await.unwrap().unwrap().release().await.unwrap();
+    locks.close().await;
+    database.assert_nothing_leaked(&pool).await;
+}
+
+#[tokio::test]
 async fn other_locks_of_the_session_survive_a_wait() {
     let database = Database::new().await;
     let rivals = database.pool(3).await;
