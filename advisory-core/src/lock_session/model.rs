@@ -427,13 +427,13 @@ impl State {
     ) -> impl Iterator<Item = (SessionId, Key, Mode, bool)> + 'a {
         let clients = self.clients.iter().zip(&process.plans);
         clients.flat_map(|(client, plan)| {
-            let (session, slot, is_told) = match *client {
-                Client::Holding {
-                    session,
-                    slot,
-                    is_told,
-                } => (session, slot, is_told),
-                _ => return Vec::new(),
+            let Client::Holding {
+                session,
+                slot,
+                is_told,
+            } = *client
+            else {
+                return Vec::new();
             };
             let keys = slot.map_or_else(|| plan.lock.keys().to_vec(), |slot| vec![slot]);
             let guard = |key| (session, key, plan.lock.mode(), is_told);
