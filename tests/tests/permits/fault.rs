@@ -163,12 +163,12 @@ async fn a_wait_on_a_lock_session_goes_on_after_the_session_was_lost() {
     for _ in 0..3 {
         wait_until_queueing(&database, 1).await;
         let (classid, objid, _) = AdvisoryLock::new(NAME).keys()[0].slot(0).to_pg_locks();
-        let head = database
+        let first = database
             .advisory_locks()
             .await
             .into_iter()
-            .find(|lock| (lock.classid, lock.objid) == (classid.into(), objid.into()));
-        let pid = head.unwrap().pid;
+            .find(|lock| (lock.classid, lock.objid) == (classid, objid));
+        let pid = first.unwrap().pid;
         database
             .execute(format!("SELECT pg_terminate_backend({pid})"))
             .await;
@@ -247,12 +247,12 @@ async fn holders_and_waiters_that_are_killed_lose_no_permit() {
         tasks.spawn(ask_until(end, pools[task % 2].clone()));
     }
     let mut killed = 0;
-    let mut killer = database.connection().await;
+    let mut conn = database.connection().await;
     while Instant::now() < end {
         let locks = database.advisory_locks().await;
         if let Some(lock) = fastrand::choice(&locks) {
             let kill = sqlx::query("SELECT pg_terminate_backend($1)").bind(lock.pid);
-            kill.execute(&mut killer).await.unwrap();
+            kill.execute(&mut conn).await.unwrap();
             killed += 1;
         }
         tokio::time::sleep(Duration::from_millis(fastrand::u64(..40))).await;

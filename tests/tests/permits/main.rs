@@ -36,8 +36,7 @@ async fn wait_until_queueing(database: &Database, waiters: usize) {
     database
         .wait_until_locks(&what, |locks| {
             let queueing = locks.iter().filter(|lock| {
-                (lock.classid, lock.objid, lock.objsubid)
-                    == (classid.into(), objid.into(), objsubid)
+                (lock.classid, lock.objid, lock.objsubid) == (classid, objid, objsubid)
             });
             queueing.count() == waiters
         })
