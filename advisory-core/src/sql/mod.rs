@@ -19,6 +19,7 @@ pub(crate) mod lock_session;
 pub(crate) mod monitor;
 pub(crate) mod origin;
 pub(crate) mod period;
+pub(crate) mod permits;
 pub(crate) mod send;
 pub(crate) mod session;
 pub(crate) mod sqlstate;
