@@ -1,8 +1,13 @@
 //! The executors that a lock function takes.
 
+use std::future::Future;
+
 use sqlx::PgTransaction;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnection, Postgres};
+
+use crate::error::Error;
+use crate::lock::AdvisoryLock;
 
 /// An executor that is **one** connection: `&mut` of a transaction, of a pooled or of a plain
 /// connection.
@@ -51,7 +56,27 @@ impl LockExecutor for &mut PgTransaction<'_> {
     }
 }
 
-mod sealed {
+/// A transaction that a lock can join: any [`LockExecutor`] in a transaction and, with the feature
+/// `sea-orm`, `&` of sea-orm's `DatabaseTransaction`. This trait is sealed.
+#[diagnostic::on_unimplemented(
+    message = "an advisory lock needs one transaction, and `{Self}` is not one",
+    label = "expected `&mut` of a transaction, or of a connection inside one",
+    note = "a pool runs each statement on any of its connections, so the lock would be on an unknown one",
+    note = "take `&mut pool.begin().await?`, or use the verbs of `AdvisoryLock`, which take a pool",
+    note = "sea-orm's `&DatabaseTransaction` needs the feature `sea-orm` of `advisory-core`"
+)]
+pub trait TransactionExecutor: sealed::Sealed + Send {
+    #[doc(hidden)]
+    fn acquire_xact(self, lock: &AdvisoryLock) -> impl Future<Output = Result<(), Error>> + Send;
+
+    #[doc(hidden)]
+    fn try_acquire_xact(
+        self,
+        lock: &AdvisoryLock,
+    ) -> impl Future<Output = Result<bool, Error>> + Send;
+}
+
+pub(crate) mod sealed {
     use super::{PgConnection, PgTransaction, PoolConnection, Postgres};
 
     pub trait Sealed {}

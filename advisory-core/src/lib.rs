@@ -118,6 +118,9 @@
 //! - `metrics`: counts and times, for the installed recorder of the crate
 //!   [metrics](https://docs.rs/metrics); see `describe_metrics`.
 //! - `migrate`: migration at start-up with sqlx's `Migrator`; see `migrate`.
+//! - `sea-orm`: locks in the transactions of [sea-orm](https://docs.rs/sea-orm) 2, and on its
+//!   connections to PostgreSQL: by the attribute, by [`acquire_xact`](AdvisoryLock::acquire_xact)
+//!   and [`acquire`](AdvisoryLock::acquire), and by `begin_sea_orm` and `transaction_sea_orm`.
 //! - `uuid`: a [`Key`] and an [`AdvisoryLock`] from a `Uuid` of the crate
 //!   [uuid](https://docs.rs/uuid).
 //!
@@ -156,7 +159,7 @@ mod time_bounds;
 
 pub use acquire::SessionSource;
 pub use error::{EndedWait, Error, Holder, UnsupportedReason};
-pub use executor::LockExecutor;
+pub use executor::{LockExecutor, TransactionExecutor};
 pub use fencing::fencing_token;
 pub use function::{
     lock, lock_shared, try_lock, try_lock_shared, try_xact_lock, try_xact_lock_shared, unlock,

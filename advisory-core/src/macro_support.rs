@@ -1,6 +1,9 @@
 //! What the expansion of `#[advisory]` calls. Not part of the public API.
 #![expect(missing_docs, reason = "hidden")]
 
+#[cfg(feature = "sea-orm")]
+mod sea_orm;
+
 use std::future::Future;
 use std::ops::{Deref, Index, IndexMut};
 use std::time::Duration;
@@ -111,7 +114,8 @@ impl<T: Skipped, E: From<Error>, U> SkippedOutcome<U> for Result<T, E> {
 #[diagnostic::on_unimplemented(
     message = "`#[advisory]` cannot lock on `{Self}`",
     label = "expected a pool, or `&mut` of a transaction or a connection",
-    note = "a `LockSession` holds session locks: `scope = session`"
+    note = "a `LockSession` holds session locks: `scope = session`",
+    note = "sea-orm's types need the feature `sea-orm` of `advisory-core`"
 )]
 pub trait Target {
     type Scope;
@@ -430,7 +434,8 @@ impl SessionScope {
     message = "`#[advisory]` cannot lock on `{Self}`",
     label = "expected a pool, a transaction or a connection, or a pointer to one",
     note = "a `PgPool`, a `PgTransaction`, a `PgConnection` and a `PoolConnection<Postgres>` can be \
-            locked on, a type parameter cannot"
+            locked on, a type parameter cannot",
+    note = "sea-orm's types need the feature `sea-orm` of `advisory-core`"
 )]
 pub trait Place<Depth> {
     type Proof: Default;

@@ -61,6 +61,9 @@ use crate::function::Function;
 ///   of its own. The transaction is committed when the body returns `Ok`, and rolled back when the
 ///   body returns `Err`, panics or is dropped. The lock is free when the transaction has ended.
 ///   `tx` gives the transaction to the body.
+/// - with the feature `sea-orm` of `advisory-core`, sea-orm's `&DatabaseTransaction`, or one by
+///   value, which the lock joins; and its `&DatabaseConnection`, which serves as a pool, and whose
+///   `tx` is a `&DatabaseTransaction`. A connection to another database is an error.
 /// - `&LockSession`, or a pool, with `scope = session`: a session holds the lock, outside any
 ///   transaction, until the body has ended. All such functions on one pool share one session beside
 ///   the pool, so that a thousand locks take one connection. If that session is lost, all of them
@@ -76,8 +79,9 @@ use crate::function::Function;
 /// PostgreSQL silently rolls back an aborted transaction.
 ///
 /// A parameter is recognized by the name of its type: `PgTransaction`, `Transaction<'_, Postgres>`,
-/// `PgConnection`, `PoolConnection<Postgres>`, `PgPool`, `Pool<Postgres>`, `LockSession`. If the
-/// type has any other name, name the parameter: `on = database`.
+/// `PgConnection`, `PoolConnection<Postgres>`, `PgPool`, `Pool<Postgres>`, `LockSession`,
+/// `DatabaseTransaction`, `DatabaseConnection`, `DbConn`. If the type has any other name, name the
+/// parameter: `on = database`.
 ///
 /// # Arguments
 ///

@@ -10,6 +10,8 @@ use syn::{
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Kind {
     Transaction,
+    /// sea-orm's, which is shared.
+    SeaOrmTransaction,
     Connection,
     Pool,
     LockSession,
@@ -169,6 +171,7 @@ fn exclusive_kind(segment: &PathSegment) -> Option<Kind> {
     match segment.ident.to_string().as_str() {
         "PgTransaction" => Some(Kind::Transaction),
         "Transaction" if is_of_postgres(segment) => Some(Kind::Transaction),
+        "DatabaseTransaction" => Some(Kind::SeaOrmTransaction),
         "PgConnection" => Some(Kind::Connection),
         "PoolConnection" if is_of_postgres(segment) => Some(Kind::Connection),
         _ => None,
@@ -178,7 +181,8 @@ fn exclusive_kind(segment: &PathSegment) -> Option<Kind> {
 fn shared_kind(ty: &Type) -> Option<Kind> {
     let segment = last_segment(pointee(ty))?;
     match segment.ident.to_string().as_str() {
-        "PgPool" => Some(Kind::Pool),
+        // sea-orm's connection is a pool.
+        "PgPool" | "DatabaseConnection" | "DbConn" => Some(Kind::Pool),
         "Pool" if is_of_postgres(segment) => Some(Kind::Pool),
         "LockSession" => Some(Kind::LockSession),
         _ => None,

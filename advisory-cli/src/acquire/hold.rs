@@ -94,7 +94,7 @@ impl Hold {
         announced.map(|_pid_file| ExitCode::SUCCESS)
     }
 
-    /// Says that the lock is held, on standard output last: whoever reads the line can rely on the
+    /// Says that the lock is held, on standard output last: a reader of the line can rely on the
     /// rest.
     fn announce(
         &self,

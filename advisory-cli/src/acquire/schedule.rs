@@ -15,8 +15,8 @@ use crate::period::{parse_offset, parse_period};
 /// How often the command runs.
 #[derive(Args, Clone)]
 pub(super) struct Schedule {
-    /// Run the command at most once in each period by the server's clock, whoever starts it and
-    /// when: `1d`, `1h30m`, `15s` (`w`, `d`, `h`, `m`, `s`). If it has succeeded in this period,
+    /// Run the command at most once in each period by the server's clock, on any machine, at any
+    /// time: `1d`, `1h30m`, `15s` (`w`, `d`, `h`, `m`, `s`). If it has succeeded in this period,
     /// exit with 0 at once. A command that fails leaves the period to the next attempt. Periods of
     /// days begin at midnight UTC, those of weeks on Mondays. Needs a table: `advisory setup`.
     #[arg(long, value_name = "PERIOD", value_parser = parse_period, conflicts_with = "permits")]

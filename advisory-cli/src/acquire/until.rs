@@ -79,8 +79,8 @@ async fn end_of_process(process: Option<&mut Process>) -> i32 {
     }
 }
 
-/// Whether standard input has ended, or ends without waiting for anybody, as a file does. Drops some
-/// of what is there.
+/// Whether standard input has ended, or ends without waiting for anybody, as a file does. Drops
+/// some of what is there.
 fn is_at_end() -> bool {
     let input = std::io::stdin();
     let file = input.as_fd().try_clone_to_owned().map(File::from);

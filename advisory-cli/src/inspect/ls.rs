@@ -22,8 +22,8 @@ use crate::server::Server;
 /// (state, query, client) are empty; members of `pg_read_all_stats` see them. The query is empty,
 /// too, if the session has run nothing since this library asked for the lock.
 ///
-/// On a terminal that is too narrow, columns are left out, in this order: the query, the client, the
-/// user, the key of a lock with a name, the mode, the state, the application, the database.
+/// On a terminal that is too narrow, columns are left out, in this order: the query, the client,
+/// the user, the key of a lock with a name, the mode, the state, the application, the database.
 #[derive(Args, Clone)]
 #[command(after_help = "\
 Examples:

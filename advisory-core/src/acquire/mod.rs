@@ -21,6 +21,8 @@ mod new_transaction;
 mod own_transaction;
 mod pool;
 mod queue;
+#[cfg(feature = "sea-orm")]
+pub(crate) mod sea_orm;
 mod session;
 
 pub(crate) use self::attempt::{acquire, try_acquire};

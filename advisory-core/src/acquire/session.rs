@@ -113,7 +113,8 @@ impl AdvisoryLock {
 }
 
 /// Where a session lock is held: a [`PgPool`], one of whose connections holds it, or a
-/// [`LockSession`], which holds any number of locks on one connection; or a pointer to one.
+/// [`LockSession`], which holds any number of locks on one connection; or a pointer to one. With the
+/// feature `sea-orm`, a `DatabaseConnection` of sea-orm's is its pool.
 ///
 /// It cannot be implemented outside this crate.
 #[diagnostic::on_unimplemented(
@@ -126,7 +127,7 @@ pub trait SessionSource: Sync + sealed::Sealed {
     type Guard: HeldLock;
 
     #[doc(hidden)]
-    fn pool_of(&self) -> &PgPool;
+    fn pool_of(&self) -> Result<&PgPool, Error>;
 
     #[doc(hidden)]
     fn acquire(
@@ -141,7 +142,7 @@ pub trait SessionSource: Sync + sealed::Sealed {
     ) -> impl Future<Output = Result<Option<Self::Guard>, Error>> + Send;
 }
 
-mod sealed {
+pub(super) mod sealed {
     pub trait Sealed {}
 }
 
@@ -150,8 +151,8 @@ impl sealed::Sealed for PgPool {}
 impl SessionSource for PgPool {
     type Guard = SessionGuard;
 
-    fn pool_of(&self) -> &PgPool {
-        self
+    fn pool_of(&self) -> Result<&PgPool, Error> {
+        Ok(self)
     }
 
     async fn acquire(&self, lock: &AdvisoryLock) -> Result<SessionGuard, Error> {
@@ -168,8 +169,8 @@ impl sealed::Sealed for LockSession {}
 impl SessionSource for LockSession {
     type Guard = LockSessionGuard;
 
-    fn pool_of(&self) -> &PgPool {
-        self.pool()
+    fn pool_of(&self) -> Result<&PgPool, Error> {
+        Ok(self.pool())
     }
 
     async fn acquire(&self, lock: &AdvisoryLock) -> Result<LockSessionGuard, Error> {
@@ -188,7 +189,7 @@ macro_rules! pointer {
         impl<S: SessionSource + Send + ?Sized> SessionSource for $pointer {
             type Guard = S::Guard;
 
-            fn pool_of(&self) -> &PgPool {
+            fn pool_of(&self) -> Result<&PgPool, Error> {
                 S::pool_of(self)
             }
 

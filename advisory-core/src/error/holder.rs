@@ -32,8 +32,10 @@ pub struct Holder {
 
 impl Holder {
     /// Reads the rows of `sql::holder`.
-    pub(crate) fn read_all(rows: &[PgRow]) -> Result<Vec<Self>, sqlx::Error> {
-        rows.iter().map(Self::read).collect()
+    pub(crate) fn read_all<'r>(
+        rows: impl IntoIterator<Item = &'r PgRow>,
+    ) -> Result<Vec<Self>, sqlx::Error> {
+        rows.into_iter().map(Self::read).collect()
     }
 
     fn read(row: &PgRow) -> Result<Self, sqlx::Error> {

@@ -108,6 +108,14 @@ pub enum UnsupportedReason {
          statement there would be a part of that transaction; run it on the pool, or connect past the pooler"
     )]
     HeldByTransaction,
+    /// The connection of sea-orm's is not one to PostgreSQL: it leads to another database, or is a
+    /// mock or a proxy.
+    #[cfg(feature = "sea-orm")]
+    #[error(
+        "this connection of sea-orm's is not one to PostgreSQL, whose advisory locks these are; connect with \
+         a `postgres://` URL"
+    )]
+    NotPostgres,
     /// The server grants locks that it does not hold.
     #[error(
         "the server granted an advisory lock that this session does not hold: its lock functions do nothing, \

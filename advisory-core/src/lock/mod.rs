@@ -38,6 +38,10 @@ use crate::scheme::KeyScheme;
 /// [`lead`](Self::lead) takes a session lock again and again, for leader election, and
 /// [`every`](Self::every) runs a job once per period.
 ///
+/// With the feature `sea-orm`, the first row takes sea-orm's `&DatabaseTransaction` as well, the
+/// last but one its `DatabaseConnection`, and those between have methods of their own:
+/// `begin_sea_orm`, `transaction_sea_orm` and their `try_` forms.
+///
 /// If no wait is set, the methods on the left wait as the server's own `lock_timeout` says, and
 /// those on the right do not wait.
 ///

@@ -35,7 +35,7 @@ const SPARE: usize = 1;
 /// A mistake that the checker is to find.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Bug {
-    /// A client is granted what the server grants, whoever holds it in this process.
+    /// A client is granted what the server grants, although another one holds it in this process.
     LocalHoldersAreIgnored,
     /// A new session is taken to hold what the lost one held.
     GuardsMoveToTheNewSession,

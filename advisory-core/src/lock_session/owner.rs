@@ -182,7 +182,7 @@ impl Owner {
             }
             let is_idle = |since: Instant| since.elapsed() >= IDLE_SESSION;
             if self.idle_since.is_some_and(is_idle) {
-                // Whoever asks now finds the channel closed, and starts another owner.
+                // A later request finds the channel closed, and starts another owner.
                 self.requests.close();
                 return;
             }

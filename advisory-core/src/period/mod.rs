@@ -32,8 +32,8 @@ pub struct PeriodicLock {
 }
 
 impl AdvisoryLock {
-    /// Under this lock, a job runs at most once in each period, whoever starts it and when: once a
-    /// day for `Duration::from_secs(86_400)`.
+    /// Under this lock, a job runs at most once in each period, on any machine and at any time:
+    /// once a day for `Duration::from_secs(86_400)`.
     ///
     /// A lock keeps two runs from overlapping, but not from following each other: a short job that
     /// two machines start at three o'clock runs twice when their clocks are a second apart. Here
@@ -228,9 +228,9 @@ impl PeriodicLock {
     ///
     /// # Errors
     ///
-    /// As [`AdvisoryLock::acquire`], those of the closure, and as [`transaction`](Self::transaction).
-    /// [`Error::Lost`] if the session was lost before the mark was written, or another run has
-    /// begun since: the mark is fenced.
+    /// As [`AdvisoryLock::acquire`], those of the closure, and as
+    /// [`transaction`](Self::transaction). [`Error::Lost`] if the session was lost before the mark
+    /// was written, or another run has begun since: the mark is fenced.
     ///
     /// # Cancel safety
     ///
@@ -244,7 +244,7 @@ impl PeriodicLock {
     {
         self.check()?;
         let guard = self.lock.acquire(sessions).await?;
-        self.run_in_session(sessions.pool_of(), guard, body).await
+        self.run_in_session(sessions.pool_of()?, guard, body).await
     }
 
     /// As [`session`](Self::session); `None` also if the lock is not granted in time. If no wait is
@@ -265,7 +265,7 @@ impl PeriodicLock {
     {
         self.check()?;
         match self.lock.try_acquire(sessions).await? {
-            Some(guard) => self.run_in_session(sessions.pool_of(), guard, body).await,
+            Some(guard) => self.run_in_session(sessions.pool_of()?, guard, body).await,
             None => Ok(None),
         }
     }
@@ -378,10 +378,19 @@ impl PeriodicLock {
 
     /// Marks the period in the transaction that holds the lock. Whether it was open.
     pub(crate) async fn claim(&self, conn: &mut PgConnection) -> Result<bool, Error> {
-        let table = self.periods.quoted();
-        let rows = send(conn, period::claim(&self.job(&table))).await;
-        let rows = rows.map_err(|error| self.periods.failure(error))?;
+        let rows = send(conn, self.claim_statement()).await;
+        let rows = rows.map_err(|error| self.failure(error))?;
         Ok(!rows.is_empty())
+    }
+
+    /// The statement of [`claim`](Self::claim), which changes a row if the period was open.
+    pub(crate) fn claim_statement(&self) -> String {
+        period::claim(&self.job(&self.periods.quoted()))
+    }
+
+    /// The error of a statement on the table of the periods.
+    pub(crate) fn failure(&self, error: sqlx::Error) -> Error {
+        self.periods.failure(error)
     }
 
     /// Begins a run in a session. Its fencing token, or `None` if the period is done.

@@ -45,22 +45,26 @@ pub(crate) struct HeldKey {
     pub(crate) lock_timeout: u64,
 }
 
-/// Whether this session holds the first key of a lock, or one of its slots, and the server. One row,
-/// read by [`HeldKey::read`].
+/// Whether this session holds a lock, and the server. One row, read by [`HeldKey::read`].
 pub(crate) fn held_key(lock: &LockId) -> String {
+    let (is_held, interval) = (is_held(lock), ClientCheck::Unknown.interval());
+    let is_tcp = "pg_catalog.inet_client_addr() IS NOT NULL";
+    let select = format!("SELECT {is_held},{SERVER},{interval},{LOCK_TIMEOUT},{is_tcp}");
+    mark(None, &select)
+}
+
+/// Whether this session holds the first key of a lock, or one of its slots; an expression.
+pub(super) fn is_held(lock: &LockId) -> String {
     let mut keys = lock.held_keys();
     if lock.semaphore().is_none() {
         keys.truncate(1);
     }
     let rows = rows(&keys);
-    let interval = ClientCheck::Unknown.interval();
-    let select = format!(
-        "SELECT EXISTS(SELECT FROM {rows} JOIN {LOCKS} AS l ON true JOIN pg_catalog.pg_database AS d \
+    format!(
+        "EXISTS(SELECT FROM {rows} JOIN {LOCKS} AS l ON true JOIN pg_catalog.pg_database AS d \
          ON d.oid OPERATOR(pg_catalog.=) l.database WHERE {IS_HELD} \
-         AND l.pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid()),{SERVER},{interval},{LOCK_TIMEOUT},\
-         pg_catalog.inet_client_addr() IS NOT NULL"
-    );
-    mark(None, &select)
+         AND l.pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid())"
+    )
 }
 
 impl HeldKey {

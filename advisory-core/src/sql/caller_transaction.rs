@@ -81,3 +81,20 @@ pub(crate) fn roll_back_to_savepoint() -> String {
 pub(crate) fn roll_back_to_savepoint_and(statements: &str) -> String {
     format!("ROLLBACK TO SAVEPOINT {SAVEPOINT};{statements};RELEASE SAVEPOINT {SAVEPOINT}")
 }
+
+/// Sets the savepoint alone. It fails outside a transaction.
+#[cfg(feature = "sea-orm")]
+pub(crate) fn set_savepoint() -> String {
+    format!("SAVEPOINT {SAVEPOINT}")
+}
+
+/// Makes the transaction usable, and keeps the savepoint.
+#[cfg(feature = "sea-orm")]
+pub(crate) fn return_to_savepoint() -> String {
+    format!("ROLLBACK TO SAVEPOINT {SAVEPOINT}")
+}
+
+#[cfg(feature = "sea-orm")]
+pub(crate) fn release_savepoint() -> String {
+    format!("RELEASE SAVEPOINT {SAVEPOINT}")
+}

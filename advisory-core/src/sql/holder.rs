@@ -28,17 +28,27 @@ pub(crate) fn excluding(lock: &LockId) -> String {
 
 /// Keys as rows `k(classid,objid,objsubid)`, as `pg_locks` has them.
 pub(super) fn rows(keys: &[Key]) -> String {
-    let column = |part: fn((u32, u32, i16)) -> i64| {
-        let parts: Vec<_> = keys.iter().map(|key| part(key.to_pg_locks())).collect();
-        array_literal(&parts)
-    };
+    rows_of(&columns(keys).each_ref().map(|column| array_literal(column)))
+}
+
+fn rows_of([classid, objid, objsubid]: &[String; 3]) -> String {
     format!(
         "ROWS FROM(pg_catalog.unnest({classid}::pg_catalog.oid[]),pg_catalog.unnest({objid}::pg_catalog.oid[]),\
-         pg_catalog.unnest({objsubid}::pg_catalog.int2[])) AS k(classid,objid,objsubid)",
-        classid = column(|(classid, _, _)| classid.into()),
-        objid = column(|(_, objid, _)| objid.into()),
-        objsubid = column(|(_, _, objsubid)| objsubid.into()),
+         pg_catalog.unnest({objsubid}::pg_catalog.int2[])) AS k(classid,objid,objsubid)"
     )
+}
+
+/// Keys as `pg_locks` shows them: `classid`, `objid`, `objsubid`.
+fn columns(keys: &[Key]) -> [Vec<i64>; 3] {
+    let column = |part: fn((u32, u32, i16)) -> i64| {
+        let keys = keys.iter();
+        keys.map(|key| part(key.to_pg_locks())).collect()
+    };
+    [
+        column(|(classid, _, _)| classid.into()),
+        column(|(_, objid, _)| objid.into()),
+        column(|(_, _, objsubid)| objsubid.into()),
+    ]
 }
 
 /// That a row `l` of `pg_locks` is an advisory lock that is held on the key `k` of this database
@@ -59,6 +69,21 @@ fn every_slot(lock: &LockId) -> String {
 }
 
 fn select(lock: &LockId, condition: &str) -> String {
+    select_from(&rows(&lock.held_keys()), condition)
+}
+
+/// Lists the holders of a lock, other than this session; one statement, and its parameters of type
+/// `bigint[]`. Its text is constant, so that it can be prepared.
+#[cfg(feature = "sea-orm")]
+pub(crate) fn prepared_holders(lock: &LockId) -> (String, [Vec<i64>; 3]) {
+    let parameters = [1, 2, 3].map(|number| format!("${number}::pg_catalog.int8[]"));
+    (
+        select_from(&rows_of(&parameters), ""),
+        columns(&lock.held_keys()),
+    )
+}
+
+fn select_from(rows: &str, condition: &str) -> String {
     format!(
         "SELECT DISTINCT COALESCE(l.pid,0) AS pid,CASE WHEN a.application_name OPERATOR(pg_catalog.<>) '' THEN a.application_name END AS application_name,\
          pg_catalog.date_part('epoch',pg_catalog.statement_timestamp() OPERATOR(pg_catalog.-) a.xact_start) AS transaction_age,\
@@ -69,6 +94,5 @@ fn select(lock: &LockId, condition: &str) -> String {
          WHERE {IS_HELD} AND COALESCE(l.pid,0) OPERATOR(pg_catalog.<>) pg_catalog.pg_backend_pid(){condition} \
          ORDER BY pid LIMIT {MOST}",
         is_this_process = is_this_process("a.query"),
-        rows = rows(&lock.held_keys()),
     )
 }

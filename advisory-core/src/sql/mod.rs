@@ -20,6 +20,8 @@ pub(crate) mod monitor;
 pub(crate) mod origin;
 pub(crate) mod period;
 pub(crate) mod permits;
+#[cfg(feature = "sea-orm")]
+pub(crate) mod row_count;
 pub(crate) mod send;
 pub(crate) mod session;
 pub(crate) mod sqlstate;

@@ -202,10 +202,10 @@ impl LockHolder {
         let (Some(row), Some(last)) = (rows.first(), rows.last()) else {
             return Err(sqlx::Error::RowNotFound);
         };
-        let slot = match settings.names_slot_of(lock) {
-            true => Some(read_slot(lock, last, last.len().saturating_sub(2))?),
-            false => None,
-        };
+        let slot = settings
+            .names_slot_of(lock)
+            .then(|| read_slot(lock, last, last.len().saturating_sub(2)))
+            .transpose()?;
         let mut saved = Vec::new();
         if settings.level == LockLevel::Session {
             for (column, setting) in settings.settings.iter().enumerate() {
@@ -230,10 +230,10 @@ impl LockHolder {
         settings: &HolderSettings,
         row: &PgRow,
     ) -> Result<Self, sqlx::Error> {
-        let slot = match settings.names_slot_of(lock) {
-            true => Some(read_slot(lock, row, 1)?),
-            false => None,
-        };
+        let slot = settings
+            .names_slot_of(lock)
+            .then(|| read_slot(lock, row, 1))
+            .transpose()?;
         let kept = |setting: &ServerSetting| {
             let name = setting.name;
             let value = format!("NULLIF(pg_catalog.current_setting('advisory.{name}',true),'')");

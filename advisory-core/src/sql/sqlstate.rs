@@ -48,6 +48,9 @@ const INTERRUPTIONS: [&str; 7] = ["08", "53", "57", "58", "XX", TIMEOUTS[0].0, T
 /// The classes `invalid_transaction_state`, `transaction_rollback` and
 /// `object_not_in_prerequisite_state`.
 const CONFLICTS: [&str; 3] = ["25", "40", "55"];
+/// `no_active_sql_transaction`: the transaction has ended before.
+#[cfg(feature = "sea-orm")]
+const NO_ACTIVE_SQL_TRANSACTION: &str = "25P01";
 /// `in_failed_sql_transaction`: the transaction was aborted before.
 const IN_FAILED_SQL_TRANSACTION: &str = "25P02";
 
@@ -193,6 +196,12 @@ pub(crate) fn is_refused_commit(error: &sqlx::Error) -> bool {
 /// Whether a statement did not run because its transaction was aborted before.
 pub(crate) fn is_aborted_before(error: &sqlx::Error) -> bool {
     has_code(error, IN_FAILED_SQL_TRANSACTION)
+}
+
+/// Whether a statement did not run because no transaction is open.
+#[cfg(feature = "sea-orm")]
+pub(crate) fn is_outside_a_transaction(error: &sqlx::Error) -> bool {
+    has_code(error, NO_ACTIVE_SQL_TRANSACTION)
 }
 
 /// Whether the server answered: the connection works, and its transaction, if it has one, is

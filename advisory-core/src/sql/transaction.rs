@@ -192,27 +192,34 @@ pub(super) fn call_if_granted(message: &mut String, function: Function, lock: &L
 
 /// Takes all keys of a lock, or none, without waiting. `columns` come before the result and end
 /// with a comma; the message ends with a `SELECT`, to which more can be appended.
+pub(super) fn try_all_or_none(lock: &LockId, columns: &str) -> String {
+    let (statements, granted) = try_parts(lock);
+    format!("{statements}SELECT {columns}{granted}")
+}
+
+/// The statements before the last one of [`try_all_or_none`], which end with a semicolon, and its
+/// result; an expression, which may take the lock.
 ///
 /// For several keys, the exception handler of a block is a savepoint that costs no round trip and
 /// leaves no error in the server's log. The block reads the keys from settings:
 /// `pg_stat_statements` does not replace the literals of a block, and would have an entry for each
 /// set of keys.
-pub(super) fn try_all_or_none(lock: &LockId, columns: &str) -> String {
+pub(super) fn try_parts(lock: &LockId) -> (String, String) {
     if lock.keys().len() <= 1 {
-        let granted = Function::TryXactLock.all(lock);
-        return format!("SELECT {columns}{granted}");
+        return (String::new(), Function::TryXactLock.all(lock));
     }
     let keys = KeySettings::of(lock);
     let set = keys.set();
     let granted = keys.try_all(lock.mode());
-    format!(
+    let statements = format!(
         "{set};DO LANGUAGE plpgsql $advisory$BEGIN \
          IF pg_catalog.pg_is_in_recovery() OR NOT ({granted}) THEN RAISE SQLSTATE 'AL000';END IF;\
          PERFORM pg_catalog.set_config('advisory.acquired','true',true);\
          EXCEPTION WHEN SQLSTATE 'AL000' THEN \
          PERFORM pg_catalog.set_config('advisory.acquired','false',true);\
-         END$advisory$;SELECT {columns}{GRANTED}"
-    )
+         END$advisory$;"
+    );
+    (statements, GRANTED.to_owned())
 }
 
 /// Waits inside a transaction. `refusals` are evaluated before the wait begins; the last row ends

@@ -16,7 +16,7 @@ use syn::{Expr, Ident, Path, UnOp, parse_quote};
 use crate::args::{Args, Scope, SideEffect};
 use crate::function::Function;
 use crate::model::{Model, Target};
-use crate::parameter::{Ownership, Parameter, is_parameter, names};
+use crate::parameter::{Kind, Ownership, Parameter, is_parameter, names};
 use crate::unbound_tx::unbound_tx;
 
 pub(crate) fn expand(model: &Model) -> TokenStream {
@@ -361,9 +361,11 @@ fn body_of(tx: Option<&Ident>) -> &'static str {
 fn reborrow(parameter: &Parameter) -> TokenStream {
     let name = &parameter.name;
     let span = mixed_site_at(name);
-    match parameter.ownership {
-        Ownership::Owned => quote_spanned!(span=> &mut #name),
-        Ownership::Shared | Ownership::Mutable => quote_spanned!(span=> &mut *#name),
+    match (parameter.kind, parameter.ownership) {
+        (Kind::SeaOrmTransaction, Ownership::Owned) => quote_spanned!(span=> &#name),
+        (Kind::SeaOrmTransaction, _) => quote_spanned!(span=> &*#name),
+        (_, Ownership::Owned) => quote_spanned!(span=> &mut #name),
+        (_, Ownership::Shared | Ownership::Mutable) => quote_spanned!(span=> &mut *#name),
     }
 }
 

@@ -68,13 +68,13 @@ fn parameter_target(parameter: Parameter, args: &Args, sig: &Signature) -> Resul
     let mut errors = Errors::default();
     errors.handle(check_ownership(&parameter));
     let tx = match (parameter.kind, &args.tx) {
-        (Kind::Transaction | Kind::Connection, Some(tx)) => {
+        (Kind::Transaction | Kind::SeaOrmTransaction | Kind::Connection, Some(tx)) => {
             errors.handle(Err(tx_without_pool(tx, &parameter)))
         }
         _ => errors.handle(tx(args, sig)),
     };
     let target = tx.map(|tx| match parameter.kind {
-        Kind::Transaction => Target::Transaction(parameter),
+        Kind::Transaction | Kind::SeaOrmTransaction => Target::Transaction(parameter),
         Kind::Connection => Target::Connection(parameter),
         Kind::Pool | Kind::LockSession => {
             let name = &parameter.name;
@@ -91,7 +91,7 @@ fn parameter_target(parameter: Parameter, args: &Args, sig: &Signature) -> Resul
 
 fn check_ownership(parameter: &Parameter) -> Result<()> {
     let needed = match parameter.kind {
-        Kind::Pool | Kind::LockSession => return Ok(()),
+        Kind::Pool | Kind::LockSession | Kind::SeaOrmTransaction => return Ok(()),
         Kind::Transaction if parameter.ownership == Ownership::Owned => return Ok(()),
         Kind::Transaction => "a lock in a transaction needs the transaction by `&mut`",
         Kind::Connection => {
@@ -110,7 +110,7 @@ fn check_ownership(parameter: &Parameter) -> Result<()> {
 fn tx_without_pool(tx: &Arg<Ident>, parameter: &Parameter) -> Error {
     let name = &parameter.name;
     let fix = match parameter.kind {
-        Kind::Transaction => {
+        Kind::Transaction | Kind::SeaOrmTransaction => {
             format!("the lock joins the transaction `{name}` and opens no other; remove `tx`")
         }
         _ => format!(

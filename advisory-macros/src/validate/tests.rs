@@ -35,6 +35,8 @@ const REFUSED: &str = r#"
     key = "{a b}" ||| write `format!("sync({})", request.id)`, or `{{` for a brace
     key = "a{}" ||| as in `{id}`, or write `format!("a{}", …)`
     key = "{b}{1:>4}" ||| as in `{id}`, or write `format!("{b}{1:>4}", …)`
+    tx ||| txn: &DatabaseTransaction ||| opens no other; remove `tx`
+    scope = session ||| txn: &DatabaseTransaction ||| or remove `scope = session`
     timout = 1, side_effect = Skip ||| found `timout`
     onn = db ||| &self ||| found `onn`
 "#;
@@ -86,6 +88,10 @@ const ACCEPTED: &str = r#"
     on = pool.clone() ||| pool: &PgPool, tx: &mut PgTransaction<'_> ||| match pool.clone() {
     on = other ||| other: &Database ||| prove(&other)
     tx ||| pool: PgPool ||| let tx = scope.transaction();
+    tx ||| db: &DatabaseConnection ||| let tx = scope.transaction();
+    ||| db: Arc<DbConn> ||| prove(&db)
+    ||| txn: &DatabaseTransaction ||| let target = &*txn;
+    ||| txn: DatabaseTransaction ||| let target = &txn;
     key = 1, on = self.pool, tx = a ||| &self ||| let a = scope.transaction();
 "#;
 

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use advisory_tests::{Database, Proxy};
+use advisory_tests::{Database, Proxy, Server};
+use sqlx::postgres::PgConnectOptions;
 
 use super::{CONNECTIONS, Variant};
 use crate::Bench;
@@ -33,6 +34,10 @@ const ONE_CORE: Network = Network {
     name: "local, one core",
     ..LOCAL
 };
+const LOOPBACK: Network = Network {
+    name: "loopback TCP",
+    ..LOCAL
+};
 const DELAYED: Network = Network {
     name: "1 ms each way",
     tasks: [1, 8, 64, 1_000],
@@ -52,12 +57,16 @@ pub(super) async fn measure(bench: &Bench) -> Report {
     ]);
     let (mut lines, mut targets) = (Vec::new(), Vec::new());
     let direct = Endpoint(database.options());
+    let tcp = tcp_server();
+    let tcp_endpoint = tcp.as_ref().map(|(_server, endpoint)| endpoint.clone());
     let networks = [
-        (LOCAL, direct.clone()),
-        (ONE_CORE, direct),
-        (DELAYED, Endpoint(proxy.options())),
+        (LOCAL, Some(direct.clone())),
+        (ONE_CORE, Some(direct)),
+        (LOOPBACK, tcp_endpoint),
+        (DELAYED, Some(Endpoint(proxy.options()))),
     ];
     for (network, endpoint) in networks {
+        let Some(endpoint) = endpoint else { continue };
         let variants = Variant::all(&endpoint).await;
         if network.name == DELAYED.name {
             proxy.set_delay(EACH_WAY);
@@ -108,6 +117,20 @@ pub(super) async fn measure(bench: &Bench) -> Report {
         }],
         targets,
     }
+}
+
+/// A server that listens on a loopback address of its own, because other servers have the port of
+/// the other addresses. `None` on a system that has one such address.
+fn tcp_server() -> Option<(Server, Endpoint)> {
+    let [.., high, low] = std::process::id().to_be_bytes();
+    let address = format!("127.78.{high}.{low}");
+    let server = Server::start_with(&[("listen_addresses", &address)]).ok()?;
+    let options = PgConnectOptions::new_without_pgpass()
+        .host(&address)
+        .port(5432)
+        .username("postgres")
+        .database("postgres");
+    Some((server, Endpoint(options)))
 }
 
 /// Opens the connections that the variants use.
