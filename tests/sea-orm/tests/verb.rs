@@ -575,10 +575,7 @@ async fn permits_are_counted_in_every_transaction() {
             .unwrap();
         export.acquire_xact(&tx).await.unwrap();
         // Another one waits for a permit, and not for the rest of this transaction.
-        let waiting = of_level
-            .clone()
-            .timeout(Duration::from_secs(20))
-            .begin_sea_orm(&db);
+        let waiting = waits.begin_sea_orm(&db);
         let release = async {
             database
                 .wait_until_locks("the first in the queue", |locks| locks.len() == 3)

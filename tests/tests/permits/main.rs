@@ -4,6 +4,7 @@
 mod attribute;
 mod count;
 mod fault;
+mod process;
 mod queue;
 
 use advisory_core::AdvisoryLock;

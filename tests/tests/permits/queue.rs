@@ -37,3 +37,30 @@ async fn permits_are_granted_in_the_order_of_the_queue() {
         database.assert_nothing_leaked(&rivals).await;
     }
 }
+
+/// The queue is that of the lock, whatever number of permits a call has: of three permits one is
+/// free, and those who queue for two come first all the same.
+#[tokio::test]
+async fn a_try_is_refused_while_others_queue() {
+    let (database, pool) = Database::with_pool(3).await;
+    let rivals = database.pool(2).await;
+    let held = take(2, 2, &rivals).await;
+    let now = lock(3).timeout(Duration::ZERO);
+    for verb in Verb::all(Verb::is_of_lock) {
+        let free = verb.ask(&now, &pool).await;
+        assert!(matches!(free, Ok(true)), "{verb}: {free:?}");
+        let waiting = database.pool(1).await;
+        let waiter = {
+            let waiting = waiting.clone();
+            tokio::spawn(async move { lock(2).begin(&waiting).await.map(drop) })
+        };
+        wait_until_queueing(&database, 1).await;
+        verb.assert_refused(&now, &pool).await;
+        waiter.abort();
+        wait_until_queueing(&database, 0).await;
+        let free = verb.ask(&now, &pool).await;
+        assert!(matches!(free, Ok(true)), "{verb}: {free:?}");
+    }
+    drop(held);
+    database.assert_nothing_leaked(&pool).await;
+}
