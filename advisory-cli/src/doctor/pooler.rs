@@ -5,6 +5,7 @@ use sqlx::{ConnectOptions as _, Connection as _};
 
 use super::check::Check;
 use super::locking::Locking;
+use crate::exit::describe;
 use crate::sql;
 
 /// Detects a pooler by a session that is older than its connection.
@@ -28,7 +29,7 @@ pub(super) fn check(has_pooler: Result<bool, sqlx::Error>, locking: &Locking) ->
     match has_pooler {
         Err(error) => Check::warn(
             name,
-            format!("cannot tell: {error}"),
+            format!("cannot tell: {}", describe(&error)),
             "allow this role another connection",
         ),
         Ok(_) if locking.has_no_sessions() => Check::warn(
