@@ -63,7 +63,7 @@ async fn without_the_table_the_error_has_the_statement_that_creates_it() {
     let database = Database::new().await;
     let table = ["--every", "1d", "--table", "marks", "--schema", "jobs"];
     run(&database, &table, "echo ran").await.assert_only_fails(
-        1,
+        70,
         "`advisory setup`, or a migration: CREATE TABLE IF NOT EXISTS \"jobs\".\"marks\" (key pg_catalog.text PRIMARY KEY",
     );
     let printed = advisory(&database, &["setup", "--table", "marks", "--print"]).await;
@@ -84,7 +84,7 @@ async fn a_month_is_refused_because_it_has_no_fixed_length() {
         ("1", "expected a period"),
     ] {
         let outcome = run(&database, &["--every", period], "echo ran").await;
-        assert_eq!(outcome.code, 2);
+        assert_eq!(outcome.code, 64);
         assert!(outcome.stderr.contains(expected), "{outcome:?}");
     }
 }

@@ -26,11 +26,15 @@ impl AdvisoryLock {
     ///   it like everybody else.
     /// - A session that waits for a slot holds a snapshot, as every wait does; see
     ///   [`polling`](Self::polling).
+    /// - Behind a pooler in transaction mode it works in every scope. On a
+    ///   [`LockSession`](crate::LockSession), a call looks for a free slot in pauses there, and those
+    ///   who queue elsewhere come first.
     ///
     /// If not set, one. The number is at least 1 and at most 1,000; a lock with more than one permit
     /// is exclusive and has one key. Anything else is
     /// [`UnsupportedReason::Permits`](crate::UnsupportedReason::Permits) when the lock is acquired,
-    /// and nothing is sent.
+    /// and nothing is sent. [`lead`](Self::lead) and [`every`](Self::every), which need to be alone,
+    /// refuse several permits as well.
     ///
     /// ```no_run
     /// use std::time::Duration;
