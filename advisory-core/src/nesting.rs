@@ -62,7 +62,10 @@ impl Held {
 
     fn excludes(&self, lock: &LockId, database: &PgConnectOptions) -> bool {
         let is_exclusive = self.lock.mode() == Mode::Exclusive || lock.mode() == Mode::Exclusive;
+        // Others may release a permit meanwhile.
+        let has_one_permit = self.lock.permits() == 1 && lock.permits() == 1;
         is_exclusive
+            && has_one_permit
             && self
                 .lock
                 .keys()

@@ -63,6 +63,16 @@ pub(crate) const FIRST_PAUSE: Duration = Duration::from_millis(5);
 /// The longest such pause.
 pub(crate) const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 
+/// The pause before the first in the queue for one of several slots looks for a free one again. The
+/// server's clock for such pauses has this resolution.
+pub(crate) const FIRST_SLOT_PAUSE: Duration = Duration::from_millis(1);
+/// The longest such pause. Only one session pauses for each lock, and a look takes the server some
+/// 20 µs.
+pub(crate) const LONGEST_SLOT_PAUSE: Duration = Duration::from_millis(50);
+/// How long a pool with a lock that had no free slot expects others to have none either. Until then
+/// each wait begins with the message that can wait, and afterwards with one that fails.
+pub(crate) const CONTENTION: Duration = Duration::from_mins(5);
+
 /// The pause before what others hold is asked for again by a `LockSession`, after it was granted
 /// something. It doubles with each sweep.
 pub(crate) const FIRST_SWEEP: Duration = Duration::from_millis(5);

@@ -52,6 +52,7 @@ options! {
     "timeout", timeout: Expr, expr, "2";
     "side_effect", side_effect: SideEffect, side_effect, "Skip";
     "shared", shared: (), flag, "";
+    "permits", permits: Expr, expr, "10";
     "scope", scope: Scope, scope, "session";
     "on", on: Expr, expr, "self.pool";
     "tx", tx: Ident, flag_or_name, "locked";

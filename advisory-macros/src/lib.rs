@@ -92,6 +92,7 @@ use crate::function::Function;
 /// | `timeout` | seconds, as an integer or a float, an expression of type `Duration`, or `None` to wait indefinitely | the server's `lock_timeout`; `0` does not wait |
 /// | `side_effect` | `Raise`: a lock that is not acquired in time is an error; `Skip`: the function then returns without running, and needs a `timeout` | `Raise` |
 /// | `shared` | flag: shares the lock with other shared holders | the lock is exclusive |
+/// | `permits` | how many may run at once, from 1 to 1,000: a number, or an expression of type `u32` | one |
 /// | `scope` | `xact`: held until the transaction ends; `session`: held by a session, on a pool or a `LockSession` | `xact` |
 /// | `on` | the expression to lock on, as in `on = self.pool`; the body cannot use a connection given here | the one parameter that is a transaction, a connection, a pool or a `LockSession` |
 /// | `tx` | flag, or `tx = name`: binds the transaction opened on a pool, for the body | the lock is held around the body |

@@ -24,6 +24,7 @@ pub(crate) struct Lock {
     pub(crate) keys: Keys,
     pub(crate) scheme: Option<Scheme>,
     pub(crate) shared: bool,
+    pub(crate) permits: Option<Expr>,
     pub(crate) wait: Option<Wait>,
     pub(crate) polling: Option<Expr>,
     pub(crate) at_least: Option<Expr>,

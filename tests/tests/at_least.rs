@@ -231,3 +231,23 @@ async fn a_function_that_is_started_twice_runs_once() {
     assert!(second.is_none() || before.elapsed() >= TIME);
     database.assert_nothing_leaked(&pool).await;
 }
+
+#[tokio::test]
+async fn a_permit_stays_held_as_well() {
+    let (database, pool) = Database::with_pool(2).await;
+    let other = another_pool(&pool);
+    let locks = LockSession::new(&pool);
+    let job = AdvisoryLock::new("job").permits(2);
+    let kept = job.clone().at_least(TIME);
+    let before = Instant::now();
+    kept.acquire(&pool).await.unwrap().release().await.unwrap();
+    drop(kept.acquire(&locks).await.unwrap());
+    let is_refused = job.try_begin(&other).await.unwrap().is_none();
+    assert!(is_refused || before.elapsed() >= TIME);
+    let granted = timeout(HANG_TIMEOUT, job.acquire(&other)).await.unwrap();
+    let held = before.elapsed();
+    assert!(held >= TIME, "a permit was free after {held:?}");
+    granted.unwrap().release().await.unwrap();
+    locks.close().await;
+    database.assert_nothing_leaked(&pool).await;
+}

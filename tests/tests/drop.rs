@@ -12,7 +12,7 @@ use advisory_core::{AdvisoryLock, Error, Isolation, Key, unlock_all};
 use advisory_tests::{BackendRow, Database, Depth, LockRow, drop_when, sample};
 use advisory_verbs::{Scope, Verb, Work};
 use futures_util::future::{Either, join_all, select};
-use sqlx::{Executor as _, PgPool};
+use sqlx::{Executor as _, PgPool, PgTransaction};
 
 /// Polls a future at most `polls` times, then drops it. Returns its output if it has completed.
 async fn drop_after<T>(polls: usize, future: impl Future<Output = T>) -> Option<T> {
@@ -94,6 +94,33 @@ impl Case<'_> {
         }
     }
 
+    /// How many transactions of the rival hold the lock.
+    fn rivals(&self) -> usize {
+        usize::try_from(self.lock.id().permits()).unwrap()
+    }
+
+    fn held_locks(&self) -> usize {
+        self.lock.keys().len() * self.rivals()
+    }
+
+    /// The rival takes the lock, with all its permits.
+    async fn hold(&self) -> Vec<PgTransaction<'static>> {
+        let mut held = Vec::new();
+        for _ in 0..self.rivals() {
+            held.push(self.lock.begin(self.rival).await.unwrap());
+        }
+        held
+    }
+
+    /// Waits until somebody queues for the lock. The first in the queue for a permit holds a lock.
+    async fn wait_until_waiting(&self) {
+        let held = self.held_locks();
+        let is_waited_for =
+            |locks: &[LockRow]| locks.len() > held || locks.iter().any(|lock| !lock.granted);
+        let waits = self.database.wait_until_locks("a waiter", is_waited_for);
+        waits.await;
+    }
+
     async fn while_free(&self) -> usize {
         for polls in polls() {
             let outcome = drop_after(polls, self.start()).await;
@@ -107,13 +134,13 @@ impl Case<'_> {
     }
 
     async fn while_held(&self) -> usize {
-        let held = self.lock.begin(self.rival).await.unwrap();
+        let held = self.hold().await;
         for polls in polls() {
             // A future that waits in the queue is not woken again. It is dropped there, and this is
             // the last poll.
             let finished = {
                 let work = pin!(drop_after(polls, self.start()));
-                let waits = pin!(self.database.wait_until_waiting(1));
+                let waits = pin!(self.wait_until_waiting());
                 match select(work, waits).await {
                     Either::Left((outcome, _)) => outcome.is_some(),
                     Either::Right(_) => true,
@@ -121,7 +148,7 @@ impl Case<'_> {
             };
             self.assert_only_the_rival_holds().await;
             if finished {
-                held.rollback().await.unwrap();
+                release(held).await;
                 self.database.assert_nothing_leaked(&self.pool).await;
                 return polls;
             }
@@ -131,18 +158,17 @@ impl Case<'_> {
 
     async fn while_released(&self) -> usize {
         for polls in polls() {
-            let held = self.lock.begin(self.rival).await.unwrap();
+            let held = self.hold().await;
             let mut work = pin!(drop_after(polls, self.start()));
             // Not every verb waits, and a verb that is dropped early never does.
             let ended = {
-                let is_waited_for = |locks: &[LockRow]| locks.iter().any(|lock| !lock.granted);
-                let waits = pin!(self.database.wait_until_locks("a waiter", is_waited_for));
+                let waits = pin!(self.wait_until_waiting());
                 match select(work.as_mut(), waits).await {
                     Either::Left((outcome, _)) => Some(outcome),
                     Either::Right(_) => None,
                 }
             };
-            held.rollback().await.unwrap();
+            release(held).await;
             let outcome = match ended {
                 Some(outcome) => outcome,
                 None => work.await,
@@ -158,15 +184,13 @@ impl Case<'_> {
     /// Behind another call on the same pool, which waits on the server.
     async fn while_in_line(&self) -> usize {
         for polls in polls() {
-            let held = self.lock.begin(self.rival).await.unwrap();
+            let held = self.hold().await;
             let (lock, pool) = (AdvisoryLock::from(self.lock.id()), self.pool.clone());
             let first = tokio::spawn(async move { lock.begin(&pool).await.map(drop) });
-            let keys = self.lock.keys().len();
-            let waits = |locks: &[LockRow]| locks.len() > keys;
-            self.database.wait_until_locks("a waiter", waits).await;
+            self.wait_until_waiting().await;
             let release = async {
                 tokio::task::yield_now().await;
-                held.rollback().await.unwrap();
+                release(held).await;
                 first.await.unwrap().unwrap();
             };
             let (outcome, ()) = tokio::join!(drop_after(polls, self.start()), release);
@@ -180,18 +204,26 @@ impl Case<'_> {
 
     /// Waits until only the rival holds locks, and every connection of the pool can be acquired.
     async fn assert_only_the_rival_holds(&self) {
-        let keys = self.lock.keys().len();
-        let only = |locks: &[LockRow]| locks.len() == keys && locks.iter().all(|lock| lock.granted);
+        let held = self.held_locks();
+        let only = |locks: &[LockRow]| locks.len() == held && locks.iter().all(|lock| lock.granted);
         let only = self.database.wait_until_locks("the rival's locks", only);
         only.await;
         let ours = |backends: &[BackendRow]| {
             let busy = backends.iter().filter(|backend| backend.in_transaction);
-            busy.count() == 1
+            busy.count() == self.rivals()
         };
-        let ours = self.database.wait_until_backends("one transaction", ours);
+        let ours = self
+            .database
+            .wait_until_backends("the rival's transactions", ours);
         ours.await;
         let all = (0..self.pool.options().get_max_connections()).map(|_| self.pool.acquire());
         drop(futures_util::future::try_join_all(all).await.unwrap());
+    }
+}
+
+async fn release(held: Vec<PgTransaction<'static>>) {
+    for held in held {
+        held.rollback().await.unwrap();
     }
 }
 
@@ -209,6 +241,8 @@ fn locks(verb: Verb) -> Vec<(&'static str, AdvisoryLock)> {
         ("timeout", one.clone().timeout(timeout)),
         ("several, timeout", several.clone().timeout(timeout)),
         ("several", several),
+        ("permits", one.clone().permits(2)),
+        ("permits, timeout", one.clone().permits(2).timeout(timeout)),
     ];
     let mut locks: Vec<_> = sample(verb as usize, kinds).collect();
     if verb.takes_isolation() {
@@ -234,7 +268,7 @@ async fn assert_nothing_leaks(scopes: &[Scope]) {
         .filter(|verb| scopes.contains(&verb.scope()));
     let cases = verbs.map(async |verb| {
         let database = Database::new().await;
-        let rival = database.pool(1).await;
+        let rival = database.pool(2).await;
         let pool = database.pool(2).await;
         for (kind, lock) in locks(verb) {
             let case = Case {

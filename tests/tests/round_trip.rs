@@ -133,16 +133,23 @@ async fn settle(pool: &PgPool) {
 async fn every_verb(table: &mut Table, pool: &PgPool) {
     let timeout = Duration::from_secs(2);
     let one = AdvisoryLock::new("one");
+    let permits = AdvisoryLock::new("several").permits(10);
     for verb in Verb::all(Verb::is_of_lock) {
         // A session that many locks share is opened once.
         if verb.scope() == Scope::LockSession {
             verb.ask(&one, pool).await.unwrap();
+            verb.ask(&permits, pool).await.unwrap();
         }
         for (kind, lock) in [
             ("1 key", one.clone()),
             ("1 key, a timeout", one.clone().timeout(timeout)),
             ("100 keys", hundred()),
             ("100 keys, a timeout", hundred().timeout(timeout)),
+            ("1 of 10 permits", permits.clone()),
+            (
+                "1 of 10 permits, a timeout",
+                permits.clone().timeout(timeout),
+            ),
         ] {
             settle(pool).await;
             let (before, after) = most(verb);

@@ -1,5 +1,5 @@
 //! Mutual exclusion under load: many tasks, few keys, every verb and random drops. There are never
-//! two holders, and nothing remains.
+//! two holders, or more than permits, and nothing remains.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -13,6 +13,9 @@ use tokio::time::sleep;
 
 const TASKS: usize = 200;
 const KEYS: i64 = 20;
+/// The keys after these have several permits.
+const SEMAPHORES: i64 = 3;
+const PERMITS: u32 = 3;
 const CONNECTIONS: u32 = 40;
 
 /// What a task does next.
@@ -27,14 +30,9 @@ struct Plan {
 impl Plan {
     fn random() -> Self {
         let verb = fastrand::choice(Verb::ALL).unwrap();
-        let several = fastrand::u8(..4) == 0 && verb.is_of_lock();
-        let keys = (0..if several { 3 } else { 1 }).map(|_| fastrand::i64(0..KEYS));
-        let lock = AdvisoryLock::all(keys);
+        let lock = Self::random_lock(verb);
         // Hundreds of tasks on a busy machine make the server slow.
         let mut lock = lock.response_timeout(Duration::from_mins(1));
-        if fastrand::u8(..4) == 0 {
-            lock = lock.shared();
-        }
         lock = match fastrand::u8(..9) {
             0..2 => lock.timeout(Duration::ZERO),
             2..4 => lock.timeout(Duration::from_millis(fastrand::u64(1..30))),
@@ -53,6 +51,23 @@ impl Plan {
             work: Duration::from_micros(fastrand::u64(..2_000)),
             drop_after,
         }
+    }
+}
+
+impl Plan {
+    fn random_lock(verb: Verb) -> AdvisoryLock {
+        let has_permits = fastrand::u8(..4) == 0 && verb.is_of_lock();
+        if has_permits {
+            let key = fastrand::i64(KEYS..KEYS + SEMAPHORES);
+            return AdvisoryLock::new(key).permits(PERMITS);
+        }
+        let several = fastrand::u8(..4) == 0 && verb.is_of_lock();
+        let keys = (0..if several { 3 } else { 1 }).map(|_| fastrand::i64(0..KEYS));
+        let lock = AdvisoryLock::all(keys);
+        if fastrand::u8(..4) == 0 {
+            return lock.shared();
+        }
+        lock
     }
 }
 
@@ -89,7 +104,7 @@ async fn task(pool: PgPool, sections: Arc<Sections>, tally: Arc<Tally>, end: Ins
 async fn no_two_sessions_hold_a_lock_and_nothing_remains() {
     let duration = Duration::from_secs(by_depth(6, 30));
     let (database, pool) = Database::with_pool(CONNECTIONS).await;
-    let sections = Arc::new(Sections::new((0..KEYS).map(Key::from)));
+    let sections = Arc::new(Sections::new((0..KEYS + SEMAPHORES).map(Key::from)));
     let tally = Arc::new(Tally::default());
     let end = Instant::now() + duration;
     let mut tasks = tokio::task::JoinSet::new();

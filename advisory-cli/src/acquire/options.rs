@@ -48,6 +48,10 @@ pub(super) struct AcquireOptions {
     /// Acquire the lock in shared mode.
     #[arg(long, short)]
     shared: bool,
+    /// Let this many hold the lock at once, from 1 to 1000. The others wait in the order in which
+    /// they came, and those that do not wait are refused while others do.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000), default_value_t = 1, conflicts_with = "shared")]
+    permits: u32,
     /// The exit code if the lock is not acquired.
     #[arg(long, short = 'E', value_name = "CODE", default_value_t = Code::NotAcquired as u8)]
     conflict_exit_code: u8,
@@ -110,6 +114,7 @@ impl AcquireOptions {
     fn set(&self, lock: AdvisoryLock) -> AdvisoryLock {
         let lock = lock.tag_session().keepalive_interval(self.probe);
         let lock = lock.response_timeout(self.probe.max(SHORTEST_RESPONSE_TIMEOUT));
+        let lock = lock.permits(self.permits);
         if self.shared { lock.shared() } else { lock }
     }
 }

@@ -100,6 +100,8 @@ Examples:
     advisory run --timeout 5m deploy ./deploy.sh production
   Together with other shared holders, but not with an exclusive one:
     advisory run --shared catalogue ./report.sh
+  At most three at a time in the whole fleet; the others wait for their turn:
+    advisory run --permits 3 export ./export.sh
   Under the lock that `pglock.advisory(\"sync\")` takes in Django:
     advisory run --key-scheme django-pglock sync ./sync.sh
   Several commands, and the key:

@@ -19,7 +19,7 @@ pub(super) struct Schedule {
     /// time: `1d`, `1h30m`, `15s` (`w`, `d`, `h`, `m`, `s`). If it has succeeded in this period,
     /// exit with 0 at once. A command that fails leaves the period to the next attempt. Periods of
     /// days begin at midnight UTC, those of weeks on Mondays. Needs a table: `advisory setup`.
-    #[arg(long, value_name = "PERIOD", value_parser = parse_period)]
+    #[arg(long, value_name = "PERIOD", value_parser = parse_period, conflicts_with = "permits")]
     every: Option<Duration>,
     /// Begin the periods of `--every` so much later: `3h30m`.
     #[arg(long, value_name = "TIME", value_parser = parse_offset, requires = "every")]

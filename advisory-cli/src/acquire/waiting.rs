@@ -80,10 +80,7 @@ async fn held_by(lock: &LockId, pool: &PgPool) -> String {
     // A connection of the pool would stay open while the lock is held.
     let look_up = async {
         let mut conn: PgConnection = pool.connect_options().connect().await?;
-        let mut holders = Vec::new();
-        for key in lock.keys() {
-            holders.extend(monitor::holders(&mut conn, *key).await?);
-        }
+        let holders = holders(lock, &mut conn).await?;
         conn.close().await?;
         Ok::<_, Error>(holders)
     };
@@ -91,6 +88,24 @@ async fn held_by(lock: &LockId, pool: &PgPool) -> String {
         Ok(Ok(holders)) => describe(&holders),
         _ => String::new(),
     }
+}
+
+async fn holders(lock: &LockId, conn: &mut PgConnection) -> Result<Vec<LockStatus>, Error> {
+    let permits = 1..=lock.permits();
+    let mut holders = Vec::new();
+    for key in lock.keys() {
+        if lock.permits() == 1 {
+            holders.extend(monitor::holders(&mut *conn, *key).await?);
+            continue;
+        }
+        let holds_permit = |other: &LockStatus| {
+            let slot = key.slot_number(other.key);
+            other.granted && slot.is_some_and(|slot| permits.contains(&slot))
+        };
+        let locks = monitor::locks(&mut *conn).await?;
+        holders.extend(locks.into_iter().filter(holds_permit));
+    }
+    Ok(holders)
 }
 
 fn describe(holders: &[LockStatus]) -> String {

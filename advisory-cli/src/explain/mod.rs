@@ -2,6 +2,7 @@
 
 mod cause;
 mod report;
+mod slot;
 
 use std::process::ExitCode;
 
@@ -11,7 +12,8 @@ use clap::Args;
 use sqlx::postgres::PgPool;
 
 use self::cause::Cause;
-use self::report::{Holder, Report};
+use self::report::{Holder, Report, Waiter};
+use self::slot::Slot;
 use crate::exit::Failure;
 use crate::names::Names;
 use crate::output;
@@ -26,7 +28,8 @@ const MAX_HOLDERS: usize = 5;
 ///
 /// For each session that holds the lock: since when, in which state it is, what it last ran, whom it
 /// waits for itself, and the command that frees the lock. PostgreSQL does not record when a lock is
-/// granted, so the time is the age of the transaction.
+/// granted, so the time is the age of the transaction. Of a lock with several permits, the holders of
+/// all its slots are listed, and those who queue for one.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -72,16 +75,21 @@ async fn look(pool: &PgPool, key: Key) -> Result<Report, Failure> {
         all.into_iter().partition(|lock| lock.database == database);
     let names = Names::default().of_locks(&here);
     let name = here.iter().zip(names).find(|(lock, _)| lock.key == key);
-    let of_key = |lock: &&LockStatus| lock.key == key;
-    let (held, waiting): (Vec<_>, Vec<_>) = here.iter().filter(of_key).partition(|row| row.granted);
+    let slots = here.iter().filter_map(|lock| Slot::of(lock, key));
+    let (held, mut waiting): (Vec<_>, Vec<_>) = slots.partition(Slot::is_held);
+    // The first in the queue for a permit has waited longest.
+    waiting.sort_by_key(|slot| !slot.lock.granted);
+    let has_permits = held.iter().chain(&waiting).any(|slot| slot.number != 1);
+    let number = |slot: &Slot<'_>| has_permits.then_some(slot.number);
     let mut holders = Vec::new();
-    for lock in held.iter().take(MAX_HOLDERS) {
+    for slot in held.iter().take(MAX_HOLDERS) {
+        let lock = slot.lock;
         let cause = if lock.pid == own_pid {
             Cause::Leftover
         } else {
             cause(pool, lock, &here).await?
         };
-        holders.push(Holder::new(lock, cause));
+        holders.push(Holder::new(lock, number(slot), cause));
     }
     Ok(Report {
         key,
@@ -89,7 +97,10 @@ async fn look(pool: &PgPool, key: Key) -> Result<Report, Failure> {
         database,
         holders,
         more_holders: held.len().saturating_sub(MAX_HOLDERS),
-        waiters: waiting.into_iter().cloned().collect(),
+        waiters: waiting
+            .iter()
+            .map(|slot| Waiter::new(slot.lock, number(slot)))
+            .collect(),
         elsewhere: elsewhere
             .into_iter()
             .filter(|lock| lock.key == key)

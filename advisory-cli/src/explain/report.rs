@@ -23,24 +23,52 @@ pub(super) struct Report {
     pub(super) holders: Vec<Holder>,
     /// How many holders are not among these.
     pub(super) more_holders: usize,
-    pub(super) waiters: Vec<LockStatus>,
+    pub(super) waiters: Vec<Waiter>,
     /// The lock of the same key in other databases.
     pub(super) elsewhere: Vec<LockStatus>,
 }
 
 pub(super) struct Holder {
     lock: LockStatus,
+    /// Which of several permits it is.
+    slot: Option<u32>,
     cause: Cause,
 }
 
-impl Holder {
-    pub(super) fn new(lock: &LockStatus, cause: Cause) -> Self {
+pub(super) struct Waiter {
+    lock: LockStatus,
+    /// Of a lock with several permits, 0 is the queue for one.
+    slot: Option<u32>,
+}
+
+impl Waiter {
+    pub(super) fn new(lock: &LockStatus, slot: Option<u32>) -> Self {
         let lock = lock.clone();
-        Self { lock, cause }
+        Self { lock, slot }
     }
 
     fn add_to(&self, text: &mut String) {
-        let Self { lock, cause } = self;
+        let Self { lock, .. } = self;
+        let place = if lock.granted {
+            // It has the queue's lock, and looks for a free slot.
+            "the first in the queue".to_owned()
+        } else {
+            let waited = lock.waiting_for.map(age).unwrap_or_default();
+            format!("{waited}, behind {}", pids(&lock.blocked_by))
+        };
+        let who = who_is(lock).unwrap_or_default();
+        let _ = writeln!(text, "  pid {}, {place}: {who}", lock.pid);
+    }
+}
+
+impl Holder {
+    pub(super) fn new(lock: &LockStatus, slot: Option<u32>, cause: Cause) -> Self {
+        let lock = lock.clone();
+        Self { lock, slot, cause }
+    }
+
+    fn add_to(&self, text: &mut String) {
+        let Self { lock, slot, cause } = self;
         let bold = Style::new().bold();
         let who = match lock.pid {
             0 => "a prepared transaction".to_owned(),
@@ -52,7 +80,8 @@ impl Holder {
             Mode::Shared => ", shared",
             Mode::Exclusive => "",
         };
-        let _ = writeln!(text, "\n{bold}held by {who}{bold:#}{mode}{held}");
+        let slot = slot.map_or(String::new(), |slot| format!("slot {slot} "));
+        let _ = writeln!(text, "\n{bold}{slot}held by {who}{bold:#}{mode}{held}");
         let mut line = |head: &str, content: Option<String>| {
             if let Some(content) = content {
                 let _ = writeln!(text, "  {head:<9}{}", on_one_line(&content));
@@ -107,16 +136,13 @@ impl Report {
         };
         let count = self.waiters.len();
         let _ = writeln!(text, "\n{bold}waited for by {count}{bold:#}");
-        for lock in self.waiters.iter().take(MAX_WAITERS) {
-            let waited = lock.waiting_for.map(age).unwrap_or_default();
-            let behind = pids(&lock.blocked_by);
-            let who = who_is(lock).unwrap_or_default();
-            let _ = writeln!(text, "  pid {}, {waited}, behind {behind}: {who}", lock.pid);
+        for waiter in self.waiters.iter().take(MAX_WAITERS) {
+            waiter.add_to(text);
         }
         if count > MAX_WAITERS {
             let _ = writeln!(text, "  and {} more", count - MAX_WAITERS);
         }
-        let pid = first.pid;
+        let pid = first.lock.pid;
         let _ = writeln!(
             text,
             "  {:<9}`advisory cancel {pid}` ends the first wait",
@@ -175,7 +201,10 @@ impl Serialize for Report {
         map.serialize_entry("name", &self.name)?;
         map.serialize_entry("database", &self.database)?;
         map.serialize_entry("holders", &self.holders)?;
-        let waiters: Vec<_> = self.waiters.iter().map(Session).collect();
+        let waiters = self.waiters.iter();
+        let waiters: Vec<_> = waiters
+            .map(|waiter| Session(&waiter.lock, waiter.slot))
+            .collect();
         map.serialize_entry("waiters", &waiters)?;
         map.end()
     }
@@ -184,7 +213,7 @@ impl Serialize for Report {
 impl Serialize for Holder {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("session", &Session(&self.lock))?;
+        map.serialize_entry("session", &Session(&self.lock, self.slot))?;
         map.serialize_entry("cause", self.cause.code())?;
         map.serialize_entry("why", &self.cause.text())?;
         map.serialize_entry("to_end", &self.cause.remedy(self.lock.pid))?;
@@ -192,11 +221,11 @@ impl Serialize for Holder {
     }
 }
 
-struct Session<'r>(&'r LockStatus);
+struct Session<'r>(&'r LockStatus, Option<u32>);
 
 impl Serialize for Session<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let lock = self.0;
+        let Self(lock, slot) = self;
         let seconds = |duration: Option<Duration>| duration.map(|duration| duration.as_secs_f64());
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("pid", &lock.pid)?;
@@ -211,6 +240,7 @@ impl Serialize for Session<'_> {
         map.serialize_entry("client_addr", &lock.client_addr)?;
         map.serialize_entry("query", &lock.query)?;
         map.serialize_entry("gid", &lock.gid)?;
+        map.serialize_entry("slot", slot)?;
         map.end()
     }
 }

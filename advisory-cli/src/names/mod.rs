@@ -102,8 +102,10 @@ impl Names {
                 Entry::Key(key, text) => {
                     let name = Some(Name::new(text, "file", None));
                     new.entry(*key).and_modify(|slot| *slot = name);
+                    name_slots(*key, text, None, &mut new);
                 }
                 Entry::Name(text) => {
+                    name_slots(Key::from(text), text, Some("Sha1"), &mut new);
                     for (system, key) in hash_by_all(text) {
                         if let Some(slot @ None) = new.get_mut(&key) {
                             *slot = Some(Name::new(text, "file", Some(system.scheme)));
@@ -113,6 +115,30 @@ impl Names {
             }
         }
         self.cache.extend(new);
+    }
+}
+
+/// Names the keys that are slots of a lock with several permits, or its turnstile.
+fn name_slots(
+    key: Key,
+    text: &str,
+    scheme: Option<&'static str>,
+    names: &mut HashMap<Key, Option<Name>>,
+) {
+    for (slot, name) in names.iter_mut().filter(|(_, name)| name.is_none()) {
+        if let Some(text) = slot_name(key, text, *slot) {
+            *name = Some(Name::new(&text, "file", scheme));
+        }
+    }
+}
+
+/// The name of a key that is a slot of a named lock with several permits, or its turnstile. Slot 1 is
+/// the lock itself.
+fn slot_name(key: Key, name: &str, slot: Key) -> Option<String> {
+    match key.slot_number(slot)? {
+        0 => Some(format!("queue of {name}")),
+        1 => None,
+        number => Some(format!("slot {number} of {name}")),
     }
 }
 
@@ -132,6 +158,10 @@ fn session_names(locks: &[LockStatus]) -> HashMap<(&str, Key), Name> {
         let Some(tag) = locks[0].tag() else { continue };
         let verified = names_in_tag(&tag);
         for lock in locks {
+            if let Some(text) = slot_name(Key::from(&*tag), &tag, lock.key) {
+                names.insert(lock_id(lock), Name::new(&text, "session", None));
+                continue;
+            }
             // A name of a scheme that we do not know is accepted if the tag can mean no other lock.
             let unverified = (locks.len() == 1).then_some(&*tag);
             if let Some(text) = verified.get(&lock.key).copied().or(unverified) {
@@ -179,6 +209,21 @@ mod tests {
         assert_eq!(names.named_key("nightly"), Some(Key::BigInt(42)));
         assert_eq!(names.named_key("logged"), Some(Key::BigInt(43)));
         assert_eq!(names.named_key("other"), None);
+    }
+
+    #[test]
+    fn the_slots_of_a_name_are_named() {
+        let key = Key::from("export");
+        for mut names in [
+            names(&["import", "export"]),
+            names(&[&format!("{key} = export")]),
+        ] {
+            let mut name = |key| names.of_key(key).map(|name| name.text.clone());
+            assert_eq!(name(key).as_deref(), Some("export"));
+            assert_eq!(name(key.slot(3)).as_deref(), Some("slot 3 of export"));
+            assert_eq!(name(key.slot(0)).as_deref(), Some("queue of export"));
+            assert_eq!(name(key.slot(1_001)), None);
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 #[path = "../command/mod.rs"]
 mod command;
 
-use advisory_core::{lock, xact_lock};
+use advisory_core::{AdvisoryLock, lock, xact_lock};
 use advisory_tests::{Database, Pooler, Pooling, Server};
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
@@ -279,4 +279,58 @@ async fn many_holders_and_names_with_control_characters_stay_on_a_screen() {
     let text = explain(&database, &["a\u{1b}[2J\nb"]).await;
     assert_says(&text, &["and 3 more holders", ", shared"]);
     assert!(!text.contains('\u{1b}'), "{text}");
+}
+
+#[tokio::test]
+async fn the_holders_of_all_permits_are_named_and_the_queue_for_one() {
+    let database = Database::new().await;
+    let pool = database.pool(4).await;
+    let export = AdvisoryLock::new("export").permits(2);
+    let held = [
+        export.acquire(&pool).await.unwrap(),
+        export.acquire(&pool).await.unwrap(),
+    ];
+    let key = export.keys()[0];
+    let mut waiters = Vec::new();
+    for queueing in 1..=2 {
+        let (export, pool) = (export.clone(), database.pool(1).await);
+        waiters.push(tokio::spawn(async move { export.begin(&pool).await }));
+        let turnstile = key.slot(0).to_pg_locks();
+        let what = format!("{queueing} in the queue");
+        database
+            .wait_until_locks(&what, |locks| {
+                let queue = locks
+                    .iter()
+                    .filter(|lock| (lock.classid, lock.objid, lock.objsubid) == turnstile);
+                queue.count() == queueing
+            })
+            .await;
+    }
+    let text = explain(&database, &["export"]).await;
+    let says = [
+        "`export`",
+        "slot 1 held by pid",
+        "slot 2 held by pid",
+        "waited for by 2",
+        "the first in the queue",
+        ", behind pid",
+    ];
+    assert_says(&text, &says);
+    let json = explain_json(&database, &["export"]).await;
+    let slots = |list: &str, pointer: &str| {
+        let list = json[list].as_array().unwrap().iter();
+        let mut slots: Vec<_> = list
+            .map(|entry| entry.pointer(pointer).unwrap().as_u64().unwrap())
+            .collect();
+        slots.sort_unstable();
+        slots
+    };
+    assert_eq!(slots("holders", "/session/slot"), [1, 2]);
+    assert_eq!(slots("waiters", "/slot"), [0, 0]);
+    for guard in held {
+        guard.release().await.unwrap();
+    }
+    for waiter in waiters {
+        waiter.await.unwrap().unwrap().rollback().await.unwrap();
+    }
 }

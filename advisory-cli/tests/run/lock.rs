@@ -207,3 +207,25 @@ async fn a_script_runs_in_a_shell_as_with_flock() {
     outcome.assert_silent(0);
     assert_eq!(outcome.text(), "one\n1\n");
 }
+
+#[tokio::test]
+async fn so_many_run_at_once_as_there_are_permits() {
+    let database = Database::new().await;
+    let first = holder(&database, &["--permits", "2"]).await;
+    let second = holder(&database, &["--permits", "2"]).await;
+    let refused = [&["run", "a", "--permits", "2", "--no-wait"], &WORK[..]].concat();
+    let outcome = advisory(&database, &refused).await;
+    outcome.assert_only_fails(75, "advisory lock `a` not acquired");
+    end(first).await;
+    end(holder(&database, &["--permits", "2", "--timeout", "20"]).await).await;
+    end(second).await;
+    for wrong in [
+        &["--permits", "0"][..],
+        &["--permits", "1001"],
+        &["--permits", "2", "--shared"],
+        &["--permits", "2", "--every", "1d"],
+    ] {
+        let arguments = [&["run", "a"], wrong, &WORK].concat();
+        assert_eq!(advisory(&database, &arguments).await.code, 64, "{wrong:?}");
+    }
+}

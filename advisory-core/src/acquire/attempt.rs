@@ -103,8 +103,9 @@ async fn run<S: TryOnce>(
     .await
 }
 
-/// Refuses a setting that the scope has no use for.
+/// Refuses a setting that the scope has no use for, and permits that the lock cannot have.
 fn check_settings<S: TryOnce>(lock: &AdvisoryLock) -> Result<(), Error> {
+    lock.check_permits()?;
     let mut settings = lock.scoped_settings();
     match settings.find(|setting| !S::SETTINGS.contains(setting)) {
         None => Ok(()),

@@ -301,7 +301,8 @@ impl<'s, 'c, C: AsMut<PgConnection> + Send> CallerConnection<'s, 'c, C> {
             .within(Wait::No, send(self.conn(), HELD_KEYS))
             .await?;
         let mut keys = read_keys(&rows);
-        keys.retain(|key| attempt.id().keys().binary_search(key).is_ok());
+        let of_lock = attempt.id().held_keys();
+        keys.retain(|key| of_lock.contains(key));
         Ok(keys)
     }
 

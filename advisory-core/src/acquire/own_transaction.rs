@@ -60,6 +60,8 @@ impl TryOnce for NewTransaction<'_> {
             match attempt.within(wait, opened).await {
                 // The next message has another order: see `sql::transaction::begin_isolated`.
                 Err(Error::Database(error)) if capabilities.note_old_snapshot(&error) => {}
+                // The next message waits for a slot.
+                Err(Error::Database(error)) if capabilities.note_no_free_slot(&error) => {}
                 // Other code has left an aborted transaction in the pool, which refuses every
                 // message. The connection is in the pool again.
                 Err(Error::Database(error))
@@ -99,6 +101,15 @@ async fn open(
     if wait == Wait::No {
         let message = transaction::begin_and_try(lock, isolation, check);
         return open_if_granted(attempt, capabilities, conn, wait, &message, false).await;
+    }
+    if lock.semaphore().is_some() && !capabilities.has_contended_slots() {
+        let message = transaction::begin_if_free(lock, isolation, check);
+        match begin_with(conn, attempt.mark(&message)).await {
+            Ok(transaction) => return Ok(Some(transaction)),
+            // The next message waits.
+            Err(error) if sqlstate::is_no_free_slot(&error) => return Err(error.into()),
+            Err(error) => return Err(capabilities.failure(error, lock)),
+        }
     }
     let message = transaction::begin_and_lock(lock, wait, isolation, check);
     match begin_with(conn, attempt.mark(&message)).await {

@@ -306,6 +306,14 @@ async fn lock_session(
     let level = attempt.within(Wait::For(limit), level).await?;
     let settings = holder_settings(lock, level, capabilities);
     let wait = attempt.wait();
+    // A free slot is taken without the statement that would wait for one.
+    if wait != Wait::No && lock.id().semaphore().is_some() {
+        let (no, settings) = (Wait::No, &settings);
+        let tried = ask_session(attempt, no, no, settings, capabilities, session);
+        if let Some(holder) = tried.await? {
+            return Ok(Some(holder));
+        }
+    }
     ask_session(attempt, wait, wait, &settings, capabilities, session).await
 }
 
@@ -353,13 +361,11 @@ pub(super) async fn ask_session(
             }
             return Ok(None);
         }
-        Some(rows) => {
-            let first = rows.first().ok_or(sqlx::Error::RowNotFound)?;
-            LockHolder::read(settings, first)?
-        }
+        Some(rows) => LockHolder::read(lock.id(), settings, &rows)?,
         None => {
-            let row = send_for_row(&mut *conn, session::PID);
-            LockHolder::asked(settings, &attempt.within(Wait::No, row).await?)?
+            let row = send_for_row(&mut *conn, session::ask_again(lock.id(), settings));
+            let row = attempt.within(Wait::No, row).await?;
+            LockHolder::asked(lock.id(), settings, &row)?
         }
     };
     capabilities.check_lock(lock, conn).await?;

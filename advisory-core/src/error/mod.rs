@@ -187,6 +187,16 @@ pub enum UnsupportedReason {
         /// The statement that creates it.
         ddl: String,
     },
+    /// A lock cannot have this number of permits; see
+    /// [`AdvisoryLock::permits`](crate::AdvisoryLock::permits).
+    #[error("`permits({permits})`: {problem}")]
+    #[non_exhaustive]
+    Permits {
+        /// The number that is set.
+        permits: u32,
+        /// What is wrong with it on this lock, and what to do.
+        problem: &'static str,
+    },
     /// The position in the server's write-ahead log does not fit into a fencing token.
     #[error(
         "no fencing token can be made of the position {position} in the write-ahead log, file {file}; \

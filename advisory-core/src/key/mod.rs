@@ -1,12 +1,14 @@
 //! What PostgreSQL locks.
 
 mod parse;
+mod slot;
 
 use std::fmt;
 
 use sqlx::postgres::PgAdvisoryLockKey;
 
 pub use self::parse::ParseKeyError;
+pub(crate) use self::slot::MOST_SLOTS;
 
 /// What PostgreSQL locks: one number of 64 bits, or two numbers of 32 bits.
 ///

@@ -87,8 +87,8 @@ impl AdvisoryLock {
     /// It returns all others, which need a change: [`Error::NotAcquired`] if a
     /// [`timeout`](Self::timeout) is set; a refused login, a missing right or database, a wrong
     /// configuration; a closed pool; [`Error::Unsupported`], but for the standby. A
-    /// [`shared`](Self::shared) lock is refused, because it would have several leaders, and so is one with
-    /// [`at_least`](Self::at_least).
+    /// [`shared`](Self::shared) lock and one with several [`permits`](Self::permits) are refused,
+    /// because they would have several leaders, and so is one with [`at_least`](Self::at_least).
     ///
     /// # Cancel safety
     ///
@@ -145,6 +145,12 @@ impl Candidate {
         if lock.mode() == Mode::Shared {
             return Err(Error::unsupported(UnsupportedReason::UnusedSetting {
                 setting: "shared",
+                belongs_to: "a lock that several may hold; a leader is alone",
+            }));
+        }
+        if lock.id().permits() > 1 {
+            return Err(Error::unsupported(UnsupportedReason::UnusedSetting {
+                setting: "permits",
                 belongs_to: "a lock that several may hold; a leader is alone",
             }));
         }

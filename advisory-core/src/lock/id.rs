@@ -7,7 +7,7 @@ use super::escaped::Escaped;
 use super::list::Listed;
 use crate::key::Key;
 
-/// Which lock it is: its keys, its name and its mode, without how it is acquired.
+/// Which lock it is: its keys, its name, its mode and its permits, without how it is acquired.
 ///
 /// Errors and guards carry it. It is cheap to clone, can be compared, and converts into an
 /// [`AdvisoryLock`](crate::AdvisoryLock) with default settings. It writes the name in backticks,
@@ -26,6 +26,7 @@ pub struct LockId {
     keys: Keys,
     pub(super) name: Option<Arc<str>>,
     mode: Mode,
+    pub(super) permits: u32,
 }
 
 /// Sorted, without duplicates.
@@ -51,6 +52,7 @@ impl LockId {
             keys: Keys::from(keys),
             name,
             mode: Mode::Exclusive,
+            permits: 1,
         }
     }
 
@@ -59,6 +61,7 @@ impl LockId {
             keys: Keys::One(key),
             name,
             mode: Mode::Exclusive,
+            permits: 1,
         }
     }
 
@@ -75,6 +78,7 @@ impl LockId {
             keys: self.keys.clone(),
             name: None,
             mode: self.mode,
+            permits: self.permits,
         }
     }
 
@@ -82,6 +86,7 @@ impl LockId {
     pub(crate) fn with_keys(&self, keys: Vec<Key>) -> Self {
         Self {
             keys: keys.into(),
+            permits: 1,
             ..self.without_name()
         }
     }

@@ -4,6 +4,7 @@ mod escaped;
 mod id;
 mod list;
 mod namespace;
+mod permits;
 mod settings;
 mod wait;
 
@@ -115,8 +116,8 @@ impl AdvisoryLock {
     /// A lock on several keys at once: all of them, or none.
     ///
     /// The keys are sorted and duplicates dropped, so two callers that name the same keys in a
-    /// different order do not deadlock. All keys are taken in one round trip. Modes and settings of
-    /// the items are ignored: set them on the result. A lock on no keys at all is granted at once.
+    /// different order do not deadlock. All keys are taken in one round trip. Modes, permits and
+    /// settings of the items are ignored: set them on the result. A lock on no keys at all is granted at once.
     ///
     /// ```
     /// use advisory_core::AdvisoryLock;

@@ -1,6 +1,5 @@
 //! One session of a [`LockSession`](super::LockSession), and what is sent there.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -10,21 +9,22 @@ use sqlx::{Acquire as _, AssertSqlSafe, Connection as _};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-use super::table::{Answer, Message, SessionId};
+use super::table::{self, Answer, Message, SessionId};
 use crate::error::{Error, UnsupportedReason};
 use crate::fencing::{TokenOf, token};
 use crate::key::Key;
-use crate::lock::{AdvisoryLock, LockId, Wait};
+use crate::lock::{AdvisoryLock, LockId, Mode, Wait};
 use crate::on_drop::discard;
 use crate::probe::Capabilities;
 use crate::session::{beside, poll_socket};
 use crate::sql::lock_session::{
-    AnswerOrder, BackendId, Batch, Call, Opened, Waits, open, prepared, terminate,
+    AnswerOrder, BackendId, Batch, Call, Opened, Pick, Waits, open, prepared, prepared_pick,
+    terminate,
 };
 use crate::sql::send::{send, send_for_row, send_wait, within};
 use crate::sql::session::{LockLevel, queue};
 use crate::sql::tcp_keepalive::TcpKeepalive;
-use crate::sql::{origin, sqlstate};
+use crate::sql::{origin, permits, sqlstate};
 use crate::time_bounds::{PROBE_LIMIT, REOPEN_PAUSE};
 
 /// Tells the guards of a session that it has ended.
@@ -198,9 +198,11 @@ impl Connection {
             Err(error) => return self.undo(message, error, limit).await,
         };
         let granted = message.tries.iter().zip(&answer.granted);
-        let mut granted =
-            granted.filter(|((_, lock), granted)| **granted && !lock.keys().is_empty());
-        if let Some(((_, lock), _)) = granted.next() {
+        let granted = granted.filter(|((_, lock), granted)| **granted && !lock.keys().is_empty());
+        let picked = message.picks.iter().zip(&answer.picked);
+        let picked = picked.filter_map(|(pick, slots)| Some(pick.lock.of_slot(*slots.first()?)));
+        let mut held = granted.map(|((_, lock), _)| lock.clone()).chain(picked);
+        if let Some(lock) = held.next() {
             let lock = AdvisoryLock::from(lock);
             let checked = match self.get().await {
                 Ok(conn) => capabilities.check_lock(&lock, conn).await,
@@ -221,8 +223,16 @@ impl Connection {
         message: &Message,
         limit: Duration,
     ) -> Result<(Answer, Option<Waits>), sqlx::Error> {
-        let calls = calls(message);
-        if let [call] = &calls[..]
+        let (calls, picks) = (calls(message), picks(message));
+        if let ([], [pick], false) = (&calls[..], &picks[..], message.looks) {
+            let numbers = self.pick(pick, limit).await?.unwrap_or_default();
+            let answer = Answer {
+                picked: read_slots(message, &[numbers]),
+                ..Answer::default()
+            };
+            return Ok((answer, None));
+        }
+        if let ([call], []) = (&calls[..], &picks[..])
             && let Some((statement, key)) = prepared(call)
             && !message.looks
         {
@@ -231,15 +241,14 @@ impl Connection {
                 Call::Unlock(..) => (vec![answer], Vec::new()),
                 Call::Try(_) => (Vec::new(), vec![answer]),
             };
-            let awaited = BTreeSet::new();
             let answer = Answer {
                 unlocked,
                 granted,
-                awaited,
+                ..Answer::default()
             };
             return Ok((answer, None));
         }
-        let mut batch = Batch::new(&calls);
+        let mut batch = Batch::new(&calls, &picks);
         if message.looks {
             batch = batch.looking();
         }
@@ -265,6 +274,33 @@ impl Connection {
         Ok(answer)
     }
 
+    /// Tries slots, and returns the numbers of those that were granted.
+    async fn pick(
+        &mut self,
+        pick: &Pick<'_>,
+        limit: Duration,
+    ) -> Result<Option<Vec<i64>>, sqlx::Error> {
+        let statement = sqlx::query_scalar(AssertSqlSafe(prepared_pick(pick)));
+        let statement = statement.bind(i64::try_from(pick.most).unwrap_or(i64::MAX));
+        let mut slots = pick.slots.to_vec();
+        permits::shuffle(&mut slots);
+        let numbers = slots.into_iter().map(permits::number);
+        let turnstile = pick.key.slot(0);
+        let statement =
+            if let (Key::IntPair(first, _), Key::IntPair(_, turnstile)) = (pick.key, turnstile) {
+                let numbers: Result<Vec<i32>, _> = numbers.map(i32::try_from).collect();
+                let numbers = numbers.map_err(|error| sqlx::Error::Encode(Box::new(error)))?;
+                statement.bind(turnstile).bind(numbers).bind(first)
+            } else {
+                let numbers: Vec<i64> = numbers.collect();
+                statement.bind(permits::number(turnstile)).bind(numbers)
+            };
+        let answer = async { statement.fetch_one(self.get().await?).await };
+        let answer = within(limit, Wait::No, answer).await?;
+        self.last_answer = Instant::now();
+        Ok(answer)
+    }
+
     /// After an error in the middle, it is not known what the session holds of the message, so
     /// everything in it is unlocked.
     async fn undo(&mut self, message: &Message, error: sqlx::Error, limit: Duration) -> Reply {
@@ -272,8 +308,12 @@ impl Connection {
             let mode = lock.mode();
             lock.keys().iter().map(move |key| Call::Unlock(*key, mode))
         });
-        let calls: Vec<_> = unlocks(message).chain(tried).collect();
-        let (text, _) = Batch::new(&calls).into_message();
+        let picked = message.picks.iter().flat_map(|pick| {
+            let slots = pick.slots.iter();
+            slots.map(|slot| Call::Unlock(*slot, Mode::Exclusive))
+        });
+        let calls: Vec<_> = unlocks(message).chain(tried).chain(picked).collect();
+        let (text, _) = Batch::new(&calls, &[]).into_message();
         match self.exchange(text, limit).await {
             Ok(_) => Reply::Refused(error),
             Err(_) => Reply::Lost,
@@ -332,6 +372,30 @@ fn calls(message: &Message) -> Vec<Call> {
     unlocks(message).chain(tries).collect()
 }
 
+fn picks(message: &Message) -> Vec<Pick<'_>> {
+    let picks = message.picks.iter().filter_map(|pick| {
+        Some(Pick {
+            most: pick.ids.len(),
+            key: pick.lock.semaphore()?,
+            slots: &pick.slots,
+            makes_way: pick.makes_way,
+        })
+    });
+    picks.collect()
+}
+
+/// The slots of each pick, by their numbers.
+fn read_slots(message: &Message, numbers: &[Vec<i64>]) -> Vec<Vec<Key>> {
+    let picks = message.picks.iter().zip(numbers);
+    let read = |(pick, numbers): (&table::Pick, &Vec<i64>)| {
+        let numbers = numbers.iter();
+        numbers
+            .filter_map(|number| permits::slot(&pick.lock, *number))
+            .collect()
+    };
+    picks.map(read).collect()
+}
+
 fn unlocks(message: &Message) -> impl Iterator<Item = Call> {
     let unlocks = message.unlocks.iter();
     unlocks.map(|unlock| Call::Unlock(unlock.key, unlock.mode))
@@ -345,10 +409,14 @@ fn read_answer(
     let mut unlocked = order.read(rows)?;
     let granted = unlocked.split_off(message.unlocks.len());
     let waits = message.looks.then(|| Waits::read(rows)).transpose()?;
+    let rows = &rows[..rows.len() - usize::from(message.looks)];
+    let numbers = order.read_picks(rows)?;
+    let picked = read_slots(message, &numbers);
     let awaited = waits.as_ref().map(|waits| waits.exclusive.clone());
     let answer = Answer {
         unlocked,
         granted,
+        picked,
         awaited: awaited.unwrap_or_default(),
     };
     Ok((answer, waits))

@@ -76,7 +76,8 @@ impl LentSessions {
         self.holding.fetch_add(1, Ordering::Relaxed);
         let id = self.next_hold.fetch_add(1, Ordering::Relaxed);
         let lock = lock.without_name();
-        if lock.mode() == Mode::Exclusive {
+        // Others may release a permit meanwhile.
+        if lock.mode() == Mode::Exclusive && lock.semaphore().is_none() {
             let mut held = self.held();
             held.extend(lock.keys().iter().map(|key| {
                 let holder = LocalHolder {
@@ -95,8 +96,12 @@ impl LentSessions {
     }
 
     /// Since when this process holds an exclusive lock on one of these keys, and what is closed
-    /// when it is released.
+    /// when it is released. Nothing for a lock with several permits, of which another one may be
+    /// free.
     pub(crate) fn local_holder(&self, lock: &LockId) -> Option<(Instant, watch::Receiver<()>)> {
+        if lock.semaphore().is_some() {
+            return None;
+        }
         let held = self.held();
         let mut keys = lock.keys().iter();
         let holder = keys.find_map(|key| held.get(key))?;

@@ -104,6 +104,8 @@ static OF_POOLS: PerPool<Mutex<Weak<Shared>>> = PerPool::new();
 ///   them, makes the tasks behind it wait for the others.
 /// - Between processes the order is fair, not first come, first served. A session that has queued
 ///   for a lock holds it, and queues for no other until it is released.
+/// - A lock with several [`permits`](AdvisoryLock::permits) queues for its turnstile in this way, and
+///   the first in the queue looks for a free slot in pauses of 1 to 50 ms.
 /// - A lock takes an entry of the server's lock table for as long as it is held: see
 ///   `max_locks_per_transaction`.
 /// - The settings of the locks apply to the session that they share: the shortest
@@ -228,10 +230,42 @@ impl LockSession {
         lock: &AdvisoryLock,
         wait: impl Fn() -> Wait,
     ) -> Result<Option<LockSessionGuard>, Error> {
+        let grant = self.ask_owner(lock, wait, false).await?;
+        Ok(grant.map(|grant| LockSessionGuard::new(lock, self.pool(), grant)))
+    }
+
+    /// Waits in the queue for one of several slots, until it is the first in the queue; `None` if
+    /// that is not in time.
+    pub(crate) async fn ask_for_turn(
+        &self,
+        lock: &AdvisoryLock,
+        wait: impl Fn() -> Wait,
+    ) -> Result<Option<Turn>, Error> {
+        let turnstile = lock.turnstile();
+        let grant = self.ask_owner(&turnstile, wait, false).await?;
+        Ok(grant.map(Turn))
+    }
+
+    /// Takes a slot that is free, for the first in the queue.
+    pub(crate) async fn ask_in_turn(
+        &self,
+        lock: &AdvisoryLock,
+        _turn: &Turn,
+    ) -> Result<Option<LockSessionGuard>, Error> {
+        let grant = self.ask_owner(lock, || Wait::No, true).await?;
+        Ok(grant.map(|grant| LockSessionGuard::new(lock, self.pool(), grant)))
+    }
+
+    async fn ask_owner(
+        &self,
+        lock: &AdvisoryLock,
+        wait: impl Fn() -> Wait,
+        is_first: bool,
+    ) -> Result<Option<Grant>, Error> {
         // An owner that has ended with the request says nothing; the next one does.
         for _ in 0..MOST_OWNERS {
             let wait = wait();
-            let Some(mut ticket) = self.join(lock, wait) else {
+            let Some(mut ticket) = self.join(lock, wait, is_first) else {
                 return Err(sqlx::Error::PoolClosed.into());
             };
             // The owner keeps the time, unless nobody runs its runtime.
@@ -241,8 +275,7 @@ impl LockSession {
             };
             let answer = answered.map_err(|_elapsed| sqlx::Error::PoolTimedOut)?;
             if let Some(answer) = answer {
-                let grant = answer?;
-                return Ok(grant.map(|grant| LockSessionGuard::new(lock, self.pool(), grant)));
+                return answer;
             }
         }
         Err(sqlx::Error::WorkerCrashed.into())
@@ -264,7 +297,7 @@ impl LockSession {
 
     /// Sends a request, unless the session is closed. Requests are numbered in the order in which
     /// they arrive.
-    fn join(&self, lock: &AdvisoryLock, wait: Wait) -> Option<Ticket> {
+    fn join(&self, lock: &AdvisoryLock, wait: Wait, is_first: bool) -> Option<Ticket> {
         let (reply, answer) = oneshot::channel();
         let mut owner = self.owner();
         if self.is_closed() {
@@ -277,6 +310,7 @@ impl LockSession {
             id,
             lock: lock.clone(),
             wait,
+            is_first,
             reply,
         };
         let _ = sender.send(Request::Acquire(acquire));
@@ -316,6 +350,16 @@ impl fmt::Debug for LockSession {
             .field("queueing", &self.shared.queueing)
             .field("is_closed", &self.is_closed())
             .finish_non_exhaustive()
+    }
+}
+
+/// The first in the queue for one of several slots. Dropped, it lets the next one in.
+pub(crate) struct Turn(Grant);
+
+impl Turn {
+    /// Whether its session has ended, and the place in the queue with it.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.0.loss.has_happened()
     }
 }
 

@@ -140,6 +140,8 @@ enum Client {
     },
     Holding {
         session: SessionId,
+        /// Of a lock with several permits.
+        slot: Option<Key>,
         is_told: bool,
     },
     Releasing,
@@ -339,7 +341,7 @@ impl Process {
         next.act(ask);
         let State { table, server, .. } = &mut next.state;
         let message = table.message(session, Look::IfNeeded, state.now());
-        message.is_some_and(|message| server.execute(session, &message).granted.contains(&true))
+        message.is_some_and(|message| server.execute(session, &message).grants())
     }
 
     fn has_steps(&self, state: &State) -> bool {
@@ -425,16 +427,17 @@ impl State {
     ) -> impl Iterator<Item = (SessionId, Key, Mode, bool)> + 'a {
         let clients = self.clients.iter().zip(&process.plans);
         clients.flat_map(|(client, plan)| {
-            let keys = match client {
-                Client::Holding { .. } => plan.lock.keys(),
-                _ => &[],
+            let Client::Holding {
+                session,
+                slot,
+                is_told,
+            } = *client
+            else {
+                return Vec::new();
             };
-            keys.iter().filter_map(|key| match *client {
-                Client::Holding { session, is_told } => {
-                    Some((session, *key, plan.lock.mode(), is_told))
-                }
-                _ => None,
-            })
+            let keys = slot.map_or_else(|| plan.lock.keys().to_vec(), |slot| vec![slot]);
+            let guard = |key| (session, key, plan.lock.mode(), is_told);
+            keys.into_iter().map(guard).collect()
         })
     }
 
@@ -464,12 +467,15 @@ impl Client {
 impl Plan {
     fn excludes(&self, other: &Self) -> bool {
         let (keys, mode) = (self.lock.keys(), self.lock.mode());
-        keys.iter().any(|key| other.is_excluded_by((*key, mode)))
+        // A lock with several permits waits for no other.
+        self.lock.permits() == other.lock.permits()
+            && keys.iter().any(|key| other.is_excluded_by((*key, mode)))
     }
 
     fn is_excluded_by(&self, (key, mode): (Key, Mode)) -> bool {
         let is_shared = mode == Mode::Shared && self.lock.mode() == Mode::Shared;
-        !is_shared && self.lock.keys().contains(&key)
+        let is_alone = self.lock.permits() == 1;
+        !is_shared && is_alone && self.lock.keys().contains(&key)
     }
 }
 

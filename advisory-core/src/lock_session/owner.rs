@@ -292,6 +292,7 @@ impl Owner {
             id,
             lock,
             wait,
+            is_first,
             reply,
         } = acquire;
         let arrived = Instant::now();
@@ -300,6 +301,7 @@ impl Owner {
         let limits = [self.response_timeout, response_timeout];
         self.response_timeout = limits.into_iter().flatten().min();
         let manner = match (wait, lock.polling_interval()) {
+            (Wait::No, _) if is_first => Manner::TriesFirst,
             (Wait::No, _) => Manner::Tries,
             (_, Some(_)) => Manner::Polls,
             (_, None) => Manner::Waits,
@@ -469,7 +471,7 @@ impl Owner {
                 if let Some(waits) = waits {
                     self.find_silent_waits(&waits);
                 }
-                if answer.granted.contains(&true) {
+                if answer.grants() {
                     self.sweep_pause = FIRST_SWEEP;
                 }
                 if message.looks {
@@ -502,7 +504,7 @@ impl Owner {
         let is_of_one = !sqlstate::is_cancelled(&error) || self.failures > MOST_CANCELS;
         let error = match message.tries.first() {
             Some((_, lock)) => Error::of_lock(error, lock),
-            None => error.into(),
+            None => Error::of_message(error),
         };
         self.failure = Some(error.into());
         self.table.failed(message, is_of_one, now)
@@ -594,8 +596,8 @@ impl Owner {
         self.losses.remove(&session);
         self.tokens.retain(|(of, _)| *of != session);
         // A call that does not wait does not wait for another session.
-        let asked = under_way.iter().flat_map(|message| &message.tries);
-        let tries = asked.map(|(id, _)| *id).filter(|id| self.table.is_try(*id));
+        let asked = under_way.into_iter().flat_map(Message::tried);
+        let tries = asked.filter(|id| self.table.is_try(*id));
         let tries: Vec<_> = tries.collect();
         let outcomes = self.table.lost(session, under_way, self.now());
         self.tell(outcomes);

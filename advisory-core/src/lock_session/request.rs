@@ -27,6 +27,8 @@ pub(super) struct Acquire {
     pub(super) lock: AdvisoryLock,
     /// What is left of the deadline.
     pub(super) wait: Wait,
+    /// Whether it is the first in the queue for one of several slots.
+    pub(super) is_first: bool,
     pub(super) reply: oneshot::Sender<Result<Option<Grant>, Error>>,
 }
 

@@ -12,6 +12,8 @@
 //! - A key that its last local holder releases goes to the next one in the queue, if that wants the
 //!   same key in the same mode, and the key has not gone round for too long. Otherwise the session
 //!   unlocks it, and may ask for it again after that, in the same message.
+//! - A request for one of several slots waits in no queue. All slots that nobody here has or wants are
+//!   tried in one go, and it gets one that is free, or is refused.
 //! - What is under way belongs to nobody else: a key that is just being asked for or unlocked is
 //!   not decided upon before the answer.
 //!
@@ -55,6 +57,9 @@ pub(super) enum Outcome {
 pub(super) enum Manner {
     /// Not at all.
     Tries,
+    /// Not at all, and is the first in the queue for one of several slots, so that it does not make
+    /// way for those who queue.
+    TriesFirst,
     /// It is asked for with every sweep, and may queue on the server.
     Waits,
     /// It is asked for when it says so.
@@ -67,6 +72,7 @@ pub(super) struct Message {
     pub(super) session: SessionId,
     pub(super) unlocks: Vec<Unlock>,
     pub(super) tries: Vec<(RequestId, LockId)>,
+    pub(super) picks: Vec<Pick>,
     /// Whether to look at the requests that queue on the server.
     pub(super) looks: bool,
     /// The newest request that had arrived when the message was sent.
@@ -76,8 +82,31 @@ pub(super) struct Message {
 impl Message {
     /// How many requests travel in it.
     pub(super) fn len(&self) -> usize {
-        self.unlocks.len() + self.tries.len()
+        self.unlocks.len() + self.tries_len()
     }
+
+    fn tries_len(&self) -> usize {
+        let picks = self.picks.iter().map(|pick| pick.ids.len());
+        self.tries.len() + picks.sum::<usize>()
+    }
+
+    /// The requests that are tried.
+    pub(super) fn tried(&self) -> impl Iterator<Item = RequestId> {
+        let tries = self.tries.iter().map(|(id, _)| *id);
+        tries.chain(self.picks.iter().flat_map(|pick| pick.ids.iter().copied()))
+    }
+}
+
+/// A try for the first free ones of several slots, one for each request.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Pick {
+    pub(super) ids: Vec<RequestId>,
+    /// The lock with several permits.
+    pub(super) lock: LockId,
+    /// The slots that nobody here has or wants.
+    pub(super) slots: Vec<Key>,
+    /// Whether nobody is to queue for the lock.
+    pub(super) makes_way: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -92,8 +121,17 @@ pub(super) struct Unlock {
 pub(super) struct Answer {
     pub(super) unlocked: Vec<bool>,
     pub(super) granted: Vec<bool>,
+    /// The slots of each pick, at most one for each of its requests.
+    pub(super) picked: Vec<Vec<Key>>,
     /// The keys for which exclusive requests queue on the server.
     pub(super) awaited: BTreeSet<Key>,
+}
+
+impl Answer {
+    /// Whether the session has been granted anything.
+    pub(super) fn grants(&self) -> bool {
+        self.granted.contains(&true) || self.picked.iter().any(|slots| !slots.is_empty())
+    }
 }
 
 /// Whether a message looks at the requests that queue on the server.
@@ -260,11 +298,18 @@ impl Table {
     /// Whether a request does not wait.
     pub(super) fn is_try(&self, id: RequestId) -> bool {
         let request = self.requests.get(&id);
-        request.is_some_and(|request| request.manner == Manner::Tries)
+        request.is_some_and(|request| matches!(request.manner, Manner::Tries | Manner::TriesFirst))
     }
 
     pub(super) fn is_held(&self, id: RequestId) -> bool {
         self.requests.get(&id).and_then(Request::held).is_some()
+    }
+
+    /// What a request holds: of a lock with several permits, the slot.
+    #[cfg(test)]
+    pub(super) fn held_lock(&self, id: RequestId) -> Option<LockId> {
+        let held = self.requests.get(&id).and_then(Request::held);
+        held.map(|(lock, _)| lock)
     }
 
     /// Whether a message is to look for others that wait for a shared key.
@@ -300,6 +345,9 @@ impl Table {
         manner: Manner,
         now: Duration,
     ) -> Vec<Outcome> {
+        if lock.semaphore().is_some() {
+            return self.arrive_for_slot(id, lock, manner);
+        }
         for key in lock.keys() {
             let entry = self.keys.entry(*key).or_default();
             entry.queue.push_back(id);
@@ -315,6 +363,37 @@ impl Table {
         self.queued.insert(id);
         self.consider(id, now);
         self.settle(now)
+    }
+
+    fn arrive_for_slot(&mut self, id: RequestId, lock: LockId, manner: Manner) -> Vec<Outcome> {
+        let state = State::Waiting;
+        let request = Request {
+            lock,
+            manner,
+            state,
+        };
+        let slots = self.slots(&request);
+        self.requests.insert(id, request);
+        self.queued.insert(id);
+        self.ready.insert(id);
+        // What is under way may end before the next message.
+        let is_in_hand = |slot: &Key| self.keys.get(slot).is_some_and(Entry::is_held_for_long);
+        if slots.iter().all(is_in_hand) {
+            self.refuse(id);
+        }
+        take(&mut self.outcomes)
+    }
+
+    /// The slots that a request may be granted: none if it makes way for others here.
+    fn slots(&self, request: &Request) -> Vec<Key> {
+        let turnstile = request.lock.semaphore().map(|key| key.slot(0));
+        let turnstile = turnstile.and_then(|turnstile| self.keys.get(&turnstile));
+        let is_awaited =
+            turnstile.is_some_and(|entry| !entry.queue.is_empty() || entry.is_held_for_long());
+        if is_awaited && request.manner != Manner::TriesFirst {
+            return Vec::new();
+        }
+        request.lock.held_keys()
     }
 
     /// The request is dropped, or its time is over.
@@ -424,6 +503,7 @@ impl Table {
             session,
             unlocks: Vec::new(),
             tries: Vec::new(),
+            picks: Vec::new(),
             looks: false,
             newest: self.queued.last().copied().unwrap_or_default(),
         };
@@ -456,8 +536,7 @@ impl Table {
                 entry.underway = Underway::Unlocking;
             }
         }
-        let is_empty = message.unlocks.is_empty() && message.tries.is_empty() && !message.looks;
-        (!is_empty).then_some(message)
+        (message.len() > 0 || message.looks).then_some(message)
     }
 
     /// What the message unlocks is free for its tries.
@@ -469,11 +548,18 @@ impl Table {
                 continue;
             };
             let lock = request.lock.clone();
-            let is_full = keys + lock.keys().len() > self.limits.keys
-                || message.tries.len() >= self.most_tries;
-            if is_full && !message.tries.is_empty() {
+            let tries = message.tries_len();
+            let is_full = keys + lock.keys().len() > self.limits.keys || tries >= self.most_tries;
+            if is_full && tries > 0 {
                 later.insert(id);
                 break;
+            }
+            if lock.semaphore().is_some() {
+                keys += 1;
+                if !self.add_pick(message, id, lock) {
+                    later.insert(id);
+                }
+                continue;
             }
             match self.verdict(id, now) {
                 Verdict::Ask if self.is_given_back(&lock) => {
@@ -490,6 +576,82 @@ impl Table {
             }
         }
         self.ready.append(&mut later);
+    }
+
+    /// Tries slots for a request; none if others here have them all or queue for one. False if that
+    /// depends on an answer.
+    fn add_pick(&mut self, message: &mut Message, id: RequestId, lock: LockId) -> bool {
+        let Some(request) = self.requests.get(&id) else {
+            return true;
+        };
+        let makes_way = request.manner != Manner::TriesFirst;
+        let mut slots = self.slots(request);
+        let mut same = message.picks.iter_mut();
+        if let Some(pick) = same.find(|pick| pick.lock == lock && pick.makes_way == makes_way) {
+            let has_one = pick.slots.is_empty() || pick.ids.len() < pick.slots.len();
+            if has_one {
+                pick.ids.push(id);
+                self.set_state(id, State::Asked { is_wanted: true });
+            }
+            return has_one;
+        }
+        let is_tried = |slot| {
+            let entry = self.keys.get(slot);
+            entry.is_some_and(|entry| entry.underway == Underway::Trying)
+        };
+        let depends = slots.iter().any(is_tried);
+        slots.retain(|slot| !self.keys.get(slot).is_some_and(Entry::is_in_use));
+        if slots.is_empty() && depends {
+            return false;
+        }
+        for slot in &slots {
+            self.entry(slot).underway = Underway::Trying;
+        }
+        self.set_state(id, State::Asked { is_wanted: true });
+        message.picks.push(Pick {
+            ids: vec![id],
+            lock,
+            slots,
+            makes_way,
+        });
+        true
+    }
+
+    /// The server has granted some slots, or none is free.
+    fn end_pick(&mut self, session: SessionId, pick: &Pick, picked: &[Key], now: Duration) {
+        self.end_underway(pick);
+        let mut picked = picked.iter();
+        for id in &pick.ids {
+            let Some(slot) = picked.next() else {
+                self.refuse(*id);
+                continue;
+            };
+            let lock = pick.lock.of_slot(*slot);
+            if let Some(request) = self.requests.get_mut(id) {
+                request.lock = lock.clone();
+            }
+            self.grant(session, *id, &lock, now);
+        }
+    }
+
+    fn end_underway(&mut self, pick: &Pick) {
+        for slot in &pick.slots {
+            self.entry(slot).underway = Underway::Nothing;
+        }
+        self.to_wake.extend(&pick.slots);
+    }
+
+    /// A try that has no answer is made again, if it is still wanted.
+    fn pick_again(&mut self, pick: &Pick) {
+        self.end_underway(pick);
+        for id in &pick.ids {
+            if self.is_wanted(*id) {
+                self.set_state(*id, State::Waiting);
+                self.ready.insert(*id);
+            } else {
+                self.remove(*id);
+            }
+        }
     }
 
     /// Whether the session still holds a key that nobody holds here.
@@ -531,6 +693,9 @@ impl Table {
                 self.end_try(*id, missing, message.newest);
             }
         }
+        for (pick, picked) in message.picks.iter().zip(&answer.picked) {
+            self.end_pick(message.session, pick, picked, now);
+        }
         self.end_look(message, &answer.awaited, now);
         self.wake_unlocked(message);
         self.settle(now)
@@ -562,11 +727,23 @@ impl Table {
         is_of_one: bool,
         now: Duration,
     ) -> Vec<Outcome> {
-        self.most_tries = (message.tries.len() / 2).max(1);
+        let tries = message.tries_len();
+        self.most_tries = (tries / 2).max(1);
         self.end_look(message, &BTreeSet::new(), now);
         let unlocked = vec![true; message.unlocks.len()];
         self.end_unlocks(message, &unlocked);
-        let is_alone = is_of_one && message.tries.len() == 1;
+        let is_alone = is_of_one && tries == 1;
+        for pick in &message.picks {
+            if is_alone {
+                self.end_underway(pick);
+                for id in &pick.ids {
+                    self.remove(*id);
+                    self.outcomes.push(Outcome::Failed(*id));
+                }
+            } else {
+                self.pick_again(pick);
+            }
+        }
         for (id, missing) in &message.tries {
             self.set_underway(missing, Underway::Nothing);
             let lock = self.unreserve(*id, missing);
@@ -786,6 +963,9 @@ impl Table {
                 self.end_unlocking(&unlock.key);
             }
             self.wake_unlocked(message);
+            for pick in &message.picks {
+                self.pick_again(pick);
+            }
             for (id, missing) in &message.tries {
                 self.set_underway(missing, Underway::Nothing);
                 if self.is_wanted(*id) {
@@ -1068,6 +1248,18 @@ impl Table {
 
     fn entry(&mut self, key: &Key) -> &mut Entry {
         self.keys.entry(*key).or_default()
+    }
+}
+
+impl Entry {
+    /// Whether this process has the key, wants it, or is just trying or unlocking it.
+    fn is_in_use(&self) -> bool {
+        self.held.is_some() || !self.queue.is_empty() || self.underway != Underway::Nothing
+    }
+
+    /// Whether this process has the key, and nothing says when it will be free.
+    fn is_held_for_long(&self) -> bool {
+        self.held.is_some_and(|held| held.holders > 0)
     }
 }
 

@@ -110,7 +110,8 @@ impl PeriodicLock {
     ///
     /// As [`AdvisoryLock::transaction`]. [`Error::Unsupported`] if the table does not exist
     /// ([`PeriodTableMissing`](UnsupportedReason::PeriodTableMissing), which has the statement that
-    /// creates it), and for a [`shared`](AdvisoryLock::shared) lock.
+    /// creates it), and for a [`shared`](AdvisoryLock::shared) lock or one with several
+    /// [`permits`](AdvisoryLock::permits).
     ///
     /// # Cancel safety
     ///
@@ -352,15 +353,27 @@ impl PeriodicLock {
         self.lock.id()
     }
 
-    /// Two shared holders would both do the work.
+    /// Two holders at once would both do the work.
     pub(crate) fn check(&self) -> Result<(), Error> {
-        match self.lock.mode() {
-            Mode::Exclusive => Ok(()),
-            Mode::Shared => Err(Error::unsupported(UnsupportedReason::UnusedSetting {
-                setting: "shared",
-                belongs_to: "a lock without `every`: shared holders would all do the work",
-            })),
+        let refuse = |setting, belongs_to| {
+            Err(Error::unsupported(UnsupportedReason::UnusedSetting {
+                setting,
+                belongs_to,
+            }))
+        };
+        if self.lock.mode() == Mode::Shared {
+            return refuse(
+                "shared",
+                "a lock without `every`: shared holders would all do the work",
+            );
         }
+        if self.id().permits() > 1 {
+            return refuse(
+                "permits",
+                "a lock without `every`: several holders would all do the work",
+            );
+        }
+        Ok(())
     }
 
     /// Marks the period in the transaction that holds the lock. Whether it was open.

@@ -16,7 +16,7 @@ use crate::sql::backend::{HeldKey, held_key};
 use crate::sql::send::{send_for_row, within};
 use crate::sql::session::LockLevel;
 use crate::sql::{ClientCheck, sqlstate, unique_name};
-use crate::time_bounds::PROBE_RETRY;
+use crate::time_bounds::{CONTENTION, PROBE_RETRY};
 
 /// The servers that were seen to hold a lock; see `SERVER` in `sql`.
 static SERVERS: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
@@ -41,6 +41,8 @@ pub(crate) struct Capabilities {
     /// When it was last impossible to find out whether the pool has sessions.
     inconclusive_since: Mutex<Option<Instant>>,
     has_lost_a_wait: AtomicBool,
+    /// When it last cost a message to find out that a lock has no free slot.
+    contended_since: Mutex<Option<Instant>>,
 }
 
 impl Capabilities {
@@ -55,6 +57,7 @@ impl Capabilities {
             lock_timeout: AtomicU64::new(UNKNOWN),
             inconclusive_since: Mutex::new(None),
             has_lost_a_wait: AtomicBool::new(false),
+            contended_since: Mutex::new(None),
         })
     }
 
@@ -114,6 +117,28 @@ impl Capabilities {
             self.has_old_snapshots.store(true, Ordering::Relaxed);
         }
         is_old
+    }
+
+    /// Whether one of several slots is worth the message that waits for one, which takes the server
+    /// longer where a slot is free. The other message is an error where none is free, and the
+    /// server's log should not have one for each wait.
+    pub(crate) fn has_contended_slots(&self) -> bool {
+        let since = *self.contended_since();
+        since.is_some_and(|since| since.elapsed() < CONTENTION)
+    }
+
+    /// Whether a message failed because no slot is free, which is remembered for a while.
+    pub(crate) fn note_no_free_slot(&self, error: &sqlx::Error) -> bool {
+        let none_is_free = sqlstate::is_no_free_slot(error);
+        if none_is_free {
+            *self.contended_since() = Some(Instant::now());
+        }
+        none_is_free
+    }
+
+    fn contended_since(&self) -> MutexGuard<'_, Option<Instant>> {
+        let since = self.contended_since.lock();
+        since.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The error of a message that takes a lock on this pool. A refused setting means another
@@ -223,13 +248,13 @@ async fn check_held(
     response_timeout: Duration,
     conn: &mut PgConnection,
 ) -> Result<Option<HeldKey>, Error> {
-    let Some(key) = lock.keys().first() else {
+    if lock.keys().is_empty() {
         return Ok(None);
-    };
+    }
     let row = within(
         response_timeout,
         Wait::No,
-        send_for_row(conn, held_key(*key)),
+        send_for_row(conn, held_key(lock)),
     )
     .await;
     let row = row.map_err(|error| Error::of_lock(error, lock))?;

@@ -3,9 +3,11 @@
 use sqlx::Row as _;
 use sqlx::postgres::PgRow;
 
+use super::holder::{IS_HELD, rows};
 use super::origin::mark;
 use super::{ClientCheck, IN_TRANSACTION, LOCK_TIMEOUT, LOCKS, SERVER, server};
 use crate::key::Key;
+use crate::lock::LockId;
 
 /// The state of a connection between two transactions.
 pub(crate) struct IdleState {
@@ -43,26 +45,25 @@ pub(crate) struct HeldKey {
     pub(crate) lock_timeout: u64,
 }
 
-/// Whether this session holds a key, and the server. One row, read by [`HeldKey::read`].
-pub(crate) fn held_key(key: Key) -> String {
-    let (is_held, interval) = (is_held(key), ClientCheck::Unknown.interval());
+/// Whether this session holds a lock, and the server. One row, read by [`HeldKey::read`].
+pub(crate) fn held_key(lock: &LockId) -> String {
+    let (is_held, interval) = (is_held(lock), ClientCheck::Unknown.interval());
     let is_tcp = "pg_catalog.inet_client_addr() IS NOT NULL";
     let select = format!("SELECT {is_held},{SERVER},{interval},{LOCK_TIMEOUT},{is_tcp}");
     mark(None, &select)
 }
 
-/// Whether this session holds a key; an expression.
-pub(super) fn is_held(key: Key) -> String {
-    let (classid, objid, objsubid) = key.to_pg_locks();
+/// Whether this session holds the first key of a lock, or one of its slots; an expression.
+pub(super) fn is_held(lock: &LockId) -> String {
+    let mut keys = lock.held_keys();
+    if lock.semaphore().is_none() {
+        keys.truncate(1);
+    }
+    let rows = rows(&keys);
     format!(
-        "EXISTS(SELECT FROM {LOCKS} AS l JOIN pg_catalog.pg_database AS d \
-         ON d.oid OPERATOR(pg_catalog.=) l.database \
-         WHERE l.locktype OPERATOR(pg_catalog.=) 'advisory' AND l.granted \
-         AND l.pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid() \
-         AND l.classid OPERATOR(pg_catalog.=) '{classid}'::pg_catalog.oid \
-         AND l.objid OPERATOR(pg_catalog.=) '{objid}'::pg_catalog.oid \
-         AND l.objsubid OPERATOR(pg_catalog.=) '{objsubid}'::pg_catalog.int2 \
-         AND d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database())"
+        "EXISTS(SELECT FROM {rows} JOIN {LOCKS} AS l ON true JOIN pg_catalog.pg_database AS d \
+         ON d.oid OPERATOR(pg_catalog.=) l.database WHERE {IS_HELD} \
+         AND l.pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid())"
     )
 }
 

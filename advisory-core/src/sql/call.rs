@@ -2,6 +2,7 @@
 
 use std::fmt::{Display, Write as _};
 
+use super::permits::Semaphore;
 use crate::key::Key;
 use crate::lock::{LockId, Mode};
 
@@ -36,10 +37,10 @@ impl Function {
         matches!(self, Self::XactLock | Self::Lock)
     }
 
-    /// The call for a lock on one key; `None` if there are several keys, or none.
+    /// The call for a lock on one key; `None` if there are several keys, none, or several permits.
     pub(super) fn single_call(self, lock: &LockId) -> Option<String> {
         let [key] = lock.keys() else { return None };
-        Some(self.call(*key, lock.mode()))
+        (lock.permits() == 1).then(|| self.call(*key, lock.mode()))
     }
 
     /// The call for one key.
@@ -72,7 +73,11 @@ impl Function {
     }
 
     /// Whether every call returned true; an expression, which stops at the first call that did not.
+    /// For a lock with several permits: whether one call did, at which it stops.
     pub(super) fn all(self, lock: &LockId) -> String {
+        if let Some(semaphore) = Semaphore::of(lock) {
+            return semaphore.try_any(self);
+        }
         self.single_call(lock).unwrap_or_else(|| {
             self.calls(lock)
                 .fold(String::from("true"), |mut all, Calls { call, rows }| {

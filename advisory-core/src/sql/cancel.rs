@@ -10,13 +10,13 @@ fn mark(marker: &str) -> String {
     format!("SELECT WHERE '{marker}' IS NULL")
 }
 
-/// Cancels the message with this marker, if it waits for an advisory lock. There is a row if it was
-/// found.
+/// Cancels the message with this marker, if it waits for an advisory lock, or pauses before it looks
+/// for a free slot again. There is a row if it was found.
 pub(crate) fn cancel(marker: &str) -> String {
     let mark = mark(marker).replace('\'', "''");
     format!(
         "SELECT pg_catalog.pg_cancel_backend(a.pid) FROM pg_catalog.pg_stat_activity AS a \
          WHERE pg_catalog.starts_with(a.query,'{mark}') AND a.state OPERATOR(pg_catalog.=) 'active' \
-         AND a.wait_event OPERATOR(pg_catalog.=) 'advisory'"
+         AND a.wait_event OPERATOR(pg_catalog.=) ANY('{{advisory,PgSleep}}'::pg_catalog.text[])"
     )
 }

@@ -13,8 +13,12 @@ pub(crate) fn holders(lock: &LockId) -> String {
     select(lock, "")
 }
 
-/// Lists those holders that exclude the lock.
+/// Lists those holders that exclude the lock. Of a lock with several permits, only whether there are
+/// enough of them.
 pub(crate) fn excluding(lock: &LockId) -> String {
+    if lock.semaphore().is_some() {
+        return every_slot(lock);
+    }
     let condition = match lock.mode() {
         Mode::Exclusive => "",
         Mode::Shared => " AND l.mode OPERATOR(pg_catalog.=) 'ExclusiveLock'",
@@ -22,22 +26,50 @@ pub(crate) fn excluding(lock: &LockId) -> String {
     select(lock, condition)
 }
 
-fn select(lock: &LockId, condition: &str) -> String {
-    let columns = columns(lock).each_ref().map(|column| array_literal(column));
-    select_from(&columns, condition)
+/// Keys as rows `k(classid,objid,objsubid)`, as `pg_locks` has them.
+pub(super) fn rows(keys: &[Key]) -> String {
+    rows_of(&columns(keys).each_ref().map(|column| array_literal(column)))
 }
 
-/// The keys of a lock as `pg_locks` shows them: `classid`, `objid`, `objsubid`.
-fn columns(lock: &LockId) -> [Vec<i64>; 3] {
-    let columns = |part: fn((u32, u32, i16)) -> i64| {
-        let keys = lock.keys().iter();
-        keys.map(|key| part(Key::to_pg_locks(*key))).collect()
+fn rows_of([classid, objid, objsubid]: &[String; 3]) -> String {
+    format!(
+        "ROWS FROM(pg_catalog.unnest({classid}::pg_catalog.oid[]),pg_catalog.unnest({objid}::pg_catalog.oid[]),\
+         pg_catalog.unnest({objsubid}::pg_catalog.int2[])) AS k(classid,objid,objsubid)"
+    )
+}
+
+/// Keys as `pg_locks` shows them: `classid`, `objid`, `objsubid`.
+fn columns(keys: &[Key]) -> [Vec<i64>; 3] {
+    let column = |part: fn((u32, u32, i16)) -> i64| {
+        let keys = keys.iter();
+        keys.map(|key| part(key.to_pg_locks())).collect()
     };
     [
-        columns(|(classid, _, _)| classid.into()),
-        columns(|(_, objid, _)| objid.into()),
-        columns(|(_, _, objsubid)| objsubid.into()),
+        column(|(classid, _, _)| classid.into()),
+        column(|(_, objid, _)| objid.into()),
+        column(|(_, _, objsubid)| objsubid.into()),
     ]
+}
+
+/// That a row `l` of `pg_locks` is an advisory lock that is held on the key `k` of this database
+/// `d`; a condition.
+pub(super) const IS_HELD: &str = "l.classid OPERATOR(pg_catalog.=) k.classid AND l.objid OPERATOR(pg_catalog.=) k.objid \
+     AND l.objsubid OPERATOR(pg_catalog.=) k.objsubid AND l.locktype OPERATOR(pg_catalog.=) 'advisory' AND l.granted \
+     AND d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()";
+
+/// One row if others hold every slot of a lock, otherwise none.
+fn every_slot(lock: &LockId) -> String {
+    let (rows, permits) = (rows(&lock.held_keys()), lock.permits());
+    format!(
+        "SELECT FROM (SELECT DISTINCT l.classid,l.objid FROM {rows} JOIN pg_catalog.pg_locks AS l ON true \
+         JOIN pg_catalog.pg_database AS d ON d.oid OPERATOR(pg_catalog.=) l.database WHERE {IS_HELD} \
+         AND COALESCE(l.pid,0) OPERATOR(pg_catalog.<>) pg_catalog.pg_backend_pid()) AS held \
+         HAVING pg_catalog.count(*) OPERATOR(pg_catalog.>=) {permits}"
+    )
+}
+
+fn select(lock: &LockId, condition: &str) -> String {
+    select_from(&rows(&lock.held_keys()), condition)
 }
 
 /// Lists the holders of a lock, other than this session; one statement, and its parameters of type
@@ -45,23 +77,21 @@ fn columns(lock: &LockId) -> [Vec<i64>; 3] {
 #[cfg(feature = "sea-orm")]
 pub(crate) fn prepared_holders(lock: &LockId) -> (String, [Vec<i64>; 3]) {
     let parameters = [1, 2, 3].map(|number| format!("${number}::pg_catalog.int8[]"));
-    (select_from(&parameters, ""), columns(lock))
+    (
+        select_from(&rows_of(&parameters), ""),
+        columns(&lock.held_keys()),
+    )
 }
 
-fn select_from([classid, objid, objsubid]: &[String; 3], condition: &str) -> String {
+fn select_from(rows: &str, condition: &str) -> String {
     format!(
         "SELECT DISTINCT COALESCE(l.pid,0) AS pid,CASE WHEN a.application_name OPERATOR(pg_catalog.<>) '' THEN a.application_name END AS application_name,\
          pg_catalog.date_part('epoch',pg_catalog.statement_timestamp() OPERATOR(pg_catalog.-) a.xact_start) AS transaction_age,\
          {is_this_process} AS is_this_process \
-         FROM ROWS FROM(pg_catalog.unnest({classid}::pg_catalog.oid[]),pg_catalog.unnest({objid}::pg_catalog.oid[]),\
-         pg_catalog.unnest({objsubid}::pg_catalog.int2[])) AS k(classid,objid,objsubid) \
-         JOIN pg_catalog.pg_locks AS l ON l.classid OPERATOR(pg_catalog.=) k.classid \
-         AND l.objid OPERATOR(pg_catalog.=) k.objid AND l.objsubid OPERATOR(pg_catalog.=) k.objsubid \
+         FROM {rows} JOIN pg_catalog.pg_locks AS l ON true \
          JOIN pg_catalog.pg_database AS d ON d.oid OPERATOR(pg_catalog.=) l.database \
          LEFT JOIN pg_catalog.pg_stat_activity AS a ON a.pid OPERATOR(pg_catalog.=) l.pid \
-         WHERE l.locktype OPERATOR(pg_catalog.=) 'advisory' AND l.granted \
-         AND d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database() \
-         AND COALESCE(l.pid,0) OPERATOR(pg_catalog.<>) pg_catalog.pg_backend_pid(){condition} \
+         WHERE {IS_HELD} AND COALESCE(l.pid,0) OPERATOR(pg_catalog.<>) pg_catalog.pg_backend_pid(){condition} \
          ORDER BY pid LIMIT {MOST}",
         is_this_process = is_this_process("a.query"),
     )

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::num::ParseIntError;
 
 use sqlx::postgres::PgRow;
 use sqlx::{Row as _, ValueRef as _};
 
 use super::call::{Calls, Function, text_literal};
 use super::origin::{mark, process};
+use super::permits::Semaphore;
 use super::session::switch_off_transaction_timeout;
 use super::tcp_keepalive::TcpKeepalive;
 use super::transaction::RESET;
@@ -109,18 +111,59 @@ pub(crate) fn prepared(call: &Call) -> Option<(String, Key)> {
     Some((format!("SELECT /* {process} */ {name}({arguments})"), key))
 }
 
+/// A try for the first free ones of several slots.
+pub(crate) struct Pick<'p> {
+    pub(crate) most: usize,
+    /// The key whose slots they are.
+    pub(crate) key: Key,
+    pub(crate) slots: &'p [Key],
+    pub(crate) makes_way: bool,
+}
+
+impl Pick<'_> {
+    /// The numbers of the slots, or null; an expression.
+    fn expression(&self) -> String {
+        let slots = Semaphore::among(self.key, self.slots.to_vec(), self.makes_way);
+        slots.take_some(Function::TryLock, self.most)
+    }
+}
+
+/// A message of one such try, as a statement that the session keeps prepared: for how many slots at
+/// most, the turnstile, the slots and, of pairs, the first number.
+pub(crate) fn prepared_pick(pick: &Pick<'_>) -> String {
+    let process = process();
+    let (number, first) = match pick.key {
+        Key::BigInt(_) => ("int8", ""),
+        Key::IntPair(..) => ("int4", "$4,"),
+    };
+    let probe = if pick.makes_way {
+        let take = Function::TryLock.name(Mode::Shared);
+        let release = Function::Unlock.name(Mode::Shared);
+        format!("{take}({first}$2) AND {release}({first}$2)")
+    } else {
+        format!("$2::pg_catalog.{number} IS NOT NULL")
+    };
+    let call = Function::TryLock.name(Mode::Exclusive);
+    format!(
+        "SELECT /* {process} */ CASE WHEN {probe} THEN (SELECT pg_catalog.array_agg(s.k::pg_catalog.int8) FROM \
+         (SELECT k FROM pg_catalog.unnest($3::pg_catalog.{number}[]) AS k WHERE {call}({first}k) LIMIT $1) AS s) END"
+    )
+}
+
 /// Up to this many calls are columns of one row. More of them are rows, which cost less each.
 const MOST_COLUMNS: usize = 48;
 
-/// Calls that travel in one message, first those that unlock.
+/// Calls that travel in one message, first those that unlock; then the tries for one of several
+/// slots.
 pub(crate) struct Batch {
     message: String,
     /// Which call each answer belongs to.
     order: Vec<usize>,
+    picks: usize,
 }
 
 impl Batch {
-    pub(crate) fn new(calls: &[Call]) -> Self {
+    pub(crate) fn new(calls: &[Call], picks: &[Pick<'_>]) -> Self {
         let mut order: Vec<_> = (0..calls.len()).collect();
         let mut message = String::new();
         if calls.len() <= MOST_COLUMNS {
@@ -132,9 +175,19 @@ impl Batch {
                 write_calls_of_one_kind(&mut message, calls);
             }
         }
+        for (index, pick) in picks.iter().enumerate() {
+            let before = match index % MOST_COLUMNS {
+                0 if message.is_empty() => "SELECT ",
+                0 => ";SELECT ",
+                _ => ",",
+            };
+            message.push_str(before);
+            message.push_str(&pick.expression());
+        }
         Self {
             message: mark(None, &message),
             order,
+            picks: picks.len(),
         }
     }
 
@@ -142,7 +195,7 @@ impl Batch {
     /// [`Waits::read`].
     #[must_use]
     pub(crate) fn looking(mut self) -> Self {
-        if !self.order.is_empty() {
+        if !self.order.is_empty() || self.picks > 0 {
             self.message.push(';');
         }
         self.message.push_str(WAITS);
@@ -150,18 +203,25 @@ impl Batch {
     }
 
     pub(crate) fn into_message(self) -> (String, AnswerOrder) {
-        (self.message, AnswerOrder(self.order))
+        let order = AnswerOrder {
+            calls: self.order,
+            picks: self.picks,
+        };
+        (self.message, order)
     }
 }
 
 /// In which order the server answers the calls of a batch.
-pub(crate) struct AnswerOrder(Vec<usize>);
+pub(crate) struct AnswerOrder {
+    calls: Vec<usize>,
+    picks: usize,
+}
 
 impl AnswerOrder {
     /// The answers, in the order of the calls.
     pub(crate) fn read(&self, rows: &[PgRow]) -> Result<Vec<bool>, sqlx::Error> {
-        let mut answers = vec![false; self.0.len()];
-        let mut order = self.0.iter();
+        let mut answers = vec![false; self.calls.len()];
+        let mut order = self.calls.iter();
         for row in rows {
             for column in 0..row.len() {
                 let value = row.try_get_raw(column)?;
@@ -180,6 +240,23 @@ impl AnswerOrder {
             None => Ok(answers),
             Some(_) => Err(sqlx::Error::RowNotFound),
         }
+    }
+
+    /// The numbers of the slots that were picked, which end the rows of the batch.
+    pub(crate) fn read_picks(&self, rows: &[PgRow]) -> Result<Vec<Vec<i64>>, sqlx::Error> {
+        let first = rows.len().checked_sub(self.picks.div_ceil(MOST_COLUMNS));
+        let rows = &rows[first.ok_or(sqlx::Error::RowNotFound)?..];
+        let columns = rows
+            .iter()
+            .flat_map(|row| (0..row.len()).map(move |column| (row, column)));
+        let read = |(row, column): (&PgRow, usize)| {
+            let numbers: Option<&str> = row.try_get_unchecked(column)?;
+            let numbers = numbers.unwrap_or_default().trim_matches(['{', '}']);
+            let numbers: Result<_, ParseIntError> =
+                numbers.split_terminator(',').map(str::parse).collect();
+            numbers.map_err(|error| sqlx::Error::Decode(Box::new(error)))
+        };
+        columns.map(read).collect()
     }
 }
 

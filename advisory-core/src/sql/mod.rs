@@ -19,6 +19,7 @@ pub(crate) mod lock_session;
 pub(crate) mod monitor;
 pub(crate) mod origin;
 pub(crate) mod period;
+pub(crate) mod permits;
 #[cfg(feature = "sea-orm")]
 pub(crate) mod row_count;
 pub(crate) mod send;

@@ -92,16 +92,15 @@ pub(crate) fn begin_again(lock: &LockId, wait: Wait, isolation: Option<Isolation
 /// Whether the server holds locks is looked up once for a session, which remembers it in a setting
 /// of our own: the lock table of a server can be long.
 fn report(lock: &LockId, granted: &str) -> String {
-    let is_not_held = lock.keys().first().map_or_else(
-        || "false".to_owned(),
-        |key| {
-            format!(
-                "COALESCE(pg_catalog.current_setting('advisory.has_locks',true),'') OPERATOR(pg_catalog.<>) 'true' \
-                 AND CASE WHEN {} THEN pg_catalog.set_config('advisory.has_locks','true',false) END IS NULL",
-                is_held(*key)
-            )
-        },
-    );
+    let is_not_held = if lock.keys().is_empty() {
+        "false".to_owned()
+    } else {
+        format!(
+            "COALESCE(pg_catalog.current_setting('advisory.has_locks',true),'') OPERATOR(pg_catalog.<>) 'true' \
+             AND CASE WHEN {} THEN pg_catalog.set_config('advisory.has_locks','true',false) END IS NULL",
+            is_held(lock)
+        )
+    };
     format!(
         "SELECT FROM pg_catalog.generate_series(1,CASE WHEN pg_catalog.pg_is_in_recovery() THEN {standby} \
          WHEN NOT ({granted}) THEN {refused} WHEN {is_not_held} THEN {not_held} \

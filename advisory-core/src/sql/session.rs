@@ -7,6 +7,7 @@ use sqlx::postgres::PgRow;
 
 use super::application_name;
 use super::call::{Calls, Function, text_literal};
+use super::permits::{self, Reach, SLOT, Semaphore};
 use super::sqlstate;
 use super::tcp_keepalive::TcpKeepalive;
 use super::transaction::{
@@ -115,6 +116,12 @@ impl HolderSettings {
         self.level
     }
 
+    /// Whether the release has to know which of several slots is held. A transaction releases its
+    /// own.
+    fn names_slot_of(&self, lock: &LockId) -> bool {
+        self.level == LockLevel::Session && lock.semaphore().is_some()
+    }
+
     /// The process id of the backend, and the values to restore; items of a target list.
     fn pid_and_current_values(&self) -> String {
         let mut columns = "pg_catalog.pg_backend_pid()".to_owned();
@@ -168,14 +175,37 @@ pub(crate) struct LockHolder {
     pub(crate) level: LockLevel,
     /// The settings to restore, with the values that they had before; expressions.
     saved: Vec<(&'static str, String)>,
+    /// What a session has of a lock with several permits.
+    slot: Option<LockId>,
 }
 
-/// Asks for the process id of the backend. One row, read by [`LockHolder::asked`].
-pub(crate) const PID: &str = "SELECT pg_catalog.pg_backend_pid()";
+/// Asks for what a message has [kept](lock) whose rows are lost. One row, read by
+/// [`LockHolder::asked`].
+pub(crate) fn ask_again(lock: &LockId, settings: &HolderSettings) -> String {
+    let slot = if settings.names_slot_of(lock) {
+        SLOT
+    } else {
+        "''"
+    };
+    format!("SELECT pg_catalog.pg_backend_pid(),{slot}")
+}
 
 impl LockHolder {
-    /// From the first row of [`lock`] or [`try_lock`].
-    pub(crate) fn read(settings: &HolderSettings, row: &PgRow) -> Result<Self, sqlx::Error> {
+    /// From the rows of [`lock`] or [`try_lock`]. The first one begins with the process id and the
+    /// settings. In the last one, the slot of a lock with several permits stands before the result,
+    /// if a session holds it.
+    pub(crate) fn read(
+        lock: &LockId,
+        settings: &HolderSettings,
+        rows: &[PgRow],
+    ) -> Result<Self, sqlx::Error> {
+        let (Some(row), Some(last)) = (rows.first(), rows.last()) else {
+            return Err(sqlx::Error::RowNotFound);
+        };
+        let slot = settings
+            .names_slot_of(lock)
+            .then(|| read_slot(lock, last, last.len().saturating_sub(2)))
+            .transpose()?;
         let mut saved = Vec::new();
         if settings.level == LockLevel::Session {
             for (column, setting) in settings.settings.iter().enumerate() {
@@ -189,12 +219,21 @@ impl LockHolder {
             pid: row.try_get(0)?,
             level: settings.level,
             saved,
+            slot,
         })
     }
 
-    /// From the row of [`PID`]. The values to restore are in the session, where [`lock`] has kept
-    /// them.
-    pub(crate) fn asked(settings: &HolderSettings, row: &PgRow) -> Result<Self, sqlx::Error> {
+    /// From the row of [`ask_again`]. The values to restore are in the session, where [`lock`] has
+    /// kept them.
+    pub(crate) fn asked(
+        lock: &LockId,
+        settings: &HolderSettings,
+        row: &PgRow,
+    ) -> Result<Self, sqlx::Error> {
+        let slot = settings
+            .names_slot_of(lock)
+            .then(|| read_slot(lock, row, 1))
+            .transpose()?;
         let kept = |setting: &ServerSetting| {
             let name = setting.name;
             let value = format!("NULLIF(pg_catalog.current_setting('advisory.{name}',true),'')");
@@ -208,13 +247,19 @@ impl LockHolder {
             pid: row.try_get(0)?,
             level: settings.level,
             saved,
+            slot,
         })
     }
 
     /// Releases the lock and restores the settings. One row: whether every key was held, and
     /// whether a transaction is open that is not ours.
     pub(crate) fn unlock(&self, lock: &LockId) -> String {
-        let Self { pid, level, saved } = self;
+        let Self {
+            pid,
+            level,
+            saved,
+            slot,
+        } = self;
         if *level == LockLevel::Transaction {
             // A transaction lock is held as long as its transaction, which nobody else can end.
             return format!(
@@ -222,7 +267,7 @@ impl LockHolder {
                  false;COMMIT"
             );
         }
-        let released = Function::Unlock.all(lock);
+        let released = Function::Unlock.all(slot.as_ref().unwrap_or(lock));
         let mut message = format!("SELECT {released},{IN_TRANSACTION}");
         for (name, value) in saved {
             let _ = write!(message, ",pg_catalog.set_config('{name}',{value},false)");
@@ -231,8 +276,17 @@ impl LockHolder {
     }
 }
 
-/// Waits for the lock and gives it to its holder. The first row is read by [`LockHolder::read`];
-/// the last column of the last row is true.
+fn read_slot(lock: &LockId, row: &PgRow, column: usize) -> Result<LockId, sqlx::Error> {
+    let number: &str = row.try_get(column)?;
+    let number = number
+        .parse()
+        .map_err(|error| sqlx::Error::Decode(Box::new(error)));
+    let key = permits::slot(lock, number?).ok_or(sqlx::Error::RowNotFound)?;
+    Ok(lock.of_slot(key))
+}
+
+/// Waits for the lock and gives it to its holder. The rows are read by [`LockHolder::read`]; the
+/// last column of the last row is true.
 ///
 /// The wait is for a transaction lock, in the message's own implicit transaction. Then the session
 /// takes the lock, without a wait, or the transaction is made explicit. A session lock whose wait
@@ -258,6 +312,11 @@ pub(crate) fn queue(lock: &LockId) -> String {
 }
 
 fn wait_and_take(lock: &LockId, wait: Wait) -> String {
+    if let Some(semaphore) = Semaphore::of(lock) {
+        let wait = semaphore.wait(wait, REFUSE_STANDBY, Reach::Session);
+        let call = semaphore.call_on_slot(Function::Lock);
+        return format!("{wait};SELECT {call},{SLOT},true");
+    }
     let mut message = lock_with_wait(lock, wait, REFUSE_STANDBY, "");
     // A statement of its own: the server checks between two statements whether the timeout has
     // fired.
@@ -272,9 +331,9 @@ fn wait_and_take(lock: &LockId, wait: Wait) -> String {
     message
 }
 
-/// Tries the lock without waiting: all keys, or none. The first row is read by
-/// [`LockHolder::read`]; the last column of the last row is the result. At the level of the
-/// transaction, the transaction is open in either case.
+/// Tries the lock without waiting: all keys, or none. The rows are read by [`LockHolder::read`]; the
+/// last column of the last row is the result. At the level of the transaction, the transaction is
+/// open in either case.
 pub(crate) fn try_lock(lock: &LockId, settings: &HolderSettings) -> String {
     let (current, set) = (settings.pid_and_current_values(), settings.set_values());
     if settings.level == LockLevel::Transaction {
@@ -284,6 +343,16 @@ pub(crate) fn try_lock(lock: &LockId, settings: &HolderSettings) -> String {
         );
     }
     let mut message = format!("{RESET};SELECT {current},{REFUSE_STANDBY},");
+    if let Some(semaphore) = Semaphore::of(lock) {
+        let slot = semaphore.take_any(Function::TryLock);
+        // The offset keeps the slot from being taken once for each place where it is used.
+        let _ = write!(
+            message,
+            "s.slot::pg_catalog.text,CASE WHEN s.slot IS NOT NULL THEN ({set}) IS NOT NULL ELSE false END \
+             FROM (SELECT {slot} AS slot OFFSET 0) AS s"
+        );
+        return message;
+    }
     if let Some(call) = Function::TryLock.single_call(lock) {
         let _ = write!(
             message,

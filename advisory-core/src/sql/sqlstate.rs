@@ -13,10 +13,12 @@ const SERIALIZATION_FAILURE: &str = "40001";
 const OUT_OF_MEMORY: &str = "53200";
 /// `read_only_sql_transaction`: of our messages, only those to a standby are refused with it.
 const READ_ONLY_SQL_TRANSACTION: &str = "25006";
+/// `undefined_object`: a setting that does not exist.
+const UNDEFINED_OBJECT: &str = "42704";
 /// `undefined_function`, `undefined_object` (a setting, a language), `undefined_table` (a view),
 /// `feature_not_supported`, `syntax_error`: how a server that is not PostgreSQL, or an old one,
 /// answers our messages.
-const UNKNOWN_TO_SERVER: [&str; 5] = ["42883", "42704", "42P01", "0A000", "42601"];
+const UNKNOWN_TO_SERVER: [&str; 5] = ["42883", UNDEFINED_OBJECT, "42P01", "0A000", "42601"];
 /// `undefined_table`.
 const UNDEFINED_TABLE: &str = "42P01";
 /// `invalid_schema_name`: the schema does not exist.
@@ -169,6 +171,15 @@ pub(crate) fn is_pooler_full(error: &sqlx::Error) -> bool {
     // PgBouncer's message is the name of its setting.
     let message = error.as_database_error().map(DatabaseError::message);
     message == Some("query_wait_timeout")
+}
+
+/// A setting that does not exist, by whose absence a message says that no slot is free.
+pub(super) const FREE_SLOT: &str = "advisory.free_slot";
+
+/// Whether a message did not wait for one of several slots; see [`FREE_SLOT`].
+pub(crate) fn is_no_free_slot(error: &sqlx::Error) -> bool {
+    let names_it = |error: &dyn DatabaseError| error.message().contains(FREE_SLOT);
+    has_code(error, UNDEFINED_OBJECT) && error.as_database_error().is_some_and(names_it)
 }
 
 /// Whether a transaction was refused at its end: a deferred constraint, a serialization failure.

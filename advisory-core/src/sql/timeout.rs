@@ -56,7 +56,7 @@ impl Timeout {
 }
 
 /// The `lock_timeout` to set; `None` to leave it alone. Zero switches it off.
-fn lock_timeout(wait: Wait) -> Option<Duration> {
+pub(super) fn lock_timeout(wait: Wait) -> Option<Duration> {
     match wait {
         Wait::Server | Wait::No => None,
         Wait::For(limit) => Some(limit),
@@ -74,6 +74,6 @@ fn remaining(limit: Duration) -> String {
 }
 
 /// Rounded up, so that a wait is never shorter than requested.
-fn milliseconds(limit: Duration) -> u128 {
+pub(super) fn milliseconds(limit: Duration) -> u128 {
     limit.as_micros().div_ceil(1000)
 }

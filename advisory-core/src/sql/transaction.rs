@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 
 use super::call::{Calls, Function, KeySettings};
+use super::permits::{Reach, SLOT, Semaphore};
+use super::sqlstate::FREE_SLOT;
 use super::timeout::{Timeout, with_timeout};
 use super::{ClientCheck, REFUSE_STANDBY, REFUSE_STANDBY_AND_OLD_SNAPSHOT};
 use crate::lock::{Isolation, LockId, Wait};
@@ -56,6 +58,22 @@ pub(crate) fn begin_and_lock(
     format!("{opening};{wait};BEGIN")
 }
 
+/// As [`begin_and_lock`] for a lock with several permits, but fails with
+/// [`is_no_free_slot`](super::sqlstate::is_no_free_slot) instead of waiting.
+pub(crate) fn begin_if_free(
+    lock: &LockId,
+    isolation: Option<Isolation>,
+    check: ClientCheck,
+) -> String {
+    let opening = opening(isolation, check);
+    let columns = format!("{}{}", refusals(isolation), check.keep_alive());
+    let granted = Function::TryXactLock.all(lock);
+    format!(
+        "{opening};SELECT {columns},CASE WHEN {granted} THEN '' \
+         ELSE pg_catalog.current_setting('{FREE_SLOT}') END;BEGIN"
+    )
+}
+
 /// Opens a transaction and tries the lock in it without waiting: all keys, or none. The last column
 /// of the last row is the result; the transaction is open in either case. Without a level, it fails
 /// as [`begin_and_lock`] does.
@@ -102,6 +120,21 @@ pub(crate) fn begin_isolated(
 fn lock_session(lock: &LockId, wait: Wait, check: ClientCheck) -> String {
     let mut message = opening(Some(Isolation::ReadCommitted), check);
     let columns = format!("{REFUSE_STANDBY}{}", check.keep_alive());
+    if let Some(semaphore) = Semaphore::of(lock) {
+        let slot = match wait {
+            Wait::No => format!(
+                "SELECT {REFUSE_STANDBY},{}",
+                semaphore.keep_any(Function::TryXactLock)
+            ),
+            wait => semaphore.wait(wait, &columns, Reach::Session),
+        };
+        let _ = write!(
+            message,
+            ";{slot};SELECT pg_catalog.set_config('advisory.acquired',({SLOT} OPERATOR(pg_catalog.<>) '')::pg_catalog.text,false)"
+        );
+        call_if_granted(&mut message, Function::Lock, lock);
+        return message;
+    }
     let tried = if wait == Wait::No {
         Function::TryXactLock.all(lock)
     } else {
@@ -147,6 +180,11 @@ fn opening(isolation: Option<Isolation>, check: ClientCheck) -> String {
 /// Calls a function for every key, if all of them were granted; statements that begin with a
 /// semicolon.
 pub(super) fn call_if_granted(message: &mut String, function: Function, lock: &LockId) {
+    if let Some(semaphore) = Semaphore::of(lock) {
+        let call = semaphore.call_on_slot(function);
+        let _ = write!(message, ";SELECT {call} WHERE {GRANTED}");
+        return;
+    }
     for Calls { call, rows } in function.calls(lock) {
         let _ = write!(message, ";SELECT {call} FROM {rows} WHERE {GRANTED}");
     }
@@ -192,6 +230,10 @@ pub(super) fn lock_with_wait(
     refusals: &str,
     extra_columns: &str,
 ) -> String {
+    if let Some(semaphore) = Semaphore::of(lock) {
+        let wait = semaphore.wait(wait, refusals, Reach::Transaction);
+        return format!("{wait};SELECT true{extra_columns}");
+    }
     // Target lists are evaluated from left to right.
     if let Some(call) = Function::XactLock.single_call(lock) {
         let wait = with_timeout(&call, wait);

@@ -9,6 +9,8 @@ use crate::model::{Arguments, Isolation, Keys, Lock, Scheme, SchemeName, Wait};
 pub(super) fn lock(lock: &Lock, krate: &Krate<'_>) -> TokenStream {
     let keys = keys(lock, krate);
     let shared = lock.shared.then(|| hygienic!(.shared()));
+    let permits = lock.permits.as_ref();
+    let permits = permits.map(|permits| hygienic!(.permits(#permits)));
     let wait = lock.wait.as_ref().map(|wait| match wait {
         Wait::For(limit) => hygienic!(.timeout(#limit)),
         Wait::Forever => hygienic!(.wait_forever()),
@@ -27,7 +29,7 @@ pub(super) fn lock(lock: &Lock, krate: &Krate<'_>) -> TokenStream {
         let offset = offset.as_ref().map(|offset| hygienic!(.offset(#offset)));
         hygienic!(.every(#period) #offset)
     });
-    hygienic!(#keys #shared #wait #polling #isolation #cancel_via #at_least #every)
+    hygienic!(#keys #shared #permits #wait #polling #isolation #cancel_via #at_least #every)
 }
 
 fn keys(lock: &Lock, krate: &Krate<'_>) -> TokenStream {

@@ -7,7 +7,7 @@ use quote::{ToTokens as _, quote};
 
 use crate::args::OPTIONS;
 
-const WORDS: &str = "key keys timeout side_effect shared scope on tx scheme isolation polling \
+const WORDS: &str = "key keys timeout side_effect shared permits scope on tx scheme isolation polling \
     cancel_via map_err crate Raise Skip Return xact session None Sha1 Pals Serializable self Self super \
     pool conn sqlx PgPool PgTransaction PgConnection PoolConnection Pool Postgres Arc Result Ok \
     async await fn unsafe extern const pub default impl trait mod struct where dyn mut ref for if \

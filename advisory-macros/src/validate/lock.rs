@@ -9,7 +9,7 @@ use syn::{
 
 use super::scheme::scheme;
 use super::template::check_template;
-use super::{literal, period, text, timeout, ungroup};
+use super::{literal, period, permits, text, timeout, ungroup};
 use crate::args::{Args, quoted};
 use crate::errors::Errors;
 use crate::model::{Isolation, Keys, Lock};
@@ -21,19 +21,22 @@ pub(super) fn lock(args: &Args, sig: &Signature) -> Result<Lock> {
     let mut errors = Errors::default();
     let keys = errors.handle(keys(args, sig));
     let scheme = errors.handle(scheme(args));
+    let permits = errors.handle(permits::permits(args));
     let wait = errors.handle(timeout::wait(args));
     let polling = errors.handle(timeout::polling(args));
     let at_least = errors.handle(timeout::at_least(args));
     let every = errors.handle(period::every(args));
     let isolation = errors.handle(isolation(args));
-    let settings = wait.zip(polling).zip(at_least).zip(every).zip(isolation);
+    let settings = permits.zip(wait).zip(polling).zip(at_least);
+    let settings = settings.zip(every).zip(isolation);
     let lock = keys.zip(scheme).zip(settings);
     let lock = lock.map(|((keys, scheme), settings)| {
-        let ((((wait, polling), at_least), every), isolation) = settings;
+        let (((((permits, wait), polling), at_least), every), isolation) = settings;
         Lock {
             keys,
             scheme,
             shared: args.shared.is_some(),
+            permits,
             wait,
             polling,
             at_least,

@@ -2,6 +2,7 @@
 
 mod lock;
 mod period;
+mod permits;
 mod scheme;
 mod scope;
 mod target;

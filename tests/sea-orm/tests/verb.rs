@@ -536,3 +536,55 @@ async fn transactions_exclude_each_other_behind_a_pooler_in_transaction_mode() {
     }
     database.wait_until_held(0).await;
 }
+
+/// Their answer is a number of rows, to which a slot adds none that matter.
+#[tokio::test]
+async fn permits_are_counted_in_every_transaction() {
+    let (database, pool) = Database::with_pool(6).await;
+    let db = db(&pool);
+    let rivals = another_pool(&pool);
+    let levels = [None, Some(Isolation::Serializable)];
+    for level in levels {
+        let export = AdvisoryLock::new("export").permits(2);
+        let of_level = match level {
+            Some(level) => export.clone().isolation(level),
+            None => export.clone(),
+        };
+        let mut held = vec![
+            export.begin(&rivals).await.unwrap(),
+            export.begin(&rivals).await.unwrap(),
+        ];
+        let tx = db.begin().await.unwrap();
+        for wait in [Duration::ZERO, Duration::from_millis(20)] {
+            let of_level = of_level.clone().timeout(wait);
+            assert!(of_level.try_begin_sea_orm(&db).await.unwrap().is_none());
+            let refused = export.clone().timeout(wait).acquire_xact(&tx).await;
+            match refused.unwrap_err() {
+                Error::NotAcquired { holders, .. } => assert_eq!(holders.len(), 2),
+                error => panic!("{error:?}"),
+            }
+        }
+        held.pop().unwrap().rollback().await.unwrap();
+        let waits = of_level.clone().timeout(Duration::from_secs(20));
+        waits
+            .begin_sea_orm(&db)
+            .await
+            .unwrap()
+            .rollback()
+            .await
+            .unwrap();
+        export.acquire_xact(&tx).await.unwrap();
+        // Another one waits for a permit, and not for the rest of this transaction.
+        let waiting = waits.begin_sea_orm(&db);
+        let release = async {
+            database
+                .wait_until_locks("the first in the queue", |locks| locks.len() == 3)
+                .await;
+            held.pop().unwrap().rollback().await.unwrap();
+        };
+        let (waited, ()) = tokio::join!(waiting, release);
+        waited.unwrap().rollback().await.unwrap();
+        tx.rollback().await.unwrap();
+        database.assert_nothing_leaked(&pool).await;
+    }
+}

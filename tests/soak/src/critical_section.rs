@@ -5,7 +5,7 @@ use advisory_verbs::{Held, Verb};
 use sqlx::{Connection as _, PgConnection, PgPool};
 use tokio::time::sleep;
 
-use crate::plan::Plan;
+use crate::plan::{Cells, Plan};
 use crate::schema;
 
 /// Why an attempt has failed.
@@ -60,7 +60,7 @@ async fn body(held: Held<'_>, plan: Plan) -> Result<(), Failure> {
     } else {
         None
     };
-    critical_section(conn, &plan, token).await
+    critical_section(conn, &plan, token).await.map(drop)
 }
 
 /// Runs the critical section on the session that holds the lock, and writes to the resource on
@@ -72,19 +72,19 @@ async fn in_session(mut guard: SessionGuard, pools: &Pools, plan: &Plan) -> Resu
         None
     };
     let mut tx = guard.connection().await?.begin().await?;
-    critical_section(&mut tx, plan, token).await?;
+    let keys = critical_section(&mut tx, plan, token).await?;
     tx.commit().await?;
     if let Some(token) = token {
         guard
-            .until_lost(write_with_token(&pools.outside, plan, token))
+            .until_lost(write_with_token(&pools.outside, &keys, token))
             .await??;
     }
     guard.release().await?;
     Ok(true)
 }
 
-async fn write_with_token(pool: &PgPool, plan: &Plan, token: i64) -> Result<(), Failure> {
-    for key in &plan.keys {
+async fn write_with_token(pool: &PgPool, keys: &[i32], token: i64) -> Result<(), Failure> {
+    for key in keys {
         let written = sqlx::query(schema::WRITE_OUTSIDE)
             .bind(key)
             .bind(token)
@@ -98,13 +98,17 @@ async fn write_with_token(pool: &PgPool, plan: &Plan, token: i64) -> Result<(), 
 }
 
 /// Reads each number, waits, and writes the next number. A shared holder reads the number again
-/// instead.
+/// instead. Returns the keys of the cells.
 async fn critical_section(
     conn: &mut PgConnection,
     plan: &Plan,
     token: Option<i64>,
-) -> Result<(), Failure> {
-    for key in &plan.keys {
+) -> Result<Vec<i32>, Failure> {
+    let keys = match &plan.cells {
+        Cells::Keys(keys) => keys.clone(),
+        Cells::Slot { first, .. } => vec![first + held_slot(conn, plan).await?],
+    };
+    for key in &keys {
         let before = read(conn, *key).await?;
         sleep(plan.work).await;
         if plan.shared {
@@ -128,7 +132,24 @@ async fn critical_section(
             _ => error.into(),
         })?;
     }
-    Ok(())
+    Ok(keys)
+}
+
+/// Which slot this session holds, from 0 on.
+async fn held_slot(conn: &mut PgConnection, plan: &Plan) -> Result<i32, Failure> {
+    let key = plan.lock.keys()[0];
+    let slots = (1..=plan.lock.id().permits()).map(|slot| key.slot(slot).to_pg_locks());
+    let (classids, objids): (Vec<_>, Vec<_>) = slots
+        .map(|(classid, objid, _)| (i64::from(classid), i64::from(objid)))
+        .unzip();
+    let held = sqlx::query_scalar(schema::HELD_SLOTS).bind(classids);
+    let held: Vec<i32> = held.bind(objids).fetch_all(conn).await?;
+    match held[..] {
+        [slot] => Ok(slot),
+        _ => Err(Failure::Overlap(format!(
+            "slots {held:?} are held: {plan:?}"
+        ))),
+    }
 }
 
 async fn read(conn: &mut PgConnection, key: i32) -> Result<i64, sqlx::Error> {

@@ -11,6 +11,7 @@ use tokio::process::{Child, ChildStdout, Command};
 use tokio::task::JoinHandle;
 
 use crate::chaos::Chaos;
+use crate::plan::Cells;
 use crate::tally::Tally;
 use crate::{Soak, check, schema};
 
@@ -71,7 +72,7 @@ async fn prepare(database: &Database, keys: i32) -> Result<(), sqlx::Error> {
     let mut conn = database.connection().await;
     sqlx::raw_sql(schema::CREATE).execute(&mut conn).await?;
     sqlx::query(schema::FILL)
-        .bind(keys)
+        .bind(Cells::count(keys))
         .execute(&mut conn)
         .await?;
     Ok(())

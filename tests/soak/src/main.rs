@@ -12,7 +12,7 @@
 //! The database detects two holders at once. Each holder reads a number, pauses, and writes the
 //! next number and a row of a journal whose key is that number, in the transaction or the session
 //! that holds the lock. A second holder would read the same number, and its row would violate the
-//! unique key.
+//! unique key. Of a lock with several permits, each slot has such a number.
 //!
 //! | module | what it is for |
 //! |---|---|

@@ -5,12 +5,16 @@ use std::time::Duration;
 use advisory_core::{AdvisoryLock, Isolation};
 use advisory_verbs::{Scope, Verb};
 
+/// The locks with several permits, and the most that one has.
+const SEMAPHORES: i32 = 2;
+const MOST_PERMITS: i32 = 5;
+
 /// One attempt to hold some keys for some time.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     pub(crate) verb: Verb,
-    /// In ascending order, without duplicates.
-    pub(crate) keys: Vec<i32>,
+    /// What is written under the lock.
+    pub(crate) cells: Cells,
     pub(crate) shared: bool,
     pub(crate) lock: AdvisoryLock,
     /// How long the keys are held.
@@ -24,12 +28,8 @@ pub(crate) struct Plan {
 impl Plan {
     pub(crate) fn random(keys: i32) -> Self {
         let verb = random_verb();
-        let several = verb.is_of_lock() && one_in(4);
-        let chosen: Vec<_> = (0..if several { 3 } else { 1 })
-            .map(|_| fastrand::i32(0..keys))
-            .collect();
-        let keys: Vec<_> = (0..keys).filter(|key| chosen.contains(key)).collect();
-        let shared = one_in(4);
+        let cells = Cells::random(verb, keys);
+        let shared = matches!(cells, Cells::Keys(_)) && one_in(4);
         // A wait in the caller's transaction does not leave the queue when it is dropped, so it has
         // a timeout.
         let timeout = match fastrand::u8(..4) {
@@ -39,8 +39,8 @@ impl Plan {
         };
         Self {
             verb,
-            lock: lock(verb, &keys, shared).timeout(timeout),
-            keys,
+            lock: lock(verb, &cells, shared).timeout(timeout),
+            cells,
             shared,
             work: Duration::from_micros(fastrand::u64(..3_000)),
             fenced: !shared && one_in(4),
@@ -49,8 +49,47 @@ impl Plan {
     }
 }
 
-fn lock(verb: Verb, keys: &[i32], shared: bool) -> AdvisoryLock {
-    let lock = AdvisoryLock::all(keys.iter().copied());
+/// Each holder of a permit has a cell of its own, so two holders of one slot are found as two
+/// holders of one key are.
+#[derive(Clone, Debug)]
+pub(crate) enum Cells {
+    /// In ascending order, without duplicates.
+    Keys(Vec<i32>),
+    /// The slot that is held of a lock with several permits. The number is the cell of its first
+    /// slot.
+    Slot { first: i32, permits: u32 },
+}
+
+impl Cells {
+    fn random(verb: Verb, keys: i32) -> Self {
+        if verb.is_of_lock() && one_in(4) {
+            let first = keys + MOST_PERMITS * fastrand::i32(0..SEMAPHORES);
+            // Not all instances of a service have the same number.
+            let permits = if one_in(2) { 3 } else { 5 };
+            return Self::Slot { first, permits };
+        }
+        let several = verb.is_of_lock() && one_in(4);
+        let chosen: Vec<_> = (0..if several { 3 } else { 1 })
+            .map(|_| fastrand::i32(0..keys))
+            .collect();
+        Self::Keys((0..keys).filter(|key| chosen.contains(key)).collect())
+    }
+
+    /// How many there are.
+    pub(crate) fn count(keys: i32) -> i32 {
+        keys + SEMAPHORES * MOST_PERMITS
+    }
+
+    fn lock(&self) -> AdvisoryLock {
+        match self {
+            Self::Keys(keys) => AdvisoryLock::all(keys.iter().copied()),
+            Self::Slot { first, permits } => AdvisoryLock::new(*first).permits(*permits),
+        }
+    }
+}
+
+fn lock(verb: Verb, cells: &Cells, shared: bool) -> AdvisoryLock {
+    let lock = cells.lock();
     let mut lock = lock.response_timeout(Duration::from_secs(1));
     if shared {
         lock = lock.shared();

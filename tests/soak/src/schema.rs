@@ -14,6 +14,13 @@ pub(crate) const FILL: &str = "\
     WITH keys AS (SELECT generate_series(0, $1 - 1) AS key), cells AS (INSERT INTO cell SELECT key FROM keys) \
     INSERT INTO resource SELECT key FROM keys";
 
+/// The slots that this session holds, from 0 on, of slots as `pg_locks` has them.
+pub(crate) const HELD_SLOTS: &str = "\
+    SELECT (k.n - 1)::int4 FROM unnest($1::bigint[], $2::bigint[]) WITH ORDINALITY AS k(classid, objid, n) \
+    JOIN pg_locks AS l ON l.classid = k.classid::oid AND l.objid = k.objid::oid \
+    JOIN pg_database AS d ON d.oid = l.database AND d.datname = current_database() \
+    WHERE l.locktype = 'advisory' AND l.granted AND l.pid = pg_backend_pid()";
+
 pub(crate) const READ: &str = "SELECT n FROM cell WHERE key = $1";
 
 /// Writes the next number and its row in the journal. It is one statement, so that a disrupted

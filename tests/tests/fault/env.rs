@@ -5,13 +5,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use advisory_core::{AdvisoryLock, Error};
+use advisory_core::{AdvisoryLock, Error, Key};
 use advisory_verbs::{Scope, Verb};
-use sqlx::{PgExecutor, PgPool};
+use sqlx::{AssertSqlSafe, PgExecutor, PgPool};
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
-use crate::fixture::Fixture;
+use crate::fixture::{Fixture, keys};
 use crate::scenario::{Scenario, Timeout};
 
 /// The timeout of a lock that is not granted.
@@ -68,9 +68,18 @@ impl Env {
     /// Writes the row, but only if the lock is held. The statement is prepared each time, so that
     /// every connection sends the same messages.
     pub(crate) async fn write(&self, to: impl PgExecutor<'_>) -> Result<(), Error> {
-        let insert = "INSERT INTO written SELECT $1 FROM pg_locks l JOIN pg_database d ON d.oid = l.database \
-             WHERE d.datname = current_database() AND (l.classid, l.objid, l.objsubid) = (0, 1, 1) AND l.granted";
-        let insert = sqlx::query(insert).bind(self.row).persistent(false);
+        let keys = keys(&self.lock).into_iter().map(Key::to_pg_locks);
+        let objects: Vec<_> = keys
+            .map(|(classid, objid, _)| format!("({classid}, {objid})"))
+            .collect();
+        let objects = objects.join(", ");
+        let insert = format!(
+            "INSERT INTO written SELECT $1 FROM pg_locks l JOIN pg_database d ON d.oid = l.database \
+             WHERE d.datname = current_database() AND (l.classid, l.objid) IN ({objects}) AND l.granted LIMIT 1"
+        );
+        let insert = sqlx::query(AssertSqlSafe(insert))
+            .bind(self.row)
+            .persistent(false);
         self.with_caller_timeout(insert.execute(to)).await?;
         self.written.notify_one();
         Ok(())

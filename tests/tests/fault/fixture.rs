@@ -76,13 +76,14 @@ impl Fixture {
         count.fetch_one(&mut *rival).await.unwrap()
     }
 
-    /// The rival locks the last key. The keys before it are free.
+    /// The rival locks the last key, and the keys before it are free; or it takes all permits.
     pub(crate) async fn hold(&self, lock: &AdvisoryLock) {
         let mut rival = self.rival.lock().await;
         rival.execute("BEGIN").await.unwrap();
-        let last = numbers(lock).last().expect("BUG: every scenario has a key");
-        let lock = sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(last);
-        lock.execute(&mut *rival).await.unwrap();
+        for number in numbers(lock).rev().take(held_by_rival(lock)) {
+            let lock = sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(number);
+            lock.execute(&mut *rival).await.unwrap();
+        }
     }
 
     /// The rival releases its lock.
@@ -96,7 +97,7 @@ impl Fixture {
         let mut rival = self.rival.lock().await;
         let mut tx = rival.begin().await.unwrap();
         let mut is_free = true;
-        for number in numbers(lock) {
+        for number in numbers(lock).chain(turnstile(lock)) {
             let granted = sqlx::query_scalar("SELECT pg_try_advisory_xact_lock($1)").bind(number);
             let granted: bool = granted.fetch_one(&mut *tx).await.unwrap();
             is_free &= granted;
@@ -105,15 +106,17 @@ impl Fixture {
         is_free
     }
 
-    /// Waits until the scenario waits in the queue, or has polled twice.
-    pub(crate) async fn wait_until_wanted(&self, proxy: &Proxy) {
+    /// Waits until the scenario waits in the queue, or has polled twice. The first in the queue for
+    /// a permit holds a lock.
+    pub(crate) async fn wait_until_wanted(&self, lock: &AdvisoryLock, proxy: &Proxy) {
+        let held = held_by_rival(lock);
         let is_wanted = |locks: &[LockRow]| {
             let messages = proxy.messages().into_iter();
             let statements = messages.filter_map(|message| message.sql);
             let polls = statements
                 .filter(|sql| sql.contains("pg_try_advisory"))
                 .count();
-            polls >= 2 || locks.iter().any(|lock| !lock.granted)
+            polls >= 2 || locks.len() > held || locks.iter().any(|lock| !lock.granted)
         };
         let wanted = self
             .database
@@ -122,19 +125,19 @@ impl Fixture {
     }
 
     /// Waits until all connections of the pool are idle, and no session has a transaction or a lock
-    /// except the rival with `locks` locks. At most `kept` sessions are open beside the pool.
+    /// except the rival with `held` locks in a transaction. At most `kept` sessions are open beside the pool.
     /// Returns false if that takes too long.
     pub(crate) async fn is_idle_soon(
         &self,
         pool: &PgPool,
-        locks: usize,
+        held: usize,
         kept: usize,
         meanwhile: impl Fn(),
     ) -> bool {
         let idle = async {
             loop {
                 meanwhile();
-                if is_idle(pool) && self.is_idle_with(pool.num_idle() + kept, locks).await {
+                if is_idle(pool) && self.is_idle_with(pool.num_idle() + kept, held).await {
                     return;
                 }
                 sleep(INTERVAL).await;
@@ -143,12 +146,12 @@ impl Fixture {
         timeout(LEAK_TIMEOUT, idle).await.is_ok()
     }
 
-    async fn is_idle_with(&self, idle: usize, locks: usize) -> bool {
+    async fn is_idle_with(&self, idle: usize, held: usize) -> bool {
         let backends = self.database.backends().await;
         let in_transaction = |backend: &&BackendRow| backend.in_transaction;
         backends.len() <= idle + 1
-            && backends.iter().filter(in_transaction).count() == locks
-            && self.database.advisory_locks().await.len() == locks
+            && backends.iter().filter(in_transaction).count() == usize::from(held > 0)
+            && self.database.advisory_locks().await.len() == held
     }
 }
 
@@ -169,11 +172,32 @@ fn is_idle(pool: &PgPool) -> bool {
     pool.size() as usize == pool.num_idle()
 }
 
-fn numbers(lock: &AdvisoryLock) -> impl Iterator<Item = i64> {
-    lock.keys().iter().map(|key| match key {
-        Key::BigInt(number) => *number,
+/// How many locks the rival holds.
+pub(crate) fn held_by_rival(lock: &AdvisoryLock) -> usize {
+    usize::try_from(lock.id().permits()).unwrap()
+}
+
+/// The keys of a lock, or the slots that are its permits.
+pub(crate) fn keys(lock: &AdvisoryLock) -> Vec<Key> {
+    let permits = 1..=lock.id().permits();
+    let of_key = |key: &Key| permits.clone().map(|permit| key.slot(permit)).collect();
+    lock.keys().iter().flat_map::<Vec<_>, _>(of_key).collect()
+}
+
+fn numbers(lock: &AdvisoryLock) -> impl DoubleEndedIterator<Item = i64> {
+    keys(lock).into_iter().map(number)
+}
+
+/// What those lock who queue for a permit.
+fn turnstile(lock: &AdvisoryLock) -> Option<i64> {
+    (lock.id().permits() > 1).then(|| number(lock.keys()[0].slot(0)))
+}
+
+fn number(key: Key) -> i64 {
+    match key {
+        Key::BigInt(number) => number,
         Key::IntPair(..) => unreachable!("BUG: no scenario has such a key"),
-    })
+    }
 }
 
 /// The pool of a scenario, with one open connection.

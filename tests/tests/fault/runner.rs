@@ -14,7 +14,7 @@ use sqlx::PgPool;
 use tokio::time::timeout;
 
 use crate::env::{Env, Outcome, SHORT};
-use crate::fixture::{Fixture, pool, wait_until_idle};
+use crate::fixture::{Fixture, held_by_rival, pool, wait_until_idle};
 use crate::report::forget_panic;
 use crate::scenario::{Rival, Scenario, Timeout};
 
@@ -152,7 +152,10 @@ impl Runner {
     }
 
     async fn release_when_wanted<T>(&self, outcome: impl Future<Output = T> + Unpin) -> T {
-        let wanted = pin!(self.fixture.wait_until_wanted(&self.proxy));
+        let wanted = pin!(
+            self.fixture
+                .wait_until_wanted(&self.scenario.lock, &self.proxy)
+        );
         let outcome = select(outcome, wanted).await;
         self.fixture.release().await;
         match outcome {
@@ -165,7 +168,12 @@ impl Runner {
     /// background.
     async fn clean_up(&self) -> Result<bool, Violation> {
         let rival_holds = self.scenario.rival == Rival::Holds;
-        self.wait_until_idle(usize::from(rival_holds)).await?;
+        let held = if rival_holds {
+            held_by_rival(&self.scenario.lock)
+        } else {
+            0
+        };
+        self.wait_until_idle(held).await?;
         let is_cut = self.proxy.has_cut();
         self.proxy.disarm();
         if rival_holds {
@@ -186,7 +194,7 @@ impl Runner {
 
     /// Waits until all connections are idle. A silent network is restored first, so that delayed
     /// messages arrive.
-    async fn wait_until_idle(&self, locks: usize) -> Result<(), Violation> {
+    async fn wait_until_idle(&self, held: usize) -> Result<(), Violation> {
         let restore = || {
             if self.is_silent {
                 self.proxy.set_silent(false);
@@ -194,7 +202,7 @@ impl Runner {
         };
         if self
             .fixture
-            .is_idle_soon(&self.pool, locks, self.scenario.kept, restore)
+            .is_idle_soon(&self.pool, held, self.scenario.kept, restore)
             .await
         {
             return Ok(());

@@ -101,6 +101,12 @@ impl Scenario {
         self.named("several")
     }
 
+    /// One of several permits.
+    pub(crate) fn permit(mut self) -> Self {
+        self.lock = self.lock.permits(2);
+        self.named("permit")
+    }
+
     pub(crate) fn shared(mut self) -> Self {
         self.lock = self.lock.shared();
         self.named("shared")

@@ -36,6 +36,10 @@ fn of(verb: Verb) -> Vec<Scenario> {
             lock().isolated().on(PoolState::New),
             lock().isolated().granted(),
             lock().isolated().timed_out(),
+            lock().permit(),
+            lock().permit().granted(),
+            lock().permit().timed_out(),
+            lock().permit().isolated().granted(),
         ]),
         Verb::TryBegin => scenarios.extend([
             lock().without_timeout().on(PoolState::New),
@@ -46,6 +50,8 @@ fn of(verb: Verb) -> Vec<Scenario> {
             lock().several(),
             lock().several().timed_out(),
             lock().polling().granted(),
+            lock().permit().granted(),
+            lock().permit().timed_out(),
         ]),
         Verb::TryAcquireXact => scenarios.extend([
             lock().several().without_timeout().refused(),
@@ -56,6 +62,14 @@ fn of(verb: Verb) -> Vec<Scenario> {
             lock().on(PoolState::New),
             lock().several(),
             lock().polling().granted(),
+            lock().permit().on(PoolState::New),
+            lock().permit().granted(),
+            lock().permit().timed_out(),
+        ]),
+        Verb::AttributeInSession => scenarios.extend([
+            lock().permit(),
+            lock().permit().granted(),
+            lock().permit().timed_out(),
         ]),
         Verb::TryAcquire => scenarios.extend([
             lock().on(PoolState::New),
@@ -73,7 +87,6 @@ fn of(verb: Verb) -> Vec<Scenario> {
         | Verb::AttributeOnTransaction
         | Verb::AttributeBesideConnection
         | Verb::AttributeOnConnectionSkipping
-        | Verb::AttributeInSession
         | Verb::AttributeInSessionSkipping
         | Verb::TryXactLock
         | Verb::Lock

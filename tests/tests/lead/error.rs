@@ -40,16 +40,18 @@ async fn what_needs_a_change_is_returned() {
 }
 
 #[tokio::test]
-async fn a_shared_lock_is_refused() {
+async fn a_lock_that_several_may_hold_is_refused() {
     let (_database, pool) = Database::with_pool(1).await;
     for place in Place::both(&pool) {
-        let error = led(&place, &lock().shared()).await;
-        let is_of_setting = matches!(
-            &error,
-            Error::Unsupported { reason: UnsupportedReason::UnusedSetting { setting, .. }, .. }
-            if *setting == "shared"
-        );
-        assert!(is_of_setting, "{error}");
+        for (lock, refused) in [(lock().shared(), "shared"), (lock().permits(2), "permits")] {
+            let error = led(&place, &lock).await;
+            let is_of_setting = matches!(
+                &error,
+                Error::Unsupported { reason: UnsupportedReason::UnusedSetting { setting, .. }, .. }
+                if *setting == refused
+            );
+            assert!(is_of_setting, "{error}");
+        }
     }
 }
 

@@ -93,10 +93,11 @@ async fn warm(pool: &PgPool) {
     pool.execute("SELECT 1").await.unwrap();
 }
 
-/// Locks that every verb takes.
-fn locks() -> [AdvisoryLock; 5] {
+/// Locks that every verb of a lock takes, and the first of which every verb takes.
+fn locks() -> [AdvisoryLock; 7] {
     let one = AdvisoryLock::new("one");
     let several = AdvisoryLock::all(["one", "two", "three"]);
+    let permit = one.clone().permits(3);
     let timeout = Duration::from_mins(1);
     [
         one.clone(),
@@ -104,6 +105,8 @@ fn locks() -> [AdvisoryLock; 5] {
         one.polling(Duration::from_millis(10)).timeout(timeout),
         several.clone(),
         several.timeout(timeout),
+        permit.clone(),
+        permit.timeout(timeout),
     ]
 }
 

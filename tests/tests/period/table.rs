@@ -57,16 +57,21 @@ async fn a_missing_table_is_an_error_that_has_the_statement_to_create_it() {
 }
 
 #[tokio::test]
-async fn shared_holders_are_refused() {
-    let (_database, pool) = database().await;
-    let shared = AdvisoryLock::new("job").shared().every(LONG);
-    let refused = shared
-        .transaction(&pool, async |_| Ok::<_, Error>(()))
-        .await;
-    assert!(
-        matches!(refused, Err(Error::Unsupported { .. })),
-        "{refused:?}"
-    );
+async fn several_holders_are_refused() {
+    let (database, pool) = database().await;
+    let job = AdvisoryLock::new("job");
+    for lock in [job.clone().shared(), job.permits(2)] {
+        let job = lock.every(LONG);
+        let in_transaction = job.transaction(&pool, async |_| Ok::<_, Error>(())).await;
+        let in_session = job.session(&pool, async |_| Ok::<_, Error>(())).await;
+        for refused in [in_transaction, in_session] {
+            assert!(
+                matches!(refused, Err(Error::Unsupported { .. })),
+                "{refused:?}"
+            );
+        }
+    }
+    database.assert_nothing_leaked(&pool).await;
 }
 
 #[tokio::test]

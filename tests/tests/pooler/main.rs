@@ -12,6 +12,7 @@ mod fixture;
 mod function;
 mod idle;
 mod lent;
+mod permits;
 mod pgpool;
 mod restart;
 mod section;

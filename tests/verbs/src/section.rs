@@ -7,7 +7,7 @@ use advisory_core::{AdvisoryLock, Key, Mode};
 /// A critical section for each key.
 ///
 /// The value of a section is -1 while it is held exclusively, otherwise the number of shared
-/// holders.
+/// holders, or of holders of a permit.
 pub struct Sections(Vec<(Key, AtomicI32)>);
 
 /// A holder in some sections. It leaves them when it is dropped.
@@ -26,9 +26,12 @@ impl Sections {
     ///
     /// # Panics
     ///
-    /// If another holder is inside that the lock excludes, or a key has no section.
+    /// If another holder is inside that the lock excludes, as many as the lock has permits, or a key
+    /// has no section.
     pub fn enter(&self, lock: &AdvisoryLock) -> Inside<'_> {
-        let is_shared = lock.mode() == Mode::Shared;
+        let permits = i32::try_from(lock.id().permits()).unwrap_or(i32::MAX);
+        let is_shared = lock.mode() == Mode::Shared || permits > 1;
+        let most = if permits > 1 { permits } else { i32::MAX };
         let mut inside = Inside {
             sections: Vec::new(),
             step: if is_shared { 1 } else { -1 },
@@ -38,8 +41,8 @@ impl Sections {
             let (_, section) = section.expect("the key has a section");
             let before = section.fetch_add(inside.step, Ordering::SeqCst);
             inside.sections.push(section);
-            let is_alone = before == 0 || before > 0 && is_shared;
-            assert!(is_alone, "two holders of {key}: {before}, {lock:?}");
+            let has_room = before == 0 || before > 0 && is_shared && before < most;
+            assert!(has_room, "too many holders of {key}: {before}, {lock:?}");
         }
         inside
     }

@@ -208,6 +208,53 @@ fn a_session_is_lost_while_another_queues() {
     );
 }
 
+/// A try for one of two slots.
+fn pick(manner: Manner) -> Plan {
+    Plan {
+        lock: AdvisoryLock::from(KEY).permits(2).id().without_name(),
+        manner,
+    }
+}
+
+#[test]
+fn slots_are_taken_beside_the_lock_itself() {
+    let clients = [
+        pick(Manner::Tries),
+        pick(Manner::TriesFirst),
+        plan(&[1], Mode::Exclusive, Manner::Waits),
+    ];
+    for chances in [
+        Chances { drops: 1, ..NONE },
+        Chances { errors: 1, ..NONE },
+        Chances { losses: 1, ..NONE },
+    ] {
+        let process = Process {
+            chances,
+            ..Process::default()
+        };
+        check(&process, combinations(3, &clients));
+    }
+}
+
+#[test]
+fn another_process_has_a_slot_or_queues_for_one() {
+    for (key, mode) in [
+        (KEY, Mode::Exclusive),
+        (KEY.slot(2), Mode::Exclusive),
+        (KEY.slot(0), Mode::Exclusive),
+    ] {
+        let process = Process {
+            outsider: Some((key, mode)),
+            has_spare: true,
+            chances: Chances { drops: 1, ..NONE },
+            ..Process::default()
+        };
+        let waits = plan(&[1], Mode::Exclusive, Manner::Waits);
+        let clients = [pick(Manner::Tries), pick(Manner::TriesFirst), waits];
+        check(&process, combinations(2, &clients));
+    }
+}
+
 /// Without a cycle of events, everything comes to rest, which some properties are about.
 #[test]
 fn no_event_comes_back() {

@@ -90,7 +90,7 @@ fn no_wait_without_reason(process: &Process, state: &State) -> bool {
     let has_reason = outsider == Some(Mode::Exclusive) || process.plans.iter().any(is_exclusive);
     let mut clients = state.clients.iter().zip(&process.plans);
     let is_right = |(client, plan): (&Client, &Plan)| match client {
-        Client::Waiting => plan.manner != Manner::Tries && has_reason,
+        Client::Waiting => !matches!(plan.manner, Manner::Tries | Manner::TriesFirst) && has_reason,
         Client::Refused => has_reason,
         _ => true,
     };

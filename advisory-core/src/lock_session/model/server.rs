@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::key::Key;
 use crate::lock::{LockId, Mode};
-use crate::lock_session::table::{Answer, Message, SessionId};
+use crate::lock_session::table::{Answer, Message, Pick, SessionId};
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Server {
@@ -40,12 +40,32 @@ impl Server {
         for (_, lock) in &message.tries {
             answer.granted.push(self.try_lock(session, lock));
         }
+        for pick in &message.picks {
+            answer.picked.push(self.pick(session, pick));
+        }
         if message.looks {
             let waits = self.waits.iter();
             let awaited = waits.filter(|wait| wait.mode == Mode::Exclusive);
             answer.awaited = awaited.map(|wait| wait.key).collect();
         }
         answer
+    }
+
+    /// `pg_try_advisory_lock` for one slot after the other, until there is one for each request.
+    fn pick(&mut self, session: SessionId, pick: &Pick) -> Vec<Key> {
+        let turnstile = pick.lock.semaphore().map(|key| key.slot(0));
+        let is_open =
+            turnstile.is_some_and(|key| self.is_free(session, key, Mode::Shared, &self.waits));
+        let mut picked = Vec::new();
+        if pick.makes_way && !is_open {
+            return picked;
+        }
+        for slot in &pick.slots {
+            if picked.len() < pick.ids.len() && self.try_lock(session, &pick.lock.of_slot(*slot)) {
+                picked.push(*slot);
+            }
+        }
+        picked
     }
 
     /// `pg_try_advisory_lock`, for all keys or none.

@@ -164,11 +164,18 @@ impl Step<'_> {
 
     fn granted(&mut self, id: RequestId, session: SessionId) {
         self.count_overtakes(id);
+        let plan = &self.process.plans[index(id)];
+        let held = self.state.table.held_lock(id);
+        let slot = plan.lock.semaphore().and(held).map(|lock| lock.keys()[0]);
         let client = self.client(id);
         match client {
             Client::Waiting => {
                 let is_told = false;
-                *client = Client::Holding { session, is_told };
+                *client = Client::Holding {
+                    session,
+                    slot,
+                    is_told,
+                };
             }
             // The grant is dropped, and the owner hears of both drops.
             Client::Dropped { is_granted } => *is_granted = true,
@@ -217,6 +224,7 @@ impl Step<'_> {
             if let Client::Holding {
                 session: of,
                 is_told,
+                ..
             } = client
                 && *of == session
             {
@@ -267,7 +275,9 @@ impl Step<'_> {
             let unlocks = unlocks.map(|unlock| (unlock.key, unlock.mode));
             let tries = message.tries.iter().map(|(_, lock)| lock);
             let tries = tries.flat_map(|lock| lock.keys().iter().map(|key| (*key, lock.mode())));
-            for (key, mode) in unlocks.chain(tries) {
+            let picks = message.picks.iter().flat_map(|pick| &pick.slots);
+            let picks = picks.map(|slot| (*slot, Mode::Exclusive));
+            for (key, mode) in unlocks.chain(tries).chain(picks) {
                 server.unlock(*session, key, mode);
             }
             *progress = Progress::Refused;
@@ -344,9 +354,14 @@ impl Step<'_> {
         self.state.lines[MAIN] = Line::Idle(session);
         if self.process.bug == Some(Bug::GuardsMoveToTheNewSession) {
             for client in &mut self.state.clients {
-                if let Client::Holding { is_told: true, .. } = client {
-                    let is_told = false;
-                    *client = Client::Holding { session, is_told };
+                if let Client::Holding {
+                    session: of,
+                    is_told,
+                    ..
+                } = client
+                    && *is_told
+                {
+                    (*of, *is_told) = (session, false);
                 }
             }
         }

@@ -9,6 +9,7 @@ mod lock_session;
 mod monitor;
 mod network;
 mod peers;
+mod permits;
 mod scheme;
 mod session;
 mod storm;
@@ -50,6 +51,7 @@ cases! {
     peers: "Other lock packages of Rust and Python, uncontended",
     keys: "Several keys at once",
     handover: "From a release to the next holder's start",
+    permits: "Several permits for one lock, against the plain lock",
     storm: "Refused calls: 64 tasks try to take one held lock",
     throughput: "Distinct keys over 1 to 32 connections",
     attribute: "The overhead of the attribute, without a server",

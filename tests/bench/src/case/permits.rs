@@ -1,0 +1,118 @@
+//! A lock with several permits, against the plain lock.
+
+use std::time::Duration;
+
+use advisory_core::{AdvisoryLock, Error, LockSession};
+use advisory_tests::Database;
+use sqlx::PgPool;
+use tokio::time::sleep;
+
+use crate::Bench;
+use crate::comparison::{Workload, in_rotation, measure};
+use crate::endpoint::Endpoint;
+use crate::rate::rate;
+use crate::report::{Part, Report, Table, Target};
+use crate::round_trips::{count, counting_proxy};
+use crate::sample::{Sample, thousands, three_digits};
+
+const NAME: &str = "bench:permits";
+const PERMITS: u32 = 8;
+const TASKS: usize = 64;
+const CONNECTIONS: u32 = 20;
+/// How long a permit is held.
+const HOLD: Duration = Duration::from_millis(4);
+
+/// Each row with permits follows the row of the plain lock.
+const AGAINST: [Option<usize>; 6] = [None, Some(0), None, Some(2), None, Some(4)];
+
+pub(crate) async fn run(bench: &Bench) -> Report {
+    let database = Database::on(&bench.server).await;
+    let (free, targets) = uncontended(bench, &database).await;
+    let (crowd, handed_over) = hand_overs(bench, &database).await;
+    Report {
+        parts: vec![
+            Part::new("permits", free),
+            Part::new("permits-crowd", crowd),
+        ],
+        plots: Vec::new(),
+        targets: targets.into_iter().chain([handed_over]).collect(),
+    }
+}
+
+async fn uncontended(bench: &Bench, database: &Database) -> (Table, Vec<Target>) {
+    let (proxy, counted) = counting_proxy(database).await;
+    let round_trips = count(&proxy, &mut workloads(&counted.pool().await)).await;
+    let pool = Endpoint(database.options()).pool().await;
+    let mut workloads = workloads(&pool);
+    let samples = measure(bench, "permits", &mut workloads).await;
+    let table = Table::of_comparison(&workloads, &samples, &round_trips, &AGAINST);
+    let target = |(row, plain): (usize, usize)| {
+        let what = format!("{}, relative to the plain lock", workloads[row].name);
+        Target::at_least(what, 1.0 / 1.15, samples[plain].ratio_to(&samples[row]))
+    };
+    (table, [(1, 0), (3, 2), (5, 4)].map(target).into())
+}
+
+fn workloads(pool: &PgPool) -> Vec<Workload> {
+    let plain = AdvisoryLock::new(NAME);
+    let permits = AdvisoryLock::new("bench:several").permits(PERMITS);
+    let locks = LockSession::new(pool);
+    let on_session = |name: &str, lock: &AdvisoryLock| {
+        let (locks, lock) = (locks.clone(), lock.clone());
+        Workload::on_pool(name, pool, move |_| {
+            let (locks, lock) = (locks.clone(), lock.clone());
+            async move { lock.acquire(&locks).await?.release().await }
+        })
+    };
+    vec![
+        Workload::with_lock("`transaction`", pool, &plain, transaction),
+        Workload::with_lock("`transaction`, 8 permits", pool, &permits, transaction),
+        Workload::with_lock("`acquire`, release", pool, &plain, session),
+        Workload::with_lock("`acquire`, release, 8 permits", pool, &permits, session),
+        on_session("on a `LockSession`", &plain),
+        on_session("on a `LockSession`, 8 permits", &permits),
+    ]
+}
+
+async fn transaction(lock: AdvisoryLock, pool: PgPool) -> Result<(), Error> {
+    lock.transaction(&pool, async |_| Ok(())).await
+}
+
+async fn session(lock: AdvisoryLock, pool: PgPool) -> Result<(), Error> {
+    lock.acquire(&pool).await?.release().await
+}
+
+/// Many tasks hold the lock in turns: 8 locks with 8 tasks each, or one lock with 8 permits.
+async fn hand_overs(bench: &Bench, database: &Database) -> (Table, Target) {
+    let endpoint = Endpoint(database.options());
+    let pool = endpoint.pool_of(CONNECTIONS, false).await;
+    let variants = ["8 locks", "8 permits"];
+    let mut samples = vec![Sample::default(); variants.len()];
+    let rounds = bench.effort.fewer_rounds(3);
+    for index in in_rotation(bench, "64 tasks", rounds, variants.len()) {
+        let lock = |task: usize| match index {
+            0 => AdvisoryLock::new(format!("{NAME}:{}", task % 8)),
+            _ => AdvisoryLock::new(NAME).permits(PERMITS),
+        };
+        let task = |task| {
+            let (lock, pool) = (lock(task), pool.clone());
+            move || hold(lock.clone(), pool.clone())
+        };
+        let granted = rate((0..TASKS).map(task), bench.effort.block * 10).await;
+        samples[index].push(vec![granted]);
+    }
+    let mut table = Table::new(["64 tasks on", "holders per second", "relative to 8 locks"]);
+    for (name, sample) in variants.iter().zip(&samples) {
+        let ratio = three_digits(sample.ratio_to(&samples[0]));
+        table.row([(*name).to_owned(), thousands(sample.median()), ratio]);
+    }
+    let what = "64 tasks on 8 permits, holders per second relative to 8 locks";
+    let target = Target::at_least(what, 0.9, samples[1].ratio_to(&samples[0]));
+    (table, target)
+}
+
+async fn hold(lock: AdvisoryLock, pool: PgPool) {
+    let held = lock.begin(&pool).await.expect("it is granted");
+    sleep(HOLD).await;
+    held.commit().await.expect("it can be committed");
+}

@@ -1,0 +1,73 @@
+//! The attribute's `permits`.
+
+use std::time::Duration;
+
+use advisory_core::{AdvisoryLock, Error, LockSession, advisory};
+use advisory_tests::Database;
+use sqlx::{PgPool, PgTransaction};
+
+use super::{lock, take};
+
+#[advisory(key = "export", permits = 2, timeout = 0.05)]
+async fn in_transaction(tx: &mut PgTransaction<'_>) -> Result<(), Error> {
+    sqlx::query("SELECT 1").execute(&mut **tx).await?;
+    Ok(())
+}
+
+#[advisory(key = "export", permits = at_once, tx, timeout = 0.05)]
+async fn in_new_transaction(pool: &PgPool, at_once: u32) -> Result<(), Error> {
+    sqlx::query("SELECT 1").execute(&mut **tx).await?;
+    Ok(())
+}
+
+#[advisory(key = "export", permits = 2, timeout = 0, side_effect = Skip)]
+async fn skipped(pool: &PgPool) -> Result<Option<()>, Error> {
+    sqlx::query("SELECT 1").execute(pool).await?;
+    Ok(Some(()))
+}
+
+#[advisory(key = "export", permits = 1 + 1, scope = session, timeout = 0.05)]
+async fn in_session(locks: &LockSession) -> Result<(), Error> {
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_attribute_counts_with_the_methods() {
+    let (database, pool) = Database::with_pool(6).await;
+    let locks = LockSession::new(&pool);
+    for taken in 0..=2 {
+        let held = take(taken, 2, &pool).await;
+        let is_free = taken < 2;
+        let mut tx = pool.begin().await.unwrap();
+        let joined = in_transaction(&mut tx).await;
+        tx.rollback().await.unwrap();
+        let opened = in_new_transaction(&pool, 2).await;
+        let results = [joined, opened, in_session(&locks).await];
+        for result in results {
+            match result {
+                Ok(()) => assert!(is_free),
+                Err(error) => assert!(!is_free && error.is_not_acquired(), "{error}"),
+            }
+        }
+        assert_eq!(skipped(&pool).await.unwrap().is_some(), is_free);
+        drop(held);
+        database.assert_nothing_leaked(&pool).await;
+    }
+    locks.close().await;
+}
+
+#[tokio::test]
+async fn a_number_that_is_known_at_run_time_is_checked_then() {
+    let (_database, pool) = Database::with_pool(2).await;
+    for wrong in [0, 1_001] {
+        let error = in_new_transaction(&pool, wrong).await.unwrap_err();
+        assert!(matches!(error, Error::Unsupported { .. }), "{error}");
+    }
+    in_new_transaction(&pool, 1).await.unwrap();
+    let plain = AdvisoryLock::new("export").begin(&pool).await.unwrap();
+    let error = in_new_transaction(&pool, 1).await.unwrap_err();
+    assert!(error.is_not_acquired(), "{error}");
+    let short = lock(2).timeout(Duration::from_millis(1));
+    assert!(short.try_begin(&pool).await.unwrap().is_some());
+    plain.rollback().await.unwrap();
+}

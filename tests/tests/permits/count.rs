@@ -1,0 +1,205 @@
+//! How many hold the lock at once.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use advisory_core::{AdvisoryLock, Error, UnsupportedReason};
+use advisory_tests::Database;
+use advisory_verbs::{Scope, Verb};
+use sqlx::PgPool;
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+use super::{lock, take};
+
+#[tokio::test]
+async fn one_try_takes_one_slot() {
+    let (database, pool) = Database::with_pool(12).await;
+    let mut held = Vec::new();
+    for taken in 1..=10 {
+        held.push(lock(10).try_begin(&pool).await.unwrap().unwrap());
+        assert_eq!(database.advisory_locks().await.len(), taken);
+    }
+    assert!(lock(10).try_begin(&pool).await.unwrap().is_none());
+    assert_eq!(database.advisory_locks().await.len(), 10);
+    drop(held);
+    database.assert_nothing_leaked(&pool).await;
+}
+
+#[tokio::test]
+async fn every_verb_counts_the_holders_of_all_scopes() {
+    let (database, pool) = Database::with_pool(8).await;
+    let rivals = database.pool(8).await;
+    for verb in Verb::all(Verb::is_of_lock) {
+        let mut held = take(3, 3, &rivals).await;
+        let refused = lock(3).timeout(Duration::ZERO);
+        let error = verb.assert_refused(&refused, &pool).await;
+        if let Some(Error::NotAcquired { holders, lock, .. }) = error {
+            assert_eq!((holders.len(), lock.permits()), (3, 3), "{verb}");
+        }
+        let short = lock(3).timeout(Duration::from_millis(30));
+        verb.assert_refused(&short, &pool).await;
+        held.pop().unwrap().rollback().await.unwrap();
+        let again = verb.ask(&refused, &pool).await;
+        assert!(matches!(again, Ok(true)), "{verb}: {again:?}");
+        let (begun, done) = (tokio::sync::Barrier::new(2), tokio::sync::Barrier::new(2));
+        let (begun, done) = (Arc::new(begun), Arc::new(done));
+        let work = {
+            let (begun, done) = (begun.clone(), done.clone());
+            async move {
+                begun.wait().await;
+                done.wait().await;
+            }
+        };
+        let holder =
+            tokio::spawn(verb.hold(&lock(3).timeout(Duration::from_secs(20)), &pool, work));
+        begun.wait().await;
+        assert!(
+            lock(3).try_begin(&rivals).await.unwrap().is_none(),
+            "{verb}"
+        );
+        done.wait().await;
+        assert!(holder.await.unwrap().unwrap(), "{verb}");
+        drop(held);
+        database.assert_nothing_leaked(&pool).await;
+    }
+}
+
+#[tokio::test]
+async fn one_permit_is_the_lock_itself() {
+    let (_database, pool) = Database::with_pool(4).await;
+    let tx = lock(1).begin(&pool).await.unwrap();
+    assert!(
+        AdvisoryLock::new("export")
+            .try_begin(&pool)
+            .await
+            .unwrap()
+            .is_none()
+    );
+    tx.rollback().await.unwrap();
+    let tx = AdvisoryLock::new("export").begin(&pool).await.unwrap();
+    assert!(lock(1).try_begin(&pool).await.unwrap().is_none());
+    // Of two permits, the lock itself is one.
+    let other = lock(2).try_begin(&pool).await.unwrap();
+    assert!(other.is_some());
+    assert!(lock(2).try_begin(&pool).await.unwrap().is_none());
+    drop((tx, other));
+}
+
+#[tokio::test]
+async fn a_smaller_number_shares_the_slots_of_a_larger_one() {
+    let (database, pool) = Database::with_pool(12).await;
+    let five = take(5, 5, &pool).await;
+    let more = Vec::from_iter([
+        lock(10).try_begin(&pool).await.unwrap().unwrap(),
+        lock(10).try_begin(&pool).await.unwrap().unwrap(),
+    ]);
+    assert!(lock(5).try_begin(&pool).await.unwrap().is_none());
+    drop((five, more));
+    database.assert_nothing_leaked(&pool).await;
+    let ten = take(10, 10, &pool).await;
+    assert!(lock(5).try_begin(&pool).await.unwrap().is_none());
+    drop(ten);
+    database.assert_nothing_leaked(&pool).await;
+}
+
+#[tokio::test]
+async fn every_verb_refuses_what_cannot_be_counted() {
+    let (database, pool) = Database::with_pool(3).await;
+    let wrong = [
+        lock(0),
+        lock(1_001),
+        lock(u32::MAX),
+        lock(2).shared(),
+        AdvisoryLock::all(["a", "b"]).permits(2),
+    ];
+    for verb in Verb::all(Verb::is_of_lock) {
+        for lock in &wrong {
+            let error = verb.ask(lock, &pool).await.unwrap_err();
+            let reason = match error {
+                Error::Unsupported { reason, .. } => reason,
+                other => panic!("{verb}, {lock:?}: {other:?}"),
+            };
+            assert!(
+                matches!(reason, UnsupportedReason::Permits { .. }),
+                "{verb}: {reason:?}"
+            );
+        }
+    }
+    database.assert_nothing_leaked(&pool).await;
+}
+
+#[tokio::test]
+async fn a_thousand_permits_and_pairs_work_in_every_scope() {
+    let (database, pool) = Database::with_pool(4).await;
+    for verb in Verb::all(Verb::is_of_lock) {
+        for lock in [
+            lock(1_000),
+            AdvisoryLock::new((7, 42)).permits(3),
+            AdvisoryLock::new((i32::MIN, i32::MIN)).permits(50),
+        ] {
+            let lock = lock.timeout(Duration::from_secs(20));
+            assert!(verb.ask(&lock, &pool).await.unwrap(), "{verb}, {lock:?}");
+        }
+    }
+    database.assert_nothing_leaked(&pool).await;
+}
+
+/// Tasks that are inside, and the most there ever were.
+#[derive(Default)]
+struct Inside {
+    now: AtomicU32,
+    most: AtomicU32,
+}
+
+impl Inside {
+    async fn work(self: Arc<Self>) {
+        let now = self.now.fetch_add(1, Ordering::SeqCst) + 1;
+        self.most.fetch_max(now, Ordering::SeqCst);
+        sleep(Duration::from_millis(2)).await;
+        self.now.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+async fn crowd(scopes: &[Scope], pools: &[PgPool], permits: u32, tasks: usize) -> u32 {
+    let inside = Arc::new(Inside::default());
+    let verbs: Vec<_> = Verb::all(Verb::is_of_lock)
+        .filter(|verb| scopes.contains(&verb.scope()))
+        .collect();
+    let mut running = JoinSet::new();
+    for task in 0..tasks {
+        let (verb, pool) = (verbs[task % verbs.len()], pools[task % pools.len()].clone());
+        let lock = lock(permits).timeout(Duration::from_mins(1));
+        running.spawn(verb.hold(&lock, &pool, inside.clone().work()));
+    }
+    for granted in running.join_all().await {
+        assert!(matches!(granted, Ok(true)), "{scopes:?}: {granted:?}");
+    }
+    inside.most.load(Ordering::SeqCst)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crowd_never_exceeds_the_permits_and_uses_all_of_them() {
+    let database = Database::new().await;
+    let pools = [database.pool(20).await, database.pool(20).await];
+    for scopes in [
+        &[Scope::NewTransaction][..],
+        &[Scope::Session],
+        &[Scope::CallerTransaction, Scope::CallerConnection],
+        &[Scope::LockSession],
+        &[
+            Scope::NewTransaction,
+            Scope::Session,
+            Scope::CallerTransaction,
+            Scope::CallerConnection,
+            Scope::LockSession,
+        ],
+    ] {
+        let most = crowd(scopes, &pools, 3, 80).await;
+        assert_eq!(most, 3, "{scopes:?}");
+    }
+    for pool in &pools {
+        database.assert_nothing_leaked(pool).await;
+    }
+}

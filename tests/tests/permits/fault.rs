@@ -1,0 +1,270 @@
+//! Nothing is left of a wait for a permit, however it ends, and no permit is lost.
+
+use std::time::{Duration, Instant};
+
+use advisory_core::{AdvisoryLock, Error};
+use advisory_tests::{Database, by_depth, drop_when};
+use advisory_verbs::Verb;
+use sqlx::{Connection as _, Executor as _};
+use tokio::task::JoinSet;
+
+use super::{NAME, lock, take, wait_until_queueing};
+
+/// Waits that the server's queue for the turnstile sees.
+fn waiting() -> impl Iterator<Item = Verb> {
+    Verb::all(Verb::is_of_lock)
+}
+
+#[tokio::test]
+async fn a_dropped_wait_leaves_the_queue_and_takes_no_permit() {
+    let (database, pool) = Database::with_pool(4).await;
+    let rivals = database.pool(4).await;
+    for verb in waiting() {
+        for queueing in [1, 2] {
+            let held = take(2, 2, &rivals).await;
+            // A deadline for the waits that a drop does not end.
+            let bounded = lock(2).timeout(Duration::from_secs(2));
+            let first = (queueing == 2).then(|| {
+                let (lock, rivals) = (lock(2), rivals.clone());
+                tokio::spawn(async move { lock.begin(&rivals).await })
+            });
+            if first.is_some() {
+                wait_until_queueing(&database, 1).await;
+            }
+            let waits = verb.ask(&bounded, &pool);
+            drop_when(wait_until_queueing(&database, queueing), waits).await;
+            drop(held);
+            if let Some(first) = first {
+                first.await.unwrap().unwrap().rollback().await.unwrap();
+            }
+            database.assert_nothing_leaked(&pool).await;
+            assert!(verb.ask(&bounded, &pool).await.unwrap(), "{verb}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_cancelled_wait_of_the_caller_leaves_a_usable_transaction() {
+    let (database, pool) = Database::with_pool(4).await;
+    let rivals = database.pool(2).await;
+    let held = take(2, 2, &rivals).await;
+    let mut tx = pool.begin().await.unwrap();
+    tx.execute("SET LOCAL lock_timeout = '7s'").await.unwrap();
+    let short = lock(2).timeout(Duration::from_millis(50));
+    let error = short.acquire_xact(&mut tx).await.unwrap_err();
+    assert!(error.is_not_acquired(), "{error}");
+    let setting: String = sqlx::query_scalar("SHOW lock_timeout")
+        .fetch_one(&mut *tx)
+        .await
+        .unwrap();
+    assert_eq!(setting, "7s");
+    assert_eq!(database.advisory_locks().await.len(), 2);
+    drop(held);
+    database.wait_until_held(0).await;
+    short.acquire_xact(&mut tx).await.unwrap();
+    let setting: String = sqlx::query_scalar("SHOW lock_timeout")
+        .fetch_one(&mut *tx)
+        .await
+        .unwrap();
+    assert_eq!(setting, "7s");
+    tx.rollback().await.unwrap();
+    // A dropped wait is cancelled.
+    let held = take(2, 2, &rivals).await;
+    let mut tx = pool.begin().await.unwrap();
+    let cancelled = lock(2).cancel_via(&pool);
+    drop_when(
+        wait_until_queueing(&database, 1),
+        cancelled.acquire_xact(&mut tx),
+    )
+    .await;
+    wait_until_queueing(&database, 0).await;
+    drop(tx);
+    drop(held);
+    database.assert_nothing_leaked(&pool).await;
+}
+
+#[tokio::test]
+async fn the_servers_own_lock_timeout_bounds_the_wait() {
+    let database = Database::new().await;
+    let rivals = database.pool(3).await;
+    let bounded = database.options().options([("lock_timeout", "60ms")]);
+    let pool = sqlx::PgPool::connect_with(bounded).await.unwrap();
+    for verb in
+        Verb::all(|verb| verb.is_of_lock() && verb.refusal() == advisory_verbs::Refusal::Error)
+    {
+        let held = take(2, 2, &rivals).await;
+        verb.assert_refused(&lock(2), &pool).await;
+        drop(held);
+        database.assert_nothing_leaked(&pool).await;
+    }
+}
+
+#[tokio::test]
+async fn cancelled_and_terminated_heads_let_the_next_one_in() {
+    for how in ["pg_cancel_backend", "pg_terminate_backend"] {
+        let database = Database::new().await;
+        let rivals = database.pool(3).await;
+        let held = take(2, 2, &rivals).await;
+        let mut waits = Vec::new();
+        for number in 1..=2 {
+            let (lock, pool) = (lock(2), database.pool(1).await);
+            waits.push(tokio::spawn(async move { lock.begin(&pool).await }));
+            wait_until_queueing(&database, number).await;
+        }
+        let (classid, objid, _) = AdvisoryLock::new(NAME).keys()[0].slot(0).to_pg_locks();
+        let end = format!(
+            "SELECT {how}(pid) FROM pg_locks WHERE classid = {classid} AND objid = {objid} AND granted \
+             AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+        );
+        database.execute(end).await;
+        let second = waits.pop().unwrap();
+        let error = waits.pop().unwrap().await.unwrap().unwrap_err();
+        assert!(matches!(error, Error::Database(_)), "{error:?}");
+        wait_until_queueing(&database, 1).await;
+        drop(held);
+        second.await.unwrap().unwrap().rollback().await.unwrap();
+        database.assert_nothing_leaked(&rivals).await;
+    }
+}
+
+#[tokio::test]
+async fn a_killed_holder_gives_its_permit_back() {
+    let database = Database::new().await;
+    let pool = database.pool(4).await;
+    let held = take(1, 2, &pool).await;
+    let guard = lock(2).acquire(&pool).await.unwrap();
+    assert!(lock(2).try_begin(&pool).await.unwrap().is_none());
+    let waits = tokio::spawn({
+        let (lock, pool) = (lock(2), database.pool(1).await);
+        async move { lock.begin(&pool).await }
+    });
+    wait_until_queueing(&database, 1).await;
+    let holders = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' \
+                   AND pid IN (SELECT pid FROM pg_stat_activity \
+                   WHERE state = 'idle' AND datname = current_database())";
+    database.execute(holders).await;
+    guard.lost().await;
+    let granted = waits.await.unwrap().unwrap();
+    assert!(lock(2).try_begin(&pool).await.unwrap().is_none());
+    drop((granted, held));
+    drop(guard);
+    database.assert_nothing_leaked(&pool).await;
+}
+
+#[tokio::test]
+async fn a_wait_on_a_lock_session_goes_on_after_the_session_was_lost() {
+    let (database, pool) = Database::with_pool(4).await;
+    let held = take(2, 2, &pool).await;
+    let locks = advisory_core::LockSession::new(&pool);
+    let waits = tokio::spawn({
+        let (locks, lock) = (locks.clone(), lock(2).timeout(Duration::from_mins(1)));
+        async move { lock.acquire(&locks).await }
+    });
+    for _ in 0..3 {
+        wait_until_queueing(&database, 1).await;
+        let (classid, objid, _) = AdvisoryLock::new(NAME).keys()[0].slot(0).to_pg_locks();
+        let first = database
+            .advisory_locks()
+            .await
+            .into_iter()
+            .find(|lock| (lock.classid, lock.objid) == (classid, objid));
+        let pid = first.unwrap().pid;
+        database
+            .execute(format!("SELECT pg_terminate_backend({pid})"))
+            .await;
+        let gone = |locks: &[advisory_tests::LockRow]| locks.iter().all(|lock| lock.pid != pid);
+        database
+            .wait_until_locks("the session has ended", gone)
+            .await;
+    }
+    wait_until_queueing(&database, 1).await;
+    drop(held);
+    waits.await.unwrap().unwrap().release().await.unwrap();
+    locks.close().await;
+    database.assert_nothing_leaked(&pool).await;
+}
+
+#[tokio::test]
+async fn other_locks_of_the_session_survive_a_wait() {
+    let database = Database::new().await;
+    let rivals = database.pool(3).await;
+    let held = take(2, 2, &rivals).await;
+    let mut conn = database.connection().await;
+    // The session has a slot already, and keeps it whatever happens to the wait.
+    let slot = AdvisoryLock::new(NAME).keys()[0].slot(3);
+    advisory_core::lock(&mut conn, slot).await.unwrap();
+    let mut tx = conn.begin().await.unwrap();
+    let short = lock(2).timeout(Duration::from_millis(30));
+    let error = short.acquire_xact(&mut tx).await.unwrap_err();
+    assert!(error.is_not_acquired(), "{error:?}");
+    lock(3).acquire_xact(&mut tx).await.unwrap();
+    tx.rollback().await.unwrap();
+    assert_eq!(database.advisory_locks().await.len(), 3);
+    assert!(advisory_core::unlock(&mut conn, slot).await.unwrap());
+    assert_eq!(database.advisory_locks().await.len(), 2);
+    drop(held);
+}
+
+/// What is said inside: whether this session has a slot, and whether there are more holders than
+/// permits.
+const INSIDE: &str = "SELECT count(*) FILTER (WHERE pid = pg_backend_pid()) >= 1 \
+     AND count(DISTINCT objid) FILTER (WHERE objid::int8 = ANY($1)) <= 3 FROM pg_locks \
+     WHERE locktype = 'advisory' AND granted \
+     AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+
+async fn ask_until(end: Instant, pool: sqlx::PgPool) -> u32 {
+    let verbs: Vec<_> = waiting().collect();
+    let mut granted = 0;
+    while Instant::now() < end {
+        let verb = *fastrand::choice(&verbs).unwrap();
+        let lock = lock(3).timeout(Duration::from_millis(fastrand::u64(..400)));
+        let asked = verb.run::<Error>(&lock, &pool, |held| {
+            Box::pin(async move {
+                let Some(conn) = held else {
+                    return Ok(());
+                };
+                let slots = (1..=3).map(|number| AdvisoryLock::new(NAME).keys()[0].slot(number));
+                let slots: Vec<_> = slots.map(|slot| i64::from(slot.to_pg_locks().1)).collect();
+                let inside = sqlx::query_scalar(INSIDE).bind(slots);
+                let is_right: bool = inside.fetch_one(conn).await?;
+                assert!(is_right);
+                Ok(())
+            })
+        });
+        // A terminated session is an error, of whatever statement notices it.
+        granted += u32::from(matches!(asked.await, Ok(true)));
+    }
+    granted
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn holders_and_waiters_that_are_killed_lose_no_permit() {
+    let database = Database::new().await;
+    let pools = [database.pool(12).await, database.pool(12).await];
+    let end = Instant::now() + Duration::from_secs(by_depth(5, 60));
+    let mut tasks = JoinSet::new();
+    for task in 0..40 {
+        tasks.spawn(ask_until(end, pools[task % 2].clone()));
+    }
+    let mut killed = 0;
+    let mut conn = database.connection().await;
+    while Instant::now() < end {
+        let locks = database.advisory_locks().await;
+        if let Some(lock) = fastrand::choice(&locks) {
+            let kill = sqlx::query("SELECT pg_terminate_backend($1)").bind(lock.pid);
+            kill.execute(&mut conn).await.unwrap();
+            killed += 1;
+        }
+        tokio::time::sleep(Duration::from_millis(fastrand::u64(..40))).await;
+    }
+    let granted: u32 = tasks.join_all().await.into_iter().sum();
+    println!("{granted} granted, {killed} killed");
+    assert!(granted > 100 && killed > 10, "the test sees too little");
+    for pool in &pools {
+        database.assert_nothing_leaked(pool).await;
+    }
+    let held = take(3, 3, &pools[0]).await;
+    assert!(lock(3).try_begin(&pools[1]).await.unwrap().is_none());
+    drop(held);
+    database.assert_nothing_leaked(&pools[0]).await;
+}

@@ -1,0 +1,66 @@
+//! Who gets the next permit.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use advisory_tests::Database;
+use advisory_verbs::Verb;
+use tokio::task::JoinSet;
+
+use super::{lock, take, wait_until_queueing};
+
+#[tokio::test]
+async fn permits_are_granted_in_the_order_of_the_queue() {
+    let database = Database::new().await;
+    for verb in Verb::all(Verb::waits_in_statement).filter(|verb| verb.is_of_lock()) {
+        println!("{verb}");
+        let rivals = database.pool(3).await;
+        let mut held = take(2, 2, &rivals).await;
+        let granted = Arc::new(Mutex::new(Vec::new()));
+        let mut waiters = JoinSet::new();
+        for number in 0..5 {
+            // A process of its own.
+            let pool = database.pool(2).await;
+            let granted = granted.clone();
+            let work = async move { granted.lock().unwrap().push(number) };
+            let lock = lock(2).timeout(Duration::from_mins(1));
+            waiters.spawn(verb.hold(&lock, &pool, work));
+            wait_until_queueing(&database, number + 1).await;
+        }
+        // Those who do not wait do not overtake.
+        held.pop().unwrap().rollback().await.unwrap();
+        for granted in waiters.join_all().await {
+            assert!(granted.unwrap(), "{verb}");
+        }
+        assert_eq!(*granted.lock().unwrap(), [0, 1, 2, 3, 4], "{verb}");
+        drop(held);
+        database.assert_nothing_leaked(&rivals).await;
+    }
+}
+
+/// The queue is that of the lock, whatever number of permits a call has: of three permits one is
+/// free, and those who queue for two come first all the same.
+#[tokio::test]
+async fn a_try_is_refused_while_others_queue() {
+    let (database, pool) = Database::with_pool(3).await;
+    let rivals = database.pool(2).await;
+    let held = take(2, 2, &rivals).await;
+    let now = lock(3).timeout(Duration::ZERO);
+    for verb in Verb::all(Verb::is_of_lock) {
+        let free = verb.ask(&now, &pool).await;
+        assert!(matches!(free, Ok(true)), "{verb}: {free:?}");
+        let waiting = database.pool(1).await;
+        let waiter = {
+            let waiting = waiting.clone();
+            tokio::spawn(async move { lock(2).begin(&waiting).await.map(drop) })
+        };
+        wait_until_queueing(&database, 1).await;
+        verb.assert_refused(&now, &pool).await;
+        waiter.abort();
+        wait_until_queueing(&database, 0).await;
+        let free = verb.ask(&now, &pool).await;
+        assert!(matches!(free, Ok(true)), "{verb}: {free:?}");
+    }
+    drop(held);
+    database.assert_nothing_leaked(&pool).await;
+}
