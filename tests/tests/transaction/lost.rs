@@ -36,6 +36,8 @@ async fn transaction_that_has_ended_in_the_body_is_an_error_and_not_a_commit() {
         });
         let ended = ended.await.unwrap_err();
         assert!(ended.is_lost(), "{verb}: {ended:?}");
+        // A verb that does not wait comes next.
+        database.wait_until_held(0).await;
     }
     database.assert_nothing_leaked(&pool).await;
 }
