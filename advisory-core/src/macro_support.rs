@@ -142,6 +142,28 @@ pub trait Target {
         body: Body,
         skips: bool,
     ) -> impl Future<Output = Result<Option<Self::Scope>, Error>> + Send;
+
+    /// Acquires the lock of a job, whose period is looked at afterwards; `None` if it is not granted
+    /// in time and the function skips.
+    fn enter_periodic(
+        self,
+        lock: &PeriodicLock,
+        body: Body,
+        skips: bool,
+    ) -> impl Future<Output = Result<Option<Self::Scope>, Error>> + Send
+    where
+        Self: Sized + Send,
+        Self::Scope: Send,
+    {
+        async move {
+            lock.check()?;
+            if skips {
+                self.try_enter(lock.lock(), body).await
+            } else {
+                self.enter(lock.lock(), body).await.map(Some)
+            }
+        }
+    }
 }
 
 impl Target for &PgPool {
@@ -163,13 +185,7 @@ impl Target for &PgPool {
         body: Body,
         skips: bool,
     ) -> Result<Option<Self::Scope>, Error> {
-        lock.check()?;
-        let scope = if skips {
-            Target::try_enter(self, lock.lock(), body).await?
-        } else {
-            Some(Target::enter(self, lock.lock(), body).await?)
-        };
-        let Some(mut scope) = scope else {
+        let Some(mut scope) = Target::enter_periodic(self, lock, body, skips).await? else {
             return Ok(None);
         };
         if lock.claim(scope.transaction()).await? {
@@ -232,13 +248,7 @@ impl<'c> Target for &'c mut PgConnection {
         body: Body,
         skips: bool,
     ) -> Result<Option<Self::Scope>, Error> {
-        lock.check()?;
-        let scope = if skips {
-            Target::try_enter(self, lock.lock(), body).await?
-        } else {
-            Some(Target::enter(self, lock.lock(), body).await?)
-        };
-        let Some(mut scope) = scope else {
+        let Some(mut scope) = Target::enter_periodic(self, lock, body, skips).await? else {
             return Ok(None);
         };
         if lock.claim(scope.connection()).await? {
@@ -270,13 +280,7 @@ impl<'c> Target for &'c mut PoolConnection<Postgres> {
         body: Body,
         skips: bool,
     ) -> Result<Option<Self::Scope>, Error> {
-        lock.check()?;
-        let scope = if skips {
-            Target::try_enter(self, lock.lock(), body).await?
-        } else {
-            Some(Target::enter(self, lock.lock(), body).await?)
-        };
-        let Some(mut scope) = scope else {
+        let Some(mut scope) = Target::enter_periodic(self, lock, body, skips).await? else {
             return Ok(None);
         };
         if lock.claim(scope.connection()).await? {
@@ -317,6 +321,28 @@ pub trait SessionTarget {
         body: Body,
         skips: bool,
     ) -> impl Future<Output = Result<Option<Self::Scope>, Error>> + Send;
+
+    /// Acquires the lock of a job, whose period is looked at afterwards; `None` if it is not granted
+    /// in time and the function skips.
+    fn enter_periodic(
+        self,
+        lock: &PeriodicLock,
+        body: Body,
+        skips: bool,
+    ) -> impl Future<Output = Result<Option<Self::Scope>, Error>> + Send
+    where
+        Self: Sized + Send,
+        Self::Scope: Send,
+    {
+        async move {
+            lock.check()?;
+            if skips {
+                self.try_enter(lock.lock(), body).await
+            } else {
+                self.enter(lock.lock(), body).await.map(Some)
+            }
+        }
+    }
 }
 
 /// All such functions of a pool share one session.
@@ -369,13 +395,7 @@ impl SessionTarget for &LockSession {
         body: Body,
         skips: bool,
     ) -> Result<Option<Self::Scope>, Error> {
-        lock.check()?;
-        let scope = if skips {
-            SessionTarget::try_enter(self, lock.lock(), body).await?
-        } else {
-            Some(SessionTarget::enter(self, lock.lock(), body).await?)
-        };
-        let Some(mut scope) = scope else {
+        let Some(mut scope) = SessionTarget::enter_periodic(self, lock, body, skips).await? else {
             return Ok(None);
         };
         let Some(fence) = lock.begin(self.pool(), &mut scope.guard).await? else {

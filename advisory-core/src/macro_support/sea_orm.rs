@@ -37,12 +37,7 @@ impl Target for &DatabaseTransaction {
         body: Body,
         skips: bool,
     ) -> Result<Option<CallerScope>, Error> {
-        lock.check()?;
-        let scope = if skips {
-            Target::try_enter(self, lock.lock(), body).await?
-        } else {
-            Some(Target::enter(self, lock.lock(), body).await?)
-        };
+        let scope = Target::enter_periodic(self, lock, body, skips).await?;
         let is_due = scope.is_some() && claim(self, lock).await?;
         Ok(is_due.then_some(CallerScope))
     }
@@ -89,13 +84,7 @@ impl Target for &DatabaseConnection {
             let scope = Target::enter_due(pool(self)?, lock, body, skips).await?;
             return Ok(scope.map(SeaOrmScope::Outside));
         }
-        lock.check()?;
-        let scope = if skips {
-            Target::try_enter(self, lock.lock(), body).await?
-        } else {
-            Some(Target::enter(self, lock.lock(), body).await?)
-        };
-        let Some(scope) = scope else {
+        let Some(scope) = Target::enter_periodic(self, lock, body, skips).await? else {
             return Ok(None);
         };
         if claim(scope.transaction(), lock).await? {
