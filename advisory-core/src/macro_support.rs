@@ -143,8 +143,8 @@ pub trait Target {
         skips: bool,
     ) -> impl Future<Output = Result<Option<Self::Scope>, Error>> + Send;
 
-    /// Acquires the lock of a job, whose period is looked at afterwards; `None` if it is not granted
-    /// in time and the function skips.
+    /// Acquires the lock of a job, whose period is looked at afterwards; `None` if it is not
+    /// granted in time and the function skips.
     fn enter_periodic(
         self,
         lock: &PeriodicLock,
@@ -248,14 +248,10 @@ impl<'c> Target for &'c mut PgConnection {
         body: Body,
         skips: bool,
     ) -> Result<Option<Self::Scope>, Error> {
-        let Some(mut scope) = Target::enter_periodic(self, lock, body, skips).await? else {
-            return Ok(None);
-        };
-        if lock.claim(scope.connection()).await? {
-            return Ok(Some(scope));
+        match Target::enter_periodic(self, lock, body, skips).await? {
+            Some(scope) => claim(scope, lock).await,
+            None => Ok(None),
         }
-        scope.finish(false).await?;
-        Ok(None)
     }
 }
 
@@ -280,15 +276,23 @@ impl<'c> Target for &'c mut PoolConnection<Postgres> {
         body: Body,
         skips: bool,
     ) -> Result<Option<Self::Scope>, Error> {
-        let Some(mut scope) = Target::enter_periodic(self, lock, body, skips).await? else {
-            return Ok(None);
-        };
-        if lock.claim(scope.connection()).await? {
-            return Ok(Some(scope));
+        match Target::enter_periodic(self, lock, body, skips).await? {
+            Some(scope) => claim(scope, lock).await,
+            None => Ok(None),
         }
-        scope.finish(false).await?;
-        Ok(None)
     }
+}
+
+/// Marks the period on the caller's connection; `None` if it is done, and the lock is released.
+async fn claim<'c, C: AsMut<PgConnection> + Send>(
+    mut scope: ConnectionScope<'c, C>,
+    lock: &PeriodicLock,
+) -> Result<Option<ConnectionScope<'c, C>>, Error> {
+    if lock.claim(scope.connection().as_mut()).await? {
+        return Ok(Some(scope));
+    }
+    scope.finish(false).await?;
+    Ok(None)
 }
 
 /// Where an annotated function takes a session lock.
@@ -322,8 +326,8 @@ pub trait SessionTarget {
         skips: bool,
     ) -> impl Future<Output = Result<Option<Self::Scope>, Error>> + Send;
 
-    /// Acquires the lock of a job, whose period is looked at afterwards; `None` if it is not granted
-    /// in time and the function skips.
+    /// Acquires the lock of a job, whose period is looked at afterwards; `None` if it is not
+    /// granted in time and the function skips.
     fn enter_periodic(
         self,
         lock: &PeriodicLock,
