@@ -25,8 +25,8 @@ Exit codes:
 With each failure of its own, `advisory` prints a line that begins with `advisory: ` or `error: ` on
 standard error. `run` prints none if the code is that of its command.";
 
-/// Exit codes, after `sysexits.h` and the shell. `run` and `hold` do not end with 1 and 2, which are
-/// those of most commands.
+/// Exit codes, after `sysexits.h` and the shell. `run` and `hold` do not end with 1 and 2, which
+/// are those of most commands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Code {

@@ -89,11 +89,11 @@
 //! locks. If no such connection can be opened, a warning is logged, and a lock after 30 seconds
 //! checks again.
 //!
-//! Behind a pooler that lends a session for a transaction, such as PgBouncer's `pool_mode =
-//! transaction`, locks work with sqlx's default settings. A transaction holds each session lock
-//! there, and keeps a server connection of the pooler. The functions that take a transaction lock
-//! work, too. The session functions, such as [`lock`](crate::lock()), see one connection and cannot
-//! detect a pooler: do not use them there.
+//! Behind a pooler that lends a session for a transaction, such as PgBouncer's
+//! `pool_mode = transaction`, locks work with sqlx's default settings. A transaction holds each
+//! session lock there, and keeps a server connection of the pooler. The functions that take a
+//! transaction lock work, too. The session functions, such as [`lock`](crate::lock()), see one
+//! connection and cannot detect a pooler: do not use them there.
 //!
 //! # Spans, metrics and monitoring
 //!

@@ -101,7 +101,8 @@ impl Namespace {
         self.command("started");
     }
 
-    /// Cuts the link: packets are lost from now on, in both directions, and nobody is told.
+    /// Cuts the link: packets are lost from now on, in both directions, and neither end is
+    /// notified.
     ///
     /// # Panics
     ///

@@ -19,7 +19,8 @@ const ENDING: [Signal; 6] = [
     Signal::SIGUSR2,
 ];
 
-/// Signals that ask a process to end. A command may use the others of [`ENDING`] for something else.
+/// Signals that ask a process to end. A command may use the others of [`ENDING`] for something
+/// else.
 const ASKING: [Signal; 4] = [
     Signal::SIGHUP,
     Signal::SIGINT,

@@ -26,10 +26,10 @@ const MAX_HOLDERS: usize = 5;
 
 /// Explain why a lock is not free: who holds it, what that session does, and what ends it.
 ///
-/// For each session that holds the lock: since when, in which state it is, what it last ran, whom it
-/// waits for itself, and the command that frees the lock. PostgreSQL does not record when a lock is
-/// granted, so the time is the age of the transaction. Of a lock with several permits, the holders of
-/// all its slots are listed, and those who queue for one.
+/// For each session that holds the lock: since when, in which state it is, what it last ran, whom
+/// it waits for itself, and the command that frees the lock. PostgreSQL does not record when a lock
+/// is granted, so the time is the age of the transaction. Of a lock with several permits, the
+/// holders of all its slots are listed, and those who queue for one.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:

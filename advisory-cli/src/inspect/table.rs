@@ -31,7 +31,7 @@ const COLUMNS: [Column; 12] = [
     ("QUERY", query),
 ];
 
-/// Stands for NAME and KEY if there is no room for both.
+/// The column that replaces NAME and KEY if there is no room for both.
 const LOCK: Column = ("LOCK", |row| row.name().or_else(|| Some(row.key())));
 
 /// What is done, in this order, until the table fits.

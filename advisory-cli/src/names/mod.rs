@@ -132,8 +132,8 @@ fn name_slots(
     }
 }
 
-/// The name of a key that is a slot of a named lock with several permits, or its turnstile. Slot 1 is
-/// the lock itself.
+/// The name of a key that is a slot of a named lock with several permits, or its turnstile. Slot 1
+/// is the lock itself.
 fn slot_name(key: Key, name: &str, slot: Key) -> Option<String> {
     match key.slot_number(slot)? {
         0 => Some(format!("queue of {name}")),

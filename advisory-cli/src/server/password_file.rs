@@ -22,7 +22,8 @@ pub(super) struct Entry<'s> {
     pub(super) user: &'s str,
 }
 
-/// Looks a server, a database and a role up in a password file. A file that does not exist says nothing.
+/// Looks a server, a database and a role up in a password file. A file that does not exist says
+/// nothing.
 pub(super) fn look_up(file: &Path, entry: &Entry<'_>) -> Found {
     match read(file) {
         Ok(text) => find(&text, entry).map_or(Found::Nothing, Found::Password),

@@ -1,4 +1,4 @@
-//! How the command is told which server to connect to: as libpq is.
+//! Which server the command connects to: the one that libpq would connect to.
 
 #[path = "../command/mod.rs"]
 mod command;

@@ -4,7 +4,7 @@ use advisory_tests::{Database, Pooler, Pooling};
 
 use crate::command::advisory_as;
 
-/// PgBouncer refuses a connection with a parameter that it neither knows nor is told to ignore, and
+/// PgBouncer refuses a connection with a parameter that it neither knows nor is set to ignore, and
 /// sqlx sends `extra_float_digits`.
 #[tokio::test]
 async fn every_command_connects_through_a_pooler_that_ignores_no_parameter() {

@@ -113,8 +113,8 @@ impl AdvisoryLock {
 }
 
 /// Where a session lock is held: a [`PgPool`], one of whose connections holds it, or a
-/// [`LockSession`], which holds any number of locks on one connection; or a pointer to one. With the
-/// feature `sea-orm`, a `DatabaseConnection` of sea-orm's is its pool.
+/// [`LockSession`], which holds any number of locks on one connection; or a pointer to one. With
+/// the feature `sea-orm`, a `DatabaseConnection` of sea-orm's is its pool.
 ///
 /// It cannot be implemented outside this crate.
 #[diagnostic::on_unimplemented(

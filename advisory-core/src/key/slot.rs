@@ -7,11 +7,11 @@ use crate::scheme::{KeyScheme as _, Sha1};
 pub(crate) const MOST_SLOTS: u32 = 1_000;
 
 impl Key {
-    /// The key of a slot of a lock with [`permits`](crate::AdvisoryLock::permits), from 1 on; number
-    /// 0 is its turnstile, the lock for which those queue who find no free slot.
+    /// The key of a slot of a lock with [`permits`](crate::AdvisoryLock::permits), from 1 on;
+    /// number 0 is its turnstile, the lock for which those queue who find no free slot.
     ///
-    /// Slot 1 is the key itself. The keys are frozen, so that code in any language can take the same
-    /// permits: slot `n` is `key + (n - 1) · step`, modulo 2^64, where `step` is the
+    /// Slot 1 is the key itself. The keys are frozen, so that code in any language can take the
+    /// same permits: slot `n` is `key + (n - 1) · step`, modulo 2^64, where `step` is the
     /// [`Sha1`](crate::scheme::Sha1) key of `advisory permits of KEY` with its lowest bit set, and
     /// `KEY` is written as this type writes it. An odd step returns to the key only after 2^64
     /// slots, so no two slots of a lock share a key. Of a pair, the first number is kept, and the

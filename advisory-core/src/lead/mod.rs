@@ -50,11 +50,10 @@ impl AdvisoryLock {
     /// if not set, there is no limit, whatever the server's `lock_timeout` is.
     ///
     /// The time between the loss of a session and its notice remains, as for every session lock: a
-    /// moment when the connection closes, the
-    /// [`keepalive_interval`](Self::keepalive_interval) and the
-    /// [`response_timeout`](Self::response_timeout) on a silent network. A process that was stopped
-    /// and continues may run its closure for a moment, too. For what must not be done twice then,
-    /// [`Term::number`] is a fencing token.
+    /// moment when the connection closes, the [`keepalive_interval`](Self::keepalive_interval) and
+    /// the [`response_timeout`](Self::response_timeout) on a silent network. A process that was
+    /// stopped and continues may run its closure for a moment, too. For what must not be done twice
+    /// then, [`Term::number`] is a fencing token.
     ///
     /// ```no_run
     /// use advisory_core::{AdvisoryLock, Error, Term};
@@ -76,8 +75,9 @@ impl AdvisoryLock {
     /// # Errors
     ///
     /// Those of the closure, unless the session was lost: handle an error in the closure if the
-    /// instance is to lead on after it. Of its own errors, it tries again, with a growing pause of at most 7.5
-    /// seconds, after those that pass by themselves, and logs the first of them as a warning:
+    /// instance is to lead on after it. Of its own errors, it tries again, with a growing pause of
+    /// at most 7.5 seconds, after those that pass by themselves, and logs the first of them as a
+    /// warning:
     ///
     /// - the server cannot be reached, starts, shuts down, or has no connection left;
     /// - the connection breaks; the pool has no connection in time ([`sqlx::Error::PoolTimedOut`]);
@@ -209,7 +209,7 @@ impl Candidate {
     {
         let number = guard.begin_term().await?;
         let lock = self.lock.id();
-        // Dropped before the guard: everybody is told before the lock is free.
+        // Dropped before the guard: `lost` resolves before the lock is free.
         let office = Office::new();
         tracing::debug!(%lock, number, "leads");
         let term = office.term(number);

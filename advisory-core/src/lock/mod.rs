@@ -117,7 +117,8 @@ impl AdvisoryLock {
     ///
     /// The keys are sorted and duplicates dropped, so two callers that name the same keys in a
     /// different order do not deadlock. All keys are taken in one round trip. Modes, permits and
-    /// settings of the items are ignored: set them on the result. A lock on no keys at all is granted at once.
+    /// settings of the items are ignored: set them on the result. A lock on no keys at all is
+    /// granted at once.
     ///
     /// ```
     /// use advisory_core::AdvisoryLock;

@@ -14,27 +14,27 @@ impl AdvisoryLock {
     /// deployment to the next, there are never more holders than the larger number allows.
     ///
     /// A free slot costs the round trips of the lock itself. A call that finds none queues for the
-    /// lock's turnstile, one more advisory lock. Only the first in this queue looks for a free slot,
-    /// every 1 to 50 ms, and lets the next one in when it has a slot. So permits are granted in the
-    /// order of the queue, and calls that do not wait are refused while others queue.
+    /// lock's turnstile, one more advisory lock. Only the first in this queue looks for a free
+    /// slot, every 1 to 50 ms, and lets the next one in when it has a slot. So permits are granted
+    /// in the order of the queue, and calls that do not wait are refused while others queue.
     ///
     /// - A wait in a transaction, or in a session of its own, is one statement of PL/pgSQL. Every
     ///   role may use the language, unless that right was revoked or the language dropped.
-    /// - The server cannot see a deadlock with a wait for a slot: set a
-    ///   [`timeout`](Self::timeout) where a holder waits for something else.
+    /// - The server cannot see a deadlock with a wait for a slot: set a [`timeout`](Self::timeout)
+    ///   where a holder waits for something else.
     /// - A transaction that asks for the same lock again may get a second permit, and may wait for
     ///   it like everybody else.
     /// - A session that waits for a slot holds a snapshot, as every wait does; see
     ///   [`polling`](Self::polling).
     /// - Behind a pooler in transaction mode it works in every scope. On a
-    ///   [`LockSession`](crate::LockSession), a call looks for a free slot in pauses there, and those
-    ///   who queue elsewhere come first.
+    ///   [`LockSession`](crate::LockSession), a call looks for a free slot in pauses there, and
+    ///   those who queue elsewhere come first.
     ///
-    /// If not set, one. The number is at least 1 and at most 1,000; a lock with more than one permit
-    /// is exclusive and has one key. Anything else is
+    /// If not set, one. The number is at least 1 and at most 1,000; a lock with more than one
+    /// permit is exclusive and has one key. Anything else is
     /// [`UnsupportedReason::Permits`](crate::UnsupportedReason::Permits) when the lock is acquired,
-    /// and nothing is sent. [`lead`](Self::lead) and [`every`](Self::every), which need to be alone,
-    /// refuse several permits as well.
+    /// and nothing is sent. [`lead`](Self::lead) and [`every`](Self::every), which need to be
+    /// alone, refuse several permits as well.
     ///
     /// ```no_run
     /// use std::time::Duration;

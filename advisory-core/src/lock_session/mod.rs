@@ -104,8 +104,8 @@ static OF_POOLS: PerPool<Mutex<Weak<Shared>>> = PerPool::new();
 ///   them, makes the tasks behind it wait for the others.
 /// - Between processes the order is fair, not first come, first served. A session that has queued
 ///   for a lock holds it, and queues for no other until it is released.
-/// - A lock with several [`permits`](AdvisoryLock::permits) queues for its turnstile in this way, and
-///   the first in the queue looks for a free slot in pauses of 1 to 50 ms.
+/// - A lock with several [`permits`](AdvisoryLock::permits) queues for its turnstile in this way,
+///   and the first in the queue looks for a free slot in pauses of 1 to 50 ms.
 /// - A lock takes an entry of the server's lock table for as long as it is held: see
 ///   `max_locks_per_transaction`.
 /// - The settings of the locks apply to the session that they share: the shortest

@@ -12,8 +12,8 @@
 //! - A key that its last local holder releases goes to the next one in the queue, if that wants the
 //!   same key in the same mode, and the key has not gone round for too long. Otherwise the session
 //!   unlocks it, and may ask for it again after that, in the same message.
-//! - A request for one of several slots waits in no queue. All slots that nobody here has or wants are
-//!   tried in one go, and it gets one that is free, or is refused.
+//! - A request for one of several slots waits in no queue. All slots that nobody here has or wants
+//!   are tried in one go, and it gets one that is free, or is refused.
 //! - What is under way belongs to nobody else: a key that is just being asked for or unlocked is
 //!   not decided upon before the answer.
 //!

@@ -10,8 +10,8 @@ fn mark(marker: &str) -> String {
     format!("SELECT WHERE '{marker}' IS NULL")
 }
 
-/// Cancels the message with this marker, if it waits for an advisory lock, or pauses before it looks
-/// for a free slot again. There is a row if it was found.
+/// Cancels the message with this marker, if it waits for an advisory lock, or pauses before it
+/// looks for a free slot again. There is a row if it was found.
 pub(crate) fn cancel(marker: &str) -> String {
     let mark = mark(marker).replace('\'', "''");
     format!(

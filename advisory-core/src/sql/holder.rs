@@ -13,8 +13,8 @@ pub(crate) fn holders(lock: &LockId) -> String {
     select(lock, "")
 }
 
-/// Lists those holders that exclude the lock. Of a lock with several permits, only whether there are
-/// enough of them.
+/// Lists those holders that exclude the lock. Of a lock with several permits, only whether there
+/// are enough of them.
 pub(crate) fn excluding(lock: &LockId) -> String {
     if lock.semaphore().is_some() {
         return every_slot(lock);

@@ -5,10 +5,10 @@ use crate::key::Key;
 
 /// The session that holds a key exclusively, in this database; at most one row.
 ///
-/// Columns: a text that is another one for another session, one that is another one for another term
-/// (null if the server does not know, hides it, or the term has just begun), the process id, how long it leads (null if
-/// the server does not know, or hides it), the age of the session, its `application_name`, role and
-/// address.
+/// Columns: a text that is another one for another session, one that is another one for another
+/// term (null if the server does not know, hides it, or the term has just begun), the process id,
+/// how long it leads (null if the server does not know, or hides it), the age of the session, its
+/// `application_name`, role and address.
 pub(crate) fn leader(key: Key) -> String {
     let (classid, objid, objsubid) = key.to_pg_locks();
     let leads = is_of_leader("a.query");

@@ -40,8 +40,8 @@ pub(crate) fn mark(name: Option<&str>, message: &str) -> String {
     }
 }
 
-/// As [`mark`], of the message with which a session begins to lead. While the session leads, it runs
-/// nothing else, so that the time of the message is the beginning of its term.
+/// As [`mark`], of the message with which a session begins to lead. While the session leads, it
+/// runs nothing else, so that the time of the message is the beginning of its term.
 pub(crate) fn mark_leader(message: &str) -> String {
     let process = &*PROCESS;
     format!("/* {process} leads */;{message}")

@@ -1,7 +1,7 @@
 //! The parts of messages that take one of several slots; see [`Key::slot`].
 //!
-//! A try looks through the lock's turnstile first: it takes it in shared mode and releases it in the
-//! same expression, so that tries do not refuse each other, and are refused while others queue.
+//! A try looks through the lock's turnstile first: it takes it in shared mode and releases it in
+//! the same expression, so that tries do not refuse each other, and are refused while others queue.
 //! A wait queues for the turnstile in exclusive mode, and then looks for a free slot.
 
 use std::fmt::Write as _;
@@ -54,8 +54,8 @@ impl Semaphore {
         format!("CASE WHEN {probe} THEN EXISTS(SELECT FROM {rows} WHERE {call}) ELSE false END")
     }
 
-    /// The slot that is free, and is taken now, as a number that [`slot`](Self::slot) reads; null if
-    /// there is none. An expression, which stops at the first free slot.
+    /// The slot that is free, and is taken now, as a number that [`slot`](Self::slot) reads; null
+    /// if there is none. An expression, which stops at the first free slot.
     pub(super) fn take_any(&self, function: Function) -> String {
         let (probe, rows) = (self.probe(), self.rows());
         let call = self.call(function, "k");

@@ -331,9 +331,9 @@ fn wait_and_take(lock: &LockId, wait: Wait) -> String {
     message
 }
 
-/// Tries the lock without waiting: all keys, or none. The rows are read by [`LockHolder::read`]; the
-/// last column of the last row is the result. At the level of the transaction, the transaction is
-/// open in either case.
+/// Tries the lock without waiting: all keys, or none. The rows are read by [`LockHolder::read`];
+/// the last column of the last row is the result. At the level of the transaction, the transaction
+/// is open in either case.
 pub(crate) fn try_lock(lock: &LockId, settings: &HolderSettings) -> String {
     let (current, set) = (settings.pid_and_current_values(), settings.set_values());
     if settings.level == LockLevel::Transaction {

@@ -125,8 +125,8 @@ impl Fixture {
     }
 
     /// Waits until all connections of the pool are idle, and no session has a transaction or a lock
-    /// except the rival with `held` locks in a transaction. At most `kept` sessions are open beside the pool.
-    /// Returns false if that takes too long.
+    /// except the rival with `held` locks in a transaction. At most `kept` sessions are open beside
+    /// the pool. Returns false if that takes too long.
     pub(crate) async fn is_idle_soon(
         &self,
         pool: &PgPool,

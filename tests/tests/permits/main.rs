@@ -28,8 +28,8 @@ async fn take(taken: u32, permits: u32, pool: &PgPool) -> Vec<PgTransaction<'sta
     held
 }
 
-/// How many waiters there are: one in the front of the queue, which looks for a free slot, and those
-/// behind it.
+/// How many waiters there are: one in the front of the queue, which looks for a free slot, and
+/// those behind it.
 async fn wait_until_queueing(database: &Database, waiters: usize) {
     let turnstile = AdvisoryLock::new(NAME).keys()[0].slot(0);
     let (classid, objid, objsubid) = turnstile.to_pg_locks();

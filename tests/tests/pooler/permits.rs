@@ -100,8 +100,8 @@ async fn permits_are_counted_in_sessions_behind_the_pooler() {
     inside.1.database.assert_nothing_leaked(&pool).await;
 }
 
-/// A permit of a session that is held by a transaction is refused to others, named as held, and free
-/// with its release.
+/// A permit of a session that is held by a transaction is refused to others, named as held, and
+/// free with its release.
 #[tokio::test]
 async fn a_session_takes_and_releases_one_permit_behind_the_pooler() {
     let Some(fixture) = Fixture::new(Pooling::Transaction, 8).await else {

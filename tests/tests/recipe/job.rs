@@ -6,7 +6,7 @@ use sqlx::PgPool;
 use advisory_tests::{Database, Server, Shutdown, another_pool, scalar};
 use tokio::task::block_in_place;
 
-/// Once a day by the server's clock, whoever calls it and when.
+/// Once a day by the server's clock, at any time and on any instance.
 #[advisory(key = "nightly-report", every = "1d", scope = session)]
 async fn nightly_report(pool: &PgPool) -> Result<(), Error> {
     build_report(pool).await

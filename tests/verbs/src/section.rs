@@ -26,8 +26,8 @@ impl Sections {
     ///
     /// # Panics
     ///
-    /// If another holder is inside that the lock excludes, as many as the lock has permits, or a key
-    /// has no section.
+    /// If another holder is inside that the lock excludes, as many as the lock has permits, or a
+    /// key has no section.
     pub fn enter(&self, lock: &AdvisoryLock) -> Inside<'_> {
         let permits = i32::try_from(lock.id().permits()).unwrap_or(i32::MAX);
         let is_shared = lock.mode() == Mode::Shared || permits > 1;
