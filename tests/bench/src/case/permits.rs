@@ -8,8 +8,9 @@ use sqlx::PgPool;
 use tokio::time::sleep;
 
 use crate::Bench;
-use crate::comparison::{Workload, in_rotation, measure};
+use crate::comparison::{Workload, in_rotation};
 use crate::endpoint::Endpoint;
+use crate::one_core::on_all_cores_and_one;
 use crate::rate::rate;
 use crate::report::{Part, Report, Table, Target};
 use crate::round_trips::{count, counting_proxy};
@@ -27,30 +28,31 @@ const AGAINST: [Option<usize>; 6] = [None, Some(0), None, Some(2), None, Some(4)
 
 pub(crate) async fn run(bench: &Bench) -> Report {
     let database = Database::on(&bench.server).await;
-    let (free, targets) = uncontended(bench, &database).await;
+    let mut report = uncontended(bench, &database).await;
     let (crowd, handed_over) = hand_overs(bench, &database).await;
-    Report {
-        parts: vec![
-            Part::new("permits", free),
-            Part::new("permits-crowd", crowd),
-        ],
-        plots: Vec::new(),
-        targets: targets.into_iter().chain([handed_over]).collect(),
-    }
+    report.parts.push(Part::new("permits-crowd", crowd));
+    report.targets.push(handed_over);
+    report
 }
 
-async fn uncontended(bench: &Bench, database: &Database) -> (Table, Vec<Target>) {
+async fn uncontended(bench: &Bench, database: &Database) -> Report {
     let (proxy, counted) = counting_proxy(database).await;
     let round_trips = count(&proxy, &mut workloads(&counted.pool().await)).await;
     let pool = Endpoint(database.options()).pool().await;
     let mut workloads = workloads(&pool);
-    let samples = measure(bench, "permits", &mut workloads).await;
-    let table = Table::of_comparison(&workloads, &samples, &round_trips, &AGAINST);
+    let table = |workloads: &[Workload], samples: &[Sample]| {
+        Table::of_comparison(workloads, samples, &round_trips, &AGAINST)
+    };
+    let parts = ["permits", "permits-core"];
+    on_all_cores_and_one(bench, database, parts, &mut workloads, table, targets).await
+}
+
+fn targets(workloads: &[Workload], samples: &[Sample], how: &str) -> Vec<Target> {
     let target = |(row, plain): (usize, usize)| {
-        let what = format!("{}, relative to the plain lock", workloads[row].name);
+        let what = format!("{how}: {}, relative to the plain lock", workloads[row].name);
         Target::at_least(what, 1.0 / 1.15, samples[plain].ratio_to(&samples[row]))
     };
-    (table, [(1, 0), (3, 2), (5, 4)].map(target).into())
+    [(1, 0), (3, 2), (5, 4)].map(target).into()
 }
 
 fn workloads(pool: &PgPool) -> Vec<Workload> {
