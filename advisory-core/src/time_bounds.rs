@@ -64,8 +64,8 @@ pub(crate) const FIRST_PAUSE: Duration = Duration::from_millis(5);
 pub(crate) const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 
 /// The pause before the first in the queue for one of several slots looks for a free one again. The
-/// server's clock for such pauses has this resolution.
-pub(crate) const FIRST_SLOT_PAUSE: Duration = Duration::from_millis(1);
+/// server rounds such pauses up to whole milliseconds: with their jitter, the first ones take one.
+pub(crate) const FIRST_SLOT_PAUSE: Duration = Duration::from_micros(400);
 /// The longest such pause. Only one session pauses for each lock, and a look takes the server some
 /// 20 µs.
 pub(crate) const LONGEST_SLOT_PAUSE: Duration = Duration::from_millis(50);
