@@ -1,0 +1,333 @@
+//! `advisory explain`.
+
+use advisory_core::{AdvisoryLock, lock, xact_lock};
+use advisory_tests::{Database, Pooler, Pooling, Server};
+use serde_json::Value;
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
+use tokio::task::JoinHandle;
+
+use crate::command::{advisory, advisory_as};
+
+async fn explain(database: &Database, arguments: &[&str]) -> String {
+    let outcome = advisory(database, &[&["explain"], arguments].concat()).await;
+    outcome.assert_silent(0);
+    outcome.text().to_owned()
+}
+
+async fn explain_json(database: &Database, arguments: &[&str]) -> Value {
+    let text = explain(database, &[&["--json"], arguments].concat()).await;
+    serde_json::from_str(&text).unwrap()
+}
+
+#[track_caller]
+fn assert_says(text: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(text.contains(part), "`{part}` in\n{text}");
+    }
+}
+
+async fn session(database: &Database, application: &str) -> PgConnection {
+    let options = database.options().application_name(application);
+    PgConnection::connect_with(&options).await.unwrap()
+}
+
+async fn pid(conn: &mut PgConnection) -> i32 {
+    let pid = sqlx::query_scalar("SELECT pg_backend_pid()");
+    pid.fetch_one(conn).await.unwrap()
+}
+
+/// A session that waits for a key in a transaction.
+async fn waiter(database: &Database, mut conn: PgConnection, key: i64) -> JoinHandle<()> {
+    let before = database.advisory_locks().await;
+    let before = before.iter().filter(|lock| !lock.granted).count();
+    let waiter = tokio::spawn(async move {
+        let _ = xact_lock_in_transaction(&mut conn, key).await;
+    });
+    database.wait_until_waiting(before + 1).await;
+    waiter
+}
+
+async fn xact_lock_in_transaction(
+    conn: &mut PgConnection,
+    key: i64,
+) -> Result<(), advisory_core::Error> {
+    let mut tx = conn.begin().await?;
+    xact_lock(&mut tx, key).await
+}
+
+#[tokio::test]
+async fn a_free_lock_is_explained_with_what_may_have_been_meant() {
+    let database = Database::new().await;
+    let text = explain(&database, &["nightly"]).await;
+    assert_says(&text, &["`nightly`", database.name(), "nobody holds it"]);
+    let hint = "`42` is a name here; `--key` makes it the key 42";
+    assert_says(&explain(&database, &["42"]).await, &[hint]);
+    assert!(!explain(&database, &["--key", "42"]).await.contains("--key"));
+
+    let server = Server::start().unwrap();
+    let (here, shop) = (Database::on(&server).await, Database::on(&server).await);
+    let mut other = shop.connection().await;
+    lock(&mut other, "nightly").await.unwrap();
+    let elsewhere = format!("holds the lock of this key in database `{}`", shop.name());
+    let text = explain(&here, &["nightly"]).await;
+    assert_says(&text, &["nobody holds it", &elsewhere, "`--database-url`"]);
+}
+
+#[tokio::test]
+async fn a_forgotten_transaction_is_the_cause() {
+    let database = Database::new().await;
+    let mut holder = session(&database, "billing").await;
+    let holder_pid = pid(&mut holder).await;
+    holder
+        .execute("BEGIN; SELECT pg_advisory_xact_lock(42)")
+        .await
+        .unwrap();
+    holder.execute("SELECT 'the last statement'").await.unwrap();
+    let mut web = session(&database, "web").await;
+    let web_pid = pid(&mut web).await;
+    let waits = waiter(&database, web, 42).await;
+    let text = explain(&database, &["--key", "42"]).await;
+    assert_says(
+        &text,
+        &[
+            "key 42",
+            &format!("held by pid {holder_pid}, for at most "),
+            "billing, role ",
+            "idle in transaction",
+            "SELECT 'the last statement'",
+            "has forgotten the transaction",
+            &format!("`advisory terminate {holder_pid}` ends the session"),
+            &format!("pid {web_pid}, "),
+            &format!("behind pid {holder_pid}: web"),
+            &format!("`advisory cancel {web_pid}`"),
+        ],
+    );
+    assert!(text.lines().count() < 24, "more than a screen:\n{text}");
+    let json = explain_json(&database, &["--key", "42"]).await;
+    assert_eq!(json["key"], "42");
+    assert_eq!(json["holders"][0]["cause"], "idle_in_transaction");
+    assert_eq!(json["holders"][0]["session"]["pid"], holder_pid);
+    assert_eq!(json["waiters"][0]["pid"], web_pid);
+    assert_eq!(json["waiters"][0]["blocked_by"][0], holder_pid);
+    holder.close().await.unwrap();
+    waits.await.unwrap();
+
+    // A session lock outlives the failure of a transaction.
+    let mut holder = database.connection().await;
+    lock(&mut holder, 43).await.unwrap();
+    holder.execute("BEGIN").await.unwrap();
+    holder.execute("SELECT 1/0").await.unwrap_err();
+    let text = explain(&database, &["--key", "43"]).await;
+    assert_says(&text, &["in its transaction, which has failed"]);
+}
+
+#[tokio::test]
+async fn an_idle_session_is_told_from_one_that_works() {
+    let database = Database::new().await;
+    let mut holder = session(&database, "worker").await;
+    lock(&mut holder, "nightly").await.unwrap();
+    let text = explain(&database, &["nightly"]).await;
+    assert_says(
+        &text,
+        &["is in no transaction", "worker", "nobody waits for it"],
+    );
+    let busy = tokio::spawn(async move { holder.execute("SELECT pg_sleep(60)").await.map(drop) });
+    let is_busy = |backends: &[advisory_tests::BackendRow]| {
+        let mut backends = backends.iter();
+        backends.any(|backend| {
+            backend.query.contains("pg_sleep") && backend.state.as_deref() == Some("active")
+        })
+    };
+    database.wait_until_backends("a busy one", is_busy).await;
+    let text = explain(&database, &["nightly"]).await;
+    assert_says(
+        &text,
+        &["has run a statement for", "pg_sleep", "`advisory cancel "],
+    );
+    busy.abort();
+}
+
+#[tokio::test]
+async fn a_chain_of_waits_is_followed_to_its_end() {
+    let database = Database::new().await;
+    let mut root = session(&database, "root").await;
+    let root_pid = pid(&mut root).await;
+    lock(&mut root, 100).await.unwrap();
+    let (mut first, mut second) = (session(&database, "a").await, session(&database, "b").await);
+    let first_pid = pid(&mut first).await;
+    lock(&mut first, 200).await.unwrap();
+    lock(&mut second, 300).await.unwrap();
+    let _first = waiter(&database, first, 100).await;
+    let _second = waiter(&database, second, 200).await;
+    let text = explain(&database, &["--key", "300"]).await;
+    assert_says(
+        &text,
+        &[
+            &format!("waits itself for advisory lock 200, behind pid {first_pid}"),
+            &format!("at the end of this chain is pid {root_pid}"),
+            "`advisory explain --key '200'`",
+        ],
+    );
+    let json = explain_json(&database, &["--key", "200"]).await;
+    assert_eq!(json["holders"][0]["cause"], "waits_for_advisory_lock");
+}
+
+#[tokio::test]
+async fn a_holder_that_waits_for_a_row_names_who_has_written_it() {
+    let database = Database::new().await;
+    database
+        .execute("CREATE TABLE t(id int); INSERT INTO t VALUES (1)")
+        .await;
+    let mut writer = session(&database, "writer").await;
+    let writer_pid = pid(&mut writer).await;
+    writer.execute("BEGIN; UPDATE t SET id = 2").await.unwrap();
+    let mut holder = session(&database, "holder").await;
+    lock(&mut holder, 42).await.unwrap();
+    let waits = tokio::spawn(async move { holder.execute("UPDATE t SET id = 3").await.map(drop) });
+    let waits_for_row = |backends: &[advisory_tests::BackendRow]| {
+        let mut backends = backends.iter();
+        backends.any(|backend| backend.wait_event.as_deref() == Some("transactionid"))
+    };
+    database
+        .wait_until_backends("one that waits for a row", waits_for_row)
+        .await;
+    let text = explain(&database, &["--key", "42"]).await;
+    assert_says(
+        &text,
+        &[
+            "a row that another transaction has written",
+            &format!("pid {writer_pid} (writer, idle in transaction)"),
+            &format!("`SELECT pg_terminate_backend({writer_pid})`"),
+        ],
+    );
+    writer.close().await.unwrap();
+    waits.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_prepared_transaction_is_explained_with_its_end() {
+    let server = Server::start_with(&[("max_prepared_transactions", "2")]).unwrap();
+    let database = Database::on(&server).await;
+    let mut conn = database.connection().await;
+    let prepare = "BEGIN; SELECT pg_advisory_xact_lock(42); PREPARE TRANSACTION 'it''s'";
+    conn.execute(sqlx::raw_sql(prepare)).await.unwrap();
+    let text = explain(&database, &["--key", "42"]).await;
+    assert_says(
+        &text,
+        &[
+            "held by a prepared transaction",
+            "`ROLLBACK PREPARED 'it''s'`",
+        ],
+    );
+}
+
+#[tokio::test]
+async fn the_backend_of_a_pooler_is_recognized() {
+    let database = Database::new().await;
+    let mut holder = session(&database, "pgbouncer 7").await;
+    lock(&mut holder, 41).await.unwrap();
+    let text = explain(&database, &["--key", "41"]).await;
+    let parts = ["probably the backend of a pooler", "`advisory doctor`"];
+    assert_says(&text, &parts);
+    let Some(pooler) = Pooler::try_start(&database, Pooling::Transaction, 3).await else {
+        return;
+    };
+    // The client is gone, and its session lock stays in the pooler's backend.
+    let mut client = PgConnection::connect_with(&pooler.options()).await.unwrap();
+    client.execute("SELECT pg_advisory_lock(42)").await.unwrap();
+    client.close().await.unwrap();
+    let explained = advisory_as(&pooler.options(), &["explain", "--key", "42"]).await;
+    explained.assert_silent(0);
+    let parts = ["has lent it to this very command", "`advisory terminate "];
+    assert_says(explained.text(), &parts);
+}
+
+#[tokio::test]
+async fn a_role_that_may_not_see_the_session_is_told_so() {
+    let database = Database::new().await;
+    let mut holder = database.connection().await;
+    lock(&mut holder, 42).await.unwrap();
+    let role = format!("stranger_{}", std::process::id());
+    database.execute(format!("CREATE ROLE {role} LOGIN")).await;
+    let options = database.options().username(&role);
+    let outcome = advisory_as(&options, &["explain", "--key", "42"]).await;
+    outcome.assert_silent(0);
+    assert_says(
+        outcome.text(),
+        &["hidden from this role", "`pg_read_all_stats`"],
+    );
+    holder
+        .execute(AssertSqlSafe(format!("DROP ROLE {role}")))
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn many_holders_and_names_with_control_characters_stay_on_a_screen() {
+    let database = Database::new().await;
+    let mut holders = Vec::new();
+    for _ in 0..8 {
+        let mut holder = database.connection().await;
+        advisory_core::lock_shared(&mut holder, "a\u{1b}[2J\nb")
+            .await
+            .unwrap();
+        holders.push(holder);
+    }
+    let text = explain(&database, &["a\u{1b}[2J\nb"]).await;
+    assert_says(&text, &["and 3 more holders", ", shared"]);
+    assert!(!text.contains('\u{1b}'), "{text}");
+}
+
+#[tokio::test]
+async fn the_holders_of_all_permits_are_named_and_the_queue_for_one() {
+    let database = Database::new().await;
+    let pool = database.pool(4).await;
+    let export = AdvisoryLock::new("export").permits(2);
+    let held = [
+        export.acquire(&pool).await.unwrap(),
+        export.acquire(&pool).await.unwrap(),
+    ];
+    let key = export.keys()[0];
+    let mut waiters = Vec::new();
+    for queueing in 1..=2 {
+        let (export, pool) = (export.clone(), database.pool(1).await);
+        waiters.push(tokio::spawn(async move { export.begin(&pool).await }));
+        let turnstile = key.slot(0).to_pg_locks();
+        let what = format!("{queueing} in the queue");
+        database
+            .wait_until_locks(&what, |locks| {
+                let queue = locks
+                    .iter()
+                    .filter(|lock| (lock.classid, lock.objid, lock.objsubid) == turnstile);
+                queue.count() == queueing
+            })
+            .await;
+    }
+    let text = explain(&database, &["export"]).await;
+    let says = [
+        "`export`",
+        "slot 1 held by pid",
+        "slot 2 held by pid",
+        "waited for by 2",
+        "the first in the queue",
+        ", behind pid",
+    ];
+    assert_says(&text, &says);
+    let json = explain_json(&database, &["export"]).await;
+    let slots = |list: &str, pointer: &str| {
+        let list = json[list].as_array().unwrap().iter();
+        let mut slots: Vec<_> = list
+            .map(|entry| entry.pointer(pointer).unwrap().as_u64().unwrap())
+            .collect();
+        slots.sort_unstable();
+        slots
+    };
+    assert_eq!(slots("holders", "/session/slot"), [1, 2]);
+    assert_eq!(slots("waiters", "/slot"), [0, 0]);
+    for guard in held {
+        guard.release().await.unwrap();
+    }
+    for waiter in waiters {
+        waiter.await.unwrap().unwrap().rollback().await.unwrap();
+    }
+}

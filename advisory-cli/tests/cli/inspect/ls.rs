@@ -1,0 +1,413 @@
+//! `advisory ls`.
+
+use std::io::Write as _;
+
+use advisory_core::{AdvisoryLock, known};
+use advisory_tests::{Database, Server};
+use serde_json::Value;
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
+use tempfile::NamedTempFile;
+
+use super::session::{holder, session, take_lock, wait};
+use crate::command::{Outcome, advisory, advisory_command, output_of};
+
+/// `foo` as django-pglock hashes it.
+const DJANGO_FOO: i64 = -8_086_495_256_948_496_852;
+
+fn text(ended: &Outcome) -> &str {
+    std::str::from_utf8(&ended.stdout).unwrap()
+}
+
+async fn ls(database: &Database, options: &[&str]) -> String {
+    let ended = advisory(database, &[&["ls"], options].concat()).await;
+    ended.assert_silent(0);
+    text(&ended).to_owned()
+}
+
+async fn json(database: &Database, options: &[&str]) -> Vec<Value> {
+    let text = ls(database, &[&["--json"], options].concat()).await;
+    serde_json::from_str(&text).unwrap()
+}
+
+fn names(lines: &str) -> NamedTempFile {
+    let mut file = NamedTempFile::new().unwrap();
+    file.write_all(lines.as_bytes()).unwrap();
+    file
+}
+
+/// The line with all of these words.
+fn line<'t>(text: &'t str, words: &[&str]) -> &'t str {
+    let found = text
+        .lines()
+        .find(|line| words.iter().all(|word| line.contains(word)));
+    found.unwrap_or_else(|| panic!("no line with {words:?} in\n{text}"))
+}
+
+/// Other tests hold locks in other databases of the server.
+#[track_caller]
+fn assert_empty(text: &str, begin: &str, database: &Database) {
+    let begin = format!("{begin} in database `{}`", database.name());
+    assert!(text.starts_with(&begin), "{text}");
+    assert_eq!(text.lines().count(), 1, "{text}");
+}
+
+#[tokio::test]
+async fn an_empty_list_is_one_line_that_names_the_database() {
+    let database = Database::new().await;
+    let all = ls(&database, &[]).await;
+    assert_empty(&all, "nobody holds an advisory lock", &database);
+    let blocked = ls(&database, &["--blocked"]).await;
+    assert_empty(&blocked, "nobody waits for an advisory lock", &database);
+    let mine = ls(&database, &["--mine"]).await;
+    assert_empty(
+        &mine,
+        "no session of yours holds an advisory lock",
+        &database,
+    );
+    assert_eq!(json(&database, &[]).await, Vec::<Value>::new());
+    let _holder = holder(&database, "a", 1).await;
+    let blocked = ls(&database, &["--blocked"]).await;
+    assert_empty(&blocked, "nobody waits for an advisory lock", &database);
+}
+
+#[tokio::test]
+async fn an_empty_list_says_which_other_databases_have_locks() {
+    let server = Server::start().unwrap();
+    let (database, shop) = (Database::on(&server).await, Database::on(&server).await);
+    let empty = format!(
+        "nobody holds an advisory lock in database `{}`",
+        database.name()
+    );
+    assert_eq!(ls(&database, &[]).await.trim_end(), empty);
+    let _two = holder(&shop, "a", 1).await;
+    let _three = holder(&shop, "b", 2).await;
+    let elsewhere = "; other databases have some, which `--all-databases` shows";
+    let expected = format!("{empty}{elsewhere}: `{}` (2)", shop.name());
+    assert_eq!(ls(&database, &[]).await.trim_end(), expected);
+    let waits = wait(&shop, session(&shop, "web").await, 1, 1).await;
+    let blocked = ls(&database, &["--blocked"]).await;
+    let empty = empty.replace("holds", "waits for");
+    assert_eq!(
+        blocked.trim_end(),
+        format!("{empty}{elsewhere}: `{}` (1)", shop.name())
+    );
+    let tree = advisory(&database, &["tree"]).await;
+    assert_eq!(tree.text(), blocked);
+    waits.abort();
+}
+
+#[tokio::test]
+async fn each_holder_and_each_waiter_is_a_row() {
+    let database = Database::new().await;
+    let mut holder = holder(&database, "billing", 42).await;
+    let pid = sqlx::query_scalar("SELECT pg_backend_pid()::text");
+    let pid: String = pid.fetch_one(&mut holder).await.unwrap();
+    let waits = wait(&database, session(&database, "web").await, 42, 1).await;
+    let mut other = session(&database, "cron").await;
+    take_lock(&mut other, true, "1, -7").await;
+    let all = ls(&database, &[]).await;
+    let heads = all.lines().next().unwrap();
+    for head in [
+        "KEY",
+        "MODE",
+        "STATUS",
+        "PID",
+        "APPLICATION",
+        "USER",
+        "CLIENT",
+        "STATE",
+        "BLOCKED BY",
+        "QUERY",
+    ] {
+        assert!(heads.contains(head), "{heads}");
+    }
+    assert!(
+        !heads.contains("NAME") && !heads.contains("DATABASE"),
+        "{heads}"
+    );
+    line(
+        &all,
+        &["42", &pid, "held", "billing", "idle in transaction"],
+    );
+    line(
+        &all,
+        &[
+            "42",
+            "waits",
+            "web",
+            "active",
+            &pid,
+            "SELECT pg_advisory_xact_lock(42)",
+        ],
+    );
+    line(&all, &["(1, -7)", "shared", "held", "cron"]);
+    let blocked = ls(&database, &["--blocked"]).await;
+    assert!(
+        !blocked.contains("cron") && blocked.lines().count() == 3,
+        "{blocked}"
+    );
+    assert!(!all.contains('\u{1b}'), "no colours in a pipe: {all:?}");
+    holder.close().await.unwrap();
+    waits.await.unwrap();
+}
+
+/// Other programs depend on the fields: they are added, and never renamed or removed.
+#[tokio::test]
+async fn the_json_has_a_fixed_set_of_fields() {
+    let database = Database::new().await;
+    let _holder = holder(&database, "billing", DJANGO_FOO).await;
+    let waits = wait(&database, session(&database, "web").await, DJANGO_FOO, 1).await;
+    let names = names("foo");
+    let rows = json(&database, &["--names", names.path().to_str().unwrap()]).await;
+    let [held, waiting] = &rows[..] else {
+        panic!("{rows:?}");
+    };
+    let kinds = [
+        ("key", "string"),
+        ("classid", "number"),
+        ("objid", "number"),
+        ("objsubid", "number"),
+        ("name", "string"),
+        ("name_source", "string"),
+        ("scheme", "string"),
+        ("mode", "string"),
+        ("granted", "bool"),
+        ("pid", "number"),
+        ("blocked_by", "array"),
+        ("waiting_seconds", "null"),
+        ("transaction_age_seconds", "number"),
+        ("state_age_seconds", "number"),
+        ("session_age_seconds", "number"),
+        ("database", "string"),
+        ("application_name", "string"),
+        ("user", "string"),
+        ("client_addr", "string"),
+        ("state", "string"),
+        ("wait_event", "string"),
+        ("query", "string"),
+        ("gid", "null"),
+    ];
+    let object = held.as_object().unwrap();
+    assert_eq!(object.len(), kinds.len(), "{object:?}");
+    for (field, kind) in kinds {
+        assert_eq!(kind_of(&held[field]), kind, "{field}: {object:?}");
+    }
+    assert_eq!(held["key"], DJANGO_FOO.to_string());
+    assert_eq!(
+        (&held["granted"], &waiting["granted"]),
+        (&true.into(), &false.into())
+    );
+    assert_eq!(
+        waiting["blocked_by"],
+        Value::from(vec![held["pid"].clone()])
+    );
+    assert_eq!(
+        (&held["mode"], &held["application_name"]),
+        (&"exclusive".into(), &"billing".into())
+    );
+    waits.abort();
+}
+
+fn kind_of(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "bool",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    }
+}
+
+#[tokio::test]
+async fn names_of_the_file_are_found_by_every_scheme() {
+    let database = Database::new().await;
+    let _django = holder(&database, "django", DJANGO_FOO).await;
+    let _ours = holder(&database, "rust", -2_661_838_577_447_997_941_i64).await;
+    let _number = holder(&database, "cron", 42).await;
+    let names = names("# what we lock\nfoo\n42 = the answer\n");
+    let path = names.path().to_str().unwrap();
+    let all = ls(&database, &["--names", path]).await;
+    line(&all, &["foo", "django", &DJANGO_FOO.to_string()]);
+    line(&all, &["foo", "rust"]);
+    line(&all, &["the answer", "cron"]);
+    let rows = json(&database, &["--names", path]).await;
+    let django = rows
+        .iter()
+        .find(|row| row["application_name"] == "django")
+        .unwrap();
+    assert_eq!(django["name_source"], "file");
+    // The first scheme of the list with this algorithm.
+    assert_eq!(django["scheme"], "Sha256");
+}
+
+#[tokio::test]
+async fn the_tag_of_a_session_names_its_lock_unless_it_is_ambiguous() {
+    let database = Database::new().await;
+    let pool = database.pool(4).await;
+    let sync = AdvisoryLock::new("sync(4)")
+        .tag_session()
+        .acquire(&pool)
+        .await
+        .unwrap();
+    let both = AdvisoryLock::all(["a", "b"])
+        .tag_session()
+        .acquire(&pool)
+        .await
+        .unwrap();
+    let of_our_own = AdvisoryLock::with_scheme("mine", |_: &str| 4711).tag_session();
+    let mut own = of_our_own.acquire(&pool).await.unwrap();
+    let rows = json(&database, &[]).await;
+    let name = |key: String| {
+        let row = rows.iter().find(|row| row["key"] == key).unwrap();
+        (row["name"].as_str(), row["name_source"].as_str())
+    };
+    let session = Some("session");
+    assert_eq!(
+        name(sync.lock_id().keys()[0].to_string()),
+        (Some("sync(4)"), session)
+    );
+    for key in ["a", "b"] {
+        let number = advisory_core::Key::from(key).to_string();
+        assert_eq!(name(number), (Some(key), session));
+    }
+    assert_eq!(name("4711".to_owned()), (Some("mine"), session));
+    let table = ls(&database, &[]).await;
+    assert!(
+        !table.contains("advisory:"),
+        "the tag is not shown as an application: {table}"
+    );
+    // With a second lock, the tag may mean either of them.
+    let conn = own.connection().await.unwrap();
+    advisory_core::lock(conn, 4712).await.unwrap();
+    let rows = json(&database, &[]).await;
+    let row = rows.iter().find(|row| row["key"] == "4711").unwrap();
+    assert_eq!(row["name"], Value::Null);
+    for guard in [sync, both, own] {
+        guard.release().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn the_lock_of_a_known_tool_has_the_name_of_the_tool() {
+    let database = Database::new().await;
+    let tool = known::all()
+        .iter()
+        .find(|tool| tool.label == "sqlx migrate")
+        .unwrap();
+    let key = tool.key(Some(database.name())).unwrap();
+    let _holder = holder(&database, "app", key).await;
+    line(
+        &ls(&database, &[]).await,
+        &["sqlx migrate", &key.to_string()],
+    );
+}
+
+#[tokio::test]
+async fn other_databases_and_roles_are_listed_on_request() {
+    let database = Database::new().await;
+    let other = Database::new().await;
+    let _here = holder(&database, "here", 1).await;
+    let _there = holder(&other, "there", 1).await;
+    assert!(!ls(&database, &[]).await.contains("there"));
+    let everywhere = ls(&database, &["--all-databases"]).await;
+    line(&everywhere, &[database.name(), "here"]);
+    line(&everywhere, &[other.name(), "there"]);
+    assert!(everywhere.starts_with(" DATABASE"), "{everywhere}");
+
+    let role = format!("somebody_{}", database.name());
+    let mut owner = database.connection().await;
+    let create = format!("CREATE ROLE \"{role}\" LOGIN PASSWORD 'x'");
+    owner.execute(AssertSqlSafe(create)).await.unwrap();
+    let mut command = advisory_command(&database, &["ls", "--json"]);
+    command.env("DATABASE_URL", with_user(&database.url(), &role));
+    let seen = output_of(command).await;
+    seen.assert_silent(0);
+    let rows: Vec<Value> = serde_json::from_str(text(&seen)).unwrap();
+    assert_eq!(
+        (&rows[0]["application_name"], &rows[0]["query"]),
+        (&"here".into(), &Value::Null)
+    );
+    let mut command = advisory_command(&database, &["ls", "--mine"]);
+    command.env("DATABASE_URL", with_user(&database.url(), &role));
+    assert!(text(&output_of(command).await).starts_with("no session of yours holds"));
+    assert!(ls(&database, &["--mine"]).await.contains("here"));
+    let drop = format!("DROP ROLE \"{role}\"");
+    owner.execute(AssertSqlSafe(drop)).await.unwrap();
+}
+
+fn with_user(url: &str, role: &str) -> String {
+    let separator = if url.contains('?') { '&' } else { '?' };
+    format!("{url}{separator}user={role}&password=x")
+}
+
+#[tokio::test]
+async fn control_characters_are_replaced() {
+    let database = Database::new().await;
+    let mut session = session(&database, "x").await;
+    session
+        .execute("SELECT '\u{1b}[2J', pg_advisory_xact_lock(1)")
+        .await
+        .unwrap();
+    let all = ls(&database, &[]).await;
+    assert!(!all.contains('\u{1b}') && all.contains("[2J"), "{all:?}");
+}
+
+#[tokio::test]
+async fn bad_input_is_a_failure_of_one_line() {
+    let database = Database::new().await;
+    let names = names("a\n99999999999999999999 = b\n");
+    let path = names.path().to_str().unwrap();
+    let bad = advisory(&database, &["ls", "--names", path]).await;
+    bad.assert_only_fails(2, "line 2: expected a number of 64 bits");
+    let missing = advisory(&database, &["ls", "--names", "/nonexistent"]).await;
+    missing.assert_only_fails(2, "the names file /nonexistent cannot be read");
+    for (url, code, said) in [
+        (
+            "postgres://nobody@127.0.0.1:1/nowhere",
+            69,
+            "cannot connect to 127.0.0.1, port 1, database `nowhere`: ",
+        ),
+        (
+            "mysql://root:secret@localhost/x",
+            2,
+            "expected `postgres://",
+        ),
+        (
+            "postgres://u:secret@localhost:port/x",
+            2,
+            "`port=port` in the database URL: expected a port",
+        ),
+    ] {
+        let mut command = advisory_command(&database, &["ls"]);
+        command.env("DATABASE_URL", url);
+        let ended = output_of(command).await;
+        ended.assert_only_fails(code, said);
+        assert!(!ended.stderr.contains("secret"), "{ended:?}");
+    }
+    let interval = advisory(&database, &["ls", "--watch", "0"]).await;
+    assert!(
+        interval.code == 2 && interval.stderr.contains("from 0.1 to 86400"),
+        "{interval:?}"
+    );
+}
+
+#[tokio::test]
+async fn slots_and_the_queue_for_them_have_the_name_of_their_lock() {
+    let database = Database::new().await;
+    let key = advisory_core::Key::from("export");
+    let mut sessions = Vec::new();
+    for slot in [1, 2, 0] {
+        let mut holder = session(&database, "worker").await;
+        let advisory_core::Key::BigInt(slot) = key.slot(slot) else {
+            panic!("it is a number");
+        };
+        take_lock(&mut holder, false, &slot.to_string()).await;
+        sessions.push(holder);
+    }
+    let file = names("export");
+    let list = ls(&database, &["--names", file.path().to_str().unwrap()]).await;
+    line(&list, &["export"]);
+    line(&list, &["slot 2 of export"]);
+    line(&list, &["queue of export"]);
+}

@@ -1,0 +1,12 @@
+//! `advisory ls` and `advisory tree`.
+
+#![cfg(unix)]
+
+mod command_page;
+mod foreign;
+mod ls;
+mod many;
+mod narrow;
+mod session;
+mod tree;
+mod watch;

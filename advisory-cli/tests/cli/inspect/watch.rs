@@ -1,0 +1,84 @@
+//! `advisory ls --watch`.
+
+use std::process::Stdio;
+
+use advisory_tests::Database;
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+use super::session::holder;
+use crate::command::{ADVISORY, Running, advisory_command, with_url};
+
+#[tokio::test]
+async fn json_lists_follow_one_another() {
+    let database = Database::new().await;
+    let arguments = ["ls", "--watch", "0.1", "--json"];
+    let mut watch = Running::start(advisory_command(&database, &arguments));
+    assert_eq!(watch.line().await, "[]");
+    let _holder = holder(&database, "billing", 42).await;
+    loop {
+        let rows: Vec<Value> = serde_json::from_str(&watch.line().await).unwrap();
+        if let [row] = &rows[..] {
+            assert_eq!(row["application_name"], "billing");
+            break;
+        }
+    }
+    watch.signal(Signal::SIGTERM);
+    watch.end().await;
+}
+
+#[tokio::test]
+async fn a_reader_that_closes_the_pipe_is_not_an_error() {
+    let database = Database::new().await;
+    let url = database.url();
+    let mut shell = tokio::process::Command::new("sh");
+    shell.args(["-c", "\"$0\" \"$@\" | head -n 1; echo done", ADVISORY]);
+    let shell = with_url(shell, &url, &["ls", "--watch", "0.1"]);
+    let ended = crate::command::output_of(shell).await;
+    ended.assert_silent(0);
+    assert!(ended.stdout.ends_with(b"done\n"));
+}
+
+/// `script` provides the terminal.
+#[tokio::test]
+async fn a_terminal_is_redrawn_in_place_and_restored() {
+    let database = Database::new().await;
+    let _holder = holder(&database, "billing", 42).await;
+    let mut shell = tokio::process::Command::new("script");
+    let line = format!(
+        "stty rows 24 cols 100; {ADVISORY} ls --watch 0.1; stty -a | tr ' ' '\\n' | grep -x '[-]*icanon'"
+    );
+    shell.args(["--quiet", "--return", "--command", &line, "/dev/null"]);
+    shell
+        .env("TERM", "xterm-256color")
+        .env_remove("NO_COLOR")
+        .stderr(Stdio::piped());
+    let mut watch = Running::start(with_url(shell, &database.url(), &[]));
+    let mut seen = String::new();
+    while !seen.contains("billing") {
+        seen += &watch.line().await;
+    }
+    watch.write(b"q").await.unwrap();
+    let ended = watch.end().await;
+    seen += &String::from_utf8_lossy(&ended.stdout);
+    assert_eq!(ended.code, 0, "{seen:?}");
+    let (first, last) = seen
+        .rsplit_once("\u{1b}[?1049l")
+        .expect("it leaves its screen");
+    assert!(
+        first.contains("\u{1b}[?1049h") && first.contains("\u{1b}[?25l"),
+        "{seen:?}"
+    );
+    assert!(
+        first.contains("every 100 ms") && first.contains("q ends it"),
+        "{seen:?}"
+    );
+    assert!(
+        last.trim().ends_with("icanon") && !last.contains("-icanon"),
+        "{last:?}"
+    );
+    assert!(
+        first.contains("\u{1b}[38;5;10m") || first.contains("\u{1b}[32m"),
+        "coloured: {first:?}"
+    );
+}

@@ -1,0 +1,216 @@
+//! `advisory key`, which needs no server.
+
+use std::io::Write as _;
+
+use advisory_core::{known, scheme};
+use advisory_tests::Database;
+use serde_json::Value;
+use tempfile::NamedTempFile;
+use tokio::process::Command;
+
+use crate::command::{ADVISORY, Outcome, advisory, command_with_url, output_of};
+
+async fn key(arguments: &[&str]) -> Outcome {
+    let mut command = Command::new(ADVISORY);
+    command
+        .arg("key")
+        .args(arguments)
+        .env_remove("DATABASE_URL");
+    output_of(command).await
+}
+
+async fn json(arguments: &[&str]) -> Vec<Value> {
+    let ended = key(&[arguments, &["--json"]].concat()).await;
+    ended.assert_silent(0);
+    serde_json::from_slice(&ended.stdout).unwrap()
+}
+
+#[tokio::test]
+async fn a_name_has_a_key_under_every_scheme() {
+    let keys = json(&["foo"]).await;
+    assert_eq!(keys.len(), scheme::systems().count());
+    for (row, system) in keys.iter().zip(scheme::systems()) {
+        assert_eq!(row["scheme"], system.scheme);
+        let key = system.key("foo").unwrap();
+        assert_eq!(row["key"], key.to_string());
+        let (classid, objid, objsubid) = key.to_pg_locks();
+        let columns = (&row["classid"], &row["objid"], &row["objsubid"]);
+        assert_eq!(columns, (&classid.into(), &objid.into(), &objsubid.into()));
+    }
+    assert_eq!(keys[0]["hex"], "0xdb0f3feab5c7ee0b");
+    let fields: Vec<_> = keys[0]
+        .as_object()
+        .unwrap()
+        .keys()
+        .map(String::as_str)
+        .collect();
+    let expected = [
+        "classid", "hex", "key", "name", "objid", "objsubid", "scheme", "system",
+    ];
+    assert_eq!(fields, expected);
+    let table = key(&["foo", "bar"]).await;
+    let table = String::from_utf8(table.stdout).unwrap();
+    assert!(
+        table.contains("-2661838577447997941") && table.contains("3675209706"),
+        "{table}"
+    );
+    assert!(table.contains(" bar "), "{table}");
+}
+
+#[tokio::test]
+async fn a_system_that_refuses_a_name_has_no_key_for_it() {
+    let keys = json(&[""]).await;
+    assert!(keys.len() < scheme::systems().count());
+    assert!(!keys.iter().any(|row| row["scheme"] == "DjangoPglock"));
+    let refused = key(&["", "--key-scheme", "django-pglock"]).await;
+    refused.assert_only_fails(
+        2,
+        "django-pglock does not take the name ``: it refuses the empty name",
+    );
+}
+
+#[tokio::test]
+async fn a_scheme_can_be_chosen() {
+    let keys = json(&["foo", "--key-scheme", "django_pglock"]).await;
+    assert_eq!(keys.len(), 1);
+    assert_eq!(keys[0]["key"], "-8086495256948496852");
+    let unknown = key(&["foo", "--key-scheme", "sha3"]).await;
+    assert_eq!(unknown.code, 2);
+    assert!(
+        unknown.stderr.contains("expected one of Sha1, Crc32"),
+        "{unknown:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_key_is_decoded() {
+    let mut names = NamedTempFile::new().unwrap();
+    names.write_all(b"foo\n").unwrap();
+    let path = names.path().to_str().unwrap();
+    let columns = "3675209706,3049778699,1";
+    let arguments = [
+        "--decode",
+        "-2661838577447997941",
+        columns,
+        "0x4d2",
+        "(1, -7)",
+        "--names",
+        path,
+    ];
+    let keys = json(&arguments).await;
+    for same in &keys[..2] {
+        assert_eq!(same["key"], "-2661838577447997941");
+        assert_eq!(
+            (&same["name"], &same["scheme"]),
+            (&"foo".into(), &"Sha1".into())
+        );
+    }
+    assert_eq!(
+        (&keys[2]["key"], &keys[2]["is_small"]),
+        (&"1234".into(), &true.into())
+    );
+    assert_eq!(keys[3]["objid"], 4_294_967_289_u32);
+    let of_pairs = keys[3]["schemes"].as_array().unwrap();
+    assert!(of_pairs.contains(&"WithAdvisoryLock".into()) && !of_pairs.contains(&"Sha1".into()));
+    let flyway = key(&["--decode", "77433833903597"]).await;
+    assert!(
+        String::from_utf8_lossy(&flyway.stdout).contains("tool      Flyway"),
+        "{flyway:?}"
+    );
+    let rails = advisory_core::known::all()
+        .iter()
+        .find(|tool| tool.label == "Rails migrations");
+    let number = rails.unwrap().key(Some("shop")).unwrap().to_string();
+    let known = json(&["--decode", &number, "--database", "shop"]).await;
+    assert_eq!(known[0]["tool"], "Rails migrations");
+    assert_eq!(json(&["--decode", &number]).await[0]["tool"], Value::Null);
+}
+
+#[tokio::test]
+async fn a_name_that_ls_shows_has_its_key_first() {
+    let mut names = NamedTempFile::new().unwrap();
+    names.write_all(b"42 = nightly\n").unwrap();
+    let path = names.path().to_str().unwrap();
+    for (arguments, number, system) in [
+        (&["Prisma Migrate"][..], "72707369", "Prisma Migrate"),
+        (&["nightly", "--names", path], "42", "names file"),
+    ] {
+        let keys = json(arguments).await;
+        assert_eq!(keys.len(), scheme::systems().count() + 1);
+        let row = &keys[0];
+        assert_eq!(
+            (&row["key"], &row["system"]),
+            (&number.into(), &system.into())
+        );
+        assert_eq!(row["scheme"], Value::Null);
+    }
+    let rails = key(&["Rails migrations"]).await;
+    rails.assert_only_fails(
+        2,
+        "follows from the name of the database; give `--database`",
+    );
+    assert_eq!(
+        key(&["Rails migrations", "--database", "shop"]).await.code,
+        0
+    );
+    let number = key(&["42"]).await;
+    assert_eq!(number.code, 0);
+    assert!(
+        number
+            .stderr
+            .contains("`42` is a name here; `--decode` shows"),
+        "{number:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_key_of_the_servers_log_is_decoded_with_its_database() {
+    let database = Database::new().await;
+    let mut conn = database.connection().await;
+    let oid = sqlx::query_scalar("SELECT oid::int8 FROM pg_database WHERE datname = $1");
+    let oid: i64 = oid
+        .bind(database.name())
+        .fetch_one(&mut conn)
+        .await
+        .unwrap();
+    let tool = known::all()
+        .iter()
+        .find(|tool| tool.needs_database())
+        .unwrap();
+    let (classid, objid, objsubid) = tool.key(Some(database.name())).unwrap().to_pg_locks();
+    let logged = format!("[{oid},{classid},{objid},{objsubid}]");
+    let decode = ["key", "--json", "--decode", &logged];
+    let outcome = advisory(&database, &decode).await;
+    outcome.assert_silent(0);
+    let keys: Vec<Value> = serde_json::from_slice(&outcome.stdout).unwrap();
+    assert_eq!(keys[0]["tool"], tool.label);
+    assert_eq!(keys[0]["database"], database.name());
+    assert_eq!(keys[0]["database_oid"], oid);
+    // Without a server, the rest is known all the same.
+    let away = "postgres:///none?host=/no/such/folder";
+    let prisma = ["key", "--decode", "[5,0,72707369,1]"];
+    let outcome = output_of(command_with_url(away, &prisma)).await;
+    outcome.assert_silent(0);
+    for text in [
+        "tool      Prisma Migrate",
+        "database  the one whose oid is 5",
+    ] {
+        assert!(
+            outcome.text().contains(text),
+            "`{text}` in {}",
+            outcome.text()
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_invalid_key_is_an_error() {
+    let no_key = key(&["--decode", "sync(4)"]).await;
+    no_key.assert_only_fails(
+        2,
+        "expected a key, such as `-42`, `0x1f` or `(1, 7)`, found `sync(4)`",
+    );
+    let columns = key(&["--decode", "1,2,3"]).await;
+    columns.assert_only_fails(2, "expected `classid,objid,objsubid` as in `pg_locks`");
+    assert_eq!(key(&[]).await.code, 2);
+}

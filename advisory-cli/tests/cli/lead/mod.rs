@@ -1,0 +1,138 @@
+//! `advisory lead`: a command that runs on exactly one machine.
+
+#![cfg(unix)]
+
+use advisory_tests::{Database, Server, Shutdown};
+use nix::sys::signal::Signal;
+use tokio::task::block_in_place;
+
+use crate::command::{Running, advisory, advisory_command, command_with_url, terminate_holders};
+
+const LEADER: &str =
+    "trap 'echo ended; exit 7' TERM; echo $ADVISORY_FENCE; while :; do sleep 0.05; done";
+
+fn arguments<'a>(options: &[&'a str], script: &'a str) -> Vec<&'a str> {
+    [
+        &["lead", "a", "--poll", "0.1"],
+        options,
+        &["--", "sh", "-c", script],
+    ]
+    .concat()
+}
+
+fn lead(database: &Database, options: &[&str], script: &str) -> Running {
+    Running::start(advisory_command(database, &arguments(options, script)))
+}
+
+async fn fence(running: &mut Running) -> i64 {
+    let line = running.line().await;
+    line.parse()
+        .unwrap_or_else(|_| panic!("expected a fencing token, found `{line}`"))
+}
+
+#[tokio::test]
+async fn it_exits_with_the_code_of_its_command() {
+    let database = Database::new().await;
+    let outcome = advisory(&database, &arguments(&[], "exit 3")).await;
+    assert_eq!(outcome.code, 3);
+    assert!(
+        outcome.stderr.starts_with("advisory: leads `a`, term "),
+        "{outcome:?}"
+    );
+    let missing = advisory(&database, &["lead", "a", "--", "/missing"]).await;
+    assert_eq!(missing.code, 127, "{missing:?}");
+    database
+        .assert_nothing_leaked(&database.pool(1).await)
+        .await;
+}
+
+#[tokio::test]
+async fn the_command_runs_on_one_machine_and_on_another_one_when_the_first_is_gone() {
+    let database = Database::new().await;
+    let mut one = lead(&database, &[], LEADER);
+    let first = fence(&mut one).await;
+    let mut two = lead(&database, &[], LEADER);
+    // SIGTERM ends the command before the lock is given up.
+    one.signal(Signal::SIGTERM);
+    assert_eq!(one.line().await, "ended");
+    assert_eq!(one.end().await.code, 7);
+    let second = fence(&mut two).await;
+    assert!(second > first);
+    let mut three = lead(&database, &[], LEADER);
+    two.signal(Signal::SIGKILL);
+    let third = fence(&mut three).await;
+    assert!(third > second);
+    three.signal(Signal::SIGINT);
+    three.signal(Signal::SIGTERM);
+    three.end().await;
+    database
+        .assert_nothing_leaked(&database.pool(1).await)
+        .await;
+}
+
+#[tokio::test]
+async fn a_command_whose_lock_is_lost_is_ended_and_started_again() {
+    let database = Database::new().await;
+    for grace in ["10", "0"] {
+        let mut leader = lead(&database, &["--grace", grace], LEADER);
+        let first = fence(&mut leader).await;
+        terminate_holders(&database).await;
+        let ended = leader.line().await;
+        let second = if grace == "0" {
+            ended.parse().unwrap()
+        } else {
+            assert_eq!(ended, "ended");
+            fence(&mut leader).await
+        };
+        assert!(second > first);
+        leader.signal(Signal::SIGTERM);
+        let outcome = leader.end().await;
+        assert_eq!(outcome.code, 7, "{outcome:?}");
+        assert!(outcome.stderr.contains("the lock was lost"), "{outcome:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_command_that_ignores_sigterm_is_killed_before_it_starts_again() {
+    let database = Database::new().await;
+    let stubborn = "trap '' TERM; echo $ADVISORY_FENCE; while :; do sleep 0.05; done";
+    let mut leader = lead(&database, &["--grace", "0.3"], stubborn);
+    let first = fence(&mut leader).await;
+    terminate_holders(&database).await;
+    assert!(fence(&mut leader).await > first);
+    leader.signal(Signal::SIGKILL);
+    leader.end().await;
+}
+
+#[tokio::test]
+async fn a_signal_ends_the_wait() {
+    let database = Database::new().await;
+    let mut leader = lead(&database, &[], LEADER);
+    fence(&mut leader).await;
+    let waits = lead(&database, &[], "echo runs");
+    // It has asked for the lock.
+    database
+        .wait_until_backends("a candidate", |backends| backends.len() >= 2)
+        .await;
+    waits.signal(Signal::SIGTERM);
+    let outcome = waits.end().await;
+    assert_eq!((outcome.code, outcome.text()), (143, ""), "{outcome:?}");
+    leader.signal(Signal::SIGTERM);
+    leader.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_survives_a_restart_of_the_server_and_a_refused_login_ends_it() {
+    let server = block_in_place(Server::start).unwrap();
+    let database = Database::on(&server).await;
+    let mut leader = lead(&database, &["--grace", "0"], LEADER);
+    let first = fence(&mut leader).await;
+    server.restart(Shutdown::Immediate).await;
+    assert!(fence(&mut leader).await > first);
+    leader.signal(Signal::SIGTERM);
+    leader.end().await;
+    let url = database.url().replace("user=postgres", "user=missing_role");
+    let refused = Running::start(command_with_url(&url, &arguments(&[], "echo runs")));
+    let outcome = refused.end().await;
+    assert_eq!((outcome.code, outcome.text()), (69, ""), "{outcome:?}");
+}

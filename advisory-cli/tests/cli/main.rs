@@ -1,0 +1,16 @@
+//! The command, run as its users run it.
+
+mod bench;
+mod command;
+mod completions;
+mod connect;
+mod doctor;
+mod explain;
+mod hold;
+mod inspect;
+mod key;
+mod lead;
+mod run;
+mod signal_backend;
+mod terminal;
+mod usage;

@@ -1,0 +1,88 @@
+//! `run` as the first process of a container, and where nobody reaps orphans.
+
+use advisory_tests::{Database, print_notice};
+use tokio::process::Command;
+
+use super::process::without_terminal;
+use crate::command::{ADVISORY, Running, terminate_holders, with_url};
+
+/// `advisory` as process 1 of a PID namespace, without a terminal. `None` where the system gives no
+/// namespace.
+fn as_process_1(database: &Database, arguments: &[&str]) -> Option<Command> {
+    let namespace = ["--pid", "--fork", "--kill-child", "--mount-proc"];
+    let mut probe = std::process::Command::new("unshare");
+    let probe = probe.args(namespace).arg("true").output();
+    if !probe.is_ok_and(|probe| probe.status.success()) {
+        print_notice("skipped: `unshare` cannot make a PID namespace here");
+        return None;
+    }
+    let mut command = Command::new("setsid");
+    command.arg("unshare").args(namespace).arg(ADVISORY);
+    Some(with_url(command, &database.url(), arguments))
+}
+
+#[tokio::test]
+async fn process_1_reaps_orphans_while_the_command_runs() {
+    let database = Database::new().await;
+    let script = "\
+        for i in 1 2 3; do sh -c 'true & echo orphan'; done
+        while grep -q '^State:.Z' /proc/[0-9]*/status 2>/dev/null; do sleep 0.02; done
+        echo reaped; exit 7";
+    let Some(command) = as_process_1(&database, &["run", "a", "--", "sh", "-c", script]) else {
+        return;
+    };
+    let mut run = Running::start(command);
+    for _ in 0..3 {
+        assert_eq!(run.line().await, "orphan");
+    }
+    assert_eq!(run.line().await, "reaped");
+    run.end().await.assert_silent(7);
+}
+
+#[tokio::test]
+async fn process_1_ends_after_a_loss_as_soon_as_the_command_has_ended() {
+    let database = Database::new().await;
+    // The orphan is in the process group of the command.
+    let script = "sh -c 'sleep 3600 &'; echo ready; exec cat";
+    let arguments = ["run", "a", "--grace", "3600", "--", "sh", "-c", script];
+    let Some(command) = as_process_1(&database, &arguments) else {
+        return;
+    };
+    let mut run = Running::start(command);
+    assert_eq!(run.line().await, "ready");
+    terminate_holders(&database).await;
+    run.end()
+        .await
+        .assert_only_fails(76, "the command was ended");
+}
+
+#[tokio::test]
+async fn a_zombie_that_nobody_reaps_is_not_alive() {
+    if std::process::Command::new("perl")
+        .arg("-v")
+        .output()
+        .is_err()
+    {
+        return print_notice("skipped: there is no Perl, which moves a process to another group");
+    }
+    let database = Database::new().await;
+    // Outside the process group of the command, a process keeps a zombie that is inside.
+    let script = r#"
+        $| = 1; my $group = $$;
+        if (!fork) {
+            setpgrp 0, 0;
+            my $child = fork;
+            if (!$child) { setpgrp 0, $group; exit }
+            sub state { open my $stat, "/proc/$child/stat"; (<$stat> =~ /\) (\w)/)[0] }
+            select undef, undef, undef, 0.01 until state() eq "Z";
+            print "ready\n"; close STDOUT; close STDERR; <STDIN>; exit;
+        }
+        sleep 3600;"#;
+    let arguments = ["run", "a", "--grace", "3600", "--", "perl", "-e", script];
+    let mut run = Running::start(without_terminal(&database, &arguments));
+    assert_eq!(run.line().await, "ready");
+    terminate_holders(&database).await;
+    run.end()
+        .await
+        .assert_only_fails(76, "the command was ended");
+}

@@ -1,0 +1,123 @@
+//! The lock is lost while the command runs.
+
+use advisory_tests::{Cut, Database, Proxy};
+use sqlx::ConnectOptions as _;
+
+use crate::command::{Running, advisory_command, command_with_url, terminate_holders};
+
+async fn run(database: &Database, options: &[&str], script: &str) -> Running {
+    let arguments = [&["run", "a"], options, &["--", "sh", "-c", script]].concat();
+    let mut run = Running::start(advisory_command(database, &arguments));
+    assert_eq!(run.line().await, "ready");
+    run
+}
+
+#[tokio::test]
+async fn the_command_gets_sigterm_and_the_exit_code_is_76() {
+    let database = Database::new().await;
+    let script = "trap 'echo terminated; exit 0' TERM; echo ready; read line";
+    let mut run = run(&database, &[], script).await;
+    terminate_holders(&database).await;
+    assert_eq!(run.line().await, "terminated");
+    run.end().await.assert_only_fails(
+        76,
+        "advisory lock `a` was lost: its session or transaction has ended; the command was ended",
+    );
+    database
+        .assert_nothing_leaked(&database.pool(1).await)
+        .await;
+}
+
+#[tokio::test]
+async fn a_command_that_ignores_sigterm_is_killed_after_the_grace_period() {
+    let database = Database::new().await;
+    let script = "trap 'echo terminated' TERM; echo ready; while :; do read line; done";
+    let mut run = run(&database, &["--grace", "0.3"], script).await;
+    terminate_holders(&database).await;
+    assert_eq!(run.line().await, "terminated");
+    run.end()
+        .await
+        .assert_only_fails(76, "the command was killed, 300ms after SIGTERM");
+}
+
+#[tokio::test]
+async fn without_a_grace_period_the_command_is_killed_at_once() {
+    let database = Database::new().await;
+    let script = "trap 'echo terminated' TERM; echo ready; while :; do read line; done";
+    let run = run(&database, &["--grace", "0"], script).await;
+    terminate_holders(&database).await;
+    // `assert_only_fails` checks that the trap printed nothing.
+    run.end()
+        .await
+        .assert_only_fails(76, "; the command was killed");
+}
+
+#[tokio::test]
+async fn a_closed_connection_is_a_loss() {
+    let database = Database::new().await;
+    for cut in [Cut::Fin, Cut::Reset] {
+        let proxy = Proxy::start_tcp(&database);
+        let url = proxy.options().to_url_lossy();
+        let arguments = ["run", "a", "--", "sh", "-c", "echo ready; exec cat"];
+        let mut run = Running::start(command_with_url(url.as_str(), &arguments));
+        assert_eq!(run.line().await, "ready");
+        proxy.cut(cut).await;
+        run.end().await.assert_only_fails(76, "was lost");
+    }
+    database
+        .assert_nothing_leaked(&database.pool(1).await)
+        .await;
+}
+
+#[cfg(target_os = "linux")]
+mod processes {
+    use super::*;
+    use crate::run::process::{is_gone, wait_until_state, without_terminal};
+
+    async fn run(database: &Database, options: &[&str], script: &str) -> Running {
+        let arguments = [&["run", "a"], options, &["--", "sh", "-c", script]].concat();
+        let mut run = Running::start(without_terminal(database, &arguments));
+        assert_eq!(run.line().await, "ready");
+        run
+    }
+
+    #[tokio::test]
+    async fn without_a_terminal_grandchildren_are_killed_too() {
+        let database = Database::new().await;
+        let script = "echo ready; sh -c 'trap \"\" TERM; echo $$; exec cat'; true";
+        let mut run = run(&database, &["--grace", "0.3"], script).await;
+        let grandchild = run.line().await;
+        terminate_holders(&database).await;
+        run.end().await.assert_only_fails(76, "was killed");
+        wait_until_state(&grandchild, " Z").await;
+    }
+
+    #[tokio::test]
+    async fn grandchildren_have_the_grace_period_too() {
+        let database = Database::new().await;
+        // The shell ends at once, and its child takes its time.
+        let slow = "trap \"sleep 0.2; exit\" TERM; echo ready; echo $$; read line";
+        let script = format!("sh -c '{slow}'; true");
+        let mut run = run(&database, &[], &script).await;
+        let grandchild = run.line().await;
+        terminate_holders(&database).await;
+        run.end().await.assert_only_fails(76, "was ended");
+        assert!(is_gone(&grandchild));
+    }
+
+    #[tokio::test]
+    async fn a_stopped_command_is_continued_to_end() {
+        let database = Database::new().await;
+        let mut run = run(
+            &database,
+            &["--grace", "3600"],
+            "echo ready; echo $$; exec cat",
+        )
+        .await;
+        let child = run.line().await;
+        run.signal(nix::sys::signal::Signal::SIGTSTP);
+        wait_until_state(&child, "T").await;
+        terminate_holders(&database).await;
+        run.end().await.assert_only_fails(76, "was ended");
+    }
+}

@@ -1,0 +1,19 @@
+//! `advisory run`: a command under a lock.
+
+#![cfg(unix)]
+
+#[cfg(target_os = "linux")]
+mod container;
+mod exit_code;
+mod lock;
+mod loss;
+#[cfg(target_os = "linux")]
+mod process;
+mod schedule;
+#[cfg(target_os = "linux")]
+mod signal;
+mod silent_network;
+mod stdio;
+#[cfg(target_os = "linux")]
+mod terminal;
+mod waiting;

@@ -1,0 +1,10 @@
+//! `advisory cancel` and `advisory terminate`.
+
+mod confirm;
+mod lost_connection;
+mod name;
+mod outcome;
+mod pgpool;
+mod refused;
+mod selection;
+mod session;
