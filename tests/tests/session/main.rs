@@ -1,7 +1,11 @@
 //! Locks on a session of their own, and the guards that notice the loss of it.
 
+mod at_least;
 mod fencing;
+mod ghost;
 mod guard;
 mod guard_connection;
 mod holder;
+mod lead;
 mod loss;
+mod recipe;

@@ -1,0 +1,126 @@
+//! The SQL and the migrations of docs/RECIPES.md work as described, and the recipes for leaders and
+//! jobs run here in their own words. All Rust code is compiled by the doctests of `advisory-core`.
+
+mod job;
+mod leader;
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use advisory_core::AdvisoryLock;
+use advisory_tests::{Database, scalar};
+use futures_util::future::try_join_all;
+use sqlx::migrate::Migrator;
+use sqlx::{AssertSqlSafe, PgPool, Row as _};
+
+const RECIPES: &str = include_str!("../../../../docs/RECIPES.md");
+
+/// The block of SQL that contains these words.
+fn sql(words: &str) -> AssertSqlSafe<&'static str> {
+    let blocks = RECIPES.split("```sql\n").skip(1);
+    let mut blocks = blocks.map(|block| block.split("```").next().unwrap_or_default());
+    AssertSqlSafe(
+        blocks
+            .find(|block| block.contains(words))
+            .expect("there is such a block"),
+    )
+}
+
+/// Asserts that a test runs the first block of Rust of a recipe, in its own words.
+#[track_caller]
+fn assert_is_recipe(heading: &str, source: &str) {
+    let recipe = RECIPES.split_once(&format!("\n## {heading}\n"));
+    let block = recipe.and_then(|(_, recipe)| recipe.split_once("```rust\n"));
+    let (block, _) = block
+        .and_then(|(_, block)| block.split_once("```"))
+        .unwrap();
+    for line in block.lines() {
+        let is_hidden = line == "#" || line.starts_with("# ");
+        let is_in_source = source.lines().any(|of_source| of_source == line);
+        assert!(is_hidden || is_in_source, "not run here: `{line}`");
+    }
+}
+
+#[tokio::test]
+async fn fence_accepts_newer_tokens_and_refuses_older_ones() {
+    let (_database, pool) = Database::with_pool(1).await;
+    let done = sqlx::raw_sql(sql("UPDATE sweep"))
+        .execute(&pool)
+        .await
+        .unwrap();
+    assert_eq!(done.rows_affected(), 1 + 1, "inserted, updated");
+    let late = "UPDATE sweep SET fence = 41 WHERE fence <= 41";
+    let late = sqlx::raw_sql(late).execute(&pool).await.unwrap();
+    assert_eq!(late.rows_affected(), 0);
+}
+
+#[tokio::test]
+async fn pairs_are_readable_in_pg_locks_and_idle_holders_are_found() {
+    let (database, pool) = Database::with_pool(2).await;
+    let other = AdvisoryLock::new((2, 8)).acquire(&pool).await.unwrap();
+    let mut tx = AdvisoryLock::new((1, 7)).begin(&pool).await.unwrap();
+    let pid: i32 = scalar(&mut *tx, "SELECT pg_backend_pid()").await;
+
+    let mut looks = database.connection().await;
+    let imports = sqlx::query(sql("AS tenant"))
+        .fetch_all(&mut looks)
+        .await
+        .unwrap();
+    let found: Vec<(i32, bool)> = imports
+        .iter()
+        .map(|row| (row.get("pid"), row.get("granted")))
+        .collect();
+    assert_eq!(found, [(pid, true)]);
+
+    let idle = sqlx::query(sql("idle_for"))
+        .fetch_all(&mut looks)
+        .await
+        .unwrap();
+    let found: Vec<i32> = idle.iter().map(|row| row.get("pid")).collect();
+    assert_eq!(
+        found,
+        [pid],
+        "a session lock that is held outside a transaction is no fault"
+    );
+    tx.rollback().await.unwrap();
+    other.release().await.unwrap();
+}
+
+/// Starts an instance as in the recipe.
+async fn start_up(pool: &PgPool, migrations: &Path) -> Result<(), Box<dyn std::error::Error>> {
+    let lock = AdvisoryLock::new("schema")
+        .polling(Duration::from_millis(20))
+        .timeout(Duration::from_mins(1));
+    let mut guard = lock.acquire(pool).await?;
+    let mut migrator = Migrator::new(migrations).await?;
+    migrator
+        .set_locking(false)
+        .run(guard.connection().await?)
+        .await?;
+    guard.release().await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn concurrent_instances_migrate_once_also_with_concurrent_indexes() {
+    let migrations = tempfile::tempdir().unwrap();
+    let write = |name, sql| fs::write(migrations.path().join(name), sql).unwrap();
+    write("1_table.sql", "CREATE TABLE item (id bigint)");
+    write(
+        "2_index.sql",
+        "-- no-transaction\nCREATE INDEX CONCURRENTLY item_id ON item (id)",
+    );
+
+    let (database, pool) = Database::with_pool(8).await;
+    let starts = (0..8).map(|_| start_up(&pool, migrations.path()));
+    try_join_all(starts).await.unwrap();
+    let valid = "SELECT indisvalid FROM pg_index WHERE indexrelid = 'item_id'::regclass";
+    assert!(
+        sqlx::query_scalar::<_, bool>(valid)
+            .fetch_one(&pool)
+            .await
+            .unwrap()
+    );
+    database.assert_nothing_leaked(&pool).await;
+}

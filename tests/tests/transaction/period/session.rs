@@ -1,0 +1,143 @@
+//! In a session, the mark is written after success, and fenced.
+
+use advisory_core::{Error, LockSession};
+use advisory_tests::{Database, another_pool};
+use sqlx::PgPool;
+
+use super::{database, job, marks, next_period};
+
+/// Where the lock is held.
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    Pool,
+    LockSession,
+}
+
+const PLACES: [Place; 2] = [Place::Pool, Place::LockSession];
+
+async fn run<T>(
+    place: Place,
+    pool: &PgPool,
+    body: impl AsyncFnOnce(i64) -> Result<T, Error>,
+) -> Result<Option<T>, Error> {
+    match place {
+        Place::Pool => job().session(pool, body).await,
+        Place::LockSession => {
+            let locks = LockSession::new(pool);
+            let ran = job().session(&locks, body).await;
+            locks.close().await;
+            ran
+        }
+    }
+}
+
+async fn assert_runs(place: Place, pool: &PgPool, expected: Option<u32>) {
+    let ran = run(place, pool, async |_| Ok(7)).await;
+    assert_eq!(ran.unwrap(), expected, "{place:?}");
+}
+
+#[tokio::test]
+async fn a_job_runs_once_in_a_period_and_again_in_the_next_one() {
+    let (database, pool) = database().await;
+    for place in PLACES {
+        assert_runs(place, &pool, Some(7)).await;
+        assert_runs(place, &pool, None).await;
+        assert_runs(Place::Pool, &another_pool(&pool), None).await;
+        next_period(&pool).await;
+    }
+    database.assert_nothing_leaked(&pool).await;
+}
+
+#[tokio::test]
+async fn a_failure_leaves_the_period_open() {
+    let (database, pool) = database().await;
+    for place in PLACES {
+        let failed = run(place, &pool, async |_| {
+            Err::<(), _>(Error::NotInTransaction)
+        })
+        .await;
+        assert!(matches!(failed, Err(Error::NotInTransaction)));
+        assert_runs(place, &pool, Some(7)).await;
+        next_period(&pool).await;
+    }
+    database.assert_nothing_leaked(&pool).await;
+}
+
+#[tokio::test]
+async fn a_lost_run_leaves_the_period_open() {
+    let (database, pool) = database().await;
+    for place in PLACES {
+        let lost = run(place, &pool, async |_| {
+            database.terminate_lockers().await;
+            std::future::pending::<Result<(), Error>>().await
+        });
+        assert!(lost.await.unwrap_err().is_lost());
+        assert_runs(place, &pool, Some(7)).await;
+        next_period(&pool).await;
+    }
+    database.assert_nothing_leaked(&pool).await;
+}
+
+#[tokio::test]
+async fn a_run_that_was_overtaken_cannot_mark_its_period() {
+    let (database, pool) = database().await;
+    for place in PLACES {
+        for is_done in [false, true] {
+            let other = another_pool(&pool);
+            // The other run begins, or ends, while this one does not know of its loss.
+            let overtaken = run(place, &pool, async |fence| {
+                let held = database.advisory_locks().await;
+                let overtake = "UPDATE advisory_period SET fence = $1 + 1";
+                sqlx::query(overtake)
+                    .bind(fence)
+                    .execute(&other)
+                    .await
+                    .unwrap();
+                if is_done {
+                    let done = "UPDATE advisory_period SET period = attempt, fence = NULL";
+                    sqlx::query(done).execute(&other).await.unwrap();
+                }
+                assert_eq!(held.len(), 1);
+                Ok(())
+            });
+            assert!(overtaken.await.unwrap_err().is_lost(), "{place:?}");
+            assert_eq!(marks(&pool).await, i64::from(is_done));
+            sqlx::query("DELETE FROM advisory_period")
+                .execute(&pool)
+                .await
+                .unwrap();
+        }
+    }
+    database.assert_nothing_leaked(&pool).await;
+}
+
+#[tokio::test]
+async fn a_pool_of_one_is_enough() {
+    let database = Database::new().await;
+    let pool = database.pool(1).await;
+    advisory_core::Periods::create(&pool).await.unwrap();
+    assert_runs(Place::Pool, &pool, Some(7)).await;
+    assert_runs(Place::Pool, &pool, None).await;
+    database.assert_nothing_leaked(&pool).await;
+}
+
+#[tokio::test]
+async fn a_run_that_is_dropped_leaves_the_period_open() {
+    let (database, pool) = database().await;
+    for place in PLACES {
+        let (begun, mut begins) = tokio::sync::mpsc::unbounded_channel();
+        let dropped = run(place, &pool, async |_| {
+            begun.send(()).unwrap();
+            std::future::pending::<Result<(), Error>>().await
+        });
+        tokio::select! {
+            biased;
+            _ = dropped => panic!("it never ends"),
+            _ = begins.recv() => {}
+        }
+        database.wait_until_held(0).await;
+        assert_runs(place, &pool, Some(7)).await;
+        next_period(&pool).await;
+    }
+    database.assert_nothing_leaked(&pool).await;
+}
