@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sqlx::postgres::{PgPool, PgTransaction};
-use sqlx::{AssertSqlSafe, Connection as _, Error, Executor as _, PgConnection, raw_sql};
+use sqlx::{AssertSqlSafe, Connection as _, Error, Executor as _, PgConnection};
 
 const XACT_LOCK: &str = "SELECT pg_advisory_xact_lock($1)";
 
@@ -17,15 +17,6 @@ pub(crate) async fn begin(pool: &PgPool, key: i64) -> Result<PgTransaction<'stat
 /// Begin, lock, commit.
 pub(crate) async fn transaction(pool: PgPool, key: i64) -> Result<(), Error> {
     begin(&pool, key).await?.commit().await
-}
-
-/// As [`transaction`], with the key in the text, because a transaction pooler may run a prepared
-/// statement on another session.
-pub(crate) async fn transaction_as_text(pool: PgPool, key: i64) -> Result<(), Error> {
-    let mut tx = pool.begin().await?;
-    let lock = format!("SELECT pg_advisory_xact_lock('{key}')");
-    tx.execute(raw_sql(AssertSqlSafe(lock))).await?;
-    tx.commit().await
 }
 
 /// As [`transaction`], with the fewest round trips and bytes that sqlx can send.
@@ -78,6 +69,11 @@ pub(crate) async fn session(pool: PgPool, key: i64) -> Result<(), Error> {
 
 pub(crate) async fn lock(conn: &mut PgConnection, key: i64) -> Result<(), Error> {
     call("SELECT pg_advisory_lock($1)", conn, key).await
+}
+
+pub(crate) async fn try_lock(conn: &mut PgConnection, key: i64) -> Result<bool, Error> {
+    let tried = sqlx::query_scalar("SELECT pg_try_advisory_lock($1)").bind(key);
+    tried.fetch_one(conn).await
 }
 
 pub(crate) async fn unlock(conn: &mut PgConnection, key: i64) -> Result<(), Error> {

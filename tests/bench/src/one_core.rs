@@ -29,31 +29,36 @@ impl Drop for OnOneCore {
     }
 }
 
-/// Compares all workloads on all cores of the machine, and then on one core. `parts` are the names
-/// of the two tables, and `targets` are the targets of a table.
+/// Compares all workloads on all cores of the machine, and then on one core. `round_trips` and
+/// `against` are those of [`Table::on_all_cores_and_one`], and `targets` are the targets of either.
 pub(crate) async fn on_all_cores_and_one(
     bench: &Bench,
     database: &Database,
-    parts: [&'static str; 2],
+    name: &'static str,
     workloads: &mut [Workload],
-    table: impl Fn(&[Workload], &[Sample]) -> Table,
+    round_trips: &[Option<f64>],
+    against: &[Option<usize>],
     targets: fn(&[Workload], &[Sample], &str) -> Vec<Target>,
 ) -> Report {
-    let [all, one] = parts;
-    let samples = measure(bench, all, workloads).await;
-    let mut report = Report::from(Part::new(all, table(workloads, &samples)));
-    report.targets = targets(workloads, &samples, "local");
-    let part = match OnOneCore::with(database).await {
-        Ok(_on_one_core) => {
-            let samples = measure(bench, one, workloads).await;
-            let more = targets(workloads, &samples, "local, one core");
-            report.targets.extend(more);
-            Part::new(one, table(workloads, &samples))
-        }
-        Err(reason) => Part::not_measured(one, &reason),
+    let all = measure(bench, name, workloads).await;
+    let mut reached = targets(workloads, &all, "local");
+    let (one, not_measured) = match OnOneCore::with(database).await {
+        Ok(_on_one_core) => (measure(bench, name, workloads).await, None),
+        Err(reason) => (Vec::new(), Some(reason)),
     };
-    report.parts.push(part);
-    report
+    if !one.is_empty() {
+        reached.extend(targets(workloads, &one, "local, one core"));
+    }
+    let table = Table::on_all_cores_and_one(workloads, [&all, &one], round_trips, against);
+    let mut part = Part::new(name, table);
+    if let Some(reason) = not_measured {
+        part = part.note(format!("Not measured on one core: {reason}."));
+    }
+    Report {
+        parts: vec![part],
+        targets: reached,
+        ..Report::default()
+    }
 }
 
 fn threads() -> Vec<Pid> {

@@ -53,9 +53,9 @@ impl Part {
         }
     }
 
-    /// A part without figures.
-    pub(crate) fn not_measured(name: &'static str, reason: &str) -> Self {
-        Self::new(name, Table::new(["workload"])).note(format!("Not measured: {reason}."))
+    /// A part without a table.
+    pub(crate) fn text(name: &'static str, text: impl Into<String>) -> Self {
+        Self::new(name, Table::default()).note(text)
     }
 
     pub(crate) fn note(mut self, note: impl Into<String>) -> Self {
@@ -75,10 +75,10 @@ impl From<Part> for Report {
 
 impl fmt::Display for Part {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.table)?;
-        self.notes
-            .iter()
-            .try_for_each(|note| write!(f, "\n\n{}", wrapped(note)))
+        let table = (!self.table.rows.is_empty()).then(|| self.table.to_string());
+        let notes = self.notes.iter().map(|note| wrapped(note));
+        let paragraphs: Vec<_> = table.into_iter().chain(notes).collect();
+        f.write_str(&paragraphs.join("\n\n"))
     }
 }
 
@@ -109,33 +109,66 @@ impl Table {
         round_trips: &[Option<f64>],
         against: &[Option<usize>],
     ) -> Self {
-        let header = [
-            "workload",
-            "median",
-            "interquartile range",
-            "p99",
-            "round trips",
-            "relative speed",
-        ];
-        let mut table = Self::new(header);
+        let mut table = Self::new(["workload", "median", "p99", "round trips", "relative speed"]);
         for (index, workload) in workloads.iter().enumerate() {
-            let sample = &samples[index];
-            let (low, high) = sample.spread();
-            let faster = against[index].map_or(String::new(), |rival| {
-                let ratio = three_digits(samples[rival].ratio_to(sample));
-                format!("{ratio} × {}", workloads[rival].name)
-            });
             table.row([
                 workload.name.clone(),
-                Nanoseconds(sample.median()).to_string(),
-                format!("{} – {}", Nanoseconds(low), Nanoseconds(high)),
-                Nanoseconds(sample.p99()).to_string(),
+                Nanoseconds(samples[index].median()).to_string(),
+                Nanoseconds(samples[index].p99()).to_string(),
                 round_trips[index].map_or(String::new(), format_round_trips),
-                faster,
+                relative_speed(workloads, samples, against, index),
             ]);
         }
         table
     }
+
+    /// The same, on all cores of the machine and, where it was measured, on one.
+    pub(crate) fn on_all_cores_and_one(
+        workloads: &[Workload],
+        [all, one]: [&[Sample]; 2],
+        round_trips: &[Option<f64>],
+        against: &[Option<usize>],
+    ) -> Self {
+        let mut table = Self::new([
+            "workload",
+            "round trips",
+            "median",
+            "relative speed",
+            "median, one core",
+            "relative speed, one core",
+        ]);
+        for (index, workload) in workloads.iter().enumerate() {
+            let [median, median_on_one] = [all, one].map(|samples| {
+                let sample = samples.get(index);
+                sample.map_or(String::new(), |sample| {
+                    Nanoseconds(sample.median()).to_string()
+                })
+            });
+            table.row([
+                workload.name.clone(),
+                round_trips[index].map_or(String::new(), format_round_trips),
+                median,
+                relative_speed(workloads, all, against, index),
+                median_on_one,
+                relative_speed(workloads, one, against, index),
+            ]);
+        }
+        table
+    }
+}
+
+/// How many times as fast as its rival a workload is.
+fn relative_speed(
+    workloads: &[Workload],
+    samples: &[Sample],
+    against: &[Option<usize>],
+    index: usize,
+) -> String {
+    let (Some(rival), Some(sample)) = (against[index], samples.get(index)) else {
+        return String::new();
+    };
+    let ratio = three_digits(samples[rival].ratio_to(sample));
+    format!("{ratio} × {}", workloads[rival].name)
 }
 
 /// The number of round trips, with a decimal only if it is not an integer.
@@ -214,8 +247,16 @@ impl Target {
     }
 }
 
-/// The table of all targets.
-pub(crate) fn of_targets(targets: &[Target]) -> Table {
+/// How many targets are reached, and a table of the others.
+pub(crate) fn missed(targets: &[Target]) -> Part {
+    let missed: Vec<_> = targets.iter().filter(|target| !target.is_reached).collect();
+    let reached = targets.len() - missed.len();
+    Part::new("targets", of_targets(missed))
+        .note(format!("{reached} of {} are reached.", targets.len()))
+}
+
+/// A table of targets.
+pub(crate) fn of_targets<'a>(targets: impl IntoIterator<Item = &'a Target>) -> Table {
     let mut table = Table::new(["target", "required", "measured", "reached"]);
     for target in targets {
         let reached = if target.is_reached { "yes" } else { "**no**" };

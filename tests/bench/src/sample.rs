@@ -21,12 +21,6 @@ impl Sample {
         quantile(&self.all(), 0.99)
     }
 
-    /// The quartiles of the medians of the blocks, which show how much blocks differ.
-    pub(crate) fn spread(&self) -> (f64, f64) {
-        let medians = self.block_medians();
-        (quantile(&medians, 0.25), quantile(&medians, 0.75))
-    }
-
     /// The ratio of this sample to `other`: the median of the ratios of blocks of the same round.
     pub(crate) fn ratio_to(&self, other: &Self) -> f64 {
         let pairs = self.block_medians().into_iter().zip(other.block_medians());
@@ -149,7 +143,6 @@ mod tests {
         let theirs = sample(&[&[3.0], &[6.0], &[3.0]]);
         assert_is(theirs.ratio_to(&ours), 3.0);
         assert_is(theirs.excess_over(&ours), 2.0);
-        assert_eq!(ours.spread(), (1.0, 1.5));
     }
 
     #[test]

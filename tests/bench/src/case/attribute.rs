@@ -46,16 +46,13 @@ pub(crate) async fn run(bench: &Bench) -> Report {
     let mut table = Table::new([
         "call",
         "time per call",
-        "interquartile range",
         "difference to by hand",
         "difference to the method",
     ]);
     for (workload, sample) in workloads.iter().zip(&samples) {
-        let (low, high) = sample.spread();
         table.row([
             workload.name.clone(),
             Nanoseconds(sample.median()).to_string(),
-            format!("{} – {}", Nanoseconds(low), Nanoseconds(high)),
             Nanoseconds(sample.excess_over(&samples[2])).to_string(),
             Nanoseconds(sample.excess_over(&samples[1])).to_string(),
         ]);

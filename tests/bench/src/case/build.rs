@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use advisory_tests::project::{Project, SQLX_FEATURES, by_path, succeed};
 
 use crate::Bench;
-use crate::report::{Part, Report, Table};
+use crate::report::{Part, Report};
 use crate::sample::three_digits;
 
 #[expect(clippy::unused_async, reason = "as the other cases are")]
@@ -16,33 +16,26 @@ pub(crate) async fn run(bench: &Bench) -> Report {
         Project::write(&project, &target, SQLX_FEATURES, more, "fn main() {}\n")
     });
     let [without, with] = [projects[0].crates(), projects[1].crates()];
-    let mut part = {
-        let mut table = Table::new(["project", "crates", "first `cargo build`, seconds"]);
-        let (first, more) = seconds(bench, &projects);
-        table.row(["with sqlx", &without.len().to_string(), &shown(first)]);
-        table.row([
-            "with sqlx and advisory-core",
-            &with.len().to_string(),
-            &shown(more.map(|more| first.unwrap_or_default() + more)),
-        ]);
-        table.row([
-            "added",
-            &with.difference(&without).count().to_string(),
-            &shown(more),
-        ]);
-        Part::new("build", table)
-    };
+    let (first, more) = seconds(bench, &projects);
     let added: Vec<_> = with
         .difference(&without)
         .map(|name| format!("`{name}`"))
         .collect();
-    part = part.note(format!("Added: {}.", added.join(", ")));
-    part.into()
+    let text = format!(
+        "The first build of a project with sqlx ({} crates) takes {}. With `advisory-core` it has {} crates ({}), and takes \
+         {} more.",
+        without.len(),
+        shown(first),
+        with.len(),
+        added.join(", "),
+        shown(more),
+    );
+    Part::text("build", text).into()
 }
 
 fn shown(seconds: Option<Duration>) -> String {
-    seconds.map_or("not measured".to_owned(), |time| {
-        three_digits(time.as_secs_f64())
+    seconds.map_or("a time that was not measured".to_owned(), |time| {
+        format!("{} s", three_digits(time.as_secs_f64()))
     })
 }
 

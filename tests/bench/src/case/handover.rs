@@ -46,7 +46,6 @@ pub(crate) async fn run(bench: &Bench) -> Report {
         "waiters",
         "method",
         "median",
-        "interquartile range",
         "p99",
         "speed relative to by hand",
     ];
@@ -60,12 +59,10 @@ pub(crate) async fn run(bench: &Bench) -> Report {
     for waiters in WAITERS.into_iter().filter(few) {
         let samples = compare(bench, &database, waiters).await;
         for (variant, sample) in samples.iter().enumerate() {
-            let (low, high) = sample.spread();
             table.row([
                 waiters.to_string(),
                 VARIANTS[variant].0.to_owned(),
                 Nanoseconds(sample.median()).to_string(),
-                format!("{} – {}", Nanoseconds(low), Nanoseconds(high)),
                 Nanoseconds(sample.p99()).to_string(),
                 three_digits(samples[1].ratio_to(sample)),
             ]);

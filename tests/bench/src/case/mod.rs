@@ -5,6 +5,7 @@ mod build;
 mod growth;
 mod handover;
 mod keys;
+mod leader;
 mod lock_session;
 mod monitor;
 mod network;
@@ -15,6 +16,7 @@ mod session;
 mod storm;
 mod throughput;
 mod transaction;
+mod waiting_room;
 
 use std::fmt;
 use std::sync::Arc;
@@ -50,7 +52,9 @@ cases! {
     lock_session: "Many locks on one session",
     peers: "Other lock packages of Rust and Python, uncontended",
     keys: "Several keys at once",
+    waiting_room: "Many calls that want one key, on a pool with few connections",
     handover: "From a release to the next holder's start",
+    leader: "From the end of a leader to the term of the next one",
     permits: "Several permits for one lock, against the plain lock",
     storm: "Refused calls: 64 tasks try to take one held lock",
     throughput: "Distinct keys over 1 to 32 connections",

@@ -18,7 +18,6 @@ pub(crate) async fn run(bench: &Bench) -> Report {
     let mut table = Table::new([
         "locks held",
         "`monitor::locks`",
-        "interquartile range",
         "p99",
         "time per lock",
         "round trips",
@@ -29,11 +28,9 @@ pub(crate) async fn run(bench: &Bench) -> Report {
         let round_trips = count(&proxy, &mut [workload(&counted, held)]).await;
         let what = format!("monitor, {held} locks");
         let samples = measure(bench, &what, &mut [workload(&direct, held)]).await;
-        let (low, high) = samples[0].spread();
         table.row([
             held.to_string(),
             Nanoseconds(samples[0].median()).to_string(),
-            format!("{} – {}", Nanoseconds(low), Nanoseconds(high)),
             Nanoseconds(samples[0].p99()).to_string(),
             Nanoseconds(samples[0].median() / f64::from(held)).to_string(),
             round_trips[0].map_or(String::new(), crate::report::format_round_trips),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use advisory_tests::{Database, Proxy};
-use sqlx::{Connection as _, PgPool};
+use sqlx::Connection as _;
 
 use super::transaction::{
     AGAINST, ATTRIBUTE, ATTRIBUTE_TIMEOUT, BY_HAND, BY_HAND_TIMEOUT, JOINED, PIPELINED,
@@ -22,29 +22,13 @@ pub(crate) async fn run(bench: &Bench) -> Report {
     let database = Database::on(&bench.server).await;
     let proxy = Proxy::start(&database).await;
     let endpoint = Endpoint(proxy.options());
-    let (quiet, asking) = (endpoint.pool().await, endpoint.pool_of(4, true).await);
+    let pool = endpoint.pool().await;
     proxy.set_delay(EACH_WAY);
-    let (alone, mut report) = compare(bench, &endpoint, quiet, "network").await;
-    let (pinged, with_pings) = compare(bench, &endpoint, asking, "network-pings").await;
-    report.targets = targets(&alone, "without the pings of the pool");
-    report.targets.extend(targets(
-        &pinged,
-        "with sqlx's defaults, including the pings",
-    ));
-    report.parts.extend(with_pings.parts);
-    report
-}
 
-/// Compares the workloads of [`transaction`](super::transaction) and a bare round trip.
-async fn compare(
-    bench: &Bench,
-    endpoint: &Endpoint,
-    pool: PgPool,
-    name: &'static str,
-) -> (Vec<Sample>, Report) {
-    let mut workloads = workloads(endpoint, pool).await;
-    workloads.push(bare(endpoint).await);
-    let samples = measure(bench, name, &mut workloads).await;
+    // Those of a local lock, and a bare round trip.
+    let mut workloads = workloads(&endpoint, pool).await;
+    workloads.push(bare(&endpoint).await);
+    let samples = measure(bench, "network", &mut workloads).await;
     let round_trip = samples.last().expect("BUG: the last workload").median();
     let round_trips: Vec<_> = samples
         .iter()
@@ -57,12 +41,11 @@ async fn compare(
          the delay, because the timer of the proxy has a resolution of one millisecond.",
         Nanoseconds(round_trip)
     );
-    let report = Report {
-        parts: vec![Part::new(name, table).note(note)],
-        plots: plot(&workloads, &samples, name),
-        ..Report::default()
-    };
-    (samples, report)
+    Report {
+        parts: vec![Part::new("network", table).note(note)],
+        plots: vec![plot(&workloads, &samples)],
+        targets: targets(&samples),
+    }
 }
 
 async fn bare(endpoint: &Endpoint) -> Workload {
@@ -82,10 +65,7 @@ async fn bare(endpoint: &Endpoint) -> Workload {
     })
 }
 
-fn plot(workloads: &[Workload], samples: &[Sample], name: &str) -> Vec<Plot> {
-    if name != "network" {
-        return Vec::new();
-    }
+fn plot(workloads: &[Workload], samples: &[Sample]) -> Plot {
     let rows = [
         PIPELINED,
         TRANSACTION,
@@ -102,17 +82,17 @@ fn plot(workloads: &[Workload], samples: &[Sample], name: &str) -> Vec<Plot> {
             samples[row].median() / 1e6,
         )
     };
-    vec![Plot {
+    Plot {
         file: "performance-network",
         title: "One lock with 1 ms each way, from begin to commit",
         shape: Shape::Bars {
             unit: "ms",
             bars: rows.map(bar).into(),
         },
-    }]
+    }
 }
 
-fn targets(samples: &[Sample], how: &str) -> Vec<Target> {
+fn targets(samples: &[Sample]) -> Vec<Target> {
     let rows = [
         ("`transaction`, timeout", TRANSACTION_TIMEOUT, 2.5),
         ("the attribute, timeout", ATTRIBUTE_TIMEOUT, 2.5),
@@ -123,7 +103,11 @@ fn targets(samples: &[Sample], how: &str) -> Vec<Target> {
         let rival = AGAINST[row].expect("BUG: a row of ours has a rival");
         // The ratio of locks per second, taken one after the other.
         let measured = samples[rival].ratio_to(&samples[row]);
-        Target::at_least(format!("1 ms each way, {how}: {what}"), wanted, measured)
+        Target::at_least(
+            format!("1 ms each way: {what}, relative to by hand"),
+            wanted,
+            measured,
+        )
     };
     rows.map(target).into()
 }

@@ -40,11 +40,16 @@ async fn uncontended(bench: &Bench, database: &Database) -> Report {
     let round_trips = count(&proxy, &mut workloads(&counted.pool().await)).await;
     let pool = Endpoint(database.options()).pool().await;
     let mut workloads = workloads(&pool);
-    let table = |workloads: &[Workload], samples: &[Sample]| {
-        Table::of_comparison(workloads, samples, &round_trips, &AGAINST)
-    };
-    let parts = ["permits", "permits-core"];
-    on_all_cores_and_one(bench, database, parts, &mut workloads, table, targets).await
+    on_all_cores_and_one(
+        bench,
+        database,
+        "permits",
+        &mut workloads,
+        &round_trips,
+        &AGAINST,
+        targets,
+    )
+    .await
 }
 
 fn targets(workloads: &[Workload], samples: &[Sample], how: &str) -> Vec<Target> {

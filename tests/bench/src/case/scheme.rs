@@ -7,8 +7,8 @@ use advisory_core::{Key, KeyScheme, scheme};
 
 use crate::Bench;
 use crate::comparison::{Workload, measure};
-use crate::report::{Part, Report, Table};
-use crate::sample::Nanoseconds;
+use crate::report::{Part, Report};
+use crate::sample::{Nanoseconds, Sample};
 
 /// The number of names in one measurement.
 const NAMES: u32 = 200;
@@ -28,16 +28,21 @@ pub(crate) async fn run(bench: &Bench) -> Report {
         })
     }));
     let samples = measure(bench, "scheme", &mut workloads).await;
-    let mut table = Table::new(["scheme", "time per name", "interquartile range"]);
-    for (workload, sample) in workloads.iter().zip(&samples) {
-        let (low, high) = sample.spread();
-        table.row([
-            workload.name.clone(),
-            Nanoseconds(sample.median()).to_string(),
-            format!("{} – {}", Nanoseconds(low), Nanoseconds(high)),
-        ]);
-    }
-    Part::new("scheme", table).into()
+    let mut rows: Vec<_> = workloads.iter().zip(&samples).collect();
+    rows[1..].sort_by(|(_, one), (_, other)| one.median().total_cmp(&other.median()));
+    let shown = |(workload, sample): &(&Workload, &Sample)| {
+        format!("{} for {}", Nanoseconds(sample.median()), workload.name)
+    };
+    let [default, fastest, .., slowest] = rows.as_slice() else {
+        unreachable!("BUG: there are many schemes")
+    };
+    let text = format!(
+        "The key of `{NAME}` takes {}. The other schemes take from {} to {}.",
+        shown(default),
+        shown(fastest),
+        shown(slowest)
+    );
+    Part::text("scheme", text).into()
 }
 
 fn workload(name: &str, key: impl Fn(&str) -> Key + Clone + Send + Sync + 'static) -> Workload {

@@ -12,7 +12,7 @@ use crate::by_hand;
 use crate::comparison::Workload;
 use crate::endpoint::Endpoint;
 use crate::one_core::on_all_cores_and_one;
-use crate::report::{Report, Table, Target};
+use crate::report::{Report, Target};
 use crate::round_trips::{count, counting_proxy};
 use crate::sample::Sample;
 
@@ -37,11 +37,16 @@ pub(crate) async fn run(bench: &Bench) -> Report {
     let round_trips = count(&proxy, &mut workloads(&counted.pool().await)).await;
     let direct = Endpoint(database.options()).pool().await;
     let mut workloads = workloads(&direct);
-    let table = |workloads: &[Workload], samples: &[Sample]| {
-        Table::of_comparison(workloads, samples, &round_trips, &AGAINST)
-    };
-    let parts = ["session", "session-core"];
-    on_all_cores_and_one(bench, &database, parts, &mut workloads, table, targets).await
+    on_all_cores_and_one(
+        bench,
+        &database,
+        "session",
+        &mut workloads,
+        &round_trips,
+        &AGAINST,
+        targets,
+    )
+    .await
 }
 
 fn targets(workloads: &[Workload], samples: &[Sample], how: &str) -> Vec<Target> {

@@ -50,14 +50,8 @@ pub(crate) async fn run(bench: &Bench) -> Report {
     let held_there = THEIRS.acquire(conn).await.expect("the lock is free");
     let samples = compare(bench, &pool).await;
     drop((held, held_there));
-    let mut table = Table::new([
-        "workload",
-        "attempts per second",
-        "interquartile range",
-        "relative speed",
-    ]);
+    let mut table = Table::new(["workload", "attempts per second", "relative speed"]);
     for (variant, sample) in samples.iter().enumerate() {
-        let (low, high) = sample.spread();
         let faster = VARIANTS[variant].2.map_or(String::new(), |rival| {
             let ratio = three_digits(sample.ratio_to(&samples[rival]));
             format!("{ratio} × {}", VARIANTS[rival].0)
@@ -65,7 +59,6 @@ pub(crate) async fn run(bench: &Bench) -> Report {
         table.row([
             VARIANTS[variant].0.to_owned(),
             thousands(sample.median()),
-            format!("{} – {}", thousands(low), thousands(high)),
             faster,
         ]);
     }

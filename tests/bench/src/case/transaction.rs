@@ -11,7 +11,7 @@ use crate::by_hand;
 use crate::comparison::Workload;
 use crate::endpoint::Endpoint;
 use crate::one_core::on_all_cores_and_one;
-use crate::report::{Report, Table, Target};
+use crate::report::{Report, Target};
 use crate::round_trips::{count, counting_proxy};
 use crate::sample::Sample;
 
@@ -22,27 +22,30 @@ const KEY: i64 = 4_711;
 /// The indexes of rows of [`workloads`] that are compared.
 pub(crate) const TRANSACTION: usize = 0;
 pub(crate) const ATTRIBUTE: usize = 1;
-pub(crate) const JOINED: usize = 3;
-pub(crate) const BY_HAND: usize = 4;
-pub(crate) const PIPELINED: usize = 7;
-pub(crate) const TRANSACTION_TIMEOUT: usize = 8;
-pub(crate) const ATTRIBUTE_TIMEOUT: usize = 9;
-pub(crate) const BY_HAND_TIMEOUT: usize = 11;
+pub(crate) const JOINED: usize = 2;
+pub(crate) const BY_HAND: usize = 3;
+pub(crate) const PIPELINED: usize = 5;
+pub(crate) const TRANSACTION_TIMEOUT: usize = 6;
+pub(crate) const ATTRIBUTE_TIMEOUT: usize = 7;
+pub(crate) const BY_HAND_TIMEOUT: usize = 8;
 
 /// The indexes of our rows.
-const OURS: [usize; 7] = [0, 1, 2, JOINED, TRANSACTION_TIMEOUT, ATTRIBUTE_TIMEOUT, 10];
+const OURS: [usize; 5] = [
+    TRANSACTION,
+    ATTRIBUTE,
+    JOINED,
+    TRANSACTION_TIMEOUT,
+    ATTRIBUTE_TIMEOUT,
+];
 
 /// The index of the row with which each row is compared.
-pub(crate) const AGAINST: [Option<usize>; 12] = [
-    Some(BY_HAND),
+pub(crate) const AGAINST: [Option<usize>; 9] = [
     Some(BY_HAND),
     Some(BY_HAND),
     Some(BY_HAND),
     None,
     Some(BY_HAND),
     Some(BY_HAND),
-    Some(BY_HAND),
-    Some(BY_HAND_TIMEOUT),
     Some(BY_HAND_TIMEOUT),
     Some(BY_HAND_TIMEOUT),
     None,
@@ -66,12 +69,16 @@ pub(crate) async fn run(bench: &Bench) -> Report {
     let round_trips = count(&proxy, &mut workloads(&counted, counted.pool().await).await).await;
     let direct = Endpoint(database.options());
     let mut workloads = workloads(&direct, direct.pool().await).await;
-    let table = |workloads: &[Workload], samples: &[Sample]| {
-        Table::of_comparison(workloads, samples, &round_trips, &AGAINST)
-    };
-    let parts = ["transaction", "transaction-core"];
-    let mut report =
-        on_all_cores_and_one(bench, &database, parts, &mut workloads, table, targets).await;
+    let mut report = on_all_cores_and_one(
+        bench,
+        &database,
+        "transaction",
+        &mut workloads,
+        &round_trips,
+        &AGAINST,
+        targets,
+    )
+    .await;
     report.targets.splice(..0, round_trip_targets(&round_trips));
     report
 }
@@ -130,13 +137,8 @@ pub(crate) async fn workloads(endpoint: &Endpoint, pool: PgPool) -> Vec<Workload
         Workload::on_pool("`#[advisory]` on a pool", &pool, |pool| async move {
             annotated(&pool, "attribute").await
         }),
-        Workload::with_lock("`begin`, commit", &pool, &lock, begin),
         Workload::with_lock("begin, `acquire_xact`, commit", &pool, &lock, join),
         Workload::on_pool("by hand", &pool, |pool| by_hand::transaction(pool, KEY)),
-        // Every pooler supports this.
-        Workload::on_pool("by hand, key in the text", &pool, |pool| {
-            by_hand::transaction_as_text(pool, KEY)
-        }),
         // The shortest message that opens a transaction and locks. A faster workload with sqlx is
         // not possible.
         Workload::on_pool("begin and lock in one message, commit", &pool, |pool| {
@@ -147,12 +149,6 @@ pub(crate) async fn workloads(endpoint: &Endpoint, pool: PgPool) -> Vec<Workload
         Workload::on_pool("`#[advisory]`, timeout", &pool, |pool| async move {
             annotated_with_timeout(&pool, "attribute").await
         }),
-        Workload::with_lock(
-            "begin, `acquire_xact`, commit, timeout",
-            &pool,
-            &patient,
-            join,
-        ),
         Workload::on_pool("by hand, timeout", &pool, |pool| {
             by_hand::transaction_with_timeout(pool, KEY, TIMEOUT)
         }),
@@ -161,10 +157,6 @@ pub(crate) async fn workloads(endpoint: &Endpoint, pool: PgPool) -> Vec<Workload
 
 pub(super) async fn transaction(lock: AdvisoryLock, pool: PgPool) -> Result<(), Error> {
     lock.transaction(&pool, async |_| Ok(())).await
-}
-
-async fn begin(lock: AdvisoryLock, pool: PgPool) -> Result<(), Error> {
-    Ok(lock.begin(&pool).await?.commit().await?)
 }
 
 async fn join(lock: AdvisoryLock, pool: PgPool) -> Result<(), Error> {

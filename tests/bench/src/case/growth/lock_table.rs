@@ -8,14 +8,6 @@ use crate::Bench;
 use crate::report::{Part, Table};
 use crate::sample::{thousands, three_digits};
 
-/// The shared memory of the lock table, in bytes.
-pub(super) struct LockCost {
-    /// For one lock.
-    pub(super) bytes: f64,
-    /// For one connection, including its share of the lock table.
-    connection: f64,
-}
-
 /// The lock table of a server with these settings.
 struct Filled {
     settings: [u32; 3],
@@ -25,7 +17,7 @@ struct Filled {
 }
 
 /// Fills the lock tables of servers with several settings, and determines their capacity.
-pub(super) async fn fill_several(bench: &Bench) -> (Part, LockCost) {
+pub(super) async fn fill_several(bench: &Bench) -> Part {
     let mut table = Table::new([
         "`max_locks_per_transaction`",
         "`max_connections`",
@@ -50,17 +42,15 @@ pub(super) async fn fill_several(bench: &Bench) -> (Part, LockCost) {
         all.push(filled);
     }
     let per = |more: &Filled, less: &Filled, of: f64| (more.shared - less.shared) / of;
-    let lock_cost = LockCost {
-        bytes: per(&all[3], &all[0], all[3].formula - all[0].formula),
-        connection: per(&all[1], &all[0], 100.0),
-    };
+    let lock = per(&all[3], &all[0], all[3].formula - all[0].formula);
+    let connection = per(&all[1], &all[0], 100.0);
     let note = format!(
-        "The entry of a lock takes {} bytes of shared memory. The server reserves the memory when it starts. Each connection \
-         in `max_connections` takes {} kB, including its share of the lock table.",
-        thousands(lock_cost.bytes),
-        three_digits(lock_cost.connection / 1e3),
+        "The entry of a lock takes {} bytes of shared memory, which the server reserves when it starts. Each connection in \
+         `max_connections` takes {} kB, including its share of the lock table.",
+        thousands(lock),
+        three_digits(connection / 1e3),
     );
-    (Part::new("growth-table", table).note(note), lock_cost)
+    Part::new("growth-table", table).note(note)
 }
 
 async fn fill(settings: [u32; 3]) -> Filled {

@@ -2,20 +2,17 @@
 
 mod held;
 mod lock_table;
-mod plan;
 mod waiting;
 
 use crate::Bench;
 use crate::report::Report;
 
 pub(crate) async fn run(bench: &Bench) -> Report {
-    let (table, lock_cost) = lock_table::fill_several(bench).await;
     Report {
         parts: vec![
-            table,
+            lock_table::fill_several(bench).await,
             held::measure(bench).await,
             waiting::measure(bench).await,
-            plan::of(&lock_cost),
         ],
         ..Report::default()
     }

@@ -10,7 +10,7 @@ use sqlx::{PgConnection, PgPool};
 use crate::Bench;
 use crate::comparison::nanoseconds;
 use crate::endpoint::Endpoint;
-use crate::report::{Part, Report, Table, Target};
+use crate::report::{Part, Report, Target};
 use crate::sample::{Nanoseconds, Sample};
 
 const GUARDS: i64 = 50;
@@ -25,18 +25,15 @@ pub(super) async fn measure(bench: &Bench) -> Report {
         let took = lose(&pool, &mut outside).await;
         sample.push(vec![nanoseconds(took)]);
     }
-    let mut table = Table::new(["guards", "median", "interquartile range", "p99"]);
-    let (low, high) = sample.spread();
-    table.row([
-        GUARDS.to_string(),
-        Nanoseconds(sample.median()).to_string(),
-        format!("{} – {}", Nanoseconds(low), Nanoseconds(high)),
-        Nanoseconds(sample.p99()).to_string(),
-    ]);
+    let text = format!(
+        "When a session with {GUARDS} locks ends, all its guards report it after {} (median; p99 {}).",
+        Nanoseconds(sample.median()),
+        Nanoseconds(sample.p99()),
+    );
     let what = format!("loss of a session until its {GUARDS} guards report it, median");
     let median = sample.median() / 1e6;
     Report {
-        parts: vec![Part::new("lock-session-loss", table)],
+        parts: vec![Part::text("lock-session-loss", text)],
         targets: vec![Target::at_most(what, 50.0, median, " ms")],
         ..Report::default()
     }

@@ -8,13 +8,16 @@ mod waiters;
 mod waiting;
 
 use std::future::Future;
+use std::sync::Arc;
 
 use advisory_core::{AdvisoryLock, LockSession};
 use futures_util::future::BoxFuture;
-use sqlx::PgPool;
 use sqlx::postgres::{PgAdvisoryLock, PgAdvisoryLockKey};
+use sqlx::{PgConnection, PgPool};
+use tokio::sync::Mutex;
 
 use crate::Bench;
+use crate::by_hand;
 use crate::endpoint::Endpoint;
 use crate::report::Report;
 
@@ -42,6 +45,9 @@ const CONNECTIONS: u32 = 10;
 enum Variant {
     LockSession(LockSession),
     ByHand(PgPool),
+    /// One connection, on which the tasks take turns. With one task, this is the least that two
+    /// messages take.
+    InTurns(Arc<Mutex<PgConnection>>),
     Acquire(PgPool),
 }
 
@@ -49,11 +55,12 @@ impl Variant {
     /// The variants and their names. The second one is what the others are compared with.
     async fn all(endpoint: &Endpoint) -> [(&'static str, Self); 4] {
         let pool = endpoint.pool_of(CONNECTIONS, true).await;
-        let quiet = endpoint.pool_of(CONNECTIONS, false).await;
+        let conn = pool.acquire().await.expect("the pool has a connection");
+        let conn = Arc::new(Mutex::new(conn.detach()));
         [
             ("`LockSession`", Self::LockSession(LockSession::new(&pool))),
             ("sqlx `PgAdvisoryLock`", Self::ByHand(pool.clone())),
-            ("… without the pings of the pool", Self::ByHand(quiet)),
+            ("one connection, in turns", Self::InTurns(conn)),
             ("`acquire(&pool)`", Self::Acquire(pool)),
         ]
     }
@@ -65,6 +72,7 @@ impl Variant {
         move || match &variant {
             Self::LockSession(locks) => boxed(ours_on(ours.clone(), locks.clone())),
             Self::ByHand(pool) => boxed(theirs_on(theirs.clone(), pool.clone())),
+            Self::InTurns(conn) => boxed(in_turns(Arc::clone(conn), key)),
             Self::Acquire(pool) => boxed(super::session::acquire(ours.clone(), pool.clone())),
         }
     }
@@ -77,6 +85,14 @@ async fn ours_on(lock: AdvisoryLock, locks: LockSession) -> Result<(), advisory_
 async fn theirs_on(lock: PgAdvisoryLock, pool: PgPool) -> Result<(), sqlx::Error> {
     let guard = lock.acquire(pool.acquire().await?).await?;
     guard.release_now().await.map(drop)
+}
+
+/// Tries until the lock is granted: a wait would keep the others from the connection.
+async fn in_turns(conn: Arc<Mutex<PgConnection>>, key: i64) -> Result<(), sqlx::Error> {
+    while !by_hand::try_lock(&mut *conn.lock().await, key).await? {
+        tokio::task::yield_now().await;
+    }
+    by_hand::unlock(&mut *conn.lock().await, key).await
 }
 
 fn boxed<E: std::fmt::Debug>(

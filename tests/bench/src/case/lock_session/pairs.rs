@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use advisory_tests::{Database, Proxy, Server};
-use sqlx::postgres::PgConnectOptions;
+use advisory_tests::{Database, Proxy};
 
 use super::{CONNECTIONS, Variant};
 use crate::Bench;
@@ -15,64 +14,67 @@ use crate::rate::rate;
 use crate::report::{Part, Report, Table, Target};
 use crate::sample::{Sample, count, thousands, three_digits};
 
-const EACH_WAY: Duration = Duration::from_millis(1);
+/// The indexes of the variants.
+const OURS: usize = 0;
+const BY_HAND: usize = 1;
+const IN_TURNS: usize = 2;
 
-/// A network, the numbers of tasks there, and the least ratios to by hand with some of them.
+/// The numbers of tasks.
+const TASKS: [usize; 5] = [1, 16, 64, 256, 1_000];
+
+/// How the server is reached, and the least ratios to by hand with some numbers of tasks.
 struct Network {
     name: &'static str,
-    tasks: [usize; 4],
-    wanted: [(usize, f64); 2],
+    each_way: Duration,
+    is_on_one_core: bool,
+    tasks: &'static [usize],
+    wanted: &'static [(usize, f64)],
 }
 
 const LOCAL: Network = Network {
     name: "local",
-    tasks: [1, 8, 64, 256],
-    wanted: [(1, 1.5), (64, 5.0)],
+    each_way: Duration::ZERO,
+    is_on_one_core: false,
+    tasks: &TASKS,
+    wanted: &[(64, 5.0)],
 };
 /// Without the time to wake up a sleeping core.
 const ONE_CORE: Network = Network {
     name: "local, one core",
+    is_on_one_core: true,
+    tasks: &[1],
+    wanted: &[(1, 1.5)],
     ..LOCAL
 };
-const LOOPBACK: Network = Network {
-    name: "loopback TCP",
+const NEAR: Network = Network {
+    name: "0.25 ms each way",
+    each_way: Duration::from_micros(250),
+    wanted: &[],
     ..LOCAL
 };
-const DELAYED: Network = Network {
+const FAR: Network = Network {
     name: "1 ms each way",
-    tasks: [1, 8, 64, 1_000],
-    wanted: [(64, 5.0), (1_000, 40.0)],
+    each_way: Duration::from_millis(1),
+    wanted: &[(64, 5.0), (1_000, 40.0)],
+    ..LOCAL
 };
 
 pub(super) async fn measure(bench: &Bench) -> Report {
     let database = Database::on(&bench.server).await;
     let proxy = Proxy::start(&database).await;
-    let mut table = Table::new([
-        "network",
-        "tasks",
-        "method",
-        "pairs per second",
-        "interquartile range",
-        "relative speed",
-    ]);
+    let direct = Variant::all(&Endpoint(database.options())).await;
+    let delayed = Variant::all(&Endpoint(proxy.options())).await;
+    let names = direct.iter().map(|(name, _)| (*name).to_owned());
+    let head = ["locks per second", "tasks"].map(str::to_owned);
+    let last = "`LockSession`, relative to `PgAdvisoryLock`".to_owned();
+    let mut table = Table::new(head.into_iter().chain(names).chain([last]));
     let (mut lines, mut targets) = (Vec::new(), Vec::new());
-    let direct = Endpoint(database.options());
-    let tcp = tcp_server();
-    let tcp_endpoint = tcp.as_ref().map(|(_server, endpoint)| endpoint.clone());
-    let networks = [
-        (LOCAL, Some(direct.clone())),
-        (ONE_CORE, Some(direct)),
-        (LOOPBACK, tcp_endpoint),
-        (DELAYED, Some(Endpoint(proxy.options()))),
-    ];
-    for (network, endpoint) in networks {
-        let Some(endpoint) = endpoint else { continue };
-        let variants = Variant::all(&endpoint).await;
-        if network.name == DELAYED.name {
-            proxy.set_delay(EACH_WAY);
-        }
-        let _on_one_core = if network.name == ONE_CORE.name {
-            open_all(&variants, bench.effort.block).await;
+    for network in [LOCAL, ONE_CORE, NEAR, FAR] {
+        let is_delayed = !network.each_way.is_zero();
+        proxy.set_delay(network.each_way);
+        let variants = if is_delayed { &delayed } else { &direct };
+        let _on_one_core = if network.is_on_one_core {
+            open_all(variants, bench.effort.block).await;
             match OnOneCore::with(&database).await {
                 Ok(on_one_core) => Some(on_one_core),
                 Err(_) => continue,
@@ -81,32 +83,36 @@ pub(super) async fn measure(bench: &Bench) -> Report {
             None
         };
         let mut points = variants.each_ref().map(|_| Vec::new());
-        for tasks in bench.effort.sizes(&network.tasks).iter().copied() {
-            let samples = compare(bench, &network, &variants, tasks).await;
-            add_rows(&mut table, &network, tasks, &variants, &samples);
+        for tasks in sizes(bench, network.tasks).iter().copied() {
+            let samples = compare(bench, &network, variants, tasks).await;
+            let ratio = samples[OURS].ratio_to(&samples[BY_HAND]);
+            let rates = samples.iter().map(|sample| thousands(sample.median()));
+            let first = [network.name.to_owned(), tasks.to_string()];
+            let last = format!("{} ×", three_digits(ratio));
+            table.row(first.into_iter().chain(rates).chain([last]));
             for (points, sample) in points.iter_mut().zip(&samples) {
                 points.push((count(tasks), sample.median()));
             }
-            let ratio = samples[0].ratio_to(&samples[1]);
             let wanted = network.wanted.iter().find(|(of, _)| *of == tasks);
-            targets.extend(wanted.map(|(_, wanted)| {
-                let what = format!(
-                    "`LockSession`, {}, tasks: {tasks}, relative to `PgAdvisoryLock`",
-                    network.name
-                );
-                Target::at_least(what, *wanted, ratio)
+            targets.extend(wanted.map(|(_, wanted)| target(&network, tasks, *wanted, ratio)));
+            if tasks == 1 && network.name == LOCAL.name {
+                targets.push(near_the_floor(&samples));
+            }
+        }
+        if network.tasks.len() > 1 {
+            lines.extend(variants.iter().zip(points).map(|((name, _), points)| Line {
+                name: format!("{}, {}", name.replace('`', ""), network.name),
+                points,
             }));
         }
-        let named = variants.iter().zip(points);
-        lines.extend(named.map(|((name, _), points)| Line {
-            name: format!("{}, {}", name.replace('`', ""), network.name),
-            points,
-        }));
     }
     let shape = Shape::Lines {
         across: "tasks, each on its own key",
         up: "locks per second",
-        lines,
+        lines: lines
+            .into_iter()
+            .filter(|line| !line.name.contains(NEAR.name) && !line.name.contains("turns"))
+            .collect(),
     };
     Report {
         parts: vec![Part::new("lock-session", table)],
@@ -119,18 +125,27 @@ pub(super) async fn measure(bench: &Bench) -> Report {
     }
 }
 
-/// A server that listens on a loopback address of its own, because other servers have the port of
-/// the other addresses. `None` on a system that has one such address.
-fn tcp_server() -> Option<(Server, Endpoint)> {
-    let [.., high, low] = std::process::id().to_be_bytes();
-    let address = format!("127.78.{high}.{low}");
-    let server = Server::start_with(&[("listen_addresses", &address)]).ok()?;
-    let options = PgConnectOptions::new_without_pgpass()
-        .host(&address)
-        .port(5432)
-        .username("postgres")
-        .database("postgres");
-    Some((server, Endpoint(options)))
+fn sizes<'a>(bench: &Bench, tasks: &'a [usize]) -> &'a [usize] {
+    if tasks.len() > 1 {
+        bench.effort.sizes(tasks)
+    } else {
+        tasks
+    }
+}
+
+fn target(network: &Network, tasks: usize, wanted: f64, ratio: f64) -> Target {
+    let what = format!(
+        "`LockSession`, {}, tasks: {tasks}, relative to `PgAdvisoryLock`",
+        network.name
+    );
+    Target::at_least(what, wanted, ratio)
+}
+
+/// Two messages on a connection of one's own are the least that a lock and its release take.
+fn near_the_floor(samples: &[Sample]) -> Target {
+    let ratio = samples[OURS].ratio_to(&samples[IN_TURNS]);
+    let what = "`LockSession`, local, tasks: 1, relative to two messages on one connection";
+    Target::at_least(what, 0.8, ratio)
 }
 
 /// Opens the connections that the variants use.
@@ -150,7 +165,8 @@ async fn compare(
     let mut samples = vec![Sample::default(); variants.len()];
     let what = format!("lock session, {}, {tasks} tasks", network.name);
     // A block is long enough for several runs of each of a thousand tasks on ten connections.
-    let length = bench.effort.block * if tasks > 256 { 50 } else { 10 };
+    let is_slow = tasks > 256 && !network.each_way.is_zero();
+    let length = bench.effort.block * if is_slow { 50 } else { 10 };
     for (_, variant) in variants {
         rate(std::iter::once(variant.pair(0)), length / 10).await;
     }
@@ -160,25 +176,4 @@ async fn compare(
         samples[index].push(vec![rate(pairs, length).await]);
     }
     samples
-}
-
-fn add_rows(
-    table: &mut Table,
-    network: &Network,
-    tasks: usize,
-    variants: &[(&str, Variant)],
-    samples: &[Sample],
-) {
-    for (index, ((name, _), sample)) in variants.iter().zip(samples).enumerate() {
-        let (low, high) = sample.spread();
-        let ratio = || format!("{} ×", three_digits(sample.ratio_to(&samples[1])));
-        table.row([
-            network.name.to_owned(),
-            tasks.to_string(),
-            (*name).to_owned(),
-            thousands(sample.median()),
-            format!("{} – {}", thousands(low), thousands(high)),
-            if index == 1 { String::new() } else { ratio() },
-        ]);
-    }
 }

@@ -8,12 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use advisory_tests::Database;
-use nix::sys::resource::UsageWho;
 
 use crate::Bench;
 use crate::comparison::in_rotation;
 use crate::endpoint::Endpoint;
-use crate::memory::processor_of;
 use crate::pgbench::Pgbench;
 use crate::rate::rate;
 use crate::report::{Part, Report};
@@ -23,20 +21,13 @@ use variant::{Connections, Runner, Variant, Work};
 
 const CONNECTIONS: [u32; 6] = [1, 2, 4, 8, 16, 32];
 
-/// The rates of a variant, and the processor time of the client for each lock.
-#[derive(Clone, Default)]
-struct Row {
-    rate: Sample,
-    processor: Vec<f64>,
-}
-
 pub(crate) async fn run(bench: &Bench) -> Report {
     let database = Database::on(&bench.server).await;
     let pgbench = match Pgbench::find(&bench.server, &database) {
         Ok(pgbench) => pgbench,
         Err(reason) => {
             bench.notice(&format!("SKIPPED throughput: {reason}"));
-            return Part::not_measured("throughput", &reason).into();
+            return Part::text("throughput", format!("Not measured: {reason}.")).into();
         }
     };
     let variants = variant::all(&database).await;
@@ -53,27 +44,18 @@ async fn compare(
     pgbench: &Pgbench,
     variants: &[Variant],
     connections: u32,
-) -> Vec<Row> {
+) -> Vec<Sample> {
     let task_connections = open_connections(database, connections).await;
-    let mut rows = vec![Row::default(); variants.len()];
+    let mut rows = vec![Sample::default(); variants.len()];
     let rounds = bench.effort.fewer_rounds(12);
     let what = format!("throughput, {connections} connections");
     for index in in_rotation(bench, &what, rounds, variants.len()) {
         let length = Duration::from_secs(u64::from(!bench.effort.is_smoke));
-        let (rate, used) = match &variants[index].runner {
-            Runner::InProcess(work) => {
-                let before = processor_of(UsageWho::RUSAGE_SELF);
-                let rate = locks_per_second(&task_connections, *work, length).await;
-                (rate, processor_of(UsageWho::RUSAGE_SELF) - before)
-            }
-            Runner::Pgbench(script) => {
-                let before = processor_of(UsageWho::RUSAGE_CHILDREN);
-                let rate = pgbench.run(script, connections, length).await;
-                (rate, processor_of(UsageWho::RUSAGE_CHILDREN) - before)
-            }
+        let rate = match &variants[index].runner {
+            Runner::InProcess(work) => locks_per_second(&task_connections, *work, length).await,
+            Runner::Pgbench(script) => pgbench.run(script, connections, length).await,
         };
-        rows[index].rate.push(vec![rate]);
-        rows[index].processor.push(used / rate);
+        rows[index].push(vec![rate]);
     }
     rows
 }

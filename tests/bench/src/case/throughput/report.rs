@@ -1,21 +1,16 @@
 //! The tables, the plot and the targets.
 
-use super::{CONNECTIONS, Row, Variant};
+use super::{CONNECTIONS, Variant};
 use crate::plot::{Line, Plot, Shape};
 use crate::report::{Part, Report, Table, Target};
-use crate::sample::{quantile, thousands, three_digits};
+use crate::sample::{Sample, quantile, thousands};
 
-pub(super) fn of(variants: &[Variant], rows: &[Vec<Row>]) -> Report {
+pub(super) fn of(variants: &[Variant], rows: &[Vec<Sample>]) -> Report {
     let header = ["locks per second, by number of connections".to_owned()];
     let header = header
         .into_iter()
         .chain(CONNECTIONS.map(|connections| connections.to_string()));
-    let mut rates = Table::new(header.clone());
-    let mut processor = Table::new(
-        ["client processor time per lock in µs, by number of connections".to_owned()]
-            .into_iter()
-            .chain(header.skip(1)),
-    );
+    let mut rates = Table::new(header);
     let mut targets = Vec::new();
     let mut lines = Vec::new();
     for (
@@ -25,13 +20,9 @@ pub(super) fn of(variants: &[Variant], rows: &[Vec<Row>]) -> Report {
         },
     ) in variants.iter().enumerate()
     {
-        let medians: Vec<_> = rows.iter().map(|row| row[variant].rate.median()).collect();
+        let medians: Vec<_> = rows.iter().map(|row| row[variant].median()).collect();
         rates
             .row(std::iter::once((*name).to_owned()).chain(medians.iter().copied().map(thousands)));
-        let used = rows
-            .iter()
-            .map(|row| three_digits(quantile(&row[variant].processor, 0.5)));
-        processor.row(std::iter::once((*name).to_owned()).chain(used));
         lines.push(Line {
             name: name.replace('`', ""),
             points: CONNECTIONS
@@ -44,7 +35,7 @@ pub(super) fn of(variants: &[Variant], rows: &[Vec<Row>]) -> Report {
         let Some(rival) = *reference else { continue };
         let ratios: Vec<_> = rows
             .iter()
-            .map(|row| row[variant].rate.ratio_to(&row[rival].rate))
+            .map(|row| row[variant].ratio_to(&row[rival]))
             .collect();
         let shares = ratios.iter().map(|ratio| format!("{:.0} %", ratio * 100.0));
         rates.row(
@@ -65,10 +56,7 @@ pub(super) fn of(variants: &[Variant], rows: &[Vec<Row>]) -> Report {
         lines,
     };
     Report {
-        parts: vec![
-            Part::new("throughput", rates),
-            Part::new("throughput-processor", processor),
-        ],
+        parts: vec![Part::new("throughput", rates)],
         plots: vec![Plot {
             file: "performance-throughput",
             title: "Distinct keys: locks taken and released per second",
