@@ -46,7 +46,8 @@ pub struct LockSessionGuard {
 
 enum Kind {
     Shared(Shared),
-    Lent(Lent),
+    /// Boxed: it is rare and large, and ten thousand tasks may wait for a guard.
+    Lent(Box<Lent>),
 }
 
 /// The session holds other locks as well.
@@ -93,7 +94,7 @@ impl LockSessionGuard {
             drop(open);
         });
         let token = Mutex::new(());
-        let kind = Kind::Lent(Lent { guard, token });
+        let kind = Kind::Lent(Box::new(Lent { guard, token }));
         Self { held, kind }
     }
 
