@@ -9,6 +9,7 @@ mod foreign;
 mod ls;
 mod many;
 mod narrow;
+mod permits;
 mod session;
 #[path = "../terminal/mod.rs"]
 mod terminal;
