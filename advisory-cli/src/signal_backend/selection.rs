@@ -93,5 +93,10 @@ async fn find_by_lock(
         let message = format!("nobody {verb} advisory lock {lock}{hint}");
         return Ok(vec![Err(Failure::other(message))]);
     }
-    Ok(Session::group(locks).into_iter().map(Ok).collect())
+    // A command line names one lock.
+    let queue = lock.keys().first().map(|key| key.slot(0));
+    let sessions = Session::group(locks).into_iter();
+    Ok(sessions
+        .map(|session| Ok(Session { queue, ..session }))
+        .collect())
 }
