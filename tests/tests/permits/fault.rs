@@ -113,7 +113,7 @@ async fn a_wait_that_is_cancelled_as_it_ends_leaves_no_permit_in_its_session() {
             let Key::BigInt(turnstile) = turnstile else {
                 unreachable!("BUG: a name is one number");
             };
-            let end = end.bind(turnstile).bind(fastrand::i32(0..4_000)).bind(pid);
+            let end = end.bind(turnstile).bind(fastrand::i32(0..10_000)).bind(pid);
             end.execute(&mut rival).await.unwrap();
         };
         let (waited, ()) = tokio::join!(waits, ends);
