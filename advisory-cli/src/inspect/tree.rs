@@ -11,7 +11,6 @@ use super::snapshot::{self, NamedLock, Scope};
 use crate::duration::age;
 use crate::exit::Failure;
 use crate::lock_status::{LockId, SessionId, application, session_id, state};
-use crate::names::Names;
 use crate::output::{self, printable};
 use crate::server::Server;
 

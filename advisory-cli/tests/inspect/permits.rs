@@ -64,7 +64,7 @@ impl Crowd {
 async fn shown(database: &Database, arguments: &[&str]) -> String {
     let ended = advisory(database, arguments).await;
     ended.assert_silent(0);
-    ended.text()
+    ended.text().to_owned()
 }
 
 async fn rows(database: &Database, arguments: &[&str]) -> Vec<Value> {
