@@ -186,6 +186,7 @@ async fn the_json_has_a_fixed_set_of_fields() {
         ("wait_event", "string"),
         ("query", "string"),
         ("gid", "null"),
+        ("slot", "null"),
     ];
     let object = held.as_object().unwrap();
     assert_eq!(object.len(), kinds.len(), "{object:?}");

@@ -22,11 +22,11 @@ async fn queue(database: &Database, waiters: usize) {
 #[tokio::test]
 async fn cancel_ends_the_waits_for_a_permit_and_terminate_frees_the_permits() {
     let database = Database::new().await;
-    let pool = database.pool(2).await;
-    let held = [
-        export().acquire(&pool).await.unwrap(),
-        export().acquire(&database.pool(1).await).await.unwrap(),
-    ];
+    let mut held = Vec::new();
+    for _ in 0..2 {
+        let pool = database.pool(1).await;
+        held.push(export().acquire(&pool).await.unwrap());
+    }
     let mut waiters = Vec::new();
     for count in 1..=2 {
         let pool = database.pool(1).await;
@@ -46,10 +46,11 @@ async fn cancel_ends_the_waits_for_a_permit_and_terminate_frees_the_permits() {
     assert_eq!(database.advisory_locks().await.len(), 1);
     let refused = advisory(&database, &arguments).await;
     refused.assert_only_fails(1, "nobody holds advisory lock `slot 2 of export`");
-    let again = export().acquire(&pool).await.unwrap();
+    let pool = database.pool(1).await;
+    held.push(export().acquire(&pool).await.unwrap());
     let outcome = advisory(&database, &["terminate", "--name", "export", "--yes"]).await;
     assert_done(&outcome, &["terminated", "is free"]);
     assert_eq!(outcome.text().matches("terminated").count(), 2, "{outcome:?}");
     assert_eq!(database.advisory_locks().await, []);
-    drop((held, again));
+    drop(held);
 }
