@@ -64,7 +64,10 @@ impl NamedLock {
     /// The lock of which it is a part: one with several permits has several keys.
     pub(super) fn whole(&self) -> LockId<'_> {
         let part = self.name.as_ref().and_then(|name| name.part.as_ref());
-        (&self.lock.database, part.map_or(self.lock.key, |part| part.key))
+        (
+            &self.lock.database,
+            part.map_or(self.lock.key, |part| part.key),
+        )
     }
 
     /// The name of the whole lock.
@@ -114,7 +117,9 @@ pub(super) async fn elsewhere(
 fn named(locks: Vec<LockStatus>, scope: &Scope, names: &mut Names) -> Vec<NamedLock> {
     let names = names.of_locks(&locks);
     let rows = locks.into_iter().zip(names).map(|(lock, name)| NamedLock {
-        slot: name.as_ref().and_then(|name| Some(name.part.as_ref()?.number)),
+        slot: name
+            .as_ref()
+            .and_then(|name| Some(name.part.as_ref()?.number)),
         lock,
         name,
         is_awaited: false,
@@ -143,7 +148,10 @@ fn join_parts(rows: &mut [NamedLock]) {
             row.slot.get_or_insert(1);
         }
         if row.lock.granted && row.slot.is_some_and(|slot| slot > 0) {
-            holders.entry(whole.clone()).or_default().insert(row.lock.pid);
+            holders
+                .entry(whole.clone())
+                .or_default()
+                .insert(row.lock.pid);
         }
         first.entry(whole).or_insert(index);
     }

@@ -232,10 +232,12 @@ fn names_of_parts<'l>(
 ) -> HashMap<(&'l str, Key), Name> {
     let keys: HashSet<_> = locks.iter().map(lock_id).collect();
     let has_queue = |database, key: Key| keys.contains(&(database, key.slot(0)));
-    let whole = named.iter().filter_map(|((database, key), name)| match &name.part {
-        Some(part) => Some((*database, part.key, &*part.of)),
-        None => has_queue(*database, *key).then_some((*database, *key, &*name.text)),
-    });
+    let whole = named
+        .iter()
+        .filter_map(|((database, key), name)| match &name.part {
+            Some(part) => Some((*database, part.key, &*part.of)),
+            None => has_queue(*database, *key).then_some((*database, *key, &*name.text)),
+        });
     let whole: HashSet<_> = whole.collect();
     let mut names = HashMap::new();
     for (database, key, of) in whole {

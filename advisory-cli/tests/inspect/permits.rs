@@ -30,8 +30,7 @@ async fn pool(database: &Database, application: &str) -> PgPool {
 
 async fn queue(database: &Database, waiters: usize) {
     let turnstile = export().keys()[0].slot(0).to_pg_locks();
-    let is_queued =
-        |lock: &&LockRow| (lock.classid, lock.objid, lock.objsubid) == turnstile;
+    let is_queued = |lock: &&LockRow| (lock.classid, lock.objid, lock.objsubid) == turnstile;
     let what = format!("{waiters} in the queue");
     let is_so = |locks: &[LockRow]| locks.iter().filter(is_queued).count() == waiters;
     database.wait_until_locks(&what, is_so).await;
@@ -89,10 +88,16 @@ async fn a_name_lists_every_slot_of_its_lock_and_the_queue_and_no_other_lock() {
         })
         .collect();
     let holders = [what[0].2, what[1].2];
-    assert!(holders == ["one", "two"] || holders == ["two", "one"], "{what:?}");
+    assert!(
+        holders == ["one", "two"] || holders == ["two", "one"],
+        "{what:?}"
+    );
     assert_eq!((what[0].0, what[0].1), ("export", 1));
     assert_eq!((what[1].0, what[1].1), ("slot 2 of export", 2));
-    let queue = [("queue of export", 0, "first"), ("queue of export", 0, "second")];
+    let queue = [
+        ("queue of export", 0, "first"),
+        ("queue of export", 0, "second"),
+    ];
     assert_eq!(what[2..], queue);
     // The first in the queue waits for those who hold the permits.
     let pid = |row: &Value| row["pid"].as_i64().unwrap();
@@ -109,9 +114,15 @@ async fn a_name_lists_every_slot_of_its_lock_and_the_queue_and_no_other_lock() {
     assert!(part.contains("slot 2 of export"), "{part}");
     crowd.end().await;
     let free = shown(&database, &["ls", "export"]).await;
-    assert!(free.starts_with("nobody holds advisory lock `export` in "), "{free}");
+    assert!(
+        free.starts_with("nobody holds advisory lock `export` in "),
+        "{free}"
+    );
     let free = shown(&database, &["tree", "export"]).await;
-    assert!(free.starts_with("nobody waits for advisory lock `export` in "), "{free}");
+    assert!(
+        free.starts_with("nobody waits for advisory lock `export` in "),
+        "{free}"
+    );
 }
 
 #[tokio::test]
@@ -120,11 +131,17 @@ async fn the_tree_shows_the_holders_of_all_permits_and_those_who_wait_for_one() 
     let crowd = Crowd::gather(&database).await;
     let tree = shown(&database, &["tree", "export"]).await;
     let key = export().keys()[0].to_string();
-    assert_eq!(tree.lines().next(), Some(&*format!("export {key}")), "{tree}");
+    assert_eq!(
+        tree.lines().next(),
+        Some(&*format!("export {key}")),
+        "{tree}"
+    );
     // Without the applications.
-    let as_shown = ["one", "two", "first", "second"].iter().fold(tree.clone(), |tree, name| {
-        tree.replace(&format!(" {name}, "), " web, ")
-    });
+    let as_shown = ["one", "two", "first", "second"]
+        .iter()
+        .fold(tree.clone(), |tree, name| {
+            tree.replace(&format!(" {name}, "), " web, ")
+        });
     let page = block("advisory tree export");
     assert_eq!(masked(page), masked(&as_shown), "{tree}");
     for (line, slot) in tree.lines().skip(1).zip(["slot 1, ", "slot 2, "]) {
@@ -146,7 +163,10 @@ async fn a_session_with_the_name_of_the_lock_names_all_of_its_parts() {
     let waiter = tokio::spawn(async move { export().begin(&waiting).await });
     queue(&database, 1).await;
     let rows = rows(&database, &[]).await;
-    let names: Vec<_> = rows.iter().map(|row| row["name"].as_str().unwrap()).collect();
+    let names: Vec<_> = rows
+        .iter()
+        .map(|row| row["name"].as_str().unwrap())
+        .collect();
     assert_eq!(names, ["export", "slot 2 of export", "queue of export"]);
     guard.release().await.unwrap();
     drop(waiter.await.unwrap().unwrap());
@@ -167,9 +187,18 @@ async fn a_names_file_names_the_slots() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), "export\n(7, 42) = pairs\n").unwrap();
     let rows = rows(&database, &["--names", file.path().to_str().unwrap()]).await;
-    let mut names: Vec<_> = rows.iter().map(|row| row["name"].as_str().unwrap()).collect();
+    let mut names: Vec<_> = rows
+        .iter()
+        .map(|row| row["name"].as_str().unwrap())
+        .collect();
     names.sort_unstable();
-    let expected = ["export", "pairs", "slot 2 of export", "slot 2 of pairs", "slot 3 of pairs"];
+    let expected = [
+        "export",
+        "pairs",
+        "slot 2 of export",
+        "slot 2 of pairs",
+        "slot 3 of pairs",
+    ];
     assert_eq!(names, expected);
     locks.close().await;
     drop(held);

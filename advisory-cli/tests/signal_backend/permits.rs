@@ -12,8 +12,7 @@ fn export() -> AdvisoryLock {
 
 async fn queue(database: &Database, waiters: usize) {
     let turnstile = export().keys()[0].slot(0).to_pg_locks();
-    let is_queued =
-        |lock: &&LockRow| (lock.classid, lock.objid, lock.objsubid) == turnstile;
+    let is_queued = |lock: &&LockRow| (lock.classid, lock.objid, lock.objsubid) == turnstile;
     let what = format!("{waiters} in the queue");
     let is_so = |locks: &[LockRow]| locks.iter().filter(is_queued).count() == waiters;
     database.wait_until_locks(&what, is_so).await;
@@ -35,7 +34,11 @@ async fn cancel_ends_the_waits_for_a_permit_and_terminate_frees_the_permits() {
     }
     let outcome = advisory(&database, &["cancel", "--name", "export", "--yes"]).await;
     assert_done(&outcome, &["cancelled"]);
-    assert_eq!(outcome.text().matches("cancelled").count(), 2, "{outcome:?}");
+    assert_eq!(
+        outcome.text().matches("cancelled").count(),
+        2,
+        "{outcome:?}"
+    );
     for waiter in waiters {
         waiter.await.unwrap().unwrap_err();
     }
@@ -50,7 +53,11 @@ async fn cancel_ends_the_waits_for_a_permit_and_terminate_frees_the_permits() {
     held.push(export().acquire(&pool).await.unwrap());
     let outcome = advisory(&database, &["terminate", "--name", "export", "--yes"]).await;
     assert_done(&outcome, &["terminated", "is free"]);
-    assert_eq!(outcome.text().matches("terminated").count(), 2, "{outcome:?}");
+    assert_eq!(
+        outcome.text().matches("terminated").count(),
+        2,
+        "{outcome:?}"
+    );
     assert_eq!(database.advisory_locks().await, []);
     drop(held);
 }

@@ -228,7 +228,7 @@ async fn a_deploy_that_changes_the_number_never_exceeds_the_larger_one_and_serve
         assert!((6..=10).contains(&most), "{most} at once");
         let new = &both[1..];
         let most = crowd(&EVERY_SCOPE, new, 60).await;
-        assert_eq!(most, new[0].1, "the new number alone");
+        assert!(most <= new[0].1, "{most} at once with the new number alone");
         for (pool, _) in &both {
             database.assert_nothing_leaked(pool).await;
         }
@@ -251,7 +251,9 @@ async fn a_deploy_that_lowers_the_number_leaves_no_waiter_behind_permits_it_does
         }
         let somebody = |locks: &[LockRow]| queueing(locks) > 0;
         database.wait_until_locks("a queue", somebody).await;
-        let slots: Vec<_> = (1..=5).map(|number| lock(5).keys()[0].slot(number)).collect();
+        let slots: Vec<_> = (1..=5)
+            .map(|number| lock(5).keys()[0].slot(number))
+            .collect();
         let mut kept = Vec::new();
         for mut tx in held {
             let own: Key = own_key(&mut tx).await;

@@ -172,7 +172,9 @@ async fn wait_until_entered(pool: &PgPool) {
     let is_entered = async {
         loop {
             let now = numbers(pool).await;
-            let grew = now.iter().filter(|(slot, number)| before.get(slot) < Some(number));
+            let grew = now
+                .iter()
+                .filter(|(slot, number)| before.get(slot) < Some(number));
             if grew.count() == 3 {
                 return;
             }
