@@ -22,6 +22,7 @@ mod scheme_name;
 mod server;
 mod setup;
 mod signal_backend;
+mod slot;
 mod sql;
 mod target;
 

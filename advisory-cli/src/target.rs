@@ -11,7 +11,7 @@ use sqlx::postgres::PgPool;
 
 use crate::exit::Failure;
 use crate::logged_key::LoggedKey;
-use crate::names::{Names, NamesOption};
+use crate::names::{Names, NamesOption, Part};
 use crate::scheme_name::{default_scheme, hash, parse_scheme};
 use crate::sql;
 
@@ -129,7 +129,7 @@ impl Wanted {
         let keys: BTreeSet<_> = keys.map(|(row, _)| row.key).collect();
         let mut keys = keys.into_iter();
         match (keys.next(), keys.next()) {
-            (None, _) => Ok(lock),
+            (None, _) => Ok(self.part().unwrap_or(lock)),
             (Some(key), None) if lock.keys() == [key] => Ok(lock),
             (Some(key), None) => Ok(AdvisoryLock::with_scheme(&*self.name, move |_: &str| key)),
             (Some(first), Some(second)) => {
@@ -140,6 +140,14 @@ impl Wanted {
                 )))
             }
         }
+    }
+
+    /// A slot of a lock with several permits, or the queue for one, by the name that `ls` shows.
+    fn part(&self) -> Option<AdvisoryLock> {
+        let (of, number) = Part::parse(&self.name)?;
+        let key = self.names.named_key(of).unwrap_or_else(|| Key::from(of));
+        let part = move |_: &str| key.slot(number);
+        Some(AdvisoryLock::with_scheme(&*self.name, part))
     }
 
     fn is_named(&self, shown: &crate::names::Name) -> bool {

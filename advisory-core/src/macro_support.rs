@@ -594,7 +594,7 @@ impl PoolScope {
             held: Held::on_pool(lock.id(), pool),
             response_timeout: lock.response_limit(),
             transaction,
-            _hold: Hold::start(Scope::NewTransaction),
+            _hold: Hold::start(lock.id(), Scope::NewTransaction),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use advisory_core::{AdvisoryLock, Error, advisory, describe_metrics};
+use advisory_core::{AdvisoryLock, Error, LockSession, advisory, describe_metrics};
 use advisory_tests::{Database, another_pool};
 use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
 use sqlx::{PgConnection, PgPool};
@@ -143,6 +143,31 @@ async fn held_locks_are_gauged_until_they_are_released() {
     check("xact", on_a_connection(&mut conn, &seen).await.unwrap());
     let closure = lock.transaction(&pool, async |_| Ok::<_, Error>(counts(&seen)));
     check("xact", closure.await.unwrap());
+}
+
+#[tokio::test]
+async fn held_permits_are_gauged_apart() {
+    let recorder = DebuggingRecorder::new();
+    let seen = recorder.snapshotter();
+    let _counting = metrics::set_default_local_recorder(&recorder);
+    let (_database, pool) = Database::with_pool(4).await;
+    let locks = LockSession::new(&pool);
+    let permits = |counts: &Counts, scope| count(counts, &["advisory_permits_held", scope]);
+    let lock = AdvisoryLock::new("export").permits(3);
+    let guard = lock.acquire(&pool).await.unwrap();
+    let shared = lock.acquire(&locks).await.unwrap();
+    let plain = AdvisoryLock::new("report").acquire(&pool).await.unwrap();
+    let within = lock.transaction(&pool, async |_| Ok::<_, Error>(counts(&seen)));
+    let within = within.await.unwrap();
+    assert!((permits(&within, "session") - 2.0).abs() < 0.1);
+    assert!((permits(&within, "xact") - 1.0).abs() < 0.1);
+    assert!((count(&within, &["advisory_held", "session"]) - 3.0).abs() < 0.1);
+    guard.release().await.unwrap();
+    shared.release().await.unwrap();
+    let after = counts(&seen);
+    assert!((permits(&after, "session") + 2.0).abs() < 0.1, "{after:?}");
+    assert!((permits(&after, "xact") + 1.0).abs() < 0.1, "{after:?}");
+    plain.release().await.unwrap();
 }
 
 #[tokio::test]

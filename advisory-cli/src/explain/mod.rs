@@ -2,7 +2,6 @@
 
 mod cause;
 mod report;
-mod slot;
 
 use std::process::ExitCode;
 
@@ -13,11 +12,11 @@ use sqlx::postgres::PgPool;
 
 use self::cause::Cause;
 use self::report::{Holder, Report, Waiter};
-use self::slot::Slot;
 use crate::exit::Failure;
 use crate::names::Names;
 use crate::output;
 use crate::server::Server;
+use crate::slot::Slot;
 use crate::target::Target;
 use crate::{doctor, sql};
 

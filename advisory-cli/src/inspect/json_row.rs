@@ -9,7 +9,9 @@ use super::snapshot::NamedLock;
 /// Fields are added, and never renamed or removed.
 impl Serialize for NamedLock {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Self { lock, name, .. } = self;
+        let Self {
+            lock, name, slot, ..
+        } = self;
         let name = name.as_ref();
         let (classid, objid, objsubid) = lock.key.to_pg_locks();
         let seconds = |duration: Option<Duration>| duration.map(|duration| duration.as_secs_f64());
@@ -38,6 +40,7 @@ impl Serialize for NamedLock {
         row.serialize_entry("wait_event", &lock.wait_event)?;
         row.serialize_entry("query", &lock.query)?;
         row.serialize_entry("gid", &lock.gid)?;
+        row.serialize_entry("slot", slot)?;
         row.end()
     }
 }

@@ -28,6 +28,7 @@ use crate::server::Server;
 #[command(after_help = "\
 Examples:
   advisory ls --names names.txt
+  advisory ls export
   advisory ls --blocked --watch
   advisory ls --json | jq '.[] | select(.granted and .state == \"idle in transaction\")'")]
 #[expect(
@@ -59,7 +60,7 @@ pub(crate) struct Ls {
 
 impl Ls {
     pub(crate) async fn run(self, server: &Server) -> Result<ExitCode, Failure> {
-        let names = Names::read(&self.scope.names)?;
+        let names = self.scope.read_names()?;
         let pool = server.connect(1).await?;
         let mut list = List {
             names,
@@ -108,7 +109,7 @@ impl List {
             mine,
             ..
         } = self.args;
-        if !all_locks || blocked || mine {
+        if !all_locks || blocked || mine || self.args.scope.name.is_some() {
             return Ok(list);
         }
         let foreign = foreign::table(&self.pool, &self.args.scope).await?;
@@ -145,9 +146,11 @@ impl List {
             "nobody"
         };
         let verb = if blocked { "waits for" } else { "holds" };
-        let elsewhere = snapshot::elsewhere(&self.pool, &self.args.scope).await?;
+        let (scope, names) = (&self.args.scope, &mut self.names);
+        let elsewhere = snapshot::elsewhere(&self.pool, scope, names).await?;
         let elsewhere = elsewhere.iter().filter(|row| self.is_listed(row));
         let place = empty::place(&self.pool, &self.args.scope, elsewhere);
-        Ok(format!("{subject} {verb} an advisory lock {place}"))
+        let lock = self.args.scope.subject();
+        Ok(format!("{subject} {verb} {lock} {place}"))
     }
 }

@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use advisory_core::monitor::LockStatus;
 
 use super::snapshot::NamedLock;
+use crate::duration::age;
 use crate::group;
-use crate::lock_status::session_id;
+use crate::lock_status::{session_id, status};
 
 /// A lock, or many locks that a session holds and that nobody waits for.
 pub(super) struct Row<'s> {
@@ -37,6 +38,20 @@ impl<'s> Row<'s> {
         let mut names = names.map(|name| name.text.clone()).peekable();
         names.peek()?;
         Some(group::first_few(names, self.locks.len()))
+    }
+
+    pub(super) fn waits(&self) -> bool {
+        self.locks[0].waits()
+    }
+
+    /// Whether the lock is held or waited for, and for how long.
+    pub(super) fn status(&self) -> String {
+        let row = self.locks[0];
+        match row.lock.state_age.map(age) {
+            Some(waited) if row.is_first_in_queue() => format!("waits {waited}"),
+            None if row.is_first_in_queue() => "waits".to_owned(),
+            _ => status(&row.lock),
+        }
     }
 
     /// `42`, `2000 locks`

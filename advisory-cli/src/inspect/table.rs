@@ -5,7 +5,7 @@ use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table};
 use unicode_width::UnicodeWidthStr as _;
 
 use super::row::Row;
-use crate::lock_status::{self, application, state, status};
+use crate::lock_status::{self, application, state};
 use crate::output;
 
 /// The text of a cell, if the row has any.
@@ -19,7 +19,7 @@ const COLUMNS: [Column; 12] = [
     ("NAME", |row| row.name()),
     ("KEY", |row| Some(row.key())),
     ("MODE", |row| Some(row.mode())),
-    ("STATUS", |row| Some(status(row.lock()))),
+    ("STATUS", |row| Some(row.status())),
     ("PID", |row| {
         (row.lock().pid != 0).then(|| row.lock().pid.to_string())
     }),
@@ -154,7 +154,7 @@ fn coloured(row: &Row<'_>, head: &str, cell: Cell) -> Cell {
     match head {
         "NAME" | "LOCK" => cell.fg(Color::Cyan),
         "QUERY" => cell.fg(Color::DarkGrey),
-        "STATUS" if lock.granted => cell.fg(Color::Green),
+        "STATUS" if !row.waits() => cell.fg(Color::Green),
         "STATUS" | "BLOCKED BY" => cell.fg(Color::Yellow),
         "STATE" if lock.granted && lock.state.as_deref() == Some("idle in transaction") => {
             cell.fg(Color::Red)

@@ -3,7 +3,6 @@
 use std::collections::HashSet;
 use std::process::ExitCode;
 
-use advisory_core::monitor::LockStatus;
 use anstyle::{AnsiColor, Style};
 use clap::Args;
 
@@ -11,8 +10,7 @@ use super::empty;
 use super::snapshot::{self, NamedLock, Scope};
 use crate::duration::age;
 use crate::exit::Failure;
-use crate::lock_status::{LockId, SessionId, application, lock_id, session_id, state};
-use crate::names::Names;
+use crate::lock_status::{LockId, SessionId, application, session_id, state};
 use crate::output::{self, printable};
 use crate::server::Server;
 
@@ -29,15 +27,16 @@ pub(crate) struct Tree {
 
 impl Tree {
     pub(crate) async fn run(self, server: &Server) -> Result<ExitCode, Failure> {
-        let mut names = Names::read(&self.scope.names)?;
+        let mut names = self.scope.read_names()?;
         let pool = server.connect(1).await?;
         let mut locks = snapshot::take(&pool, &self.scope, &mut names).await?;
         locks.retain(|row| row.is_awaited);
         if locks.is_empty() {
-            let elsewhere = snapshot::elsewhere(&pool, &self.scope).await?;
+            let elsewhere = snapshot::elsewhere(&pool, &self.scope, &mut names).await?;
             let elsewhere = elsewhere.iter().filter(|row| row.is_awaited);
             let place = empty::place(&pool, &self.scope, elsewhere);
-            output::print_line(format!("nobody waits for an advisory lock {place}"))?;
+            let lock = self.scope.subject();
+            output::print_line(format!("nobody waits for {lock} {place}"))?;
         }
         let forest = Forest {
             rows: &locks,
@@ -62,13 +61,12 @@ impl<'s> Forest<'s> {
     /// Draws first the locks whose holders do not wait. What remains are cycles, which start at any
     /// of their locks.
     fn trees(mut self) -> Vec<termtree::Tree<String>> {
-        let mut ids: Vec<_> = self.locks().map(lock_id).collect();
+        let mut ids: Vec<_> = self.rows.iter().map(NamedLock::whole).collect();
         ids.dedup();
         let (roots, others): (Vec<_>, Vec<_>) = ids.into_iter().partition(|&id| {
-            let is_holder = |lock: &LockStatus| lock.granted && lock_id(lock) == id;
-            !self
-                .locks()
-                .any(|lock| is_holder(lock) && self.waits(session_id(lock)))
+            let is_holder = |row: &&NamedLock| !row.waits() && row.whole() == id;
+            let mut holders = self.rows.iter().filter(is_holder);
+            !holders.any(|row| self.waits(session_id(&row.lock)))
         });
         let ids = roots.into_iter().chain(others);
         ids.filter_map(|id| self.tree(id, None)).collect()
@@ -85,63 +83,64 @@ impl<'s> Forest<'s> {
             return None;
         }
         let rows = self.rows.iter();
-        let rows: Vec<_> = rows.filter(|row| lock_id(&row.lock) == id).collect();
+        let rows: Vec<_> = rows.filter(|row| row.whole() == id).collect();
         let mut tree = termtree::Tree::new(self.title(rows.first()?));
         for row in rows {
             if parent != Some(session_id(&row.lock)) {
-                tree.push(self.branch(&row.lock));
+                tree.push(self.branch(row));
             }
         }
         Some(tree)
     }
 
     /// A session with the other locks that it holds.
-    fn branch(&mut self, lock: &'s LockStatus) -> termtree::Tree<String> {
-        let session = session_id(lock);
-        let held = self
-            .locks()
-            .filter(|other| other.granted && session_id(other) == session);
-        let trees = held.filter_map(|other| self.tree(lock_id(other), Some(session)));
-        termtree::Tree::new(describe(lock)).with_leaves(trees.collect::<Vec<_>>())
-    }
-
-    fn locks(&self) -> impl Iterator<Item = &'s LockStatus> + use<'s> {
-        self.rows.iter().map(|row| &row.lock)
+    fn branch(&mut self, row: &'s NamedLock) -> termtree::Tree<String> {
+        let session = session_id(&row.lock);
+        let held = self.rows.iter();
+        let held = held.filter(|other| !other.waits() && session_id(&other.lock) == session);
+        let trees = held.filter_map(|other| self.tree(other.whole(), Some(session)));
+        termtree::Tree::new(describe(row)).with_leaves(trees.collect::<Vec<_>>())
     }
 
     fn waits(&self, session: SessionId<'s>) -> bool {
-        self.locks()
-            .any(|lock| !lock.granted && session_id(lock) == session)
+        let mut rows = self.rows.iter();
+        rows.any(|row| row.waits() && session_id(&row.lock) == session)
     }
 
     fn title(&self, row: &NamedLock) -> String {
         let bold = Style::new().bold();
-        let NamedLock { lock, name, .. } = row;
-        let key = lock.key;
-        let title = match name {
-            Some(name) => format!("{bold}{}{bold:#} {key}", printable(&name.text)),
+        let (database, key) = row.whole();
+        let title = match row.whole_name() {
+            Some(name) => format!("{bold}{}{bold:#} {key}", printable(name)),
             None => format!("{bold}{key}{bold:#}"),
         };
         if self.with_database {
-            format!("{title} in {}", lock.database)
+            format!("{title} in {database}")
         } else {
             title
         }
     }
 }
 
-fn describe(lock: &LockStatus) -> String {
-    let (verb, colour) = if lock.granted {
-        ("holds", AnsiColor::Green.on_default())
-    } else {
+fn describe(row: &NamedLock) -> String {
+    let lock = &row.lock;
+    let (verb, colour) = if row.waits() {
         ("waits", AnsiColor::Yellow.on_default())
+    } else {
+        ("holds", AnsiColor::Green.on_default())
     };
     let pid = match lock.pid {
         0 => String::new(),
         pid => format!(" {pid}"),
     };
-    let waited = lock.waiting_for.map(age);
+    let slot = row.slot.filter(|slot| *slot > 0);
+    let waited = if row.is_first_in_queue() {
+        Some("the first in the queue".to_owned())
+    } else {
+        lock.waiting_for.map(age)
+    };
     let details = [
+        slot.map(|slot| format!("slot {slot}")),
         application(lock),
         lock.user.clone(),
         Some(lock.mode.to_string()),

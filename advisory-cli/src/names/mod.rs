@@ -2,7 +2,7 @@
 
 mod file;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
 
 use advisory_core::monitor::LockStatus;
@@ -32,6 +32,44 @@ pub(crate) struct Name {
     pub(crate) source: &'static str,
     /// The scheme that makes the key from the name of the file.
     pub(crate) scheme: Option<&'static str>,
+    /// Which part it is of a lock with several permits, unless it is that lock's own key.
+    pub(crate) part: Option<Part>,
+}
+
+/// A slot of a lock with several permits, or the queue for one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Part {
+    /// The name and the key of the lock.
+    pub(crate) of: String,
+    pub(crate) key: Key,
+    /// 0 is the queue.
+    pub(crate) number: u32,
+}
+
+impl Part {
+    /// `None` for the key of the lock itself, which is slot 1, and for keys of other locks.
+    fn find(of: &str, key: Key, part: Key) -> Option<Self> {
+        let number = key.slot_number(part).filter(|number| *number != 1)?;
+        let of = of.to_owned();
+        Some(Self { of, key, number })
+    }
+
+    /// The reverse of [`text`](Self::text): the name of the lock, and the number.
+    pub(crate) fn parse(text: &str) -> Option<(&str, u32)> {
+        if let Some(of) = text.strip_prefix("queue of ") {
+            return Some((of, 0));
+        }
+        let (number, of) = text.strip_prefix("slot ")?.split_once(" of ")?;
+        Some((of, number.parse().ok()?))
+    }
+
+    /// `slot 2 of export`, `queue of export`
+    fn text(&self) -> String {
+        match self {
+            Self { of, number: 0, .. } => format!("queue of {of}"),
+            Self { of, number, .. } => format!("slot {number} of {of}"),
+        }
+    }
 }
 
 impl Name {
@@ -40,7 +78,23 @@ impl Name {
             text: text.to_owned(),
             source,
             scheme,
+            part: None,
         }
+    }
+
+    fn of_part(part: Part, source: &'static str, scheme: Option<&'static str>) -> Self {
+        let text = part.text();
+        Self {
+            text,
+            source,
+            scheme,
+            part: Some(part),
+        }
+    }
+
+    /// Whether it is this name, or that of a part of the lock of this name.
+    pub(crate) fn is_of(&self, name: &str) -> bool {
+        self.text == name || self.part.as_ref().is_some_and(|part| part.of == name)
     }
 }
 
@@ -62,6 +116,15 @@ impl Names {
         Self { entries, cache }
     }
 
+    /// Knows one more name: that of a lock, or of a part of one.
+    pub(crate) fn with(mut self, name: &str) -> Self {
+        let of = Part::parse(name).map(|(of, _)| of);
+        for name in of.into_iter().chain([name]) {
+            self.entries.insert(0, Entry::Name(name.to_owned()));
+        }
+        self
+    }
+
     /// The name that the file has for a key.
     pub(crate) fn of_key(&mut self, key: Key) -> Option<&Name> {
         self.look_up([key]);
@@ -80,10 +143,12 @@ impl Names {
     pub(crate) fn of_locks(&mut self, locks: &[LockStatus]) -> Vec<Option<Name>> {
         self.look_up(locks.iter().map(|lock| lock.key));
         let session_names = session_names(locks);
+        let part_names = names_of_parts(locks, &session_names);
         let name = |lock: &LockStatus| {
             let of_file = self.cache.get(&lock.key).cloned().flatten();
             of_file
                 .or_else(|| session_names.get(&lock_id(lock)).cloned())
+                .or_else(|| part_names.get(&lock_id(lock)).cloned())
                 .or_else(|| tool_name(lock.key, Some(&lock.database)))
         };
         locks.iter().map(name).collect()
@@ -126,19 +191,7 @@ fn name_slots(
     names: &mut HashMap<Key, Option<Name>>,
 ) {
     for (slot, name) in names.iter_mut().filter(|(_, name)| name.is_none()) {
-        if let Some(text) = slot_name(key, text, *slot) {
-            *name = Some(Name::new(&text, "file", scheme));
-        }
-    }
-}
-
-/// The name of a key that is a slot of a named lock with several permits, or its turnstile. Slot 1
-/// is the lock itself.
-fn slot_name(key: Key, name: &str, slot: Key) -> Option<String> {
-    match key.slot_number(slot)? {
-        0 => Some(format!("queue of {name}")),
-        1 => None,
-        number => Some(format!("slot {number} of {name}")),
+        *name = Part::find(text, key, *slot).map(|part| Name::of_part(part, "file", scheme));
     }
 }
 
@@ -158,14 +211,41 @@ fn session_names(locks: &[LockStatus]) -> HashMap<(&str, Key), Name> {
         let Some(tag) = locks[0].tag() else { continue };
         let verified = names_in_tag(&tag);
         for lock in locks {
-            if let Some(text) = slot_name(Key::from(&*tag), &tag, lock.key) {
-                names.insert(lock_id(lock), Name::new(&text, "session", None));
+            if let Some(part) = Part::find(&tag, Key::from(&*tag), lock.key) {
+                names.insert(lock_id(lock), Name::of_part(part, "session", None));
                 continue;
             }
             // A name of a scheme that we do not know is accepted if the tag can mean no other lock.
             let unverified = (locks.len() == 1).then_some(&*tag);
             if let Some(text) = verified.get(&lock.key).copied().or(unverified) {
                 names.insert(lock_id(lock), Name::new(text, "session", None));
+            }
+        }
+    }
+    names
+}
+
+/// The names of the parts of locks that a session has named: those of other sessions, and the queue.
+fn names_of_parts<'l>(
+    locks: &'l [LockStatus],
+    named: &HashMap<(&'l str, Key), Name>,
+) -> HashMap<(&'l str, Key), Name> {
+    let keys: HashSet<_> = locks.iter().map(lock_id).collect();
+    let has_queue = |database, key: Key| keys.contains(&(database, key.slot(0)));
+    let whole = named
+        .iter()
+        .filter_map(|((database, key), name)| match &name.part {
+            Some(part) => Some((*database, part.key, &*part.of)),
+            None => has_queue(*database, *key).then_some((*database, *key, &*name.text)),
+        });
+    let whole: HashSet<_> = whole.collect();
+    let mut names = HashMap::new();
+    for (database, key, of) in whole {
+        for lock in locks.iter().filter(|lock| lock.database == database) {
+            if let Some(part) = Part::find(of, key, lock.key) {
+                names.insert(lock_id(lock), Name::of_part(part, "session", None));
+            } else if lock.key == key {
+                names.insert(lock_id(lock), Name::new(of, "session", None));
             }
         }
     }
@@ -223,6 +303,18 @@ mod tests {
             assert_eq!(name(key.slot(3)).as_deref(), Some("slot 3 of export"));
             assert_eq!(name(key.slot(0)).as_deref(), Some("queue of export"));
             assert_eq!(name(key.slot(1_001)), None);
+        }
+    }
+
+    #[test]
+    fn the_name_of_a_part_is_read_again() {
+        let key = Key::from("jobs of today");
+        for number in [0, 2, 1_000] {
+            let part = Part::find("jobs of today", key, key.slot(number)).unwrap();
+            assert_eq!(Part::parse(&part.text()), Some(("jobs of today", number)));
+        }
+        for other in ["jobs", "slot of jobs", "slot x of jobs", "queue", ""] {
+            assert_eq!(Part::parse(other), None, "{other}");
         }
     }
 

@@ -67,7 +67,7 @@ fn print(action: Action, session: &Session, locks: &[LockStatus]) -> Result<(), 
     // A lock that the session held and waited for, in two modes, is listed once, as held.
     let mut was_held = BTreeMap::new();
     for lock in &session.locks {
-        *was_held.entry(lock_id(lock)).or_insert(false) |= lock.granted;
+        *was_held.entry(lock_id(lock)).or_insert(false) |= !session.waits_for(lock);
     }
     let mut holders: HashMap<_, Vec<i32>> = HashMap::new();
     for lock in locks.iter().filter(|lock| lock.granted) {

@@ -7,6 +7,7 @@ use sqlx::postgres::PgPool;
 use super::action::Action;
 use super::session::Session;
 use crate::exit::Failure;
+use crate::slot::Slot;
 use crate::target::{Reading, Wanted};
 
 /// Selects sessions by their process ids, or by a lock.
@@ -17,8 +18,9 @@ pub(super) struct Selection {
     /// wait for an advisory lock.
     #[arg(value_name = "PID", value_parser = value_parser!(i32).range(0..), conflicts_with_all = ["name", "key_scheme", "key", "waiters", "holders"])]
     pids: Vec<i32>,
-    /// The sessions that wait for the lock of this name (`cancel`), or that hold it (`terminate`).
-    /// The name is one that `advisory ls` shows, or that a scheme makes the key from.
+    /// The sessions that wait for the lock of this name (`cancel`), or that hold it (`terminate`),
+    /// with any of its permits. The name is one that `advisory ls` shows, such as
+    /// `slot 3 of export`, or that a scheme makes the key from.
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
     #[command(flatten)]
@@ -74,8 +76,11 @@ async fn find_by_lock(
 ) -> Result<Found, Failure> {
     let mut locks = monitor::locks(pool).await?;
     let lock = wanted.lock_among(&locks, pool).await?;
-    let is_selected = |granted| if granted { holders } else { waiters };
-    locks.retain(|row| lock.keys().contains(&row.key) && is_selected(row.granted));
+    // Of a lock with several permits, the holders have slots, and the waiters are in the queue.
+    locks.retain(|row| {
+        let mut slots = lock.keys().iter().filter_map(|key| Slot::of(row, *key));
+        slots.any(|slot| if slot.is_held() { holders } else { waiters })
+    });
     if locks.is_empty() {
         let verb = match (waiters, holders) {
             (true, true) => "holds or waits for",
@@ -88,5 +93,10 @@ async fn find_by_lock(
         let message = format!("nobody {verb} advisory lock {lock}{hint}");
         return Ok(vec![Err(Failure::other(message))]);
     }
-    Ok(Session::group(locks).into_iter().map(Ok).collect())
+    // A command line names one lock.
+    let queue = lock.keys().first().map(|key| key.slot(0));
+    let sessions = Session::group(locks).into_iter();
+    Ok(sessions
+        .map(|session| Ok(Session { queue, ..session }))
+        .collect())
 }

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use advisory_core::Mode;
 use advisory_core::monitor::{self, LockStatus};
+use advisory_core::{Key, Mode};
 use sqlx::postgres::PgPool;
 
 use super::action::Action;
@@ -17,6 +17,8 @@ pub(super) struct Session {
     pub(super) pid: i32,
     /// At least one, in the order of `row_id`.
     pub(super) locks: Vec<LockStatus>,
+    /// The queue for a permit, if the lock was selected that has several.
+    pub(super) queue: Option<Key>,
 }
 
 impl Session {
@@ -33,7 +35,11 @@ impl Session {
         sessions
             .map(|((pid, _), mut locks)| {
                 locks.sort_by(|a, b| row_id(a).cmp(&row_id(b)));
-                Self { pid, locks }
+                Self {
+                    pid,
+                    locks,
+                    queue: None,
+                }
             })
             .collect()
     }
@@ -64,7 +70,12 @@ impl Session {
     }
 
     pub(super) fn is_waiting(&self) -> bool {
-        self.locks.iter().any(|lock| !lock.granted)
+        self.locks.iter().any(|lock| self.waits_for(lock))
+    }
+
+    /// The first in the queue for a permit has the queue's lock, and waits all the same.
+    pub(super) fn waits_for(&self, lock: &LockStatus) -> bool {
+        !lock.granted || self.queue == Some(lock.key)
     }
 
     /// `42, 43`
@@ -78,7 +89,7 @@ impl Session {
     pub(super) async fn signal(&self, pool: &PgPool, action: Action) -> Result<bool, Failure> {
         let now = monitor::locks_of_all_databases(pool).await?;
         let must_wait = self.is_waiting() && action == Action::Cancel;
-        let is_unchanged = |now: &LockStatus| self.had(now) && !(must_wait && now.granted);
+        let is_unchanged = |now: &LockStatus| self.had(now) && !(must_wait && !self.waits_for(now));
         if !now.iter().any(is_unchanged) {
             return Ok(false);
         }
@@ -109,12 +120,17 @@ impl Session {
     /// Whether a row that was read later is one of these locks.
     pub(super) fn had(&self, now: &LockStatus) -> bool {
         let order = |lock: &LockStatus| row_id(lock).cmp(&row_id(now));
-        now.pid == self.pid
-            && self.locks.binary_search_by(order).is_ok_and(|index| {
-                // A later session with the same pid is younger. If the times are hidden, both are
-                // `None`.
-                self.locks[index].session_age <= now.session_age
-            })
+        let found = match self.locks.binary_search_by(order) {
+            Ok(index) => Some(&self.locks[index]),
+            // It was behind in the queue, and is the first one now.
+            Err(_) if self.queue == Some(now.key) => {
+                let mut locks = self.locks.iter();
+                locks.find(|lock| lock_id(lock) == lock_id(now))
+            }
+            Err(_) => None,
+        };
+        // A later session with the same pid is younger. If the times are hidden, both are `None`.
+        now.pid == self.pid && found.is_some_and(|lock| lock.session_age <= now.session_age)
     }
 }
 
@@ -142,9 +158,9 @@ fn lock_name(lock: &LockStatus) -> String {
 }
 
 /// `waits 3.2 s`, `holds, shared`
-fn describe(lock: &LockStatus) -> String {
+fn describe(session: &Session, lock: &LockStatus) -> String {
     let verb = match lock.waiting_for {
-        _ if lock.granted => "holds".to_owned(),
+        _ if !session.waits_for(lock) => "holds".to_owned(),
         Some(duration) => format!("waits {:.1} s", duration.as_secs_f64()),
         None => "waits".to_owned(),
     };
@@ -159,11 +175,15 @@ pub(super) fn print(sessions: &[Session]) -> Result<(), Failure> {
     let mut table = output::new_table();
     table.set_header("PID APPLICATION USER CLIENT DATABASE STATE DOES KEY".split(' '));
     let or_dash = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
-    let locks = sessions.iter().flat_map(|session| &session.locks);
-    for locks in group::group(locks, |lock| {
+    let locks = sessions.iter().flat_map(|session| {
+        let locks = session.locks.iter();
+        locks.map(move |lock| (session, lock))
+    });
+    for alike in group::group(locks, |(_, lock)| {
         Some((session_id(lock), lock.mode, lock.granted))
     }) {
-        let lock = locks[0];
+        let (session, lock) = alike[0];
+        let locks: Vec<_> = alike.into_iter().map(|(_, lock)| lock).collect();
         table.add_row([
             lock.pid.to_string(),
             or_dash(&application(lock)),
@@ -171,7 +191,7 @@ pub(super) fn print(sessions: &[Session]) -> Result<(), Failure> {
             or_dash(&lock.client_addr),
             lock.database.clone(),
             or_dash(&lock.state),
-            describe(lock),
+            describe(session, lock),
             list(&locks),
         ]);
     }

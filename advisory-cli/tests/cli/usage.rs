@@ -56,8 +56,8 @@ async fn what_run_starts_is_in_no_list() {
 #[tokio::test]
 async fn a_usage_line_shows_what_may_be_left_out() {
     for (subcommand, usage) in [
-        ("ls", "Usage: advisory ls [OPTIONS]\n"),
-        ("tree", "Usage: advisory tree [OPTIONS]\n"),
+        ("ls", "Usage: advisory ls [OPTIONS] [NAME]\n"),
+        ("tree", "Usage: advisory tree [OPTIONS] [NAME]\n"),
         ("key", "Usage: advisory key [OPTIONS] <NAME>...\n"),
         (
             "run",

@@ -141,7 +141,7 @@ impl<'c, C: AsMut<PgConnection> + Send> ConnectionScope<'c, C> {
         // The message opens a transaction or leaves nothing behind: see `sql::transaction`.
         self.state = match begun {
             Ok(_) => State::Open {
-                _hold: Hold::start(Scope::CallerConnection),
+                _hold: Hold::start(&self.lock, Scope::CallerConnection),
             },
             Err(_) => State::Nothing,
         };

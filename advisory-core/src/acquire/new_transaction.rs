@@ -186,7 +186,7 @@ where
     F: AsyncFnOnce(&mut PgTransaction<'_>) -> Result<T, E>,
     E: From<Error>,
 {
-    let _hold = Hold::start(Scope::NewTransaction);
+    let _hold = Hold::start(held.lock(), Scope::NewTransaction);
     let body = body(transaction.get());
     let result = held.clone().around(body).await;
     transaction.finish(held.lock(), result.is_ok()).await?;

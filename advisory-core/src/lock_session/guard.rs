@@ -73,7 +73,7 @@ impl LockSessionGuard {
                 keep_until: lock.keep_until(),
             },
             ended: OnceLock::new(),
-            _hold: Hold::start(Scope::Session),
+            _hold: Hold::start(lock.id(), Scope::Session),
         };
         Self {
             held: Held::on_pool(lock.id(), pool),

@@ -40,8 +40,6 @@ const MOST_HAND_OVERS: u32 = 16;
 const MOST_KEYS: usize = 10_000;
 /// How often others may run between an answer and the next message.
 const MOST_YIELDS: u32 = 4;
-/// How many messages in a row may be cancelled and sent again.
-const MOST_CANCELS: u32 = 100;
 
 /// The first link is that of the session that tries and unlocks; the others queue.
 const MAIN: usize = 0;
@@ -73,8 +71,8 @@ pub(super) struct Owner {
     /// The requests whose time is over, and since when. They are refused by a message that was
     /// sent after that: the server has the last word.
     expired: BTreeMap<RequestId, Instant>,
-    /// How many messages in a row the server has refused with an error, and the last one.
-    failures: u32,
+    /// Since when the server has refused each message with an error, and the last error.
+    refused_since: Option<Instant>,
     failure: Option<SharedError>,
     /// The lock that was asked for last.
     newest: AdvisoryLock,
@@ -126,7 +124,7 @@ impl Owner {
             next_session: 1,
             deadlines: BTreeSet::new(),
             expired: BTreeMap::new(),
-            failures: 0,
+            refused_since: None,
             failure: None,
             newest: AdvisoryLock::new(0),
             sent_at: now,
@@ -467,7 +465,7 @@ impl Owner {
         let now = self.now();
         let outcomes = match reply {
             Reply::Answered(answer, waits) => {
-                self.failures = 0;
+                self.refused_since = None;
                 if let Some(waits) = waits {
                     self.find_silent_waits(&waits);
                 }
@@ -497,11 +495,13 @@ impl Owner {
     }
 
     /// The server has refused a message with an error, which belongs to one of its requests. The
-    /// error of a cancelled statement belongs to none.
+    /// error of a cancelled statement belongs to none, unless each is cancelled for as long as the
+    /// server may take to answer.
     fn refused(&mut self, message: &Message, error: sqlx::Error, now: Duration) -> Vec<Outcome> {
         tracing::debug!(%error, "a message of a lock session was refused");
-        self.failures += 1;
-        let is_of_one = !sqlstate::is_cancelled(&error) || self.failures > MOST_CANCELS;
+        let since = *self.refused_since.get_or_insert_with(Instant::now);
+        let is_late = since.elapsed() > self.response_timeout();
+        let is_of_one = !sqlstate::is_cancelled(&error) || is_late;
         let error = match message.tries.first() {
             Some((_, lock)) => Error::of_lock(error, lock),
             None => Error::of_message(error),

@@ -153,9 +153,9 @@ pub struct Inside {
 impl SeaOrmScope {
     fn inside(held: Held, transaction: OwnSeaOrmTransaction) -> Self {
         Self::Inside(Inside {
+            _hold: Hold::start(held.lock(), Scope::NewTransaction),
             held,
             transaction,
-            _hold: Hold::start(Scope::NewTransaction),
         })
     }
 

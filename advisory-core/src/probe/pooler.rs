@@ -67,30 +67,35 @@ pub(super) async fn probe_pooler(
     };
     let limit = limit.max(SHORTEST_PROBE);
     let started = Instant::now();
-    let server = loop {
+    // A cancelled message has shown nothing, and may have released the lock. So the probe begins
+    // again.
+    let is_cancelled =
+        |error: &sqlx::Error| sqlstate::is_cancelled(error) && started.elapsed() < limit;
+    let found = loop {
+        let begun = Instant::now();
         let conn = within_limit(limit, options.connect()).await;
         let conn = conn.map_err(|error| ProbeError::Inconclusive {
             // Unless the connection was cut.
             is_lasting: !matches!(warn(lock, &error), sqlx::Error::Io(_)),
         })?;
-        match within_limit(limit, lock_and_close(conn, probe)).await {
-            Err(error) if sqlstate::is_cancelled(&error) && started.elapsed() < limit => {}
-            left => break left.map_err(|error| failure(lock, error))?,
+        let server = match within_limit(limit, lock_and_close(conn, probe)).await {
+            Err(error) if is_cancelled(&error) => continue,
+            left => left.map_err(|error| failure(lock, error))?,
+        };
+        let connect_limit = begun.elapsed() * 2 + SHORTEST_PROBE;
+        let others = Others {
+            options,
+            connect_limit,
+        };
+        match find(listener, others, probe, &server).await {
+            Err(error) if is_cancelled(&error) => {
+                let rolled_back = roll_back(listener).await;
+                rolled_back.map_err(|error| failure(lock, error))?;
+            }
+            found => break found,
         }
     };
-    let connect_limit = started.elapsed() * 2 + SHORTEST_PROBE;
-    let others = Others {
-        options,
-        connect_limit,
-    };
-    let found = async {
-        let mut state = follow(listener, others, probe, &server).await?;
-        if state == ProbeState::Lent && !keeps_transaction(listener).await? {
-            state = ProbeState::Unfit;
-        }
-        Ok(state)
-    };
-    match found.await {
+    match found {
         Ok(ProbeState::Ended) => Ok(LockLevel::Session),
         Ok(ProbeState::Lent) => Ok(LockLevel::Transaction),
         Ok(ProbeState::Unfit) => Err(ProbeError::Failed(Error::unsupported(
@@ -106,6 +111,16 @@ pub(super) async fn probe_pooler(
             Err(ProbeError::Failed(error.into()))
         }
         Err(error) => Err(failure(lock, error)),
+    }
+}
+
+/// Ends the transaction in which a message may have been cancelled.
+async fn roll_back(listener: &mut PgListener) -> Result<(), sqlx::Error> {
+    loop {
+        match send(listener.acquire().await?, transaction::ROLLBACK).await {
+            Err(error) if sqlstate::is_cancelled(&error) => {}
+            rolled_back => return rolled_back.map(drop),
+        }
     }
 }
 
@@ -138,6 +153,19 @@ async fn lock_and_close(mut conn: PgConnection, probe: &LockId) -> Result<String
     let row = send_for_row(&mut conn, leave_probe(probe)).await?;
     conn.close().await?;
     row.try_get(0)
+}
+
+async fn find(
+    listener: &mut PgListener,
+    others: Others<'_>,
+    probe: &LockId,
+    server: &str,
+) -> Result<ProbeState, sqlx::Error> {
+    let state = follow(listener, others, probe, server).await?;
+    if state == ProbeState::Lent && !keeps_transaction(listener).await? {
+        return Ok(ProbeState::Unfit);
+    }
+    Ok(state)
 }
 
 /// Follows the lock until it has ended with its connection, or was found in a session that was lent
@@ -193,25 +221,29 @@ impl Others<'_> {
             let (limit, server) = (self.connect_limit, server.to_owned());
             looks.spawn(async move {
                 let look = look_and_keep(&options, &probe, &server);
-                timeout(limit, look).await.map(Result::ok)
+                timeout(limit, look).await
             });
         }
         // Each keeps its session until all have looked.
         let (mut kept, mut state) = (Vec::new(), ProbeState::Held);
+        let mut cancelled = None;
         while let Some(look) = looks.join_next().await {
-            // Without a connection there is nothing to see.
-            let Ok(Ok(Some((other, seen)))) = look else {
-                continue;
-            };
-            kept.push(other);
-            state = state.max(seen);
+            match look {
+                Ok(Ok(Ok((other, seen)))) => {
+                    kept.push(other);
+                    state = state.max(seen);
+                }
+                Ok(Ok(Err(error))) if sqlstate::is_cancelled(&error) => cancelled = Some(error),
+                // Without a connection there is nothing to see.
+                _ => {}
+            }
         }
         send(conn, transaction::ROLLBACK).await?;
         for mut other in kept {
             send(&mut other, transaction::ROLLBACK).await?;
             other.close().await?;
         }
-        Ok(state)
+        cancelled.map_or(Ok(state), Err)
     }
 }
 
@@ -242,7 +274,7 @@ async fn keeps_transaction(listener: &mut PgListener) -> Result<bool, sqlx::Erro
 async fn begins(conn: &mut PgConnection) -> Result<bool, sqlx::Error> {
     match send(conn, transaction::BEGIN).await {
         Ok(_) => Ok(true),
-        Err(error) if sqlstate::is_answer(&error) => Ok(false),
+        Err(error) if sqlstate::is_answer(&error) && !sqlstate::is_cancelled(&error) => Ok(false),
         Err(error) => Err(error),
     }
 }
@@ -252,11 +284,7 @@ async fn look(
     probe: &LockId,
     server: &str,
 ) -> Result<ProbeState, sqlx::Error> {
-    let row = match send_for_row(conn, find_probe(probe)).await {
-        // It has shown nothing.
-        Err(error) if sqlstate::is_cancelled(&error) => return Ok(ProbeState::Held),
-        row => row?,
-    };
+    let row = send_for_row(conn, find_probe(probe)).await?;
     let (is_held, was_ours, here): (bool, bool, &str) =
         (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
     Ok(match is_held {

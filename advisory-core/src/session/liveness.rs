@@ -65,7 +65,7 @@ impl Liveness {
             keepalive_interval: lock.keepalive(),
             last_answer: Instant::now(),
             probe_sent: None,
-            _hold: Hold::start(Scope::Session),
+            _hold: Hold::start(lock.id(), Scope::Session),
             _held_with: held_with,
         }
     }

@@ -3,7 +3,8 @@
 use sqlx::Row as _;
 use sqlx::postgres::PgRow;
 
-use super::holder::{IS_HELD, rows};
+use super::call::array_literal;
+use super::holder::columns;
 use super::origin::mark;
 use super::{ClientCheck, IN_TRANSACTION, LOCK_TIMEOUT, LOCKS, SERVER, server};
 use crate::key::Key;
@@ -54,16 +55,28 @@ pub(crate) fn held_key(lock: &LockId) -> String {
 }
 
 /// Whether this session holds the first key of a lock, or one of its slots; an expression.
+///
+/// The columns of several slots are compared one by one, which is faster than to join their rows: a
+/// session that holds a lock on the halves of two slots, and none of the slots, would be a collision
+/// of two hashes.
 pub(super) fn is_held(lock: &LockId) -> String {
     let mut keys = lock.held_keys();
     if lock.semaphore().is_none() {
         keys.truncate(1);
     }
-    let rows = rows(&keys);
+    let [classids, objids, objsubids] = columns(&keys).map(|mut column| {
+        column.dedup();
+        array_literal(&column)
+    });
     format!(
-        "EXISTS(SELECT FROM {rows} JOIN {LOCKS} AS l ON true JOIN pg_catalog.pg_database AS d \
-         ON d.oid OPERATOR(pg_catalog.=) l.database WHERE {IS_HELD} \
-         AND l.pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid())"
+        "EXISTS(SELECT FROM {LOCKS} AS l JOIN pg_catalog.pg_database AS d \
+         ON d.oid OPERATOR(pg_catalog.=) l.database \
+         WHERE l.locktype OPERATOR(pg_catalog.=) 'advisory' AND l.granted \
+         AND l.pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid() \
+         AND l.classid OPERATOR(pg_catalog.=) ANY({classids}::pg_catalog.oid[]) \
+         AND l.objid OPERATOR(pg_catalog.=) ANY({objids}::pg_catalog.oid[]) \
+         AND l.objsubid OPERATOR(pg_catalog.=) ANY({objsubids}::pg_catalog.int2[]) \
+         AND d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database())"
     )
 }
 

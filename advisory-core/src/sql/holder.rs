@@ -27,7 +27,7 @@ pub(crate) fn excluding(lock: &LockId) -> String {
 }
 
 /// Keys as rows `k(classid,objid,objsubid)`, as `pg_locks` has them.
-pub(super) fn rows(keys: &[Key]) -> String {
+fn rows(keys: &[Key]) -> String {
     rows_of(&columns(keys).each_ref().map(|column| array_literal(column)))
 }
 
@@ -39,7 +39,7 @@ fn rows_of([classid, objid, objsubid]: &[String; 3]) -> String {
 }
 
 /// Keys as `pg_locks` shows them: `classid`, `objid`, `objsubid`.
-fn columns(keys: &[Key]) -> [Vec<i64>; 3] {
+pub(super) fn columns(keys: &[Key]) -> [Vec<i64>; 3] {
     let column = |part: fn((u32, u32, i16)) -> i64| {
         let keys = keys.iter();
         keys.map(|key| part(key.to_pg_locks())).collect()
@@ -53,7 +53,7 @@ fn columns(keys: &[Key]) -> [Vec<i64>; 3] {
 
 /// That a row `l` of `pg_locks` is an advisory lock that is held on the key `k` of this database
 /// `d`; a condition.
-pub(super) const IS_HELD: &str = "l.classid OPERATOR(pg_catalog.=) k.classid AND l.objid OPERATOR(pg_catalog.=) k.objid \
+const IS_HELD: &str = "l.classid OPERATOR(pg_catalog.=) k.classid AND l.objid OPERATOR(pg_catalog.=) k.objid \
      AND l.objsubid OPERATOR(pg_catalog.=) k.objsubid AND l.locktype OPERATOR(pg_catalog.=) 'advisory' AND l.granted \
      AND d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()";
 

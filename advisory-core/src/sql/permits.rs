@@ -111,9 +111,11 @@ impl Semaphore {
     /// A block that waits. Its text is the same for all locks of a key space, because
     /// `pg_stat_statements` does not replace the literals of a block.
     ///
-    /// The turnstile is a transaction lock in a subtransaction, so a wait that fails leaves nothing
-    /// behind, and the end of the subtransaction releases it. The slot is taken for the session
-    /// meanwhile, which survives that end, and then becomes a lock of the outer transaction.
+    /// The turnstile and the slot are transaction locks in a subtransaction, so a wait that fails
+    /// leaves nothing behind, and the end of the subtransaction releases the turnstile. Meanwhile
+    /// the session has the slot, which then becomes a lock of the outer transaction. A cancel can
+    /// arrive between two statements of the block, and never between a grant to the session and the
+    /// variable that notes it, which are one expression. So the handler knows what to release.
     fn block(&self, reach: Reach) -> String {
         let (number, first) = match self.key {
             Key::BigInt(_) => ("pg_catalog.int8", ""),
@@ -133,10 +135,7 @@ impl Semaphore {
             call(function, "turnstile")
                 .replace(function.name(Mode::Exclusive), function.name(Mode::Shared))
         };
-        let first_free = |function| {
-            let call = call(function, "k");
-            format!("(SELECT k FROM pg_catalog.unnest(slots) AS k WHERE {call} LIMIT 1)")
-        };
+        let try_slot = call(Function::TryXactLock, "k");
         let left = "COALESCE(NULLIF(pg_catalog.current_setting('advisory.limit'),'')::pg_catalog.float8 \
              OPERATOR(pg_catalog.-) (1000 OPERATOR(pg_catalog.*) pg_catalog.date_part('epoch',\
              pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) started)),'infinity')";
@@ -153,16 +152,17 @@ impl Semaphore {
              pause pg_catalog.float8:={pause};\
              time_left pg_catalog.float8;\
              slot {number};\
+             is_of_session pg_catalog.bool:=false;\
              BEGIN \
              IF {try_turnstile} AND {free_turnstile} THEN slot:={try_xact};END IF;\
              IF slot IS NULL THEN \
-             BEGIN \
+             BEGIN BEGIN \
              time_left:={left};\
              PERFORM pg_catalog.set_config('lock_timeout',CASE WHEN time_left OPERATOR(pg_catalog.=) 'infinity' THEN '0' \
              ELSE GREATEST(1,pg_catalog.ceil(time_left))::pg_catalog.int4::pg_catalog.text END,true);\
              PERFORM {lock_turnstile};\
              LOOP \
-             slot:={try_session};\
+             slot:={try_xact};\
              EXIT WHEN slot IS NOT NULL;\
              time_left:={left};\
              IF time_left OPERATOR(pg_catalog.<=) 0 THEN \
@@ -171,21 +171,24 @@ impl Semaphore {
              pause OPERATOR(pg_catalog.*) (0.5 OPERATOR(pg_catalog.+) pg_catalog.random())));\
              pause:=LEAST({longest},pause OPERATOR(pg_catalog.*) 1.25);\
              END LOOP;\
+             is_of_session:={try_for_session};\
              RAISE SQLSTATE 'AL000';\
              EXCEPTION WHEN SQLSTATE 'AL000' THEN \
-             PERFORM {keep_slot};PERFORM {leave_slot};\
-             WHEN query_canceled OR OTHERS THEN \
-             IF slot IS NOT NULL THEN PERFORM {leave_slot};END IF;RAISE;\
+             is_of_session:=NOT ({try_for_transaction} AND {leave_session});\
+             END;\
+             EXCEPTION WHEN query_canceled OR OTHERS THEN \
+             IF is_of_session THEN is_of_session:=NOT {leave_session};END IF;RAISE;\
              END;END IF;\
              PERFORM pg_catalog.set_config('advisory.slot',slot::pg_catalog.text,{is_local});\
              END$advisory$",
             try_turnstile = shared(Function::TryLock),
             free_turnstile = shared(Function::Unlock),
-            try_xact = first_free(Function::TryXactLock),
+            try_xact =
+                format!("(SELECT k FROM pg_catalog.unnest(slots) AS k WHERE {try_slot} LIMIT 1)"),
             lock_turnstile = call(Function::XactLock, "turnstile"),
-            try_session = first_free(Function::TryLock),
-            keep_slot = call(Function::XactLock, "slot"),
-            leave_slot = call(Function::Unlock, "slot"),
+            try_for_session = call(Function::TryLock, "slot"),
+            try_for_transaction = call(Function::TryXactLock, "slot"),
+            leave_session = call(Function::Unlock, "slot"),
         )
     }
 

@@ -344,12 +344,11 @@ pub(crate) fn try_lock(lock: &LockId, settings: &HolderSettings) -> String {
     }
     let mut message = format!("{RESET};SELECT {current},{REFUSE_STANDBY},");
     if let Some(semaphore) = Semaphore::of(lock) {
-        let slot = semaphore.take_any(Function::TryLock);
-        // The offset keeps the slot from being taken once for each place where it is used.
+        // Target lists are evaluated from left to right.
+        let slot = semaphore.keep_any(Function::TryLock);
         let _ = write!(
             message,
-            "s.slot::pg_catalog.text,CASE WHEN s.slot IS NOT NULL THEN ({set}) IS NOT NULL ELSE false END \
-             FROM (SELECT {slot} AS slot OFFSET 0) AS s"
+            "{slot},CASE WHEN {SLOT} OPERATOR(pg_catalog.<>) '' THEN ({set}) IS NOT NULL ELSE false END"
         );
         return message;
     }

@@ -1,8 +1,12 @@
 //! Counts and times, with the feature `metrics`; without it, nothing.
 
+#[cfg(feature = "metrics")]
+use std::iter;
 use std::time::Duration;
 #[cfg(feature = "metrics")]
 use std::time::Instant;
+
+use crate::lock::LockId;
 
 /// Where a lock is held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,11 +120,13 @@ impl Drop for Waiting {
     }
 }
 
-/// Counts a lock as held until it is dropped.
+/// Counts a lock as held until it is dropped, or a permit of one.
 #[derive(Debug)]
 pub(crate) struct Hold {
     #[cfg(feature = "metrics")]
     scope: &'static str,
+    #[cfg(feature = "metrics")]
+    is_permit: bool,
     #[cfg(feature = "metrics")]
     started: Instant,
 }
@@ -130,22 +136,34 @@ impl Hold {
         not(feature = "metrics"),
         expect(unused_variables, reason = "there is no recorder")
     )]
-    pub(crate) fn start(scope: Scope) -> Self {
-        #[cfg(feature = "metrics")]
-        metrics::gauge!("advisory_held", "scope" => scope.label()).increment(1);
-        Self {
+    pub(crate) fn start(lock: &LockId, scope: Scope) -> Self {
+        let hold = Self {
             #[cfg(feature = "metrics")]
             scope: scope.label(),
             #[cfg(feature = "metrics")]
+            is_permit: lock.permits() > 1,
+            #[cfg(feature = "metrics")]
             started: Instant::now(),
-        }
+        };
+        #[cfg(feature = "metrics")]
+        hold.gauges().for_each(|gauge| gauge.increment(1));
+        hold
+    }
+
+    #[cfg(feature = "metrics")]
+    fn gauges(&self) -> impl Iterator<Item = metrics::Gauge> {
+        let held = metrics::gauge!("advisory_held", "scope" => self.scope);
+        let permit = self
+            .is_permit
+            .then(|| metrics::gauge!("advisory_permits_held", "scope" => self.scope));
+        iter::once(held).chain(permit)
     }
 }
 
 #[cfg(feature = "metrics")]
 impl Drop for Hold {
     fn drop(&mut self) {
-        metrics::gauge!("advisory_held", "scope" => self.scope).decrement(1);
+        self.gauges().for_each(|gauge| gauge.decrement(1));
         metrics::histogram!("advisory_hold_seconds", "scope" => self.scope)
             .record(self.started.elapsed());
     }
@@ -162,9 +180,10 @@ impl Drop for Hold {
 /// | `advisory_waiting` | gauge | `scope`, `queue` | acquires that wait now: in this process (`queue` is `process`), or on the server (`server`) |
 /// | `advisory_hold_seconds` | histogram | `scope` | how long a lock was held |
 /// | `advisory_held` | gauge | `scope` | locks that are held now |
+/// | `advisory_permits_held` | gauge | `scope` | those of them that are permits of a lock with several |
 ///
 /// `scope` is `xact` or `session`. No label contains the name of a lock: there are too many names.
-/// The last two metrics count the holds whose end the library sees: guards, closures, and annotated
+/// The last three metrics count the holds whose end the library sees: guards, closures, and annotated
 /// functions on a pool or a connection. A transaction that the caller ends, from
 /// [`begin`](crate::AdvisoryLock::begin) or [`acquire_xact`](crate::AdvisoryLock::acquire_xact), is
 /// not counted. [Polling](crate::AdvisoryLock::polling) without a timeout is one acquire, however
@@ -199,4 +218,8 @@ pub fn describe_metrics() {
         "How long advisory locks were held."
     );
     describe_gauge!("advisory_held", "Advisory locks that are held.");
+    describe_gauge!(
+        "advisory_permits_held",
+        "Permits that are held, of advisory locks with several."
+    );
 }

@@ -58,7 +58,7 @@ async fn on_terminal(url: &str, arguments: &str) -> String {
 }
 
 /// The text without numbers, times and widths, which differ from run to run.
-fn masked(text: &str) -> Vec<String> {
+pub(crate) fn masked(text: &str) -> Vec<String> {
     let has_text = |line: &&str| !line.trim().is_empty() && !line.starts_with("^D");
     let word = |word: &str| match word.trim_end_matches(',') {
         "ms" | "s" | "min" | "h" => "TIME".to_owned(),
@@ -137,7 +137,7 @@ async fn the_page_shows_the_output_of_explain() {
 }
 
 /// The output that docs/COMMAND.md shows below a command.
-fn block(command: &str) -> &'static str {
+pub(crate) fn block(command: &str) -> &'static str {
     let page = include_str!("../../../../docs/COMMAND.md");
     let (_, rest) = page
         .split_once(&format!("$ {command}\n"))

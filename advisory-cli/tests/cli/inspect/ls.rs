@@ -186,6 +186,7 @@ async fn the_json_has_a_fixed_set_of_fields() {
         ("wait_event", "string"),
         ("query", "string"),
         ("gid", "null"),
+        ("slot", "null"),
     ];
     let object = held.as_object().unwrap();
     assert_eq!(object.len(), kinds.len(), "{object:?}");
@@ -390,24 +391,4 @@ async fn bad_input_is_a_failure_of_one_line() {
         interval.code == 2 && interval.stderr.contains("from 0.1 to 86400"),
         "{interval:?}"
     );
-}
-
-#[tokio::test]
-async fn slots_and_the_queue_for_them_have_the_name_of_their_lock() {
-    let database = Database::new().await;
-    let key = advisory_core::Key::from("export");
-    let mut sessions = Vec::new();
-    for slot in [1, 2, 0] {
-        let mut holder = session(&database, "worker").await;
-        let advisory_core::Key::BigInt(slot) = key.slot(slot) else {
-            panic!("it is a number");
-        };
-        take_lock(&mut holder, false, &slot.to_string()).await;
-        sessions.push(holder);
-    }
-    let file = names("export");
-    let list = ls(&database, &["--names", file.path().to_str().unwrap()]).await;
-    line(&list, &["export"]);
-    line(&list, &["slot 2 of export"]);
-    line(&list, &["queue of export"]);
 }

@@ -7,6 +7,7 @@ mod foreign;
 mod ls;
 mod many;
 mod narrow;
+mod permits;
 mod session;
 mod tree;
 mod watch;

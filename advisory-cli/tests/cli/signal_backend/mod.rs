@@ -4,6 +4,7 @@ mod confirm;
 mod lost_connection;
 mod name;
 mod outcome;
+mod permits;
 mod pgpool;
 mod refused;
 mod selection;

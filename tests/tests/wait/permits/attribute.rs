@@ -8,13 +8,13 @@ use sqlx::{PgPool, PgTransaction};
 
 use super::{lock, take};
 
-#[advisory(key = "export", permits = 2, timeout = 0.05)]
+#[advisory(key = "export", permits = 2, timeout = 1)]
 async fn in_transaction(tx: &mut PgTransaction<'_>) -> Result<(), Error> {
     sqlx::query("SELECT 1").execute(&mut **tx).await?;
     Ok(())
 }
 
-#[advisory(key = "export", permits = at_once, tx, timeout = 0.05)]
+#[advisory(key = "export", permits = at_once, tx, timeout = 1)]
 async fn in_new_transaction(pool: &PgPool, at_once: u32) -> Result<(), Error> {
     sqlx::query("SELECT 1").execute(&mut **tx).await?;
     Ok(())
@@ -26,7 +26,7 @@ async fn skipped(pool: &PgPool) -> Result<Option<()>, Error> {
     Ok(Some(()))
 }
 
-#[advisory(key = "export", permits = 1 + 1, scope = session, timeout = 0.05)]
+#[advisory(key = "export", permits = 1 + 1, scope = session, timeout = 1)]
 async fn in_session(locks: &LockSession) -> Result<(), Error> {
     Ok(())
 }
@@ -35,6 +35,9 @@ async fn in_session(locks: &LockSession) -> Result<(), Error> {
 async fn the_attribute_counts_with_the_methods() {
     let (database, pool) = Database::with_pool(6).await;
     let locks = LockSession::new(&pool);
+    // It is open before the time of a lock begins.
+    let other = AdvisoryLock::new("other").acquire(&locks).await.unwrap();
+    other.release().await.unwrap();
     for taken in 0..=2 {
         let held = take(taken, 2, &pool).await;
         let is_free = taken < 2;

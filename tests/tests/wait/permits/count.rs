@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use advisory_core::{AdvisoryLock, Error, UnsupportedReason};
-use advisory_tests::Database;
+use advisory_core::{AdvisoryLock, Error, Key, UnsupportedReason};
+use advisory_tests::{Database, LockRow};
 use advisory_verbs::{Scope, Verb};
 use sqlx::PgPool;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use super::{lock, take};
+use super::{lock, own_key, queueing, take};
 
 #[tokio::test]
 async fn one_try_takes_one_slot() {
@@ -162,16 +162,19 @@ impl Inside {
     }
 }
 
-async fn crowd(scopes: &[Scope], pools: &[PgPool], permits: u32, tasks: usize) -> u32 {
+/// Each pool is that of an instance with a number of permits of its own. Returns the most tasks
+/// that were inside at once.
+async fn crowd(scopes: &[Scope], instances: &[(PgPool, u32)], tasks: usize) -> u32 {
     let inside = Arc::new(Inside::default());
     let verbs: Vec<_> = Verb::all(Verb::is_of_lock)
         .filter(|verb| scopes.contains(&verb.scope()))
         .collect();
     let mut running = JoinSet::new();
     for task in 0..tasks {
-        let (verb, pool) = (verbs[task % verbs.len()], pools[task % pools.len()].clone());
-        let lock = lock(permits).timeout(Duration::from_mins(1));
-        running.spawn(verb.hold(&lock, &pool, inside.clone().work()));
+        let verb = verbs[task / instances.len() % verbs.len()];
+        let (pool, permits) = &instances[task % instances.len()];
+        let lock = lock(*permits).timeout(Duration::from_mins(1));
+        running.spawn(verb.hold(&lock, pool, inside.clone().work()));
     }
     for granted in running.join_all().await {
         assert!(matches!(granted, Ok(true)), "{scopes:?}: {granted:?}");
@@ -179,27 +182,94 @@ async fn crowd(scopes: &[Scope], pools: &[PgPool], permits: u32, tasks: usize) -
     inside.most.load(Ordering::SeqCst)
 }
 
+const EVERY_SCOPE: [Scope; 5] = [
+    Scope::NewTransaction,
+    Scope::Session,
+    Scope::CallerTransaction,
+    Scope::CallerConnection,
+    Scope::LockSession,
+];
+
+/// Two instances of a service.
+async fn instances(database: &Database, permits: [u32; 2]) -> [(PgPool, u32); 2] {
+    let [one, other] = permits;
+    [
+        (database.pool(20).await, one),
+        (database.pool(20).await, other),
+    ]
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_crowd_never_exceeds_the_permits_and_uses_all_of_them() {
     let database = Database::new().await;
-    let pools = [database.pool(20).await, database.pool(20).await];
+    let instances = instances(&database, [3, 3]).await;
     for scopes in [
         &[Scope::NewTransaction][..],
         &[Scope::Session],
         &[Scope::CallerTransaction, Scope::CallerConnection],
         &[Scope::LockSession],
-        &[
-            Scope::NewTransaction,
-            Scope::Session,
-            Scope::CallerTransaction,
-            Scope::CallerConnection,
-            Scope::LockSession,
-        ],
+        &EVERY_SCOPE,
     ] {
-        let most = crowd(scopes, &pools, 3, 80).await;
+        let most = crowd(scopes, &instances, 80).await;
         assert_eq!(most, 3, "{scopes:?}");
     }
-    for pool in &pools {
+    for (pool, _) in &instances {
         database.assert_nothing_leaked(pool).await;
     }
+}
+
+/// A rolling deploy: old instances let ten in, new ones five, or the other way round.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deploy_that_changes_the_number_never_exceeds_the_larger_one_and_serves_everybody() {
+    let database = Database::new().await;
+    for permits in [[10, 5], [5, 10]] {
+        let both = instances(&database, permits).await;
+        let most = crowd(&EVERY_SCOPE, &both, 120).await;
+        assert!((6..=10).contains(&most), "{most} at once");
+        let new = &both[1..];
+        let most = crowd(&EVERY_SCOPE, new, 60).await;
+        assert!(most <= new[0].1, "{most} at once with the new number alone");
+        for (pool, _) in &both {
+            database.assert_nothing_leaked(pool).await;
+        }
+    }
+}
+
+/// Those who queue wait for the permits that their own number gives them.
+#[tokio::test]
+async fn a_deploy_that_lowers_the_number_leaves_no_waiter_behind_permits_it_does_not_have() {
+    let database = Database::new().await;
+    let old = database.pool(10).await;
+    let new = database.pool(8).await;
+    // Ten old holders, of which those of the first five slots end.
+    let mut held = take(10, 10, &old).await;
+    for verb in Verb::all(Verb::is_of_lock) {
+        let mut waiters = JoinSet::new();
+        for queueing in [5, 10] {
+            let lock = lock(queueing).timeout(Duration::from_mins(1));
+            waiters.spawn(verb.hold(&lock, &new, async {}));
+        }
+        let somebody = |locks: &[LockRow]| queueing(locks) > 0;
+        database.wait_until_locks("a queue", somebody).await;
+        let slots: Vec<_> = (1..=5)
+            .map(|number| lock(5).keys()[0].slot(number))
+            .collect();
+        let mut kept = Vec::new();
+        for mut tx in held {
+            let own: Key = own_key(&mut tx).await;
+            if slots.contains(&own) {
+                tx.rollback().await.unwrap();
+            } else {
+                kept.push(tx);
+            }
+        }
+        assert_eq!(kept.len(), 5, "{verb}");
+        for granted in waiters.join_all().await {
+            assert!(granted.unwrap(), "{verb}");
+        }
+        kept.extend(take(5, 10, &old).await);
+        held = kept;
+    }
+    drop(held);
+    database.assert_nothing_leaked(&new).await;
 }

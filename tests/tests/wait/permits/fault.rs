@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use advisory_core::{AdvisoryLock, Error};
+use advisory_core::{AdvisoryLock, Error, Key};
 use advisory_tests::{Database, by_depth, drop_when};
 use advisory_verbs::Verb;
 use sqlx::{Connection as _, Executor as _};
@@ -81,6 +81,58 @@ async fn a_cancelled_wait_of_the_caller_leaves_a_usable_transaction() {
     drop(tx);
     drop(held);
     database.assert_nothing_leaked(&pool).await;
+}
+
+/// The permits that this session has, whatever its transactions do.
+const OWN: &str = "SELECT count(*) FROM pg_locks \
+     WHERE locktype = 'advisory' AND granted AND pid = pg_backend_pid()";
+
+/// The cancel arrives while the session goes from the front of the queue to its slot.
+#[tokio::test]
+async fn a_wait_that_is_cancelled_as_it_ends_leaves_no_permit_in_its_session() {
+    let database = Database::new().await;
+    let turnstile = AdvisoryLock::new(NAME).keys()[0].slot(0);
+    let (mut rival, mut conn) = (database.connection().await, database.connection().await);
+    let pid: i32 = sqlx::query_scalar("SELECT pg_backend_pid()")
+        .fetch_one(&mut conn)
+        .await
+        .unwrap();
+    let (mut granted, mut cancelled) = (0, 0);
+    for _ in 0..by_depth(300, 3_000) {
+        advisory_core::lock(&mut rival, turnstile).await.unwrap();
+        let mut tx = conn.begin().await.unwrap();
+        let lock = lock(2);
+        let waits = lock.acquire_xact(&mut tx);
+        let ends = async {
+            wait_until_queueing(&database, 2).await;
+            // The work between is a fraction of a millisecond.
+            let end = sqlx::query(
+                "SELECT pg_advisory_unlock($1), \
+                 (SELECT count(*) FROM generate_series(1, $2)), pg_cancel_backend($3)",
+            );
+            let Key::BigInt(turnstile) = turnstile else {
+                unreachable!("BUG: a name is one number");
+            };
+            let end = end.bind(turnstile).bind(fastrand::i32(0..10_000)).bind(pid);
+            end.execute(&mut rival).await.unwrap();
+        };
+        let (waited, ()) = tokio::join!(waits, ends);
+        match waited {
+            Ok(()) => granted += 1,
+            Err(Error::Database(_)) => cancelled += 1,
+            Err(error) => panic!("{error:?}"),
+        }
+        tx.rollback().await.unwrap();
+        let held: i64 = loop {
+            // A late cancel can end this one.
+            if let Ok(held) = sqlx::query_scalar(OWN).fetch_one(&mut conn).await {
+                break held;
+            }
+        };
+        assert_eq!(held, 0, "after {granted} grants and {cancelled} cancels");
+    }
+    println!("{granted} granted, {cancelled} cancelled");
+    assert!(granted > 0 && cancelled > 0, "the cancels have no effect");
 }
 
 #[tokio::test]

@@ -7,8 +7,8 @@ mod fault;
 mod process;
 mod queue;
 
-use advisory_core::AdvisoryLock;
-use advisory_tests::Database;
+use advisory_core::{AdvisoryLock, Key};
+use advisory_tests::{Database, LockRow};
 use sqlx::{PgPool, PgTransaction};
 
 /// The lock of these tests.
@@ -28,18 +28,35 @@ async fn take(taken: u32, permits: u32, pool: &PgPool) -> Vec<PgTransaction<'sta
     held
 }
 
-/// How many waiters there are: one in the front of the queue, which looks for a free slot, and
-/// those behind it.
+/// The one advisory lock of a transaction.
+async fn own_key(tx: &mut PgTransaction<'_>) -> Key {
+    let own = "SELECT classid::int8, objid::int8 FROM pg_locks \
+               WHERE locktype = 'advisory' AND granted AND pid = pg_backend_pid()";
+    let (classid, objid): (i64, i64) = sqlx::query_as(own).fetch_one(&mut **tx).await.unwrap();
+    let half = |number| u32::try_from(number).unwrap();
+    Key::from_pg_locks(half(classid), half(objid), 1).unwrap()
+}
+
+/// How many wait: one in the front of the queue, which looks for a free slot, and those behind it.
 async fn wait_until_queueing(database: &Database, waiters: usize) {
-    let turnstile = AdvisoryLock::new(NAME).keys()[0].slot(0);
-    let (classid, objid, objsubid) = turnstile.to_pg_locks();
     let what = format!("{waiters} in the queue");
-    database
-        .wait_until_locks(&what, |locks| {
-            let queueing = locks.iter().filter(|lock| {
-                (lock.classid, lock.objid, lock.objsubid) == (classid, objid, objsubid)
-            });
-            queueing.count() == waiters
-        })
-        .await;
+    let is_so = |locks: &[LockRow]| queueing(locks) == waiters;
+    database.wait_until_locks(&what, is_so).await;
+}
+
+/// How many of these are in the queue.
+fn queueing(locks: &[LockRow]) -> usize {
+    let turnstile = AdvisoryLock::new(NAME).keys()[0].slot(0).to_pg_locks();
+    let is_of_queue = |lock: &&LockRow| (lock.classid, lock.objid, lock.objsubid) == turnstile;
+    locks.iter().filter(is_of_queue).count()
+}
+
+/// How many permits these hold.
+fn held(locks: &[LockRow], permits: u32) -> usize {
+    let slots = (1..=permits).map(|number| AdvisoryLock::new(NAME).keys()[0].slot(number));
+    let slots: Vec<_> = slots.map(Key::to_pg_locks).collect();
+    let is_slot = |lock: &&LockRow| {
+        lock.granted && slots.contains(&(lock.classid, lock.objid, lock.objsubid))
+    };
+    locks.iter().filter(is_slot).count()
 }

@@ -7,7 +7,7 @@ use advisory_tests::Database;
 use advisory_verbs::Verb;
 use tokio::task::JoinSet;
 
-use super::{lock, take, wait_until_queueing};
+use super::{lock, own_key, take, wait_until_queueing};
 
 #[tokio::test]
 async fn permits_are_granted_in_the_order_of_the_queue() {
@@ -35,6 +35,40 @@ async fn permits_are_granted_in_the_order_of_the_queue() {
         assert_eq!(*granted.lock().unwrap(), [0, 1, 2, 3, 4], "{verb}");
         drop(held);
         database.assert_nothing_leaked(&rivals).await;
+    }
+}
+
+/// In one process, and whichever permit becomes free.
+#[tokio::test]
+async fn tasks_of_one_process_get_each_permit_in_the_order_in_which_they_asked() {
+    let database = Database::new().await;
+    let rivals = database.pool(3).await;
+    let first_slot = lock(2).keys()[0];
+    for verb in Verb::all(Verb::is_on_pool).filter(|verb| verb.is_of_lock()) {
+        for frees_first in [true, false] {
+            let mut held = take(2, 2, &rivals).await;
+            if (own_key(&mut held[0]).await == first_slot) == frees_first {
+                held.swap(0, 1);
+            }
+            let pool = database.pool(4).await;
+            let granted = Arc::new(Mutex::new(Vec::new()));
+            let mut waiters = JoinSet::new();
+            // This runtime polls them in this order.
+            for number in 0..5 {
+                let granted = granted.clone();
+                let work = async move { granted.lock().unwrap().push(number) };
+                let lock = lock(2).timeout(Duration::from_mins(1));
+                waiters.spawn(verb.hold(&lock, &pool, work));
+            }
+            wait_until_queueing(&database, 1).await;
+            held.pop().unwrap().rollback().await.unwrap();
+            for granted in waiters.join_all().await {
+                assert!(granted.unwrap(), "{verb}");
+            }
+            assert_eq!(*granted.lock().unwrap(), [0, 1, 2, 3, 4], "{verb}");
+            drop(held);
+            database.assert_nothing_leaked(&rivals).await;
+        }
     }
 }
 

@@ -1,0 +1,205 @@
+//! `ls` and `tree` of a lock with several permits.
+
+use advisory_core::{AdvisoryLock, Key, LockSession};
+use advisory_tests::{Database, LockRow};
+use serde_json::Value;
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{PgPool, PgTransaction};
+use tokio::task::JoinHandle;
+
+use super::command_page::{block, masked};
+use super::session::holder;
+use crate::command::advisory;
+
+/// Two of two permits are held, and two sessions queue for one.
+struct Crowd {
+    held: Vec<PgTransaction<'static>>,
+    waiters: Vec<JoinHandle<Result<PgTransaction<'static>, advisory_core::Error>>>,
+}
+
+fn export() -> AdvisoryLock {
+    AdvisoryLock::new("export").permits(2)
+}
+
+async fn pool(database: &Database, application: &str) -> PgPool {
+    let options: PgConnectOptions = database.options();
+    let pool = sqlx::postgres::PgPoolOptions::new().max_connections(2);
+    let options = options.application_name(application);
+    pool.connect_with(options).await.unwrap()
+}
+
+async fn queue(database: &Database, waiters: usize) {
+    let turnstile = export().keys()[0].slot(0).to_pg_locks();
+    let is_queued = |lock: &&LockRow| (lock.classid, lock.objid, lock.objsubid) == turnstile;
+    let what = format!("{waiters} in the queue");
+    let is_so = |locks: &[LockRow]| locks.iter().filter(is_queued).count() == waiters;
+    database.wait_until_locks(&what, is_so).await;
+}
+
+impl Crowd {
+    async fn gather(database: &Database) -> Self {
+        let mut held = Vec::new();
+        for application in ["one", "two"] {
+            let pool = pool(database, application).await;
+            held.push(export().begin(&pool).await.unwrap());
+        }
+        let mut waiters = Vec::new();
+        for (application, count) in [("first", 1), ("second", 2)] {
+            let pool = pool(database, application).await;
+            waiters.push(tokio::spawn(async move { export().begin(&pool).await }));
+            queue(database, count).await;
+        }
+        Self { held, waiters }
+    }
+
+    async fn end(self) {
+        drop(self.held);
+        for waiter in self.waiters {
+            drop(waiter.await.unwrap().unwrap());
+        }
+    }
+}
+
+async fn shown(database: &Database, arguments: &[&str]) -> String {
+    let ended = advisory(database, arguments).await;
+    ended.assert_silent(0);
+    ended.text().to_owned()
+}
+
+async fn rows(database: &Database, arguments: &[&str]) -> Vec<Value> {
+    let json = shown(database, &[&["ls", "--json"], arguments].concat()).await;
+    serde_json::from_str(&json).unwrap()
+}
+
+#[tokio::test]
+async fn a_name_lists_every_slot_of_its_lock_and_the_queue_and_no_other_lock() {
+    let database = Database::new().await;
+    let _other = holder(&database, "other", 42).await;
+    let crowd = Crowd::gather(&database).await;
+    let rows = rows(&database, &["export"]).await;
+    let what: Vec<_> = rows
+        .iter()
+        .map(|row| {
+            (
+                row["name"].as_str().unwrap(),
+                row["slot"].as_u64().unwrap(),
+                row["application_name"].as_str().unwrap(),
+            )
+        })
+        .collect();
+    let holders = [what[0].2, what[1].2];
+    assert!(
+        holders == ["one", "two"] || holders == ["two", "one"],
+        "{what:?}"
+    );
+    assert_eq!((what[0].0, what[0].1), ("export", 1));
+    assert_eq!((what[1].0, what[1].1), ("slot 2 of export", 2));
+    let queue = [
+        ("queue of export", 0, "first"),
+        ("queue of export", 0, "second"),
+    ];
+    assert_eq!(what[2..], queue);
+    // The first in the queue waits for those who hold the permits.
+    let pid = |row: &Value| row["pid"].as_i64().unwrap();
+    let mut held: Vec<_> = rows[..2].iter().map(pid).collect();
+    held.sort_unstable();
+    assert_eq!(rows[2]["blocked_by"], serde_json::json!(held));
+    assert_eq!(rows[3]["blocked_by"], serde_json::json!([pid(&rows[2])]));
+    let table = shown(&database, &["ls", "--blocked", "export"]).await;
+    for status in ["held", "waits"] {
+        assert_eq!(table.matches(status).count(), 2, "{table}");
+    }
+    let part = shown(&database, &["ls", "slot 2 of export"]).await;
+    assert_eq!(part.lines().count(), 2, "{part}");
+    assert!(part.contains("slot 2 of export"), "{part}");
+    crowd.end().await;
+    let free = shown(&database, &["ls", "export"]).await;
+    assert!(
+        free.starts_with("nobody holds advisory lock `export` in "),
+        "{free}"
+    );
+    let free = shown(&database, &["tree", "export"]).await;
+    assert!(
+        free.starts_with("nobody waits for advisory lock `export` in "),
+        "{free}"
+    );
+}
+
+#[tokio::test]
+async fn the_tree_shows_the_holders_of_all_permits_and_those_who_wait_for_one() {
+    let database = Database::new().await;
+    let crowd = Crowd::gather(&database).await;
+    let tree = shown(&database, &["tree", "export"]).await;
+    let key = export().keys()[0].to_string();
+    assert_eq!(
+        tree.lines().next(),
+        Some(&*format!("export {key}")),
+        "{tree}"
+    );
+    // Without the applications.
+    let as_shown = ["one", "two", "first", "second"]
+        .iter()
+        .fold(tree.clone(), |tree, name| {
+            tree.replace(&format!(" {name}, "), " web, ")
+        });
+    let page = block("advisory tree export");
+    assert_eq!(masked(page), masked(&as_shown), "{tree}");
+    for (line, slot) in tree.lines().skip(1).zip(["slot 1, ", "slot 2, "]) {
+        assert!(line.contains(slot), "{tree}");
+    }
+    assert!(tree.lines().nth(3).unwrap().contains(" first, "), "{tree}");
+    crowd.end().await;
+}
+
+/// A tagged session names its own permit, those of others, and the queue.
+#[tokio::test]
+async fn a_session_with_the_name_of_the_lock_names_all_of_its_parts() {
+    let database = Database::new().await;
+    let named = pool(&database, "named").await;
+    let guard = export().tag_session().acquire(&named).await.unwrap();
+    let unnamed = pool(&database, "unnamed").await;
+    let other = export().begin(&unnamed).await.unwrap();
+    let waiting = pool(&database, "waiting").await;
+    let waiter = tokio::spawn(async move { export().begin(&waiting).await });
+    queue(&database, 1).await;
+    let rows = rows(&database, &[]).await;
+    let names: Vec<_> = rows
+        .iter()
+        .map(|row| row["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(names, ["export", "slot 2 of export", "queue of export"]);
+    guard.release().await.unwrap();
+    drop(waiter.await.unwrap().unwrap());
+    drop(other);
+}
+
+/// The names of a file, for keys of both kinds, and permits that a `LockSession` holds.
+#[tokio::test]
+async fn a_names_file_names_the_slots() {
+    let database = Database::new().await;
+    let pool = pool(&database, "worker").await;
+    let locks = LockSession::new(&pool);
+    let pair = AdvisoryLock::new(Key::IntPair(7, 42)).permits(3);
+    let mut held = Vec::new();
+    for lock in [export(), export(), pair.clone(), pair.clone(), pair] {
+        held.push(lock.acquire(&locks).await.unwrap());
+    }
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "export\n(7, 42) = pairs\n").unwrap();
+    let rows = rows(&database, &["--names", file.path().to_str().unwrap()]).await;
+    let mut names: Vec<_> = rows
+        .iter()
+        .map(|row| row["name"].as_str().unwrap())
+        .collect();
+    names.sort_unstable();
+    let expected = [
+        "export",
+        "pairs",
+        "slot 2 of export",
+        "slot 2 of pairs",
+        "slot 3 of pairs",
+    ];
+    assert_eq!(names, expected);
+    locks.close().await;
+    drop(held);
+}

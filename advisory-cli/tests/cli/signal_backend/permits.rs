@@ -1,0 +1,63 @@
+//! A lock with several permits: its waiters are in the queue, and its holders have slots.
+
+use advisory_core::AdvisoryLock;
+use advisory_tests::{Database, LockRow};
+
+use super::session::assert_done;
+use crate::command::advisory;
+
+fn export() -> AdvisoryLock {
+    AdvisoryLock::new("export").permits(2)
+}
+
+async fn queue(database: &Database, waiters: usize) {
+    let turnstile = export().keys()[0].slot(0).to_pg_locks();
+    let is_queued = |lock: &&LockRow| (lock.classid, lock.objid, lock.objsubid) == turnstile;
+    let what = format!("{waiters} in the queue");
+    let is_so = |locks: &[LockRow]| locks.iter().filter(is_queued).count() == waiters;
+    database.wait_until_locks(&what, is_so).await;
+}
+
+#[tokio::test]
+async fn cancel_ends_the_waits_for_a_permit_and_terminate_frees_the_permits() {
+    let database = Database::new().await;
+    let mut held = Vec::new();
+    for _ in 0..2 {
+        let pool = database.pool(1).await;
+        held.push(export().acquire(&pool).await.unwrap());
+    }
+    let mut waiters = Vec::new();
+    for count in 1..=2 {
+        let pool = database.pool(1).await;
+        waiters.push(tokio::spawn(async move { export().begin(&pool).await }));
+        queue(&database, count).await;
+    }
+    let outcome = advisory(&database, &["cancel", "--name", "export", "--yes"]).await;
+    assert_done(&outcome, &["cancelled"]);
+    assert_eq!(
+        outcome.text().matches("cancelled").count(),
+        2,
+        "{outcome:?}"
+    );
+    for waiter in waiters {
+        waiter.await.unwrap().unwrap_err();
+    }
+    queue(&database, 0).await;
+    let arguments = ["terminate", "--name", "slot 2 of export", "--yes"];
+    let outcome = advisory(&database, &arguments).await;
+    assert_done(&outcome, &["terminated", "is free"]);
+    assert_eq!(database.advisory_locks().await.len(), 1);
+    let refused = advisory(&database, &arguments).await;
+    refused.assert_only_fails(1, "nobody holds advisory lock `slot 2 of export`");
+    let pool = database.pool(1).await;
+    held.push(export().acquire(&pool).await.unwrap());
+    let outcome = advisory(&database, &["terminate", "--name", "export", "--yes"]).await;
+    assert_done(&outcome, &["terminated", "is free"]);
+    assert_eq!(
+        outcome.text().matches("terminated").count(),
+        2,
+        "{outcome:?}"
+    );
+    assert_eq!(database.advisory_locks().await, []);
+    drop(held);
+}
