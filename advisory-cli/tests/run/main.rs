@@ -5,6 +5,7 @@
 #[path = "../command/mod.rs"]
 mod command;
 
+mod clock;
 #[cfg(target_os = "linux")]
 mod container;
 mod exit_code;
@@ -12,6 +13,7 @@ mod lock;
 mod loss;
 #[cfg(target_os = "linux")]
 mod process;
+mod recipe;
 mod schedule;
 #[cfg(target_os = "linux")]
 mod signal;

@@ -10,7 +10,7 @@ use futures_util::future::{join_all, select_all};
 use sqlx::PgPool;
 use tokio::sync::mpsc;
 
-use crate::{Place, ends, lock, report};
+use crate::{Place, ends, lock, while_it_leads};
 
 #[tokio::test]
 async fn two_instances_that_resign_lead_in_turns() {
@@ -143,13 +143,11 @@ async fn five_instances_that_are_replaced_hand_over_in_under_a_second_each() {
 #[tokio::test]
 async fn the_lock_is_free_when_a_cancelled_leader_is_gone() {
     let (database, pool) = Database::with_pool(2).await;
-    let (terms, mut numbers) = mpsc::unbounded_channel();
     for place in Place::both(&pool) {
-        let lock = lock();
-        tokio::select! {
-            error = report(&place, &lock, &terms) => panic!("{error}"),
-            _ = ends(numbers.recv()) => {}
-        }
+        while_it_leads(&place, &lock(), async |numbers| {
+            numbers.recv().await.unwrap();
+        })
+        .await;
         // The release was sent when the future was dropped.
         database.wait_until_held(0).await;
         place.close().await;
