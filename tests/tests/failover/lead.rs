@@ -86,7 +86,7 @@ impl Instance {
         options: PgConnectOptions,
         place: Place,
         history: Arc<History>,
-        began: impl Fn(i64) + Send + 'static,
+        began: impl Fn(i64) + Send + Sync + 'static,
     ) -> Self {
         let runtime = runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.unwrap();

@@ -68,13 +68,16 @@ fn start_calls(tasks: &mut JoinSet<()>, pool: &PgPool) {
     on_pool.repeat("report of the locks", |pool| async move {
         watch::call(&pool).await
     });
-    on_pool.repeat("webhook", |pool| async move {
-        webhook::call(&pool, &number()).await.map(drop)
+    let delivery = numbers();
+    on_pool.repeat("webhook", move |pool| {
+        let delivery = delivery();
+        async move { webhook::call(&pool, &delivery).await.map(drop) }
     });
     let payments = Router::new().route("/pay", post(|| async { StatusCode::CREATED }));
     let payments = payments.layer(from_fn_with_state(pool.clone(), idempotency::idempotent));
+    let key = numbers();
     repeat(tasks, "payment", move || {
-        let request = Request::post("/pay").header("Idempotency-Key", number());
+        let request = Request::post("/pay").header("Idempotency-Key", key());
         let answer = payments.clone().oneshot(request.body(Body::empty()).unwrap());
         async move { Ok(answer.await.unwrap().status() == StatusCode::CREATED) }
     });
@@ -94,10 +97,10 @@ fn start_sessions(tasks: &mut JoinSet<()>, pool: &PgPool) {
     });
 }
 
-/// A number that no other call has; each one twice, as a repeated delivery has it.
-fn number() -> String {
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    (NEXT.fetch_add(1, Ordering::Relaxed) / 2).to_string()
+/// Numbers from zero. Another instance has the same ones, as if it got each request as well.
+fn numbers() -> impl Fn() -> String {
+    let next = AtomicU64::new(0);
+    move || next.fetch_add(1, Ordering::Relaxed).to_string()
 }
 
 struct OnPool<'a> {
