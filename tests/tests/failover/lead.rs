@@ -18,6 +18,7 @@ use tokio::task::block_in_place;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::pair::Pair;
+use crate::partition::with_idle;
 use crate::{PROBING, RESPONSE_TIMEOUT, session_lock};
 
 /// The least time between two steps of a body.
@@ -261,4 +262,32 @@ async fn terms_overlap_until_a_primary_that_is_cut_off_has_not_answered_in_time(
     database
         .assert_nothing_leaked(&database.pool(1).await)
         .await;
+}
+
+/// A pool that leads to the old primary and to the new one is refused: see `partition`.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_candidate_whose_pool_leads_to_two_primaries_leads_when_it_leads_to_one() {
+    let pair = Pair::start().await;
+    pair.promote().await;
+    let new = &pair.standby.database;
+    let lock = session_lock("leader");
+    for place in [Place::Pool, Place::LockSession] {
+        let proxy = Proxy::start_tcp(&pair.primary.database);
+        let pool = with_idle(proxy.pool(3).await, 3).await;
+        proxy.set_target(new);
+        let body = async |term: Term| {
+            new.wait_until_held(1).await;
+            Ok::<_, Error>(term.number())
+        };
+        let locks = LockSession::new(&pool);
+        let led = async {
+            match place {
+                Place::Pool => Box::pin(lock.lead(&pool, body)).await,
+                Place::LockSession => Box::pin(lock.lead(&locks, body)).await,
+            }
+        };
+        timeout(HANG_TIMEOUT, led).await.unwrap().unwrap();
+        locks.close().await;
+        new.assert_nothing_leaked(&pool).await;
+    }
 }
