@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use advisory_core::{AdvisoryLock, SessionGuard};
 use clap::Args;
-use sqlx::postgres::PgPool;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::waiting::Progress;
