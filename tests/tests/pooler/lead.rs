@@ -4,11 +4,12 @@ use std::cell::RefCell;
 use std::time::Duration;
 
 use advisory_core::{
-    AdvisoryLock, Error, LockSession, Periods, SessionSource, Term, advisory,
+    AdvisoryLock, Error, LockSession, Periods, SessionSource, Term, UnsupportedReason, advisory,
 };
-use advisory_tests::{Pooling, another_pool};
+use advisory_tests::{Pooling, another_pool, by_depth};
 use sqlx::{Executor as _, PgPool, PgTransaction};
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 
 use crate::fixture::{Cache, Fixture, in_time};
 
@@ -67,6 +68,31 @@ async fn a_leader_that_loses_its_backend_or_its_pooler_leads_again() {
         assert_leads_again(&fixture, &locks).await;
         locks.close().await;
         fixture.database.assert_nothing_leaked(&pool).await;
+    }
+}
+
+/// What a failover looks like for a moment is a wrong configuration when it lasts. In short depth,
+/// it is not waited for.
+#[tokio::test]
+async fn a_pooler_in_statement_mode_is_an_error_in_the_end() {
+    let Some(fixture) = Fixture::new(Pooling::Statement, 2).await else {
+        return;
+    };
+    let pool = fixture.pool(Cache::Default, 2).await;
+    let lock = lock();
+    let led = lock.lead(&pool, async |_| Ok::<_, Error>(()));
+    let short = by_depth(Some(Duration::from_secs(1)), None);
+    let led = timeout(short.unwrap_or(Duration::MAX), led);
+    match in_time(&fixture.database, led).await {
+        Ok(led) => {
+            let reason = UnsupportedReason::TransactionPooler;
+            let error = led.unwrap_err();
+            assert!(
+                matches!(&error, Error::Unsupported { reason: found, .. } if *found == reason),
+                "{error}"
+            );
+        }
+        Err(_) => assert!(short.is_some(), "it never ends"),
     }
 }
 
@@ -138,7 +164,8 @@ async fn run_in_each_scope(pool: &PgPool) -> Result<[bool; 6], Error> {
     }
     guard.release().await?;
     let locks = LockSession::new(pool);
-    let on_session = job("on a LockSession").session(&locks, async |_| {
+    let on_session = job("on a LockSession");
+    let on_session = on_session.session(&locks, async |_| {
         pool.execute(sqlx::raw_sql("INSERT INTO work VALUES (1)")).await?;
         Ok::<_, Error>(())
     });
