@@ -187,7 +187,8 @@ async fn it_says_that_its_server_is_away_and_finds_the_new_primary_after_a_failo
     primary.stop(Shutdown::Kill).await;
     line_with(&mut leader, "the lock was lost").await;
     let away = line_with(&mut leader, "waiting for the server: ").await;
-    let reason = format!("cannot connect to any of 2 servers: {one}, port 5432: it is a standby; {two}");
+    let reason =
+        format!("cannot connect to any of 2 servers: {one}, port 5432: it is a standby; {two}");
     assert!(away.contains(&reason), "{away}");
     standby.promote().await;
     line_with(&mut leader, "the server answers after ").await;

@@ -160,12 +160,18 @@ async fn a_job_runs_once_in_each_period_on_machines_whose_clocks_differ() {
     let marks: i64 = scalar(&mut conn, "SELECT count(*) FROM marked").await;
     let periods: i64 = scalar(&mut conn, "SELECT count(DISTINCT period) FROM marked").await;
     println!("{} runs in {periods} periods; {kept:?}", marked.len());
-    assert_eq!((marks, periods), (i64::try_from(marked.len()).unwrap(), marks));
+    assert_eq!(
+        (marks, periods),
+        (i64::try_from(marked.len()).unwrap(), marks)
+    );
     let span = "SELECT date_part('epoch', max(period) - min(period)) FROM marked";
     let span: f64 = scalar(&mut conn, span).await;
     // A busy machine may need longer than a short period to start a process.
     let expected = length * (f64::from(i32::try_from(marks).unwrap()) - 1.0);
-    assert!(by_depth(span >= expected, (span - expected).abs() < 1.0), "{span} of {expected}");
+    assert!(
+        by_depth(span >= expected, (span - expected).abs() < 1.0),
+        "{span} of {expected}"
+    );
 
     let mut kept = kept.into_inner().unwrap();
     kept.sort_by(|one, other| one.ran.total_cmp(&other.ran));

@@ -244,7 +244,9 @@ async fn terms_overlap_until_a_primary_that_is_cut_off_has_not_answered_in_time(
         for (index, proxy) in proxies.iter().enumerate() {
             proxy.set_target(&pair.standby.database);
             let is_leader = index == leader;
-            proxy.cut(if is_leader { Cut::Silence } else { Cut::Fin }).await;
+            proxy
+                .cut(if is_leader { Cut::Silence } else { Cut::Fin })
+                .await;
         }
         fleet.history.push(Step::Fault);
         pair.promote().await;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use advisory_core::{
     AdvisoryLock, Error, LockSession, Periods, SessionSource, Term, UnsupportedReason, advisory,
 };
-use advisory_tests::{Pooling, another_pool, by_depth};
+use advisory_tests::{Pooling, another_pool, by_depth, is_ever};
 use sqlx::{Executor as _, PgPool, PgTransaction};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -115,20 +115,22 @@ async fn two_instances_that_resign_lead_in_turns() {
         return;
     };
     let pool = fixture.pool(Cache::Default, 2).await;
-    let (other, terms) = (LockSession::new(&another_pool(&pool)), RefCell::default());
-    in_time(&fixture.database, async {
-        tokio::select! {
-            () = serve("one", &pool, &terms) => {}
-            () = serve("two", &other, &terms) => {}
-        }
-    })
-    .await;
-    let terms = terms.into_inner();
-    assert!(terms.is_sorted_by(|a, b| a.0 < b.0), "{terms:?}");
-    assert!(
-        terms[2..].windows(2).all(|pair| pair[0].1 != pair[1].1),
-        "{terms:?}"
-    );
+    let other = LockSession::new(&another_pool(&pool));
+    let in_turns = async || {
+        let terms = RefCell::default();
+        in_time(&fixture.database, async {
+            tokio::select! {
+                () = serve("one", &pool, &terms) => {}
+                () = serve("two", &other, &terms) => {}
+            }
+        })
+        .await;
+        let terms = terms.into_inner();
+        assert!(terms.is_sorted_by(|a, b| a.0 < b.0), "{terms:?}");
+        terms[2..].windows(2).all(|pair| pair[0].1 != pair[1].1)
+    };
+    // On a busy machine, the other one may not ask in time.
+    assert!(is_ever(in_turns).await);
     other.close().await;
     fixture.database.assert_nothing_leaked(&pool).await;
 }
@@ -138,13 +140,15 @@ const LONG: Duration = Duration::from_hours(24 * 365);
 
 #[advisory(key = "{name}", every = LONG, tx)]
 async fn inside(pool: &PgPool, name: &str) -> Result<Option<()>, Error> {
-    tx.execute(sqlx::raw_sql("INSERT INTO work VALUES (1)")).await?;
+    tx.execute(sqlx::raw_sql("INSERT INTO work VALUES (1)"))
+        .await?;
     Ok(Some(()))
 }
 
 #[advisory(key = "{name}", every = LONG, scope = session)]
 async fn in_session(pool: &PgPool, name: &str) -> Result<Option<()>, Error> {
-    pool.execute(sqlx::raw_sql("INSERT INTO work VALUES (1)")).await?;
+    pool.execute(sqlx::raw_sql("INSERT INTO work VALUES (1)"))
+        .await?;
     Ok(Some(()))
 }
 
@@ -152,21 +156,24 @@ async fn in_session(pool: &PgPool, name: &str) -> Result<Option<()>, Error> {
 async fn run_in_each_scope(pool: &PgPool) -> Result<[bool; 6], Error> {
     let job = |name| AdvisoryLock::new(name).every(LONG);
     let work = async |tx: &mut PgTransaction<'_>| {
-        tx.execute(sqlx::raw_sql("INSERT INTO work VALUES (1)")).await?;
+        tx.execute(sqlx::raw_sql("INSERT INTO work VALUES (1)"))
+            .await?;
         Ok::<_, Error>(())
     };
     let by_hand = AdvisoryLock::new("by hand");
     let mut guard = by_hand.acquire(pool).await?;
     let run = job("by hand").begin_run(&mut guard).await?;
     if let Some(fence) = run {
-        pool.execute(sqlx::raw_sql("INSERT INTO work VALUES (1)")).await?;
+        pool.execute(sqlx::raw_sql("INSERT INTO work VALUES (1)"))
+            .await?;
         job("by hand").finish_run(&mut guard, fence).await?;
     }
     guard.release().await?;
     let locks = LockSession::new(pool);
     let on_session = job("on a LockSession");
     let on_session = on_session.session(&locks, async |_| {
-        pool.execute(sqlx::raw_sql("INSERT INTO work VALUES (1)")).await?;
+        pool.execute(sqlx::raw_sql("INSERT INTO work VALUES (1)"))
+            .await?;
         Ok::<_, Error>(())
     });
     let on_session = on_session.await?;
@@ -196,7 +203,11 @@ async fn a_job_runs_once_in_a_period_in_every_scope() {
     Periods::create(&pool).await.unwrap();
     let table = "CREATE TABLE work (id int)";
     pool.execute(sqlx::raw_sql(table)).await.unwrap();
-    for (cache, expected) in [(Cache::Default, true), (Cache::Default, false), (Cache::Off, false)] {
+    for (cache, expected) in [
+        (Cache::Default, true),
+        (Cache::Default, false),
+        (Cache::Off, false),
+    ] {
         let pool = fixture.pool(cache, 4).await;
         let ran = in_time(&fixture.database, run_in_each_scope(&pool)).await;
         assert_eq!(ran.unwrap(), [expected; 6]);

@@ -11,6 +11,7 @@ use axum::http::{Request, StatusCode};
 use axum::middleware::from_fn_with_state;
 use axum::routing::post;
 use sqlx::PgPool;
+use sqlx::migrate::MigrateError;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tokio_cron_scheduler::JobScheduler;
@@ -46,10 +47,22 @@ pub(crate) async fn start(tasks: &mut JoinSet<()>, pool: &PgPool) -> JobSchedule
 /// The recipes that are calls on a pool.
 fn start_calls(tasks: &mut JoinSet<()>, pool: &PgPool) {
     let mut on_pool = OnPool { tasks, pool };
-    on_pool.repeat("nightly report", |pool| async move { job::call(&pool).await });
-    on_pool.repeat("expire", |pool| async move { job::call_expire(&pool).await });
-    on_pool.repeat("transfer", |pool| async move { transfer::call(&pool).await });
-    on_pool.repeat("migration", |pool| async move { migration::call(&pool).await });
+    on_pool.repeat(
+        "nightly report",
+        |pool| async move { job::call(&pool).await },
+    );
+    on_pool.repeat(
+        "expire",
+        |pool| async move { job::call_expire(&pool).await },
+    );
+    on_pool.repeat(
+        "transfer",
+        |pool| async move { transfer::call(&pool).await },
+    );
+    on_pool.repeat(
+        "migration",
+        |pool| async move { migration::call(&pool).await },
+    );
     on_pool.repeat("rolling deploy", |pool| async move {
         rolling_deploy::call(&pool).await
     });
@@ -78,7 +91,9 @@ fn start_calls(tasks: &mut JoinSet<()>, pool: &PgPool) {
     let key = numbers();
     repeat(tasks, "payment", move || {
         let request = Request::post("/pay").header("Idempotency-Key", key());
-        let answer = payments.clone().oneshot(request.body(Body::empty()).unwrap());
+        let answer = payments
+            .clone()
+            .oneshot(request.body(Body::empty()).unwrap());
         async move { Ok(answer.await.unwrap().status() == StatusCode::CREATED) }
     });
 }
@@ -143,8 +158,21 @@ where
 fn is_of_outage(error: &Error) -> bool {
     match error {
         Error::Lost { .. } | Error::NotAcquired { .. } => true,
-        Error::Database(sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut) => true,
-        Error::Database(sqlx::Error::Database(error)) => {
+        Error::Database(error) => is_of_connection(error),
+        _ => false,
+    }
+}
+
+fn is_of_connection(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut => true,
+        sqlx::Error::Migrate(error) => match &**error {
+            MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => {
+                is_of_connection(error)
+            }
+            _ => false,
+        },
+        sqlx::Error::Database(error) => {
             // Of the connection, or of a server that shuts down or starts.
             let code = error.code().unwrap_or_default();
             code.starts_with("08") || code.starts_with("57P")

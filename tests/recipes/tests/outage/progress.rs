@@ -23,14 +23,20 @@ pub(crate) fn done(what: &'static str) {
 
 /// From now on, everything is to be done again.
 pub(crate) fn forget() {
-    DONE.lock().unwrap().values_mut().for_each(|done| *done = false);
+    DONE.lock()
+        .unwrap()
+        .values_mut()
+        .for_each(|done| *done = false);
 }
 
 /// What was not done.
 pub(crate) fn missing() -> String {
     let done = DONE.lock().unwrap();
     let missing = done.iter().filter(|(_, done)| !**done);
-    missing.map(|(what, _)| *what).collect::<Vec<_>>().join(", ")
+    missing
+        .map(|(what, _)| *what)
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// Waits until everything was done.
