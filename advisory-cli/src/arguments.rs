@@ -79,7 +79,7 @@ impl Arguments {
             };
             match error.use_stderr() {
                 false => ExitCode::SUCCESS,
-                true if is_run_or_hold(&line) => Code::UsageOfRun.into(),
+                true if has_codes_of_run(&line) => Code::UsageOfRun.into(),
                 true => Code::Usage.into(),
             }
         })
@@ -105,12 +105,12 @@ impl Arguments {
     }
 }
 
-/// Whether a command line that cannot be read is one of `run` or `hold`.
-fn is_run_or_hold(line: &[OsString]) -> bool {
+/// Whether a command line that cannot be read is one of `run`, `lead` or `hold`.
+fn has_codes_of_run(line: &[OsString]) -> bool {
     let lenient = Arguments::command().ignore_errors(true);
     let matches = lenient.try_get_matches_from(line).ok();
     let subcommand = matches.as_ref().and_then(ArgMatches::subcommand_name);
-    matches!(subcommand, Some("run" | "hold"))
+    matches!(subcommand, Some("run" | "lead" | "hold"))
 }
 
 #[derive(Args)]

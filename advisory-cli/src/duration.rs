@@ -18,6 +18,27 @@ pub(crate) fn parse_interval(text: &str) -> Result<Duration, String> {
     parse(text, &INTERVAL_SECONDS)
 }
 
+const EXPECTED_PERIOD: &str =
+    "expected a period such as `1d`, `1h30m` or `15s` (`w`, `d`, `h`, `m`, `s`)";
+const NO_MONTHS: &str = "a month and a year have no fixed length; give weeks or days, such as `30d`, and let the command look at the date";
+
+/// Parses the length of a period.
+pub(crate) fn parse_period(text: &str) -> Result<Duration, &'static str> {
+    match parse_offset(text)? {
+        Duration::ZERO => Err(EXPECTED_PERIOD),
+        period => Ok(period),
+    }
+}
+
+/// Parses what periods are moved by, which may be nothing.
+pub(crate) fn parse_offset(text: &str) -> Result<Duration, &'static str> {
+    let is_long = |unit: &str| unit.starts_with("mo") || unit.starts_with(['M', 'y']);
+    if text.split(|char: char| !char.is_alphabetic()).any(is_long) {
+        return Err(NO_MONTHS);
+    }
+    humantime::parse_duration(text).map_err(|_| EXPECTED_PERIOD)
+}
+
 /// Parses seconds, or numbers with units: `0.5`, `90s`, `1h 30m`.
 fn parse(text: &str, range: &RangeInclusive<f64>) -> Result<Duration, String> {
     let seconds: Option<f64> = match text.parse() {
@@ -105,6 +126,27 @@ mod tests {
         }
         let interval = parse_interval("0").unwrap_err();
         assert!(interval.contains("from 0.1 to 86400"), "{interval}");
+    }
+
+    #[test]
+    fn a_period_has_units_of_a_fixed_length() {
+        for (text, seconds) in [
+            ("15s", 15),
+            ("1m", 60),
+            ("1h30m", 5400),
+            ("1d", 86_400),
+            ("1w 1d", 691_200),
+        ] {
+            let expected = Ok(Duration::from_secs(seconds));
+            assert_eq!(parse_period(text), expected, "{text}");
+        }
+        for text in ["", "0s", "1", "d", "1x", "-1d", "99999999999999999999d"] {
+            assert_eq!(parse_period(text), Err(EXPECTED_PERIOD), "{text}");
+        }
+        for text in ["1mo", "2 months", "1h 1y", "1year", "1M"] {
+            assert_eq!(parse_period(text), Err(NO_MONTHS), "{text}");
+        }
+        assert_eq!(parse_offset("0s"), Ok(Duration::ZERO));
     }
 
     proptest! {

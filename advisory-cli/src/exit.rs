@@ -77,7 +77,7 @@ pub(crate) struct Failure {
     code: Code,
     /// If empty, nothing is printed.
     message: String,
-    /// Whether it can be over soon: the server starts, or is away.
+    /// Whether it can be over soon: the server starts, is away, or is to be promoted.
     is_transient: bool,
 }
 
@@ -95,6 +95,14 @@ impl Failure {
         Self {
             is_transient: is_transient(error),
             ..Self::new(Code::Unreachable, message)
+        }
+    }
+
+    /// The failure as one that can be over soon.
+    pub(crate) fn transient(self) -> Self {
+        Self {
+            is_transient: true,
+            ..self
         }
     }
 
@@ -127,8 +135,8 @@ impl Failure {
         self.code
     }
 
-    /// Whether the server may accept a connection soon: it starts, has no free connection, or is
-    /// away.
+    /// Whether the server may accept a connection soon: it starts, has no free connection, is away,
+    /// or is to be promoted.
     pub(crate) fn is_transient(&self) -> bool {
         self.is_transient
     }
@@ -171,7 +179,7 @@ const TOO_MANY_CONNECTIONS: &str = "53300";
 
 fn is_transient(error: &sqlx::Error) -> bool {
     match error {
-        sqlx::Error::Io(_) => true,
+        sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut => true,
         sqlx::Error::Database(error) => error
             .code()
             .is_some_and(|code| code == TOO_MANY_CONNECTIONS || code.starts_with(SHUTDOWN)),
@@ -193,7 +201,10 @@ impl From<advisory_core::Error> for Failure {
 
 impl From<sqlx::Error> for Failure {
     fn from(error: sqlx::Error) -> Self {
-        Self::new(database_code(&error), describe(&error))
+        Self {
+            is_transient: is_transient(&error),
+            ..Self::new(database_code(&error), describe(&error))
+        }
     }
 }
 

@@ -15,7 +15,6 @@ mod lock_status;
 mod logged_key;
 mod names;
 mod output;
-mod period;
 mod random_key;
 mod role;
 mod scheme_name;

@@ -62,6 +62,7 @@ options! {
     "at_least", at_least: Expr, expr, "60";
     "every", every: Expr, expr, "\"1d\"";
     "offset", offset: Expr, expr, "\"3h30m\"";
+    "periods", periods: Expr, expr, "\"jobs.period\"";
     "cancel_via", cancel_via: Expr, expr, "&self.pool";
     "map_err", map_err: Expr, expr, "lock_error";
     "crate", krate: Path, path, "\"advisory_core\"";

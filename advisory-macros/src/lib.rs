@@ -102,6 +102,7 @@ use crate::function::Function;
 /// | `at_least` | seconds, or a `Duration`: in session scope, the lock stays held that long after it was granted, also if the body ends earlier | until the body has ended |
 /// | `every` | `"1d"`, `"1h30m"`, `"15s"` (`w`, `d`, `h`, `m`, `s`), or a `Duration`: runs at most once in each such period, by the server's clock | whenever the lock is acquired |
 /// | `offset` | as `every`: how much later the periods begin, which otherwise begin at midnight UTC and on Mondays | none |
+/// | `periods` | the table with the marks of `every`: its name, as in `"period"` or `"jobs.period"` with its schema, or an expression of type `Periods` | `advisory_period`, in the first schema of the `search_path` |
 /// | `cancel_via` | a `&PgPool`: a dropped wait on the caller's transaction is cancelled from another connection | the wait stays in the queue |
 /// | `map_err` | a path or a closure `Fn(advisory_core::Error) -> E`, for an `E` of another crate, which cannot implement `From` | `From` |
 /// | `crate` | the path of `advisory_core`, as text or bare | `::advisory_core` |

@@ -28,8 +28,7 @@ pub(crate) struct Lock {
     pub(crate) wait: Option<Wait>,
     pub(crate) polling: Option<Expr>,
     pub(crate) at_least: Option<Expr>,
-    /// The length of a period in which the function runs once, and the offset of the periods.
-    pub(crate) every: Option<(Expr, Option<Expr>)>,
+    pub(crate) every: Option<Every>,
     pub(crate) isolation: Option<Isolation>,
     pub(crate) cancel_via: Option<Expr>,
 }
@@ -61,6 +60,22 @@ pub(crate) struct SchemeName {
 pub(crate) enum Wait {
     For(Expr),
     Forever,
+}
+
+/// The periods in which the function runs once.
+pub(crate) struct Every {
+    pub(crate) length: Expr,
+    pub(crate) offset: Option<Expr>,
+    pub(crate) table: Option<PeriodTable>,
+}
+
+/// The table with the marks of the periods.
+pub(crate) enum PeriodTable {
+    Named {
+        schema: Option<String>,
+        table: String,
+    },
+    Expr(Expr),
 }
 
 pub(crate) enum Isolation {

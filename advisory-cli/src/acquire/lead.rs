@@ -2,36 +2,45 @@
 
 use std::ffi::OsString;
 use std::process::{ExitCode, ExitStatus};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use advisory_core::{AdvisoryLock, Term};
 use clap::Args;
 use nix::sys::signal::Signal;
+use sqlx::PgPool;
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::{sleep, timeout};
 
 use super::child::{Child, Reach, variables};
 use super::exec::exec_failure;
-use super::options::{SHORTEST_RESPONSE_TIMEOUT, connect};
+use super::options::{CONNECTIONS, SHORTEST_RESPONSE_TIMEOUT, connect};
 use super::orphan::Reaper;
 use super::signals::Signals;
 use super::waiting::Progress;
 use crate::duration;
 use crate::exit::{EXIT_CODES, Failure, exit_code, print_message, signal_code};
 use crate::server::Server;
+use crate::sql;
 use crate::target::Target;
 
 /// How long a server may be away: as long as it takes.
 const UNLIMITED: Duration = Duration::from_hours(24 * 365 * 10);
+
+/// How often to look for the server while another machine leads, or none does.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Keep a command running on exactly one machine.
 ///
 /// `lead` waits until this machine leads, starts the command, and exits with the command's exit
 /// code when the command ends. If the session that holds the lock is lost, the command gets SIGTERM
 /// and, after `--grace`, SIGKILL; then `lead` waits until it leads again, and starts the command
-/// again. While the server cannot be reached it tries again, without a limit. An error that does
-/// not pass by itself, such as a refused login, ends it.
+/// again. While the server cannot be reached it tries again, without a limit. Of several hosts in
+/// the connection string, it finds the new primary after a failover; it skips standbys, unless
+/// `target_session_attrs` is given. An error that does not pass by itself, such as a refused login,
+/// ends it.
 ///
 /// The environment variable `ADVISORY_FENCE` is a number that is greater with every start, on any
 /// machine: another system that remembers the greatest number can refuse the work of a leader that
@@ -56,6 +65,10 @@ pub(crate) struct Lead {
     /// at once.
     #[arg(long, value_name = "TIME", value_parser = duration::parse_timeout, default_value = "10", allow_negative_numbers = true)]
     grace: Duration,
+    /// Say on standard error when the server is away for more than a second, and when it is back.
+    /// On a terminal, this is the default.
+    #[arg(long, short)]
+    verbose: bool,
     /// The command and its arguments. `--` is needed before a command that begins with `-`.
     #[arg(trailing_var_arg = true, required = true, value_name = "COMMAND")]
     command: Vec<OsString>,
@@ -82,6 +95,7 @@ impl Lead {
             reach: Reach::of_this_process(),
             reaper: Reaper::start()?,
             signals: Arc::default(),
+            is_in_office: AtomicBool::new(false),
             one_at_a_time: Arc::new(Semaphore::new(1)),
         };
         signals.catch_also(leader.reach.signals())?;
@@ -97,7 +111,11 @@ impl Lead {
     fn set(&self, lock: AdvisoryLock) -> AdvisoryLock {
         let lock = lock.tag_session().polling(self.poll);
         let lock = lock.keepalive_interval(self.probe);
-        lock.response_timeout(self.probe.max(SHORTEST_RESPONSE_TIMEOUT))
+        lock.response_timeout(self.response_timeout())
+    }
+
+    fn response_timeout(&self) -> Duration {
+        self.probe.max(SHORTEST_RESPONSE_TIMEOUT)
     }
 }
 
@@ -108,6 +126,7 @@ struct Leader<'l> {
     reaper: Reaper,
     /// Where signals go while the command runs.
     signals: Arc<Mutex<Option<mpsc::UnboundedSender<Signal>>>>,
+    is_in_office: AtomicBool,
     /// The command of one term has ended before that of the next one starts.
     one_at_a_time: Arc<Semaphore>,
 }
@@ -115,14 +134,47 @@ struct Leader<'l> {
 impl Leader<'_> {
     async fn lead(&self, server: &Server) -> Result<ExitCode, Failure> {
         let wanted = self.lead.target.read()?;
-        let pool = connect(server, Some(UNLIMITED), &Progress::new(false)).await?;
-        let lock = &self.lead.set(wanted.lock(&pool).await?);
-        let status = lock.lead(&pool, async |term| self.serve(lock, term).await);
-        status.await.map(exit_code)
+        let progress = Progress::new(self.lead.verbose);
+        let find = async || {
+            let pool = server.connect_to_primary(CONNECTIONS).await?;
+            let lock = wanted.lock(&pool).await?;
+            Ok((pool, self.lead.set(lock)))
+        };
+        loop {
+            let (pool, lock) = connect(&find, Some(UNLIMITED), &progress).await?;
+            let status = lock.lead(&pool, async |term| self.serve(&lock, term).await);
+            tokio::select! {
+                biased;
+                status = status => return status.map(exit_code),
+                () = self.has_no_server(&pool) => {}
+            }
+        }
+    }
+
+    /// Resolves if the server is away, or is no primary any more, while this machine does not lead.
+    async fn has_no_server(&self, pool: &PgPool) {
+        let is_in_office = || self.is_in_office.load(Ordering::SeqCst);
+        let is_primary = async || {
+            let mut conn = pool.acquire().await?;
+            let state = sql::server_state(&mut conn).await?;
+            Ok::<_, sqlx::Error>(!state.is_standby)
+        };
+        loop {
+            sleep(LOOK_INTERVAL).await;
+            if is_in_office() {
+                continue;
+            }
+            let look = timeout(self.lead.response_timeout(), is_primary()).await;
+            // It may have been elected meanwhile.
+            if !matches!(look, Ok(Ok(true))) && !is_in_office() {
+                return;
+            }
+        }
     }
 
     /// Runs the command for a term.
     async fn serve(&self, lock: &AdvisoryLock, term: Term) -> Result<ExitStatus, Failure> {
+        let _office = Office::enter(&self.is_in_office);
         let permit = Arc::clone(&self.one_at_a_time).acquire_owned().await;
         let permit = permit.map_err(Failure::other)?;
         let command = &self.lead.command;
@@ -152,6 +204,22 @@ impl Leader<'_> {
                 return signal;
             }
         }
+    }
+}
+
+/// Dropped, the term is over.
+struct Office<'l>(&'l AtomicBool);
+
+impl<'l> Office<'l> {
+    fn enter(is_in_office: &'l AtomicBool) -> Self {
+        is_in_office.store(true, Ordering::SeqCst);
+        Self(is_in_office)
+    }
+}
+
+impl Drop for Office<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::SeqCst);
     }
 }
 

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use advisory_core::{AdvisoryLock, SessionGuard};
 use clap::Args;
-use sqlx::postgres::PgPool;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::waiting::Progress;
@@ -18,7 +17,7 @@ use crate::target::Target;
 
 /// One connection for the session that holds the lock, and one that looks up the holder if the lock
 /// is not acquired.
-const CONNECTIONS: u32 = 2;
+pub(super) const CONNECTIONS: u32 = 2;
 
 /// The server gets at least this long to answer a probe, because a busy server can take that long.
 pub(super) const SHORTEST_RESPONSE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -101,7 +100,8 @@ impl AcquireOptions {
             progress.print(hint);
         }
         let started = Instant::now();
-        let pool = connect(server, limit, &progress).await?;
+        let pool = async || server.connect(CONNECTIONS).await;
+        let pool = connect(pool, limit, &progress).await?;
         let lock = self.set(wanted.lock(&pool).await?);
         let lock = match limit {
             Some(limit) => lock.timeout(limit.saturating_sub(started.elapsed())),
@@ -120,24 +120,31 @@ impl AcquireOptions {
 }
 
 /// Connects to the server. Within the limit, a server that cannot be reached is tried again.
-pub(super) async fn connect(
-    server: &Server,
+pub(super) async fn connect<T>(
+    once: impl AsyncFn() -> Result<T, Failure>,
     limit: Option<Duration>,
     progress: &Progress,
-) -> Result<PgPool, Failure> {
+) -> Result<T, Failure> {
     let Some(limit) = limit.filter(|limit| !limit.is_zero()) else {
-        return server.connect(CONNECTIONS).await;
+        return once().await;
     };
-    let deadline = Instant::now() + limit;
+    let started = Instant::now();
+    let deadline = started + limit;
     let mut pause = FIRST_PAUSE;
     let mut is_first = true;
     loop {
         let rest = deadline.duration_since(Instant::now());
         let limit = rest.max(SHORTEST_ATTEMPT);
-        let connected = timeout(limit, server.connect(CONNECTIONS)).await;
+        let connected = timeout(limit, once()).await;
         let failure = match connected.unwrap_or_else(|_| Err(no_answer(limit))) {
             Err(failure) if failure.is_transient() && Instant::now() < deadline => failure,
-            done => return done,
+            done => {
+                if done.is_ok() && !is_first {
+                    let time = duration::age(started.elapsed());
+                    progress.print(format_args!("the server answers after {time}"));
+                }
+                return done;
+            }
         };
         if take(&mut is_first) {
             progress.print(format_args!("waiting for the server: {failure}"));

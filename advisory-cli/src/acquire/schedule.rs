@@ -8,9 +8,8 @@ use clap::Args;
 use tokio::time::sleep_until;
 
 use super::signals::Signals;
-use crate::duration;
+use crate::duration::{self, parse_offset, parse_period};
 use crate::exit::Failure;
-use crate::period::{parse_offset, parse_period};
 
 /// How often the command runs.
 #[derive(Args, Clone)]

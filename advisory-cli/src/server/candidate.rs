@@ -46,7 +46,12 @@ enum Unfit {
 }
 
 impl Candidates {
-    pub(super) fn read(settings: &Settings, environment: &Environment) -> Result<Self, Failure> {
+    /// The candidates of the settings, with the attributes that are wanted if they do not say.
+    pub(super) fn read(
+        settings: &Settings,
+        environment: &Environment,
+        wanted: SessionAttributes,
+    ) -> Result<Self, Failure> {
         let tls = Tls::read(settings, environment)?;
         let mut all = Vec::new();
         for host in Host::all(settings)? {
@@ -66,7 +71,7 @@ impl Candidates {
         }
         Ok(Self {
             all,
-            attributes: SessionAttributes::read(settings)?,
+            attributes: SessionAttributes::read(settings, wanted)?,
             connect_timeout: connect_timeout(settings)?,
         })
     }
@@ -191,7 +196,8 @@ fn all_unfit(unfit: &[(&Candidate, Unfit)]) -> Failure {
     });
     match error {
         Some(error) => Failure::unreachable(error, message),
-        None => Failure::new(Code::Unreachable, message),
+        // In a failover, one of them is promoted soon.
+        None => Failure::new(Code::Unreachable, message).transient(),
     }
 }
 

@@ -19,6 +19,7 @@ use sqlx::postgres::{PgPool, PgPoolOptions};
 
 use self::candidate::Candidates;
 use self::environment::Environment;
+use self::session_attributes::SessionAttributes;
 use self::settings::Settings;
 use crate::exit::Failure;
 
@@ -41,9 +42,24 @@ pub(crate) struct Server {
 impl Server {
     /// A pool of at most this many connections, on a server that has accepted a first one.
     pub(crate) async fn connect(&self, connections: u32) -> Result<PgPool, Failure> {
+        self.connect_to(connections, SessionAttributes::Any).await
+    }
+
+    /// As [`connect`](Self::connect). If `target_session_attrs` is not given, a standby is not
+    /// wanted.
+    pub(crate) async fn connect_to_primary(&self, connections: u32) -> Result<PgPool, Failure> {
+        let wanted = SessionAttributes::Primary;
+        self.connect_to(connections, wanted).await
+    }
+
+    async fn connect_to(
+        &self,
+        connections: u32,
+        wanted: SessionAttributes,
+    ) -> Result<PgPool, Failure> {
         let environment = Environment::read();
         let settings = Settings::read(self.database_url.as_deref(), &environment)?;
-        let candidates = Candidates::read(&settings, &environment)?;
+        let candidates = Candidates::read(&settings, &environment, wanted)?;
         // A pool retries until its timeout, and then does not report the reason.
         let options = candidates.find().await?;
         Ok(PgPoolOptions::new()

@@ -19,9 +19,11 @@ pub(super) enum SessionAttributes {
 }
 
 impl SessionAttributes {
-    pub(super) fn read(settings: &Settings) -> Result<Self, Failure> {
+    /// What the settings say, or else `default`.
+    pub(super) fn read(settings: &Settings, default: Self) -> Result<Self, Failure> {
         Ok(match settings.get("target_session_attrs") {
-            None | Some("any") => Self::Any,
+            None => default,
+            Some("any") => Self::Any,
             Some("read-write") => Self::ReadWrite,
             Some("read-only") => Self::ReadOnly,
             Some("primary") => Self::Primary,

@@ -81,12 +81,13 @@ impl AdvisoryLock {
     ///
     /// - the server cannot be reached, starts, shuts down, or has no connection left;
     /// - the connection breaks; the pool has no connection in time ([`sqlx::Error::PoolTimedOut`]);
-    /// - the server is a standby, as in a failover; a statement is cancelled, a deadlock is broken,
-    ///   the lock table is full.
+    /// - the server is a standby, as in a failover, or the pool still has connections to the old
+    ///   server and leads to different ones; if it does so for 30 seconds, this error is returned;
+    /// - a statement is cancelled, a deadlock is broken, the lock table is full.
     ///
     /// It returns all others, which need a change: [`Error::NotAcquired`] if a
     /// [`timeout`](Self::timeout) is set; a refused login, a missing right or database, a wrong
-    /// configuration; a closed pool; [`Error::Unsupported`], but for the standby. A
+    /// configuration; a closed pool; any other [`Error::Unsupported`]. A
     /// [`shared`](Self::shared) lock and one with several [`permits`](Self::permits) are refused,
     /// because they would have several leaders, and so is one with [`at_least`](Self::at_least).
     ///
@@ -192,7 +193,10 @@ impl Candidate {
                 Err(error) if self.limit.is_none_or(|limit| started.elapsed() < limit) => {
                     backoff.pause_after(self.lock.id(), error).await?;
                 }
-                acquired => return acquired,
+                acquired => {
+                    backoff.has_led();
+                    return acquired;
+                }
             }
         }
     }

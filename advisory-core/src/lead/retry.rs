@@ -1,18 +1,20 @@
 //! Which errors a candidate survives, and how long it pauses after one.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
 
 use crate::error::{Error, UnsupportedReason};
 use crate::lock::{LockId, jitter};
 use crate::sql::sqlstate;
-use crate::time_bounds::{FIRST_BACKOFF, LONGEST_BACKOFF};
+use crate::time_bounds::{FAILOVER_LIMIT, FIRST_BACKOFF, LONGEST_BACKOFF};
 
 /// The pause before the next attempt, which doubles with each one.
 pub(super) struct Backoff {
     next: Duration,
     has_warned: bool,
+    /// Since when each attempt has found different servers.
+    on_servers_since: Option<Instant>,
 }
 
 impl Default for Backoff {
@@ -20,6 +22,7 @@ impl Default for Backoff {
         Self {
             next: FIRST_BACKOFF,
             has_warned: false,
+            on_servers_since: None,
         }
     }
 }
@@ -32,7 +35,7 @@ impl Backoff {
 
     /// Pauses after an error that passes by itself, and returns any other.
     pub(super) async fn pause_after(&mut self, lock: &LockId, error: Error) -> Result<(), Error> {
-        if !is_temporary(&error) {
+        if !self.survives(&error, Instant::now()) {
             return Err(error);
         }
         if self.has_warned {
@@ -43,6 +46,24 @@ impl Backoff {
         self.has_warned = true;
         self.pause().await;
         Ok(())
+    }
+
+    /// To be called when an attempt has succeeded.
+    pub(super) fn has_led(&mut self) {
+        self.on_servers_since = None;
+    }
+
+    fn survives(&mut self, error: &Error, now: Instant) -> bool {
+        let is_on_servers = matches!(
+            error,
+            Error::Unsupported { reason } if *reason == UnsupportedReason::TransactionPooler
+        );
+        if !is_on_servers {
+            self.on_servers_since = None;
+            return is_temporary(error);
+        }
+        let since = *self.on_servers_since.get_or_insert(now);
+        now.duration_since(since) < FAILOVER_LIMIT
     }
 }
 
@@ -59,5 +80,27 @@ fn is_temporary(error: &Error) -> bool {
             error => sqlstate::is_interruption(error) || sqlstate::is_conflict(error),
         },
         Error::NotAcquired { .. } | Error::NotInTransaction => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn different_servers_are_a_failover_until_they_stay() {
+        let mut backoff = Backoff::default();
+        let start = Instant::now();
+        let after = |seconds| start + Duration::from_secs(seconds);
+        let different = Error::unsupported(UnsupportedReason::TransactionPooler);
+        assert!(backoff.survives(&different, start));
+        assert!(backoff.survives(&different, after(29)));
+        // Another error between them is a sign of a change.
+        assert!(backoff.survives(&Error::LockTableFull, after(30)));
+        assert!(backoff.survives(&different, after(31)));
+        assert!(backoff.survives(&different, after(60)));
+        assert!(!backoff.survives(&different, after(61)));
+        backoff.has_led();
+        assert!(backoff.survives(&different, after(90)));
     }
 }

@@ -68,10 +68,10 @@ pub(crate) fn finish(job: &Job<'_>, fence: i64) -> String {
 impl Job<'_> {
     /// The time and the period that it is in; an item of `FROM`.
     fn now(&self) -> String {
-        let (stride, offset) = (self.stride.as_micros(), self.offset.as_micros());
+        let (stride, offset) = (interval(self.stride), interval(self.offset));
         format!(
-            "(SELECT t.now,pg_catalog.date_bin('{stride} microseconds',t.now,\
-             '{ORIGIN}'::pg_catalog.timestamptz OPERATOR(pg_catalog.+) '{offset} microseconds'::pg_catalog.interval) AS period \
+            "(SELECT t.now,pg_catalog.date_bin('{stride}',t.now,\
+             '{ORIGIN}'::pg_catalog.timestamptz OPERATOR(pg_catalog.+) '{offset}'::pg_catalog.interval) AS period \
              FROM (SELECT pg_catalog.clock_timestamp() AS now) AS t) AS n"
         )
     }
@@ -88,6 +88,14 @@ impl Job<'_> {
     }
 }
 
+/// An interval as text. It has no days, whose length depends on the time zone, and no number that
+/// PostgreSQL 14 refuses, where each fits into 32 bits.
+fn interval(length: Duration) -> String {
+    let (seconds, microseconds) = (length.as_secs(), length.subsec_micros());
+    let (hours, seconds) = (seconds / 3600, seconds % 3600);
+    format!("{hours} hours {seconds} seconds {microseconds} microseconds")
+}
+
 /// A literal that means the same whatever the settings and the encoding of the server are.
 fn literal(text: &str) -> String {
     let ascii = |char: char| match char {
@@ -102,6 +110,14 @@ fn literal(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_interval_has_numbers_of_32_bits() {
+        let longest = interval(crate::time_bounds::LONGEST_PERIOD);
+        assert_eq!(longest, "876000 hours 0 seconds 0 microseconds");
+        let odd = Duration::new(3599, 999_999_000);
+        assert_eq!(interval(odd), "0 hours 3599 seconds 999999 microseconds");
+    }
 
     #[test]
     fn a_literal_is_ascii_and_cannot_be_left() {

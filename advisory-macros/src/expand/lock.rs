@@ -4,7 +4,9 @@ use proc_macro2::{Ident, Span, TokenStream};
 use quote::{ToTokens, quote_spanned};
 
 use super::{Krate, mixed_site_at};
-use crate::model::{Arguments, Isolation, Keys, Lock, Scheme, SchemeName, Wait};
+use crate::model::{
+    Arguments, Every, Isolation, Keys, Lock, PeriodTable, Scheme, SchemeName, Wait,
+};
 
 pub(super) fn lock(lock: &Lock, krate: &Krate<'_>) -> TokenStream {
     let keys = keys(lock, krate);
@@ -25,11 +27,22 @@ pub(super) fn lock(lock: &Lock, krate: &Krate<'_>) -> TokenStream {
     let cancel_via = pool.map(|pool| hygienic!(.cancel_via(#pool)));
     let at_least = lock.at_least.as_ref();
     let at_least = at_least.map(|time| hygienic!(.at_least(#time)));
-    let every = lock.every.as_ref().map(|(period, offset)| {
-        let offset = offset.as_ref().map(|offset| hygienic!(.offset(#offset)));
-        hygienic!(.every(#period) #offset)
-    });
+    let every = lock.every.as_ref().map(|every| self::every(every, krate));
     hygienic!(#keys #shared #permits #wait #polling #isolation #cancel_via #at_least #every)
+}
+
+fn every(every: &Every, krate: &Krate<'_>) -> TokenStream {
+    let (length, offset) = (&every.length, every.offset.as_ref());
+    let offset = offset.map(|offset| hygienic!(.offset(#offset)));
+    let table = every.table.as_ref().map(|table| match table {
+        PeriodTable::Named { schema, table } => {
+            let schema = schema.as_ref().map(|schema| hygienic!(.schema(#schema)));
+            hygienic!(&#krate::Periods::in_table(#table) #schema)
+        }
+        PeriodTable::Expr(expr) => quote_spanned!(mixed_site_at(expr)=> &#expr),
+    });
+    let periods = table.map(|table| hygienic!(.periods(#table)));
+    hygienic!(.every(#length) #offset #periods)
 }
 
 fn keys(lock: &Lock, krate: &Krate<'_>) -> TokenStream {

@@ -8,30 +8,72 @@ use syn::{Error, Expr, LitStr, Result, parse_quote_spanned};
 use super::{literal, text, ungroup};
 use crate::args::{Arg, Args};
 use crate::errors::Errors;
+use crate::model::{Every, PeriodTable};
 
 const EXPECTED: &str = "expected a period, as in `\"1d\"`, `\"1h30m\"` or `\"15s\"` (`w`, `d`, `h`, `m`, `s`), or a `Duration`";
 const NO_MONTHS: &str = "a month and a year have no fixed length; write weeks or days, as in `\"30d\"`, and let the \
      function look at the date";
 
-pub(super) fn every(args: &Args) -> Result<Option<(Expr, Option<Expr>)>> {
+const EXPECTED_TABLE: &str = "expected the name of the table with the marks, as in `\"period\"` or `\"jobs.period\"`, or an \
+     expression of type `Periods`";
+
+pub(super) fn every(args: &Args) -> Result<Option<Every>> {
     let Some(every) = &args.every else {
-        return match &args.offset {
-            Some(offset) if args.is_complete => {
-                let fix = "`offset` moves the periods of `every`; add `every = \"1d\"`, or remove `offset`";
-                Err(Error::new(offset.name, fix))
-            }
-            _ => Ok(None),
-        };
+        return without_every(args).map(|()| None);
     };
     if let Some(shared) = &args.shared {
         let fix = "shared holders would all do the work of a period; remove `shared` or `every`";
         return Err(Error::new(shared.name, fix));
     }
     let mut errors = Errors::default();
-    let period = errors.handle(duration(every, false));
+    let length = errors.handle(duration(every, false));
     let offset = args.offset.as_ref().map(|offset| duration(offset, true));
     let offset = errors.handle(offset.transpose());
-    errors.finish(period.zip(offset)).map(Some)
+    let table = errors.handle(args.periods.as_ref().map(table).transpose());
+    let every = length.zip(offset).zip(table);
+    let every = every.map(|((length, offset), table)| Every {
+        length,
+        offset,
+        table,
+    });
+    errors.finish(every).map(Some)
+}
+
+/// Refuses what has no effect without `every`.
+fn without_every(args: &Args) -> Result<()> {
+    let offset = "`offset` moves the periods of `every`; add `every = \"1d\"`, or remove `offset`";
+    let table = "`periods` is the table of `every`; add `every = \"1d\"`, or remove `periods`";
+    let mut errors = Errors::default();
+    for (arg, fix) in [(&args.offset, offset), (&args.periods, table)] {
+        if let Some(arg) = arg.as_ref().filter(|_| args.is_complete) {
+            errors.push(Error::new(arg.name, fix));
+        }
+    }
+    errors.finish(Some(()))
+}
+
+/// A table, or a schema and a table: their names are quoted, so that every character counts.
+fn table(arg: &Arg<Expr>) -> Result<PeriodTable> {
+    let value = ungroup(&arg.value);
+    let Some(text) = text(value) else {
+        return match literal(value) {
+            Some(_) => Err(Error::new_spanned(value, EXPECTED_TABLE)),
+            None => Ok(PeriodTable::Expr(value.clone())),
+        };
+    };
+    let name = text.value();
+    let (schema, table) = match name.split_once('.') {
+        Some((schema, table)) => (Some(schema), table),
+        None => (None, &*name),
+    };
+    let is_name = |name: &str| !name.is_empty() && !name.contains(['.', '"', '\0']);
+    if !is_name(table) || !schema.is_none_or(is_name) {
+        return Err(error(text, EXPECTED_TABLE));
+    }
+    Ok(PeriodTable::Named {
+        schema: schema.map(str::to_owned),
+        table: table.to_owned(),
+    })
 }
 
 fn duration(arg: &Arg<Expr>, may_be_zero: bool) -> Result<Expr> {

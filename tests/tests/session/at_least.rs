@@ -80,7 +80,7 @@ async fn a_lock_that_is_held_longer_is_free_when_it_is_released() {
 async fn no_connection_of_the_pool_is_kept() {
     let (database, pool) = Database::with_pool(1).await;
     let locks = LockSession::new(&pool);
-    let lock = |key: i64| AdvisoryLock::new(key).at_least(Duration::from_secs(2));
+    let lock = |key: i64| AdvisoryLock::new(key).at_least(Duration::from_secs(3));
     let guard = lock(1).acquire(&pool).await.unwrap();
     // Neither while it is held, nor while it is kept.
     sqlx::query("SELECT 1").execute(&pool).await.unwrap();
@@ -92,6 +92,13 @@ async fn no_connection_of_the_pool_is_kept() {
         .release()
         .await
         .unwrap();
+    // A connection that was used returns to the pool in the background.
+    let returned = async {
+        while pool.num_idle() == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    timeout(HANG_TIMEOUT, returned).await.unwrap();
     let mut conn = pool.try_acquire().expect("the pool has its connection");
     sqlx::query("SELECT 1").execute(&mut *conn).await.unwrap();
     database.wait_until_held(2).await;

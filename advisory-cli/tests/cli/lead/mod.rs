@@ -2,11 +2,17 @@
 
 #![cfg(unix)]
 
+use std::time::Duration;
+
 use advisory_tests::{Database, Server, Shutdown};
 use nix::sys::signal::Signal;
+use tokio::process::Command;
 use tokio::task::block_in_place;
+use tokio::time::sleep;
 
-use crate::command::{Running, advisory, advisory_command, command_with_url, terminate_holders};
+use crate::command::{
+    ADVISORY, Running, advisory, advisory_command, command_with_url, terminate_holders, with_url,
+};
 
 const LEADER: &str =
     "trap 'echo ended; exit 7' TERM; echo $ADVISORY_FENCE; while :; do sleep 0.05; done";
@@ -127,12 +133,75 @@ async fn it_survives_a_restart_of_the_server_and_a_refused_login_ends_it() {
     let database = Database::on(&server).await;
     let mut leader = lead(&database, &["--grace", "0"], LEADER);
     let first = fence(&mut leader).await;
+    server.stop(Shutdown::Immediate).await;
+    sleep(Duration::from_secs(2)).await;
     server.restart(Shutdown::Immediate).await;
     assert!(fence(&mut leader).await > first);
     leader.signal(Signal::SIGTERM);
-    leader.end().await;
+    let outcome = leader.end().await;
+    assert!(!outcome.stderr.contains("server"), "{outcome:?}");
     let url = database.url().replace("user=postgres", "user=missing_role");
     let refused = Running::start(command_with_url(&url, &arguments(&[], "echo runs")));
     let outcome = refused.end().await;
     assert_eq!((outcome.code, outcome.text()), (69, ""), "{outcome:?}");
+}
+
+/// The next line with this text, of standard output and standard error together.
+async fn line_with(running: &mut Running, text: &str) -> String {
+    loop {
+        let line = running.line().await;
+        assert!(!line.is_empty(), "it has ended without `{text}`");
+        if line.contains(text) {
+            return line;
+        }
+    }
+}
+
+/// The number in `advisory: leads `a`, term 42`.
+async fn term(running: &mut Running) -> i64 {
+    let line = line_with(running, "leads `a`, term ").await;
+    line.rsplit(' ').next().unwrap().parse().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_says_that_its_server_is_away_and_finds_the_new_primary_after_a_failover() {
+    let primary = block_in_place(Server::start).unwrap();
+    let database = Database::on(&primary).await;
+    let standby = block_in_place(|| primary.standby()).unwrap();
+    standby.wait_until_replayed(&primary).await;
+    let promoted = Database::at(&standby, &database);
+    // The standby first, which is not wanted.
+    let [one, two] = [&standby, &primary].map(|server| server.socket_dir().unwrap().display());
+    let name = database.name();
+    let url = format!("host={one},{two} port=5432 user=postgres dbname={name}");
+    let mut command = Command::new("sh");
+    command.args(["-c", "exec \"$0\" \"$@\" 2>&1", ADVISORY]);
+    let arguments = arguments(&["-v", "--grace", "0"], LEADER);
+    let mut leader = Running::start(with_url(command, &url, &arguments));
+    let first = term(&mut leader).await;
+    database.wait_until_held(1).await;
+
+    primary.stop(Shutdown::Kill).await;
+    line_with(&mut leader, "the lock was lost").await;
+    let away = line_with(&mut leader, "waiting for the server: ").await;
+    let reason =
+        format!("cannot connect to any of 2 servers: {one}, port 5432: it is a standby; {two}");
+    assert!(away.contains(&reason), "{away}");
+    standby.promote().await;
+    line_with(&mut leader, "the server answers after ").await;
+    assert!(term(&mut leader).await > first);
+    promoted.wait_until_held(1).await;
+    leader.signal(Signal::SIGTERM);
+    assert_eq!(leader.end().await.code, 7);
+    let pool = promoted.pool(1).await;
+    promoted.assert_nothing_leaked(&pool).await;
+}
+
+#[tokio::test]
+async fn a_wrong_command_line_has_the_exit_code_of_run() {
+    let database = Database::new().await;
+    for arguments in [&["lead", "a"][..], &["lead", "--poll", "soon", "a", "true"]] {
+        let outcome = advisory(&database, arguments).await;
+        assert_eq!(outcome.code, 64, "{outcome:?}");
+    }
 }

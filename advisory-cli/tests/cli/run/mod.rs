@@ -2,6 +2,7 @@
 
 #![cfg(unix)]
 
+mod clock;
 #[cfg(target_os = "linux")]
 mod container;
 mod exit_code;
@@ -9,6 +10,7 @@ mod lock;
 mod loss;
 #[cfg(target_os = "linux")]
 mod process;
+mod recipe;
 mod schedule;
 #[cfg(target_os = "linux")]
 mod signal;

@@ -1,15 +1,11 @@
 //! `run --every` and `run --at-least`: how often a command runs.
 
-use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use advisory_tests::Database;
 use nix::sys::signal::Signal;
-use tokio::process::Command;
 
-use crate::command::{
-    ADVISORY, Outcome, Running, advisory, advisory_command, output_of, terminate_holders, with_url,
-};
+use crate::command::{Outcome, Running, advisory, advisory_command, terminate_holders};
 
 /// Every moment of a test is in one of at most two such periods.
 const LONG: &str = "520w";
@@ -135,79 +131,4 @@ async fn a_signal_ends_the_time_for_which_a_lock_is_kept() {
     database
         .assert_nothing_leaked(&database.pool(1).await)
         .await;
-}
-
-/// The command with a clock that is ahead of the server's. `None` where faketime(1) is missing.
-fn ahead(database: &Database, offset: &str, arguments: &[&str]) -> Option<Command> {
-    let has_faketime = std::process::Command::new("faketime")
-        .args(["-f", "+0s", "true"])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .is_ok_and(|status| status.success());
-    if !has_faketime {
-        println!("skipped: faketime(1) is not installed");
-        return None;
-    }
-    let mut command = Command::new("faketime");
-    command.env("DONT_FAKE_MONOTONIC", "1");
-    command.args(["-f", offset, ADVISORY]);
-    Some(with_url(command, &database.url(), arguments))
-}
-
-#[tokio::test]
-async fn clocks_that_differ_do_not_matter() {
-    let database = database().await;
-    let script = "date +%s";
-    let arguments = ["run", "a", "--every", LONG, "--", "sh", "-c", script];
-    let mut ran = Vec::new();
-    for offset in ["+0s", "+1s", "+30s", "+600s", "-600s", "+20000000s"] {
-        let Some(command) = ahead(&database, offset, &arguments) else {
-            return;
-        };
-        let outcome = output_of(command).await;
-        outcome.assert_silent(0);
-        ran.extend(outcome.text().lines().map(ToOwned::to_owned));
-    }
-    assert_eq!(ran.len(), 1, "{ran:?}");
-    // The clocks of those that were skipped do differ.
-    let other = ["run", "b", "--every", LONG, "--", "sh", "-c", script];
-    let later = output_of(ahead(&database, "+20000000s", &other).unwrap()).await;
-    let [now, later] = [&*ran[0], later.text().trim()].map(|time| time.parse::<i64>().unwrap());
-    assert!(later > now + 10_000_000, "{later} after {now}");
-}
-
-#[tokio::test]
-async fn processes_with_different_clocks_run_once_in_each_period() {
-    let database = database().await;
-    let arguments = ["run", "a", "--every", "2s", "--skip", "--", "echo", "ran"];
-    let until = Instant::now() + Duration::from_secs(7);
-    let started = Instant::now();
-    let loops = ["+0s", "+1s", "+30s", "+600s"].map(|offset| {
-        let (database, arguments) = (&database, &arguments);
-        async move {
-            let mut runs = 0;
-            while Instant::now() < until {
-                let command = ahead(database, offset, arguments)?;
-                let outcome = output_of(command).await;
-                outcome.assert_silent(0);
-                runs += outcome.text().lines().count();
-            }
-            Some(runs)
-        }
-    });
-    let [one, two, three, four] = loops;
-    let runs = tokio::join!(one, two, three, four);
-    let (Some(one), Some(two), Some(three), Some(four)) = runs else {
-        return;
-    };
-    let (runs, periods) = (
-        one + two + three + four,
-        started.elapsed().as_secs() / 2 + 2,
-    );
-    println!("{runs} runs in at most {periods} periods");
-    assert!(
-        (1..=periods).contains(&(runs as u64)),
-        "{runs} of {periods}"
-    );
 }

@@ -5,6 +5,7 @@
 
 mod client;
 mod fencing;
+mod lead;
 mod measured;
 mod notification;
 mod pair;

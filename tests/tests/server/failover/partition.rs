@@ -67,7 +67,7 @@ async fn old_primary_that_still_runs_grants_and_commits() {
 }
 
 /// Opens all connections of a pool, and waits until they are idle.
-async fn with_idle(pool: PgPool, count: u32) -> PgPool {
+pub(crate) async fn with_idle(pool: PgPool, count: u32) -> PgPool {
     let all = (0..count).map(|_| pool.acquire());
     drop(futures_util::future::try_join_all(all).await.unwrap());
     while pool.num_idle() < count as usize {

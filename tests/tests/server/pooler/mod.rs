@@ -11,6 +11,7 @@ mod cut;
 mod fixture;
 mod function;
 mod idle;
+mod lead;
 mod lent;
 mod permits;
 mod pgpool;

@@ -10,7 +10,38 @@ use futures_util::future::{join_all, select_all};
 use sqlx::PgPool;
 use tokio::sync::mpsc;
 
-use super::{Place, ends, lock, report};
+use super::{Place, ends, lock, while_it_leads};
+
+/// Two instances resign at once in eight terms. Whether they have led in turns.
+async fn lead_in_turns(one: &Place, two: &Place) -> bool {
+    let terms = Mutex::new(Vec::new());
+    let instance = async |name: &'static str, place: &Place| {
+        let lock = lock();
+        let led = place.lead(&lock, async |term: Term| {
+            let mut terms = terms.lock().unwrap();
+            terms.push((term.number(), name));
+            if terms.len() >= 8 {
+                return Ok::<_, Error>(());
+            }
+            term.resign();
+            Ok(())
+        });
+        led.await.unwrap();
+    };
+    ends(async {
+        tokio::select! {
+            () = instance("one", one) => {}
+            () = instance("two", two) => {}
+        }
+    })
+    .await;
+    let terms = terms.into_inner().unwrap();
+    assert!(terms.is_sorted_by(|a, b| a.0 < b.0), "{terms:?}");
+    println!("{terms:?}");
+    // The first terms may be of one instance: the other one may still open its connection.
+    let last = &terms[2..];
+    last.windows(2).all(|pair| pair[0].1 != pair[1].1)
+}
 
 #[tokio::test]
 async fn two_instances_that_resign_lead_in_turns() {
@@ -19,35 +50,8 @@ async fn two_instances_that_resign_lead_in_turns() {
         .into_iter()
         .zip(Place::both(&another_pool(&pool)))
     {
-        let terms = Mutex::new(Vec::new());
-        let instance = async |name: &'static str, place: &Place| {
-            let lock = lock();
-            let led = place.lead(&lock, async |term: Term| {
-                let mut terms = terms.lock().unwrap();
-                terms.push((term.number(), name));
-                if terms.len() >= 8 {
-                    return Ok::<_, Error>(());
-                }
-                term.resign();
-                Ok(())
-            });
-            led.await.unwrap();
-        };
-        // The first terms may be of one instance: the other one may still open its connection.
-        ends(async {
-            tokio::select! {
-                () = instance("one", &one) => {}
-                () = instance("two", &two) => {}
-            }
-        })
-        .await;
-        let terms = terms.into_inner().unwrap();
-        assert!(terms.is_sorted_by(|a, b| a.0 < b.0), "{terms:?}");
-        let last = &terms[2..];
-        assert!(
-            last.windows(2).all(|pair| pair[0].1 != pair[1].1),
-            "{terms:?}"
-        );
+        // On a busy machine, the other one may not ask in time.
+        assert!(is_ever(async || lead_in_turns(&one, &two).await).await);
         one.close().await;
         two.close().await;
         database.assert_nothing_leaked(&pool).await;
@@ -143,13 +147,11 @@ async fn five_instances_that_are_replaced_hand_over_in_under_a_second_each() {
 #[tokio::test]
 async fn the_lock_is_free_when_a_cancelled_leader_is_gone() {
     let (database, pool) = Database::with_pool(2).await;
-    let (terms, mut numbers) = mpsc::unbounded_channel();
     for place in Place::both(&pool) {
-        let lock = lock();
-        tokio::select! {
-            error = report(&place, &lock, &terms) => panic!("{error}"),
-            _ = ends(numbers.recv()) => {}
-        }
+        while_it_leads(&place, &lock(), async |numbers| {
+            numbers.recv().await.unwrap();
+        })
+        .await;
         // The release was sent when the future was dropped.
         database.wait_until_held(0).await;
         place.close().await;

@@ -9,15 +9,13 @@ use advisory_tests::{Cut, Database, Proxy, another_pool};
 use sqlx::{Executor as _, PgPool};
 use tokio::sync::mpsc;
 
-use super::{Place, ends, lock, report};
+use super::{Place, ends, lock, while_it_leads};
 
 #[tokio::test]
 async fn a_leader_whose_session_is_terminated_leads_again_with_a_greater_number() {
     let (database, pool) = Database::with_pool(2).await;
-    let (terms, mut numbers) = mpsc::unbounded_channel();
     for place in Place::both(&pool) {
-        let lock = lock();
-        let terminated = async {
+        while_it_leads(&place, &lock(), async |numbers| {
             let mut last = 0;
             for _ in 0..5 {
                 let number = numbers.recv().await.unwrap();
@@ -25,16 +23,9 @@ async fn a_leader_whose_session_is_terminated_leads_again_with_a_greater_number(
                 last = number;
                 database.terminate_lockers().await;
             }
-        };
-        ends(async {
-            tokio::select! {
-                error = report(&place, &lock, &terms) => panic!("{error}"),
-                () = terminated => {}
-            }
         })
         .await;
         place.close().await;
-        while numbers.try_recv().is_ok() {}
         database.assert_nothing_leaked(&pool).await;
     }
 }
@@ -78,8 +69,7 @@ async fn a_leader_whose_network_goes_silent_stops_while_another_one_leads() {
         .zip(Place::both(&direct))
     {
         let lock = lock();
-        let (terms, mut numbers) = mpsc::unbounded_channel();
-        let story = async {
+        while_it_leads(&cut_off, &lock, async |numbers| {
             let first = numbers.recv().await.unwrap();
             assert!(write(&direct, first).await);
             proxy.set_silent(true);
@@ -93,12 +83,6 @@ async fn a_leader_whose_network_goes_silent_stops_while_another_one_leads() {
             proxy.set_silent(false);
             let third = numbers.recv().await.unwrap();
             assert!(third > second, "it stands again after the silence");
-        };
-        ends(async {
-            tokio::select! {
-                error = report(&cut_off, &lock, &terms) => panic!("{error}"),
-                () = story => {}
-            }
         })
         .await;
         cut_off.close().await;

@@ -77,6 +77,22 @@ async fn report(place: &Place, lock: &AdvisoryLock, terms: &mpsc::UnboundedSende
     led.await.expect_err("the body never returns")
 }
 
+/// Runs a story while an instance leads. The story gets the number of each of its terms.
+async fn while_it_leads(
+    place: &Place,
+    lock: &AdvisoryLock,
+    story: impl AsyncFnOnce(&mut mpsc::UnboundedReceiver<i64>),
+) {
+    let (terms, mut numbers) = mpsc::unbounded_channel();
+    ends(async {
+        tokio::select! {
+            error = report(place, lock, &terms) => panic!("{error}"),
+            () = story(&mut numbers) => {}
+        }
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn it_returns_what_the_body_returns() {
     let (database, pool) = Database::with_pool(2).await;

@@ -6,10 +6,9 @@ use advisory_core::AdvisoryLock;
 use advisory_tests::{Database, Server, Shutdown};
 use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use tokio::sync::mpsc;
 use tokio::task::block_in_place;
 
-use super::{Place, ends, lock, report};
+use super::{Place, lock, while_it_leads};
 
 /// A pool that gives up long before the outages of these tests end.
 fn impatient(options: PgConnectOptions) -> PgPool {
@@ -24,9 +23,7 @@ async fn a_leader_leads_again_after_a_restart_and_after_an_outage_that_outlasts_
     let server = block_in_place(Server::start).unwrap();
     let database = Database::on(&server).await;
     for place in Place::both(&impatient(database.options())) {
-        let lock = lock();
-        let (terms, mut numbers) = mpsc::unbounded_channel();
-        let story = async {
+        while_it_leads(&place, &lock(), async |numbers| {
             let mut last = numbers.recv().await.unwrap();
             for how in [Shutdown::Fast, Shutdown::Immediate, Shutdown::Kill] {
                 server.restart(how).await;
@@ -38,12 +35,6 @@ async fn a_leader_leads_again_after_a_restart_and_after_an_outage_that_outlasts_
             tokio::time::sleep(Duration::from_secs(2)).await;
             server.restart(Shutdown::Fast).await;
             assert!(numbers.recv().await.unwrap() > last);
-        };
-        ends(async {
-            tokio::select! {
-                error = report(&place, &lock, &terms) => panic!("{error}"),
-                () = story => {}
-            }
         })
         .await;
         place.close().await;
@@ -56,19 +47,11 @@ async fn a_candidate_that_starts_before_its_server_leads_when_it_is_there() {
     let database = Database::on(&server).await;
     server.stop(Shutdown::Fast).await;
     for place in Place::both(&impatient(database.options())) {
-        let lock = lock();
-        let (terms, mut numbers) = mpsc::unbounded_channel();
-        let story = async {
+        while_it_leads(&place, &lock(), async |numbers| {
             tokio::time::sleep(Duration::from_secs(1)).await;
             server.restart(Shutdown::Fast).await;
             numbers.recv().await.unwrap();
             server.stop(Shutdown::Fast).await;
-        };
-        ends(async {
-            tokio::select! {
-                error = report(&place, &lock, &terms) => panic!("{error}"),
-                () = story => {}
-            }
         })
         .await;
         place.close().await;
@@ -83,19 +66,12 @@ async fn a_candidate_on_a_standby_leads_when_the_standby_is_promoted() {
     let pool = impatient(Database::at(&standby, &database).options());
     let place = Place::Pool(pool);
     let lock = AdvisoryLock::new("leader").polling(Duration::from_millis(20));
-    let (terms, mut numbers) = mpsc::unbounded_channel();
-    let story = async {
+    while_it_leads(&place, &lock, async |numbers| {
         tokio::time::sleep(Duration::from_millis(500)).await;
         assert!(numbers.try_recv().is_err(), "a standby has no leader");
         primary.stop(Shutdown::Fast).await;
         standby.promote().await;
         numbers.recv().await.unwrap();
-    };
-    ends(async {
-        tokio::select! {
-            error = report(&place, &lock, &terms) => panic!("{error}"),
-            () = story => {}
-        }
     })
     .await;
 }

@@ -1,8 +1,10 @@
 //! `#[advisory(every = …)]`.
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
-use advisory_core::{AdvisoryLock, Error, LockSession, Skipped, advisory};
+use advisory_core::{AdvisoryLock, Error, LockSession, Periods, Skipped, advisory};
+use advisory_tests::{Database, scalar};
 use sqlx::{Connection as _, PgConnection, PgPool, PgTransaction};
 
 use super::{database, marks, next_period};
@@ -56,6 +58,44 @@ async fn on_lock_session(locks: &LockSession, name: &str) -> Result<(), sqlx::Er
         return Err(sqlx::Error::RowNotFound);
     }
     Ok(())
+}
+
+#[advisory(key = "{name}", every = "365d", periods = "Jobs.period", tx)]
+async fn in_named_table(pool: &PgPool, name: &str) -> Result<Option<u32>, Error> {
+    let _ = tx;
+    Ok(Some(7))
+}
+
+#[advisory(key = "{name}", scope = session, every = "365d", periods = periods)]
+async fn in_table(pool: &PgPool, name: &str, periods: &Periods) -> Result<Option<u32>, Error> {
+    let _ = pool;
+    Ok(Some(7))
+}
+
+static PERIODS: LazyLock<Periods> = LazyLock::new(|| Periods::in_table("period").schema("Jobs"));
+
+#[advisory(key = "{name}", every = "365d", periods = PERIODS)]
+async fn in_static_table(pool: &PgPool, name: &str) -> Result<Option<u32>, Error> {
+    let _ = pool;
+    Ok(Some(7))
+}
+
+#[tokio::test]
+async fn the_marks_are_in_the_table_that_a_function_names() {
+    let (database, pool) = Database::with_pool(3).await;
+    let create = sqlx::query("CREATE SCHEMA \"Jobs\"");
+    create.execute(&pool).await.unwrap();
+    PERIODS.create_in(&pool).await.unwrap();
+    assert_eq!(in_named_table(&pool, "a").await.unwrap(), Some(7));
+    assert_eq!(in_table(&pool, "a", &PERIODS).await.unwrap(), None);
+    assert_eq!(in_static_table(&pool, "a").await.unwrap(), None);
+    assert_eq!(in_static_table(&pool, "b").await.unwrap(), Some(7));
+    assert_eq!(in_table(&pool, "c", &PERIODS).await.unwrap(), Some(7));
+    let marks = "SELECT count(*) FROM \"Jobs\".period WHERE period > '-infinity'";
+    assert_eq!(scalar::<i64>(&pool, marks).await, 3);
+    let missing = in_table(&pool, "d", &Periods::in_table("missing")).await;
+    assert!(missing.unwrap_err().to_string().contains("missing"));
+    database.assert_nothing_leaked(&pool).await;
 }
 
 #[tokio::test]

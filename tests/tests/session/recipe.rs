@@ -1,8 +1,5 @@
-//! The SQL and the migrations of docs/RECIPES.md work as described, and the recipes for leaders and
-//! jobs run here in their own words. All Rust code is compiled by the doctests of `advisory-core`.
-
-mod job;
-mod leader;
+//! The SQL and the migrations of docs/RECIPES.md work as described. All Rust code is compiled by the
+//! doctests of `advisory-core`, and most of it is run by `tests/recipes`.
 
 use std::fs;
 use std::path::Path;
@@ -14,7 +11,7 @@ use futures_util::future::try_join_all;
 use sqlx::migrate::Migrator;
 use sqlx::{AssertSqlSafe, PgPool, Row as _};
 
-const RECIPES: &str = include_str!("../../../../docs/RECIPES.md");
+const RECIPES: &str = include_str!("../../../docs/RECIPES.md");
 
 /// The block of SQL that contains these words.
 fn sql(words: &str) -> AssertSqlSafe<&'static str> {
@@ -25,21 +22,6 @@ fn sql(words: &str) -> AssertSqlSafe<&'static str> {
             .find(|block| block.contains(words))
             .expect("there is such a block"),
     )
-}
-
-/// Asserts that a test runs the first block of Rust of a recipe, in its own words.
-#[track_caller]
-fn assert_is_recipe(heading: &str, source: &str) {
-    let recipe = RECIPES.split_once(&format!("\n## {heading}\n"));
-    let block = recipe.and_then(|(_, recipe)| recipe.split_once("```rust\n"));
-    let (block, _) = block
-        .and_then(|(_, block)| block.split_once("```"))
-        .unwrap();
-    for line in block.lines() {
-        let is_hidden = line == "#" || line.starts_with("# ");
-        let is_in_source = source.lines().any(|of_source| of_source == line);
-        assert!(is_hidden || is_in_source, "not run here: `{line}`");
-    }
 }
 
 #[tokio::test]
