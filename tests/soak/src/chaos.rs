@@ -4,9 +4,12 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
+use advisory_history::{Event, Recorder, now};
 use advisory_tests::{Cut, Database, Server, Shutdown};
-use sqlx::postgres::{PgConnectOptions, PgConnection};
-use sqlx::{ConnectOptions as _, Connection as _};
+use nix::sys::signal::Signal;
+use sqlx::postgres::PgConnection;
+use sqlx::{ConnectOptions as _, Connection as _, Executor as _};
+use tokio::task::block_in_place;
 use tokio::time::{Instant, sleep};
 
 use crate::fleet::{Fleet, Log, lock};
@@ -14,8 +17,14 @@ use crate::fleet::{Fleet, Log, lock};
 /// How long the server may take to restart.
 const RESTART_TIMEOUT: Duration = Duration::from_mins(1);
 
+/// Commits from now on are acknowledged when a standby has them on its disk.
+const REPLICATE_SYNCHRONOUSLY: &str = "ALTER SYSTEM SET synchronous_standby_names = '*'";
+const RELOAD: &str = "SELECT pg_reload_conf()";
+const IS_SYNCHRONOUS: &str =
+    "SELECT EXISTS (SELECT FROM pg_stat_replication WHERE sync_state = 'sync')";
+
 /// The disruptions with their weights. The probability of each is its weight divided by the sum.
-const DISRUPTIONS: [(Disruption, u32); 12] = [
+const DISRUPTIONS: [(Disruption, u32); 14] = [
     (Disruption::Terminate, 30),
     (Disruption::Cancel, 30),
     (Disruption::Cut(Cut::Fin), 12),
@@ -24,10 +33,12 @@ const DISRUPTIONS: [(Disruption, u32); 12] = [
     (Disruption::Delay, 5),
     (Disruption::TerminateAll, 3),
     (Disruption::KillProcess, 5),
+    (Disruption::StopProcess, 5),
     (Disruption::KillBackend, 1),
     (Disruption::Restart(Shutdown::Fast), 1),
     (Disruption::Restart(Shutdown::Immediate), 1),
     (Disruption::Restart(Shutdown::Kill), 1),
+    (Disruption::FailOver, 1),
 ];
 
 #[derive(Clone, Copy, Debug)]
@@ -39,8 +50,10 @@ enum Disruption {
     Silence,
     Delay,
     KillProcess,
+    StopProcess,
     KillBackend,
     Restart(Shutdown),
+    FailOver,
 }
 
 impl Disruption {
@@ -66,6 +79,7 @@ impl Disruption {
             Self::Silence => "the network of a process silent for up to 3 s",
             Self::Delay => "the network of a process slow for up to 3 s",
             Self::KillProcess => "a process killed (SIGKILL)",
+            Self::StopProcess => "a process stopped (SIGSTOP) for up to 3 s",
             Self::KillBackend => "a backend killed (SIGKILL), crash recovery",
             Self::Restart(Shutdown::Fast) => "the server restarted (fast)",
             Self::Restart(Shutdown::Immediate) => {
@@ -74,32 +88,84 @@ impl Disruption {
             Self::Restart(Shutdown::Kill) => {
                 "the server killed (SIGKILL) and started, crash recovery"
             }
+            Self::FailOver => "the primary killed (SIGKILL), its standby promoted",
+        }
+    }
+
+    /// Whether it concerns one process, and not the server.
+    fn is_of_process(self) -> bool {
+        match self {
+            Self::Cut(_) | Self::Silence | Self::Delay | Self::KillProcess | Self::StopProcess => {
+                true
+            }
+            Self::Terminate
+            | Self::TerminateAll
+            | Self::Cancel
+            | Self::KillBackend
+            | Self::Restart(_)
+            | Self::FailOver => false,
         }
     }
 }
 
 /// Disrupts the server, the network and the processes.
-pub(crate) struct Chaos<'s> {
-    server: &'s Server,
-    database: PgConnectOptions,
+pub(crate) struct Chaos {
+    server: Server,
+    database: Database,
     log: Arc<Log>,
+    recorder: Arc<Recorder>,
 }
 
-impl<'s> Chaos<'s> {
-    pub(crate) fn new(server: &'s Server, database: &Database, log: Arc<Log>) -> Self {
+impl Chaos {
+    pub(crate) fn new(
+        server: Server,
+        database: Database,
+        log: Arc<Log>,
+        recorder: Arc<Recorder>,
+    ) -> Self {
         Self {
             server,
-            database: database.options().application_name("soak chaos"),
+            database,
             log,
+            recorder,
         }
     }
 
+    /// The database on the server that is the primary now.
+    pub(crate) fn database(&self) -> &Database {
+        &self.database
+    }
+
     /// Causes one random disruption.
-    pub(crate) async fn disrupt(&self, fleet: &mut Fleet) {
+    pub(crate) async fn disrupt(&mut self, fleet: &mut Fleet) {
         let disruption = Disruption::random();
         let index = fastrand::usize(..fleet.members.len());
-        let proxy = &fleet.members[index].proxy;
-        let result = match disruption {
+        let process = fleet.members[index].process;
+        let at = now();
+        let result = self.cause(disruption, fleet, index).await;
+        self.recorder.write(&Event::Fault {
+            at,
+            ended: now(),
+            fault: disruption.name().to_owned(),
+            process: disruption.is_of_process().then_some(process),
+        });
+        match result {
+            Ok(()) => lock(&self.log.chaos).add(&disruption.name(), &"times", 1),
+            Err(error) => {
+                lock(&self.log.violations).push(format!("chaos: {}: {error}", disruption.name()));
+            }
+        }
+    }
+
+    async fn cause(
+        &mut self,
+        disruption: Disruption,
+        fleet: &mut Fleet,
+        index: usize,
+    ) -> Result<(), String> {
+        let member = &fleet.members[index];
+        let proxy = &member.proxy;
+        match disruption {
             Disruption::Terminate => {
                 self.to_backends("pg_terminate_backend(pid)", "true", 1)
                     .await
@@ -132,18 +198,56 @@ impl<'s> Chaos<'s> {
                 fleet.replace(index).await;
                 Ok(())
             }
+            Disruption::StopProcess => {
+                member.signal(Signal::SIGSTOP);
+                sleep(Duration::from_millis(fastrand::u64(100..3_000))).await;
+                member.signal(Signal::SIGCONT);
+                Ok(())
+            }
             Disruption::KillBackend => self.kill_backend().await,
             Disruption::Restart(how) => {
                 self.server.restart(how).await;
                 Ok(())
             }
-        };
-        match result {
-            Ok(()) => lock(&self.log.chaos).add(&disruption.name(), &"times", 1),
-            Err(error) => {
-                lock(&self.log.violations).push(format!("chaos: {}: {error}", disruption.name()));
-            }
+            Disruption::FailOver => self.fail_over(fleet).await,
         }
+    }
+
+    /// Kills the primary, and promotes a standby.
+    ///
+    /// Replication is synchronous before the kill, as in a system that must not lose a commit.
+    /// Otherwise the standby may not have the last commits: PostgreSQL then loses what was written
+    /// under a lock, and no lock can prevent it.
+    async fn fail_over(&mut self, fleet: &Fleet) -> Result<(), String> {
+        let standby = block_in_place(|| self.server.standby()).map_err(|error| error.to_string())?;
+        standby.wait_until_replayed(&self.server).await;
+        self.replicate_synchronously().await.map_err(|error| error.to_string())?;
+        // Also what was acknowledged before replication was synchronous.
+        standby.wait_until_replayed(&self.server).await;
+        let database = Database::at(&standby, &self.database);
+        for member in &fleet.members {
+            member.proxy.set_target(&database);
+        }
+        self.server.stop(Shutdown::Kill).await;
+        standby.promote().await;
+        let old = std::mem::replace(&mut self.server, standby);
+        self.database = database;
+        block_in_place(|| drop(old));
+        Ok(())
+    }
+
+    /// Returns when every commit of the primary waits for its standby.
+    async fn replicate_synchronously(&self) -> Result<(), sqlx::Error> {
+        let mut conn = self.server.options().connect().await?;
+        conn.execute(REPLICATE_SYNCHRONOUSLY).await?;
+        conn.execute(RELOAD).await?;
+        while !sqlx::query_scalar(IS_SYNCHRONOUS)
+            .fetch_one(&mut conn)
+            .await?
+        {
+            sleep(Duration::from_millis(5)).await;
+        }
+        Ok(())
     }
 
     /// Calls a function on random backends of the processes.
@@ -175,8 +279,13 @@ impl<'s> Chaos<'s> {
             .args(["-KILL", &pid.to_string()])
             .status();
         match killed {
-            // Our own session ends as well, so it is not closed.
-            Ok(status) if status.success() => Ok(()),
+            // Our own session ends as well, so it is not closed. The fault is over when the server
+            // has recovered.
+            Ok(status) if status.success() => {
+                let ended = sqlx::query("SELECT pg_sleep(10)").execute(&mut conn);
+                let _ = ended.await;
+                self.connection().await.map(drop)
+            }
             other => Err(format!("`kill`: {other:?}")),
         }
     }
@@ -184,8 +293,9 @@ impl<'s> Chaos<'s> {
     /// A direct connection, once the server accepts it.
     async fn connection(&self) -> Result<PgConnection, String> {
         let deadline = Instant::now() + RESTART_TIMEOUT;
+        let options = self.database.options().application_name("soak chaos");
         loop {
-            match self.database.connect().await {
+            match options.connect().await {
                 Ok(conn) => return Ok(conn),
                 Err(error) if Instant::now() > deadline => return Err(error.to_string()),
                 Err(_) => sleep(Duration::from_millis(20)).await,

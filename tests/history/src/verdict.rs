@@ -1,0 +1,110 @@
+//! The verdict for each key.
+
+use std::collections::BTreeSet;
+use std::num::NonZero;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use crate::call::History;
+use crate::claim::{Claims, Operation, claims};
+use crate::search::is_linearizable;
+
+/// What was found out about a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyReport {
+    /// The key.
+    pub key: i64,
+    /// The number of calls.
+    pub calls: usize,
+    /// The number of calls that were granted.
+    pub granted: usize,
+    /// The number of calls that were granted and prove nothing, because a fault concerned their
+    /// session.
+    pub unproven: usize,
+    /// The number of grants, tokens and releases.
+    pub operations: usize,
+    /// Whether they have an order.
+    pub verdict: Verdict,
+}
+
+/// Whether the operations of a key have an order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// They do.
+    Accepted,
+    /// They do not, and neither do those of these calls alone. The numbers are indices of
+    /// [`History::calls`]. Without any one of these calls, the others have an order.
+    Refused(Vec<usize>),
+    /// The search took too many steps.
+    Undecided,
+}
+
+/// Judges each key of a history.
+pub fn check(history: &History) -> Vec<KeyReport> {
+    let keys: Vec<_> = claims(history).into_iter().collect();
+    let (next, reports) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    let work = || {
+        while let Some((key, claims)) = keys.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let report = report(*key, claims);
+            reports
+                .lock()
+                .expect("BUG: nobody panics with it")
+                .push(report);
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 0..thread::available_parallelism().map_or(1, NonZero::get) {
+            scope.spawn(work);
+        }
+    });
+    let mut reports = reports.into_inner().expect("BUG: nobody panics with it");
+    reports.sort_by_key(|report| report.key);
+    reports
+}
+
+fn report(key: i64, claims: &Claims) -> KeyReport {
+    let verdict = match is_linearizable(&claims.operations) {
+        Some(true) => Verdict::Accepted,
+        Some(false) => Verdict::Refused(smallest(&claims.operations)),
+        None => Verdict::Undecided,
+    };
+    KeyReport {
+        key,
+        calls: claims.calls,
+        granted: claims.granted,
+        unproven: claims.unproven,
+        operations: claims.operations.len(),
+        verdict,
+    }
+}
+
+/// A set of calls whose operations have no order, and from which no call can be left out. Leaves
+/// out halves, quarters and so on, as long as the rest has no order.
+fn smallest(operations: &[Operation]) -> Vec<usize> {
+    let calls: BTreeSet<_> = operations.iter().map(|operation| operation.call).collect();
+    let mut calls: Vec<_> = calls.into_iter().collect();
+    let mut size = calls.len().div_ceil(2);
+    loop {
+        let mut start = 0;
+        while start < calls.len() {
+            let end = calls.len().min(start + size);
+            let rest = [&calls[..start], &calls[end..]].concat();
+            if is_refused(operations, &rest) {
+                calls = rest;
+            } else {
+                start = end;
+            }
+        }
+        if size <= 1 {
+            return calls;
+        }
+        size = size.div_ceil(2);
+    }
+}
+
+fn is_refused(operations: &[Operation], calls: &[usize]) -> bool {
+    let operations = operations.iter();
+    let chosen = operations.filter(|operation| calls.binary_search(&operation.call).is_ok());
+    is_linearizable(&chosen.cloned().collect::<Vec<_>>()) == Some(false)
+}
