@@ -99,11 +99,14 @@ pub enum ReadError {
     },
 }
 
+/// The index of each call, by its client and its number.
+type Indices = HashMap<(String, u64), usize>;
+
 impl History {
     /// Reads the lines of a history. A last line that was cut off is left out.
     pub fn read(lines: impl BufRead) -> Result<Self, ReadError> {
         let mut history = Self::default();
-        let mut calls: HashMap<(String, u64), usize> = HashMap::new();
+        let mut indices = Indices::new();
         let mut lines = lines.lines().enumerate().peekable();
         while let Some((index, line)) = lines.next() {
             let text = line?;
@@ -117,7 +120,7 @@ impl History {
                     error,
                 })?,
             };
-            let added = history.add(event, &mut calls);
+            let added = history.add(event, &mut indices);
             added.ok_or(ReadError::Order {
                 line: index + 1,
                 event: text,
@@ -126,12 +129,13 @@ impl History {
         Ok(history)
     }
 
+    fn find(&mut self, indices: &Indices, client: String, op: u64) -> Option<&mut Call> {
+        let index = indices.get(&(client, op))?;
+        self.calls.get_mut(*index)
+    }
+
     /// Adds an event. `None` if its call cannot have it.
-    fn add(&mut self, event: Event, calls: &mut HashMap<(String, u64), usize>) -> Option<()> {
-        let mut find = |client, op| {
-            let index = calls.get(&(client, op))?;
-            self.calls.get_mut(*index)
-        };
+    fn add(&mut self, event: Event, indices: &mut Indices) -> Option<()> {
         match event {
             Event::Acquire {
                 client,
@@ -145,7 +149,7 @@ impl History {
                 permits,
             } => {
                 let index = self.calls.len();
-                let is_new = calls.insert((client.clone(), op), index).is_none();
+                let is_new = indices.insert((client.clone(), op), index).is_none();
                 self.calls.push(Call {
                     client,
                     op,
@@ -170,7 +174,7 @@ impl History {
                 at,
                 term,
             } => {
-                let call = find(client, op)?;
+                let call = self.find(indices, client, op)?;
                 call.term = term;
                 call.granted.replace(at).is_none().then_some(())
             }
@@ -181,7 +185,7 @@ impl History {
                 at,
                 token,
             } => {
-                let call = find(client, op)?;
+                let call = self.find(indices, client, op)?;
                 call.granted?;
                 call.tokens.push(Token {
                     invoked,
@@ -191,7 +195,7 @@ impl History {
                 Some(())
             }
             Event::Release { client, op, at } => {
-                let call = find(client, op)?;
+                let call = self.find(indices, client, op)?;
                 call.granted?;
                 call.released.replace(at).is_none().then_some(())
             }
@@ -201,7 +205,7 @@ impl History {
                 at,
                 outcome,
             } => {
-                let call = find(client, op)?;
+                let call = self.find(indices, client, op)?;
                 let is_of_lock = matches!(outcome, Outcome::Released | Outcome::Unconfirmed);
                 let is_first = call.returned.replace((at, outcome)).is_none();
                 (is_first && (call.released.is_some() || !is_of_lock)).then_some(())
@@ -258,7 +262,12 @@ struct Seconds(u64);
 
 impl fmt::Display for Seconds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{:09} s", self.0 / 1_000_000_000, self.0 % 1_000_000_000)
+        write!(
+            f,
+            "{}.{:09} s",
+            self.0 / 1_000_000_000,
+            self.0 % 1_000_000_000
+        )
     }
 }
 

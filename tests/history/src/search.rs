@@ -2,9 +2,7 @@
 
 use std::cell::Cell;
 
-use todc_utils::linearizability::WGLChecker;
-use todc_utils::linearizability::history::{Action, History};
-use todc_utils::specifications::Specification;
+use todc_utils::{Action, History, Specification, WGLChecker};
 
 use crate::claim::Operation;
 use crate::model::Lock;
@@ -13,19 +11,19 @@ use crate::model::Lock;
 /// each operation.
 const MOST_STEPS: u64 = 2_000_000;
 
+thread_local! {
+    /// The steps of the search that this thread makes. A [`Specification`] is a type and no value.
+    static STEPS: Cell<u64> = const { Cell::new(0) };
+}
+
 /// Whether there is an order; `None` if the search was given up.
 pub(crate) fn is_linearizable(operations: &[Operation]) -> Option<bool> {
     let mut lock = Lock::free();
     for segment in segments(operations) {
-        let steps = Cell::new(0);
-        let specification = Segment {
-            lock: &lock,
-            steps: &steps,
-        };
-        let is_linearizable =
-            WGLChecker::is_linearizable(specification, History::from_actions(actions(&segment)));
-        if !is_linearizable {
-            return (steps.get() < MOST_STEPS).then_some(false);
+        STEPS.set(0);
+        let history = History::from_actions(actions(lock.clone(), &segment));
+        if !WGLChecker::<Specified>::is_linearizable(history) {
+            return (STEPS.get() < MOST_STEPS).then_some(false);
         }
         lock = lock.after_all(segment.iter().copied());
     }
@@ -49,39 +47,51 @@ fn segments(operations: &[Operation]) -> Vec<Vec<&Operation>> {
     segments
 }
 
-/// The operations as `todc-utils` takes them: each in a process of its own, in the order of time.
-/// What happens at the same time is concurrent.
-fn actions(operations: &[&Operation]) -> Vec<(usize, Action<Operation>)> {
+/// The operations as `todc-utils` takes them: each in a process of its own, in the order of time,
+/// after the state in which they find the lock. What happens at the same time is concurrent.
+fn actions(lock: Lock, operations: &[&Operation]) -> Vec<(usize, Action<Input>)> {
     let mut actions = Vec::new();
     for (index, operation) in operations.iter().copied().enumerate() {
-        let call = Action::Call(operation.clone());
-        actions.push(((operation.invoked, false), (index, call)));
-        let response = Action::Response(operation.clone());
-        actions.push(((operation.returned, true), (index, response)));
+        let process = index + 1;
+        let call = Action::Call(Input::Operation(operation.clone()));
+        actions.push(((operation.invoked, false), (process, call)));
+        let response = Action::Response(Input::Operation(operation.clone()));
+        actions.push(((operation.returned, true), (process, response)));
     }
     actions.sort_by_key(|(time, _)| *time);
-    actions.into_iter().map(|(_, action)| action).collect()
+    let start = Input::Start(lock);
+    let start = [Action::Call(start.clone()), Action::Response(start)].map(|action| (0, action));
+    let actions = actions.into_iter().map(|(_, action)| action);
+    start.into_iter().chain(actions).collect()
 }
 
-/// The lock from some state on.
-struct Segment<'l> {
-    lock: &'l Lock,
-    steps: &'l Cell<u64>,
+/// The lock, for `todc-utils`.
+struct Specified;
+
+#[derive(Clone, Debug)]
+enum Input {
+    /// The lock is in this state when the history begins.
+    Start(Lock),
+    Operation(Operation),
 }
 
-impl Specification for Segment<'_> {
+impl Specification for Specified {
     type State = Lock;
-    type Operation = Operation;
+    type Operation = Input;
 
-    fn init(&self) -> Lock {
-        self.lock.clone()
+    fn init() -> Lock {
+        Lock::free()
     }
 
-    fn apply(&self, operation: &Operation, lock: &Lock) -> (bool, Lock) {
-        self.steps.set(self.steps.get() + 1);
-        // Nothing is possible any more, so the search ends.
-        let may_go_on = self.steps.get() < MOST_STEPS;
-        match lock.after(operation).filter(|_| may_go_on) {
+    fn apply(input: &Input, lock: &Lock) -> (bool, Lock) {
+        STEPS.set(STEPS.get() + 1);
+        let next = match input {
+            Input::Start(lock) => Some(lock.clone()),
+            // Nothing is possible any more, so the search ends.
+            Input::Operation(_) if STEPS.get() >= MOST_STEPS => None,
+            Input::Operation(operation) => lock.after(operation),
+        };
+        match next {
             Some(next) => (true, next),
             None => (false, lock.clone()),
         }

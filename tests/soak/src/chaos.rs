@@ -219,9 +219,12 @@ impl Chaos {
     /// Otherwise the standby may not have the last commits: PostgreSQL then loses what was written
     /// under a lock, and no lock can prevent it.
     async fn fail_over(&mut self, fleet: &Fleet) -> Result<(), String> {
-        let standby = block_in_place(|| self.server.standby()).map_err(|error| error.to_string())?;
+        let standby =
+            block_in_place(|| self.server.standby()).map_err(|error| error.to_string())?;
         standby.wait_until_replayed(&self.server).await;
-        self.replicate_synchronously().await.map_err(|error| error.to_string())?;
+        self.replicate_synchronously()
+            .await
+            .map_err(|error| error.to_string())?;
         // Also what was acknowledged before replication was synchronous.
         standby.wait_until_replayed(&self.server).await;
         let database = Database::at(&standby, &self.database);

@@ -131,12 +131,24 @@ async fn changes(
     let mut missing = 0;
     let mut row = |workload: &str, made: i64, lost: i64| {
         let acknowledged = counts.count(workload, "acknowledged");
-        missing += i64::try_from(acknowledged).unwrap_or(i64::MAX).saturating_sub(made).max(0);
+        missing += i64::try_from(acknowledged)
+            .unwrap_or(i64::MAX)
+            .saturating_sub(made)
+            .max(0);
         let late = counts.count(workload, "refused: too late");
-        table.add_row([workload.to_owned(), made.to_string(), late.to_string(), lost.to_string()]);
+        table.add_row([
+            workload.to_owned(),
+            made.to_string(),
+            late.to_string(),
+            lost.to_string(),
+        ]);
     };
     // A second writer of one number is an overlap.
-    row(IN_SESSION, count(conn, schema::WRITTEN).await, number(overlaps));
+    row(
+        IN_SESSION,
+        count(conn, schema::WRITTEN).await,
+        number(overlaps),
+    );
     let keys: Vec<(i32, i64, i64, i64)> = sqlx::query_as(schema::CHANGES)
         .fetch_all(conn)
         .await

@@ -121,13 +121,7 @@ async fn prepare(database: &Database, cells: i32) -> Result<(), sqlx::Error> {
 }
 
 /// Causes one disruption after the other until the time is over, then restores the network.
-async fn run_chaos(
-    soak: &Soak,
-    layout: Layout,
-    chaos: &mut Chaos,
-    fleet: &mut Fleet,
-    log: &Log,
-) {
+async fn run_chaos(soak: &Soak, layout: Layout, chaos: &mut Chaos, fleet: &mut Fleet, log: &Log) {
     let seconds = soak.duration().as_secs();
     let bar = ProgressBar::new(seconds);
     let style = "{elapsed} [{wide_bar}] {percent}% {msg}";
@@ -177,7 +171,10 @@ impl Fleet {
         let program = std::env::current_exe().expect("this program has a file");
         let history = self.soak.history.iter().map(PathBuf::as_os_str);
         let history = history.flat_map(|path| ["--history".as_ref(), path]);
-        let seeded = self.soak.seeded.map(|seeded| format!("--seeded={}", seeded.name()));
+        let seeded = self
+            .soak
+            .seeded
+            .map(|seeded| format!("--seeded={}", seeded.name()));
         let mut child = Command::new(program)
             .arg("worker")
             .args(["--process", &process.to_string()])

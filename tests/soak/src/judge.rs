@@ -45,14 +45,26 @@ pub(crate) fn check_file(file: &Path) -> ExitCode {
 fn table(reports: &[KeyReport]) -> Table {
     let mut table = Table::new();
     table.load_style(ASCII_MARKDOWN);
-    table.set_header(["key", "calls", "granted", "unproven", "operations", "verdict"]);
+    table.set_header([
+        "key",
+        "calls",
+        "granted",
+        "unproven",
+        "operations",
+        "verdict",
+    ]);
     for report in reports {
         let verdict = match &report.verdict {
             Verdict::Accepted => "accepted",
             Verdict::Refused(_) => "REFUSED",
             Verdict::Undecided => "undecided",
         };
-        let counts = [report.calls, report.granted, report.unproven, report.operations];
+        let counts = [
+            report.calls,
+            report.granted,
+            report.unproven,
+            report.operations,
+        ];
         let counts = counts.map(|count| count.to_string());
         let key = report.key.to_string();
         table.add_row([key].into_iter().chain(counts).chain([verdict.to_owned()]));
