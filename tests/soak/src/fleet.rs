@@ -1,6 +1,6 @@
 //! The worker processes, from their start to the report.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{ExitCode, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -169,7 +169,7 @@ impl Fleet {
         let process = self.next_process;
         self.next_process += 1;
         let program = std::env::current_exe().expect("this program has a file");
-        let history = self.soak.history.iter().map(PathBuf::as_os_str);
+        let history = self.soak.history.iter().map(|path| path.as_os_str());
         let history = history.flat_map(|path| ["--history".as_ref(), path]);
         let seeded = self
             .soak

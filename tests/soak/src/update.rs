@@ -70,10 +70,10 @@ impl Update {
             Workload::Fenced
         };
         let key = layout.random_key_of(workload);
-        let tenure = match fastrand::u8(..4) {
+        let tenure = match fastrand::u8(..6) {
             0 => Tenure::Guard,
-            1 => Tenure::LockSession,
-            2 => Tenure::Lead,
+            1 | 2 => Tenure::LockSession,
+            3 => Tenure::Lead,
             _ => Tenure::LeadOnLockSession,
         };
         let lock = AdvisoryLock::new(key)
