@@ -9,10 +9,11 @@
 //! | was granted | `Acquire`, between the call and the grant |
 //! | drew a token | `Draw`, between the question and the answer. In a transaction, if that has committed: before PostgreSQL 17, a crash can repeat the token of a transaction that has not |
 //! | was released, and the server confirmed that the lock was held | `Release`, between the end of the section and the return |
-//! | ended in any other way: lost, dropped, killed, or with an error | `Expire`, at the last proof that the lock was held: the grant, or a token |
+//! | ended in any other way: lost, dropped, killed, or with an error | `Expire`, after the last proof that the lock was held, the grant or a token, but maybe before the answer with that proof arrived |
 //!
 //! The lock of the last row may have ended later, with the session. An end only allows more to
-//! others, so if there is any order, there is one with the earliest end.
+//! others, so if there is any order, there is one in which the lock has ended when the answer
+//! arrives.
 //!
 //! A `LockSession` passes a lock on in memory, and returns without an answer of the server. If the
 //! session was lost at that moment, neither the grant nor the release is a fact of the server, and
@@ -119,10 +120,12 @@ fn operations(index: usize, call: &Call, faults: &[Fault]) -> Vec<Operation> {
         .iter()
         .map(|token| operation(Step::Draw(token.number), token.invoked, token.returned));
     operations.extend(draws);
-    let last_proof = tokens.last().map_or(granted, |token| token.returned);
+    let last_proof = tokens.last().map_or((call.invoked, granted), |token| {
+        (token.invoked, token.returned)
+    });
     operations.push(match release {
         Some((released, returned)) => operation(Step::Release, released, returned),
-        None => operation(Step::Expire, last_proof, last_proof),
+        None => operation(Step::Expire, last_proof.0, last_proof.1),
     });
     operations
 }

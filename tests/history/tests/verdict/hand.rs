@@ -88,6 +88,28 @@ fn who_was_not_told_of_a_loss_was_alone() {
     );
 }
 
+/// The session was lost while the answer was under way.
+#[test]
+fn the_next_grant_may_be_before_the_answer_to_a_question_of_the_last_holder() {
+    let mut lost = ended("a", 100, 140, Outcome::Lost);
+    lost.invoked = 10;
+    assert_eq!(
+        verdict(&[lost.clone(), held("b", 20, 30)]),
+        Verdict::Accepted
+    );
+    let late_token = advisory_history::Token {
+        invoked: 105,
+        ..token(135, 1)
+    };
+    lost.tokens = vec![late_token];
+    assert_eq!(
+        verdict(&[lost.clone(), held("b", 110, 120)]),
+        Verdict::Accepted
+    );
+    let calls = [lost, held("b", 102, 104)];
+    assert_eq!(verdict(&calls), Verdict::Refused(vec![0, 1]));
+}
+
 #[test]
 fn a_killed_process_holds_until_somebody_else_does() {
     let killed = Call {
