@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::num::NonZero;
-use std::sync::Mutex;
+use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
@@ -43,22 +43,22 @@ pub enum Verdict {
 /// Judges each key of a history.
 pub fn check(history: &History) -> Vec<KeyReport> {
     let keys: Vec<_> = claims(history).into_iter().collect();
-    let (next, reports) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    let next = AtomicUsize::new(0);
     let work = || {
-        while let Some((key, claims)) = keys.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let report = report(*key, claims);
-            reports
-                .lock()
-                .expect("BUG: nobody panics with it")
-                .push(report);
-        }
+        let next = || keys.get(next.fetch_add(1, Ordering::Relaxed));
+        let claims = std::iter::from_fn(next);
+        let reports = claims.map(|(key, claims)| report(*key, claims));
+        reports.collect::<Vec<_>>()
     };
-    thread::scope(|scope| {
-        for _ in 0..thread::available_parallelism().map_or(1, NonZero::get) {
-            scope.spawn(work);
-        }
+    let mut reports = thread::scope(|scope| {
+        let count = thread::available_parallelism().map_or(1, NonZero::get);
+        let threads: Vec<_> = (0..count).map(|_| scope.spawn(work)).collect();
+        let ended = threads.into_iter().map(|thread| match thread.join() {
+            Ok(reports) => reports,
+            Err(panic) => resume_unwind(panic),
+        });
+        ended.collect::<Vec<_>>().concat()
     });
-    let mut reports = reports.into_inner().expect("BUG: nobody panics with it");
     reports.sort_by_key(|report| report.key);
     reports
 }

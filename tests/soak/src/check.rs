@@ -127,7 +127,7 @@ async fn changes(
     checks: &mut Checks,
 ) -> Table {
     let mut table = new_table(&["changes", "made", "refused: too late", "lost"]);
-    let counts = lock(&log.changes);
+    let counts = lock(&log.changes).take();
     let mut missing = 0;
     let mut row = |workload: &str, made: i64, lost: i64| {
         let acknowledged = counts.count(workload, "acknowledged");

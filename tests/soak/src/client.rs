@@ -40,7 +40,7 @@ impl Client {
     pub(crate) fn attempt(&self, verb: &str, scope: Scope, lock: &AdvisoryLock) -> Attempt {
         let key = |key: &Key| match key {
             Key::BigInt(key) => *key,
-            other => unreachable!("BUG: every key is a number, not {other}"),
+            Key::IntPair(..) => unreachable!("BUG: every key of the test is one number"),
         };
         self.recorder.attempt(Plan {
             client: self.name.clone(),
@@ -51,7 +51,7 @@ impl Client {
             keys: lock.keys().iter().map(key).collect(),
             mode: match lock.mode() {
                 advisory_core::Mode::Shared => Mode::Shared,
-                _ => Mode::Exclusive,
+                advisory_core::Mode::Exclusive => Mode::Exclusive,
             },
             permits: lock.id().permits(),
         })

@@ -13,9 +13,10 @@ use crate::update::Workload;
 /// How long a set of keys is used.
 const EPOCH: Duration = Duration::from_secs(20);
 
-/// How long nothing fails at the end of each epoch. What succeeds without an answer of the server
-/// proves something only if nothing has failed; see `advisory-history`.
-const CALM: Duration = Duration::from_secs(5);
+/// How long something fails in each epoch. Then nothing does until the next one: what succeeds
+/// without an answer of the server proves something only if nothing has failed; see
+/// `advisory-history`.
+const DISRUPTED: Duration = Duration::from_secs(15);
 
 /// The locks with several permits of an epoch, and the most that one has.
 const SEMAPHORES: i32 = 6;
@@ -44,7 +45,7 @@ impl Layout {
     /// Whether nothing may fail now.
     pub(crate) fn is_calm(self) -> bool {
         let since = u128::from(now().saturating_sub(self.started)) % EPOCH.as_nanos();
-        since > (EPOCH - CALM).as_nanos()
+        since > DISRUPTED.as_nanos()
     }
 
     /// The keys of now that the verbs compete for.
