@@ -17,6 +17,9 @@ use crate::fleet::{Fleet, Log, lock};
 /// How long the server may take to restart.
 const RESTART_TIMEOUT: Duration = Duration::from_mins(1);
 
+/// Whether a session is one of the processes, and can hold a lock.
+const IS_OF_PROCESS: &str = "application_name ~ '^soak [0-9]+$'";
+
 /// Commits from now on are acknowledged when a standby has them on its disk.
 const REPLICATE_SYNCHRONOUSLY: &str = "ALTER SYSTEM SET synchronous_standby_names = '*'";
 const RELOAD: &str = "SELECT pg_reload_conf()";
@@ -24,16 +27,18 @@ const IS_SYNCHRONOUS: &str =
     "SELECT EXISTS (SELECT FROM pg_stat_replication WHERE sync_state = 'sync')";
 
 /// The disruptions with their weights. The probability of each is its weight divided by the sum.
-const DISRUPTIONS: [(Disruption, u32); 14] = [
+const DISRUPTIONS: [(Disruption, u32); 16] = [
     (Disruption::Terminate, 30),
     (Disruption::Cancel, 30),
     (Disruption::Cut(Cut::Fin), 12),
     (Disruption::Cut(Cut::Reset), 12),
     (Disruption::Silence, 5),
+    (Disruption::LossInSilence, 5),
     (Disruption::Delay, 5),
     (Disruption::TerminateAll, 3),
     (Disruption::KillProcess, 5),
     (Disruption::StopProcess, 5),
+    (Disruption::LossWhileStopped, 5),
     (Disruption::KillBackend, 1),
     (Disruption::Restart(Shutdown::Fast), 1),
     (Disruption::Restart(Shutdown::Immediate), 1),
@@ -48,9 +53,11 @@ enum Disruption {
     Cancel,
     Cut(Cut),
     Silence,
+    LossInSilence,
     Delay,
     KillProcess,
     StopProcess,
+    LossWhileStopped,
     KillBackend,
     Restart(Shutdown),
     FailOver,
@@ -77,9 +84,15 @@ impl Disruption {
             Self::Cut(Cut::Reset) => "every connection of a process reset",
             Self::Cut(_) => "every connection of a process closed",
             Self::Silence => "the network of a process silent for up to 3 s",
+            Self::LossInSilence => {
+                "the sessions of a process terminated while its network is silent for up to 3 s"
+            }
             Self::Delay => "the network of a process slow for up to 3 s",
             Self::KillProcess => "a process killed (SIGKILL)",
             Self::StopProcess => "a process stopped (SIGSTOP) for up to 3 s",
+            Self::LossWhileStopped => {
+                "the sessions of a process terminated while it is stopped for up to 3 s"
+            }
             Self::KillBackend => "a backend killed (SIGKILL), crash recovery",
             Self::Restart(Shutdown::Fast) => "the server restarted (fast)",
             Self::Restart(Shutdown::Immediate) => {
@@ -95,9 +108,13 @@ impl Disruption {
     /// Whether it concerns one process, and not the server.
     fn is_of_process(self) -> bool {
         match self {
-            Self::Cut(_) | Self::Silence | Self::Delay | Self::KillProcess | Self::StopProcess => {
-                true
-            }
+            Self::Cut(_)
+            | Self::Silence
+            | Self::LossInSilence
+            | Self::Delay
+            | Self::KillProcess
+            | Self::StopProcess
+            | Self::LossWhileStopped => true,
             Self::Terminate
             | Self::TerminateAll
             | Self::Cancel
@@ -182,11 +199,12 @@ impl Chaos {
                 proxy.cut(cut).await;
                 Ok(())
             }
-            Disruption::Silence => {
+            Disruption::Silence | Disruption::LossInSilence => {
                 proxy.set_silent(true);
+                let terminated = self.terminate_if(disruption, member.process).await;
                 sleep(Duration::from_millis(fastrand::u64(100..3_000))).await;
                 proxy.set_silent(false);
-                Ok(())
+                terminated
             }
             Disruption::Delay => {
                 proxy.set_delay(Duration::from_millis(fastrand::u64(1..30)));
@@ -198,11 +216,12 @@ impl Chaos {
                 fleet.replace(index).await;
                 Ok(())
             }
-            Disruption::StopProcess => {
+            Disruption::StopProcess | Disruption::LossWhileStopped => {
                 member.signal(Signal::SIGSTOP);
+                let terminated = self.terminate_if(disruption, member.process).await;
                 sleep(Duration::from_millis(fastrand::u64(100..3_000))).await;
                 member.signal(Signal::SIGCONT);
-                Ok(())
+                terminated
             }
             Disruption::KillBackend => self.kill_backend().await,
             Disruption::Restart(how) => {
@@ -211,6 +230,21 @@ impl Chaos {
             }
             Disruption::FailOver => self.fail_over(fleet).await,
         }
+    }
+
+    /// Terminates the sessions of a process that cannot notice, if that is a part of the
+    /// disruption.
+    async fn terminate_if(&self, disruption: Disruption, process: u32) -> Result<(), String> {
+        let is_lost = matches!(
+            disruption,
+            Disruption::LossInSilence | Disruption::LossWhileStopped
+        );
+        if !is_lost {
+            return Ok(());
+        }
+        let of_process = format!("application_name = 'soak {process}'");
+        self.to_backends("pg_terminate_backend(pid)", &of_process, 1000)
+            .await
     }
 
     /// Kills the primary, and promotes a standby.
@@ -229,7 +263,7 @@ impl Chaos {
         standby.wait_until_replayed(&self.server).await;
         let database = Database::at(&standby, &self.database);
         for member in &fleet.members {
-            member.proxy.set_target(&database);
+            member.set_target(&database);
         }
         self.server.stop(Shutdown::Kill).await;
         standby.promote().await;
@@ -257,7 +291,7 @@ impl Chaos {
     async fn to_backends(&self, action: &str, condition: &str, most: u32) -> Result<(), String> {
         let statement = format!(
             "SELECT {action} FROM (SELECT pid FROM pg_stat_activity \
-             WHERE application_name = 'soak' AND {condition} ORDER BY random() LIMIT {most}) AS backends"
+             WHERE {IS_OF_PROCESS} AND {condition} ORDER BY random() LIMIT {most}) AS backends"
         );
         let mut conn = self.connection().await?;
         let done = sqlx::raw_sql(sqlx::AssertSqlSafe(statement))
@@ -271,12 +305,13 @@ impl Chaos {
     /// session and recovers.
     async fn kill_backend(&self) -> Result<(), String> {
         let mut conn = self.connection().await?;
-        let pid: Option<i32> = sqlx::query_scalar(
-            "SELECT pid FROM pg_stat_activity WHERE application_name = 'soak' ORDER BY random() LIMIT 1",
-        )
-        .fetch_optional(&mut conn)
-        .await
-        .map_err(|error| error.to_string())?;
+        let statement = format!(
+            "SELECT pid FROM pg_stat_activity WHERE {IS_OF_PROCESS} ORDER BY random() LIMIT 1"
+        );
+        let pid: Option<i32> = sqlx::query_scalar(sqlx::AssertSqlSafe(statement))
+            .fetch_optional(&mut conn)
+            .await
+            .map_err(|error| error.to_string())?;
         let Some(pid) = pid else { return Ok(()) };
         let killed = Command::new("kill")
             .args(["-KILL", &pid.to_string()])

@@ -34,7 +34,8 @@ pub(crate) enum Failure {
 #[derive(Clone)]
 pub(crate) struct Pools {
     pub(crate) pool: PgPool,
-    /// For writes on a connection that does not hold the lock.
+    /// For writes on a connection that does not hold the lock. The faults of the network do not
+    /// concern it, as if it led to another system.
     pub(crate) outside: PgPool,
     pub(crate) locks: LockSession,
 }

@@ -33,9 +33,12 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A process, which reaches the server through a proxy of its own.
+/// A process, which reaches the server through proxies of its own.
 pub(crate) struct Member {
+    /// For locks. Faults of the network are here.
     pub(crate) proxy: Proxy,
+    /// For what is changed beside a lock, as if that were in another system.
+    store: Proxy,
     /// The number of the process among all that were started.
     pub(crate) process: u32,
     child: Child,
@@ -43,6 +46,12 @@ pub(crate) struct Member {
 }
 
 impl Member {
+    /// Leads new connections to another server.
+    pub(crate) fn set_target(&self, database: &Database) {
+        self.proxy.set_target(database);
+        self.store.set_target(database);
+    }
+
     /// Sends a signal to the process. An error means that the process has ended by itself, which
     /// is found out in the end.
     pub(crate) fn signal(&self, signal: Signal) {
@@ -158,14 +167,14 @@ impl Fleet {
             soak,
         };
         for _ in 0..fleet.soak.processes {
-            let proxy = Proxy::start_tcp(database);
-            let member = fleet.launch(proxy);
+            let proxies = [Proxy::start_tcp(database), Proxy::start_tcp(database)];
+            let member = fleet.launch(proxies);
             fleet.members.push(member);
         }
         fleet
     }
 
-    fn launch(&mut self, proxy: Proxy) -> Member {
+    fn launch(&mut self, [proxy, store]: [Proxy; 2]) -> Member {
         let process = self.next_process;
         self.next_process += 1;
         let program = std::env::current_exe().expect("this program has a file");
@@ -182,6 +191,7 @@ impl Fleet {
             .args(history)
             .args(seeded)
             .args(["--port", &proxy.options().get_port().to_string()])
+            .args(["--store-port", &store.options().get_port().to_string()])
             .args(["--database", &self.database])
             .args(["--tasks", &self.soak.tasks.to_string()])
             .args(["--connections", &self.soak.connections.to_string()])
@@ -195,6 +205,7 @@ impl Fleet {
         let listener = tokio::spawn(listen(output, Arc::clone(&self.log)));
         Member {
             proxy,
+            store,
             process,
             child,
             listener,
@@ -206,7 +217,7 @@ impl Fleet {
         // An error means that the process has ended by itself.
         let _ = self.members[index].child.kill().await;
         let ended = self.members.swap_remove(index);
-        let member = self.launch(ended.proxy);
+        let member = self.launch([ended.proxy, ended.store]);
         self.members.push(member);
     }
 

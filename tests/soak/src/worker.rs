@@ -39,8 +39,12 @@ pub(crate) struct Settings {
     /// The number of this process among all that the test has started.
     #[arg(long)]
     process: u32,
+    /// The port for locks.
     #[arg(long)]
     port: u16,
+    /// The port for what is changed beside a lock.
+    #[arg(long)]
+    store_port: u16,
     #[arg(long)]
     database: String,
     #[arg(long)]
@@ -79,10 +83,11 @@ struct Shared {
 
 /// Runs tasks until the standard input ends. Prints the outcomes to the standard output.
 pub(crate) async fn run(settings: Settings) {
-    let pool = new_pool(&settings, settings.connections);
+    let name = format!("soak {}", settings.process);
+    let pool = new_pool(&settings, settings.port, &name, settings.connections);
     let shared = Shared {
         pools: Pools {
-            outside: new_pool(&settings, OUTSIDE),
+            outside: new_pool(&settings, settings.store_port, "soak store", OUTSIDE),
             locks: LockSession::new(&pool),
             pool,
         },
@@ -121,14 +126,14 @@ pub(crate) async fn run(settings: Settings) {
     });
 }
 
-fn new_pool(settings: &Settings, connections: u32) -> PgPool {
+fn new_pool(settings: &Settings, port: u16, name: &str, connections: u32) -> PgPool {
     let options = PgConnectOptions::new_without_pgpass()
         .host("127.0.0.1")
-        .port(settings.port)
+        .port(port)
         .username("postgres")
         .database(&settings.database)
         .ssl_mode(PgSslMode::Disable)
-        .application_name("soak")
+        .application_name(name)
         // How long PostgreSQL's function waits, which has no timeout of its own.
         .options([("lock_timeout", "2s")]);
     PgPoolOptions::new()
