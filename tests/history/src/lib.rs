@@ -16,7 +16,8 @@
 //! | `clock` | the time |
 //! | `event` | [`Event`]: a line of a history |
 //! | `recorder` | [`Recorder`]: writes events |
-//! | `call` | [`History`]: reads events, and joins them to calls |
+//! | `call` | [`History`]: calls and faults |
+//! | `read` | joins events to calls |
 //! | `claim` | what a call proves: the operations of a key |
 //! | `model` | the lock as a sequential object |
 //! | `search` | asks `todc-utils` for an order |
@@ -29,13 +30,15 @@ mod clock;
 mod event;
 mod model;
 mod overlap;
+mod read;
 mod recorder;
 mod search;
 mod verdict;
 
-pub use call::{Call, Fault, History, ReadError, Token};
+pub use call::{Call, Fault, History, Token};
 pub use clock::now;
 pub use event::{Event, Mode, Outcome, Scope};
 pub use overlap::longest_overlap;
+pub use read::ReadError;
 pub use recorder::{Attempt, Plan, Recorder, Section};
 pub use verdict::{KeyReport, Verdict, check};

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use advisory_history::{Event, Recorder, now};
-use advisory_tests::{Cut, Database, Server, Shutdown};
+use advisory_tests::{Database, Server, Shutdown};
 use nix::sys::signal::Signal;
 use sqlx::postgres::PgConnection;
 use sqlx::{ConnectOptions as _, Connection as _, Executor as _};
 use tokio::task::block_in_place;
 use tokio::time::{Instant, sleep};
 
+use crate::disruption::Disruption;
 use crate::fleet::{Fleet, Log, lock};
 
 /// How long the server may take to restart.
@@ -25,105 +26,6 @@ const REPLICATE_SYNCHRONOUSLY: &str = "ALTER SYSTEM SET synchronous_standby_name
 const RELOAD: &str = "SELECT pg_reload_conf()";
 const IS_SYNCHRONOUS: &str =
     "SELECT EXISTS (SELECT FROM pg_stat_replication WHERE sync_state = 'sync')";
-
-/// The disruptions with their weights. The probability of each is its weight divided by the sum.
-const DISRUPTIONS: [(Disruption, u32); 16] = [
-    (Disruption::Terminate, 30),
-    (Disruption::Cancel, 30),
-    (Disruption::Cut(Cut::Fin), 12),
-    (Disruption::Cut(Cut::Reset), 12),
-    (Disruption::Silence, 5),
-    (Disruption::LossInSilence, 5),
-    (Disruption::Delay, 5),
-    (Disruption::TerminateAll, 3),
-    (Disruption::KillProcess, 5),
-    (Disruption::StopProcess, 5),
-    (Disruption::LossWhileStopped, 5),
-    (Disruption::KillBackend, 1),
-    (Disruption::Restart(Shutdown::Fast), 1),
-    (Disruption::Restart(Shutdown::Immediate), 1),
-    (Disruption::Restart(Shutdown::Kill), 1),
-    (Disruption::FailOver, 1),
-];
-
-#[derive(Clone, Copy, Debug)]
-enum Disruption {
-    Terminate,
-    TerminateAll,
-    Cancel,
-    Cut(Cut),
-    Silence,
-    LossInSilence,
-    Delay,
-    KillProcess,
-    StopProcess,
-    LossWhileStopped,
-    KillBackend,
-    Restart(Shutdown),
-    FailOver,
-}
-
-impl Disruption {
-    fn random() -> Self {
-        let sum: u32 = DISRUPTIONS.iter().map(|(_, weight)| weight).sum();
-        let mut draw = fastrand::u32(..sum);
-        for (disruption, weight) in DISRUPTIONS {
-            if draw < weight {
-                return disruption;
-            }
-            draw -= weight;
-        }
-        unreachable!("BUG: less than the sum")
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Terminate => "a session terminated",
-            Self::TerminateAll => "every session terminated",
-            Self::Cancel => "a statement cancelled",
-            Self::Cut(Cut::Reset) => "every connection of a process reset",
-            Self::Cut(_) => "every connection of a process closed",
-            Self::Silence => "the network of a process silent for up to 3 s",
-            Self::LossInSilence => {
-                "the sessions of a process terminated while its network is silent for up to 3 s"
-            }
-            Self::Delay => "the network of a process slow for up to 3 s",
-            Self::KillProcess => "a process killed (SIGKILL)",
-            Self::StopProcess => "a process stopped (SIGSTOP) for up to 3 s",
-            Self::LossWhileStopped => {
-                "the sessions of a process terminated while it is stopped for up to 3 s"
-            }
-            Self::KillBackend => "a backend killed (SIGKILL), crash recovery",
-            Self::Restart(Shutdown::Fast) => "the server restarted (fast)",
-            Self::Restart(Shutdown::Immediate) => {
-                "the server restarted (immediate), crash recovery"
-            }
-            Self::Restart(Shutdown::Kill) => {
-                "the server killed (SIGKILL) and started, crash recovery"
-            }
-            Self::FailOver => "the primary killed (SIGKILL), its standby promoted",
-        }
-    }
-
-    /// Whether it concerns one process, and not the server.
-    fn is_of_process(self) -> bool {
-        match self {
-            Self::Cut(_)
-            | Self::Silence
-            | Self::LossInSilence
-            | Self::Delay
-            | Self::KillProcess
-            | Self::StopProcess
-            | Self::LossWhileStopped => true,
-            Self::Terminate
-            | Self::TerminateAll
-            | Self::Cancel
-            | Self::KillBackend
-            | Self::Restart(_)
-            | Self::FailOver => false,
-        }
-    }
-}
 
 /// Disrupts the server, the network and the processes.
 pub(crate) struct Chaos {

@@ -21,7 +21,7 @@
 //! | module | what it is for |
 //! |---|---|
 //! | `fleet` | starts and ends the worker processes |
-//! | `chaos` | disrupts the server, the network and the processes |
+//! | `disruption`, `chaos` | what can fail; disrupts the server, the network and the processes |
 //! | `worker` | one process with its tasks |
 //! | `plan` | what a task does next |
 //! | `layout` | which keys there are |
@@ -38,6 +38,7 @@ mod chaos;
 mod check;
 mod client;
 mod critical_section;
+mod disruption;
 mod fleet;
 mod judge;
 mod layout;

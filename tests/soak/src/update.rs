@@ -89,7 +89,7 @@ impl Update {
             workload,
             key,
             lock,
-            rounds: fastrand::u8(1..=3),
+            rounds: fastrand::u8(1..=8),
             work: Duration::from_micros(fastrand::u64(..10_000)),
         }
     }
