@@ -9,11 +9,10 @@
 //! | was granted | `Acquire`, between the call and the grant |
 //! | drew a token | `Draw`, between the question and the answer. In a transaction, if that has committed: before PostgreSQL 17, a crash can repeat the token of a transaction that has not |
 //! | was released, and the server confirmed that the lock was held | `Release`, between the end of the section and the return |
-//! | ended in any other way: lost, dropped, killed, or with an error | `Expire`, after the last proof that the lock was held, the grant or a token, but maybe before the answer with that proof arrived |
+//! | ended in any other way: lost, dropped, killed, or with an error | the last proof that the lock was held, the grant or a token, is also its end |
 //!
 //! The lock of the last row may have ended later, with the session. An end only allows more to
-//! others, so if there is any order, there is one in which the lock has ended when the answer
-//! arrives.
+//! others, so if there is any order, there is one in which the lock ends with the last proof.
 //!
 //! A `LockSession` passes a lock on in memory, and returns without an answer of the server. If the
 //! session was lost at that moment, neither the grant nor the release is a fact of the server, and
@@ -38,8 +37,17 @@ pub(crate) struct Operation {
     /// The index of the call in the history, which also names the holder.
     pub(crate) call: usize,
     pub(crate) step: Step,
+    /// Whether the lock may have ended right afterwards.
+    pub(crate) is_last: bool,
     pub(crate) invoked: u64,
     pub(crate) returned: u64,
+}
+
+impl Operation {
+    /// Whether the lock is free, or may be, afterwards.
+    pub(crate) fn ends_lock(&self) -> bool {
+        self.is_last || self.step == Step::Release
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,7 +60,6 @@ pub(crate) enum Step {
     },
     Draw(i64),
     Release,
-    Expire,
 }
 
 impl Step {
@@ -61,7 +68,7 @@ impl Step {
         match self {
             Self::Acquire { token, .. } => *token,
             Self::Draw(token) => Some(*token),
-            Self::Release | Self::Expire => None,
+            Self::Release => None,
         }
     }
 }
@@ -107,6 +114,7 @@ fn operations(index: usize, call: &Call, faults: &[Fault]) -> Vec<Operation> {
     let operation = |step, invoked, returned| Operation {
         call: index,
         step,
+        is_last: false,
         invoked,
         returned,
     };
@@ -120,13 +128,13 @@ fn operations(index: usize, call: &Call, faults: &[Fault]) -> Vec<Operation> {
         .iter()
         .map(|token| operation(Step::Draw(token.number), token.invoked, token.returned));
     operations.extend(draws);
-    let last_proof = tokens.last().map_or((call.invoked, granted), |token| {
-        (token.invoked, token.returned)
-    });
-    operations.push(match release {
-        Some((released, returned)) => operation(Step::Release, released, returned),
-        None => operation(Step::Expire, last_proof.0, last_proof.1),
-    });
+    match (release, operations.last_mut()) {
+        (Some((released, returned)), _) => {
+            operations.push(operation(Step::Release, released, returned));
+        }
+        (None, Some(last)) => last.is_last = true,
+        (None, None) => {}
+    }
     operations
 }
 

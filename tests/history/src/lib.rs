@@ -20,6 +20,7 @@
 //! | `read` | joins events to calls |
 //! | `claim` | what a call proves: the operations of a key |
 //! | `model` | the lock as a sequential object |
+//! | `narrow` | narrows the times of operations, so that an order is found soon |
 //! | `search` | asks `todc-utils` for an order |
 //! | `verdict` | [`check`]: the verdict for each key, and the smallest set of calls without an order |
 //! | `overlap` | [`longest_overlap`]: how long two sections ran at once |
@@ -29,6 +30,7 @@ mod claim;
 mod clock;
 mod event;
 mod model;
+mod narrow;
 mod overlap;
 mod read;
 mod recorder;

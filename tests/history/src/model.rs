@@ -56,10 +56,12 @@ impl Lock {
                 self.place_of(operation.call)?;
                 next.draw(token)?;
             }
-            Step::Release | Step::Expire => {
-                let place = self.place_of(operation.call)?;
-                next.holders.remove(place);
+            Step::Release => {
+                self.place_of(operation.call)?;
             }
+        }
+        if operation.ends_lock() {
+            next.holders.retain(|holder| holder.call != operation.call);
         }
         Some(next)
     }
@@ -70,16 +72,15 @@ impl Lock {
         for operation in operations {
             let (call, token) = (operation.call, operation.step.token());
             self.last_token = token.map_or(self.last_token, |token| token.max(self.last_token));
-            match operation.step {
-                Step::Acquire { mode, permits, .. } => self.holders.push(Holder {
+            if let Step::Acquire { mode, permits, .. } = operation.step {
+                self.holders.push(Holder {
                     call,
                     mode,
                     permits,
-                }),
-                Step::Release | Step::Expire => {
-                    ended.insert(call);
-                }
-                Step::Draw(_) => {}
+                });
+            }
+            if operation.ends_lock() {
+                ended.insert(call);
             }
         }
         self.holders.retain(|holder| !ended.contains(&holder.call));
@@ -129,6 +130,7 @@ mod tests {
         Operation {
             call,
             step,
+            is_last: false,
             invoked: 0,
             returned: 0,
         }
@@ -149,10 +151,14 @@ mod tests {
         assert!(!is_allowed(&[first.clone(), acquire(2, exclusive, 1)]));
         assert!(!is_allowed(&[first.clone(), acquire(2, shared, 1)]));
         assert!(!is_allowed(&[acquire(2, shared, 1), first.clone()]));
-        for end in [Step::Release, Step::Expire] {
-            let second = acquire(2, exclusive, 1);
-            assert!(is_allowed(&[first.clone(), operation(1, end), second]));
-        }
+        let (release, second) = (operation(1, Step::Release), acquire(2, exclusive, 1));
+        assert!(is_allowed(&[first.clone(), release, second.clone()]));
+        let brief = Operation {
+            is_last: true,
+            ..first
+        };
+        assert!(is_allowed(&[brief.clone(), second.clone()]));
+        assert!(!is_allowed(&[second, brief]));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::thread;
 
 use crate::call::History;
 use crate::claim::{Claims, Operation, claims};
+use crate::narrow::narrowed;
 use crate::search::is_linearizable;
 
 /// What was found out about a key.
@@ -64,11 +65,7 @@ pub fn check(history: &History) -> Vec<KeyReport> {
 }
 
 fn report(key: i64, claims: &Claims) -> KeyReport {
-    let verdict = match is_linearizable(&claims.operations) {
-        Some(true) => Verdict::Accepted,
-        Some(false) => Verdict::Refused(smallest(&claims.operations)),
-        None => Verdict::Undecided,
-    };
+    let verdict = verdict(&claims.operations);
     KeyReport {
         key,
         calls: claims.calls,
@@ -76,6 +73,23 @@ fn report(key: i64, claims: &Claims) -> KeyReport {
         unproven: claims.unproven,
         operations: claims.operations.len(),
         verdict,
+    }
+}
+
+fn verdict(operations: &[Operation]) -> Verdict {
+    let narrowed = narrowed(operations);
+    if is_linearizable(&narrowed) == Some(true) {
+        return Verdict::Accepted;
+    }
+    // Calls that have no order have none together with others, either.
+    let few = smallest(&narrowed);
+    if is_refused(operations, &few) {
+        return Verdict::Refused(few);
+    }
+    match is_linearizable(operations) {
+        Some(true) => Verdict::Accepted,
+        Some(false) => Verdict::Refused(smallest(operations)),
+        None => Verdict::Undecided,
     }
 }
 

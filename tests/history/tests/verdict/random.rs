@@ -65,6 +65,6 @@ fn a_holder_that_goes_on_into_the_next_grant_is_refused() {
 
 #[test]
 fn a_history_of_thousands_of_calls_is_decided() {
-    assert_eq!(verdict(&random(1, 2000)), Verdict::Accepted);
-    assert_eq!(verdict(&random(3, 1000)), Verdict::Accepted);
+    assert_eq!(verdict(&random(1, 10_000)), Verdict::Accepted);
+    assert_eq!(verdict(&random(3, 5_000)), Verdict::Accepted);
 }
