@@ -4,8 +4,8 @@ use advisory_tests::{Cut, Shutdown};
 
 /// The disruptions with their weights. The probability of each is its weight divided by the sum.
 const DISRUPTIONS: [(Disruption, u32); 16] = [
-    (Disruption::Terminate, 30),
-    (Disruption::Cancel, 30),
+    (Disruption::Terminate, 25),
+    (Disruption::Cancel, 20),
     (Disruption::Cut(Cut::Fin), 12),
     (Disruption::Cut(Cut::Reset), 12),
     (Disruption::Silence, 5),
@@ -19,7 +19,7 @@ const DISRUPTIONS: [(Disruption, u32); 16] = [
     (Disruption::Restart(Shutdown::Fast), 1),
     (Disruption::Restart(Shutdown::Immediate), 1),
     (Disruption::Restart(Shutdown::Kill), 1),
-    (Disruption::FailOver, 1),
+    (Disruption::FailOver, 2),
 ];
 
 #[derive(Clone, Copy, Debug)]
