@@ -52,31 +52,16 @@ pub(crate) async fn report(
 ) -> ExitCode {
     let mut conn = database.connection().await;
     let mut checks = Checks::new();
-    let left = left(&mut conn).await;
-    checks.add("locks held or open transactions 2 s after the end", left);
-    checks.add(
-        "keys whose number is not the length of their journal",
-        count(&mut conn, schema::LOST).await,
-    );
-    checks.add(
-        "fencing tokens that did not grow",
-        count(&mut conn, schema::UNORDERED).await,
-    );
+    check_database(&mut conn, &mut checks).await;
     let violations = std::mem::take(&mut *lock(&log.violations));
-    let overlaps = violations
-        .iter()
-        .filter(|violation| violation.starts_with("overlap"))
-        .count();
-    checks.add("two holders at once", number(overlaps));
-    let others = violations.len() - overlaps;
-    checks.add("hangs, panics, pools that are not whole", number(others));
+    let overlaps = check_violations(&violations, &mut checks);
     let changes = changes(&mut conn, layout, log, overlaps, &mut checks).await;
-    let history = soak.history.as_deref().and_then(read);
-    let reports = history.as_ref().map(check);
-    if soak.history.is_some() {
-        let refused = reports.as_deref().map_or(1, refused);
+    let judged = soak.history.as_deref().map(|file| {
+        let judged = read(file).map(|history| (check(&history), history));
+        let refused = judged.as_ref().map_or(1, |(reports, _)| refused(reports));
         checks.add("keys whose history is not linearizable", refused);
-    }
+        judged
+    });
     align(&mut checks.table);
     let written = count(&mut conn, schema::WRITTEN).await;
     let tokens = count(&mut conn, schema::TOKENS).await;
@@ -90,9 +75,9 @@ pub(crate) async fn report(
         attempts.total("held"),
         took.as_secs_f64(),
     );
-    if let (Some(history), Some(reports)) = (&history, &reports) {
-        print_overlap(history, layout);
-        judge::print_summary(history, reports);
+    if let Some((reports, history)) = judged.flatten() {
+        print_overlap(&history, layout);
+        judge::print_summary(&history, &reports);
     }
     for violation in violations.iter().take(MAX_SHOWN) {
         println!("VIOLATION {violation}");
@@ -102,6 +87,32 @@ pub(crate) async fn report(
     } else {
         ExitCode::FAILURE
     }
+}
+
+/// Checks what is left in the database.
+async fn check_database(conn: &mut PgConnection, checks: &mut Checks) {
+    let left = left(conn).await;
+    checks.add("locks held or open transactions 2 s after the end", left);
+    checks.add(
+        "keys whose number is not the length of their journal",
+        count(conn, schema::LOST).await,
+    );
+    checks.add(
+        "fencing tokens that did not grow",
+        count(conn, schema::UNORDERED).await,
+    );
+}
+
+/// Returns how many of the violations are two holders at once.
+fn check_violations(violations: &[String], checks: &mut Checks) -> usize {
+    let overlaps = violations
+        .iter()
+        .filter(|violation| violation.starts_with("overlap"))
+        .count();
+    checks.add("two holders at once", number(overlaps));
+    let others = violations.len() - overlaps;
+    checks.add("hangs, panics, pools that are not whole", number(others));
+    overlaps
 }
 
 fn read(file: &Path) -> Option<History> {
