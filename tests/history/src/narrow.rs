@@ -5,8 +5,8 @@
 //!
 //! - A holder only keeps others away. So it may as well take the lock as late as possible, when its
 //!   grant arrives, and release it as early as possible, when its work has ended.
-//! - Tokens grow. So a token is drawn neither before a smaller one was asked for, nor after a greater
-//!   one was returned.
+//! - Tokens grow. So a token is drawn neither before a smaller one was asked for, nor after a
+//!   greater one was returned.
 //!
 //! The verdict does not depend on these reasons. Whatever has an order at narrower times has the
 //! same order at the original ones, and whatever has none is searched again at the original ones.
