@@ -96,9 +96,11 @@ pub(crate) const MIGRATION_POLL: Duration = Duration::from_millis(250);
 
 /// The least time that the pooler probe gets to open a connection beside the pool.
 pub(crate) const SHORTEST_PROBE: Duration = Duration::from_millis(100);
-/// How long a pooler probe that could not be made is not repeated: every lock would log in, and be
-/// refused again.
-pub(crate) const PROBE_RETRY: Duration = Duration::from_secs(30);
+/// How long the first pooler probe that could not be made is not repeated: every lock would log in,
+/// and be refused again. The pause doubles each time.
+pub(crate) const FIRST_PROBE_RETRY: Duration = Duration::from_secs(1);
+/// The longest such pause.
+pub(crate) const LONGEST_PROBE_RETRY: Duration = Duration::from_secs(30);
 /// How long the pooler probe looks for a lock that outlives its connection. A server that is not
 /// very busy takes a millisecond to notice that a connection was closed.
 pub(crate) const PROBE_LIMIT: Duration = Duration::from_secs(3);

@@ -16,7 +16,7 @@ use crate::sql::backend::{HeldKey, held_key};
 use crate::sql::send::{send_for_row, within};
 use crate::sql::session::LockLevel;
 use crate::sql::{ClientCheck, sqlstate, unique_name};
-use crate::time_bounds::{CONTENTION, PROBE_RETRY};
+use crate::time_bounds::{CONTENTION, FIRST_PROBE_RETRY, LONGEST_PROBE_RETRY};
 
 /// The servers that were seen to hold a lock; see `SERVER` in `sql`.
 static SERVERS: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
@@ -39,10 +39,18 @@ pub(crate) struct Capabilities {
     /// In milliseconds; 0 if there is none, [`UNKNOWN`] before the first lock.
     lock_timeout: AtomicU64,
     /// When it was last impossible to find out whether the pool has sessions.
-    inconclusive_since: Mutex<Option<Instant>>,
+    inconclusive: Mutex<Option<Inconclusive>>,
     has_lost_a_wait: AtomicBool,
     /// When it last cost a message to find out that a lock has no free slot.
     contended_since: Mutex<Option<Instant>>,
+}
+
+/// A probe that another one soon after would only repeat.
+#[derive(Clone, Copy)]
+struct Inconclusive {
+    since: Instant,
+    /// How long it is not repeated.
+    pause: Duration,
 }
 
 impl Capabilities {
@@ -55,7 +63,7 @@ impl Capabilities {
             lock_level: OnceCell::new(),
             probe: AdvisoryLock::new(unique_name("advisory session")),
             lock_timeout: AtomicU64::new(UNKNOWN),
-            inconclusive_since: Mutex::new(None),
+            inconclusive: Mutex::new(None),
             has_lost_a_wait: AtomicBool::new(false),
             contended_since: Mutex::new(None),
         })
@@ -195,7 +203,7 @@ impl Capabilities {
             let probed =
                 Box::pin(probe_pooler(self.probe.id(), lock, listener, options, wait)).await;
             if let Err(ProbeError::Inconclusive { is_lasting: true }) = &probed {
-                *self.inconclusive_since() = Some(Instant::now());
+                self.note_inconclusive();
             }
             probed
         };
@@ -209,13 +217,22 @@ impl Capabilities {
 
     /// Whether a probe has just shown nothing; another one would show no more.
     fn was_inconclusive(&self) -> bool {
-        let since = *self.inconclusive_since();
-        since.is_some_and(|since| since.elapsed() < PROBE_RETRY)
+        let last = *self.inconclusive();
+        last.is_some_and(|last| last.since.elapsed() < last.pause)
     }
 
-    fn inconclusive_since(&self) -> MutexGuard<'_, Option<Instant>> {
-        let since = self.inconclusive_since.lock();
-        since.unwrap_or_else(PoisonError::into_inner)
+    fn note_inconclusive(&self) {
+        let mut last = self.inconclusive();
+        let pause = last.map_or(FIRST_PROBE_RETRY, |last| last.pause * 2);
+        *last = Some(Inconclusive {
+            since: Instant::now(),
+            pause: pause.min(LONGEST_PROBE_RETRY),
+        });
+    }
+
+    fn inconclusive(&self) -> MutexGuard<'_, Option<Inconclusive>> {
+        let last = self.inconclusive.lock();
+        last.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether this is the first wait that could not be found to cancel it through this pool.

@@ -4,102 +4,87 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use advisory_tests::{Cut, Database, Server, Shutdown};
-use sqlx::postgres::{PgConnectOptions, PgConnection};
-use sqlx::{ConnectOptions as _, Connection as _};
+use advisory_history::{Event, Recorder, now};
+use advisory_tests::{Database, Server, Shutdown};
+use nix::sys::signal::Signal;
+use sqlx::postgres::PgConnection;
+use sqlx::{ConnectOptions as _, Connection as _, Executor as _};
+use tokio::task::block_in_place;
 use tokio::time::{Instant, sleep};
 
+use crate::disruption::Disruption;
 use crate::fleet::{Fleet, Log, lock};
 
 /// How long the server may take to restart.
 const RESTART_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// The disruptions with their weights. The probability of each is its weight divided by the sum.
-const DISRUPTIONS: [(Disruption, u32); 12] = [
-    (Disruption::Terminate, 30),
-    (Disruption::Cancel, 30),
-    (Disruption::Cut(Cut::Fin), 12),
-    (Disruption::Cut(Cut::Reset), 12),
-    (Disruption::Silence, 5),
-    (Disruption::Delay, 5),
-    (Disruption::TerminateAll, 3),
-    (Disruption::KillProcess, 5),
-    (Disruption::KillBackend, 1),
-    (Disruption::Restart(Shutdown::Fast), 1),
-    (Disruption::Restart(Shutdown::Immediate), 1),
-    (Disruption::Restart(Shutdown::Kill), 1),
-];
+/// Whether a session is one of the processes, and can hold a lock.
+const IS_OF_PROCESS: &str = "application_name ~ '^soak [0-9]+$'";
 
-#[derive(Clone, Copy, Debug)]
-enum Disruption {
-    Terminate,
-    TerminateAll,
-    Cancel,
-    Cut(Cut),
-    Silence,
-    Delay,
-    KillProcess,
-    KillBackend,
-    Restart(Shutdown),
-}
-
-impl Disruption {
-    fn random() -> Self {
-        let sum: u32 = DISRUPTIONS.iter().map(|(_, weight)| weight).sum();
-        let mut draw = fastrand::u32(..sum);
-        for (disruption, weight) in DISRUPTIONS {
-            if draw < weight {
-                return disruption;
-            }
-            draw -= weight;
-        }
-        unreachable!("BUG: less than the sum")
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Terminate => "a session terminated",
-            Self::TerminateAll => "every session terminated",
-            Self::Cancel => "a statement cancelled",
-            Self::Cut(Cut::Reset) => "every connection of a process reset",
-            Self::Cut(_) => "every connection of a process closed",
-            Self::Silence => "the network of a process silent for up to 3 s",
-            Self::Delay => "the network of a process slow for up to 3 s",
-            Self::KillProcess => "a process killed (SIGKILL)",
-            Self::KillBackend => "a backend killed (SIGKILL), crash recovery",
-            Self::Restart(Shutdown::Fast) => "the server restarted (fast)",
-            Self::Restart(Shutdown::Immediate) => {
-                "the server restarted (immediate), crash recovery"
-            }
-            Self::Restart(Shutdown::Kill) => {
-                "the server killed (SIGKILL) and started, crash recovery"
-            }
-        }
-    }
-}
+/// Commits from now on are acknowledged when a standby has them on its disk.
+const REPLICATE_SYNCHRONOUSLY: &str = "ALTER SYSTEM SET synchronous_standby_names = '*'";
+const RELOAD: &str = "SELECT pg_reload_conf()";
+const IS_SYNCHRONOUS: &str =
+    "SELECT EXISTS (SELECT FROM pg_stat_replication WHERE sync_state = 'sync')";
 
 /// Disrupts the server, the network and the processes.
-pub(crate) struct Chaos<'s> {
-    server: &'s Server,
-    database: PgConnectOptions,
+pub(crate) struct Chaos {
+    server: Server,
+    database: Database,
     log: Arc<Log>,
+    recorder: Arc<Recorder>,
 }
 
-impl<'s> Chaos<'s> {
-    pub(crate) fn new(server: &'s Server, database: &Database, log: Arc<Log>) -> Self {
+impl Chaos {
+    pub(crate) fn new(
+        server: Server,
+        database: Database,
+        log: Arc<Log>,
+        recorder: Arc<Recorder>,
+    ) -> Self {
         Self {
             server,
-            database: database.options().application_name("soak chaos"),
+            database,
             log,
+            recorder,
         }
+    }
+
+    /// The database on the server that is the primary now.
+    pub(crate) fn database(&self) -> &Database {
+        &self.database
     }
 
     /// Causes one random disruption.
-    pub(crate) async fn disrupt(&self, fleet: &mut Fleet) {
+    pub(crate) async fn disrupt(&mut self, fleet: &mut Fleet) {
         let disruption = Disruption::random();
         let index = fastrand::usize(..fleet.members.len());
-        let proxy = &fleet.members[index].proxy;
-        let result = match disruption {
+        let process = fleet.members[index].process;
+        let at = now();
+        let result = self.cause(disruption, fleet, index).await;
+        self.recorder.write(&Event::Fault {
+            at,
+            ended: now(),
+            fault: disruption.name().to_owned(),
+            process: disruption.is_of_process().then_some(process),
+        });
+        match result {
+            Ok(()) => lock(&self.log.chaos).add(&disruption.name(), &"times", 1),
+            Err(error) => {
+                lock(&self.log.violations).push(format!("chaos: {}: {error}", disruption.name()));
+            }
+        }
+    }
+
+    async fn cause(
+        &mut self,
+        disruption: Disruption,
+        fleet: &mut Fleet,
+        index: usize,
+    ) -> Result<(), String> {
+        let member = &fleet.members[index];
+        let proxy = &member.proxy;
+        match disruption {
             Disruption::Terminate => {
                 self.to_backends("pg_terminate_backend(pid)", "true", 1)
                     .await
@@ -116,11 +101,12 @@ impl<'s> Chaos<'s> {
                 proxy.cut(cut).await;
                 Ok(())
             }
-            Disruption::Silence => {
+            Disruption::Silence | Disruption::LossInSilence => {
                 proxy.set_silent(true);
+                let terminated = self.terminate_if(disruption, member.process).await;
                 sleep(Duration::from_millis(fastrand::u64(100..3_000))).await;
                 proxy.set_silent(false);
-                Ok(())
+                terminated
             }
             Disruption::Delay => {
                 proxy.set_delay(Duration::from_millis(fastrand::u64(1..30)));
@@ -132,25 +118,82 @@ impl<'s> Chaos<'s> {
                 fleet.replace(index).await;
                 Ok(())
             }
+            Disruption::StopProcess | Disruption::LossWhileStopped => {
+                member.signal(Signal::SIGSTOP);
+                let terminated = self.terminate_if(disruption, member.process).await;
+                sleep(Duration::from_millis(fastrand::u64(100..3_000))).await;
+                member.signal(Signal::SIGCONT);
+                terminated
+            }
             Disruption::KillBackend => self.kill_backend().await,
             Disruption::Restart(how) => {
                 self.server.restart(how).await;
                 Ok(())
             }
-        };
-        match result {
-            Ok(()) => lock(&self.log.chaos).add(&disruption.name(), &"times", 1),
-            Err(error) => {
-                lock(&self.log.violations).push(format!("chaos: {}: {error}", disruption.name()));
-            }
+            Disruption::FailOver => self.fail_over(fleet).await,
         }
+    }
+
+    /// Terminates the sessions of a process that cannot notice, if that is a part of the
+    /// disruption.
+    async fn terminate_if(&self, disruption: Disruption, process: u32) -> Result<(), String> {
+        let is_lost = matches!(
+            disruption,
+            Disruption::LossInSilence | Disruption::LossWhileStopped
+        );
+        if !is_lost {
+            return Ok(());
+        }
+        let of_process = format!("application_name = 'soak {process}'");
+        self.to_backends("pg_terminate_backend(pid)", &of_process, 1000)
+            .await
+    }
+
+    /// Kills the primary, and promotes a standby.
+    ///
+    /// Replication is synchronous before the kill, as in a system that must not lose a commit.
+    /// Otherwise the standby may not have the last commits: PostgreSQL then loses what was written
+    /// under a lock, and no lock can prevent it.
+    async fn fail_over(&mut self, fleet: &Fleet) -> Result<(), String> {
+        let standby =
+            block_in_place(|| self.server.standby()).map_err(|error| error.to_string())?;
+        standby.wait_until_replayed(&self.server).await;
+        self.replicate_synchronously()
+            .await
+            .map_err(|error| error.to_string())?;
+        // Also what was acknowledged before replication was synchronous.
+        standby.wait_until_replayed(&self.server).await;
+        let database = Database::at(&standby, &self.database);
+        for member in &fleet.members {
+            member.set_target(&database);
+        }
+        self.server.stop(Shutdown::Kill).await;
+        standby.promote().await;
+        let old = std::mem::replace(&mut self.server, standby);
+        self.database = database;
+        block_in_place(|| drop(old));
+        Ok(())
+    }
+
+    /// Returns when every commit of the primary waits for its standby.
+    async fn replicate_synchronously(&self) -> Result<(), sqlx::Error> {
+        let mut conn = self.server.options().connect().await?;
+        conn.execute(REPLICATE_SYNCHRONOUSLY).await?;
+        conn.execute(RELOAD).await?;
+        while !sqlx::query_scalar(IS_SYNCHRONOUS)
+            .fetch_one(&mut conn)
+            .await?
+        {
+            sleep(Duration::from_millis(5)).await;
+        }
+        Ok(())
     }
 
     /// Calls a function on random backends of the processes.
     async fn to_backends(&self, action: &str, condition: &str, most: u32) -> Result<(), String> {
         let statement = format!(
             "SELECT {action} FROM (SELECT pid FROM pg_stat_activity \
-             WHERE application_name = 'soak' AND {condition} ORDER BY random() LIMIT {most}) AS backends"
+             WHERE {IS_OF_PROCESS} AND {condition} ORDER BY random() LIMIT {most}) AS backends"
         );
         let mut conn = self.connection().await?;
         let done = sqlx::raw_sql(sqlx::AssertSqlSafe(statement))
@@ -164,19 +207,25 @@ impl<'s> Chaos<'s> {
     /// session and recovers.
     async fn kill_backend(&self) -> Result<(), String> {
         let mut conn = self.connection().await?;
-        let pid: Option<i32> = sqlx::query_scalar(
-            "SELECT pid FROM pg_stat_activity WHERE application_name = 'soak' ORDER BY random() LIMIT 1",
-        )
-        .fetch_optional(&mut conn)
-        .await
-        .map_err(|error| error.to_string())?;
+        let statement = format!(
+            "SELECT pid FROM pg_stat_activity WHERE {IS_OF_PROCESS} ORDER BY random() LIMIT 1"
+        );
+        let pid: Option<i32> = sqlx::query_scalar(sqlx::AssertSqlSafe(statement))
+            .fetch_optional(&mut conn)
+            .await
+            .map_err(|error| error.to_string())?;
         let Some(pid) = pid else { return Ok(()) };
         let killed = Command::new("kill")
             .args(["-KILL", &pid.to_string()])
             .status();
         match killed {
-            // Our own session ends as well, so it is not closed.
-            Ok(status) if status.success() => Ok(()),
+            // Our own session ends as well, so it is not closed. The fault is over when the server
+            // has recovered.
+            Ok(status) if status.success() => {
+                let ended = sqlx::query("SELECT pg_sleep(10)").execute(&mut conn);
+                let _ = ended.await;
+                self.connection().await.map(drop)
+            }
             other => Err(format!("`kill`: {other:?}")),
         }
     }
@@ -184,8 +233,9 @@ impl<'s> Chaos<'s> {
     /// A direct connection, once the server accepts it.
     async fn connection(&self) -> Result<PgConnection, String> {
         let deadline = Instant::now() + RESTART_TIMEOUT;
+        let options = self.database.options().application_name("soak chaos");
         loop {
-            match self.database.connect().await {
+            match options.connect().await {
                 Ok(conn) => return Ok(conn),
                 Err(error) if Instant::now() > deadline => return Err(error.to_string()),
                 Err(_) => sleep(Duration::from_millis(20)).await,

@@ -1,12 +1,19 @@
 //! Taking a lock with each verb, and the critical section that runs under it.
 
-use advisory_core::{Error, SessionGuard, fencing_token};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use advisory_core::{Error, LockSession, SessionGuard, fencing_token};
+use advisory_history::Attempt;
 use advisory_verbs::{Held, Verb};
 use sqlx::{Connection as _, PgConnection, PgPool};
 use tokio::time::sleep;
 
+use crate::client::{Client, draw, outcome, scope, success};
+use crate::fleet::lock;
 use crate::plan::{Cells, Plan};
 use crate::schema;
+use crate::update::IN_SESSION;
 
 /// Why an attempt has failed.
 #[derive(Debug, thiserror::Error)]
@@ -27,47 +34,90 @@ pub(crate) enum Failure {
 #[derive(Clone)]
 pub(crate) struct Pools {
     pub(crate) pool: PgPool,
-    /// For writes on a connection that does not hold the lock.
+    /// For writes on a connection that does not hold the lock. The faults of the network do not
+    /// concern it, as if it led to another system.
     pub(crate) outside: PgPool,
+    pub(crate) locks: LockSession,
 }
 
 /// Takes the lock and runs the critical section. Returns false if the lock was not granted.
-pub(crate) async fn lock_and_run(pools: &Pools, plan: &Plan) -> Result<bool, Failure> {
-    let (lock, pool) = (&plan.lock, &pools.pool);
+pub(crate) async fn lock_and_run(
+    pools: &Pools,
+    plan: &Plan,
+    client: &Client,
+) -> Result<bool, Failure> {
+    let scope = scope(plan.verb.scope());
+    let attempt = Arc::new(client.attempt(plan.verb.name(), scope, &plan.lock));
+    let written = Arc::<AtomicUsize>::default();
+    let result = run(pools, plan, &attempt, &written).await;
+    attempt.returned(outcome(&result, success(scope)));
+    if let Ok(true) = result {
+        let written = u64::try_from(written.load(Ordering::Relaxed)).unwrap_or_default();
+        lock(&client.changes).add(&IN_SESSION, &"acknowledged", written);
+    }
+    result
+}
+
+async fn run(
+    pools: &Pools,
+    plan: &Plan,
+    attempt: &Arc<Attempt>,
+    written: &Arc<AtomicUsize>,
+) -> Result<bool, Failure> {
+    let (pool, plan_lock) = (&pools.pool, &plan.lock);
     match plan.verb {
         // With these two, the section writes in the session and beside it.
-        Verb::Acquire => in_session(lock.acquire(pool).await?, pools, plan).await,
-        Verb::TryAcquire => match lock.try_acquire(pool).await? {
-            Some(guard) => in_session(guard, pools, plan).await,
+        Verb::Acquire => in_session(plan_lock.acquire(pool).await?, pools, plan, attempt).await,
+        Verb::TryAcquire => match plan_lock.try_acquire(pool).await? {
+            Some(guard) => in_session(guard, pools, plan, attempt).await,
             None => Ok(false),
         },
         verb => {
-            let plan = plan.clone();
-            let running = verb.run(lock, pool, |held| Box::pin(body(held, plan)));
+            let (plan, attempt, written) = (plan.clone(), attempt.clone(), written.clone());
+            let running = verb.run(plan_lock, pool, |held| {
+                Box::pin(body(held, plan, attempt, written))
+            });
             running.await
         }
     }
 }
 
-/// Writes nothing if the body has no access to the connection that holds the lock.
-async fn body(held: Held<'_>, plan: Plan) -> Result<(), Failure> {
+/// Writes nothing if the body has no access to the connection that holds the lock. Stores how many
+/// numbers are written.
+async fn body(
+    held: Held<'_>,
+    plan: Plan,
+    attempt: Arc<Attempt>,
+    written: Arc<AtomicUsize>,
+) -> Result<(), Failure> {
+    let section = attempt.granted(None);
     let Some(conn) = held else {
         sleep(plan.work).await;
         return Ok(());
     };
     let token = if plan.fenced {
-        Some(fencing_token(&mut *conn).await?)
+        Some(draw(&section, fencing_token(&mut *conn)).await?)
     } else {
         None
     };
-    critical_section(conn, &plan, token).await.map(drop)
+    let keys = critical_section(conn, &plan, token).await?;
+    if !plan.shared {
+        written.store(keys.len(), Ordering::Relaxed);
+    }
+    Ok(())
 }
 
 /// Runs the critical section on the session that holds the lock, and writes to the resource on
 /// another connection with a fencing token.
-async fn in_session(mut guard: SessionGuard, pools: &Pools, plan: &Plan) -> Result<bool, Failure> {
+async fn in_session(
+    mut guard: SessionGuard,
+    pools: &Pools,
+    plan: &Plan,
+    attempt: &Attempt,
+) -> Result<bool, Failure> {
+    let section = attempt.granted(None);
     let token = if plan.fenced {
-        Some(guard.fencing_token().await?)
+        Some(draw(&section, guard.fencing_token()).await?)
     } else {
         None
     };
@@ -79,6 +129,7 @@ async fn in_session(mut guard: SessionGuard, pools: &Pools, plan: &Plan) -> Resu
             .until_lost(write_with_token(&pools.outside, &keys, token))
             .await??;
     }
+    drop(section);
     guard.release().await?;
     Ok(true)
 }

@@ -1,24 +1,30 @@
 //! The worker processes, from their start to the report.
 
+use std::path::Path;
 use std::process::{ExitCode, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use advisory_history::Recorder;
 use advisory_tests::{Database, Proxy, Server};
 use indicatif::{ProgressBar, ProgressStyle};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, ChildStdout, Command};
 use tokio::task::JoinHandle;
 
 use crate::chaos::Chaos;
-use crate::plan::Cells;
-use crate::tally::Tally;
+use crate::layout::Layout;
+use crate::tally::{ATTEMPTS, CHANGES, Tally};
 use crate::{Soak, check, schema};
 
 /// The results of a run.
 #[derive(Default)]
 pub(crate) struct Log {
     pub(crate) attempts: Mutex<Tally>,
+    /// The changes of the workloads that write beside their lock.
+    pub(crate) changes: Mutex<Tally>,
     pub(crate) chaos: Mutex<Tally>,
     pub(crate) violations: Mutex<Vec<String>>,
 }
@@ -27,25 +33,60 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A process, which reaches the server through a proxy of its own.
+/// A process, which reaches the server through proxies of its own.
 pub(crate) struct Member {
+    /// For locks. Faults of the network are here.
     pub(crate) proxy: Proxy,
+    /// For what is changed beside a lock, as if that were in another system.
+    store: Proxy,
+    /// The number of the process among all that were started.
+    pub(crate) process: u32,
     child: Child,
     listener: JoinHandle<bool>,
+}
+
+impl Member {
+    /// Leads new connections to another server.
+    pub(crate) fn set_target(&self, database: &Database) {
+        self.proxy.set_target(database);
+        self.store.set_target(database);
+    }
+
+    /// Sends a signal to the process. An error means that the process has ended by itself, which
+    /// is found out in the end.
+    pub(crate) fn signal(&self, signal: Signal) {
+        if let Some(pid) = self.child.id() {
+            let _ = kill(Pid::from_raw(pid.cast_signed()), signal);
+        }
+    }
 }
 
 /// All processes.
 pub(crate) struct Fleet {
     soak: Soak,
+    layout: Layout,
     database: String,
     pub(crate) members: Vec<Member>,
+    next_process: u32,
     log: Arc<Log>,
 }
 
 /// A whole run.
 pub(crate) async fn run(soak: Soak) -> ExitCode {
+    let recorder = match soak.history.as_deref().map(new_history).transpose() {
+        Ok(recorder) => recorder.unwrap_or_else(Recorder::off),
+        Err(error) => {
+            eprintln!("soak: cannot write the history: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
     // As in production, a commit is durable: a crash must not lose it.
-    let settings = [("synchronous_commit", "on"), ("deadlock_timeout", "200ms")];
+    let settings = [
+        ("synchronous_commit", "on"),
+        ("deadlock_timeout", "200ms"),
+        // The interval at which a standby tries to reach its primary. The default is five seconds.
+        ("wal_retrieve_retry_interval", "100ms"),
+    ];
     let server = tokio::task::spawn_blocking(move || Server::start_with(&settings));
     let server = match server.await.expect("BUG: starting a server does not panic") {
         Ok(server) => server,
@@ -55,31 +96,41 @@ pub(crate) async fn run(soak: Soak) -> ExitCode {
         }
     };
     let database = Database::on(&server).await;
-    if let Err(error) = prepare(&database, soak.keys).await {
+    let layout = Layout {
+        keys: soak.keys,
+        started: advisory_history::now(),
+    };
+    if let Err(error) = prepare(&database, layout.count(soak.duration())).await {
         eprintln!("soak: cannot create tables: {error}");
         return ExitCode::FAILURE;
     }
     let log = Arc::<Log>::default();
-    let mut fleet = Fleet::start(soak.clone(), &database, Arc::clone(&log));
-    let chaos = Chaos::new(&server, &database, Arc::clone(&log));
+    let mut fleet = Fleet::start(soak.clone(), layout, &database, Arc::clone(&log));
+    let mut chaos = Chaos::new(server, database, Arc::clone(&log), recorder);
     let started = Instant::now();
-    run_chaos(&soak, &chaos, &mut fleet, &log).await;
+    run_chaos(&soak, layout, &mut chaos, &mut fleet, &log).await;
     fleet.end().await;
-    check::report(&database, &log, started.elapsed()).await
+    check::report(&soak, layout, chaos.database(), &log, started.elapsed()).await
 }
 
-async fn prepare(database: &Database, keys: i32) -> Result<(), sqlx::Error> {
+/// A file without a history, to which all processes write.
+fn new_history(path: &Path) -> std::io::Result<Arc<Recorder>> {
+    std::fs::File::create(path)?;
+    Recorder::to(path)
+}
+
+async fn prepare(database: &Database, cells: i32) -> Result<(), sqlx::Error> {
     let mut conn = database.connection().await;
     sqlx::raw_sql(schema::CREATE).execute(&mut conn).await?;
     sqlx::query(schema::FILL)
-        .bind(Cells::count(keys))
+        .bind(cells)
         .execute(&mut conn)
         .await?;
     Ok(())
 }
 
 /// Causes one disruption after the other until the time is over, then restores the network.
-async fn run_chaos(soak: &Soak, chaos: &Chaos<'_>, fleet: &mut Fleet, log: &Log) {
+async fn run_chaos(soak: &Soak, layout: Layout, chaos: &mut Chaos, fleet: &mut Fleet, log: &Log) {
     let seconds = soak.duration().as_secs();
     let bar = ProgressBar::new(seconds);
     let style = "{elapsed} [{wide_bar}] {percent}% {msg}";
@@ -88,7 +139,9 @@ async fn run_chaos(soak: &Soak, chaos: &Chaos<'_>, fleet: &mut Fleet, log: &Log)
     while started.elapsed() < soak.duration() {
         let pause = Duration::from_millis(fastrand::u64(100..500));
         tokio::time::sleep(pause.min(soak.duration().saturating_sub(started.elapsed()))).await;
-        chaos.disrupt(fleet).await;
+        if !layout.is_calm() {
+            chaos.disrupt(fleet).await;
+        }
         bar.set_position(started.elapsed().as_secs());
         let (held, violations) = (
             lock(&log.attempts).total("held"),
@@ -104,30 +157,41 @@ async fn run_chaos(soak: &Soak, chaos: &Chaos<'_>, fleet: &mut Fleet, log: &Log)
 }
 
 impl Fleet {
-    fn start(soak: Soak, database: &Database, log: Arc<Log>) -> Self {
+    fn start(soak: Soak, layout: Layout, database: &Database, log: Arc<Log>) -> Self {
         let mut fleet = Self {
+            layout,
+            next_process: 0,
             database: database.name().to_owned(),
             members: Vec::new(),
             log,
             soak,
         };
         for _ in 0..fleet.soak.processes {
-            let proxy = Proxy::start_tcp(database);
-            let (child, listener) = fleet.launch(&proxy);
-            fleet.members.push(Member {
-                proxy,
-                child,
-                listener,
-            });
+            let proxies = [Proxy::start_tcp(database), Proxy::start_tcp(database)];
+            let member = fleet.launch(proxies);
+            fleet.members.push(member);
         }
         fleet
     }
 
-    fn launch(&self, proxy: &Proxy) -> (Child, JoinHandle<bool>) {
+    fn launch(&mut self, [proxy, store]: [Proxy; 2]) -> Member {
+        let process = self.next_process;
+        self.next_process += 1;
         let program = std::env::current_exe().expect("this program has a file");
+        let history = self.soak.history.iter().map(|path| path.as_os_str());
+        let history = history.flat_map(|path| ["--history".as_ref(), path]);
+        let seeded = self
+            .soak
+            .seeded
+            .map(|seeded| format!("--seeded={}", seeded.name()));
         let mut child = Command::new(program)
             .arg("worker")
+            .args(["--process", &process.to_string()])
+            .args(["--started", &self.layout.started.to_string()])
+            .args(history)
+            .args(seeded)
             .args(["--port", &proxy.options().get_port().to_string()])
+            .args(["--store-port", &store.options().get_port().to_string()])
             .args(["--database", &self.database])
             .args(["--tasks", &self.soak.tasks.to_string()])
             .args(["--connections", &self.soak.connections.to_string()])
@@ -139,17 +203,22 @@ impl Fleet {
             .expect("this program can be started");
         let output = child.stdout.take().expect("BUG: the output is piped");
         let listener = tokio::spawn(listen(output, Arc::clone(&self.log)));
-        (child, listener)
+        Member {
+            proxy,
+            store,
+            process,
+            child,
+            listener,
+        }
     }
 
     /// Kills a process with SIGKILL, in the middle of everything, and starts another one.
     pub(crate) async fn replace(&mut self, index: usize) {
         // An error means that the process has ended by itself.
         let _ = self.members[index].child.kill().await;
-        let (child, listener) = self.launch(&self.members[index].proxy);
-        let member = &mut self.members[index];
-        member.child = child;
-        member.listener = listener;
+        let ended = self.members.swap_remove(index);
+        let member = self.launch([ended.proxy, ended.store]);
+        self.members.push(member);
     }
 
     /// Ends every process, and waits for it.
@@ -179,7 +248,9 @@ async fn listen(output: ChildStdout, log: Arc<Log>) -> bool {
         }
         if let Some(violation) = line.strip_prefix("violation\t") {
             lock(&log.violations).push(violation.to_owned());
-        } else if lock(&log.attempts).read(&line).is_none() {
+        } else if lock(&log.attempts).read(ATTEMPTS, &line).is_none()
+            && lock(&log.changes).read(CHANGES, &line).is_none()
+        {
             lock(&log.violations).push(format!("unexpected output of a process: {line}"));
         }
     }

@@ -1,13 +1,17 @@
 //! A soak test: locks under chaos.
 //!
 //! Hundreds of tasks in several processes take locks with every verb, while sessions are
-//! terminated, connections cut, processes killed and the server restarted. At the end, no two
-//! sessions have held a lock at the same time, no lock is left, and every connection of every pool
-//! works.
+//! terminated, connections cut, processes stopped and killed, the server restarted and its standby
+//! promoted. At the end, no two sessions have held a lock at the same time, no lock is left, and
+//! every connection of every pool works.
 //!
 //! ```sh
-//! cargo run --release -p advisory-soak -- --minutes 10
+//! cargo run --release -p advisory-soak -- --minutes 10 --history history.jsonl
+//! cargo run --release -p advisory-soak -- check history.jsonl
 //! ```
+//!
+//! The history of all calls is given to the checker of `advisory-history`, at the end of a run or
+//! by the second command.
 //!
 //! The database detects two holders at once. Each holder reads a number, pauses, and writes the
 //! next number and a row of a journal whose key is that number, in the transaction or the session
@@ -17,23 +21,35 @@
 //! | module | what it is for |
 //! |---|---|
 //! | `fleet` | starts and ends the worker processes |
-//! | `chaos` | disrupts the server, the network and the processes |
+//! | `disruption`, `chaos` | what can fail; disrupts the server, the network and the processes |
 //! | `worker` | one process with its tasks |
 //! | `plan` | what a task does next |
+//! | `layout` | which keys there are |
 //! | `critical_section` | takes a lock with each verb, and what runs under it |
+//! | `update` | takes a session lock, and changes a number beside it: lost updates |
+//! | `client` | records what a task does in the history |
+//! | `seeded` | clients with a fault, which the checker must find |
 //! | `schema` | the tables and statements |
 //! | `tally` | counts the outcomes |
+//! | `judge` | the verdict on a history |
 //! | `check` | the checks and the report at the end |
 
 mod chaos;
 mod check;
+mod client;
 mod critical_section;
+mod disruption;
 mod fleet;
+mod judge;
+mod layout;
 mod plan;
 mod schema;
+mod seeded;
 mod tally;
+mod update;
 mod worker;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -54,6 +70,12 @@ enum Role {
     /// Runs one of the processes; started by the soak test itself.
     #[command(hide = true)]
     Worker(worker::Settings),
+    /// Says for each key of a history whether it is linearizable. The exit code is 0 if all are,
+    /// 1 if one is not, and 2 if the history cannot be read or one key cannot be decided.
+    Check {
+        /// A history, as `--history` writes it.
+        file: PathBuf,
+    },
 }
 
 /// The duration and the size of the test.
@@ -74,6 +96,12 @@ struct Soak {
     /// The number of keys that the tasks compete for.
     #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(i32).range(3..=1000))]
     keys: i32,
+    /// Writes the history of all calls to this file, and checks it at the end.
+    #[arg(long, value_name = "FILE")]
+    history: Option<PathBuf>,
+    /// Gives a quarter of the calls a fault, which the checks must find.
+    #[arg(long, hide = true)]
+    seeded: Option<seeded::Seeded>,
 }
 
 impl Soak {
@@ -98,6 +126,7 @@ async fn main() -> ExitCode {
             worker::run(settings).await;
             ExitCode::SUCCESS
         }
+        Some(Role::Check { file }) => judge::check_file(&file),
         None => fleet::run(command.soak).await,
     }
 }

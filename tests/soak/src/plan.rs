@@ -5,9 +5,7 @@ use std::time::Duration;
 use advisory_core::{AdvisoryLock, Isolation};
 use advisory_verbs::{Scope, Verb};
 
-/// The locks with several permits, and the most that one has.
-const SEMAPHORES: i32 = 2;
-const MOST_PERMITS: i32 = 5;
+use crate::layout::Layout;
 
 /// One attempt to hold some keys for some time.
 #[derive(Clone, Debug)]
@@ -21,14 +19,12 @@ pub(crate) struct Plan {
     pub(crate) work: Duration,
     /// True if a fencing token is taken.
     pub(crate) fenced: bool,
-    /// When the future is dropped, at any point of its execution.
-    pub(crate) drop_after: Option<Duration>,
 }
 
 impl Plan {
-    pub(crate) fn random(keys: i32) -> Self {
+    pub(crate) fn random(layout: Layout) -> Self {
         let verb = random_verb();
-        let cells = Cells::random(verb, keys);
+        let cells = Cells::random(verb, layout);
         let shared = matches!(cells, Cells::Keys(_)) && one_in(4);
         // A wait in the caller's transaction does not leave the queue when it is dropped, so it has
         // a timeout.
@@ -44,7 +40,6 @@ impl Plan {
             shared,
             work: Duration::from_micros(fastrand::u64(..3_000)),
             fenced: !shared && one_in(4),
-            drop_after: one_in(3).then(|| Duration::from_micros(fastrand::u64(..30_000))),
         }
     }
 }
@@ -61,23 +56,18 @@ pub(crate) enum Cells {
 }
 
 impl Cells {
-    fn random(verb: Verb, keys: i32) -> Self {
+    fn random(verb: Verb, layout: Layout) -> Self {
         if verb.is_of_lock() && one_in(4) {
-            let first = keys + MOST_PERMITS * fastrand::i32(0..SEMAPHORES);
+            let first = layout.random_semaphore();
             // Not all instances of a service have the same number.
             let permits = if one_in(2) { 3 } else { 5 };
             return Self::Slot { first, permits };
         }
         let several = verb.is_of_lock() && one_in(4);
         let chosen: Vec<_> = (0..if several { 3 } else { 1 })
-            .map(|_| fastrand::i32(0..keys))
+            .map(|_| fastrand::i32(layout.keys()))
             .collect();
-        Self::Keys((0..keys).filter(|key| chosen.contains(key)).collect())
-    }
-
-    /// How many there are.
-    pub(crate) fn count(keys: i32) -> i32 {
-        keys + SEMAPHORES * MOST_PERMITS
+        Self::Keys(layout.keys().filter(|key| chosen.contains(key)).collect())
     }
 
     fn lock(&self) -> AdvisoryLock {

@@ -2,11 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use advisory_core::Error;
+use advisory_core::{Error, UnsupportedReason};
 use comfy_table::presets::ASCII_MARKDOWN;
 use comfy_table::{CellAlignment, Table};
 
 use crate::critical_section::Failure;
+
+/// The names of the tallies of a process in its output.
+pub(crate) const ATTEMPTS: &str = "count";
+pub(crate) const CHANGES: &str = "changes";
 
 /// How often each verb or disruption has had each outcome.
 #[derive(Debug, Default)]
@@ -29,15 +33,21 @@ impl Tally {
         ends.map(|(_, count)| count).sum()
     }
 
-    /// The counts as text, one on each line.
-    pub(crate) fn lines(&self) -> impl Iterator<Item = String> {
+    /// How often it has had this outcome.
+    pub(crate) fn count(&self, what: &str, end: &str) -> u64 {
+        let key = (what.to_owned(), end.to_owned());
+        self.0.get(&key).copied().unwrap_or_default()
+    }
+
+    /// The counts as text, one on each line, which begins with the name of the tally.
+    pub(crate) fn lines(&self, name: &str) -> impl Iterator<Item = String> {
         let counts = self.0.iter();
-        counts.map(|((what, end), count)| format!("count\t{what}\t{end}\t{count}"))
+        counts.map(move |((what, end), count)| format!("{name}\t{what}\t{end}\t{count}"))
     }
 
     /// Adds a count from one of [`lines`](Self::lines). Returns `None` for any other text.
-    pub(crate) fn read(&mut self, line: &str) -> Option<()> {
-        let mut parts = line.strip_prefix("count\t")?.split('\t');
+    pub(crate) fn read(&mut self, name: &str, line: &str) -> Option<()> {
+        let mut parts = line.strip_prefix(name)?.strip_prefix('\t')?.split('\t');
         let (what, end) = (parts.next()?, parts.next()?);
         self.add(&what, &end, parts.next()?.parse().ok()?);
         Some(())
@@ -73,9 +83,14 @@ pub(crate) fn outcome_name(outcome: &Result<bool, Failure>) -> String {
         Err(Failure::Lock(Error::Lost { .. })) => "lost".into(),
         Err(Failure::Lock(Error::Database(error)) | Failure::Sql(error)) => error_name(error),
         Err(Failure::Fenced) => "fenced off".into(),
-        // The connection is in a transaction, because another task has dropped a `begin` of sqlx
-        // before it returned.
-        Err(Failure::Lock(Error::Unsupported { .. })) => "in a transaction".into(),
+        Err(Failure::Lock(Error::Unsupported { reason, .. })) => match reason {
+            // The connection is in a transaction, because another task has dropped a `begin` of
+            // sqlx before it returned.
+            UnsupportedReason::UntrackedTransaction => "in a transaction".into(),
+            UnsupportedReason::HeldByTransaction => "no session known".into(),
+            UnsupportedReason::Standby => "a standby".into(),
+            reason => reason.to_string(),
+        },
         Err(error @ (Failure::Lock(_) | Failure::Overlap(_))) => error.to_string(),
     }
 }

@@ -1,10 +1,13 @@
 //! One of the processes with its tasks.
 
 use std::io::Write as _;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use advisory_core::LockSession;
+use advisory_history::Recorder;
 use clap::Args;
 use futures_util::future::try_join_all;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgSslMode};
@@ -12,9 +15,14 @@ use tokio::io::AsyncReadExt as _;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
+use crate::client::Client;
 use crate::critical_section::{Failure, Pools, lock_and_run};
-use crate::plan::Plan;
-use crate::tally::{Tally, outcome_name};
+use crate::fleet::lock;
+use crate::layout::Layout;
+use crate::plan::{Plan, one_in};
+use crate::seeded::Seeded;
+use crate::tally::{ATTEMPTS, CHANGES, Tally, outcome_name};
+use crate::update::Update;
 
 /// The interval at which a process prints its counts.
 const REPORT: Duration = Duration::from_millis(200);
@@ -22,11 +30,21 @@ const REPORT: Duration = Duration::from_millis(200);
 /// How long tasks and pools may take to become idle after the last disruption.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(40);
 
+/// The connections of a process for what does not run in the session of a lock.
+const OUTSIDE: u32 = 6;
+
 /// The arguments of a process.
 #[derive(Args, Clone)]
 pub(crate) struct Settings {
+    /// The number of this process among all that the test has started.
+    #[arg(long)]
+    process: u32,
+    /// The port for locks.
     #[arg(long)]
     port: u16,
+    /// The port for what is changed beside a lock.
+    #[arg(long)]
+    store_port: u16,
     #[arg(long)]
     database: String,
     #[arg(long)]
@@ -35,34 +53,72 @@ pub(crate) struct Settings {
     connections: u32,
     #[arg(long)]
     keys: i32,
+    #[arg(long)]
+    started: u64,
+    #[arg(long)]
+    history: Option<PathBuf>,
+    #[arg(long)]
+    seeded: Option<Seeded>,
+}
+
+impl Settings {
+    fn layout(&self) -> Layout {
+        Layout {
+            keys: self.keys,
+            started: self.started,
+        }
+    }
+}
+
+/// What the tasks of a process share.
+#[derive(Clone)]
+struct Shared {
+    pools: Pools,
+    layout: Layout,
+    seeded: Option<Seeded>,
+    attempts: Arc<Mutex<Tally>>,
+    changes: Arc<Mutex<Tally>>,
+    stop: Arc<AtomicBool>,
 }
 
 /// Runs tasks until the standard input ends. Prints the outcomes to the standard output.
 pub(crate) async fn run(settings: Settings) {
-    let pools = Pools {
-        pool: pool(&settings, settings.connections),
-        outside: pool(&settings, 2),
+    let name = format!("soak {}", settings.process);
+    let pool = new_pool(&settings, settings.port, &name, settings.connections);
+    let shared = Shared {
+        pools: Pools {
+            outside: new_pool(&settings, settings.store_port, "soak store", OUTSIDE),
+            locks: LockSession::new(&pool),
+            pool,
+        },
+        layout: settings.layout(),
+        seeded: settings.seeded,
+        attempts: Arc::default(),
+        changes: Arc::default(),
+        stop: Arc::default(),
     };
-    let (tally, stop) = (
-        Arc::<Mutex<Tally>>::default(),
-        Arc::new(AtomicBool::new(false)),
-    );
+    let recorder = match &settings.history {
+        Some(path) => Recorder::to(path).expect("the parent process has created the file"),
+        None => Recorder::off(),
+    };
     let mut tasks = JoinSet::new();
-    for _ in 0..settings.tasks {
-        let (pools, tally, stop) = (pools.clone(), Arc::clone(&tally), Arc::clone(&stop));
+    for task in 0..settings.tasks {
+        let (shared, recorder) = (shared.clone(), Arc::clone(&recorder));
+        let changes = Arc::clone(&shared.changes);
+        let client = Client::new(recorder, settings.process, task, changes);
         tasks.spawn(async move {
-            while !stop.load(Ordering::Relaxed) {
-                attempt(&pools, settings.keys, &tally).await;
+            while !shared.stop.load(Ordering::Relaxed) {
+                attempt(&shared, &client).await;
             }
         });
     }
-    let reports = tokio::spawn(report(Arc::clone(&tally)));
+    let reports = tokio::spawn(report(shared.clone()));
     // The input also ends when the parent process is killed.
     let _ = tokio::io::stdin().read(&mut [0]).await;
-    stop.store(true, Ordering::Relaxed);
-    let idle = timeout(IDLE_TIMEOUT, wait_until_idle(tasks, &pools)).await;
+    shared.stop.store(true, Ordering::Relaxed);
+    let idle = timeout(IDLE_TIMEOUT, wait_until_idle(tasks, &shared.pools)).await;
     reports.abort();
-    print_counts(&tally);
+    print_counts(&shared);
     print(&match idle {
         Ok(Ok(())) => "end\n".to_owned(),
         Ok(Err(error)) => format!("violation\ta process does not become idle: {error}\n"),
@@ -70,14 +126,14 @@ pub(crate) async fn run(settings: Settings) {
     });
 }
 
-fn pool(settings: &Settings, connections: u32) -> PgPool {
+fn new_pool(settings: &Settings, port: u16, name: &str, connections: u32) -> PgPool {
     let options = PgConnectOptions::new_without_pgpass()
         .host("127.0.0.1")
-        .port(settings.port)
+        .port(port)
         .username("postgres")
         .database(&settings.database)
         .ssl_mode(PgSslMode::Disable)
-        .application_name("soak")
+        .application_name(name)
         // How long PostgreSQL's function waits, which has no timeout of its own.
         .options([("lock_timeout", "2s")]);
     PgPoolOptions::new()
@@ -86,21 +142,41 @@ fn pool(settings: &Settings, connections: u32) -> PgPool {
         .connect_lazy_with(options)
 }
 
-async fn attempt(pools: &Pools, keys: i32, tally: &Mutex<Tally>) {
-    let plan = Plan::random(keys);
-    let outcome = match plan.drop_after {
-        Some(after) => match timeout(after, lock_and_run(pools, &plan)).await {
+/// Takes a lock in some way, and works under it.
+async fn attempt(shared: &Shared, client: &Client) {
+    let (pools, layout) = (&shared.pools, shared.layout);
+    if let Some(seeded) = shared.seeded.filter(|_| one_in(4)) {
+        let running = Box::pin(seeded.run(pools, client, layout));
+        finish(shared, &seeded.name(), None, running).await;
+    } else if one_in(5) {
+        let update = Update::random(layout);
+        let drop_after = one_in(6).then(|| Duration::from_micros(fastrand::u64(..100_000)));
+        let running = Box::pin(update.run(pools, client));
+        finish(shared, update.name(), drop_after, running).await;
+    } else {
+        let plan = Plan::random(layout);
+        let drop_after = one_in(3).then(|| Duration::from_micros(fastrand::u64(..30_000)));
+        let running = lock_and_run(pools, &plan, client);
+        finish(shared, plan.verb.name(), drop_after, running).await;
+    }
+}
+
+/// Runs a future, drops it after some time, and counts its outcome.
+async fn finish(
+    shared: &Shared,
+    name: &str,
+    drop_after: Option<Duration>,
+    running: impl Future<Output = Result<bool, Failure>>,
+) {
+    let outcome = match drop_after {
+        Some(after) => match timeout(after, running).await {
             Ok(outcome) => classify(&outcome),
             Err(_elapsed) => "dropped".to_owned(),
         },
-        None => classify(&lock_and_run(pools, &plan).await),
+        None => classify(&running.await),
     };
-    let is_no_connection = outcome == "cut off" || outcome == "no connection";
-    tally
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .add(&plan.verb, &outcome, 1);
-    if is_no_connection {
+    lock(&shared.attempts).add(&name, &outcome, 1);
+    if outcome == "cut off" || outcome == "no connection" || outcome == "a standby" {
         // The server may be restarting.
         sleep(Duration::from_millis(20)).await;
     }
@@ -114,17 +190,20 @@ fn classify(outcome: &Result<bool, Failure>) -> String {
     outcome_name(outcome)
 }
 
-async fn report(tally: Arc<Mutex<Tally>>) {
+async fn report(shared: Shared) {
     loop {
         sleep(REPORT).await;
-        print_counts(&tally);
+        print_counts(&shared);
     }
 }
 
-fn print_counts(tally: &Mutex<Tally>) {
-    let counts = tally.lock().unwrap_or_else(PoisonError::into_inner).take();
-    let lines: Vec<_> = counts.lines().map(|line| line + "\n").collect();
-    print(&lines.concat());
+fn print_counts(shared: &Shared) {
+    let tallies = [(ATTEMPTS, &shared.attempts), (CHANGES, &shared.changes)];
+    for (name, tally) in tallies {
+        let counts = lock(tally).take();
+        let lines: Vec<_> = counts.lines(name).map(|line| line + "\n").collect();
+        print(&lines.concat());
+    }
 }
 
 fn print(lines: &str) {
@@ -138,6 +217,7 @@ async fn wait_until_idle(mut tasks: JoinSet<()>, pools: &Pools) -> Result<(), St
     while let Some(ended) = tasks.join_next().await {
         ended.map_err(|error| format!("a task has panicked: {error}"))?;
     }
+    pools.locks.close().await;
     let pool = &pools.pool;
     let all = (0..pool.options().get_max_connections()).map(|_| pool.acquire());
     let all = try_join_all(all).await;
