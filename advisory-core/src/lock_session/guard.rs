@@ -40,14 +40,18 @@ use crate::telemetry::metric::Hold;
 /// when the `LockSession` has opened another session.
 #[must_use = "the lock is released when the guard is dropped"]
 pub struct LockSessionGuard {
+    /// Boxed, so that the futures that wait for a guard stay small.
+    inner: Box<Inner>,
+}
+
+struct Inner {
     held: Held,
     kind: Kind,
 }
 
 enum Kind {
     Shared(Shared),
-    /// Boxed: it is rare and large, and ten thousand tasks may wait for a guard.
-    Lent(Box<Lent>),
+    Lent(Lent),
 }
 
 /// The session holds other locks as well.
@@ -75,10 +79,7 @@ impl LockSessionGuard {
             ended: OnceLock::new(),
             _hold: Hold::start(lock.id(), Scope::Session),
         };
-        Self {
-            held: Held::on_pool(lock.id(), pool),
-            kind: Kind::Shared(shared),
-        }
+        Self::of(Held::on_pool(lock.id(), pool), Kind::Shared(shared))
     }
 
     /// Its session is watched, whether the guard is or not.
@@ -94,13 +95,17 @@ impl LockSessionGuard {
             drop(open);
         });
         let token = Mutex::new(());
-        let kind = Kind::Lent(Box::new(Lent { guard, token }));
-        Self { held, kind }
+        Self::of(held, Kind::Lent(Lent { guard, token }))
+    }
+
+    fn of(held: Held, kind: Kind) -> Self {
+        let inner = Box::new(Inner { held, kind });
+        Self { inner }
     }
 
     /// Which lock it is.
     pub fn lock_id(&self) -> &LockId {
-        self.held.lock()
+        self.inner.held.lock()
     }
 
     /// Releases the lock. One round trip, shared with everything that is asked for meanwhile; none
@@ -116,13 +121,14 @@ impl LockSessionGuard {
     ///
     /// If the future is dropped, the lock is released all the same.
     pub async fn release(self) -> Result<(), Error> {
-        let shared = match self.kind {
+        let Inner { held, kind } = *self.inner;
+        let shared = match kind {
             Kind::Shared(shared) => shared,
             Kind::Lent(lent) => return lent.guard.release().await,
         };
         if shared.grant.is_kept() {
             if shared.grant.loss.has_happened() {
-                return Err(Error::lost(self.held.lock()));
+                return Err(Error::lost(held.lock()));
             }
             return Ok(());
         }
@@ -133,7 +139,7 @@ impl LockSessionGuard {
         if was_held {
             Ok(())
         } else {
-            Err(Error::lost(self.held.lock()))
+            Err(Error::lost(held.lock()))
         }
     }
 
@@ -146,7 +152,7 @@ impl LockSessionGuard {
     ///
     /// Cancel safe: the lock stays held.
     pub fn lost(&self) -> impl Future<Output = ()> + Send + 'static + use<> {
-        let (shared, lent) = match &self.kind {
+        let (shared, lent) = match &self.inner.kind {
             Kind::Shared(shared) => (Some(shared.lost()), None),
             Kind::Lent(lent) => (None, Some(lent.guard.lost())),
         };
@@ -162,7 +168,7 @@ impl LockSessionGuard {
 
     /// Whether the session is known to have ended.
     pub fn is_lost(&self) -> bool {
-        match &self.kind {
+        match &self.inner.kind {
             Kind::Shared(shared) => shared.grant.loss.has_happened(),
             Kind::Lent(lent) => lent.guard.is_lost(),
         }
@@ -192,8 +198,8 @@ impl LockSessionGuard {
         &self,
         future: F,
     ) -> impl Future<Output = Result<F::Output, Error>> {
-        let held = self.held.clone();
-        held.around(until_lost(self.held.lock(), self.lost(), future))
+        let held = self.inner.held.clone();
+        held.around(until_lost(self.inner.held.lock(), self.lost(), future))
     }
 
     /// A number that is greater than any that was taken under the same lock before; see
@@ -211,7 +217,7 @@ impl LockSessionGuard {
     ///
     /// Cancel safe: an unused number does no harm.
     pub async fn fencing_token(&self) -> Result<i64, Error> {
-        let shared = match &self.kind {
+        let shared = match &self.inner.kind {
             Kind::Shared(shared) => shared,
             Kind::Lent(lent) => {
                 let _one = lent.token.lock().await;
@@ -220,7 +226,7 @@ impl LockSessionGuard {
         };
         let (reply, token) = oneshot::channel();
         let ask = Request::FencingToken(shared.grant.session, reply);
-        let lost = || Error::lost(self.held.lock());
+        let lost = || Error::lost(self.inner.held.lock());
         shared.grant.owner.send(ask).map_err(|_| lost())?;
         match token.await {
             Ok(Err(Error::Database(error))) if sqlstate::is_loss(&error) => Err(lost()),
@@ -286,7 +292,7 @@ impl Shared {
 
 impl HeldLock for LockSessionGuard {
     fn held(&self) -> &Held {
-        &self.held
+        &self.inner.held
     }
 
     fn lost(&self) -> impl Future<Output = ()> + Send + 'static {
@@ -311,7 +317,7 @@ impl fmt::Debug for LockSessionGuard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut guard = f.debug_struct("LockSessionGuard");
         guard
-            .field("lock", self.held.lock())
+            .field("lock", self.inner.held.lock())
             .finish_non_exhaustive()
     }
 }
