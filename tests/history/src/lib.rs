@@ -23,7 +23,7 @@
 //! | `narrow` | narrows the times of operations, so that an order is found soon |
 //! | `search` | asks `todc-utils` for an order |
 //! | `verdict` | [`check`]: the verdict for each key, and the smallest set of calls without an order |
-//! | `overlap` | [`longest_overlap`]: how long two sections ran at once |
+//! | `overlap` | [`longest_overlap`]: how long a section goes on after it has lost its lock |
 
 mod call;
 mod claim;

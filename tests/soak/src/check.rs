@@ -4,13 +4,14 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use advisory_history::{History, KeyReport, Verdict, check, longest_overlap};
+use advisory_history::{Call, Fault, History, KeyReport, Verdict, check, longest_overlap};
 use advisory_tests::Database;
 use comfy_table::presets::ASCII_MARKDOWN;
 use comfy_table::{CellAlignment, Table};
 use sqlx::PgConnection;
 use tokio::time::{Instant, sleep};
 
+use crate::disruption::STOPPED;
 use crate::fleet::{Log, lock};
 use crate::layout::Layout;
 use crate::update::{IN_SESSION, Workload};
@@ -185,12 +186,26 @@ async fn changes(
 
 /// Prints the longest moment between a loss and its notice.
 fn print_overlap(history: &History, layout: Layout) {
-    let longest = longest_overlap(history, |key| {
-        layout.is_of(Workload::UntilLost, key) || layout.is_of(Workload::Fenced, key)
+    let is_stop = |fault: &&Fault| fault.fault.contains(STOPPED);
+    let stops: Vec<_> = history.faults.iter().filter(is_stop).collect();
+    let was_stopped = |call: &Call| {
+        stops.iter().any(|stop| {
+            let is_before = call.granted.is_some_and(|granted| granted <= stop.ended);
+            let is_after = call.released.is_some_and(|released| released >= stop.began);
+            stop.process == Some(call.process) && is_before && is_after
+        })
+    };
+    let is_of_workload =
+        |key| layout.is_of(Workload::UntilLost, key) || layout.is_of(Workload::Fenced, key);
+    let longest = longest_overlap(history, |call, key| {
+        is_of_workload(key) && !was_stopped(call)
     });
+    let with_stops = longest_overlap(history, |_, key| is_of_workload(key));
     println!(
-        "the longest time for which two sections under `until_lost` ran at once: {:.0} ms",
-        Duration::from_nanos(longest).as_secs_f64() * 1e3
+        "the longest time for which a section under `until_lost` went on after the next grant: \
+         {} ms, in a process that was stopped {} ms",
+        longest / 1_000_000,
+        with_stops / 1_000_000,
     );
 }
 

@@ -2,6 +2,9 @@
 
 use advisory_tests::{Cut, Shutdown};
 
+/// A part of the name of a disruption that stops a process for a while.
+pub(crate) const STOPPED: &str = "stopped";
+
 /// The disruptions with their weights. The probability of each is its weight divided by the sum.
 const DISRUPTIONS: [(Disruption, u32); 16] = [
     (Disruption::Terminate, 25),

@@ -213,12 +213,12 @@ fn a_release_in_memory_is_a_fact_unless_something_has_failed() {
 }
 
 #[test]
-fn the_longest_overlap_is_between_two_exclusive_sections_of_one_key() {
+fn the_longest_overlap_is_from_a_grant_to_the_end_of_the_section_before() {
     let lost = ended("a", 10, 40, Outcome::Lost);
     let history = History {
-        calls: vec![lost, held("b", 20, 100), held("c", 99, 120)],
+        calls: vec![lost, held("b", 20, 25), held("c", 39, 120)],
         faults: Vec::new(),
     };
-    assert_eq!(longest_overlap(&history, |key| key == 7), 20);
-    assert_eq!(longest_overlap(&history, |key| key == 8), 0);
+    assert_eq!(longest_overlap(&history, |_, key| key == 7), 20);
+    assert_eq!(longest_overlap(&history, |_, key| key == 8), 0);
 }
