@@ -26,14 +26,13 @@ fn main() {
 
 fn code(block: &str) -> String {
     let mut is_example = false;
-    let lines = block
-        .lines()
-        .filter_map(|line| match line.strip_prefix('#') {
-            Some(hidden) if hidden.is_empty() || hidden.starts_with(' ') => {
-                is_example |= hidden.contains("fn example(");
-                is_example.then_some(hidden)
-            }
-            _ => Some(line),
-        });
-    lines.map(|line| format!("{line}\n")).collect()
+    let shown = |line| match str::strip_prefix(line, "#") {
+        Some(hidden) if hidden.is_empty() || hidden.starts_with(' ') => {
+            is_example |= hidden.contains("fn example(");
+            is_example.then_some(hidden)
+        }
+        _ => Some(line),
+    };
+    let lines: Vec<_> = block.lines().filter_map(shown).collect();
+    lines.join("\n")
 }

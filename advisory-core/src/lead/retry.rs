@@ -13,8 +13,8 @@ use crate::time_bounds::{FAILOVER_LIMIT, FIRST_BACKOFF, LONGEST_BACKOFF};
 pub(super) struct Backoff {
     next: Duration,
     has_warned: bool,
-    /// Since when each attempt has found different servers.
-    on_servers_since: Option<Instant>,
+    /// Since when each attempt has found that the pool leads to different servers.
+    differs_since: Option<Instant>,
 }
 
 impl Default for Backoff {
@@ -22,7 +22,7 @@ impl Default for Backoff {
         Self {
             next: FIRST_BACKOFF,
             has_warned: false,
-            on_servers_since: None,
+            differs_since: None,
         }
     }
 }
@@ -50,19 +50,19 @@ impl Backoff {
 
     /// To be called when an attempt has succeeded.
     pub(super) fn has_led(&mut self) {
-        self.on_servers_since = None;
+        self.differs_since = None;
     }
 
     fn survives(&mut self, error: &Error, now: Instant) -> bool {
-        let is_on_servers = matches!(
+        let differs = matches!(
             error,
             Error::Unsupported { reason } if *reason == UnsupportedReason::TransactionPooler
         );
-        if !is_on_servers {
-            self.on_servers_since = None;
+        if !differs {
+            self.differs_since = None;
             return is_temporary(error);
         }
-        let since = *self.on_servers_since.get_or_insert(now);
+        let since = *self.differs_since.get_or_insert(now);
         now.duration_since(since) < FAILOVER_LIMIT
     }
 }

@@ -39,6 +39,8 @@ struct History {
 enum Step {
     /// A step of the term with this number.
     Of(i64),
+    /// The body of this term was dropped.
+    End(i64),
     /// The primary has ended, or is cut off.
     Fault,
 }
@@ -48,6 +50,22 @@ impl History {
         self.steps.lock().unwrap().push(step);
     }
 
+    /// Waits until the body of a term has been dropped.
+    async fn ended(&self, number: i64) {
+        let has_ended = || {
+            let steps = self.steps.lock().unwrap();
+            let is_end = |step: &Step| matches!(step, Step::End(ended) if *ended == number);
+            steps.iter().any(is_end)
+        };
+        let ended = async {
+            while !has_ended() {
+                sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let ended = timeout(HANG_TIMEOUT, ended).await;
+        ended.expect("the body of the old term is dropped");
+    }
+
     /// The most steps that a term has done after the first step of a newer one, and the most that
     /// it has done after a fault of its server.
     fn late_steps(&self) -> [usize; 2] {
@@ -55,6 +73,7 @@ impl History {
         let (mut late, mut most) = ([0, 0], [0, 0]);
         for step in &*self.steps.lock().unwrap() {
             match *step {
+                Step::End(_) => {}
                 Step::Fault => (failing, late) = (Some(newest), [0, 0]),
                 Step::Of(number) => {
                     newest = newest.max(number);
@@ -115,12 +134,26 @@ impl Instance {
     }
 }
 
+/// The body of a term, which ends when this value is dropped.
+struct Body<'h> {
+    number: i64,
+    history: &'h History,
+}
+
+impl Drop for Body<'_> {
+    fn drop(&mut self) {
+        self.history.push(Step::End(self.number));
+    }
+}
+
 /// Leads, step by step, until it is dropped.
 async fn lead(pool: &PgPool, place: Place, history: &History, began: impl Fn(i64)) -> Error {
     let body = async |term: Term| -> Result<(), Error> {
-        began(term.number());
+        let number = term.number();
+        let _body = Body { number, history };
+        began(number);
         loop {
-            history.push(Step::Of(term.number()));
+            history.push(Step::Of(number));
             sleep(STEP).await;
         }
     };
@@ -164,8 +197,8 @@ impl Fleet {
         }
     }
 
-    /// Waits for the next term, and returns the instance that leads.
-    async fn next_term(&mut self) -> usize {
+    /// Waits for the next term, and returns the instance that leads and the number of its term.
+    async fn next_term(&mut self) -> (usize, i64) {
         let next = timeout(HANG_TIMEOUT, self.terms.recv()).await;
         let mut next = next.expect("a new leader").unwrap();
         loop {
@@ -175,7 +208,7 @@ impl Fleet {
             self.count += 1;
             match self.terms.try_recv() {
                 Ok(newer) => next = newer,
-                Err(_) => return leader,
+                Err(_) => return (leader, number),
             }
         }
     }
@@ -205,7 +238,7 @@ async fn terms_do_not_overlap_when_the_primary_is_killed() {
     let mut fleet = Fleet::start([(); 3].map(|()| pair.primary.database.options()));
     let mut gaps = Vec::new();
     for _ in 0..failovers {
-        fleet.next_term().await;
+        let (_, old) = fleet.next_term().await;
         for instance in &fleet.instances {
             let standby = pair.standby.database.options();
             instance.pool.set_connect_options(standby);
@@ -216,6 +249,7 @@ async fn terms_do_not_overlap_when_the_primary_is_killed() {
         pair.promote().await;
         pair.standby.database.wait_until_held(1).await;
         gaps.push(started.elapsed());
+        fleet.history.ended(old).await;
         pair = pair.next();
     }
     fleet.next_term().await;
@@ -240,7 +274,7 @@ async fn terms_overlap_until_a_primary_that_is_cut_off_has_not_answered_in_time(
     let proxies = [(); 3].map(|()| Proxy::start_tcp(&pair.primary.database));
     let mut fleet = Fleet::start(proxies.each_ref().map(Proxy::options));
     for _ in 0..failovers {
-        let leader = fleet.next_term().await;
+        let (leader, old) = fleet.next_term().await;
         for (index, proxy) in proxies.iter().enumerate() {
             proxy.set_target(&pair.standby.database);
             let is_leader = index == leader;
@@ -251,6 +285,7 @@ async fn terms_overlap_until_a_primary_that_is_cut_off_has_not_answered_in_time(
         fleet.history.push(Step::Fault);
         pair.promote().await;
         pair.standby.database.wait_until_held(1).await;
+        fleet.history.ended(old).await;
         pair = pair.next();
     }
     fleet.next_term().await;

@@ -47,13 +47,13 @@ async fn assert_leads_again<S: SessionSource>(fixture: &Fixture, sessions: &S) {
             last = next;
         }
     };
-    in_time(&fixture.database, async {
+    let led = Box::pin(async {
         tokio::select! {
             error = report(sessions, &terms) => panic!("{error}"),
             () = story => {}
         }
-    })
-    .await;
+    });
+    in_time(&fixture.database, led).await;
 }
 
 #[tokio::test]
