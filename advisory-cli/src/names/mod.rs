@@ -232,7 +232,7 @@ fn names_of_parts<'l>(
 ) -> HashMap<(&'l str, Key), Name> {
     let keys: HashSet<_> = locks.iter().map(lock_id).collect();
     let has_queue = |database, key: Key| keys.contains(&(database, key.slot(0)));
-    let whole = named
+    let whole = of_sessions
         .iter()
         .filter_map(|((database, key), name)| match &name.part {
             Some(part) => Some((*database, part.key, &*part.of)),
