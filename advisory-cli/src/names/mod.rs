@@ -228,11 +228,11 @@ fn session_names(locks: &[LockStatus]) -> HashMap<(&str, Key), Name> {
 /// The names of the parts of locks that a session has named: those of other sessions, and the queue.
 fn names_of_parts<'l>(
     locks: &'l [LockStatus],
-    named: &HashMap<(&'l str, Key), Name>,
+    of_sessions: &HashMap<(&'l str, Key), Name>,
 ) -> HashMap<(&'l str, Key), Name> {
     let keys: HashSet<_> = locks.iter().map(lock_id).collect();
     let has_queue = |database, key: Key| keys.contains(&(database, key.slot(0)));
-    let whole = named
+    let whole = of_sessions
         .iter()
         .filter_map(|((database, key), name)| match &name.part {
             Some(part) => Some((*database, part.key, &*part.of)),

@@ -88,8 +88,8 @@ impl Session {
     /// wait, and not its work.
     pub(super) async fn signal(&self, pool: &PgPool, action: Action) -> Result<bool, Failure> {
         let now = monitor::locks_of_all_databases(pool).await?;
-        let must_wait = self.is_waiting() && action == Action::Cancel;
-        let is_unchanged = |now: &LockStatus| self.had(now) && !(must_wait && !self.waits_for(now));
+        let may_hold = !self.is_waiting() || action != Action::Cancel;
+        let is_unchanged = |now: &LockStatus| self.had(now) && (may_hold || self.waits_for(now));
         if !now.iter().any(is_unchanged) {
             return Ok(false);
         }

@@ -155,8 +155,8 @@ async fn the_tree_shows_the_holders_of_all_permits_and_those_who_wait_for_one() 
 #[tokio::test]
 async fn a_session_with_the_name_of_the_lock_names_all_of_its_parts() {
     let database = Database::new().await;
-    let named = pool(&database, "named").await;
-    let guard = export().tag_session().acquire(&named).await.unwrap();
+    let tagged = pool(&database, "tagged").await;
+    let guard = export().tag_session().acquire(&tagged).await.unwrap();
     let unnamed = pool(&database, "unnamed").await;
     let other = export().begin(&unnamed).await.unwrap();
     let waiting = pool(&database, "waiting").await;

@@ -154,17 +154,17 @@ struct Inside {
 }
 
 impl Inside {
-    async fn work(self: Arc<Self>) {
+    async fn work(self: Arc<Self>, time: Duration) {
         let now = self.now.fetch_add(1, Ordering::SeqCst) + 1;
         self.most.fetch_max(now, Ordering::SeqCst);
-        sleep(Duration::from_millis(2)).await;
+        sleep(time).await;
         self.now.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
 /// Each pool is that of an instance with a number of permits of its own. Returns the most tasks
 /// that were inside at once.
-async fn crowd(scopes: &[Scope], instances: &[(PgPool, u32)], tasks: usize) -> u32 {
+async fn crowd(scopes: &[Scope], instances: &[(PgPool, u32)], tasks: usize, work: Duration) -> u32 {
     let inside = Arc::new(Inside::default());
     let verbs: Vec<_> = Verb::all(Verb::is_of_lock)
         .filter(|verb| scopes.contains(&verb.scope()))
@@ -174,7 +174,7 @@ async fn crowd(scopes: &[Scope], instances: &[(PgPool, u32)], tasks: usize) -> u
         let verb = verbs[task / instances.len() % verbs.len()];
         let (pool, permits) = &instances[task % instances.len()];
         let lock = lock(*permits).timeout(Duration::from_mins(1));
-        running.spawn(verb.hold(&lock, pool, inside.clone().work()));
+        running.spawn(verb.hold(&lock, pool, inside.clone().work(work)));
     }
     for granted in running.join_all().await {
         assert!(matches!(granted, Ok(true)), "{scopes:?}: {granted:?}");
@@ -210,7 +210,7 @@ async fn a_crowd_never_exceeds_the_permits_and_uses_all_of_them() {
         &[Scope::LockSession],
         &EVERY_SCOPE,
     ] {
-        let most = crowd(scopes, &instances, 80).await;
+        let most = crowd(scopes, &instances, 80, Duration::from_millis(2)).await;
         assert_eq!(most, 3, "{scopes:?}");
     }
     for (pool, _) in &instances {
@@ -224,10 +224,12 @@ async fn a_deploy_that_changes_the_number_never_exceeds_the_larger_one_and_serve
     let database = Database::new().await;
     for permits in [[10, 5], [5, 10]] {
         let both = instances(&database, permits).await;
-        let most = crowd(&EVERY_SCOPE, &both, 120).await;
+        // So long that all who may be inside are.
+        let work = Duration::from_millis(50);
+        let most = crowd(&EVERY_SCOPE, &both, 120, work).await;
         assert!((6..=10).contains(&most), "{most} at once");
         let new = &both[1..];
-        let most = crowd(&EVERY_SCOPE, new, 60).await;
+        let most = crowd(&EVERY_SCOPE, new, 60, work).await;
         assert!(most <= new[0].1, "{most} at once with the new number alone");
         for (pool, _) in &both {
             database.assert_nothing_leaked(pool).await;
