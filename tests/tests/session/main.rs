@@ -6,6 +6,7 @@ mod ghost;
 mod guard;
 mod guard_connection;
 mod holder;
+mod idle;
 mod lead;
 mod loss;
 mod recipe;
