@@ -13,16 +13,16 @@ use crate::update::Workload;
 /// How long a set of keys is used.
 const EPOCH: Duration = Duration::from_secs(20);
 
-/// How long something fails in each epoch. Then nothing does until the next one: what succeeds
-/// without an answer of the server proves something only if nothing has failed; see
+/// For how long the test makes something fail in each epoch. Nothing fails in the rest of the epoch,
+/// and only then does a call prove something that succeeds without an answer of the server; see
 /// `advisory-history`.
 const DISRUPTED: Duration = Duration::from_secs(15);
 
-/// The locks with several permits of an epoch, and the most that one has.
+/// How many locks of an epoch have several permits, and the most permits of such a lock.
 const SEMAPHORES: i32 = 6;
 const MOST_PERMITS: i32 = 5;
 
-/// The keys of an epoch that each workload has.
+/// How many keys of an epoch each workload has.
 const WORKLOAD_KEYS: i32 = 4;
 
 /// The keys of a run.
@@ -37,34 +37,35 @@ pub(crate) struct Layout {
 impl Layout {
     /// How many numbers a run of some length needs, from 0 on.
     pub(crate) fn count(self, run: Duration) -> i32 {
-        // What is under way when the run ends may go on for a while.
+        // A call that is under way when the run ends may continue for a while.
         let epochs = run.as_secs() / EPOCH.as_secs() + 4;
         self.stride() * i32::try_from(epochs).unwrap_or(i32::MAX / self.stride())
     }
 
-    /// Whether nothing may fail now.
+    /// Whether the test must not make anything fail now.
     pub(crate) fn is_calm(self) -> bool {
         let since = u128::from(now().saturating_sub(self.started)) % EPOCH.as_nanos();
         since > DISRUPTED.as_nanos()
     }
 
-    /// The keys of now that the verbs compete for.
+    /// The keys of the current epoch that the verbs compete for.
     pub(crate) fn keys(self) -> std::ops::Range<i32> {
         let first = self.first();
         first..first + self.keys
     }
 
-    /// The first cell of the first lock of now with several permits, which is also its key.
+    /// The first cell, which is also the key, of the first lock with several permits in the current
+    /// epoch.
     pub(crate) fn first_semaphore(self) -> i32 {
         self.keys().end
     }
 
-    /// The first cell of a lock of now with several permits, which is also its key.
+    /// The first cell, which is also the key, of a lock with several permits in the current epoch.
     pub(crate) fn random_semaphore(self) -> i32 {
         self.first_semaphore() + MOST_PERMITS * fastrand::i32(0..SEMAPHORES)
     }
 
-    /// A key of now of a workload.
+    /// A key of a workload in the current epoch.
     pub(crate) fn random_key_of(self, workload: Workload) -> i32 {
         self.first() + self.offset(workload) + fastrand::i32(0..WORKLOAD_KEYS)
     }

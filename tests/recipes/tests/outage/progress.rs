@@ -11,17 +11,17 @@ use tokio::time::sleep;
 static DONE: LazyLock<Mutex<BTreeMap<&'static str, bool>>> = LazyLock::new(Mutex::default);
 static IS_OVER: AtomicBool = AtomicBool::new(false);
 
-/// Names something that is waited for.
+/// Names work that the test waits for.
 pub(crate) fn expect(what: &'static str) {
     DONE.lock().unwrap().entry(what).or_default();
 }
 
-/// It was done.
+/// Records that the work was done.
 pub(crate) fn done(what: &'static str) {
     DONE.lock().unwrap().insert(what, true);
 }
 
-/// From now on, everything is to be done again.
+/// Requires all work to be done again.
 pub(crate) fn forget() {
     DONE.lock()
         .unwrap()
@@ -29,7 +29,7 @@ pub(crate) fn forget() {
         .for_each(|done| *done = false);
 }
 
-/// What was not done.
+/// The names of the work that was not done.
 pub(crate) fn missing() -> String {
     let done = DONE.lock().unwrap();
     let missing = done.iter().filter(|(_, done)| !**done);
@@ -39,7 +39,7 @@ pub(crate) fn missing() -> String {
         .join(", ")
 }
 
-/// Waits until everything was done.
+/// Waits until all work was done.
 pub(crate) async fn wait_for_each(when: &str) {
     while !missing().is_empty() {
         sleep(Duration::from_millis(10)).await;

@@ -77,7 +77,7 @@ async fn report(place: &Place, lock: &AdvisoryLock, terms: &mpsc::UnboundedSende
     led.await.expect_err("the body never returns")
 }
 
-/// Runs a story while an instance leads. The story gets the number of each of its terms.
+/// Runs `story` while an instance leads, and passes it the number of each term of this instance.
 async fn while_it_leads(
     place: &Place,
     lock: &AdvisoryLock,

@@ -257,8 +257,7 @@ async fn other_locks_of_the_session_survive_a_wait() {
     drop(held);
 }
 
-/// What is said inside: whether this session has a slot, and whether there are more holders than
-/// permits.
+/// What a holder asserts: this session has a slot, and there are no more holders than permits.
 const INSIDE: &str = "SELECT count(*) FILTER (WHERE pid = pg_backend_pid()) >= 1 \
      AND count(DISTINCT objid) FILTER (WHERE objid::int8 = ANY($1)) <= 3 FROM pg_locks \
      WHERE locktype = 'advisory' AND granted \
