@@ -13,8 +13,8 @@ use crate::update::Workload;
 /// How long a set of keys is used.
 const EPOCH: Duration = Duration::from_secs(20);
 
-/// For how long the test makes something fail in each epoch. Nothing fails in the rest of the epoch,
-/// and only then does a call prove something that succeeds without an answer of the server; see
+/// For how long the test causes faults in each epoch. The rest of the epoch has no faults, and only
+/// then does a call prove something that succeeds without an answer of the server; see
 /// `advisory-history`.
 const DISRUPTED: Duration = Duration::from_secs(15);
 
