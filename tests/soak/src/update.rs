@@ -5,8 +5,8 @@
 //! meanwhile, and that change is lost. There are two workloads:
 //!
 //! - under `until_lost`, which ends the work when the loss is noticed;
-//! - the same with a fencing token. The holder first shows its token while it reads, and writes only
-//!   if nobody has shown a greater one since.
+//! - the same with a fencing token. The holder first shows its token while it reads, and writes
+//!   only if nobody has shown a greater one since.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! The SQL and the migrations of docs/RECIPES.md work as described. All Rust code is compiled by the
-//! doctests of `advisory-core`, and most of it is run by `tests/recipes`.
+//! The SQL and the migrations of docs/RECIPES.md work as described. The doctests of `advisory-core`
+//! compile all Rust code of the page, and `tests/recipes` runs most of it.
 
 use std::fs;
 use std::path::Path;

@@ -185,8 +185,8 @@ async fn wait_until_entered(pool: &PgPool) {
     entered.expect("no permit is lost");
 }
 
-/// After each kill, every permit is taken again, so none is lost; and each task that is inside has a
-/// slot that nobody else has, so none is invented.
+/// After each kill, every permit is taken again, so none is lost. Each task that is inside has a
+/// slot that no other task has, so there is never a permit too many.
 #[tokio::test]
 async fn processes_that_are_killed_lose_no_permit_and_invent_none() {
     let (database, pool) = Database::with_pool(4).await;
