@@ -86,8 +86,8 @@
 //! for a session lock, a pooler that lends a session for a statement. The first lock of a pool
 //! costs one more round trip, to verify that it is held. The first session lock costs one or two
 //! more and a short connection beside the pool, to find out whether closing a connection frees its
-//! locks. If no such connection can be opened, a warning is logged, and a lock after a second checks
-//! again; the pause doubles each time, up to 30 seconds.
+//! locks. If no such connection can be opened, a warning is logged, and a lock after a second
+//! checks again; the pause doubles each time, up to 30 seconds.
 //!
 //! Behind a pooler that lends a session for a transaction, such as PgBouncer's
 //! `pool_mode = transaction`, locks work with sqlx's default settings. A transaction holds each

@@ -136,7 +136,7 @@ pub(crate) const CANDIDATE_POLL: Duration = Duration::from_millis(500);
 pub(crate) const FIRST_BACKOFF: Duration = Duration::from_millis(100);
 /// The longest such pause, before its jitter: a server that comes back has a leader soon.
 pub(crate) const LONGEST_BACKOFF: Duration = Duration::from_secs(5);
-/// How long a candidate takes a pool that leads to different servers for one that fails over: it has
-/// connections to the old primary and to the new one until it has refused the old ones. After this
+/// How long a candidate treats a pool that leads to different servers as one that fails over: it
+/// has connections to the old primary and to the new one until the old ones are refused. After this
 /// time it counts as a wrong configuration.
 pub(crate) const FAILOVER_LIMIT: Duration = Duration::from_secs(30);

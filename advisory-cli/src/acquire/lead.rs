@@ -207,7 +207,7 @@ impl Leader<'_> {
     }
 }
 
-/// Dropped, the term is over.
+/// The term ends when this is dropped.
 struct Office<'l>(&'l AtomicBool);
 
 impl<'l> Office<'l> {

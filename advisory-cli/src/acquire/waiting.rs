@@ -1,4 +1,4 @@
-//! What is said on standard error while a lock is waited for.
+//! The messages on standard error while a lock is waited for.
 
 use std::fmt::Display;
 use std::io::{IsTerminal as _, stderr};

@@ -1,4 +1,4 @@
-//! What is said of a list without locks: where they were looked for, and which other databases have
+//! The messages of a list without locks: where they were looked for, and which other databases have
 //! some.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -16,7 +16,7 @@ use crate::output::printable;
 #[derive(Args, Clone)]
 pub(super) struct Scope {
     /// Show only the lock of this name, under every scheme; if it has several permits, with all its
-    /// slots and the queue for them. Every name that the list shows is one.
+    /// slots and the queue for them. Accepts every name that the list shows.
     #[arg(value_name = "NAME")]
     pub(super) name: Option<String>,
     /// Show the locks of every database of the server.

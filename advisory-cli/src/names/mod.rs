@@ -225,7 +225,8 @@ fn session_names(locks: &[LockStatus]) -> HashMap<(&str, Key), Name> {
     names
 }
 
-/// The names of the parts of locks that a session has named: those of other sessions, and the queue.
+/// The names of the parts of locks that a session has named: those of other sessions, and the
+/// queue.
 fn names_of_parts<'l>(
     locks: &'l [LockStatus],
     of_sessions: &HashMap<(&'l str, Key), Name>,

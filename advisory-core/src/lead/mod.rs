@@ -81,8 +81,9 @@ impl AdvisoryLock {
     ///
     /// - the server cannot be reached, starts, shuts down, or has no connection left;
     /// - the connection breaks; the pool has no connection in time ([`sqlx::Error::PoolTimedOut`]);
-    /// - the server is a standby, as in a failover, or the pool still has connections to the old
-    ///   server and leads to different ones; if it does so for 30 seconds, this error is returned;
+    /// - the server is a standby, as in a failover;
+    /// - the pool leads to different servers, as in a failover; after 30 seconds this error is
+    ///   returned;
     /// - a statement is cancelled, a deadlock is broken, the lock table is full.
     ///
     /// It returns all others, which need a change: [`Error::NotAcquired`] if a

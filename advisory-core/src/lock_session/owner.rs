@@ -495,8 +495,8 @@ impl Owner {
     }
 
     /// The server has refused a message with an error, which belongs to one of its requests. The
-    /// error of a cancelled statement belongs to none, unless each is cancelled for as long as the
-    /// server may take to answer.
+    /// error of a cancelled statement belongs to none, unless messages are cancelled for longer
+    /// than the response timeout.
     fn refused(&mut self, message: &Message, error: sqlx::Error, now: Duration) -> Vec<Outcome> {
         tracing::debug!(%error, "a message of a lock session was refused");
         let since = *self.refused_since.get_or_insert_with(Instant::now);

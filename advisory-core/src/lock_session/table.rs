@@ -1,8 +1,8 @@
 //! Who of this process holds, wants and is next for each key of a [`LockSession`].
 //!
-//! Pure bookkeeping, without I/O: the [owner](super::owner) tells it what was asked for and what
-//! the server has answered, and it says what to send next and whom to tell. PostgreSQL grants a
-//! session its own key again and again, so who excludes whom within one session is decided here.
+//! Pure bookkeeping, without I/O: the [owner](super::owner) passes it the requests and the answers
+//! of the server, and it returns what to send next and which requests to answer. PostgreSQL grants
+//! a session its own key again and again, so who excludes whom within one session is decided here.
 //!
 //! The rules, which `model.rs` checks in every order of events:
 //!
@@ -10,8 +10,8 @@
 //!   for or granted. So requests that came first are never overtaken, and those that want several
 //!   keys do not deadlock.
 //! - A key that its last local holder releases goes to the next one in the queue, if that wants the
-//!   same key in the same mode, and the key has not gone round for too long. Otherwise the session
-//!   unlocks it, and may ask for it again after that, in the same message.
+//!   same key in the same mode, and the key has not been handed over for too long. Otherwise the
+//!   session unlocks it, and may ask for it again after that, in the same message.
 //! - A request for one of several slots waits in no queue. All slots that nobody here has or wants
 //!   are tried in one go, and it gets one that is free, or is refused.
 //! - What is under way belongs to nobody else: a key that is just being asked for or unlocked is

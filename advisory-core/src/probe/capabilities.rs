@@ -45,7 +45,7 @@ pub(crate) struct Capabilities {
     contended_since: Mutex<Option<Instant>>,
 }
 
-/// A probe that another one soon after would only repeat.
+/// A probe that showed nothing, and is not repeated for a while.
 #[derive(Clone, Copy)]
 struct Inconclusive {
     since: Instant,

@@ -57,8 +57,8 @@ pub(crate) fn held_key(lock: &LockId) -> String {
 /// Whether this session holds the first key of a lock, or one of its slots; an expression.
 ///
 /// The columns of several slots are compared one by one, which is faster than to join their rows: a
-/// session that holds a lock on the halves of two slots, and none of the slots, would be a collision
-/// of two hashes.
+/// session that holds a lock on the halves of two slots, and none of the slots, would be a
+/// collision of two hashes.
 pub(super) fn is_held(lock: &LockId) -> String {
     let mut keys = lock.held_keys();
     if lock.semaphore().is_none() {

@@ -120,7 +120,7 @@ impl Drop for Waiting {
     }
 }
 
-/// Counts a lock as held until it is dropped, or a permit of one.
+/// Counts a lock, or a permit of one, as held until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Hold {
     #[cfg(feature = "metrics")]
@@ -180,11 +180,11 @@ impl Drop for Hold {
 /// | `advisory_waiting` | gauge | `scope`, `queue` | acquires that wait now: in this process (`queue` is `process`), or on the server (`server`) |
 /// | `advisory_hold_seconds` | histogram | `scope` | how long a lock was held |
 /// | `advisory_held` | gauge | `scope` | locks that are held now |
-/// | `advisory_permits_held` | gauge | `scope` | those of them that are permits of a lock with several |
+/// | `advisory_permits_held` | gauge | `scope` | permits that are held now, of locks with several; also counted in `advisory_held` |
 ///
 /// `scope` is `xact` or `session`. No label contains the name of a lock: there are too many names.
-/// The last three metrics count the holds whose end the library sees: guards, closures, and annotated
-/// functions on a pool or a connection. A transaction that the caller ends, from
+/// The last three metrics count the holds whose end the library sees: guards, closures, and
+/// annotated functions on a pool or a connection. A transaction that the caller ends, from
 /// [`begin`](crate::AdvisoryLock::begin) or [`acquire_xact`](crate::AdvisoryLock::acquire_xact), is
 /// not counted. [Polling](crate::AdvisoryLock::polling) without a timeout is one acquire, however
 /// long it takes. PostgreSQL's functions at the crate root are single statements, and are not

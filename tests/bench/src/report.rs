@@ -286,8 +286,11 @@ mod tests {
 
     #[test]
     fn part_ends_with_its_notes() {
-        let part = Part::new("x", Table::new(["a"])).note("one").note("two");
+        let mut table = Table::new(["a"]);
+        table.row(["b"]);
+        let part = Part::new("x", table).note("one").note("two");
         assert!(part.to_string().ends_with("|\n\none\n\ntwo"), "{part}");
+        assert_eq!(Part::text("x", "one").to_string(), "one");
     }
 
     #[test]
