@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use advisory_core::{AdvisoryLock, Error, LockSession};
-use advisory_tests::Database;
+use advisory_tests::{Database, Proxy};
 use sqlx::PgPool;
 use tokio::time::sleep;
 
 use crate::Bench;
-use crate::comparison::{Workload, in_rotation};
+use crate::comparison::{Workload, in_rotation, measure};
 use crate::endpoint::Endpoint;
 use crate::one_core::on_all_cores_and_one;
 use crate::rate::rate;
@@ -23,12 +23,19 @@ const CONNECTIONS: u32 = 20;
 /// How long a permit is held.
 const HOLD: Duration = Duration::from_millis(4);
 
-/// Each row with permits follows the row of the plain lock.
+const EACH_WAY: Duration = Duration::from_millis(1);
+
+/// A row with permits, and that of the plain lock.
+const PAIRS: [(usize, usize); 3] = [(1, 0), (3, 2), (5, 4)];
+/// The same for each row.
 const AGAINST: [Option<usize>; 6] = [None, Some(0), None, Some(2), None, Some(4)];
 
 pub(crate) async fn run(bench: &Bench) -> Report {
     let database = Database::on(&bench.server).await;
     let mut report = uncontended(bench, &database).await;
+    let (far, reached) = over_a_network(bench, &database).await;
+    report.parts.push(far);
+    report.targets.extend(reached);
     let (crowd, handed_over) = hand_overs(bench, &database).await;
     report.parts.push(Part::new("permits-crowd", crowd));
     report.targets.push(handed_over);
@@ -52,12 +59,31 @@ async fn uncontended(bench: &Bench, database: &Database) -> Report {
     .await
 }
 
+async fn over_a_network(bench: &Bench, database: &Database) -> (Part, Vec<Target>) {
+    let proxy = Proxy::start(database).await;
+    let pool = Endpoint(proxy.options()).pool().await;
+    proxy.set_delay(EACH_WAY);
+    let mut workloads = workloads(&pool);
+    let samples = measure(bench, "permits, 1 ms each way", &mut workloads).await;
+    let ratios: Vec<_> = PAIRS
+        .iter()
+        .map(|(row, plain)| {
+            let ratio = samples[*plain].ratio_to(&samples[*row]);
+            format!("{} × for {}", three_digits(ratio), workloads[*row].name)
+        })
+        .collect();
+    let text = format!("With 1 ms each way: {}.", ratios.join(", "));
+    let reached = targets(&workloads, &samples, "1 ms each way");
+    (Part::text("permits-network", text), reached)
+}
+
 fn targets(workloads: &[Workload], samples: &[Sample], how: &str) -> Vec<Target> {
-    let target = |(row, plain): (usize, usize)| {
+    let target = |(row, plain): &(usize, usize)| {
+        let (row, plain) = (*row, *plain);
         let what = format!("{how}: {}, relative to the plain lock", workloads[row].name);
         Target::at_least(what, 1.0 / 1.15, samples[plain].ratio_to(&samples[row]))
     };
-    [(1, 0), (3, 2), (5, 4)].map(target).into()
+    PAIRS.iter().map(target).collect()
 }
 
 fn workloads(pool: &PgPool) -> Vec<Workload> {
