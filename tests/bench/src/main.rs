@@ -188,7 +188,7 @@ async fn run(command: &Command) -> Result<(), String> {
                 "machine".to_owned(),
                 wrapped(&format!("Measured on {machine}.")),
             ),
-            ("targets".to_owned(), missed(&all.targets).to_string()),
+            ("targets".to_owned(), missed(&all.targets)),
         ];
         parts.extend(
             all.parts

@@ -109,12 +109,11 @@ impl Table {
         round_trips: &[Option<f64>],
         against: &[Option<usize>],
     ) -> Self {
-        let mut table = Self::new(["workload", "median", "p99", "round trips", "relative speed"]);
+        let mut table = Self::new(["workload", "median", "round trips", "relative speed"]);
         for (index, workload) in workloads.iter().enumerate() {
             table.row([
                 workload.name.clone(),
                 Nanoseconds(samples[index].median()).to_string(),
-                Nanoseconds(samples[index].p99()).to_string(),
                 round_trips[index].map_or(String::new(), format_round_trips),
                 relative_speed(workloads, samples, against, index),
             ]);
@@ -247,12 +246,18 @@ impl Target {
     }
 }
 
-/// How many targets are reached, and a table of the others.
-pub(crate) fn missed(targets: &[Target]) -> Part {
-    let missed: Vec<_> = targets.iter().filter(|target| !target.is_reached).collect();
-    let reached = targets.len() - missed.len();
-    Part::new("targets", of_targets(missed))
-        .note(format!("{reached} of {} are reached.", targets.len()))
+/// How many targets are reached, and a list of the others.
+pub(crate) fn missed(targets: &[Target]) -> String {
+    let missed = targets.iter().filter(|target| !target.is_reached);
+    let lines: Vec<_> = missed
+        .map(|target| {
+            let (what, measured, wanted) = (&target.what, &target.measured, &target.wanted);
+            wrapped(&format!("- {what}: {measured} ({wanted})")).replace('\n', "\n  ")
+        })
+        .collect();
+    let reached = targets.len() - lines.len();
+    let summary = format!("{reached} of {} targets are reached. Not:", targets.len());
+    format!("{summary}\n\n{}", lines.join("\n"))
 }
 
 /// A table of targets.

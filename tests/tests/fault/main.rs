@@ -51,7 +51,7 @@ static SCENARIOS: LazyLock<Vec<Scenario>> = LazyLock::new(|| {
 const SIDES: [Side; 2] = [Side::Client, Side::Server];
 
 /// In short depth, one of so many cut points is tested, in each sweep.
-const STEP: usize = 10;
+const STEP: usize = 20;
 
 /// Every scenario, with connections that are closed or reset.
 fn closed() -> impl Iterator<Item = Sweep> {

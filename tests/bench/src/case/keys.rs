@@ -27,10 +27,8 @@ pub(crate) async fn run(bench: &Bench) -> Report {
     let mut table = Table::new([
         "keys",
         "at once",
-        "p99",
         "round trips",
         "one by one",
-        "p99",
         "round trips",
         "relative speed",
     ]);
@@ -57,10 +55,8 @@ pub(crate) async fn run(bench: &Bench) -> Report {
         table.row([
             number(keys).to_string(),
             Nanoseconds(ours.median()).to_string(),
-            Nanoseconds(ours.p99()).to_string(),
             crate::report::format_round_trips(round_trips[0]),
             Nanoseconds(theirs.median()).to_string(),
-            Nanoseconds(theirs.p99()).to_string(),
             crate::report::format_round_trips(round_trips[1]),
             three_digits(ratio),
         ]);

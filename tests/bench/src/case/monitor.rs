@@ -18,7 +18,6 @@ pub(crate) async fn run(bench: &Bench) -> Report {
     let mut table = Table::new([
         "locks held",
         "`monitor::locks`",
-        "p99",
         "time per lock",
         "round trips",
     ]);
@@ -31,7 +30,6 @@ pub(crate) async fn run(bench: &Bench) -> Report {
         table.row([
             held.to_string(),
             Nanoseconds(samples[0].median()).to_string(),
-            Nanoseconds(samples[0].p99()).to_string(),
             Nanoseconds(samples[0].median() / f64::from(held)).to_string(),
             round_trips[0].map_or(String::new(), crate::report::format_round_trips),
         ]);

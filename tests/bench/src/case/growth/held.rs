@@ -9,8 +9,8 @@ use sqlx::PgPool;
 use crate::Bench;
 use crate::comparison::nanoseconds;
 use crate::endpoint::Endpoint;
-use crate::report::{Part, Table};
-use crate::sample::{Nanoseconds, quantile};
+use crate::report::Part;
+use crate::sample::{Nanoseconds, quantile, thousands};
 
 /// The numbers of keys that are held while one more is taken.
 const HELD: [u32; 4] = [0, 100, 1_000, 10_000];
@@ -19,12 +19,7 @@ const HELD: [u32; 4] = [0, 100, 1_000, 10_000];
 pub(super) async fn measure(bench: &Bench) -> Part {
     let database = Database::on(&bench.server).await;
     let pool = Endpoint(database.options()).pool().await;
-    let mut table = Table::new([
-        "keys",
-        "`transaction` on one more key while these are held",
-        "`transaction` on all of these keys",
-        "the same, per key",
-    ]);
+    let mut rows = Vec::new();
     let one = AdvisoryLock::new("bench:growth");
     for held in bench.effort.sizes(&HELD).iter().copied() {
         bench.set_progress(&format!("growth: {held} keys held"));
@@ -33,14 +28,19 @@ pub(super) async fn measure(bench: &Bench) -> Part {
         let more = median(bench, 300, &one, &pool).await;
         holder.rollback().await.expect("it can be rolled back");
         let whole = median(bench, 10, &all, &pool).await;
-        table.row([
-            held.to_string(),
-            Nanoseconds(more).to_string(),
-            Nanoseconds(whole).to_string(),
-            Nanoseconds(whole / f64::from(held.max(1))).to_string(),
-        ]);
+        rows.push((held, more, whole));
     }
-    Part::new("growth-held", table)
+    let (Some((_, alone, _)), Some((held, beside, whole))) = (rows.first(), rows.last()) else {
+        unreachable!("BUG: there are sizes")
+    };
+    let text = format!(
+        "A `transaction` on one key takes {} alone, and {} while {} others are held. On all of these keys at once, it takes {}.",
+        Nanoseconds(*alone),
+        Nanoseconds(*beside),
+        thousands(f64::from(*held)),
+        Nanoseconds(*whole),
+    );
+    Part::text("growth-held", text)
 }
 
 async fn median(bench: &Bench, times: usize, lock: &AdvisoryLock, pool: &PgPool) -> f64 {

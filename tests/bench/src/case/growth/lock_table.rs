@@ -5,7 +5,7 @@ use sqlx::postgres::PgConnection;
 use sqlx::{Executor as _, Row as _};
 
 use crate::Bench;
-use crate::report::{Part, Table};
+use crate::report::Part;
 use crate::sample::{thousands, three_digits};
 
 /// The lock table of a server with these settings.
@@ -18,39 +18,33 @@ struct Filled {
 
 /// Fills the lock tables of servers with several settings, and determines their capacity.
 pub(super) async fn fill_several(bench: &Bench) -> Part {
-    let mut table = Table::new([
-        "`max_locks_per_transaction`",
-        "`max_connections`",
-        "`max_prepared_transactions`",
-        "capacity by the formula",
-        "locks until the table was full",
-        "shared memory of the server",
-    ]);
     let mut all = Vec::new();
-    for settings in [[64, 100, 0], [64, 200, 0], [64, 100, 50], [256, 100, 0]] {
+    for settings in [[64, 100, 0], [64, 200, 0], [256, 100, 0]] {
         bench.set_progress(&format!("growth: filling a lock table of {settings:?}"));
         let filled = fill(settings).await;
-        let [locks, connections, prepared] = filled.settings;
-        table.row([
-            locks.to_string(),
-            connections.to_string(),
-            prepared.to_string(),
-            thousands(filled.formula),
-            thousands(filled.held),
-            format!("{} MB", three_digits(filled.shared / 1e6)),
-        ]);
         all.push(filled);
     }
     let per = |more: &Filled, less: &Filled, of: f64| (more.shared - less.shared) / of;
-    let lock = per(&all[3], &all[0], all[3].formula - all[0].formula);
+    let lock = per(&all[2], &all[0], all[2].formula - all[0].formula);
     let connection = per(&all[1], &all[0], 100.0);
-    let note = format!(
-        "The entry of a lock takes {} bytes of shared memory, which the server reserves when it starts. Each connection in \
-         `max_connections` takes {} kB, including its share of the lock table.",
+    let shown = |filled: &Filled| {
+        let [locks, connections, _] = filled.settings;
+        format!(
+            "With `max_locks_per_transaction = {locks}` and `max_connections = {connections}`, the formula gives {}, and the \
+             table was full with {}.",
+            thousands(filled.formula),
+            thousands(filled.held),
+        )
+    };
+    let text = format!(
+        "{} {} The entry of a lock takes {} bytes of shared memory, which the server reserves when it starts. Each connection \
+         in `max_connections` takes {} kB, including its share of the lock table.",
+        shown(&all[0]),
+        shown(&all[2]),
         thousands(lock),
         three_digits(connection / 1e3),
     );
-    Part::new("growth-table", table).note(note)
+    Part::text("growth-table", text)
 }
 
 async fn fill(settings: [u32; 3]) -> Filled {

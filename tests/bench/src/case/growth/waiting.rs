@@ -9,42 +9,39 @@ use sqlx::Row as _;
 use crate::Bench;
 use crate::endpoint::Endpoint;
 use crate::memory::of_processes;
-use crate::report::{Part, Table};
+use crate::report::Part;
 use crate::sample::{Nanoseconds, count, three_digits};
 
-/// The numbers of sessions that wait for one lock.
-const WAITERS: [usize; 4] = [1, 10, 50, 100];
+/// How many sessions wait for one lock.
+const WAITERS: usize = 100;
+const IN_A_SMOKE_RUN: usize = 4;
 const APPLICATION_NAME: &str = "bench-waiter";
 
 /// Measures the memory and the processor time of waiting backends.
 pub(super) async fn measure(bench: &Bench) -> Part {
-    let mut table = Table::new([
-        "waiting sessions",
-        "memory per session",
-        "processor time of all sessions per second",
-        "the same, polling every 100 ms",
-    ]);
     let length = if bench.effort.is_smoke {
         Duration::from_millis(50)
     } else {
         Duration::from_secs(3)
     };
-    for waiters in bench.effort.sizes(&WAITERS).iter().copied() {
-        bench.set_progress(&format!("growth: {waiters} waiters"));
-        let lock = AdvisoryLock::new("bench:growth");
-        let queueing = wait(bench, lock.clone(), waiters, length).await;
-        let polling = lock.polling(Duration::from_millis(100));
-        let polling = wait(bench, polling, waiters, length).await;
-        table.row([
-            waiters.to_string(),
-            format!("{} MB", three_digits(queueing.memory / 1e6)),
-            Nanoseconds(queueing.processor).to_string(),
-            Nanoseconds(polling.processor).to_string(),
-        ]);
-    }
-    let note =
-        "*Memory* is the private memory of the backend (`Private_*` in `/proc/PID/smaps_rollup`).";
-    Part::new("growth-waiters", table).note(note)
+    let waiters = if bench.effort.is_smoke {
+        IN_A_SMOKE_RUN
+    } else {
+        WAITERS
+    };
+    bench.set_progress(&format!("growth: {waiters} waiters"));
+    let lock = AdvisoryLock::new("bench:growth");
+    let queueing = wait(bench, lock.clone(), waiters, length).await;
+    let polling = lock.polling(Duration::from_millis(100));
+    let polling = wait(bench, polling, waiters, length).await;
+    let text = format!(
+        "{waiters} of them take {} MB each (private memory of the backend), and {} of processor time in a second together. If \
+         they poll every 100 ms, they take {}.",
+        three_digits(queueing.memory / 1e6),
+        Nanoseconds(queueing.processor),
+        Nanoseconds(polling.processor),
+    );
+    Part::text("growth-waiters", text)
 }
 
 struct Waiting {

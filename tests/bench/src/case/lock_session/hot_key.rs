@@ -38,7 +38,6 @@ pub(super) async fn measure(bench: &Bench) -> Report {
         "method",
         "pairs per second",
         "relative speed",
-        "pairs per second beside a session outside",
         "wait of that session, median",
         "p99",
     ]);
@@ -48,7 +47,6 @@ pub(super) async fn measure(bench: &Bench) -> Report {
             (*name).to_owned(),
             thousands(row.alone.median()),
             if index == 1 { String::new() } else { ratio() },
-            thousands(row.beside.median()),
             Nanoseconds(row.waits.median()).to_string(),
             Nanoseconds(row.waits.p99()).to_string(),
         ]);

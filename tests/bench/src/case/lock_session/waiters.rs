@@ -32,8 +32,8 @@ pub(super) async fn measure(bench: &Bench) -> Report {
         let measured = row(bench, CONNECTED, waiters, &mut table).await;
         connected.push((waiters, measured));
     }
-    let note = "*Memory* is the growth of the private memory of the client, and the private memory of its backends \
-                (`Private_*` in `/proc/PID/smaps_rollup`). Each row is measured in a client process of its own.";
+    let note = "*Memory* is private memory (`Private_*` in `/proc/PID/smaps_rollup`): the growth of the client's, and all of \
+                the backends'.";
     Report {
         parts: vec![Part::new("lock-session-waiters", table).note(note)],
         plots: vec![plot(&shared, &connected)],

@@ -21,8 +21,11 @@ pub(super) fn of(variants: &[Variant], rows: &[Vec<Sample>]) -> Report {
     ) in variants.iter().enumerate()
     {
         let medians: Vec<_> = rows.iter().map(|row| row[variant].median()).collect();
-        rates
-            .row(std::iter::once((*name).to_owned()).chain(medians.iter().copied().map(thousands)));
+        // Its row is the share below the one that it is the reference of.
+        if reference.is_some() {
+            let medians = medians.iter().copied().map(thousands);
+            rates.row(std::iter::once((*name).to_owned()).chain(medians));
+        }
         lines.push(Line {
             name: name.replace('`', ""),
             points: CONNECTIONS
