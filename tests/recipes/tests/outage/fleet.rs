@@ -19,8 +19,8 @@ use tower::ServiceExt as _;
 
 use crate::progress::{done, expect};
 use crate::recipe::{
-    catalogue, django, job, leader, migration, permit, rolling_deploy, tenant, transfer, watch,
-    webhook,
+    catalogue, django, import, job, leader, migration, permit, rolling_deploy, ship, tenant,
+    transfer, watch, webhook,
 };
 
 /// Between two calls of a recipe.
@@ -78,6 +78,8 @@ fn start_calls(tasks: &mut JoinSet<()>, pool: &PgPool) {
     on_pool.repeat("export under a permit", |pool| async move {
         permit::call(&pool).await
     });
+    on_pool.repeat("import", |pool| async move { import::call(&pool).await });
+    on_pool.repeat("ship", |pool| async move { ship::call(&pool).await });
     on_pool.repeat("report of the locks", |pool| async move {
         watch::call(&pool).await
     });

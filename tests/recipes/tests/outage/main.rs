@@ -27,7 +27,7 @@ const TABLES: &str = "CREATE TABLE delivery (id text PRIMARY KEY, event text);
     CREATE TABLE account (id bigint, cents bigint); INSERT INTO account VALUES (1, 0), (2, 0);
     CREATE TABLE sweep (fence bigint, sweeps bigint); INSERT INTO sweep VALUES (0, 0);
     CREATE TABLE item (id bigint); INSERT INTO item VALUES (1);
-    CREATE TABLE shop_order (id bigint); CREATE TABLE report (day date PRIMARY KEY, orders bigint);
+    CREATE TABLE shop_order (id bigint, shipped bool); CREATE TABLE report (day date PRIMARY KEY, orders bigint);
     CREATE TABLE answer (key text PRIMARY KEY, status int NOT NULL, body bytea NOT NULL)";
 
 async fn set_up(database: &Database) {

@@ -86,6 +86,15 @@ pub(crate) mod django {
     }
 }
 
+pub(crate) mod import {
+    recipe!("a-lock-for-each-tenant-1.rs");
+
+    pub(crate) async fn call(pool: &PgPool) -> Result<(), Error> {
+        import(pool, 4).await?;
+        billing("acme").transaction(pool, async |_| Ok(())).await
+    }
+}
+
 pub(crate) mod tenant {
     recipe!("a-lock-for-each-tenant-2.rs");
 
@@ -133,6 +142,31 @@ pub(crate) mod permit {
 
     pub(crate) async fn call_partner_with(locks: &LockSession) -> Result<(), Error> {
         ask_partner(locks).await
+    }
+}
+
+pub(crate) mod ship {
+    use axum::extract::{Path, State};
+
+    recipe!("axum-1.rs");
+
+    struct Failure(Error);
+
+    impl From<Error> for Failure {
+        fn from(error: Error) -> Self {
+            Self(error)
+        }
+    }
+
+    impl From<sqlx::Error> for Failure {
+        fn from(error: sqlx::Error) -> Self {
+            Self(error.into())
+        }
+    }
+
+    pub(crate) async fn call(pool: &PgPool) -> Result<(), Error> {
+        let shipped = ship(State(pool.clone()), Path(1)).await;
+        shipped.map_err(|failure| failure.0)
     }
 }
 
