@@ -13,10 +13,10 @@ mod peers;
 mod permits;
 mod scheme;
 mod session;
+mod small_pool;
 mod storm;
 mod throughput;
 mod transaction;
-mod waiting_room;
 
 use std::fmt;
 use std::sync::Arc;
@@ -52,7 +52,7 @@ cases! {
     lock_session: "Many locks on one session",
     peers: "Other lock packages of Rust and Python, uncontended",
     keys: "Several keys at once",
-    waiting_room: "Many calls that want one key, on a pool with few connections",
+    small_pool: "Many calls that want one key, on a pool with few connections",
     handover: "From a release to the next holder's start",
     leader: "From the end of a leader to the term of the next one",
     permits: "Several permits for one lock, against the plain lock",

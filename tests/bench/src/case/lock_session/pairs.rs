@@ -83,7 +83,7 @@ pub(super) async fn measure(bench: &Bench) -> Report {
             None
         };
         let mut points = variants.each_ref().map(|_| Vec::new());
-        for tasks in sizes(bench, network.tasks).iter().copied() {
+        for tasks in bench.effort.sizes(network.tasks).iter().copied() {
             let samples = compare(bench, &network, variants, tasks).await;
             let ratio = samples[OURS].ratio_to(&samples[BY_HAND]);
             let rates = samples.iter().map(|sample| thousands(sample.median()));
@@ -99,8 +99,11 @@ pub(super) async fn measure(bench: &Bench) -> Report {
                 targets.push(near_the_floor(&samples));
             }
         }
-        if network.tasks.len() > 1 {
-            lines.extend(variants.iter().zip(points).map(|((name, _), points)| Line {
+        // The others would cover these.
+        if [LOCAL.name, FAR.name].contains(&network.name) {
+            let all = variants.iter().zip(points).enumerate();
+            let shown = all.filter(|(variant, _)| *variant != IN_TURNS);
+            lines.extend(shown.map(|(_, ((name, _), points))| Line {
                 name: format!("{}, {}", name.replace('`', ""), network.name),
                 points,
             }));
@@ -109,10 +112,7 @@ pub(super) async fn measure(bench: &Bench) -> Report {
     let shape = Shape::Lines {
         across: "tasks, each on its own key",
         up: "locks per second",
-        lines: lines
-            .into_iter()
-            .filter(|line| !line.name.contains(NEAR.name) && !line.name.contains("turns"))
-            .collect(),
+        lines,
     };
     Report {
         parts: vec![Part::new("lock-session", table)],
@@ -122,14 +122,6 @@ pub(super) async fn measure(bench: &Bench) -> Report {
             shape,
         }],
         targets,
-    }
-}
-
-fn sizes<'a>(bench: &Bench, tasks: &'a [usize]) -> &'a [usize] {
-    if tasks.len() > 1 {
-        bench.effort.sizes(tasks)
-    } else {
-        tasks
     }
 }
 

@@ -17,7 +17,7 @@ use crate::comparison::nanoseconds;
 use crate::report::{Part, Report, Table, Target};
 use crate::sample::{Nanoseconds, count, quantile, thousands};
 
-const NAME: &str = "bench:waiting-room";
+const NAME: &str = "bench:small-pool";
 const KEY: i64 = 4_716;
 const CALLS: [usize; 2] = [100, 1_000];
 const CONNECTIONS: u32 = 5;
@@ -59,7 +59,7 @@ pub(crate) async fn run(bench: &Bench) -> Report {
     };
     for calls in CALLS.into_iter().take(all) {
         for (index, (name, call)) in VARIANTS.into_iter().enumerate() {
-            bench.set_progress(&format!("waiting room: {calls} calls, {name}"));
+            bench.set_progress(&format!("small pool: {calls} calls, {name}"));
             let database = Database::on(&bench.server).await;
             let flood = flood(&database, calls, call).await;
             table.row([
@@ -79,7 +79,7 @@ pub(crate) async fn run(bench: &Bench) -> Report {
         }
     }
     Report {
-        parts: vec![Part::new("waiting-room", table)],
+        parts: vec![Part::new("small-pool", table)],
         targets,
         ..Report::default()
     }
