@@ -3,12 +3,12 @@
 use std::io::Write as _;
 
 use advisory_core::{known, scheme};
-use advisory_tests::Database;
+use advisory_tests::{Database, scalar};
 use serde_json::Value;
 use tempfile::NamedTempFile;
 use tokio::process::Command;
 
-use crate::command::{ADVISORY, Outcome, advisory, command_with_url, output_of};
+use crate::command::{ADVISORY, DATABASE_OID, Outcome, advisory, command_with_url, output_of};
 
 async fn key(arguments: &[&str]) -> Outcome {
     let mut command = Command::new(ADVISORY);
@@ -167,12 +167,7 @@ async fn a_name_that_ls_shows_has_its_key_first() {
 async fn a_key_of_the_servers_log_is_decoded_with_its_database() {
     let database = Database::new().await;
     let mut conn = database.connection().await;
-    let oid = sqlx::query_scalar("SELECT oid::int8 FROM pg_database WHERE datname = $1");
-    let oid: i64 = oid
-        .bind(database.name())
-        .fetch_one(&mut conn)
-        .await
-        .unwrap();
+    let oid: i64 = scalar(&mut conn, DATABASE_OID).await;
     let tool = known::all()
         .iter()
         .find(|tool| tool.needs_database())

@@ -6,6 +6,7 @@ mod completions;
 mod connect;
 mod doctor;
 mod explain;
+mod export;
 mod hold;
 mod inspect;
 mod key;

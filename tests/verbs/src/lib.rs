@@ -4,9 +4,9 @@
 //! verb is a row of the table in this file and an arm in `run`.
 //!
 //! A verb ends with an error when its lock or its server is lost, shares its lock with others if
-//! the lock says so, and runs its body on every call. The tests rely on that. So `lead`, which stands
-//! again after a loss and runs its body again, and the methods of `every`, which need a table and
-//! run their body once, are no verbs here. Their tests are in `session::lead` and
+//! the lock says so, and runs its body on every call. The tests rely on that. So `lead`, which
+//! stands again after a loss and runs its body again, and the methods of `every`, which need a
+//! table and run their body once, are no verbs here. Their tests are in `session::lead` and
 //! `transaction::period`.
 //!
 //! ```no_run

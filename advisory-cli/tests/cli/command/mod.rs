@@ -16,6 +16,11 @@ use tokio::time::{Instant, sleep, timeout};
 /// How long any step of a test may take.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(30);
 
+/// The oid of the database of a connection, which the messages about a lock in the log of the
+/// server begin with.
+pub(crate) const DATABASE_OID: &str =
+    "SELECT oid::int8 FROM pg_database WHERE datname = current_database()";
+
 pub(crate) const ADVISORY: &str = env!("CARGO_BIN_EXE_advisory");
 
 /// Runs `advisory` on a database, without input and without a terminal.

@@ -1,7 +1,7 @@
 //! `ls` and `tree` of a lock with several permits.
 
 use advisory_core::{AdvisoryLock, Key, LockSession};
-use advisory_tests::{Database, LockRow};
+use advisory_tests::Database;
 use serde_json::Value;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{PgPool, PgTransaction};
@@ -10,6 +10,7 @@ use tokio::task::JoinHandle;
 use super::command_page::{block, masked};
 use super::session::holder;
 use crate::command::advisory;
+use crate::export::{export, wait_until_queued};
 
 /// Two of two permits are held, and two sessions queue for one.
 struct Crowd {
@@ -17,23 +18,11 @@ struct Crowd {
     waiters: Vec<JoinHandle<Result<PgTransaction<'static>, advisory_core::Error>>>,
 }
 
-fn export() -> AdvisoryLock {
-    AdvisoryLock::new("export").permits(2)
-}
-
 async fn pool(database: &Database, application: &str) -> PgPool {
     let options: PgConnectOptions = database.options();
     let pool = sqlx::postgres::PgPoolOptions::new().max_connections(2);
     let options = options.application_name(application);
     pool.connect_with(options).await.unwrap()
-}
-
-async fn queue(database: &Database, waiters: usize) {
-    let turnstile = export().keys()[0].slot(0).to_pg_locks();
-    let is_queued = |lock: &&LockRow| (lock.classid, lock.objid, lock.objsubid) == turnstile;
-    let what = format!("{waiters} in the queue");
-    let is_so = |locks: &[LockRow]| locks.iter().filter(is_queued).count() == waiters;
-    database.wait_until_locks(&what, is_so).await;
 }
 
 impl Crowd {
@@ -47,7 +36,7 @@ impl Crowd {
         for (application, count) in [("first", 1), ("second", 2)] {
             let pool = pool(database, application).await;
             waiters.push(tokio::spawn(async move { export().begin(&pool).await }));
-            queue(database, count).await;
+            wait_until_queued(database, count).await;
         }
         Self { held, waiters }
     }
@@ -161,7 +150,7 @@ async fn a_session_with_the_name_of_the_lock_names_all_of_its_parts() {
     let other = export().begin(&unnamed).await.unwrap();
     let waiting = pool(&database, "waiting").await;
     let waiter = tokio::spawn(async move { export().begin(&waiting).await });
-    queue(&database, 1).await;
+    wait_until_queued(&database, 1).await;
     let rows = rows(&database, &[]).await;
     let names: Vec<_> = rows
         .iter()

@@ -3,13 +3,13 @@
 use std::io::Write as _;
 
 use advisory_core::{AdvisoryLock, Key, known, lock};
-use advisory_tests::Database;
+use advisory_tests::{Database, scalar};
 use serde_json::Value;
 use sqlx::Executor as _;
 use tempfile::NamedTempFile;
 
 use super::session::{assert_done, holder};
-use crate::command::advisory;
+use crate::command::{DATABASE_OID, advisory};
 
 /// The name that `ls` shows for the one lock of the database.
 async fn shown(database: &Database, names: &str) -> String {
@@ -90,12 +90,7 @@ async fn a_key_of_the_servers_log_is_one_of_its_database() {
     conn.execute("SELECT pg_advisory_lock(72707369)")
         .await
         .unwrap();
-    let oid = sqlx::query_scalar("SELECT oid::int8 FROM pg_database WHERE datname = $1");
-    let oid: i64 = oid
-        .bind(database.name())
-        .fetch_one(&mut conn)
-        .await
-        .unwrap();
+    let oid: i64 = scalar(&mut conn, DATABASE_OID).await;
     let key = |oid| format!("[{oid},0,72707369,1]");
     let refused = advisory(&database, &["terminate", "--yes", "-k", "--name", &key(1)]).await;
     let expected =

@@ -1,22 +1,10 @@
 //! A lock with several permits: its waiters are in the queue, and its holders have slots.
 
-use advisory_core::AdvisoryLock;
-use advisory_tests::{Database, LockRow};
+use advisory_tests::Database;
 
 use super::session::assert_done;
 use crate::command::advisory;
-
-fn export() -> AdvisoryLock {
-    AdvisoryLock::new("export").permits(2)
-}
-
-async fn queue(database: &Database, waiters: usize) {
-    let turnstile = export().keys()[0].slot(0).to_pg_locks();
-    let is_queued = |lock: &&LockRow| (lock.classid, lock.objid, lock.objsubid) == turnstile;
-    let what = format!("{waiters} in the queue");
-    let is_so = |locks: &[LockRow]| locks.iter().filter(is_queued).count() == waiters;
-    database.wait_until_locks(&what, is_so).await;
-}
+use crate::export::{export, wait_until_queued};
 
 #[tokio::test]
 async fn cancel_ends_the_waits_for_a_permit_and_terminate_frees_the_permits() {
@@ -30,7 +18,7 @@ async fn cancel_ends_the_waits_for_a_permit_and_terminate_frees_the_permits() {
     for count in 1..=2 {
         let pool = database.pool(1).await;
         waiters.push(tokio::spawn(async move { export().begin(&pool).await }));
-        queue(&database, count).await;
+        wait_until_queued(&database, count).await;
     }
     let outcome = advisory(&database, &["cancel", "--name", "export", "--yes"]).await;
     assert_done(&outcome, &["cancelled"]);
@@ -42,7 +30,7 @@ async fn cancel_ends_the_waits_for_a_permit_and_terminate_frees_the_permits() {
     for waiter in waiters {
         waiter.await.unwrap().unwrap_err();
     }
-    queue(&database, 0).await;
+    wait_until_queued(&database, 0).await;
     let arguments = ["terminate", "--name", "slot 2 of export", "--yes"];
     let outcome = advisory(&database, &arguments).await;
     assert_done(&outcome, &["terminated", "is free"]);

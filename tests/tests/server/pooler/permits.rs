@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use advisory_core::{AdvisoryLock, Error, LockSession};
+use advisory_core::{AdvisoryLock, Error, Key, LockSession};
 use advisory_tests::Pooling;
 use advisory_verbs::{Scope, Sections, Verb};
 use tokio::task::JoinSet;
@@ -14,15 +14,20 @@ use super::fixture::{Cache, Fixture, backend, in_time, key};
 
 const PERMITS: u32 = 3;
 
+/// A lock with several permits, and its slots.
+fn export() -> (AdvisoryLock, Vec<Key>) {
+    let lock = AdvisoryLock::new("export").permits(PERMITS);
+    let slots = (1..=PERMITS).map(|n| lock.keys()[0].slot(n)).collect();
+    (lock.timeout(Duration::from_mins(1)), slots)
+}
+
 #[tokio::test]
 async fn permits_are_counted_and_waited_for_behind_the_pooler() {
     for cache in [Cache::Default, Cache::Off] {
         let Some(fixture) = Fixture::new(Pooling::Transaction, 8).await else {
             return;
         };
-        let lock = AdvisoryLock::new("export").permits(PERMITS);
-        let lock = lock.timeout(Duration::from_mins(1));
-        let slots: Vec<_> = (1..=PERMITS).map(|n| lock.keys()[0].slot(n)).collect();
+        let (lock, slots) = export();
         let inside = Arc::new((Sections::new(lock.keys().iter().copied()), fixture));
         let pool = inside.1.pool(cache, 12).await;
         let in_transaction = |verb: &Verb| {
@@ -63,9 +68,7 @@ async fn permits_are_counted_in_sessions_behind_the_pooler() {
     let Some(fixture) = Fixture::new(Pooling::Transaction, 8).await else {
         return;
     };
-    let lock = AdvisoryLock::new("export").permits(PERMITS);
-    let lock = lock.timeout(Duration::from_mins(1));
-    let slots: Vec<_> = (1..=PERMITS).map(|n| lock.keys()[0].slot(n)).collect();
+    let (lock, slots) = export();
     let inside = Arc::new((Sections::new(lock.keys().iter().copied()), fixture));
     let pool = inside.1.pool(Cache::Default, 12).await;
     let verbs: Vec<_> = Verb::ALL

@@ -3,11 +3,45 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use advisory_core::Error;
 use advisory_tests::Database;
 use advisory_verbs::Verb;
+use sqlx::PgPool;
 use tokio::task::JoinSet;
 
 use super::{lock, own_key, take, wait_until_queueing};
+
+/// Calls of a verb for one of two permits, in the order in which they ask.
+struct Queue {
+    verb: Verb,
+    waiters: JoinSet<Result<bool, Error>>,
+    granted: Arc<Mutex<Vec<usize>>>,
+}
+
+impl Queue {
+    fn new(verb: Verb) -> Self {
+        Self {
+            verb,
+            waiters: JoinSet::new(),
+            granted: Arc::default(),
+        }
+    }
+
+    fn join(&mut self, pool: &PgPool) {
+        let (number, granted) = (self.waiters.len(), self.granted.clone());
+        let work = async move { granted.lock().unwrap().push(number) };
+        let lock = lock(2).timeout(Duration::from_mins(1));
+        self.waiters.spawn(self.verb.hold(&lock, pool, work));
+    }
+
+    async fn assert_granted_in_order(self) {
+        let order: Vec<_> = (0..self.waiters.len()).collect();
+        for granted in self.waiters.join_all().await {
+            assert!(granted.unwrap(), "{}", self.verb);
+        }
+        assert_eq!(*self.granted.lock().unwrap(), order, "{}", self.verb);
+    }
+}
 
 #[tokio::test]
 async fn permits_are_granted_in_the_order_of_the_queue() {
@@ -16,23 +50,15 @@ async fn permits_are_granted_in_the_order_of_the_queue() {
         println!("{verb}");
         let rivals = database.pool(3).await;
         let mut held = take(2, 2, &rivals).await;
-        let granted = Arc::new(Mutex::new(Vec::new()));
-        let mut waiters = JoinSet::new();
+        let mut queue = Queue::new(verb);
         for number in 0..5 {
             // A process of its own.
-            let pool = database.pool(2).await;
-            let granted = granted.clone();
-            let work = async move { granted.lock().unwrap().push(number) };
-            let lock = lock(2).timeout(Duration::from_mins(1));
-            waiters.spawn(verb.hold(&lock, &pool, work));
+            queue.join(&database.pool(2).await);
             wait_until_queueing(&database, number + 1).await;
         }
         // Those who do not wait do not overtake.
         held.pop().unwrap().rollback().await.unwrap();
-        for granted in waiters.join_all().await {
-            assert!(granted.unwrap(), "{verb}");
-        }
-        assert_eq!(*granted.lock().unwrap(), [0, 1, 2, 3, 4], "{verb}");
+        queue.assert_granted_in_order().await;
         drop(held);
         database.assert_nothing_leaked(&rivals).await;
     }
@@ -51,21 +77,14 @@ async fn tasks_of_one_process_get_each_permit_in_the_order_in_which_they_asked()
                 held.swap(0, 1);
             }
             let pool = database.pool(4).await;
-            let granted = Arc::new(Mutex::new(Vec::new()));
-            let mut waiters = JoinSet::new();
+            let mut queue = Queue::new(verb);
             // This runtime polls them in this order.
-            for number in 0..5 {
-                let granted = granted.clone();
-                let work = async move { granted.lock().unwrap().push(number) };
-                let lock = lock(2).timeout(Duration::from_mins(1));
-                waiters.spawn(verb.hold(&lock, &pool, work));
+            for _ in 0..5 {
+                queue.join(&pool);
             }
             wait_until_queueing(&database, 1).await;
             held.pop().unwrap().rollback().await.unwrap();
-            for granted in waiters.join_all().await {
-                assert!(granted.unwrap(), "{verb}");
-            }
-            assert_eq!(*granted.lock().unwrap(), [0, 1, 2, 3, 4], "{verb}");
+            queue.assert_granted_in_order().await;
             drop(held);
             database.assert_nothing_leaked(&rivals).await;
         }
