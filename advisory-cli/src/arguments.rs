@@ -39,6 +39,18 @@ pub(crate) struct Arguments {
     command: Command,
 }
 
+const EXAMPLES_OF_CANCEL: &str = "\
+Examples:
+  advisory cancel 4711
+  Every session that waits for this lock:
+    advisory cancel --name export";
+
+const EXAMPLES_OF_TERMINATE: &str = "\
+Examples:
+  advisory terminate 4711
+  The session that holds the lock of a Prisma migration that hangs, with the name that `advisory ls` shows:
+    advisory terminate --name 'Prisma Migrate'";
+
 #[derive(Subcommand)]
 enum Command {
     Ls(Ls),
@@ -54,8 +66,10 @@ enum Command {
     /// Measure round trips and locks per second on a server.
     Bench(Bench),
     /// Cancel statements: a wait for a lock ends with an error. Asks for confirmation.
+    #[command(after_help = EXAMPLES_OF_CANCEL)]
     Cancel(SignalBackend),
     /// Terminate sessions, which frees all of their locks. Asks for confirmation.
+    #[command(after_help = EXAMPLES_OF_TERMINATE)]
     Terminate(SignalBackend),
     /// Print a script that completes this command in a shell.
     Completions(Completions),

@@ -186,7 +186,7 @@ pub use advisory_macros::advisory;
 pub mod __private {
     pub use crate::acquire::Body;
     pub use crate::macro_support::{
-        CallerScope, ConnectionScope, OnConnection, OnPool, Outcome, PoolScope, Proof,
+        CallerScope, ConnectionScope, InSession, OnConnection, OnPool, Outcome, PoolScope, Proof,
         SessionScope, SessionTarget, SkippedOutcome, Target, lock, lock_with_scheme, map_err,
         prove, unwritable,
     };

@@ -185,7 +185,7 @@ impl Target for &PgPool {
         body: Body,
         skips: bool,
     ) -> Result<Option<Self::Scope>, Error> {
-        let Some(mut scope) = Target::enter_periodic(self, lock, body, skips).await? else {
+        let Some(mut scope) = self.enter_periodic(lock, body, skips).await? else {
             return Ok(None);
         };
         if lock.claim(scope.transaction()).await? {
@@ -248,7 +248,7 @@ impl<'c> Target for &'c mut PgConnection {
         body: Body,
         skips: bool,
     ) -> Result<Option<Self::Scope>, Error> {
-        match Target::enter_periodic(self, lock, body, skips).await? {
+        match self.enter_periodic(lock, body, skips).await? {
             Some(scope) => claim(scope, lock).await,
             None => Ok(None),
         }
@@ -276,7 +276,7 @@ impl<'c> Target for &'c mut PoolConnection<Postgres> {
         body: Body,
         skips: bool,
     ) -> Result<Option<Self::Scope>, Error> {
-        match Target::enter_periodic(self, lock, body, skips).await? {
+        match self.enter_periodic(lock, body, skips).await? {
             Some(scope) => claim(scope, lock).await,
             None => Ok(None),
         }
@@ -301,87 +301,31 @@ async fn claim<'c, C: AsMut<PgConnection> + Send>(
     label = "expected a pool or a `LockSession`: a session lock has a session of its own"
 )]
 pub trait SessionTarget {
-    type Scope;
-
-    /// Acquires the lock around the body; an error if it is not granted in time.
-    fn enter(
-        self,
-        lock: &AdvisoryLock,
-        body: Body,
-    ) -> impl Future<Output = Result<Self::Scope, Error>> + Send;
-
-    /// Acquires the lock; `None` if it is not granted in time.
-    fn try_enter(
-        self,
-        lock: &AdvisoryLock,
-        body: Body,
-    ) -> impl Future<Output = Result<Option<Self::Scope>, Error>> + Send;
-
-    /// Acquires the lock and marks the period; `None` if the period is done, or if the lock is not
-    /// granted in time and the function skips.
-    fn enter_due(
-        self,
-        lock: &PeriodicLock,
-        body: Body,
-        skips: bool,
-    ) -> impl Future<Output = Result<Option<Self::Scope>, Error>> + Send;
-
-    /// Acquires the lock of a job, whose period is looked at afterwards; `None` if it is not
-    /// granted in time and the function skips.
-    fn enter_periodic(
-        self,
-        lock: &PeriodicLock,
-        body: Body,
-        skips: bool,
-    ) -> impl Future<Output = Result<Option<Self::Scope>, Error>> + Send
-    where
-        Self: Sized + Send,
-        Self::Scope: Send,
-    {
-        async move {
-            lock.check()?;
-            if skips {
-                self.try_enter(lock.lock(), body).await
-            } else {
-                self.enter(lock.lock(), body).await.map(Some)
-            }
-        }
-    }
+    fn in_session(self) -> InSession;
 }
 
 /// All such functions of a pool share one session.
 impl SessionTarget for &PgPool {
-    type Scope = SessionScope;
-
-    async fn enter(self, lock: &AdvisoryLock, body: Body) -> Result<SessionScope, Error> {
-        LockSession::of_pool(self).enter(lock, body).await
-    }
-
-    async fn try_enter(
-        self,
-        lock: &AdvisoryLock,
-        body: Body,
-    ) -> Result<Option<SessionScope>, Error> {
-        LockSession::of_pool(self).try_enter(lock, body).await
-    }
-
-    async fn enter_due(
-        self,
-        lock: &PeriodicLock,
-        body: Body,
-        skips: bool,
-    ) -> Result<Option<SessionScope>, Error> {
-        LockSession::of_pool(self)
-            .enter_due(lock, body, skips)
-            .await
+    fn in_session(self) -> InSession {
+        InSession(Ok(LockSession::of_pool(self)))
     }
 }
 
 impl SessionTarget for &LockSession {
+    fn in_session(self) -> InSession {
+        InSession(Ok(self.clone()))
+    }
+}
+
+/// The session in which an annotated function takes its lock, or why there is none.
+#[derive(Debug)]
+pub struct InSession(Result<LockSession, Error>);
+
+impl Target for InSession {
     type Scope = SessionScope;
 
     async fn enter(self, lock: &AdvisoryLock, _body: Body) -> Result<SessionScope, Error> {
-        lock.acquire(self).await.map(SessionScope::new)
+        lock.acquire(&self.0?).await.map(SessionScope::new)
     }
 
     async fn try_enter(
@@ -389,7 +333,7 @@ impl SessionTarget for &LockSession {
         lock: &AdvisoryLock,
         _body: Body,
     ) -> Result<Option<SessionScope>, Error> {
-        let guard = lock.try_acquire(self).await?;
+        let guard = lock.try_acquire(&self.0?).await?;
         Ok(guard.map(SessionScope::new))
     }
 
@@ -398,15 +342,17 @@ impl SessionTarget for &LockSession {
         lock: &PeriodicLock,
         body: Body,
         skips: bool,
-    ) -> Result<Option<Self::Scope>, Error> {
-        let Some(mut scope) = SessionTarget::enter_periodic(self, lock, body, skips).await? else {
+    ) -> Result<Option<SessionScope>, Error> {
+        let session = self.0?;
+        let in_session = session.in_session();
+        let Some(mut scope) = in_session.enter_periodic(lock, body, skips).await? else {
             return Ok(None);
         };
-        let Some(fence) = lock.begin(self.pool(), &mut scope.guard).await? else {
+        let Some(fence) = lock.begin(session.pool(), &mut scope.guard).await? else {
             scope.finish(true).await?;
             return Ok(None);
         };
-        scope.run = Some(Box::new((self.pool().clone(), lock.clone(), fence)));
+        scope.run = Some(Box::new((session.pool().clone(), lock.clone(), fence)));
         Ok(Some(scope))
     }
 }

@@ -49,7 +49,10 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// Signals are forwarded to the command as by `run`, so that SIGTERM ends the command first, and
 /// gives up the lock then. While `lead` waits, a signal ends it.
 #[derive(Args, Clone)]
-#[command(after_help = after_help())]
+#[command(
+    after_help = after_help(),
+    override_usage = "advisory lead [OPTIONS] <NAME> [--] <COMMAND> [ARGUMENTS]..."
+)]
 pub(crate) struct Lead {
     #[command(flatten)]
     target: Target,

@@ -10,12 +10,15 @@ async fn advisory(arguments: &[&str]) -> Outcome {
     output_of(command).await
 }
 
-const SUBCOMMANDS: [&str; 10] = [
+const SUBCOMMANDS: [&str; 13] = [
     "ls",
     "tree",
     "key",
     "run",
     "hold",
+    "lead",
+    "explain",
+    "setup",
     "doctor",
     "bench",
     "cancel",
@@ -65,6 +68,12 @@ async fn a_usage_line_shows_what_may_be_left_out() {
              [OPTIONS] <NAME> --command <SCRIPT>\n",
         ),
         ("hold", "Usage: advisory hold [OPTIONS] <NAME>\n"),
+        (
+            "lead",
+            "Usage: advisory lead [OPTIONS] <NAME> [--] <COMMAND> [ARGUMENTS]...\n",
+        ),
+        ("explain", "Usage: advisory explain [OPTIONS] <NAME>\n"),
+        ("setup", "Usage: advisory setup [OPTIONS]\n"),
         ("doctor", "Usage: advisory doctor [OPTIONS]\n"),
         ("bench", "Usage: advisory bench [OPTIONS]\n"),
         (

@@ -5,11 +5,12 @@ use std::ops::Index;
 
 use sea_orm::{DatabaseConnection, DatabaseTransaction};
 
-use super::{CallerScope, OnPool, Place, PoolScope, Proof, SessionScope, SessionTarget, Target};
+use super::{CallerScope, InSession, OnPool, Place, PoolScope, Proof, SessionTarget, Target};
 use crate::acquire::sea_orm::{NewSeaOrmTransaction, OwnSeaOrmTransaction, claim, pool};
 use crate::acquire::{Body, acquire, try_acquire};
 use crate::error::Error;
 use crate::lock::AdvisoryLock;
+use crate::lock_session::LockSession;
 use crate::nesting::Held;
 use crate::period::PeriodicLock;
 use crate::telemetry::Scope;
@@ -37,7 +38,7 @@ impl Target for &DatabaseTransaction {
         body: Body,
         skips: bool,
     ) -> Result<Option<CallerScope>, Error> {
-        let scope = Target::enter_periodic(self, lock, body, skips).await?;
+        let scope = self.enter_periodic(lock, body, skips).await?;
         let is_due = scope.is_some() && claim(self, lock).await?;
         Ok(is_due.then_some(CallerScope))
     }
@@ -84,7 +85,7 @@ impl Target for &DatabaseConnection {
             let scope = Target::enter_due(pool(self)?, lock, body, skips).await?;
             return Ok(scope.map(SeaOrmScope::Outside));
         }
-        let Some(scope) = Target::enter_periodic(self, lock, body, skips).await? else {
+        let Some(scope) = self.enter_periodic(lock, body, skips).await? else {
             return Ok(None);
         };
         if claim(scope.transaction(), lock).await? {
@@ -96,27 +97,8 @@ impl Target for &DatabaseConnection {
 }
 
 impl SessionTarget for &DatabaseConnection {
-    type Scope = SessionScope;
-
-    async fn enter(self, lock: &AdvisoryLock, body: Body) -> Result<SessionScope, Error> {
-        SessionTarget::enter(pool(self)?, lock, body).await
-    }
-
-    async fn try_enter(
-        self,
-        lock: &AdvisoryLock,
-        body: Body,
-    ) -> Result<Option<SessionScope>, Error> {
-        SessionTarget::try_enter(pool(self)?, lock, body).await
-    }
-
-    async fn enter_due(
-        self,
-        lock: &PeriodicLock,
-        body: Body,
-        skips: bool,
-    ) -> Result<Option<SessionScope>, Error> {
-        SessionTarget::enter_due(pool(self)?, lock, body, skips).await
+    fn in_session(self) -> InSession {
+        InSession(pool(self).map(LockSession::of_pool))
     }
 }
 

@@ -259,14 +259,16 @@ impl Expansion<'_> {
             hygienic!(scope)
         };
         let skips = is_periodic.then(|| hygienic!(, #skips));
-        let target_trait = match self.model.scope {
-            Scope::Xact => "Target",
-            Scope::Session => "SessionTarget",
+        let names = [verb, "target", body].map(|name| Ident::new(name, span));
+        let ([verb, name, body], krate) = (names, self.krate.at(span));
+        let place = match self.model.scope {
+            Scope::Xact => quote_spanned!(span=> #name),
+            Scope::Session => {
+                quote_spanned!(span=> #krate::__private::SessionTarget::in_session(#name))
+            }
         };
-        let names = [verb, "target", target_trait, body].map(|name| Ident::new(name, span));
-        let ([verb, name, target_trait, body], krate) = (names, self.krate.at(span));
         let enter = quote_spanned! {span=>
-            #krate::__private::#target_trait::#verb(#name, &lock, #krate::__private::Body::#body #skips)
+            #krate::__private::Target::#verb(#place, &lock, #krate::__private::Body::#body #skips)
         };
         let (raise, skip) = (self.raise(), self.skip_arm());
         hygienic! {

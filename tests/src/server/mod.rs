@@ -19,13 +19,16 @@ use sqlx::postgres::PgConnectOptions;
 use crate::binaries::{self, Version};
 use crate::error::StartError;
 use crate::process::{Account, program};
-use cluster::Cluster;
+use cluster::{Cluster, NewData};
 use external::External;
 
 pub(crate) use block_on::block_on;
 pub use shutdown::Shutdown;
 
 static SHARED: OnceLock<Result<Server, StartError>> = OnceLock::new();
+
+/// What the servers of [`Server::start`] are copies of.
+static NEW: OnceLock<Result<NewData, String>> = OnceLock::new();
 
 /// A PostgreSQL server: a private one, or the one that `ADVISORY_DATABASE_URL` names.
 ///
@@ -74,11 +77,21 @@ impl Server {
     /// As [`start`](Self::start), with settings of `postgresql.conf` in addition to those of the
     /// harness.
     pub fn start_with(settings: &[(&str, &str)]) -> Result<Self, StartError> {
+        Self::start_private(|account, binaries| {
+            let new = NEW.get_or_init(|| NewData::create(account, binaries));
+            let new = new.as_ref().map_err(String::clone)?;
+            Cluster::start(account, binaries, Some(new), settings)
+        })
+    }
+
+    fn start_private(
+        start: impl FnOnce(&Account, &Path) -> Result<Cluster, String>,
+    ) -> Result<Self, StartError> {
         let account = Account::for_server().map_err(|reason| StartError::NoServer {
             tried: vec![reason],
         })?;
         let binaries = binaries::find(&account)?;
-        let cluster = Cluster::start(&account, &binaries.folder, settings)
+        let cluster = start(&account, &binaries.folder)
             .map_err(|reason| StartError::failed(&binaries.folder, reason))?;
         Ok(Self::private(cluster, binaries.version))
     }
@@ -96,7 +109,9 @@ impl Server {
                 origin: Origin::External(Box::new(server)),
                 version,
             }),
-            None => Self::start(),
+            None => Self::start_private(|account, binaries| {
+                Cluster::start(account, binaries, None, &[])
+            }),
         }
     }
 

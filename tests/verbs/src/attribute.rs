@@ -117,5 +117,6 @@ pub(crate) async fn in_session_or_skip<E: BodyError>(
     lock: &AdvisoryLock,
     body: Body<E>,
 ) -> Result<bool, E> {
-    or_skip!(SessionTarget::try_enter(pool, lock, Needs::Unknown), scope => scope.until_lost(body(None)).await?)
+    let session = pool.in_session();
+    or_skip!(session.try_enter(lock, Needs::Unknown), scope => scope.until_lost(body(None)).await?)
 }

@@ -1,6 +1,8 @@
-//! Through PgBouncer with its default settings.
+//! Through PgBouncer with settings that the command has to bear.
 
 use advisory_tests::{Database, Pooler, Pooling};
+use sqlx::Connection as _;
+use sqlx::postgres::PgConnection;
 
 use crate::command::advisory_as;
 
@@ -18,6 +20,9 @@ async fn every_command_connects_through_a_pooler_that_ignores_no_parameter() {
         &["tree"],
         &["doctor"],
         &["bench", "--seconds", "1"],
+        &["explain", "sync"],
+        &["setup"],
+        &["lead", "sync", "--", "true"],
         &["run", "sync", "--", "true"],
     ] {
         let outcome = advisory_as(&pooler.options(), arguments).await;
@@ -25,4 +30,18 @@ async fn every_command_connects_through_a_pooler_that_ignores_no_parameter() {
     }
     let refused = advisory_as(&pooler.options(), &["terminate", "1", "--yes"]).await;
     refused.assert_fails(1, &["pid 1 holds no advisory lock"]);
+}
+
+/// The only backend is taken by another client.
+#[tokio::test]
+async fn an_error_of_the_pooler_is_not_that_of_the_command() {
+    let database = Database::new().await;
+    let Some(pooler) = Pooler::try_start(&database, Pooling::Session, 1).await else {
+        return;
+    };
+    pooler.configure("query_wait_timeout = 1");
+    let mut other = PgConnection::connect_with(&pooler.options()).await.unwrap();
+    other.ping().await.unwrap();
+    let refused = advisory_as(&pooler.options(), &["run", "sync", "--", "true"]).await;
+    refused.assert_fails(70, &["query_wait_timeout"]);
 }

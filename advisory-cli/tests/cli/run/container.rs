@@ -40,6 +40,33 @@ async fn process_1_reaps_orphans_while_the_command_runs() {
 }
 
 #[tokio::test]
+async fn a_subreaper_reaps_orphans_while_the_command_runs() {
+    let wrapper = "import ctypes, os, sys
+PR_SET_CHILD_SUBREAPER = 36
+if ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0: sys.exit('no prctl')
+os.execv(sys.argv[1], sys.argv[1:])";
+    let python = std::process::Command::new("python3").arg("-V").output();
+    if python.is_err() || !cfg!(target_os = "linux") {
+        return print_notice("skipped: a subreaper needs Linux, and Python makes one");
+    }
+    let database = Database::new().await;
+    let script = "\
+        for i in 1 2 3; do
+            orphan=$(sh -c 'true & echo $!')
+            while [ -e /proc/$orphan ]; do sleep 0.02; done
+            echo reaped
+        done; exit 7";
+    let mut command = Command::new("setsid");
+    command.args(["python3", "-c", wrapper, ADVISORY]);
+    let arguments = ["run", "a", "--", "sh", "-c", script];
+    let mut run = Running::start(with_url(command, &database.url(), &arguments));
+    for _ in 0..3 {
+        assert_eq!(run.line().await, "reaped");
+    }
+    run.end().await.assert_silent(7);
+}
+
+#[tokio::test]
 async fn process_1_ends_after_a_loss_as_soon_as_the_command_has_ended() {
     let database = Database::new().await;
     // The orphan is in the process group of the command.

@@ -66,8 +66,10 @@ async fn sweep(scenario: Scenario, cut: Cut, side: Side) -> Option<usize> {
     let mut holder = fixture.database.connection().await;
     advisory_core::lock(&mut holder, 2).await.unwrap();
     let proxy = Proxy::start_tcp(&fixture.database.through(fixture.pooler.options()));
-    let step = by_depth(6, 1);
-    let (mut n, mut points) = (fastrand::usize(1..=step), 0);
+    let first = by_depth(6, 1);
+    // Each silent connection costs a response timeout.
+    let step = by_depth(if cut == Cut::Silence { 18 } else { first }, 1);
+    let (mut n, mut points) = (fastrand::usize(1..=first), 0);
     loop {
         let options = PgPoolOptions::new().max_connections(3);
         let options = options.acquire_timeout(Duration::from_secs(10));

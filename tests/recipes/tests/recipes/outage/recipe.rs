@@ -20,7 +20,7 @@ pub(crate) mod job {
     recipe!("a-job-that-runs-once-1.rs");
 
     async fn build_report(pool: &PgPool) -> Result<(), Error> {
-        crate::progress::work("nightly report").await;
+        crate::outage::progress::work("nightly report").await;
         // A second run on one day is an error.
         let build = "INSERT INTO night VALUES ((now() AT TIME ZONE 'UTC')::date)";
         sqlx::query(build).execute(pool).await?;
@@ -50,7 +50,7 @@ pub(crate) mod leader {
     async fn sweep(pool: &PgPool, fence: i64) -> Result<(), Error> {
         let sweep = "UPDATE sweep SET fence = $1, sweeps = sweeps + 1 WHERE fence <= $1";
         sqlx::query(sweep).bind(fence).execute(pool).await?;
-        crate::progress::done("sweep of the leader");
+        crate::outage::progress::done("sweep of the leader");
         Ok(())
     }
 
@@ -129,11 +129,11 @@ pub(crate) mod permit {
     recipe!("at-most-n-at-once-1.rs");
 
     async fn build_export(_: i64) {
-        crate::progress::work("export under a permit").await;
+        crate::outage::progress::work("export under a permit").await;
     }
 
     async fn call_partner() {
-        crate::progress::work("call of the partner").await;
+        crate::outage::progress::work("call of the partner").await;
     }
 
     pub(crate) async fn call(pool: &PgPool) -> Result<(), Error> {

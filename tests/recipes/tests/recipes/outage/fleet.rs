@@ -17,8 +17,8 @@ use tokio::time::sleep;
 use tokio_cron_scheduler::JobScheduler;
 use tower::ServiceExt as _;
 
-use crate::progress::{done, expect};
-use crate::recipe::{
+use super::progress::{done, expect};
+use super::recipe::{
     catalogue, django, import, job, leader, migration, permit, rolling_deploy, ship, tenant,
     transfer, watch, webhook,
 };

@@ -15,7 +15,7 @@ use futures_util::future::join_all;
 use sqlx::{Executor as _, PgPool};
 use tower::ServiceExt as _;
 
-const RECIPES: &str = include_str!("../../../docs/RECIPES.md");
+const RECIPES: &str = include_str!("../../../../docs/RECIPES.md");
 
 /// The table of the recipe.
 fn table() -> &'static str {

@@ -15,7 +15,7 @@ use sqlx::postgres::PgPoolOptions;
 use tokio::task::{JoinSet, block_in_place};
 use tokio::time::{sleep, timeout};
 
-use crate::progress::{end_work, wait_for_each};
+use self::progress::{end_work, wait_for_each};
 
 /// Longer than each part takes, also on a busy machine.
 const HANG_TIMEOUT: Duration = Duration::from_mins(3);

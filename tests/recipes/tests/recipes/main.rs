@@ -1,0 +1,6 @@
+//! The recipes of docs/RECIPES.md.
+
+mod cron;
+mod document;
+mod idempotency;
+mod outage;
