@@ -2,6 +2,7 @@
 
 use advisory_core::{AdvisoryLock, Mode, monitor};
 use advisory_tests::Database;
+use advisory_verbs::with_connection;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 
 /// Adds a row to the view, as an extension that takes advisory locks with a fourth field of its own
@@ -37,7 +38,8 @@ async fn locks_of_extensions_are_left_out_of_every_list() {
         }
         assert!(monitor::waiters(&pool, "one").await.unwrap().is_empty());
         let refused = AdvisoryLock::new("one").timeout(std::time::Duration::from_millis(20));
-        let refused = refused.begin(&pool).await.unwrap_err();
+        let refused = with_connection(async || refused.begin(&pool).await).await;
+        let refused = refused.unwrap_err();
         assert!(refused.is_not_acquired(), "{refused}");
         held.rollback().await.unwrap();
     }

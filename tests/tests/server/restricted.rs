@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use advisory_core::{AdvisoryLock, Error, UnsupportedReason, monitor};
 use advisory_tests::Database;
+use advisory_verbs::with_connection;
 use futures_util::future::{Either, select};
 use sqlx::postgres::{PgPool, PgPoolOptions};
 use tracing::field::{Field, Visit};
@@ -249,8 +250,8 @@ async fn missing_right_on_a_view_is_named_and_breaks_no_lock() {
         let short = lock.clone().timeout(Duration::from_millis(20));
         let mut tx = pool.begin().await.unwrap();
         for refused in [
-            short.acquire(pool).await.map(drop),
-            short.begin(pool).await.map(drop),
+            with_connection(async || short.acquire(pool).await.map(drop)).await,
+            with_connection(async || short.begin(pool).await.map(drop)).await,
             short.acquire_xact(&mut tx).await,
         ] {
             let error = refused.unwrap_err();

@@ -33,7 +33,7 @@ async fn timeout_is_a_refusal_that_names_the_holder_in_every_verb() {
         for limit in [Duration::ZERO, Duration::from_millis(30)] {
             let lock = lock.clone().timeout(limit);
             for verb in Verb::all(Verb::is_of_lock) {
-                // The holder is not named if a busy machine does not find it in time.
+                // A busy machine does not lend a connection or find the holder in time.
                 let names_the_holder = async || {
                     let started = Instant::now();
                     let outcome = verb.ask(&lock, &pool).await;
@@ -52,6 +52,7 @@ async fn timeout_is_a_refusal_that_names_the_holder_in_every_verb() {
                             assert!(waited >= limit, "{verb}: {waited:?}");
                             holders.len() == 1
                         }
+                        (_, Err(Error::Database(sqlx::Error::PoolTimedOut))) => false,
                         (_, outcome) => panic!("{verb}: {outcome:?}"),
                     }
                 };

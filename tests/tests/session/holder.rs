@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use advisory_core::{AdvisoryLock, Error, Holder, Isolation};
 use advisory_tests::Database;
-use advisory_verbs::{Refusal, Scope, Verb};
+use advisory_verbs::{Refusal, Scope, Verb, with_connection};
 use sqlx::{Executor as _, PgPool};
 use tokio::sync::oneshot;
 
@@ -62,7 +62,8 @@ async fn holder_in_this_process_is_named_so() {
         let holding = tokio::spawn(verb.hold(&lock, &pool, work));
         is_entered.await.unwrap();
         let key = AdvisoryLock::from(lock.keys()[0]).timeout(Duration::from_millis(50));
-        let error = key.begin(&asking).await.unwrap_err();
+        let refused = with_connection(async || key.begin(&asking).await).await;
+        let error = refused.unwrap_err();
         assert!(holder(&error).is_this_process, "{verb}: {error}");
         let text = error.to_string();
         assert!(text.contains("of this process"), "{verb}: {text}");

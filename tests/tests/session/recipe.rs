@@ -40,7 +40,8 @@ async fn fence_accepts_newer_tokens_and_refuses_older_ones() {
 #[tokio::test]
 async fn pairs_are_readable_in_pg_locks_and_idle_holders_are_found() {
     let (database, pool) = Database::with_pool(2).await;
-    let other = AdvisoryLock::new((2, 8)).acquire(&pool).await.unwrap();
+    let mut other = database.connection().await;
+    advisory_core::lock(&mut other, (2, 8)).await.unwrap();
     let mut tx = AdvisoryLock::new((1, 7)).begin(&pool).await.unwrap();
     let pid: i32 = scalar(&mut *tx, "SELECT pg_backend_pid()").await;
 
@@ -66,7 +67,6 @@ async fn pairs_are_readable_in_pg_locks_and_idle_holders_are_found() {
         "a session lock that is held outside a transaction is no fault"
     );
     tx.rollback().await.unwrap();
-    other.release().await.unwrap();
 }
 
 /// Starts an instance as in the recipe.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use advisory_core::{AdvisoryLock, Error, Isolation, Key, advisory};
 use advisory_tests::{Database, scalar};
+use advisory_verbs::with_connection;
 use sqlx::{Executor as _, PgPool, PgTransaction};
 
 const LEVELS: [Isolation; 3] = [
@@ -109,7 +110,8 @@ async fn refusal_leaves_nothing() {
             let refused = lock.try_begin(&pool).await;
             assert!(refused.unwrap().is_none());
             let limited = lock.timeout(Duration::from_millis(20));
-            assert!(limited.begin(&pool).await.unwrap_err().is_not_acquired());
+            let refused = with_connection(async || limited.begin(&pool).await).await;
+            assert!(refused.unwrap_err().is_not_acquired());
             let polling = limited.polling(Duration::from_millis(5));
             let refused = polling.try_begin(&pool).await;
             assert!(refused.unwrap().is_none());

@@ -1,4 +1,4 @@
-//! Waits: the queue of the process, and how a wait ends.
+//! Waits: the queue of the process, how a wait ends, and many waits at once.
 
 mod cancel;
 mod drop;
@@ -6,3 +6,4 @@ mod ended;
 mod permits;
 mod queue;
 mod silence;
+mod stress;

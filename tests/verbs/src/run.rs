@@ -98,7 +98,7 @@ impl Verb {
     ///
     /// If the lock is granted, or the error is another one.
     pub async fn assert_refused(self, lock: &AdvisoryLock, pool: &PgPool) -> Option<Error> {
-        match self.ask(lock, pool).await {
+        match with_connection(async || self.ask(lock, pool).await).await {
             Ok(false) => None,
             Err(error) if error.is_not_acquired() => Some(error),
             other => panic!("{self}, not refused: {other:?}"),
@@ -274,4 +274,20 @@ pub async fn outcome(
 async fn end<E: BodyError>(mut tx: PgTransaction<'_>, body: Body<E>) -> Result<(), E> {
     body(Some(&mut tx)).await?;
     Ok(tx.commit().await?)
+}
+
+/// Repeats a call with a short timeout, until its pool has lent a connection in time. On a busy
+/// machine, an idle connection can take longer than some milliseconds.
+///
+/// # Errors
+///
+/// Those of the call. `PoolTimedOut` after a hundred calls.
+pub async fn with_connection<T>(call: impl AsyncFn() -> Result<T, Error>) -> Result<T, Error> {
+    for _ in 1..100 {
+        match call().await {
+            Err(Error::Database(sqlx::Error::PoolTimedOut)) => {}
+            ended => return ended,
+        }
+    }
+    call().await
 }

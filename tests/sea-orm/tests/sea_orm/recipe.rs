@@ -10,11 +10,11 @@ use sqlx::Executor as _;
 use sqlx::postgres::PgPoolOptions;
 use tokio::task::block_in_place;
 
-const RECIPES: &str = include_str!("../../../docs/RECIPES.md");
+const RECIPES: &str = include_str!("../../../../docs/RECIPES.md");
 
 #[test]
 fn recipe_is_the_tested_code() {
-    let source = include_str!("../src/recipe.rs");
+    let source = include_str!("../../src/recipe.rs");
     let (_, code) = source.split_once("\n\n").expect("a description, and code");
     assert!(RECIPES.contains(&format!("```rust,ignore\n{code}```\n")));
 }

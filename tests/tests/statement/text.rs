@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use advisory_core::{AdvisoryLock, Error, Isolation, Key, monitor};
 use advisory_tests::{Database, Server, by_depth};
-use advisory_verbs::Verb;
+use advisory_verbs::{Verb, with_connection};
 use sqlx::{Executor as _, PgPool};
 
 /// A server with the extension; `None` where it is not installed.
@@ -169,7 +169,8 @@ async fn names_in_errors_stay_in_their_line() {
     let (database, pool) = Database::with_pool(2).await;
     let lock = AdvisoryLock::new("a\nb\u{1b}[31m\u{202e}c").timeout(Duration::from_millis(10));
     let held = lock.begin(&pool).await.unwrap();
-    let error = lock.acquire(&pool).await.unwrap_err();
+    let refused = with_connection(async || lock.acquire(&pool).await).await;
+    let error = refused.unwrap_err();
     let text = error.to_string();
     assert!(
         error.is_not_acquired() && text.contains("`a\\nb\\u{1b}[31m\\u{202e}c`"),
