@@ -104,9 +104,7 @@ async fn many_tries_fail_together_without_much_work() {
     let database = Database::on(&server).await;
     let pool = PgPoolOptions::new()
         .acquire_timeout(Duration::from_millis(500))
-        .connect_with(database.options())
-        .await
-        .unwrap();
+        .connect_lazy_with(database.options());
     server.stop(Shutdown::Kill).await;
     let fail = async |many| {
         let locks = LockSession::new(&pool);
