@@ -66,10 +66,16 @@ enum Command {
     /// Measure round trips and locks per second on a server.
     Bench(Bench),
     /// Cancel statements: a wait for a lock ends with an error. Asks for confirmation.
-    #[command(after_help = EXAMPLES_OF_CANCEL)]
+    #[command(
+        after_help = EXAMPLES_OF_CANCEL,
+        override_usage = "advisory cancel [OPTIONS] <PID|--name <NAME>>"
+    )]
     Cancel(SignalBackend),
     /// Terminate sessions, which frees all of their locks. Asks for confirmation.
-    #[command(after_help = EXAMPLES_OF_TERMINATE)]
+    #[command(
+        after_help = EXAMPLES_OF_TERMINATE,
+        override_usage = "advisory terminate [OPTIONS] <PID|--name <NAME>>"
+    )]
     Terminate(SignalBackend),
     /// Print a script that completes this command in a shell.
     Completions(Completions),

@@ -22,7 +22,7 @@
 //! }
 //!
 //! /// Runs once a day in the whole fleet, by the server's clock. A session holds its lock, for long
-//! /// work.
+//! /// work. It needs a table, which `Periods::create` or `advisory setup` creates.
 //! #[advisory(key = "nightly", every = "1d", scope = session)]
 //! async fn nightly(pool: &PgPool) -> Result<(), Error> {
 //!     // …
@@ -103,8 +103,8 @@
 //! `error`, `dropped`), `lock.wait_ms` and, if it has waited in this process, how long of that:
 //! `lock.queue_ms`. Likely mistakes are warnings: a snapshot that is older than its lock, a guard
 //! released inside an open transaction, locks left on a pooled connection. With the feature
-//! `metrics`, acquires and holds are counted. `cargo run --example spans` shows the spans, and
-//! `cargo run --example prometheus --features metrics` a scrape of the metrics.
+//! `metrics`, acquires and holds are counted. In the repository, `cargo run --example spans` shows the
+//! spans, and `cargo run --example prometheus --features metrics` a scrape of the metrics.
 //!
 //! [`monitor`] lists who holds a lock and who waits for it, and ends a session. The server knows
 //! only numbers; [`AdvisoryLock::tag_session`] and [`AdvisoryLock::tag_statement`] add the name.

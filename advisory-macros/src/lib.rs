@@ -75,8 +75,9 @@ use crate::function::Function;
 /// take a second connection of the pool, which the locks leave free; a pool of one connection is
 /// refused.
 ///
-/// A body that returns `Ok` although one of its statements in `tx` has failed commits nothing:
-/// PostgreSQL silently rolls back an aborted transaction.
+/// sqlx's queries take `tx` as `&mut **tx`. The body does not commit it: the attribute does, when
+/// the body has returned `Ok`. A body that returns `Ok` although one of its statements in `tx` has
+/// failed commits nothing: PostgreSQL silently rolls back an aborted transaction.
 ///
 /// A parameter is recognized by the name of its type: `PgTransaction`, `Transaction<'_, Postgres>`,
 /// `PgConnection`, `PoolConnection<Postgres>`, `PgPool`, `Pool<Postgres>`, `LockSession`,
@@ -89,7 +90,7 @@ use crate::function::Function;
 /// |---|---|---|
 /// | `key` | text with inline `{argument}`s, or any expression that is `Into<AdvisoryLock>` | the function's path, `my_crate::jobs::daily_report`; a method must give one |
 /// | `keys` | a list of such keys, or an expression that yields `Into<AdvisoryLock>`s; all are locked at once | – |
-/// | `timeout` | seconds, as an integer or a float, an expression of type `Duration`, or `None` to wait indefinitely | the server's `lock_timeout`; `0` does not wait |
+/// | `timeout` | seconds, as an integer or a float; for anything else an expression of type `Duration`, as `Duration::from_secs(LIMIT)`; or `None` to wait indefinitely | the server's `lock_timeout`; `0` does not wait |
 /// | `side_effect` | `Raise`: a lock that is not acquired in time is an error; `Skip`: the function then returns without running, and needs a `timeout` | `Raise` |
 /// | `shared` | flag: shares the lock with other shared holders | the lock is exclusive |
 /// | `permits` | how many may run at once, from 1 to 1,000: a number, or an expression of type `u32` | one |

@@ -29,7 +29,7 @@ use crate::server::Server;
 /// that holds it, for `kill`. If the lock is not acquired, it fails as without `--detach`. What the
 /// process says later, such as the loss of the lock, is only seen if standard error is a file.
 #[derive(Args, Clone)]
-#[command(after_help = after_help())]
+#[command(after_help = after_help(), override_usage = "advisory hold [OPTIONS] <NAME>")]
 pub(crate) struct Hold {
     #[command(flatten)]
     options: AcquireOptions,

@@ -54,8 +54,9 @@ pub(super) struct AcquireOptions {
     /// The exit code if the lock is not acquired.
     #[arg(long, short = 'E', value_name = "CODE", default_value_t = Code::NotAcquired as u8)]
     conflict_exit_code: u8,
-    /// Say on standard error what is waited for, and for how long, if it takes more than a second.
-    /// On a terminal, this is the default.
+    /// Say on standard error what is waited for, and for how long, if it takes more than a second;
+    /// and why the command is skipped, with `--skip` or `--every`. On a terminal, this is the
+    /// default.
     #[arg(long, short)]
     verbose: bool,
     /// How often to check that the server answers. A network that has gone silent is noticed after
@@ -82,7 +83,10 @@ impl AcquireOptions {
         match acquired {
             Ok(guard) => Ok(Continue(guard)),
             Err(failure) if failure.code() != Code::NotAcquired => Err(failure),
-            Err(_) if skip => Ok(Break(ExitCode::SUCCESS)),
+            Err(failure) if skip => {
+                self.progress().print(format_args!("skipped: {failure}"));
+                Ok(Break(ExitCode::SUCCESS))
+            }
             Err(failure) => {
                 failure.report();
                 Ok(Break(self.conflict_exit_code.into()))
@@ -94,7 +98,7 @@ impl AcquireOptions {
         let limit = self
             .timeout
             .or((self.no_wait || skip).then_some(Duration::ZERO));
-        let progress = Progress::new(self.verbose);
+        let progress = self.progress();
         let wanted = self.target.read()?;
         if let Some(hint) = wanted.hint() {
             progress.print(hint);
@@ -109,6 +113,10 @@ impl AcquireOptions {
         };
         let acquire = lock.acquire(&pool);
         Ok(progress.of_wait(lock.id(), &pool, acquire).await?)
+    }
+
+    pub(super) fn progress(&self) -> Progress {
+        Progress::new(self.verbose)
     }
 
     fn set(&self, lock: AdvisoryLock) -> AdvisoryLock {

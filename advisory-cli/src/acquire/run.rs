@@ -121,6 +121,9 @@ impl Run {
             Break(code) => return Ok(code),
         };
         let Some(turn) = self.schedule.begin(&mut guard).await? else {
+            let lock = guard.lock_id();
+            let progress = self.options.progress();
+            progress.print(format_args!("skipped: {lock} has run in this period"));
             guard.release().await?;
             return Ok(ExitCode::SUCCESS);
         };

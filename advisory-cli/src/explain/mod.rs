@@ -30,10 +30,13 @@ const MAX_HOLDERS: usize = 5;
 /// is granted, so the time is the age of the transaction. Of a lock with several permits, the
 /// holders of all its slots are listed, and those who queue for one.
 #[derive(Args)]
-#[command(after_help = "\
+#[command(
+    override_usage = "advisory explain [OPTIONS] <NAME>",
+    after_help = "\
 Examples:
   advisory explain sync
-  advisory explain --key 42")]
+  advisory explain --key 42"
+)]
 pub(crate) struct Explain {
     #[command(flatten)]
     target: Target,

@@ -95,6 +95,13 @@ async fn a_usage_line_shows_what_may_be_left_out() {
             help.assert_silent(0);
             assert!(help.text().contains(usage), "`{usage}` in {}", help.text());
         }
+        // Also in an error, whatever the environment has: `ls`, `tree`, `doctor` and others need
+        // no argument.
+        if usage.contains('<') {
+            let mistake = output_of(command_with_url("postgres:///none", &[subcommand])).await;
+            let has_usage = mistake.stderr.contains(usage);
+            assert!(has_usage, "`{usage}` in {}", mistake.stderr);
+        }
     }
     let watch = advisory(&["ls", "-h"]).await;
     assert!(

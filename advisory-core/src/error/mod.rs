@@ -56,7 +56,10 @@ pub enum Error {
     },
     /// A transaction lock was requested outside a transaction, where it would be released at once.
     /// Nothing was sent.
-    #[error("a transaction lock needs a transaction; begin one first, or use a session lock")]
+    #[error(
+        "a transaction lock needs a transaction; begin one with sqlx's `begin`, which does not see a `BEGIN` that was \
+         sent as a query, or use a session lock"
+    )]
     NotInTransaction,
     /// The lock is no longer held: its session or transaction has ended, or other code has released
     /// it.
@@ -177,8 +180,8 @@ pub enum UnsupportedReason {
     },
     /// The table with the marks of [`every`](crate::AdvisoryLock::every) does not exist.
     #[error(
-        "the table {table}, in which `every` marks its periods, does not exist; create it with `Periods::create`, \
-         `advisory setup`, or a migration: {ddl}"
+        "the table {table}, in which `every` marks its periods, does not exist; create it with `Periods::create` \
+         (another table: `create_in`), `advisory setup` (`--table`, `--schema`), or a migration: {ddl}"
     )]
     #[non_exhaustive]
     PeriodTableMissing {

@@ -72,6 +72,8 @@ impl AdvisoryLock {
     /// # }
     /// ```
     ///
+    /// A closure that ends writes out its error type: `Ok::<_, Error>(())`.
+    ///
     /// # Errors
     ///
     /// Those of the closure, unless the session was lost: handle an error in the closure if the

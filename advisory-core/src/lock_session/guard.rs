@@ -38,7 +38,7 @@ use crate::telemetry::metric::Hold;
 /// [`response_timeout`](crate::AdvisoryLock::response_timeout), 10 seconds if neither is set. One
 /// task watches for all, whether a guard is awaited or not. A guard that is lost stays lost, also
 /// when the `LockSession` has opened another session.
-#[must_use = "the lock is released when the guard is dropped"]
+#[must_use = "the lock is released when the guard is dropped; bind it to a name, because `let _ =` drops it at once"]
 pub struct LockSessionGuard {
     /// Boxed, so that the futures that wait for a guard stay small.
     inner: Box<Inner>,

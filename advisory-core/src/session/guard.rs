@@ -51,7 +51,7 @@ use crate::sql::sqlstate;
 /// not be done twice belongs under `until_lost`. The moments between the loss and its notice
 /// remain: work that cannot bear them needs a transaction lock, whose writes fail with their
 /// session.
-#[must_use = "the lock is released when the guard is dropped"]
+#[must_use = "the lock is released when the guard is dropped; bind it to a name, because `let _ =` drops it at once"]
 pub struct SessionGuard {
     held: Held,
     level: LockLevel,

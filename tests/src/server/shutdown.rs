@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::process::Command;
+use std::thread;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -61,9 +62,12 @@ fn shut_down(cluster: &Cluster, how: Shutdown) {
         Shutdown::Fast => (Signal::SIGINT, Vec::new()),
         Shutdown::Immediate => (Signal::SIGQUIT, Vec::new()),
         // The children are listed before the postmaster ends and killed after it, because the
-        // postmaster would replace them. A child that starts in between ends by itself when it
-        // finds that its parent has ended.
-        Shutdown::Kill => (Signal::SIGKILL, children_of(postmaster)),
+        // postmaster would replace them. It is stopped before that: a child that started in between
+        // could wait for a lock of a child that is killed, and would never end.
+        Shutdown::Kill => {
+            stop_process(postmaster);
+            (Signal::SIGKILL, children_of(postmaster))
+        }
     };
     for pid in [vec![postmaster], others].concat() {
         // An error means that the process has ended already.
@@ -71,14 +75,30 @@ fn shut_down(cluster: &Cluster, how: Shutdown) {
     }
 }
 
-fn children_of(parent: i32) -> Vec<i32> {
-    let processes = processes();
-    let children = processes.iter().filter(|(_, its)| *its == parent);
-    children.map(|(pid, _)| *pid).collect()
+/// Stops a process, and returns when it has stopped or ended.
+fn stop_process(pid: i32) {
+    let _ = kill(Pid::from_raw(pid), Signal::SIGSTOP);
+    let runs = |process: &Process| process.pid == pid && !process.state.starts_with(['T', 'Z']);
+    while processes().iter().any(runs) {
+        thread::yield_now();
+    }
 }
 
-/// All processes with their parents.
-fn processes() -> Vec<(i32, i32)> {
+fn children_of(parent: i32) -> Vec<i32> {
+    let processes = processes();
+    let children = processes.iter().filter(|process| process.parent == parent);
+    children.map(|process| process.pid).collect()
+}
+
+struct Process {
+    pid: i32,
+    parent: i32,
+    /// `T` is stopped, `Z` a zombie.
+    state: String,
+}
+
+/// All processes.
+fn processes() -> Vec<Process> {
     let Ok(folders) = fs::read_dir("/proc") else {
         return processes_listed();
     };
@@ -88,24 +108,32 @@ fn processes() -> Vec<(i32, i32)> {
     stats
         .filter_map(|stat| {
             let (pid, rest) = stat.split_once(' ')?;
-            // The name may contain any character, also parentheses. The state follows it.
-            let parent = rest.rsplit_once(") ")?.1.split(' ').nth(1)?;
-            Some((pid.parse().ok()?, parent.parse().ok()?))
+            // The name may contain any character, also parentheses.
+            let mut fields = rest.rsplit_once(") ")?.1.split(' ');
+            process(pid, fields.next()?, fields.next()?)
         })
         .collect()
 }
 
 /// As [`processes`], for systems without `/proc`.
-fn processes_listed() -> Vec<(i32, i32)> {
+fn processes_listed() -> Vec<Process> {
     let output = Command::new("ps")
-        .args(["-A", "-o", "pid=,ppid="])
+        .args(["-A", "-o", "pid=,state=,ppid="])
         .output()
         .unwrap_or_else(|error| panic!("`ps`: {error}"));
     String::from_utf8_lossy(&output.stdout)
         .lines()
         .filter_map(|line| {
-            let (pid, parent) = line.trim().split_once(' ')?;
-            Some((pid.parse().ok()?, parent.trim().parse().ok()?))
+            let mut fields = line.split_whitespace();
+            process(fields.next()?, fields.next()?, fields.next()?)
         })
         .collect()
+}
+
+fn process(pid: &str, state: &str, parent: &str) -> Option<Process> {
+    Some(Process {
+        pid: pid.parse().ok()?,
+        parent: parent.parse().ok()?,
+        state: state.to_owned(),
+    })
 }

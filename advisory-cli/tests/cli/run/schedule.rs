@@ -35,6 +35,28 @@ async fn a_command_that_has_succeeded_does_not_run_again_in_the_period() {
 }
 
 #[tokio::test]
+async fn a_verbose_run_says_why_the_command_is_skipped() {
+    let database = database().await;
+    run(&database, &["--every", LONG], "true").await;
+    let mut holder = database.connection().await;
+    advisory_core::lock(&mut holder, "held").await.unwrap();
+    for (arguments, reason) in [
+        (
+            &["run", "-v", "a", "--every", LONG, "true"][..],
+            "skipped: `a` has run in this period",
+        ),
+        (
+            &["run", "-v", "held", "--skip", "true"],
+            "skipped: advisory lock `held` not acquired after",
+        ),
+    ] {
+        let outcome = advisory(&database, arguments).await;
+        assert_eq!((outcome.code, outcome.text()), (0, ""), "{outcome:?}");
+        assert!(outcome.stderr.contains(reason), "{outcome:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_command_that_fails_or_is_lost_leaves_the_period_open() {
     let database = database().await;
     let every = ["--every", LONG, "--offset", "3h30m"];

@@ -169,13 +169,14 @@ async fn a_candidate_that_is_dropped_leaves_nothing_and_the_leader_leads_on() {
         let stands = place.lead(&candidate, async |_| -> Result<(), Error> {
             panic!("there is a leader")
         });
-        let dropped = tokio::sync::Notify::new();
+        let (entered, dropped) = (tokio::sync::Notify::new(), tokio::sync::Notify::new());
         let led = leads.lead(&leader, async |_| {
+            entered.notify_one();
             dropped.notified().await;
             Ok::<_, Error>(())
         });
         let candidate = async {
-            database.wait_until_held(1).await;
+            entered.notified().await;
             // It asks several times meanwhile.
             let stood = tokio::time::timeout(Duration::from_millis(100), stands).await;
             assert!(stood.is_err());
