@@ -46,6 +46,8 @@ enum ProbeState {
     /// The pool leads to more than one server, or to another run of it; or a pooler refuses
     /// transactions.
     Unfit,
+    /// The lock has ended, perhaps because of a look that was abandoned.
+    Unknown,
 }
 
 /// What holds a session lock on a pool: the session, or a transaction where a pooler lends sessions
@@ -106,6 +108,11 @@ pub(super) async fn probe_pooler(
             let stays = "a lock stays though its connection was closed";
             warn(lock, &IoError::new(ErrorKind::TimedOut, stays).into());
             Err(ProbeError::Inconclusive { is_lasting: true })
+        }
+        Ok(ProbeState::Unknown) => {
+            let silent = "a connection beside the pool got no answer in time";
+            warn(lock, &IoError::new(ErrorKind::TimedOut, silent).into());
+            Err(ProbeError::Inconclusive { is_lasting: false })
         }
         Err(error) if sqlstate::is_loss(&error) || sqlstate::is_aborted_before(&error) => {
             Err(ProbeError::Failed(error.into()))
@@ -178,20 +185,34 @@ async fn follow(
     server: &str,
 ) -> Result<ProbeState, sqlx::Error> {
     let (started, mut pause, mut count) = (Instant::now(), PROBE_PAUSE, 1);
+    let mut was_abandoned = false;
     while started.elapsed() < PROBE_LIMIT {
         let conn = listener.acquire().await?;
         let mut state = look(conn, probe, server).await?;
         if state == ProbeState::Held && pause == LONGEST_PROBE_PAUSE {
-            state = others.look(count, conn, probe, server).await?;
+            let extent;
+            (state, extent) = others.look(count, conn, probe, server).await?;
+            was_abandoned |= extent == Extent::Partly;
             count = MOST_PROBED_SESSIONS.min(count * 4);
         }
-        if state != ProbeState::Held {
-            return Ok(state);
+        match state {
+            ProbeState::Held => {}
+            ProbeState::Ended if was_abandoned => return Ok(ProbeState::Unknown),
+            state => return Ok(state),
         }
         sleep(pause).await;
         pause = LONGEST_PROBE_PAUSE.min(pause * 2);
     }
     Ok(ProbeState::Held)
+}
+
+/// Whether all looks from other connections have told what they saw.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Extent {
+    Whole,
+    /// A look was abandoned after it was sent. It may have released the lock and not said so, or
+    /// have made a pooler close the session that held the lock.
+    Partly,
 }
 
 /// Connections beside the pool.
@@ -211,31 +232,32 @@ impl Others<'_> {
         conn: &mut PgConnection,
         probe: &LockId,
         server: &str,
-    ) -> Result<ProbeState, sqlx::Error> {
+    ) -> Result<(ProbeState, Extent), sqlx::Error> {
         if !begins(conn).await? {
-            return Ok(ProbeState::Unfit);
+            return Ok((ProbeState::Unfit, Extent::Whole));
         }
         let mut looks = JoinSet::new();
         for _ in 0..count {
             let (options, probe) = (self.options.clone(), probe.clone());
             let (limit, server) = (self.connect_limit, server.to_owned());
             looks.spawn(async move {
-                let look = look_and_keep(&options, &probe, &server);
-                timeout(limit, look).await
+                // Without a connection there is nothing to see.
+                let other = within_limit(limit, options.connect()).await.ok()?;
+                Some(within_limit(limit, look_and_keep(other, &probe, &server)).await)
             });
         }
         // Each keeps its session until all have looked.
-        let (mut kept, mut state) = (Vec::new(), ProbeState::Held);
+        let (mut kept, mut state, mut extent) = (Vec::new(), ProbeState::Held, Extent::Whole);
         let mut cancelled = None;
         while let Some(look) = looks.join_next().await {
             match look {
-                Ok(Ok(Ok((other, seen)))) => {
+                Ok(Some(Ok((other, seen)))) => {
                     kept.push(other);
                     state = state.max(seen);
                 }
-                Ok(Ok(Err(error))) if sqlstate::is_cancelled(&error) => cancelled = Some(error),
-                // Without a connection there is nothing to see.
-                _ => {}
+                Ok(Some(Err(error))) if sqlstate::is_cancelled(&error) => cancelled = Some(error),
+                Ok(None) => {}
+                Ok(Some(Err(_))) | Err(_) => extent = Extent::Partly,
             }
         }
         send(conn, transaction::ROLLBACK).await?;
@@ -243,17 +265,16 @@ impl Others<'_> {
             send(&mut other, transaction::ROLLBACK).await?;
             other.close().await?;
         }
-        cancelled.map_or(Ok(state), Err)
+        cancelled.map_or(Ok((state, extent)), Err)
     }
 }
 
-/// Looks from a new connection, which keeps its session until it is dropped.
+/// Looks from a connection, which keeps its session until it is dropped.
 async fn look_and_keep(
-    options: &PgConnectOptions,
+    mut other: PgConnection,
     probe: &LockId,
     server: &str,
 ) -> Result<(PgConnection, ProbeState), sqlx::Error> {
-    let mut other = options.connect().await?;
     send(&mut other, transaction::BEGIN).await?;
     let state = look(&mut other, probe, server).await?;
     Ok((other, state))
