@@ -134,6 +134,7 @@ fn has_codes_of_run(line: &[OsString]) -> bool {
 }
 
 #[derive(Args)]
+#[command(override_usage = "advisory completions [OPTIONS] <SHELL>")]
 struct Completions {
     /// The shell: `advisory completions bash > /etc/bash_completion.d/advisory`.
     shell: Shell,

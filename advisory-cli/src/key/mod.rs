@@ -20,14 +20,17 @@ use crate::server::Server;
 
 /// Print the key of a name under every scheme, or what is known of a key.
 #[derive(Args)]
-#[command(after_help = "\
+#[command(
+    override_usage = "advisory key [OPTIONS] <NAME>...",
+    after_help = "\
 Examples:
   advisory key 'sync(4)'
   advisory key 'sync(4)' --key-scheme django-pglock --json
   advisory key 'Prisma Migrate'
   advisory key --decode -2661838577447997941
   advisory key --decode 3675254891,3113420827,1 --names names.txt
-  advisory key --decode '[16384,0,72707369,1]'")]
+  advisory key --decode '[16384,0,72707369,1]'"
+)]
 pub(crate) struct KeyArgs {
     /// The name. With `--decode`, the key: `-42`, `0x1f`, `(1, 7)`, the columns
     /// `classid,objid,objsubid` of `pg_locks`, or `[database,classid,objid,objsubid]` as in the

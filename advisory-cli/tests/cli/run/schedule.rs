@@ -82,7 +82,7 @@ async fn without_the_table_the_error_has_the_statement_that_creates_it() {
     let table = ["--every", "1d", "--table", "marks", "--schema", "jobs"];
     run(&database, &table, "echo ran").await.assert_only_fails(
         70,
-        "`advisory setup`, or a migration: CREATE TABLE IF NOT EXISTS \"jobs\".\"marks\" (key pg_catalog.text PRIMARY KEY",
+        "`advisory setup` (`--table`, `--schema`), or a migration: CREATE TABLE IF NOT EXISTS \"jobs\".\"marks\" (key pg_catalog.text PRIMARY KEY",
     );
     let printed = advisory(&database, &["setup", "--table", "marks", "--print"]).await;
     printed.assert_silent(0);
