@@ -9,7 +9,7 @@ use advisory_core::{AdvisoryLock, Error, Key, UnsupportedReason};
 use advisory_tests::{Pooling, Proxy, by_depth, sample};
 use advisory_verbs::{Scope, Verb, begin};
 use futures_util::future::try_join_all;
-use sqlx::PgPool;
+use sqlx::{PgPool, PgTransaction};
 use tokio::task::JoinSet;
 
 use super::fixture::{Cache, Fixture, backend, in_time};
@@ -132,31 +132,49 @@ async fn a_backend_that_the_pooler_lends_last_is_found() {
     };
     let proxy = Proxy::start(&fixture.database.through(fixture.pooler.options())).await;
     let others = fixture.pool(Cache::Default, BACKENDS).await;
-    for _ in 0..by_depth(2, 5) {
+    let (mut delay, mut last) = (Duration::from_millis(40), 0);
+    while last < by_depth(2, 5) {
         let pool = proxy.pool(2).await;
-        proxy.set_delay(Duration::from_millis(40));
+        proxy.set_delay(delay);
         let lock = AdvisoryLock::new("one");
-        let (acquired, ()) = tokio::join!(lock.acquire(&pool), async {
+        let (acquired, is_last) = tokio::join!(lock.acquire(&pool), async {
             fixture.database.wait_until_held(1).await;
             let all = try_join_all((0..BACKENDS).map(|_| begin(&others))).await;
-            let mut all = all.unwrap();
-            let probed = fixture.database.advisory_locks().await[0].pid;
-            let mut pids = Vec::new();
-            for tx in &mut all {
-                pids.push(backend(tx).await.unwrap());
-            }
-            let first = pids.iter().position(|pid| *pid == probed);
-            all.swap(0, first.expect("every backend is in use"));
-            for tx in all {
-                tx.rollback().await.unwrap();
-            }
+            let is_last = end_one_first(&fixture, all.unwrap()).await;
             proxy.set_delay(Duration::ZERO);
+            is_last
         });
         proxy.set_delay(Duration::ZERO);
         acquired.unwrap().release().await.unwrap();
         fixture.database.assert_nothing_leaked(&others).await;
         pool.close().await;
+        if is_last {
+            last += 1;
+        } else {
+            // A busy machine needs more time than the probe.
+            delay *= 2;
+        }
     }
+}
+
+/// Ends all transactions, the one on the backend with the lock of the probe first. `false` if the
+/// probe has found its lock.
+async fn end_one_first(fixture: &Fixture, mut all: Vec<PgTransaction<'static>>) -> bool {
+    let locks = fixture.database.advisory_locks().await;
+    let mut pids = Vec::new();
+    for tx in &mut all {
+        pids.push(backend(tx).await.unwrap());
+    }
+    let probed = pids
+        .iter()
+        .position(|pid| locks.iter().any(|lock| lock.pid == *pid));
+    if let Some(probed) = probed {
+        all.swap(0, probed);
+    }
+    for tx in all {
+        tx.rollback().await.unwrap();
+    }
+    probed.is_some()
 }
 
 #[tokio::test]
