@@ -1,12 +1,13 @@
 //! Disruptions of the server, the network and the processes.
 
-use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
 use advisory_history::{Event, Recorder, now};
 use advisory_tests::{Database, Server, Shutdown};
-use nix::sys::signal::Signal;
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use sqlx::postgres::PgConnection;
 use sqlx::{ConnectOptions as _, Connection as _, Executor as _};
 use tokio::task::block_in_place;
@@ -210,24 +211,23 @@ impl Chaos {
         let statement = format!(
             "SELECT pid FROM pg_stat_activity WHERE {IS_OF_PROCESS} ORDER BY random() LIMIT 1"
         );
-        let pid: Option<i32> = sqlx::query_scalar(sqlx::AssertSqlSafe(statement))
-            .fetch_optional(&mut conn)
-            .await
-            .map_err(|error| error.to_string())?;
-        let Some(pid) = pid else { return Ok(()) };
-        let killed = Command::new("kill")
-            .args(["-KILL", &pid.to_string()])
-            .status();
-        match killed {
-            // Our own session ends as well, so it is not closed. The fault is over when the server
-            // has recovered.
-            Ok(status) if status.success() => {
-                let ended = sqlx::query("SELECT pg_sleep(10)").execute(&mut conn);
-                let _ = ended.await;
-                self.connection().await.map(drop)
+        loop {
+            let pid: Option<i32> = sqlx::query_scalar(sqlx::AssertSqlSafe(&*statement))
+                .fetch_optional(&mut conn)
+                .await
+                .map_err(|error| error.to_string())?;
+            let Some(pid) = pid else { return Ok(()) };
+            match kill(Pid::from_raw(pid), Signal::SIGKILL) {
+                // It has just ended by itself.
+                Err(Errno::ESRCH) => {}
+                killed => break killed.map_err(|error| error.to_string())?,
             }
-            other => Err(format!("`kill`: {other:?}")),
         }
+        // Our own session ends as well, so it is not closed. The fault is over when the server has
+        // recovered.
+        let ended = sqlx::query("SELECT pg_sleep(10)").execute(&mut conn);
+        let _ = ended.await;
+        self.connection().await.map(drop)
     }
 
     /// A direct connection, once the server accepts it.
