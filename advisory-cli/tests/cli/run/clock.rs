@@ -25,7 +25,30 @@ const NOTE_MARKS: &str = "CREATE TABLE marked (period timestamptz);
     CREATE TRIGGER note_mark AFTER UPDATE ON advisory_period FOR EACH ROW
       WHEN (NEW.period > OLD.period) EXECUTE FUNCTION note_mark()";
 
+/// Removes the shared memory of killed processes with a faked clock: faketime(1) refuses to start
+/// under a process id for which there is some.
+fn clean_up_after_faketime() {
+    let files = std::fs::read_dir("/dev/shm")
+        .into_iter()
+        .flatten()
+        .flatten();
+    for file in files.map(|file| file.path()) {
+        let name = file.to_string_lossy();
+        let Some((_, pid)) = name
+            .rsplit_once("faketime_")
+            .and_then(|(_, id)| id.split_once('_'))
+        else {
+            continue;
+        };
+        if !std::path::Path::new("/proc").join(pid).exists() {
+            // Another process may have removed it, or own it.
+            let _ = std::fs::remove_file(&file);
+        }
+    }
+}
+
 fn has_faketime() -> bool {
+    clean_up_after_faketime();
     let has_faketime = std::process::Command::new("faketime")
         .args(["-f", "+0s", "true"])
         .stdout(Stdio::null())
