@@ -80,13 +80,21 @@ async fn other_keys_make_no_other_statements() {
     for n in 1..=3 {
         use_locks(&pool, n).await.unwrap();
     }
-    let before = statements(&pool).await;
-    for n in 4..=by_depth(4, 12) {
+    let mut known = statements(&pool).await;
+    // A statement that is seldom sent may come late. One for each key would come every time.
+    let (mut quiet, wanted) = (0, by_depth(1, 6));
+    for n in 4..by_depth(10, 16) {
         use_locks(&pool, n).await.unwrap();
+        let all = statements(&pool).await;
+        let new: Vec<_> = all.difference(&known).collect();
+        println!("{} new statements: {new:#?}", new.len());
+        quiet += usize::from(new.is_empty());
+        if quiet == wanted {
+            return;
+        }
+        known = all;
     }
-    let after = statements(&pool).await;
-    let new: Vec<_> = after.difference(&before).collect();
-    assert!(new.is_empty(), "{} new statements: {new:#?}", new.len());
+    panic!("{quiet} times without new statements, and not {wanted}");
 }
 
 fn tags(verb: Verb) -> bool {
