@@ -88,6 +88,7 @@ pub(super) async fn probe_pooler(
         let others = Others {
             options,
             connect_limit,
+            was_abandoned: false,
         };
         match find(listener, others, probe, &server).await {
             Err(error) if is_cancelled(&error) => {
@@ -180,24 +181,21 @@ async fn find(
 /// its connection.
 async fn follow(
     listener: &mut PgListener,
-    others: Others<'_>,
+    mut others: Others<'_>,
     probe: &LockId,
     server: &str,
 ) -> Result<ProbeState, sqlx::Error> {
     let (started, mut pause, mut count) = (Instant::now(), PROBE_PAUSE, 1);
-    let mut was_abandoned = false;
     while started.elapsed() < PROBE_LIMIT {
         let conn = listener.acquire().await?;
         let mut state = look(conn, probe, server).await?;
         if state == ProbeState::Held && pause == LONGEST_PROBE_PAUSE {
-            let extent;
-            (state, extent) = others.look(count, conn, probe, server).await?;
-            was_abandoned |= extent == Extent::Partly;
+            state = others.look(count, conn, probe, server).await?;
             count = MOST_PROBED_SESSIONS.min(count * 4);
         }
         match state {
             ProbeState::Held => {}
-            ProbeState::Ended if was_abandoned => return Ok(ProbeState::Unknown),
+            ProbeState::Ended if others.was_abandoned => return Ok(ProbeState::Unknown),
             state => return Ok(state),
         }
         sleep(pause).await;
@@ -206,20 +204,14 @@ async fn follow(
     Ok(ProbeState::Held)
 }
 
-/// Whether all looks from other connections have told what they saw.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Extent {
-    Whole,
-    /// A look was abandoned after it was sent. It may have released the lock and not said so, or
-    /// have made a pooler close the session that held the lock.
-    Partly,
-}
-
 /// Connections beside the pool.
 struct Others<'o> {
     options: &'o PgConnectOptions,
     /// How long one may take to connect and to look. A pooler may accept it, and have no session.
     connect_limit: Duration,
+    /// Whether a look was given up after it was sent. It may have released the lock unseen, or have
+    /// made a pooler close the session that held the lock.
+    was_abandoned: bool,
 }
 
 impl Others<'_> {
@@ -227,14 +219,14 @@ impl Others<'_> {
     /// us the same session again and again; a transaction keeps it, so that the next connection
     /// gets another one.
     async fn look(
-        &self,
+        &mut self,
         count: usize,
         conn: &mut PgConnection,
         probe: &LockId,
         server: &str,
-    ) -> Result<(ProbeState, Extent), sqlx::Error> {
+    ) -> Result<ProbeState, sqlx::Error> {
         if !begins(conn).await? {
-            return Ok((ProbeState::Unfit, Extent::Whole));
+            return Ok(ProbeState::Unfit);
         }
         let mut looks = JoinSet::new();
         for _ in 0..count {
@@ -247,7 +239,7 @@ impl Others<'_> {
             });
         }
         // Each keeps its session until all have looked.
-        let (mut kept, mut state, mut extent) = (Vec::new(), ProbeState::Held, Extent::Whole);
+        let (mut kept, mut state) = (Vec::new(), ProbeState::Held);
         let mut cancelled = None;
         while let Some(look) = looks.join_next().await {
             match look {
@@ -257,7 +249,7 @@ impl Others<'_> {
                 }
                 Ok(Some(Err(error))) if sqlstate::is_cancelled(&error) => cancelled = Some(error),
                 Ok(None) => {}
-                Ok(Some(Err(_))) | Err(_) => extent = Extent::Partly,
+                Ok(Some(Err(_))) | Err(_) => self.was_abandoned = true,
             }
         }
         send(conn, transaction::ROLLBACK).await?;
@@ -265,7 +257,7 @@ impl Others<'_> {
             send(&mut other, transaction::ROLLBACK).await?;
             other.close().await?;
         }
-        cancelled.map_or(Ok((state, extent)), Err)
+        cancelled.map_or(Ok(state), Err)
     }
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use advisory_core::{AdvisoryLock, Error, LockSession, UnsupportedReason};
 use advisory_tests::{Database, another_pool};
+use advisory_verbs::with_connection;
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
 
@@ -78,11 +79,8 @@ async fn an_exhausted_pool_is_waited_for() {
         .acquire_timeout(Duration::from_millis(100))
         .connect_lazy_with(database.options());
     // A busy machine takes longer to connect.
-    let taken = loop {
-        if let Ok(connection) = pool.acquire().await {
-            break connection;
-        }
-    };
+    let taken = with_connection(async || Ok(pool.acquire().await?)).await;
+    let taken = taken.unwrap();
     let lock = lock();
     let led = lock.lead(&pool, async |_| Ok::<_, Error>(7));
     let returns = async {
