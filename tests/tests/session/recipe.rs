@@ -60,8 +60,8 @@ async fn pairs_are_readable_in_pg_locks_and_idle_holders_are_found() {
         .await
         .unwrap();
     // Other tests have idle transactions in other databases.
-    let locks = database.advisory_locks().await;
-    let is_here = |pid: &i32| locks.iter().any(|lock| lock.pid == *pid);
+    let here = database.advisory_locks().await;
+    let is_here = |pid: &i32| here.iter().any(|lock| lock.pid == *pid);
     let found = idle.iter().map(|row| row.get("pid")).filter(is_here);
     let found: Vec<i32> = found.collect();
     assert_eq!(
