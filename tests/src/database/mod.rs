@@ -17,7 +17,7 @@ use tokio::sync::Mutex;
 
 use crate::server::{Server, block_on};
 
-pub use observer::{BackendRow, LockRow, drop_when, is_ever};
+pub use observer::{BackendRow, LockRow, by_our_clock, drop_when, is_ever};
 pub use table::{WRITE, scalar, written};
 
 /// A new, empty database for one test.

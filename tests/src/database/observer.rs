@@ -17,6 +17,13 @@ const STATE_TIMEOUT: Duration = Duration::from_secs(30);
 /// a busy machine may need more, and a leak remains.
 const LEAK_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// The least time, by the clock of a test, of a wait that the server measures: no two clocks run at
+/// exactly the same speed.
+#[must_use]
+pub fn by_our_clock(by_the_server: Duration) -> Duration {
+    by_the_server.mul_f64(0.99)
+}
+
 const LOCKS: &str = "SELECT l.pid, l.classid::int8, l.objid::int8, l.objsubid, l.mode, l.granted \
      FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_database d ON d.oid = l.database \
      WHERE l.locktype = 'advisory' AND d.datname = $1 \

@@ -1,12 +1,13 @@
 //! `advisory explain`.
 
-use advisory_core::{AdvisoryLock, lock, xact_lock};
+use advisory_core::{lock, xact_lock};
 use advisory_tests::{Database, Pooler, Pooling, Server};
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 use tokio::task::JoinHandle;
 
 use crate::command::{advisory, advisory_as};
+use crate::export::{export, wait_until_queued};
 
 async fn explain(database: &Database, arguments: &[&str]) -> String {
     let outcome = advisory(database, &[&["explain"], arguments].concat()).await;
@@ -282,26 +283,15 @@ async fn many_holders_and_names_with_control_characters_stay_on_a_screen() {
 async fn the_holders_of_all_permits_are_named_and_the_queue_for_one() {
     let database = Database::new().await;
     let pool = database.pool(4).await;
-    let export = AdvisoryLock::new("export").permits(2);
     let held = [
-        export.acquire(&pool).await.unwrap(),
-        export.acquire(&pool).await.unwrap(),
+        export().acquire(&pool).await.unwrap(),
+        export().acquire(&pool).await.unwrap(),
     ];
-    let key = export.keys()[0];
     let mut waiters = Vec::new();
     for queueing in 1..=2 {
-        let (export, pool) = (export.clone(), database.pool(1).await);
-        waiters.push(tokio::spawn(async move { export.begin(&pool).await }));
-        let turnstile = key.slot(0).to_pg_locks();
-        let what = format!("{queueing} in the queue");
-        database
-            .wait_until_locks(&what, |locks| {
-                let queue = locks
-                    .iter()
-                    .filter(|lock| (lock.classid, lock.objid, lock.objsubid) == turnstile);
-                queue.count() == queueing
-            })
-            .await;
+        let pool = database.pool(1).await;
+        waiters.push(tokio::spawn(async move { export().begin(&pool).await }));
+        wait_until_queued(&database, queueing).await;
     }
     let text = explain(&database, &["export"]).await;
     let says = [

@@ -44,10 +44,13 @@ async fn wait_until_queueing(database: &Database, waiters: usize) {
     database.wait_until_locks(&what, is_so).await;
 }
 
-/// How many of these are in the queue.
+/// How many of these are in the queue. A shared lock is that of a look, which may come before the
+/// wait.
 fn queueing(locks: &[LockRow]) -> usize {
     let turnstile = AdvisoryLock::new(NAME).keys()[0].slot(0).to_pg_locks();
-    let is_of_queue = |lock: &&LockRow| (lock.classid, lock.objid, lock.objsubid) == turnstile;
+    let is_of_queue = |lock: &&LockRow| {
+        (lock.classid, lock.objid, lock.objsubid) == turnstile && lock.mode == "ExclusiveLock"
+    };
     locks.iter().filter(is_of_queue).count()
 }
 
