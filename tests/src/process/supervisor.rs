@@ -9,6 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::account::Account;
+use super::base_folder::base_folder;
 
 /// How long a program may take to start on a busy machine.
 const START_TIMEOUT: Duration = Duration::from_mins(1);
@@ -50,7 +51,7 @@ impl Supervisor {
         let mut child = account
             .command("/bin/sh")
             .args(["-c", include_str!("supervisor.sh"), "advisory-supervisor"])
-            .arg(base())
+            .arg(base_folder())
             .arg(script)
             .args(arguments)
             .stdin(Stdio::piped())
@@ -159,17 +160,5 @@ impl Drop for Supervisor {
         drop(self.commands.take());
         // An error means that the supervisor has ended already.
         let _ = self.child.wait();
-    }
-}
-
-/// The system's folder for temporary files, or `/tmp` if the path of a socket in that folder would
-/// be longer than 107 bytes, the limit of a unix socket.
-fn base() -> PathBuf {
-    const LONGEST: usize = 107 - "/advisory-XXXXXX/p999/.s.PGSQL.5432".len();
-    let base = std::env::temp_dir();
-    if base.is_absolute() && base.as_os_str().len() <= LONGEST {
-        base
-    } else {
-        PathBuf::from("/tmp")
     }
 }
