@@ -47,6 +47,7 @@
 //! | `ADVISORY_TEST_DEPTH` | `full`: the long families run everything, as in CI, in about three times the time; if not set, a sample of every kind |
 //! | `ADVISORY_REQUIRE_POOLER` | if set, tests that need a PgBouncer or a pgpool-II fail without one instead of being skipped |
 //! | `ADVISORY_REQUIRE_ORIGINALS` | if set, tests that need the lock packages of other languages fail without them |
+//! | `TMPDIR` | the folder for the data of the servers; if not set, `/dev/shm` if 4 GiB are free there and in memory, or `/tmp` |
 //! | `ADVISORY_PYTHON` | the Python that runs such packages, instead of the newest one on the `PATH` |
 
 #![cfg(unix)]

@@ -92,7 +92,9 @@ async fn lock_transaction_and_connection_that_remain_are_leaks() {
         // The last statement fails, and leaves an aborted transaction.
         let _ = pinned.execute(sqlx::raw_sql(sql)).await;
         let pinned = if sql.is_empty() { Some(pinned) } else { None };
-        let message = message_of(async move { database.assert_nothing_leaked(&pool).await }).await;
+        let limit = Duration::from_secs(1);
+        let panics = async move { database.assert_nothing_leaked_after(limit, &pool).await };
+        let message = message_of(panics).await;
         assert!(
             message.contains(complaint) && message.contains("backends:"),
             "{message}"

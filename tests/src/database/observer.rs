@@ -221,7 +221,16 @@ impl Database {
     ///
     /// If one of these conditions does not hold.
     pub async fn assert_nothing_leaked(&self, pool: &PgPool) {
-        let deadline = Instant::now() + LEAK_TIMEOUT;
+        self.assert_nothing_leaked_after(LEAK_TIMEOUT, pool).await;
+    }
+
+    /// As [`assert_nothing_leaked`](Self::assert_nothing_leaked), with another limit.
+    ///
+    /// # Panics
+    ///
+    /// If one of these is not reached in time.
+    pub async fn assert_nothing_leaked_after(&self, limit: Duration, pool: &PgPool) {
+        let deadline = Instant::now() + limit;
         while !self.advisory_locks().await.is_empty() {
             self.pause(deadline, "no advisory lock").await;
         }

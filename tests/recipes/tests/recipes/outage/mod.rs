@@ -59,6 +59,8 @@ async fn story(server: &Server, outage: Duration) {
     }
     end_work();
     progress::forget();
+    // The recipe pauses for ten seconds between two sweeps.
+    progress::done("sweep of the leader");
     wait_for_each("in the end").await;
 }
 
