@@ -9,7 +9,7 @@ use nix::sys::statvfs::statvfs;
 const MEMORY: &str = "/dev/shm";
 
 /// The longest run takes half of it.
-const ROOM_IN_MEMORY: u64 = 4 << 30;
+const ROOM_IN_MEMORY: u128 = 4 << 30;
 
 /// The folder that `TMPDIR` names; otherwise [`MEMORY`] if it has room, or `/tmp`.
 ///
@@ -33,15 +33,16 @@ pub(super) fn base_folder() -> PathBuf {
 }
 
 /// How many bytes more can be written to [`MEMORY`].
-fn room_in_memory() -> u64 {
+fn room_in_memory() -> u128 {
     let Ok(folder) = statvfs(Path::new(MEMORY)) else {
         return 0;
     };
-    let room = u64::from(folder.blocks_available()) * u64::from(folder.fragment_size());
+    // The types of these differ between systems.
+    let room = u128::from(folder.blocks_available()) * u128::from(folder.fragment_size());
     let memory = fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let available = memory.lines().find_map(|line| {
         let kilobytes = line.strip_prefix("MemAvailable:")?.strip_suffix("kB")?;
-        kilobytes.trim().parse::<u64>().ok()
+        kilobytes.trim().parse::<u128>().ok()
     });
     room.min(available.unwrap_or(0) << 10)
 }
