@@ -151,8 +151,9 @@ pub async fn unlock_shared(
 /// # Cancel safety
 ///
 /// Dropping the future does not end the wait: the server stays in the queue, and after the grant it
-/// holds the lock until the transaction ends. [`AdvisoryLock::acquire_xact`] bounds the wait; a
-/// rollback ends it.
+/// holds the lock until the transaction ends. The next statement of the transaction, its rollback
+/// included, waits until then. [`AdvisoryLock::acquire_xact`] with a
+/// [`timeout`](AdvisoryLock::timeout) bounds the wait.
 pub async fn xact_lock(executor: impl LockExecutor, key: impl Into<Key>) -> Result<(), Error> {
     call_in_transaction(executor, Function::XactLock, Mode::Exclusive, key.into())
         .await
@@ -167,8 +168,9 @@ pub async fn xact_lock(executor: impl LockExecutor, key: impl Into<Key>) -> Resu
 /// # Cancel safety
 ///
 /// Dropping the future does not end the wait: the server stays in the queue, and after the grant it
-/// holds the lock until the transaction ends. [`AdvisoryLock::acquire_xact`] bounds the wait; a
-/// rollback ends it.
+/// holds the lock until the transaction ends. The next statement of the transaction, its rollback
+/// included, waits until then. [`AdvisoryLock::acquire_xact`] with a
+/// [`timeout`](AdvisoryLock::timeout) bounds the wait.
 pub async fn xact_lock_shared(
     executor: impl LockExecutor,
     key: impl Into<Key>,

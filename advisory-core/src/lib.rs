@@ -21,8 +21,8 @@
 //!     Ok(done.rows_affected())
 //! }
 //!
-//! /// Runs once a day in the whole fleet, by the server's clock. A session holds its lock, for long
-//! /// work. It needs a table, which `Periods::create` or `advisory setup` creates.
+//! /// Runs once a day in the whole fleet, by the server's clock. A session holds the lock, because
+//! /// the work is long. `every` needs a table: `Periods::create` or `advisory setup` creates it.
 //! #[advisory(key = "nightly", every = "1d", scope = session)]
 //! async fn nightly(pool: &PgPool) -> Result<(), Error> {
 //!     // …
@@ -30,9 +30,11 @@
 //! }
 //! ```
 //!
-//! or take the lock by hand: [`AdvisoryLock`] says *what* to lock and *how long to wait*, and its
-//! methods say *where*. Below both are PostgreSQL's own functions, one statement each:
-//! [`xact_lock`], [`try_lock`], [`unlock`] and the others.
+//! Or take the lock by hand. An [`AdvisoryLock`] is *what* to lock and *how long to wait*. Its
+//! methods choose *where* the lock is held: [`acquire_xact`](AdvisoryLock::acquire_xact) in your
+//! transaction, [`begin`](AdvisoryLock::begin) and [`transaction`](AdvisoryLock::transaction) in a
+//! new one, [`acquire`](AdvisoryLock::acquire) in a session. [`xact_lock`], [`try_lock`],
+//! [`unlock`] and the other functions are PostgreSQL's own, one statement each.
 //!
 //! # What a lock excludes
 //!
@@ -41,17 +43,18 @@
 //! your service. An advisory lock binds only code that asks for it: no `SELECT` and no `UPDATE`
 //! waits for one.
 //!
-//! A *transaction* lock is released when its transaction ends. The next holder sees what was
-//! written under it. A *session* lock is released when it is unlocked or its session ends;
-//! transactions have no effect on it. It takes a connection of its own, or shares one with any
-//! number of others: [`LockSession`].
+//! A *transaction* lock is released when its transaction ends, and the next holder sees what that
+//! transaction has committed. A *session* lock is released when it is unlocked or its session ends;
+//! a commit or a rollback does not affect it. Each session lock on a pool keeps one connection; the
+//! locks of a [`LockSession`] share one connection.
 //!
 //! # Leaders, and once per period
 //!
-//! [`AdvisoryLock::lead`] runs a closure on one instance of a fleet at a time, and on another one
-//! when that instance is gone. A lock says "not at the same time" and not "once a night":
-//! [`AdvisoryLock::every`] runs a job once per period by the server's clock, and
-//! [`AdvisoryLock::at_least`] keeps a session lock for a time, however short the job is.
+//! [`AdvisoryLock::lead`] runs a closure on one instance of a fleet at a time. When that instance
+//! ends, another one takes over. A lock alone keeps two runs from overlapping, but not from
+//! following each other: [`AdvisoryLock::every`] runs a job once per period by the server's clock,
+//! and [`AdvisoryLock::at_least`] keeps a session lock for a minimum time, even if the job is
+//! shorter.
 //!
 //! # When the lock is not granted
 //!
@@ -63,45 +66,44 @@
 //! # When a future is dropped
 //!
 //! Every async function says under *Cancel safety* what happens to the lock, the connection and the
-//! queue position. In short: a method that owns its connection ([`begin`](AdvisoryLock::begin),
-//! [`transaction`](AdvisoryLock::transaction), [`acquire`](AdvisoryLock::acquire), the attribute on
-//! a pool) can be dropped anywhere, and within two seconds the server neither holds nor waits for
-//! the lock. A wait on *your* connection cannot be ended that way: bound it with a timeout, or set
-//! [`cancel_via`](AdvisoryLock::cancel_via).
+//! queue position. In short: if you pass a pool ([`begin`](AdvisoryLock::begin),
+//! [`transaction`](AdvisoryLock::transaction), [`acquire`](AdvisoryLock::acquire), the attribute),
+//! the future can be dropped at any point; two seconds later, the server neither holds nor waits
+//! for the lock. If you pass *your* transaction or connection, dropping the future does not end the
+//! wait: set a timeout, or [`cancel_via`](AdvisoryLock::cancel_via).
 //!
 //! # When the lock is lost
 //!
-//! If a transaction lock is lost, nothing that was written under it is committed. A session can end
-//! while its holder carries on: a [`SessionGuard`] notices, and
-//! [`until_lost`](SessionGuard::until_lost) drops the work that must not be done twice. A
-//! [`LockSession`] holds many locks, and tells all their holders.
+//! If a transaction lock is lost, its transaction is rolled back; what the body has committed on
+//! other connections stays. If a session ends, its lock is free, and the holder notices a moment
+//! later: run work that must not be done twice under
+//! [`until_lost`](SessionGuard::until_lost), which drops it then. If the session of a
+//! [`LockSession`] ends, all its guards are notified.
 //!
 //! A system other than PostgreSQL can refuse a holder that has lost its lock and does not know it
 //! yet: give it a [`fencing_token`].
 //!
 //! # Where locks do not work
 //!
-//! [`Error::Unsupported`] reports the places where a lock would not exclude anybody: a standby,
-//! whose locks bind nobody else; a server that answers the lock functions and locks nothing; and,
-//! for a session lock, a pooler that lends a session for a statement. The first lock of a pool
-//! costs one more round trip, to verify that it is held. The first session lock costs one or two
-//! more and a short connection beside the pool, to find out whether closing a connection frees its
-//! locks. If no such connection can be opened, a warning is logged, and a lock after a second
-//! checks again; the pause doubles each time, up to 30 seconds.
+//! A lock is refused with [`Error::Unsupported`] where it would exclude nobody: on a standby, on a
+//! server whose lock functions do nothing, and, for a session lock, behind a pooler in statement
+//! mode. To find out, the first lock of a pool costs one more round trip. The first session lock
+//! costs one or two more, and opens a second connection for a moment. If that connection cannot be
+//! opened, a warning is logged, and a transaction holds each session lock until the check succeeds.
+//! The check is repeated with the next session lock after a pause of 1 to 30 seconds.
 //!
-//! Behind a pooler that lends a session for a transaction, such as PgBouncer's
-//! `pool_mode = transaction`, locks work with sqlx's default settings. A transaction holds each
-//! session lock there, and keeps a server connection of the pooler. The functions that take a
-//! transaction lock work, too. The session functions, such as [`lock`](crate::lock()), see one
-//! connection and cannot detect a pooler: do not use them there.
+//! Behind a pooler in transaction mode, such as PgBouncer with `pool_mode = transaction`, locks
+//! work with sqlx's default settings. A session lock is then held by an idle transaction: one
+//! server connection of the pooler for each lock. Of the functions, use only those for transaction
+//! locks: [`lock`](crate::lock()) and the other session functions cannot detect a pooler.
 //!
 //! # Spans, metrics and monitoring
 //!
 //! Every acquire is a `tracing` span `advisory_lock` at debug level, with the fields `lock.name`,
 //! `lock.key` (the first one), `lock.keys` (how many), `lock.scope` (`xact`, `session`),
 //! `lock.mode` (`exclusive`, `shared`), `lock.outcome` (`acquired`, `not_acquired`, `deadlock`,
-//! `error`, `dropped`), `lock.wait_ms` and, if it has waited in this process, how long of that:
-//! `lock.queue_ms`. Likely mistakes are warnings: a snapshot that is older than its lock, a guard
+//! `error`, `dropped`) and `lock.wait_ms`. `lock.queue_ms` is the part of the wait behind other
+//! calls of this process, if there was one. Likely mistakes are warnings: a snapshot that is older than its lock, a guard
 //! released inside an open transaction, locks left on a pooled connection. With the feature
 //! `metrics`, acquires and holds are counted. In the repository, `cargo run --example spans` shows the
 //! spans, and `cargo run --example prometheus --features metrics` a scrape of the metrics.

@@ -69,15 +69,16 @@ use crate::function::Function;
 ///   the pool, so that a thousand locks take one connection. If that session is lost, all of them
 ///   end.
 ///
-/// Without `tx`, and in session scope, the body does not use the connection that holds the lock. If
-/// that connection is lost, the body is dropped and the function returns `Error::Lost`: within a
-/// second for a transaction, at once for a session. In a transaction, the body's own statements
-/// take a second connection of the pool, which the locks leave free; a pool of one connection is
-/// refused.
+/// On a pool without `tx`, on a connection that `on` names, and in session scope, the body does not
+/// use the connection that holds the lock. If that connection is lost, the body is dropped and the
+/// function returns `Error::Lost`: within a second for a transaction, at once for a session. On a
+/// pool without `tx`, the statements of the body take a second connection of the pool, which the
+/// locks leave free; a pool of one connection is refused.
 ///
 /// sqlx's queries take `tx` as `&mut **tx`. The body does not commit it: the attribute does, when
-/// the body has returned `Ok`. A body that returns `Ok` although one of its statements in `tx` has
-/// failed commits nothing: PostgreSQL silently rolls back an aborted transaction.
+/// the body has returned `Ok`. If one of its statements in `tx` has failed and the body returns
+/// `Ok` all the same, nothing is committed and the function returns that `Ok`: PostgreSQL silently
+/// rolls back an aborted transaction.
 ///
 /// A parameter is recognized by the name of its type: `PgTransaction`, `Transaction<'_, Postgres>`,
 /// `PgConnection`, `PoolConnection<Postgres>`, `PgPool`, `Pool<Postgres>`, `LockSession`,
@@ -104,7 +105,7 @@ use crate::function::Function;
 /// | `every` | `"1d"`, `"1h30m"`, `"15s"` (`w`, `d`, `h`, `m`, `s`), or a `Duration`: runs at most once in each such period, by the server's clock | whenever the lock is acquired |
 /// | `offset` | as `every`: how much later the periods begin, which otherwise begin at midnight UTC and on Mondays | none |
 /// | `periods` | the table with the marks of `every`: its name, as in `"period"` or `"jobs.period"` with its schema, or an expression of type `Periods` | `advisory_period`, in the first schema of the `search_path` |
-/// | `cancel_via` | a `&PgPool`: a dropped wait on the caller's transaction is cancelled from another connection | the wait stays in the queue |
+/// | `cancel_via` | a `&PgPool`: a dropped wait on the caller's transaction or connection is cancelled from another connection | the wait stays in the queue |
 /// | `map_err` | a path or a closure `Fn(advisory_core::Error) -> E`, for an `E` of another crate, which cannot implement `From` | `From` |
 /// | `crate` | the path of `advisory_core`, as text or bare | `::advisory_core` |
 ///
@@ -117,8 +118,9 @@ use crate::function::Function;
 ///
 /// # The function
 ///
-/// The function is `async` and returns `Result<T, E>` with `E: From<advisory_core::Error>`, which
-/// `advisory_core::Error` and `sqlx::Error` implement. With `side_effect = Skip` or `every`, `T`
+/// The function is `async` and returns `Result<T, E>` with `E: From<advisory_core::Error>`.
+/// `advisory_core::Error`, `sqlx::Error`, `anyhow::Error` and `Box<dyn Error + Send + Sync>` have
+/// this conversion; for an error enum of your own, derive it with `#[from]`. With `side_effect = Skip` or `every`, `T`
 /// implements `Skipped`: `()`, `Option<_>`, or a type of your own.
 ///
 /// With `every`, the function returns without running if it has succeeded in this period. It needs
@@ -160,10 +162,13 @@ use crate::function::Function;
 ///
 /// # Cancel safety
 ///
-/// On a pool, dropping the future frees the lock: a wait leaves the server's queue, and a body is
-/// rolled back. The same holds on a connection, except that a dropped *wait* stays in the queue
-/// until the lock is granted or the timeout ends, and then rolls back. On the caller's transaction
-/// the wait stays in the queue as well, unless `cancel_via` cancels it.
+/// | dropped on | during the wait | in the body |
+/// |---|---|---|
+/// | a pool, a `LockSession` | the wait leaves the queue | a transaction is rolled back, and the lock is free within two seconds |
+/// | a connection | the wait stays in the queue until the lock is granted or the timeout ends, and then rolls back | the transaction is rolled back |
+/// | the caller's transaction | the wait stays in the queue until the lock is granted or the timeout ends | the lock is held until the caller ends the transaction |
+///
+/// `cancel_via` ends a wait of the last two rows at once.
 #[proc_macro_attribute]
 pub fn advisory(
     args: proc_macro::TokenStream,

@@ -28,8 +28,8 @@ use crate::lock::Wait;
 use crate::per_pool::PerPool;
 use crate::probe::Capabilities;
 use crate::sql::holder::excluding;
-use crate::sql::send::send;
-use crate::sql::sqlstate;
+use crate::sql::send::{send, send_for_row};
+use crate::sql::{session, sqlstate};
 use crate::time_bounds::{ASKING_TURN, FIRST_PAUSE, LONGEST_PAUSE, PLACE_INTERVAL};
 
 static QUEUES: PerPool<Queue> = PerPool::new();
@@ -285,6 +285,7 @@ impl Attempt<'_> {
             return Ok(Some(place));
         }
         if !queue.has_places {
+            self.ask_lock_timeout(&pool).await?;
             self.permit(&pool, Permission::WaitBriefly);
             return Ok(Some(place));
         }
@@ -360,6 +361,20 @@ impl Attempt<'_> {
         if let Some(position) = &mut self.position {
             position.permission = permission;
         }
+    }
+
+    /// Asks the server for what bounds the wait, if it is the server and nobody knows. Such a wait
+    /// would not give the connection back.
+    async fn ask_lock_timeout(&mut self, pool: &PgPool) -> Result<(), Error> {
+        let capabilities = Capabilities::of(pool);
+        if self.wait() != Wait::Server || capabilities.lock_timeout().is_some() {
+            return Ok(());
+        }
+        let mut conn = self.check_out(pool).await?;
+        let row = Box::pin(send_for_row(&mut *conn, session::lock_timeout_of_pool()));
+        let row = self.within(Wait::No, row).await?;
+        capabilities.note_lock_timeout(session::read_lock_timeout(&row)?);
+        Ok(())
     }
 
     /// A wait that the server's `lock_timeout` bounds is bounded in this process, too.

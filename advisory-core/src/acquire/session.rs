@@ -4,8 +4,8 @@ use std::any::Any;
 use std::future::Future;
 use std::sync::Arc;
 
+use sqlx::Acquire as _;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgListener, PgPool};
-use sqlx::{Acquire as _, Row as _};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::attempt::{Attempt, TryOnce, acquire, try_acquire};
@@ -72,7 +72,7 @@ impl AdvisoryLock {
     /// # Cancel safety
     ///
     /// As [`begin`](Self::begin): dropping the future closes its connection. The pool's slot is
-    /// free at once, and within a second the server neither holds nor waits for the lock.
+    /// free at once, and within two seconds the server neither holds nor waits for the lock.
     pub async fn acquire<S>(&self, sessions: &S) -> Result<S::Guard, Error>
     where
         S: SessionSource + ?Sized,
@@ -378,8 +378,8 @@ async fn roll_back(
     conn: &mut PgConnection,
 ) -> Result<(), sqlx::Error> {
     if capabilities.lock_timeout().is_none() {
-        let lock_timeout = send_for_row(&mut *conn, session::lock_timeout()).await?;
-        capabilities.note_lock_timeout(lock_timeout.try_get(0)?);
+        let row = send_for_row(&mut *conn, session::lock_timeout()).await?;
+        capabilities.note_lock_timeout(session::read_lock_timeout(&row)?);
     }
     send(conn, transaction::ROLLBACK).await.map(drop)
 }

@@ -63,7 +63,9 @@ pub enum Error {
     NotInTransaction,
     /// The lock is no longer held: its session or transaction has ended, or other code has released
     /// it.
-    #[error("advisory lock {lock} was lost: its session or transaction has ended")]
+    #[error(
+        "advisory lock {lock} was lost: its session or transaction has ended, or other code has released it"
+    )]
     #[non_exhaustive]
     Lost {
         /// Which lock it is.
@@ -98,11 +100,10 @@ pub enum UnsupportedReason {
     /// The pool's connections can hold no lock: they lead to different servers, or a pooler lends a
     /// session for one statement at a time.
     #[error(
-        "this pool's connections are not sessions of one server, and a transaction cannot stand for one: \
-         they lead to different servers, or to a pooler in statement mode; connect to one server, directly or by \
-         a pooler in session or transaction mode"
+        "no session lock can be held on this pool: its connections lead to different servers, or to a pooler in \
+         statement mode; connect to one server, directly or through a pooler in session or transaction mode"
     )]
-    TransactionPooler,
+    UnfitPool,
     /// A transaction holds the session lock, because a pooler in transaction mode lends the
     /// session, or because it could not be found out whether one does. Its connection cannot be
     /// used for anything else.

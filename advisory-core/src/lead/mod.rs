@@ -72,14 +72,15 @@ impl AdvisoryLock {
     /// # }
     /// ```
     ///
-    /// A closure that ends writes out its error type: `Ok::<_, Error>(())`.
+    /// If the closure can return `Ok`, name its error type, which the compiler cannot infer:
+    /// `Ok::<_, Error>(())`.
     ///
     /// # Errors
     ///
-    /// Those of the closure, unless the session was lost: handle an error in the closure if the
-    /// instance is to lead on after it. Of its own errors, it tries again, with a growing pause of
-    /// at most 7.5 seconds, after those that pass by themselves, and logs the first of them as a
-    /// warning:
+    /// An error of the closure ends the call and is returned, unless the session was lost: to keep
+    /// leading after an error, handle it in the closure. After an error that can pass by itself,
+    /// `lead` tries again. The pause grows to at most 7.5 seconds, and the first such error is
+    /// logged as a warning:
     ///
     /// - the server cannot be reached, starts, shuts down, or has no connection left;
     /// - the connection breaks; the pool has no connection in time ([`sqlx::Error::PoolTimedOut`]);

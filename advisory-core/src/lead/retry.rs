@@ -56,7 +56,7 @@ impl Backoff {
     fn survives(&mut self, error: &Error, now: Instant) -> bool {
         let differs = matches!(
             error,
-            Error::Unsupported { reason } if *reason == UnsupportedReason::TransactionPooler
+            Error::Unsupported { reason } if *reason == UnsupportedReason::UnfitPool
         );
         if !differs {
             self.differs_since = None;
@@ -92,7 +92,7 @@ mod tests {
         let mut backoff = Backoff::default();
         let start = Instant::now();
         let after = |seconds| start + Duration::from_secs(seconds);
-        let different = Error::unsupported(UnsupportedReason::TransactionPooler);
+        let different = Error::unsupported(UnsupportedReason::UnfitPool);
         assert!(backoff.survives(&different, start));
         assert!(backoff.survives(&different, after(29)));
         // Another error between them is a sign of a change.

@@ -45,11 +45,15 @@ use crate::scheme::KeyScheme;
 /// If no wait is set, the methods on the left wait as the server's own `lock_timeout` says, and
 /// those on the right do not wait.
 ///
-/// A setting that a scope has no use for is an error
+/// A setting that has no effect in a scope is an error
 /// ([`Error::Unsupported`](crate::Error::Unsupported)), and nothing is sent:
-/// [`isolation`](Self::isolation) belongs to a new transaction, [`cancel_via`](Self::cancel_via) to
-/// the caller's transaction, [`keepalive_interval`](Self::keepalive_interval),
-/// [`at_least`](Self::at_least) and [`tag_session`](Self::tag_session) to a session.
+///
+/// | setting | scope |
+/// |---|---|
+/// | [`isolation`](Self::isolation) | a new transaction |
+/// | [`cancel_via`](Self::cancel_via) | the caller's transaction; the attribute on a connection |
+/// | [`keepalive_interval`](Self::keepalive_interval), [`at_least`](Self::at_least) | a session |
+/// | [`tag_session`](Self::tag_session) | a session of its own, and not a [`LockSession`](crate::LockSession) |
 ///
 /// ```no_run
 /// use std::time::Duration;

@@ -193,9 +193,10 @@ impl AdvisoryLock {
     /// snapshot is taken before the wait, and the transaction reads what was there before. Here the
     /// lock is granted first. `RepeatableRead` and `Serializable` cost one more round trip.
     ///
-    /// If not set, the level is the default of the session. The guarantee holds for every default:
-    /// where it is not `READ COMMITTED`, the first transaction of a pool costs one more failed
-    /// round trip, and each transaction one more. Other methods refuse this setting.
+    /// If not set, the level is the session's `default_transaction_isolation`, and the guarantee
+    /// holds for every value of it. If it is not `READ COMMITTED`, each transaction costs one round
+    /// trip more, and the first transaction on a pool two: one message fails, and is repeated.
+    /// Methods that open no transaction refuse this setting.
     ///
     /// ```no_run
     /// use advisory_core::{AdvisoryLock, Error, Isolation};
@@ -253,8 +254,7 @@ impl AdvisoryLock {
     /// whole seconds (`tcp_keepalives_idle` and `tcp_user_timeout`). So if this machine vanishes,
     /// its lock is free after about the same time.
     ///
-    /// If not set, 5 seconds. Methods other than [`acquire`](Self::acquire) and
-    /// [`try_acquire`](Self::try_acquire) refuse this setting.
+    /// If not set, 5 seconds. Methods that take a transaction lock refuse this setting.
     ///
     /// ```no_run
     /// use std::time::Duration;
@@ -333,8 +333,8 @@ impl AdvisoryLock {
     /// another value.
     ///
     /// If not set, `application_name` is left alone. A lock without a [`name`](Self::name) has
-    /// nothing to show. Methods other than [`acquire`](Self::acquire) and
-    /// [`try_acquire`](Self::try_acquire) refuse this setting.
+    /// nothing to show. Methods that take a transaction lock refuse this setting, and so does a
+    /// [`LockSession`](crate::LockSession), whose locks share one `application_name`.
     ///
     /// ```no_run
     /// use advisory_core::{AdvisoryLock, Error};

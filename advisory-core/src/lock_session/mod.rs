@@ -100,12 +100,12 @@ static OF_POOLS: PerPool<Mutex<Weak<Shared>>> = PerPool::new();
 ///   back.
 /// - The server cannot see the waits in memory. A deadlock between two such sessions ends with a
 ///   timeout only, so set one where a task takes a second lock.
-/// - Within a process nobody is overtaken: a task that wants several keys, and waits for one of
-///   them, makes the tasks behind it wait for the others.
-/// - Between processes the order is fair, not first come, first served. A session that has queued
-///   for a lock holds it, and queues for no other until it is released.
-/// - A lock with several [`permits`](AdvisoryLock::permits) queues for its turnstile in this way,
-///   and the first in the queue looks for a free slot in pauses of 1 to 50 ms.
+/// - Within a process, no task is overtaken. If a task wants the keys A and B and waits for A, later
+///   tasks also wait for B, even if B is free.
+/// - Between processes, no task waits without end, but the order is not first come, first served. A
+///   session that has queued for a lock holds that lock, and queues for no other until it is free.
+/// - With several [`permits`](AdvisoryLock::permits), the first waiter looks for a free slot every
+///   1 to 50 ms, and the others queue behind it.
 /// - A lock takes an entry of the server's lock table for as long as it is held: see
 ///   `max_locks_per_transaction`.
 /// - The settings of the locks apply to the session that they share: the shortest

@@ -434,6 +434,7 @@ impl Owner {
             self.table.open(connection.id);
             self.table.sweep();
             self.sweep_pause = FIRST_SWEEP;
+            self.capabilities.note_lock_timeout(connection.lock_timeout);
             let lock_timeout = Wait::of_lock_timeout(connection.lock_timeout);
             self.lock_timeout = Some(lock_timeout);
             for (id, pending) in &mut self.pending {
@@ -858,6 +859,9 @@ impl Owner {
         let mut may_open = is_worth_it && self.open_at[1].is_none_or(|at| at <= now);
         for index in 1..=self.queueing.load(Ordering::Relaxed) {
             if index == self.links.len() {
+                if !may_open {
+                    break;
+                }
                 self.links.push(Link::Closed);
             }
             match &self.links[index] {

@@ -571,8 +571,12 @@ impl Table {
                     self.set_state(id, State::Asked { is_wanted: true });
                     message.tries.push((id, missing));
                 }
+                // Time alone has changed what is to be done: no event considers it again.
+                Verdict::Look(key) | Verdict::Awaited(key) => {
+                    self.to_look.insert(key);
+                }
                 // It is considered again when that changes.
-                _ => {}
+                Verdict::Blocked | Verdict::Held | Verdict::InHand(_) => {}
             }
         }
         self.ready.append(&mut later);

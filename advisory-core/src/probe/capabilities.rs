@@ -81,15 +81,11 @@ impl Capabilities {
     /// Remembers how long the server has waited before it refused a lock, if nothing else is known
     /// of its `lock_timeout`.
     pub(crate) fn note_refusal(&self, waited: Duration) {
-        self.note_milliseconds(u64::try_from(waited.as_millis()).unwrap_or(UNKNOWN).max(1));
+        self.note_lock_timeout(u64::try_from(waited.as_millis()).unwrap_or(UNKNOWN).max(1));
     }
 
     /// Remembers the server's `lock_timeout` in milliseconds, if it is not known.
-    pub(crate) fn note_lock_timeout(&self, milliseconds: i64) {
-        self.note_milliseconds(milliseconds.unsigned_abs());
-    }
-
-    fn note_milliseconds(&self, milliseconds: u64) {
+    pub(crate) fn note_lock_timeout(&self, milliseconds: u64) {
         let (seen, unseen) = (Ordering::Relaxed, Ordering::Relaxed);
         let _ = self
             .lock_timeout

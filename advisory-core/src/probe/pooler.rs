@@ -102,7 +102,7 @@ pub(super) async fn probe_pooler(
         Ok(ProbeState::Ended) => Ok(LockLevel::Session),
         Ok(ProbeState::Lent) => Ok(LockLevel::Transaction),
         Ok(ProbeState::Unfit) => Err(ProbeError::Failed(Error::unsupported(
-            UnsupportedReason::TransactionPooler,
+            UnsupportedReason::UnfitPool,
         ))),
         // The network may have lost the end of the connection.
         Ok(ProbeState::Held) => {

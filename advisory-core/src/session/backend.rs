@@ -40,7 +40,7 @@ impl Backend {
             // A pooled connection must not wait for an answer that may never come.
             let start = DiscardOnDrop::new(self.start());
             match timeout(self.response_timeout, start).await {
-                Ok(Ok(BackendStart::Standby)) => {}
+                Ok(Ok(BackendStart::Standby | BackendStart::Hidden)) => {}
                 Ok(Ok(BackendStart::Gone)) => return,
                 // A process id can be used again.
                 Ok(Ok(BackendStart::At(start))) => {

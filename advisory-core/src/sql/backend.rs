@@ -6,7 +6,7 @@ use sqlx::postgres::PgRow;
 use super::call::array_literal;
 use super::holder::columns;
 use super::origin::mark;
-use super::{ClientCheck, IN_TRANSACTION, LOCK_TIMEOUT, LOCKS, SERVER, server};
+use super::{BACKEND_START, ClientCheck, IN_TRANSACTION, LOCK_TIMEOUT, LOCKS, SERVER, server};
 use crate::key::Key;
 use crate::lock::LockId;
 
@@ -98,8 +98,10 @@ impl HeldKey {
 
 /// When a backend started, as its server tells other sessions.
 pub(crate) enum BackendStart {
-    /// In the server's own words; the same ones as long as it is the same backend.
+    /// A text that is the same one as long as it is the same backend.
     At(String),
+    /// There is a backend, and the role that has asked may not know more of it.
+    Hidden,
     Gone,
     /// Another server answered, which does not know the backends of the primary.
     Standby,
@@ -109,7 +111,7 @@ impl BackendStart {
     /// Asks for the start of a backend. One row, read by [`read`](Self::read).
     pub(crate) fn of(pid: i32) -> String {
         format!(
-            "SELECT pg_catalog.pg_is_in_recovery(),(SELECT pg_catalog.concat(a.backend_start) \
+            "SELECT pg_catalog.pg_is_in_recovery(),(SELECT {BACKEND_START} \
              FROM pg_catalog.pg_stat_get_activity('{pid}'::pg_catalog.int4) AS a)"
         )
     }
@@ -119,7 +121,11 @@ impl BackendStart {
             return Ok(Self::Standby);
         }
         let start: Option<String> = row.try_get(1)?;
-        Ok(start.map_or(Self::Gone, Self::At))
+        Ok(match start {
+            None => Self::Gone,
+            Some(start) if start.is_empty() => Self::Hidden,
+            Some(start) => Self::At(start),
+        })
     }
 }
 

@@ -1,6 +1,7 @@
 //! Who leads, as the server knows it.
 
 use super::origin::is_of_leader;
+use super::{BACKEND_START, QUERY_START};
 use crate::key::Key;
 
 /// The session that holds a key exclusively, in this database; at most one row.
@@ -13,8 +14,8 @@ pub(crate) fn leader(key: Key) -> String {
     let (classid, objid, objsubid) = key.to_pg_locks();
     let leads = is_of_leader("a.query");
     format!(
-        "SELECT pg_catalog.concat(l.pid,' ',a.backend_start) AS session,\
-         CASE WHEN {leads} THEN a.query_start::pg_catalog.text END AS term,\
+        "SELECT pg_catalog.concat(l.pid,' ',{BACKEND_START}) AS session,\
+         CASE WHEN {leads} THEN {QUERY_START}::pg_catalog.text END AS term,\
          COALESCE(l.pid,0) AS pid,\
          CASE WHEN {leads} THEN pg_catalog.date_part('epoch',pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) a.query_start) END AS term_age,\
          pg_catalog.date_part('epoch',pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) a.backend_start) AS session_age,\

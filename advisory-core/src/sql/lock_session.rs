@@ -13,7 +13,7 @@ use super::permits::Semaphore;
 use super::session::switch_off_transaction_timeout;
 use super::tcp_keepalive::TcpKeepalive;
 use super::transaction::RESET;
-use super::{ClientCheck, LOCK_TIMEOUT, REFUSE_STANDBY};
+use super::{BACKEND_START, ClientCheck, LOCK_TIMEOUT, REFUSE_STANDBY};
 use crate::key::Key;
 use crate::lock::{LockId, Mode};
 
@@ -32,7 +32,7 @@ pub(crate) fn open(check: ClientCheck, keepalive: &TcpKeepalive) -> String {
     ];
     let mut message = format!(
         "{RESET};SELECT {REFUSE_STANDBY},pg_catalog.pg_backend_pid(),\
-         (SELECT {START} FROM pg_catalog.pg_stat_get_activity(pg_catalog.pg_backend_pid()) AS a),\
+         (SELECT {BACKEND_START} FROM pg_catalog.pg_stat_get_activity(pg_catalog.pg_backend_pid()) AS a),\
          {LOCK_TIMEOUT}"
     );
     for (name, value) in settings {
@@ -43,9 +43,6 @@ pub(crate) fn open(check: ClientCheck, keepalive: &TcpKeepalive) -> String {
     let _ = write!(message, ",{}", switch_off_transaction_timeout(false));
     mark(None, &message)
 }
-
-/// When a backend started, in the same words in every session; an expression.
-const START: &str = "pg_catalog.concat(pg_catalog.date_part('epoch',a.backend_start))";
 
 /// The backend of a session. A process id can be used again.
 #[derive(Clone, Debug, Default)]
@@ -60,7 +57,7 @@ pub(crate) struct BackendId {
 pub(crate) fn terminate(BackendId { pid, start }: &BackendId) -> String {
     let terminate = format!(
         "SELECT pg_catalog.pg_terminate_backend({pid}) FROM pg_catalog.pg_stat_get_activity('{pid}') AS a \
-         WHERE {START} OPERATOR(pg_catalog.=) {}",
+         WHERE {BACKEND_START} OPERATOR(pg_catalog.=) {}",
         text_literal(start)
     );
     mark(None, &terminate)

@@ -72,9 +72,31 @@ const LOCKS: &str = "pg_catalog.pg_lock_status()";
 /// read by [`server`].
 const SERVER: &str = "pg_catalog.pg_postmaster_start_time(),pg_catalog.current_database()";
 
+/// A `timestamptz` as an integer, in microseconds. Its text would depend on the `DateStyle` and the
+/// `TimeZone` of the session, and that of a float on `extra_float_digits`.
+macro_rules! microseconds {
+    ($time:literal) => {
+        concat!(
+            "(pg_catalog.date_part('epoch',",
+            $time,
+            ") OPERATOR(pg_catalog.*) 1000000)::pg_catalog.int8"
+        )
+    };
+}
+
 /// The database, and this run of its server, in the same words in every session; an expression.
-const SERVER_IN_ALL_SESSIONS: &str = "pg_catalog.concat(pg_catalog.date_part('epoch',pg_catalog.pg_postmaster_start_time()),\
-     ' ',pg_catalog.current_database())";
+const SERVER_IN_ALL_SESSIONS: &str = concat!(
+    "pg_catalog.concat(",
+    microseconds!("pg_catalog.pg_postmaster_start_time()"),
+    ",' ',pg_catalog.current_database())"
+);
+
+/// When the backend `a` started, in the same words in every session; an expression. The text is
+/// empty if the role of the session may not know.
+const BACKEND_START: &str = concat!("pg_catalog.concat(", microseconds!("a.backend_start"), ")");
+
+/// When the last statement of the backend `a` started; an expression.
+const QUERY_START: &str = microseconds!("a.query_start");
 
 /// The session's `lock_timeout` in milliseconds; an expression.
 const LOCK_TIMEOUT: &str = "(SELECT s.setting::pg_catalog.int8 FROM pg_catalog.pg_settings AS s \

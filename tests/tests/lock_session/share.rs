@@ -128,3 +128,25 @@ async fn session_sleeps_when_it_is_lost_during_that_question() {
     }
     assert_sleeps(sleep(HANG_TIMEOUT)).await;
 }
+
+/// One of the keys can be joined at any time, and so is no reason to wait.
+#[tokio::test]
+async fn wait_for_shared_keys_goes_on_while_one_of_them_is_held_here() {
+    let (database, pool) = Database::with_pool(3).await;
+    let locks = LockSession::new(&pool);
+    let elsewhere = AdvisoryLock::new(2).begin(&pool).await.unwrap();
+    let held = AdvisoryLock::new(1).shared().acquire(&locks).await.unwrap();
+    let both = AdvisoryLock::all([1, 2]).shared();
+    let waiting = tokio::spawn({
+        let (both, locks) = (both.clone(), locks.clone());
+        async move { both.acquire(&locks).await }
+    });
+    // Longer than a key goes from one local holder to the next.
+    sleep(NAP * 50).await;
+    let refused = ends(both.try_acquire(&locks)).await;
+    assert!(refused.unwrap().is_none());
+    elsewhere.rollback().await.unwrap();
+    let guard = ends(waiting).await.unwrap().unwrap();
+    drop((held, guard));
+    assert_closes(&locks, &database, &pool).await;
+}

@@ -195,6 +195,45 @@ async fn lock_timeout_of_the_pool_ends_a_wait_unless_it_waits_forever() {
     assert_closes(&locks, &database, &pool).await;
 }
 
+/// The first in the queue for a permit may have got there on a session that queues for it.
+#[tokio::test]
+async fn lock_timeout_of_the_pool_ends_a_wait_for_a_permit() {
+    let database = Database::new().await;
+    let options = database.options().options([("lock_timeout", "500ms")]);
+    let pool = PgPoolOptions::new().connect_lazy_with(options);
+    let export = AdvisoryLock::new("export").permits(2);
+    let slot = |number| AdvisoryLock::from(export.keys()[0].slot(number));
+    let rivals = database.pool(3).await;
+    let taken = [
+        slot(1).begin(&rivals).await.unwrap(),
+        slot(2).begin(&rivals).await.unwrap(),
+    ];
+    let queueing = slot(0).begin(&rivals).await.unwrap();
+    let locks = LockSession::new(&pool);
+    let waiting = tokio::spawn({
+        let (export, locks) = (export.clone(), locks.clone());
+        async move { export.acquire(&locks).await.map(drop) }
+    });
+    database.wait_until_waiting(1).await;
+    queueing.rollback().await.unwrap();
+    let refused = ends(waiting).await.unwrap().unwrap_err();
+    assert!(refused.is_not_acquired(), "{refused:?}");
+    drop(taken);
+    assert_closes(&locks, &database, &rivals).await;
+}
+
+#[tokio::test]
+async fn as_many_sessions_may_queue_as_there_are_numbers() {
+    let (database, pool) = Database::with_pool(3).await;
+    let locks = LockSession::new(&pool).queueing(usize::MAX);
+    let held = AdvisoryLock::new(1).begin(&pool).await.unwrap();
+    let short = AdvisoryLock::new(1).timeout(Duration::from_millis(200));
+    let refused = ends(short.acquire(&locks)).await.unwrap_err();
+    assert!(refused.is_not_acquired(), "{refused:?}");
+    held.rollback().await.unwrap();
+    assert_closes(&locks, &database, &pool).await;
+}
+
 #[tokio::test]
 async fn polling_never_queues_on_the_server() {
     let (database, pool) = Database::with_pool(2).await;

@@ -352,3 +352,18 @@ async fn locks_left_on_a_pooled_connection_are_released() {
     let still: i32 = scalar(&pool, "SELECT pg_backend_pid()").await;
     assert_eq!(after, still);
 }
+
+/// The probe for a pooler compares what its own connections say with what the pool's do.
+#[tokio::test]
+async fn settings_of_the_pool_do_not_look_like_another_server() {
+    let database = Database::new().await;
+    let settings = "SET extra_float_digits = -3; SET DateStyle TO 'SQL, DMY'; SET TIME ZONE 5";
+    let pool = PgPoolOptions::new().max_connections(2);
+    let pool = pool.after_connect(move |conn, _| {
+        Box::pin(async move { conn.execute(settings).await.map(drop) })
+    });
+    let pool = pool.connect_with(database.options()).await.unwrap();
+    let guard = AdvisoryLock::new("one").acquire(&pool).await.unwrap();
+    guard.release().await.unwrap();
+    database.assert_nothing_leaked(&pool).await;
+}

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use advisory_core::{AdvisoryLock, Error, SessionGuard};
 use advisory_tests::{Database, scalar};
-use sqlx::{Executor as _, PgPool};
+use sqlx::postgres::PgPoolOptions;
+use sqlx::{AssertSqlSafe, Executor as _, PgPool};
 use tokio::time::timeout;
 
 /// Longer than anything here takes, also on a busy machine.
@@ -104,6 +105,53 @@ async fn connection_in_use_is_not_a_loss() {
     }
     guard.release().await.unwrap();
     database.assert_nothing_leaked(&pool).await;
+}
+
+/// A pool whose connections run a statement first. Those beside it do not.
+async fn pool_with_hook(database: &Database, hook: String) -> PgPool {
+    let pool = PgPoolOptions::new().max_connections(2);
+    let pool = pool.after_connect(move |conn, _| {
+        let hook = hook.clone();
+        Box::pin(async move { conn.execute(AssertSqlSafe(hook)).await.map(drop) })
+    });
+    pool.connect_with(database.options()).await.unwrap()
+}
+
+/// The connections that ask whether the session exists may have other settings, and other rights.
+#[tokio::test]
+async fn session_that_is_shown_differently_is_not_lost() {
+    let database = Database::new().await;
+    let role = database.name();
+    let create = format!("CREATE ROLE \"{role}\"");
+    database.execute(create).await;
+    for hook in [
+        "SET TIME ZONE 'Asia/Kathmandu'".to_owned(),
+        "SET DateStyle TO 'SQL, DMY'".to_owned(),
+        format!("SET ROLE \"{role}\""),
+    ] {
+        let pool = pool_with_hook(&database, hook.clone()).await;
+        let lock = AdvisoryLock::new("leader").keepalive_interval(Duration::from_millis(50));
+        let mut guard = lock.acquire(&pool).await.unwrap();
+        let lost = guard.lost();
+        // An idle connection of the pool is asked first, and one beside it later.
+        drop(pool.acquire().await.unwrap());
+        let conn = guard.connection().await.unwrap();
+        let statement = conn.execute("SELECT pg_sleep(2)");
+        let busy = async {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            let _taken = pool.acquire().await.unwrap();
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            () = lost => panic!("{hook}: the session is alive"),
+            () = busy => {}
+            done = statement => drop(done.unwrap()),
+        }
+        guard.release().await.unwrap();
+        database.assert_nothing_leaked(&pool).await;
+        pool.close().await;
+    }
+    database.execute(format!("DROP ROLE \"{role}\"")).await;
 }
 
 #[tokio::test]

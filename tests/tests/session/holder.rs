@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use advisory_core::{AdvisoryLock, Error, Holder, Isolation};
 use advisory_tests::Database;
-use advisory_verbs::{Refusal, Scope, Verb, with_connection};
+use advisory_verbs::{Refusal, Scope, Verb, with_holders};
 use sqlx::{Executor as _, PgPool};
 use tokio::sync::oneshot;
 
@@ -55,7 +55,7 @@ async fn holder_in_this_process_is_named_so() {
         let holding = tokio::spawn(verb.hold(&lock, &pool, work));
         is_entered.await.unwrap();
         let key = AdvisoryLock::from(lock.keys()[0]).timeout(Duration::from_millis(50));
-        let refused = with_connection(async || key.begin(&asking).await).await;
+        let refused = with_holders(async || key.begin(&asking).await).await;
         let error = refused.unwrap_err();
         assert!(holder(&error).is_this_process, "{verb}: {error}");
         let text = error.to_string();

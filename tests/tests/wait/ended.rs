@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use advisory_core::{AdvisoryLock, EndedWait, Error};
 use advisory_tests::{Cut, Database, Proxy, Server};
-use advisory_verbs::{Refusal, Scope, Verb};
+use advisory_verbs::{Refusal, Scope, Verb, with_holders};
 use sqlx::postgres::{PgPool, PgPoolOptions};
 use sqlx::{Executor as _, PgTransaction};
 
@@ -87,7 +87,8 @@ async fn statement_timeout_names_itself_the_lock_and_its_holder() {
     let timeout = one.clone().timeout(Duration::from_mins(1));
     for lock in [one.clone(), one.wait_forever(), timeout] {
         for verb in Verb::all(waits_for_all_its_keys) {
-            let error = verb.ask(&lock, &pool).await.unwrap_err();
+            let error = with_holders(async || verb.ask(&lock, &pool).await).await;
+            let error = error.unwrap_err();
             assert_names_holder(verb, &error, pid);
             assert_explained(verb, error, "57014", Some("statement_timeout"));
         }
@@ -115,18 +116,24 @@ async fn statement_timeout_leaves_the_callers_transaction_usable() {
 
 #[tokio::test]
 async fn cancelled_and_terminated_waits_name_the_lock() {
-    let (database, mut held, pid) = held().await;
+    let (database, held, pid) = held().await;
     let pool = database.pool(2).await;
     for (end, sqlstate) in [(CANCEL, "57014"), (TERMINATE, "57P01")] {
         for verb in Verb::all(waits_for_all_its_keys) {
-            let asked = tokio::spawn(verb.ask(&AdvisoryLock::new("one"), &pool));
-            database.wait_until_waiting(1).await;
-            held.execute(end).await.unwrap();
-            let error = asked.await.unwrap().unwrap_err();
+            let ended = async || {
+                let asked = tokio::spawn(verb.ask(&AdvisoryLock::new("one"), &pool));
+                database.wait_until_waiting(1).await;
+                database.execute(end).await;
+                asked.await.unwrap()
+            };
             // The connection of a terminated session can tell nothing more.
-            if end == CANCEL || verb.is_on_pool() {
+            let error = if end == CANCEL || verb.is_on_pool() {
+                let error = with_holders(ended).await.unwrap_err();
                 assert_names_holder(verb, &error, pid);
-            }
+                error
+            } else {
+                ended().await.unwrap_err()
+            };
             assert_explained(verb, error, sqlstate, None);
         }
     }

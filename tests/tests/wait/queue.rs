@@ -9,6 +9,7 @@ use advisory_core::{AdvisoryLock, Error, UnsupportedReason, advisory};
 use advisory_tests::Database;
 use advisory_verbs::{Refusal, Verb};
 use futures_util::future::join_all;
+use sqlx::Executor as _;
 use sqlx::postgres::{PgPool, PgPoolOptions};
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
@@ -332,6 +333,26 @@ async fn an_exhausted_pool_ends_all_waits_together() {
     let bounded = lock.timeout(Duration::from_millis(200));
     let ended = join_all((0..10).map(|_| bounded.try_begin(&pool))).await;
     assert!(ended.iter().all(Result::is_err), "{ended:?}");
+}
+
+/// Also the first wait, before the `lock_timeout` of the pool is known.
+#[tokio::test]
+async fn a_wait_without_a_limit_leaves_a_pool_of_one_to_others() {
+    let database = Database::new().await;
+    let rivals = database.pool(1).await;
+    let lock = AdvisoryLock::new("one");
+    for verb in [Verb::Begin, Verb::Acquire] {
+        let held = lock.begin(&rivals).await.unwrap();
+        let pool = PgPoolOptions::new().max_connections(1);
+        let pool = pool.acquire_timeout(Duration::from_secs(20));
+        let pool = pool.connect_with(database.options()).await.unwrap();
+        let waiting = tokio::spawn(verb.ask(&lock, &pool));
+        database.wait_until_waiting(1).await;
+        let served = pool.execute("SELECT 1").await;
+        assert!(served.is_ok(), "{verb}: {served:?}");
+        held.rollback().await.unwrap();
+        assert!(waiting.await.unwrap().unwrap(), "{verb}");
+    }
 }
 
 #[tokio::test]

@@ -30,7 +30,7 @@ mod section;
 use std::fmt;
 
 pub use function::Function;
-pub use run::{Body, BodyError, Held, Work, begin, outcome, with_connection};
+pub use run::{Body, BodyError, Held, Work, begin, outcome, with_connection, with_holders};
 pub use section::{Inside, Sections};
 
 /// Where a verb holds its lock.

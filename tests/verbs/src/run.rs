@@ -92,13 +92,14 @@ impl Verb {
         })
     }
 
-    /// Asserts that the lock is not granted. Returns the error, if the verb returns one.
+    /// Asserts that the lock is not granted. Returns the error, if the verb returns one. It names
+    /// the holders; see [`with_holders`].
     ///
     /// # Panics
     ///
     /// If the lock is granted, or the error is another one.
     pub async fn assert_refused(self, lock: &AdvisoryLock, pool: &PgPool) -> Option<Error> {
-        match with_connection(async || self.ask(lock, pool).await).await {
+        match with_holders(async || self.ask(lock, pool).await).await {
             Ok(false) => None,
             Err(error) if error.is_not_acquired() => Some(error),
             other => panic!("{self}, not refused: {other:?}"),
@@ -290,4 +291,29 @@ pub async fn with_connection<T>(call: impl AsyncFn() -> Result<T, Error>) -> Res
         }
     }
     call().await
+}
+
+/// As [`with_connection`], and until the error of a refused or ended wait names a holder. The error
+/// waits for the list of holders for a quarter of a second, and a busy machine may need more.
+///
+/// # Errors
+///
+/// Those of the call. The last of twenty may name no holder.
+pub async fn with_holders<T>(call: impl AsyncFn() -> Result<T, Error>) -> Result<T, Error> {
+    for _ in 1..20 {
+        match with_connection(&call).await {
+            Err(error) if lacks_holders(&error) => {}
+            ended => return ended,
+        }
+    }
+    with_connection(&call).await
+}
+
+fn lacks_holders(error: &Error) -> bool {
+    match error {
+        Error::NotAcquired { holders, .. } => holders.is_empty(),
+        error => error
+            .ended_wait()
+            .is_some_and(|ended| ended.holders.is_empty()),
+    }
 }

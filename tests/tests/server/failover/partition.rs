@@ -109,7 +109,7 @@ async fn pool_with_two_primaries_refuses_session_locks_until_it_has_one() {
     pair.promote().await;
     for _ in 0..3 {
         let refused = lock("leader").acquire(&pool).await.unwrap_err();
-        let is_two_servers = matches!(&refused, Error::Unsupported { reason, .. } if *reason == UnsupportedReason::TransactionPooler);
+        let is_two_servers = matches!(&refused, Error::Unsupported { reason, .. } if *reason == UnsupportedReason::UnfitPool);
         assert!(is_two_servers, "{refused:?}");
     }
     let guard = lock("leader").acquire(&pool).await.unwrap();

@@ -85,7 +85,7 @@ async fn a_pooler_in_statement_mode_is_an_error_in_the_end() {
     let led = timeout(short.unwrap_or(Duration::MAX), led);
     match in_time(&fixture.database, led).await {
         Ok(led) => {
-            let reason = UnsupportedReason::TransactionPooler;
+            let reason = UnsupportedReason::UnfitPool;
             let error = led.unwrap_err();
             assert!(
                 matches!(&error, Error::Unsupported { reason: found, .. } if *found == reason),

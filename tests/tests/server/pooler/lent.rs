@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use advisory_core::{AdvisoryLock, Error, LockSession, LockSessionGuard};
 use advisory_tests::{Pooling, by_depth, drop_when};
-use advisory_verbs::with_connection;
+use advisory_verbs::with_holders;
 use sqlx::{Executor as _, PgPool};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -132,7 +132,7 @@ async fn a_lock_that_others_hold_is_refused_in_time_and_granted_later() {
         advisory_core::lock(&mut holder, 1).await.unwrap();
         assert!(lock.try_acquire(&locks).await.unwrap().is_none());
         let refused = lock.clone().timeout(Duration::from_millis(50));
-        let refused = with_connection(async || refused.acquire(&locks).await.map(drop)).await;
+        let refused = with_holders(async || refused.acquire(&locks).await.map(drop)).await;
         let error = refused.unwrap_err();
         let is_named = matches!(&error, Error::NotAcquired { holders, .. } if holders.len() == 1);
         assert!(is_named, "{error:?}");

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use advisory_core::{AdvisoryLock, Error, Key, LockSession};
 use advisory_tests::Pooling;
-use advisory_verbs::{Scope, Sections, Verb};
+use advisory_verbs::{Scope, Sections, Verb, with_holders};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
@@ -118,8 +118,8 @@ async fn a_session_takes_and_releases_one_permit_behind_the_pooler() {
     let of_session = in_time(&fixture.database, lock.acquire(&locks)).await;
     let (of_pool, of_session) = (of_pool.unwrap(), of_session.unwrap());
     for refused in [
-        now.acquire(&pool).await.map(drop),
-        now.acquire(&locks).await.map(drop),
+        with_holders(async || now.acquire(&pool).await.map(drop)).await,
+        with_holders(async || now.acquire(&locks).await.map(drop)).await,
     ] {
         match refused {
             Err(Error::NotAcquired { holders, .. }) => assert_eq!(holders.len(), 2),

@@ -187,7 +187,7 @@ async fn a_pooler_in_statement_mode_is_refused() {
         let body = async { panic!("the body ran") };
         match verb.hold(&AdvisoryLock::new("one"), &pool, body).await {
             Err(Error::Unsupported { reason, .. }) => {
-                assert_eq!(reason, UnsupportedReason::TransactionPooler, "{verb}");
+                assert_eq!(reason, UnsupportedReason::UnfitPool, "{verb}");
             }
             other => panic!("{verb}: {other:?}"),
         }

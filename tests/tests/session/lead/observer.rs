@@ -1,13 +1,14 @@
 //! Who leads, and since when, as others see it.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use advisory_core::monitor::{self, LeaderWatch};
 use advisory_core::{Error, LockSession};
 use advisory_tests::{Database, another_pool};
 use futures_util::StreamExt as _;
-use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
+use sqlx::{AssertSqlSafe, Executor as _, PgPool};
 
 use super::{ends, lock};
 
@@ -87,6 +88,39 @@ async fn a_watch_yields_each_change_once() {
         led.unwrap();
         assert!(ends(watch.next()).await.unwrap().unwrap().is_none());
     }
+    database.assert_nothing_leaked(&pool).await;
+}
+
+/// The connections that ask need not have the same settings.
+#[tokio::test]
+async fn a_watch_yields_a_term_once_whatever_its_sessions_are_set_to() {
+    let (database, pool) = Database::with_pool(3).await;
+    let number = AtomicU32::new(0);
+    let watched = PgPoolOptions::new().max_connections(2).min_connections(2);
+    let watched = watched.after_connect(move |conn, _| {
+        let hours = number.fetch_add(1, Ordering::SeqCst);
+        Box::pin(async move {
+            let zone = AssertSqlSafe(format!("SET TIME ZONE {hours}"));
+            conn.execute(zone).await.map(drop)
+        })
+    });
+    let watched = watched.connect_with(database.options()).await.unwrap();
+    let mut watch = LeaderWatch::new(&watched, "leader").interval(Duration::from_millis(5));
+    assert!(ends(watch.changed()).await.unwrap().is_none());
+    let lock = lock();
+    let seen = tokio::sync::Notify::new();
+    let led = lock.lead(&pool, async |_| {
+        seen.notified().await;
+        Ok::<_, Error>(())
+    });
+    let story = async {
+        assert!(watch.changed().await.unwrap().is_some());
+        let again = tokio::time::timeout(Duration::from_millis(300), watch.changed()).await;
+        assert!(again.is_err(), "it yields a term once: {again:?}");
+        seen.notify_one();
+    };
+    let (led, ()) = ends(async { tokio::join!(led, story) }).await;
+    led.unwrap();
     database.assert_nothing_leaked(&pool).await;
 }
 
