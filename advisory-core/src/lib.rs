@@ -68,7 +68,7 @@
 //! Every async function says under *Cancel safety* what happens to the lock, the connection and the
 //! queue position. In short: if you pass a pool ([`begin`](AdvisoryLock::begin),
 //! [`transaction`](AdvisoryLock::transaction), [`acquire`](AdvisoryLock::acquire), the attribute),
-//! the future can be dropped at any point; two seconds later, the server neither holds nor waits
+//! the future can be dropped at any point; within two seconds, the server neither holds nor waits
 //! for the lock. If you pass *your* transaction or connection, dropping the future does not end the
 //! wait: set a timeout, or [`cancel_via`](AdvisoryLock::cancel_via).
 //!
@@ -76,9 +76,8 @@
 //!
 //! If a transaction lock is lost, its transaction is rolled back; what the body has committed on
 //! other connections stays. If a session ends, its lock is free, and the holder notices a moment
-//! later: run work that must not be done twice under
-//! [`until_lost`](SessionGuard::until_lost), which drops it then. If the session of a
-//! [`LockSession`] ends, all its guards are notified.
+//! later: run work that must not be done twice under [`until_lost`](SessionGuard::until_lost),
+//! which drops it then. If the session of a [`LockSession`] ends, all its guards are notified.
 //!
 //! A system other than PostgreSQL can refuse a holder that has lost its lock and does not know it
 //! yet: give it a [`fencing_token`].
@@ -103,10 +102,11 @@
 //! `lock.key` (the first one), `lock.keys` (how many), `lock.scope` (`xact`, `session`),
 //! `lock.mode` (`exclusive`, `shared`), `lock.outcome` (`acquired`, `not_acquired`, `deadlock`,
 //! `error`, `dropped`) and `lock.wait_ms`. `lock.queue_ms` is the part of the wait behind other
-//! calls of this process, if there was one. Likely mistakes are warnings: a snapshot that is older than its lock, a guard
-//! released inside an open transaction, locks left on a pooled connection. With the feature
-//! `metrics`, acquires and holds are counted. In the repository, `cargo run --example spans` shows the
-//! spans, and `cargo run --example prometheus --features metrics` a scrape of the metrics.
+//! calls of this process, if there was one. Likely mistakes are warnings: a snapshot that is older
+//! than its lock, a guard released inside an open transaction, locks left on a pooled connection.
+//! With the feature `metrics`, acquires and holds are counted. In the repository,
+//! `cargo run --example spans` shows the spans, and
+//! `cargo run --example prometheus --features metrics` a scrape of the metrics.
 //!
 //! [`monitor`] lists who holds a lock and who waits for it, and ends a session. The server knows
 //! only numbers; [`AdvisoryLock::tag_session`] and [`AdvisoryLock::tag_statement`] add the name.

@@ -120,8 +120,9 @@ use crate::function::Function;
 ///
 /// The function is `async` and returns `Result<T, E>` with `E: From<advisory_core::Error>`.
 /// `advisory_core::Error`, `sqlx::Error`, `anyhow::Error` and `Box<dyn Error + Send + Sync>` have
-/// this conversion; for an error enum of your own, derive it with `#[from]`. With `side_effect = Skip` or `every`, `T`
-/// implements `Skipped`: `()`, `Option<_>`, or a type of your own.
+/// this conversion; for an error enum of your own, derive it with `#[from]`. With
+/// `side_effect = Skip` or `every`, `T` implements `Skipped`: `()`, `Option<_>`, or a type of your
+/// own.
 ///
 /// With `every`, the function returns without running if it has succeeded in this period. It needs
 /// a small table, see `AdvisoryLock::every`. In a transaction, the mark of the period commits with

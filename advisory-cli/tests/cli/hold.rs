@@ -90,7 +90,8 @@ async fn a_lost_lock_exits_with_76() {
     terminate_holders(&database).await;
     let outcome = hold.end().await;
     let stderr = format!(
-        "{HELD}advisory: advisory lock `sync` was lost: its session or transaction has ended\n"
+        "{HELD}advisory: advisory lock `sync` was lost: its session or transaction has ended, \
+         or other code has released it\n"
     );
     assert_eq!((outcome.code, outcome.stderr), (76, stderr));
 }

@@ -100,8 +100,8 @@ static OF_POOLS: PerPool<Mutex<Weak<Shared>>> = PerPool::new();
 ///   back.
 /// - The server cannot see the waits in memory. A deadlock between two such sessions ends with a
 ///   timeout only, so set one where a task takes a second lock.
-/// - Within a process, no task is overtaken. If a task wants the keys A and B and waits for A, later
-///   tasks also wait for B, even if B is free.
+/// - Within a process, no task is overtaken. If a task wants the keys A and B and waits for A,
+///   later tasks also wait for B, even if B is free.
 /// - Between processes, no task waits without end, but the order is not first come, first served. A
 ///   session that has queued for a lock holds that lock, and queues for no other until it is free.
 /// - With several [`permits`](AdvisoryLock::permits), the first waiter looks for a free slot every

@@ -1,6 +1,6 @@
 //! Conversion of errors into HTTP responses.
 
-use advisory_core::Error;
+use advisory_core::{Error, UnsupportedReason};
 use axum::Json;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -54,14 +54,17 @@ fn is_temporary(error: &Error) -> bool {
         | Error::Deadlock { .. }
         | Error::LockTableFull
         | Error::Lost { .. } => true,
+        // During a failover, a call may reach a standby.
+        Error::Unsupported { reason, .. } => *reason == UnsupportedReason::Standby,
         Error::Database(sqlx::Error::Database(error)) => error
             .code()
             .is_some_and(|code| is_temporary_sqlstate(&code)),
+        // A pool is closed when this instance shuts down; another one serves the request.
         Error::Database(error) => matches!(
             error,
             sqlx::Error::Io(_) | sqlx::Error::PoolClosed | sqlx::Error::PoolTimedOut
         ),
-        // Others, such as a standby as the server, need a change of the configuration or the code.
+        // Others need a change of the configuration or the code.
         _ => false,
     }
 }
