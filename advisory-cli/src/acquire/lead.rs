@@ -18,7 +18,7 @@ use super::child::{Child, Reach, variables};
 use super::exec::exec_failure;
 use super::options::{CONNECTIONS, SHORTEST_RESPONSE_TIMEOUT, connect};
 use super::orphan::Reaper;
-use super::signals::Signals;
+use super::signals::{Signals, is_ending};
 use super::waiting::Progress;
 use crate::duration;
 use crate::exit::{EXIT_CODES, Failure, exit_code, print_message, signal_code};
@@ -197,13 +197,14 @@ impl Leader<'_> {
         })
     }
 
-    /// Forwards signals while the command runs. Returns one that arrives while it does not.
+    /// Forwards signals while the command runs. Returns one that would end this process and arrives
+    /// while the command does not run.
     async fn forward(&self, signals: &mut Signals) -> Signal {
         loop {
             let signal = signals.next().await;
             let sender = self.signals.lock().unwrap_or_else(PoisonError::into_inner);
             let sent = sender.as_ref().map(|command| command.send(signal));
-            if !matches!(sent, Some(Ok(()))) {
+            if !matches!(sent, Some(Ok(()))) && is_ending(signal) {
                 return signal;
             }
         }

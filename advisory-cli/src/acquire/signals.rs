@@ -28,6 +28,11 @@ const ASKING: [Signal; 4] = [
     Signal::SIGTERM,
 ];
 
+/// Whether a signal would end this process if it were not caught.
+pub(super) fn is_ending(signal: Signal) -> bool {
+    ENDING.contains(&signal)
+}
+
 /// Signals that are caught, and kept until [`next`](Self::next) returns them.
 pub(super) struct Signals {
     caught: Vec<(Signal, Stream)>,
