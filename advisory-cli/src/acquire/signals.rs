@@ -33,6 +33,12 @@ pub(super) fn is_ending(signal: Signal) -> bool {
     ENDING.contains(&signal)
 }
 
+/// Whether a command that receives this signal is expected to end. Many reload their configuration
+/// on SIGHUP.
+pub(super) fn is_request_to_end(signal: Signal) -> bool {
+    ASKING.contains(&signal) && signal != Signal::SIGHUP
+}
+
 /// Signals that are caught, and kept until [`next`](Self::next) returns them.
 pub(super) struct Signals {
     caught: Vec<(Signal, Stream)>,
