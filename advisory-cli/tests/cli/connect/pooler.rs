@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
+use advisory_core::AdvisoryLock;
 use advisory_tests::{Database, Pooler, Pooling};
 use nix::sys::signal::Signal;
 use sqlx::Connection as _;
@@ -51,6 +52,33 @@ async fn an_error_of_the_pooler_is_not_that_of_the_command() {
     other.ping().await.unwrap();
     let refused = advisory_as(&pooler.options(), &["run", "sync", "--", "true"]).await;
     refused.assert_fails(70, &["query_wait_timeout"]);
+}
+
+/// The role and the database of the server are not those of the URL.
+#[tokio::test]
+async fn own_locks_are_found_through_a_pooler_that_logs_in_as_another_role() {
+    let database = Database::new().await;
+    let Some(pooler) = Pooler::try_start(&database, Pooling::Session, 5).await else {
+        return;
+    };
+    let name = database.name();
+    let socket = database.options().get_socket().unwrap().clone();
+    let socket = socket.display();
+    pooler.configure(&format!(
+        "[databases]\nalias = host={socket} port=5432 dbname={name} user=postgres"
+    ));
+    let options = pooler.options().username("somebody").database("alias");
+    let none = advisory_as(&options, &["ls", "--mine"]).await;
+    none.assert_silent(0);
+    let expected = format!("no session of yours holds an advisory lock in database `{name}`");
+    assert!(none.text().starts_with(&expected), "{none:?}");
+    let pool = database.pool(1).await;
+    let lock = AdvisoryLock::new("sync").tag_session();
+    let holder = lock.acquire(&pool).await.unwrap();
+    let mine = advisory_as(&options, &["ls", "--mine"]).await;
+    mine.assert_silent(0);
+    assert!(mine.text().contains("sync"), "{mine:?}");
+    holder.release().await.unwrap();
 }
 
 const LOGIN_FAILING: &str =
