@@ -66,6 +66,14 @@ pub(crate) async fn own_session(conn: &mut PgConnection) -> Result<(i32, String)
     fetch(conn, message).await
 }
 
+/// The role that the connection has logged in as, and the name of its database. Behind a pooler,
+/// they are not always those of the connection options.
+pub(crate) async fn own_names(conn: &mut PgConnection) -> Result<(String, String)> {
+    let message = "SELECT SESSION_USER::pg_catalog.text,
+         pg_catalog.current_database()::pg_catalog.text";
+    fetch(conn, message).await
+}
+
 /// A session that another one waits for.
 #[derive(FromRow)]
 pub(crate) struct Blocker {

@@ -8,7 +8,9 @@ use std::io::{self, BufRead as _, BufReader, stderr};
 use std::os::fd::AsFd as _;
 use std::process::{Child, ExitCode, Stdio};
 
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::exit::{Failure, exit_code};
 use crate::output;
@@ -18,6 +20,8 @@ use crate::role::{self, Role};
 /// ends before, its exit code is returned, and it has said why.
 pub(super) fn start() -> Result<ExitCode, Failure> {
     let failure = |error| Failure::other(format!("cannot start a process for the lock: {error}"));
+    // If SIGCHLD was ignored when this process started, the exit code would be lost.
+    let _ended = signal(SignalKind::child()).map_err(failure)?;
     let mut holder = spawn().map_err(failure)?;
     let mut line = String::new();
     if let Some(output) = holder.stdout.take() {
@@ -29,10 +33,18 @@ pub(super) fn start() -> Result<ExitCode, Failure> {
     }
     output::print_line(holder.id())
         .inspect_err(|_| {
-            // Nobody knows its process id.
-            let _ = holder.kill();
+            // Nobody knows its process id. It releases the lock and removes its pid file.
+            end(&mut holder);
         })
         .map(|()| ExitCode::SUCCESS)
+}
+
+fn end(holder: &mut Child) {
+    let pid = holder.id().try_into().map(Pid::from_raw);
+    if pid.is_ok_and(|pid| kill(pid, Signal::SIGTERM).is_ok()) {
+        // If it cannot be waited for, it ends all the same.
+        let _ = holder.wait();
+    }
 }
 
 fn spawn() -> io::Result<Child> {

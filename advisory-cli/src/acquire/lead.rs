@@ -11,14 +11,14 @@ use clap::Args;
 use nix::sys::signal::Signal;
 use sqlx::PgPool;
 use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{sleep, timeout};
 
 use super::child::{Child, Reach, variables};
 use super::exec::exec_failure;
 use super::options::{CONNECTIONS, SHORTEST_RESPONSE_TIMEOUT, connect};
 use super::orphan::Reaper;
-use super::signals::Signals;
+use super::signals::{Signals, is_ending, is_request_to_end};
 use super::waiting::Progress;
 use crate::duration;
 use crate::exit::{EXIT_CODES, Failure, exit_code, print_message, signal_code};
@@ -47,7 +47,8 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// has lost its lock and does not know it yet. `PG_ADVISORY_KEY` is the key that is held.
 ///
 /// Signals are forwarded to the command as by `run`, so that SIGTERM ends the command first, and
-/// gives up the lock then. While `lead` waits, a signal ends it.
+/// gives up the lock then. If the lock is lost after SIGTERM, SIGINT or SIGQUIT was forwarded, the
+/// command is not started again. While `lead` waits, a signal ends it.
 #[derive(Args, Clone)]
 #[command(
     after_help = after_help(),
@@ -97,7 +98,8 @@ impl Lead {
             lead: &self,
             reach: Reach::of_this_process(),
             reaper: Reaper::start()?,
-            signals: Arc::default(),
+            signals: Mutex::default(),
+            lost: Notify::new(),
             is_in_office: AtomicBool::new(false),
             one_at_a_time: Arc::new(Semaphore::new(1)),
         };
@@ -128,7 +130,9 @@ struct Leader<'l> {
     reach: Reach,
     reaper: Reaper,
     /// Where signals go while the command runs.
-    signals: Arc<Mutex<Option<mpsc::UnboundedSender<Signal>>>>,
+    signals: Mutex<Option<mpsc::UnboundedSender<Signal>>>,
+    /// Notified if the lock is lost while the command runs.
+    lost: Notify,
     is_in_office: AtomicBool,
     /// The command of one term has ended before that of the next one starts.
     one_at_a_time: Arc<Semaphore>,
@@ -190,6 +194,7 @@ impl Leader<'_> {
         let mut running = Running {
             child: Some((child, permit)),
             grace: self.lead.grace,
+            lost: &self.lost,
         };
         let status = running.wait(&mut signals).await;
         status.map_err(|error| {
@@ -197,16 +202,33 @@ impl Leader<'_> {
         })
     }
 
-    /// Forwards signals while the command runs. Returns one that arrives while it does not.
+    /// Forwards signals while the command runs. Returns a signal that would end this process and
+    /// arrives while the command does not run. If the lock is lost after a signal has asked the
+    /// command to end, returns that signal.
     async fn forward(&self, signals: &mut Signals) -> Signal {
+        let mut request = None;
         loop {
-            let signal = signals.next().await;
-            let sender = self.signals.lock().unwrap_or_else(PoisonError::into_inner);
-            let sent = sender.as_ref().map(|command| command.send(signal));
-            if !matches!(sent, Some(Ok(()))) {
-                return signal;
+            let signal = tokio::select! {
+                signal = signals.next() => signal,
+                () = self.lost.notified() => match request {
+                    Some(signal) => return signal,
+                    None => continue,
+                },
+            };
+            match self.send(signal) {
+                true if is_request_to_end(signal) => request = Some(signal),
+                false if is_ending(signal) => return signal,
+                _ => {}
             }
         }
+    }
+
+    /// Sends a signal to the command. Returns `false` if none runs.
+    fn send(&self, signal: Signal) -> bool {
+        let sender = self.signals.lock().unwrap_or_else(PoisonError::into_inner);
+        sender
+            .as_ref()
+            .is_some_and(|command| command.send(signal).is_ok())
     }
 }
 
@@ -227,12 +249,13 @@ impl Drop for Office<'_> {
 }
 
 /// The command of a term. Dropped, it is ended in the background.
-struct Running {
+struct Running<'l> {
     child: Option<(Child, OwnedSemaphorePermit)>,
     grace: Duration,
+    lost: &'l Notify,
 }
 
-impl Running {
+impl Running<'_> {
     async fn wait(
         &mut self,
         signals: &mut mpsc::UnboundedReceiver<Signal>,
@@ -247,12 +270,13 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for Running<'_> {
     fn drop(&mut self) {
         let (Some((mut child, permit)), grace) = (self.child.take(), self.grace) else {
             return;
         };
         print_message("the lock was lost; the command is ended");
+        self.lost.notify_one();
         child.ask_to_end(grace);
         if let Ok(runtime) = Handle::try_current() {
             runtime.spawn(async move {

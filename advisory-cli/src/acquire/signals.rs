@@ -28,6 +28,17 @@ const ASKING: [Signal; 4] = [
     Signal::SIGTERM,
 ];
 
+/// Whether a signal would end this process if it were not caught.
+pub(super) fn is_ending(signal: Signal) -> bool {
+    ENDING.contains(&signal)
+}
+
+/// Whether a command that receives this signal is expected to end. Many reload their configuration
+/// on SIGHUP.
+pub(super) fn is_request_to_end(signal: Signal) -> bool {
+    ASKING.contains(&signal) && signal != Signal::SIGHUP
+}
+
 /// Signals that are caught, and kept until [`next`](Self::next) returns them.
 pub(super) struct Signals {
     caught: Vec<(Signal, Stream)>,

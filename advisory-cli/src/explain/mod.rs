@@ -20,7 +20,7 @@ use crate::slot::Slot;
 use crate::target::Target;
 use crate::{doctor, sql};
 
-/// At most so many holders are looked at.
+/// At most so many holders are examined.
 const MAX_HOLDERS: usize = 5;
 
 /// Explain why a lock is not free: who holds it, what that session does, and what ends it.
@@ -40,7 +40,8 @@ Examples:
 pub(crate) struct Explain {
     #[command(flatten)]
     target: Target,
-    /// Print an object of `key`, `name`, `database`, `holders` and `waiters`.
+    /// Print an object of `key`, `name`, `database`, `holders` and `waiters`. Every holder is
+    /// listed; `cause`, `why` and `to_end` are null for all but the first 5.
     #[arg(long)]
     json: bool,
 }
@@ -84,12 +85,14 @@ async fn look(pool: &PgPool, key: Key) -> Result<Report, Failure> {
     let has_permits = held.iter().chain(&waiting).any(|slot| slot.number != 1);
     let number = |slot: &Slot<'_>| has_permits.then_some(slot.number);
     let mut holders = Vec::new();
-    for slot in held.iter().take(MAX_HOLDERS) {
+    for (index, slot) in held.iter().enumerate() {
         let lock = slot.lock;
-        let cause = if lock.pid == own_pid {
-            Cause::Leftover
+        let cause = if index >= MAX_HOLDERS {
+            None
+        } else if lock.pid == own_pid {
+            Some(Cause::Leftover)
         } else {
-            cause(pool, lock, &here).await?
+            Some(cause(pool, lock, &here).await?)
         };
         holders.push(Holder::new(lock, number(slot), cause));
     }
@@ -98,7 +101,6 @@ async fn look(pool: &PgPool, key: Key) -> Result<Report, Failure> {
         name: name.and_then(|(_, name)| name).map(|name| name.text),
         database,
         holders,
-        more_holders: held.len().saturating_sub(MAX_HOLDERS),
         waiters: waiting
             .iter()
             .map(|slot| Waiter::new(slot.lock, number(slot)))

@@ -21,8 +21,6 @@ pub(super) struct Report {
     pub(super) name: Option<String>,
     pub(super) database: String,
     pub(super) holders: Vec<Holder>,
-    /// How many holders are not among these.
-    pub(super) more_holders: usize,
     pub(super) waiters: Vec<Waiter>,
     /// The lock of the same key in other databases.
     pub(super) elsewhere: Vec<LockStatus>,
@@ -32,7 +30,8 @@ pub(super) struct Holder {
     lock: LockStatus,
     /// Which of several permits it is.
     slot: Option<u32>,
-    cause: Cause,
+    /// `None` if it was not examined.
+    cause: Option<Cause>,
 }
 
 pub(super) struct Waiter {
@@ -62,13 +61,13 @@ impl Waiter {
 }
 
 impl Holder {
-    pub(super) fn new(lock: &LockStatus, slot: Option<u32>, cause: Cause) -> Self {
+    pub(super) fn new(lock: &LockStatus, slot: Option<u32>, cause: Option<Cause>) -> Self {
         let lock = lock.clone();
         Self { lock, slot, cause }
     }
 
-    fn add_to(&self, text: &mut String) {
-        let Self { lock, slot, cause } = self;
+    fn add_to(&self, cause: &Cause, text: &mut String) {
+        let Self { lock, slot, .. } = self;
         let bold = Style::new().bold();
         let who = match lock.pid {
             0 => "a prepared transaction".to_owned(),
@@ -105,11 +104,15 @@ impl Report {
         if self.holders.is_empty() {
             text.push_str("nobody holds it\n");
         }
+        let mut more_holders = 0;
         for holder in &self.holders {
-            holder.add_to(&mut text);
+            match &holder.cause {
+                Some(cause) => holder.add_to(cause, &mut text),
+                None => more_holders += 1,
+            }
         }
-        if self.more_holders > 0 {
-            let _ = writeln!(text, "\nand {} more holders", self.more_holders);
+        if more_holders > 0 {
+            let _ = writeln!(text, "\nand {more_holders} more holders");
         }
         self.add_waiters(&mut text);
         self.add_elsewhere(&mut text);
@@ -214,9 +217,10 @@ impl Serialize for Holder {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("session", &Session(&self.lock, self.slot))?;
-        map.serialize_entry("cause", self.cause.code())?;
-        map.serialize_entry("why", &self.cause.text())?;
-        map.serialize_entry("to_end", &self.cause.remedy(self.lock.pid))?;
+        let cause = self.cause.as_ref();
+        map.serialize_entry("cause", &cause.map(Cause::code))?;
+        map.serialize_entry("why", &cause.map(Cause::text))?;
+        map.serialize_entry("to_end", &cause.map(|cause| cause.remedy(self.lock.pid)))?;
         map.end()
     }
 }

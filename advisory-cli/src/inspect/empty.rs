@@ -3,8 +3,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sqlx::postgres::PgPool;
-
 use super::snapshot::{NamedLock, Scope};
 
 /// At most so many other databases are named.
@@ -12,15 +10,13 @@ const NAMED: usize = 10;
 
 /// `on this server`, or ``in database `app`; other databases have some: `shop` (3), `web` (1)``.
 pub(super) fn place<'s>(
-    pool: &PgPool,
+    database: &str,
     scope: &Scope,
     elsewhere: impl Iterator<Item = &'s NamedLock>,
 ) -> String {
     if scope.all_databases {
         return "on this server".to_owned();
     }
-    let database = pool.connect_options().get_database().map(str::to_owned);
-    let database = database.unwrap_or_default();
     let place = format!("in database `{database}`");
     let mut keys: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
     for row in elsewhere.filter(|row| row.lock.database != database) {

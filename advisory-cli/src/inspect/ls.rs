@@ -13,6 +13,7 @@ use crate::exit::Failure;
 use crate::names::Names;
 use crate::output;
 use crate::server::Server;
+use crate::sql;
 
 /// List advisory locks, with the sessions that hold them and those that wait for them.
 ///
@@ -62,9 +63,11 @@ impl Ls {
     pub(crate) async fn run(self, server: &Server) -> Result<ExitCode, Failure> {
         let names = self.scope.read_names()?;
         let pool = server.connect(1).await?;
+        let (role, database) = sql::own_names(&mut *pool.acquire().await?).await?;
         let mut list = List {
             names,
-            role: pool.connect_options().get_username().to_owned(),
+            role,
+            database,
             pool,
             args: self,
         };
@@ -96,6 +99,7 @@ struct List {
     args: Ls,
     names: Names,
     role: String,
+    database: String,
     pool: PgPool,
 }
 
@@ -149,7 +153,7 @@ impl List {
         let (scope, names) = (&self.args.scope, &mut self.names);
         let elsewhere = snapshot::elsewhere(&self.pool, scope, names).await?;
         let elsewhere = elsewhere.iter().filter(|row| self.is_listed(row));
-        let place = empty::place(&self.pool, &self.args.scope, elsewhere);
+        let place = empty::place(&self.database, &self.args.scope, elsewhere);
         let lock = self.args.scope.subject();
         Ok(format!("{subject} {verb} {lock} {place}"))
     }

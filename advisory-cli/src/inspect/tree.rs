@@ -13,6 +13,7 @@ use crate::exit::Failure;
 use crate::lock_status::{LockId, SessionId, application, session_id, state};
 use crate::output::{self, printable};
 use crate::server::Server;
+use crate::sql;
 
 /// Show who waits for whom, from the session that blocks the others down.
 ///
@@ -34,7 +35,8 @@ impl Tree {
         if locks.is_empty() {
             let elsewhere = snapshot::elsewhere(&pool, &self.scope, &mut names).await?;
             let elsewhere = elsewhere.iter().filter(|row| row.is_awaited);
-            let place = empty::place(&pool, &self.scope, elsewhere);
+            let (_, database) = sql::own_names(&mut *pool.acquire().await?).await?;
+            let place = empty::place(&database, &self.scope, elsewhere);
             let lock = self.scope.subject();
             output::print_line(format!("nobody waits for {lock} {place}"))?;
         }

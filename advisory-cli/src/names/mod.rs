@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use advisory_core::monitor::LockStatus;
 use advisory_core::{Key, known};
 use clap::Args;
+use clap::builder::{OsStringValueParser, TypedValueParser as _};
 
 use self::file::Entry;
 use crate::exit::Failure;
@@ -20,7 +21,8 @@ pub(crate) struct NamesOption {
     /// A file with a name on each line. A key is named if any scheme makes it from one of the
     /// names. `42 = nightly` names a key, `sync({1..500})` stands for 500 names, and `#` begins a
     /// comment.
-    #[arg(long, value_name = "FILE", env = "ADVISORY_NAMES")]
+    // The parser of paths refuses an empty value, also that of the variable.
+    #[arg(long, value_name = "FILE", env = "ADVISORY_NAMES", value_parser = OsStringValueParser::new().map(PathBuf::from))]
     names: Option<PathBuf>,
 }
 
@@ -107,7 +109,9 @@ pub(crate) struct Names {
 
 impl Names {
     pub(crate) fn read(option: &NamesOption) -> Result<Self, Failure> {
-        let entries = option.names.as_deref().map(file::read).transpose()?;
+        let file = option.names.as_deref();
+        let file = file.filter(|file| !file.as_os_str().is_empty());
+        let entries = file.map(file::read).transpose()?;
         Ok(Self::new(entries.unwrap_or_default()))
     }
 

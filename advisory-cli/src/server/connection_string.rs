@@ -32,8 +32,16 @@ fn parse_url(text: &str) -> Result<Pairs, String> {
     };
     let (authority, rest) = text.split_at(text.find(['/', '?']).unwrap_or(text.len()));
     let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
-    if !authority.contains('@') && path.contains('@') {
-        return Err("a `/` before the `@` has to be written as `%2F`".to_owned());
+    // A password that is not encoded can continue in the path and in the name of a parameter. One
+    // that has an `@`, too, leaves an `@` in front of both.
+    let (first_name, _) = query.split_once('=').unwrap_or((query, ""));
+    for (part, character, escape) in [(path, '/', "%2F"), (first_name, '?', "%3F")] {
+        if part.contains('@') {
+            return Err(format!(
+                "a `{character}` before the `@` has to be written as `{escape}`, and an `@` after \
+                 the host as `%40`"
+            ));
+        }
     }
     let hosts = match authority.rsplit_once('@') {
         None => authority,

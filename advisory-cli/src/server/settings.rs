@@ -129,10 +129,11 @@ impl Settings {
                 Source::Service(file) => file,
                 Source::String | Source::Variable(_) => "the database URL",
             };
-            // What is no name can be a part of a password.
+            // What is no name can be a part of a password, and so can what is before an `@`.
             let is_name = name
                 .chars()
-                .all(|c| c.is_alphanumeric() || "_-".contains(c));
+                .all(|c| c.is_alphanumeric() || "_-".contains(c))
+                && !value.contains('@');
             let name = if is_name { name } else { "…" };
             Failure::usage(format!(
                 "`{name}` in {of} is not a parameter of libpq; correct or remove it"

@@ -181,6 +181,36 @@ async fn a_detached_hold_that_is_not_acquired_fails_as_any_other() {
     holder.release().await.unwrap();
 }
 
+/// A program that starts it can have ignored SIGCHLD, and then no exit code of a child is kept.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_detached_hold_fails_as_any_other_if_sigchld_is_ignored() {
+    let database = Database::new().await;
+    let pool = database.pool(1).await;
+    let holder = AdvisoryLock::new("sync").acquire(&pool).await.unwrap();
+    let mut ignoring = tokio::process::Command::new("env");
+    ignoring.args(["--ignore-signal=CHLD", ADVISORY]);
+    let arguments = ["hold", "-d", "-n", "-E", "9", "sync"];
+    let refused = output_of(with_url(ignoring, &database.url(), &arguments)).await;
+    refused.assert_only_fails(9, "`sync` not acquired");
+    holder.release().await.unwrap();
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_detached_hold_whose_pid_cannot_be_printed_leaves_nothing() {
+    let database = Database::new().await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("sync.pid");
+    let arguments = ["hold", "-d", "--pid-file", file.to_str().unwrap(), "sync"];
+    let full = std::fs::File::create("/dev/full").unwrap();
+    let mut command = advisory_command(&database, &arguments);
+    let status = command.stdout(full).stderr(Stdio::null()).status().await;
+    assert_eq!(status.unwrap().code(), Some(70));
+    assert!(!file.exists(), "the file is removed");
+    database.wait_until_held(0).await;
+}
+
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn a_detached_hold_leaves_the_queue_if_its_starter_is_killed() {

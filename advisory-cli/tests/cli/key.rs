@@ -8,7 +8,9 @@ use serde_json::Value;
 use tempfile::NamedTempFile;
 use tokio::process::Command;
 
-use crate::command::{ADVISORY, DATABASE_OID, Outcome, advisory, command_with_url, output_of};
+use crate::command::{
+    ADVISORY, DATABASE_OID, Outcome, advisory, advisory_command, command_with_url, output_of,
+};
 
 async fn key(arguments: &[&str]) -> Outcome {
     let mut command = Command::new(ADVISORY);
@@ -208,4 +210,15 @@ async fn an_invalid_key_is_an_error() {
     let columns = key(&["--decode", "1,2,3"]).await;
     columns.assert_only_fails(2, "expected `classid,objid,objsubid` as in `pg_locks`");
     assert_eq!(key(&[]).await.code, 2);
+}
+
+#[tokio::test]
+async fn an_empty_variable_for_the_names_file_is_as_if_it_were_not_set() {
+    let database = Database::new().await;
+    for arguments in [&["key", "foo"][..], &["run", "sync", "--", "true"]] {
+        let mut command = advisory_command(&database, arguments);
+        command.env("ADVISORY_NAMES", "");
+        let outcome = output_of(command).await;
+        assert_eq!(outcome.code, 0, "{arguments:?}: {outcome:?}");
+    }
 }

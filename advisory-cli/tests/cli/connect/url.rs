@@ -27,6 +27,7 @@ async fn what_is_no_connection_string_is_refused_without_repeating_it() {
         "postgres://u:hidden/x@h/d",
         "postgres://u:hidden?x@h/d",
         "postgres://u:hidden?x=y@h/d",
+        "postgres://u:p@ss?hidden=y@h/d",
         "hidden",
         "host",
         "= x",
@@ -40,6 +41,25 @@ async fn what_is_no_connection_string_is_refused_without_repeating_it() {
         assert_eq!(refused.code, 2, "{url}: {refused:?}");
         assert_eq!(refused.stderr.lines().count(), 1, "{url}: {refused:?}");
         assert!(!refused.stderr.contains("hidden"), "{url}: {refused:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_password_that_is_not_encoded_is_refused_without_repeating_it() {
+    let source = Source::empty();
+    for url in [
+        "postgres://app:p@ss:w0/rd@db.example/prod",
+        "postgres://app:p@ss/rd@db.example/prod",
+        "postgres://app:p@ss?rd@db.example/prod?sslmode=require",
+        "postgres://app:p@ss/w0?rd@db.example/prod?sslmode=require",
+        "postgres://app:p@ss?rd@db.example/prod",
+    ] {
+        let refused = source.run(&["ls", "--database-url", url]).await;
+        refused.assert_only_fails(2, "before the `@` has to be written as `%");
+        for part in ["w0", "rd", "ss"] {
+            let hint = refused.stderr.contains(part);
+            assert!(!hint, "`{part}` of {url}: {refused:?}");
+        }
     }
 }
 
@@ -66,6 +86,7 @@ fn strings(database: &Database) -> Vec<String> {
         format!("dbname='' "),
         format!("host='' dbname={name} port=1"),
         format!("dbname={name}%20"),
+        format!("postgres://{user}:p%40s%2Fs@{encoded}/{name}?application_name=a@b"),
         format!("postgres:///{name}%20"),
         format!("postgres:///{name}?sslmode=bad"),
         format!("postgres:///{name}?bad=1"),

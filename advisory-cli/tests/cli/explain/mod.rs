@@ -277,6 +277,22 @@ async fn many_holders_and_names_with_control_characters_stay_on_a_screen() {
     let text = explain(&database, &["a\u{1b}[2J\nb"]).await;
     assert_says(&text, &["and 3 more holders", ", shared"]);
     assert!(!text.contains('\u{1b}'), "{text}");
+    // A program sees them all, and which were not examined.
+    let json = explain_json(&database, &["a\u{1b}[2J\nb"]).await;
+    let listed = json["holders"].as_array().unwrap().iter();
+    let mut pids: Vec<_> = listed
+        .clone()
+        .map(|h| h["session"]["pid"].as_i64())
+        .collect();
+    pids.sort_unstable();
+    pids.dedup();
+    assert_eq!(pids.len(), 8, "{json}");
+    let examined = listed.filter(|holder| {
+        let fields = ["cause", "why", "to_end"].map(|field| holder[field].is_string());
+        assert_eq!(fields, [fields[0]; 3], "{holder}");
+        fields[0]
+    });
+    assert_eq!(examined.count(), 5, "{json}");
 }
 
 #[tokio::test]

@@ -127,6 +127,44 @@ async fn a_signal_ends_the_wait() {
     leader.end().await;
 }
 
+#[tokio::test]
+async fn a_signal_that_ends_no_process_does_not_end_the_wait() {
+    let database = Database::new().await;
+    let mut leader = lead(&database, &[], LEADER);
+    fence(&mut leader).await;
+    let url = format!("{}&application_name=candidate", database.url());
+    let waits = Running::start(command_with_url(&url, &arguments(&[], "echo runs")));
+    database
+        .wait_until_backends("a candidate", |backends| {
+            let mut names = backends.iter().map(|backend| &backend.application_name);
+            names.any(|name| name.contains("candidate"))
+        })
+        .await;
+    // As of a terminal that is resized, and of `fg`.
+    waits.signal(Signal::SIGWINCH);
+    waits.signal(Signal::SIGCONT);
+    leader.signal(Signal::SIGTERM);
+    leader.end().await;
+    let outcome = waits.end().await;
+    assert_eq!((outcome.code, outcome.text()), (0, "runs\n"), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn a_command_that_was_asked_to_end_is_not_started_again_if_its_lock_is_lost() {
+    let database = Database::new().await;
+    // It ends at the second SIGTERM, which follows the loss.
+    let slow = "trap 'trap \"exit 7\" TERM; echo ending; sleep 20; exit 7' TERM
+        echo $ADVISORY_FENCE; while :; do sleep 0.05; done";
+    let mut leader = lead(&database, &["--grace", "10"], slow);
+    fence(&mut leader).await;
+    leader.signal(Signal::SIGTERM);
+    assert_eq!(leader.line().await, "ending");
+    terminate_holders(&database).await;
+    let outcome = leader.end().await;
+    assert_eq!((outcome.code, outcome.text()), (143, ""), "{outcome:?}");
+    assert!(outcome.stderr.contains("the lock was lost"), "{outcome:?}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn it_survives_a_restart_of_the_server_and_a_refused_login_ends_it() {
     let server = block_in_place(Server::start).unwrap();
