@@ -109,6 +109,10 @@ use crate::function::Function;
 /// | `map_err` | a path or a closure `Fn(advisory_core::Error) -> E`, for an `E` of another crate, which cannot implement `From` | `From` |
 /// | `crate` | the path of `advisory_core`, as text or bare | `::advisory_core` |
 ///
+/// Settings that are no arguments come with the key, if it is an `AdvisoryLock`:
+/// `key = AdvisoryLock::new("sync").response_timeout(LIMIT)`. Arguments override its settings.
+/// `keys` takes only the keys of its items.
+///
 /// A bare name given to `scheme` may belong to the library or to the module. If both have the name,
 /// the compiler reports it as ambiguous; write `self::Name` for your own.
 ///

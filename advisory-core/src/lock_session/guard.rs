@@ -187,6 +187,9 @@ impl LockSessionGuard {
     /// # }
     /// ```
     ///
+    /// The future is dropped at an `.await`: code that blocks its thread runs on until the next one,
+    /// and tasks that it has spawned outlive it.
+    ///
     /// # Errors
     ///
     /// [`Error::Lost`] if the session ends first; the future is dropped then.
