@@ -64,6 +64,8 @@ struct Process {
     has_spare: bool,
     /// Whether requests arrive in the order of their numbers.
     in_order: bool,
+    /// Whether the first client may hold what it gets without an end.
+    has_keeper: bool,
     limits: Limits,
     chances: Chances,
     bug: Option<Bug>,
@@ -252,7 +254,9 @@ impl Process {
     fn steps(&self, state: &State, actions: &mut Vec<Action>) {
         for (client, phase) in state.clients.iter().enumerate() {
             match phase {
-                Client::Holding { .. } => actions.push(Action::Release(client)),
+                Client::Holding { .. } if !self.keeps(client) => {
+                    actions.push(Action::Release(client));
+                }
                 Client::Dropped { .. } => actions.push(Action::Withdraw(client)),
                 _ => {}
             }
@@ -282,6 +286,9 @@ impl Process {
             actions.extend(absent.next());
         } else {
             actions.extend(absent);
+        }
+        if self.keeps(0) && matches!(state.clients[0], Client::Holding { .. }) {
+            actions.push(Action::Release(0));
         }
         if state.left.drops > 0 {
             for (client, phase) in state.clients.iter().enumerate() {
@@ -318,6 +325,11 @@ impl Process {
         }
     }
 
+    /// Whether a client releases only if it likes.
+    fn keeps(&self, client: usize) -> bool {
+        self.has_keeper && client == 0
+    }
+
     fn ask_again(&self, state: &State, hope: Hope, actions: &mut Vec<Action>) {
         let mut asks = Vec::new();
         asks.extend(state.table.longest_refused().map(|_| Action::Sweep(hope)));
@@ -341,7 +353,8 @@ impl Process {
         next.act(ask);
         let State { table, server, .. } = &mut next.state;
         let message = table.message(session, Look::IfNeeded, state.now());
-        message.is_some_and(|message| server.execute(session, &message).grants())
+        // A look comes before the question.
+        message.is_some_and(|message| message.looks || server.execute(session, &message).grants())
     }
 
     fn has_steps(&self, state: &State) -> bool {
@@ -503,6 +516,7 @@ impl Default for Process {
             outsider: None,
             has_spare: false,
             in_order: true,
+            has_keeper: false,
             limits: Limits {
                 hand_overs: 1,
                 time: Duration::from_secs(1),

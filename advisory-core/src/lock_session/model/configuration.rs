@@ -180,6 +180,28 @@ fn another_process_gets_its_chance() {
     check(&process, combinations(3, &[exclusive]));
 }
 
+/// A key that can be joined is no reason to wait, however long its holder keeps it.
+#[test]
+fn shared_keys_are_granted_beside_a_holder_that_keeps_one() {
+    let keeper = plan(&[1], Mode::Shared, Manner::Waits);
+    let mut shared = plans(&LOCKS, &MANNERS);
+    shared.retain(|plan| plan.lock.mode() == Mode::Shared);
+    let others = combinations(2, &shared).into_iter();
+    let clients: Vec<_> = others
+        .map(|others| [vec![keeper.clone()], others].concat())
+        .collect();
+    for has_spare in [false, true] {
+        let process = Process {
+            outsider: Some((Key::BigInt(2), Mode::Exclusive)),
+            has_keeper: true,
+            has_spare,
+            chances: Chances { times: 1, ..NONE },
+            ..Process::default()
+        };
+        check(&process, clients.clone());
+    }
+}
+
 #[test]
 fn a_second_session_queues() {
     let process = Process {

@@ -79,8 +79,9 @@ fn as_new_at_rest(process: &Process, state: &State) -> bool {
 }
 
 fn everybody_is_served(process: &Process, state: &State) -> bool {
-    let mut clients = state.clients.iter();
-    clients.all(Client::is_at_rest) || process.has_steps(state)
+    let mut clients = state.clients.iter().enumerate();
+    clients.all(|(client, phase)| process.keeps(client) || phase.is_at_rest())
+        || process.has_steps(state)
 }
 
 /// A request that tries waits for messages only. Where all locks are shared, the others do, too.
