@@ -220,6 +220,7 @@ impl Candidate {
         // Dropped before the guard: `lost` resolves before the lock is free.
         let office = Office::new();
         tracing::debug!(%lock, number, "leads");
+        office.end_with(guard.lost());
         let term = office.term(number);
         let over = first_of(guard.lost(), term.lost());
         let body = body(term);

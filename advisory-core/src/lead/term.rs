@@ -31,7 +31,27 @@ enum Phase {
     Serving,
     /// A health check has failed.
     Unhealthy,
+    Lost,
     Over,
+}
+
+impl State {
+    fn end_as(&self, end: Phase) {
+        self.phase.send_if_modified(|phase| {
+            let is_serving = *phase == Phase::Serving;
+            if is_serving {
+                *phase = end;
+            }
+            is_serving
+        });
+    }
+
+    /// Resolves when the term is over.
+    async fn over(self: Arc<Self>) {
+        let mut phase = self.phase.subscribe();
+        // The sender is in `self`.
+        let _ = phase.wait_for(|phase| *phase != Phase::Serving).await;
+    }
 }
 
 impl Term {
@@ -79,12 +99,7 @@ impl Term {
     ///
     /// Cancel safe.
     pub fn lost(&self) -> impl Future<Output = ()> + Send + 'static + use<> {
-        let state = Arc::clone(&self.state);
-        async move {
-            let mut phase = state.phase.subscribe();
-            // The sender is in `state`.
-            let _ = phase.wait_for(|phase| *phase != Phase::Serving).await;
-        }
+        Arc::clone(&self.state).over()
     }
 
     /// Checks whether this instance is fit to lead, at once and again at this interval after each
@@ -127,13 +142,7 @@ impl Term {
                 sleep(interval).await;
             }
             self.state.has_resigned.store(true, Ordering::SeqCst);
-            self.state.phase.send_if_modified(|phase| {
-                let is_serving = *phase == Phase::Serving;
-                if is_serving {
-                    *phase = Phase::Unhealthy;
-                }
-                is_serving
-            });
+            self.state.end_as(Phase::Unhealthy);
         };
         first_of(self.lost(), fails).await;
     }
@@ -153,6 +162,16 @@ impl Office {
     pub(super) fn term(&self, number: i64) -> Term {
         let state = Arc::clone(&self.0);
         Term { number, state }
+    }
+
+    /// Ends the term with its session, also while nobody polls the future of the leader: tasks that
+    /// the closure has spawned depend on it.
+    pub(super) fn end_with(&self, session_lost: impl Future<Output = ()> + Send + 'static) {
+        let state = Arc::clone(&self.0);
+        tokio::spawn(async move {
+            first_of(session_lost, Arc::clone(&state).over()).await;
+            state.end_as(Phase::Lost);
+        });
     }
 
     pub(super) fn is_unhealthy(&self) -> bool {

@@ -6,7 +6,7 @@ use std::ops::Deref;
 use std::pin::pin;
 use std::sync::{Arc, OnceLock};
 use std::task::Poll;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use sqlx::postgres::{PgPool, PgRow};
 use tokio::sync::{Mutex, oneshot, watch};
@@ -17,8 +17,7 @@ use super::request::{Grant, Request};
 use crate::error::Error;
 use crate::lock::{AdvisoryLock, LockId};
 use crate::nesting::Held;
-use crate::session::{HeldLock, SessionGuard, until_lost};
-use crate::sql::send::send;
+use crate::session::{HeldLock, SessionGuard, send_on_pool, until_lost};
 use crate::sql::sqlstate;
 use crate::telemetry::Scope;
 use crate::telemetry::metric::Hold;
@@ -306,9 +305,13 @@ impl HeldLock for LockSessionGuard {
         Self::fencing_token(self).await
     }
 
-    async fn send(&mut self, pool: &PgPool, statement: String) -> Result<Vec<PgRow>, Error> {
-        let mut conn = pool.acquire().await?;
-        Ok(send(&mut *conn, statement).await?)
+    async fn send(
+        &mut self,
+        pool: &PgPool,
+        statement: String,
+        limit: Duration,
+    ) -> Result<Vec<PgRow>, Error> {
+        send_on_pool(pool, &statement, limit).await
     }
 
     async fn release(self) -> Result<(), Error> {

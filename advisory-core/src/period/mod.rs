@@ -14,11 +14,11 @@ pub use self::table::Periods;
 use crate::acquire::{self, Body, NewTransaction, SessionSource};
 use crate::error::{Error, UnsupportedReason};
 use crate::executor::LockExecutor;
-use crate::lock::{AdvisoryLock, LockId, Mode};
+use crate::lock::{AdvisoryLock, LockId, Mode, Wait};
 use crate::nesting::Held;
 use crate::session::{HeldLock, SessionGuard, until_lost};
 use crate::sql::period::{self, Job};
-use crate::sql::send::send;
+use crate::sql::send::{send, within};
 use crate::time_bounds::{LONGEST_PERIOD, SHORTEST_PERIOD};
 
 /// A job that runs at most once in each period; see [`AdvisoryLock::every`].
@@ -378,9 +378,18 @@ impl PeriodicLock {
 
     /// Marks the period in the transaction that holds the lock. Whether it was open.
     pub(crate) async fn claim(&self, conn: &mut PgConnection) -> Result<bool, Error> {
-        let rows = send(conn, self.claim_statement()).await;
+        let claimed = async { Ok(send(conn, self.claim_statement()).await?) };
+        // Somebody else may have locked the row. A wait without a limit has none here.
+        let rows = within(self.lock.response_limit(), self.claim_wait(), claimed).await;
         let rows = rows.map_err(|error| self.failure(error))?;
         Ok(!rows.is_empty())
+    }
+
+    fn claim_wait(&self) -> Wait {
+        match self.lock.wait() {
+            Wait::For(_) => Wait::No,
+            wait => wait,
+        }
     }
 
     /// The statement of [`claim`](Self::claim), which changes a row if the period was open.
@@ -431,7 +440,8 @@ impl PeriodicLock {
         guard: &mut G,
         statement: String,
     ) -> Result<bool, Error> {
-        match guard.send(pool, statement).await {
+        let limit = self.lock.response_limit();
+        match guard.send(pool, statement, limit).await {
             Ok(rows) => Ok(!rows.is_empty()),
             Err(Error::Database(error)) => Err(self.periods.failure(error)),
             Err(error) => Err(error),

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use sqlx::Acquire as _;
 use sqlx::postgres::{PgConnection, PgNotification, PgPool, PgRow};
@@ -12,6 +12,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::sleep_until;
 
 use super::backend::Backend;
+use super::held_lock::send_on_pool;
 use super::liveness::{Liveness, until_lost};
 use super::release::release;
 use super::watch::SharedSession;
@@ -128,11 +129,7 @@ impl SessionGuard {
     /// hand are yours to release.
     pub async fn connection(&mut self) -> Result<&mut PgConnection, Error> {
         self.check_is_session()?;
-        let taken = if self.is_lost() {
-            None
-        } else {
-            self.session.take()
-        };
+        let taken = self.session().take().await;
         let in_use = self
             .in_use
             .get_mut()
@@ -371,12 +368,11 @@ impl SessionGuard {
         &mut self,
         pool: &PgPool,
         statement: String,
+        limit: Duration,
     ) -> Result<Vec<PgRow>, Error> {
         if self.level == LockLevel::Transaction {
-            let mut conn = pool.acquire().await?;
-            return Ok(send(&mut *conn, statement).await?);
+            return send_on_pool(pool, &statement, limit).await;
         }
-        let limit = self.session.response_timeout();
         let sent = send(self.connection().await?, statement);
         match within(limit, Wait::No, sent).await {
             Err(error) if sqlstate::is_loss(&error) => {

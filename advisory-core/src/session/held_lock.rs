@@ -1,12 +1,17 @@
 //! What the guards of both kinds of session have in common.
 
 use std::future::Future;
+use std::time::Duration;
 
 use sqlx::postgres::{PgPool, PgRow};
 
 use super::guard::SessionGuard;
 use crate::error::Error;
+use crate::lock::Wait;
 use crate::nesting::Held;
+use crate::on_drop::DiscardOnDrop;
+use crate::sql::send::{send, within};
+use crate::sql::{sqlstate, transaction};
 
 /// A session lock that is held, by a [`SessionGuard`] or a
 /// [`LockSessionGuard`](crate::LockSessionGuard).
@@ -28,12 +33,13 @@ pub trait HeldLock: Send {
     }
 
     /// Sends a statement to be committed: on the session, or on the pool if many locks share the
-    /// session or a transaction stands for it.
+    /// session or a transaction stands for it. The server has this time to answer.
     #[doc(hidden)]
     fn send(
         &mut self,
         pool: &PgPool,
         statement: String,
+        limit: Duration,
     ) -> impl Future<Output = Result<Vec<PgRow>, Error>> + Send;
 
     #[doc(hidden)]
@@ -57,11 +63,39 @@ impl HeldLock for SessionGuard {
         self.begin_term().await
     }
 
-    async fn send(&mut self, pool: &PgPool, statement: String) -> Result<Vec<PgRow>, Error> {
-        self.send(pool, statement).await
+    async fn send(
+        &mut self,
+        pool: &PgPool,
+        statement: String,
+        limit: Duration,
+    ) -> Result<Vec<PgRow>, Error> {
+        self.send(pool, statement, limit).await
     }
 
     async fn release(self) -> Result<(), Error> {
         self.release().await
     }
+}
+
+/// Sends a statement on the pool, to be committed. If the server does not answer in time, the
+/// connection is closed, and with it whatever the statement waits for.
+pub(crate) async fn send_on_pool(
+    pool: &PgPool,
+    statement: &str,
+    limit: Duration,
+) -> Result<Vec<PgRow>, Error> {
+    let mut conn = pool.acquire().await?;
+    let message = transaction::on_pool(statement);
+    let sent = DiscardOnDrop::new(async move {
+        let sent = match send(&mut *conn, &*message).await {
+            // Other code has left an aborted transaction in the pool.
+            Err(error) if sqlstate::is_aborted_before(&error) => {
+                send(&mut *conn, transaction::ROLLBACK).await?;
+                send(&mut *conn, message).await
+            }
+            sent => sent,
+        };
+        sent.map_err(Error::from)
+    });
+    within(limit, Wait::No, sent).await
 }

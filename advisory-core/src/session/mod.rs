@@ -11,5 +11,5 @@ mod watch;
 pub(crate) use self::backend::Backend;
 pub(crate) use self::beside::beside;
 pub use self::guard::SessionGuard;
-pub(crate) use self::held_lock::HeldLock;
+pub(crate) use self::held_lock::{HeldLock, send_on_pool};
 pub(crate) use self::liveness::{Liveness, poll_socket, transaction_lost, until_lost};

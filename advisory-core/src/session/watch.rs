@@ -19,11 +19,12 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::backend::Backend;
 use super::liveness::{Liveness, Sign};
 use super::release::release;
-use crate::error::Error;
+use crate::error::{Error, UnsupportedReason};
 use crate::fencing::{TokenOf, token};
 use crate::lock::{LockId, Wait};
 use crate::on_drop::{FinishOnDrop, discard};
 use crate::sql::send::within;
+use crate::sql::session::LockLevel;
 
 /// A session that holds locks, shared by its guard and its watchers.
 pub(crate) struct SharedSession {
@@ -77,9 +78,41 @@ impl SharedSession {
         })
     }
 
-    /// Takes the session for the caller's statements; `None` if it is lost.
-    pub(super) fn take(&self) -> Option<Box<Liveness>> {
+    /// Takes the session for statements; `None` if it is lost.
+    ///
+    /// It waits for the answer to a pending probe, which a statement would read: the probe would
+    /// seem unanswered for as long as a dropped statement runs.
+    pub(super) async fn take(&self) -> Option<Box<Liveness>> {
+        let mut timer = None;
+        poll_fn(|cx| self.poll_probe(&mut timer, cx)).await;
         self.leave_idle(State::InUse)
+    }
+
+    /// Resolves when no probe is pending.
+    fn poll_probe(&self, timer: &mut Option<Pin<Box<Sleep>>>, cx: &mut Context<'_>) -> Poll<()> {
+        self.watchers.add(cx.waker());
+        loop {
+            let Some(due) = self.probe_due() else {
+                return Poll::Ready(());
+            };
+            let timer = timer.get_or_insert_with(|| Box::pin(sleep_until(due)));
+            timer.as_mut().reset(due);
+            if timer.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    /// When the session is lost unless a pending probe is answered.
+    fn probe_due(&self) -> Option<Instant> {
+        let shared = &mut *self.lock();
+        let Look::Alive(due) = self.look(shared) else {
+            return None;
+        };
+        match &shared.state {
+            State::Idle(liveness) if liveness.is_probing() => due,
+            _ => None,
+        }
     }
 
     /// Takes the session to release it; `None` if it is lost.
@@ -123,7 +156,7 @@ impl SharedSession {
         let lost = || Error::lost(lock);
         let mut in_use = InUse {
             session: self,
-            liveness: Some(self.take().ok_or_else(lost)?),
+            liveness: Some(self.take().await.ok_or_else(lost)?),
         };
         let Some(liveness) = &mut in_use.liveness else {
             return Err(lost());
@@ -131,10 +164,12 @@ impl SharedSession {
         let level = liveness.holder.level;
         let token = async { token(liveness.session.acquire().await?, level, of).await };
         match within(limit, Wait::No, token).await {
-            Err(Error::Database(error)) if level.is_ended_by(&error) => {
+            Err(error) if is_end_of_lock(level, &error) => {
                 drop(in_use);
                 self.mark_lost();
-                Err(lost())
+                // Others say what to change.
+                let is_plain = matches!(error, Error::Database(_));
+                Err(if is_plain { lost() } else { error })
             }
             token => token,
         }
@@ -253,6 +288,18 @@ impl SharedSession {
 
     fn lock(&self) -> MutexGuard<'_, Shared> {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether the lock has ended with the message for a fencing token.
+fn is_end_of_lock(level: LockLevel, error: &Error) -> bool {
+    match error {
+        Error::Database(error) => level.is_ended_by(error),
+        Error::Unsupported { reason } => {
+            let is_answer = matches!(reason, UnsupportedReason::FencingTokenOverflow { .. });
+            level == LockLevel::Transaction && !is_answer
+        }
+        _ => level == LockLevel::Transaction,
     }
 }
 

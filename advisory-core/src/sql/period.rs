@@ -41,14 +41,16 @@ pub(crate) fn claim(job: &Job<'_>) -> String {
     )
 }
 
-/// Begins an attempt to do the job with this fencing token, unless its period is marked as done. A
-/// row if it was not.
+/// Begins an attempt to do the job with this fencing token, unless its period is marked as done, or
+/// an attempt with a greater token has begun in the period: the lock of this one is lost then. A row
+/// if it has begun.
 pub(crate) fn begin(job: &Job<'_>, fence: i64) -> String {
     let (table, now) = (job.table, job.now());
     format!(
         "INSERT INTO {table} AS p (key,name,attempt,fence) SELECT {},{},n.period,'{fence}' FROM {now} \
          ON CONFLICT (key) DO UPDATE SET name=EXCLUDED.name,attempt=EXCLUDED.attempt,fence=EXCLUDED.fence \
-         WHERE p.period OPERATOR(pg_catalog.<) EXCLUDED.attempt RETURNING true",
+         WHERE p.period OPERATOR(pg_catalog.<) EXCLUDED.attempt AND (p.fence IS NULL \
+         OR p.fence OPERATOR(pg_catalog.<) EXCLUDED.fence OR p.attempt OPERATOR(pg_catalog.<) EXCLUDED.attempt) RETURNING true",
         job.key(),
         job.name()
     )

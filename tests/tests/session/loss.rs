@@ -262,6 +262,26 @@ async fn dropped_statement_is_not_a_loss() {
     database.assert_nothing_leaked(&pool).await;
 }
 
+/// The statement reads the answer to the probe that was sent before it.
+#[tokio::test]
+async fn dropped_statement_after_a_probe_is_not_a_loss() {
+    let (database, pool) = Database::with_pool(1).await;
+    // A busy machine may take longer than a second to respond.
+    let is_kept = async || {
+        let mut guard = probed_hastily(&pool, "leader", Duration::from_millis(100)).await;
+        // Nobody watches, so the next use is late for a probe.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let conn = guard.connection().await.unwrap();
+        let statement = conn.execute("SELECT pg_sleep(3)");
+        assert!(timeout(Duration::from_millis(50), statement).await.is_err());
+        let length = tokio::time::sleep(Duration::from_secs(2));
+        let is_alive = guard.until_lost(length).await.is_ok();
+        is_alive && guard.release().await.is_ok()
+    };
+    assert!(is_ever(is_kept).await);
+    database.assert_nothing_leaked(&pool).await;
+}
+
 /// After a dropped `COPY`, sqlx waits for responses that never come, so a watcher would see nothing
 /// more.
 #[tokio::test]

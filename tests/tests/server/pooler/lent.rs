@@ -367,6 +367,42 @@ async fn fencing_tokens_grow() {
     fixture.database.assert_nothing_leaked(&pool).await;
 }
 
+/// Every error ends the transaction that holds the lock.
+#[tokio::test]
+async fn a_token_that_is_refused_ends_the_lock() {
+    let Some(fixture) = Fixture::new(Pooling::Transaction, 4).await else {
+        return;
+    };
+    let name = fixture.database.name();
+    for statement in [
+        format!("CREATE ROLE \"{name}\""),
+        "DO $$DECLARE f regprocedure; BEGIN \
+         FOR f IN SELECT oid FROM pg_proc WHERE proname = 'pg_logical_emit_message' LOOP \
+         EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', f); END LOOP; END$$"
+            .to_owned(),
+        format!("ALTER DATABASE \"{name}\" SET role = '{name}'"),
+    ] {
+        fixture.database.execute(statement).await;
+    }
+    let pool = fixture.pool(Cache::Default, 4).await;
+    let locks = LockSession::new(&pool);
+    let mut of_pool = numbered(1).acquire(&pool).await.unwrap();
+    let refused = of_pool.fencing_token().await;
+    assert!(
+        matches!(refused, Err(Error::Unsupported { .. })),
+        "{refused:?}"
+    );
+    assert!(of_pool.is_lost());
+    let of_locks = acquire(&fixture, &numbered(1), &locks).await;
+    let refused = of_locks.fencing_token().await;
+    assert!(
+        matches!(refused, Err(Error::Unsupported { .. })),
+        "{refused:?}"
+    );
+    in_time(&fixture.database, of_locks.lost()).await;
+    fixture.database.wait_until_held(0).await;
+}
+
 async fn has_transaction_id(fixture: &Fixture) -> bool {
     let mut direct = fixture.database.connection().await;
     let found = sqlx::query_scalar::<_, bool>(

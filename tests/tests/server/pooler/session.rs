@@ -140,7 +140,12 @@ async fn a_backend_that_the_pooler_lends_last_is_found() {
         let (acquired, is_last) = tokio::join!(lock.acquire(&pool), async {
             fixture.database.wait_until_held(1).await;
             let all = try_join_all((0..BACKENDS).map(|_| begin(&others))).await;
-            let is_last = end_one_first(&fixture, all.unwrap()).await;
+            let is_last = match all {
+                Ok(all) => end_one_first(&fixture, all).await,
+                // The probe was over before, and the lock keeps one of the backends.
+                Err(Error::Database(sqlx::Error::PoolTimedOut)) => false,
+                Err(error) => panic!("{error:?}"),
+            };
             proxy.set_delay(Duration::ZERO);
             is_last
         });

@@ -217,3 +217,23 @@ async fn a_term_is_told_of_its_loss_in_tasks_that_the_body_has_spawned() {
     .await;
     database.assert_nothing_leaked(&pool).await;
 }
+
+/// A task that the closure has spawned hears of it, whatever the task of the leader does.
+#[tokio::test]
+async fn a_term_is_over_with_its_session_also_while_nobody_polls_the_leader() {
+    let (database, pool) = Database::with_pool(4).await;
+    for place in Place::both(&pool) {
+        let (begun, mut begins) = tokio::sync::mpsc::unbounded_channel();
+        let lock = lock();
+        let mut led = std::pin::pin!(place.lead(&lock, async |term: Term| {
+            begun.send(tokio::spawn(term.lost())).unwrap();
+            std::future::pending::<Result<(), Error>>().await
+        }));
+        let over = tokio::select! {
+            led = &mut led => panic!("{led:?}"),
+            over = begins.recv() => over.unwrap(),
+        };
+        database.terminate_lockers().await;
+        ends(over).await.unwrap();
+    }
+}

@@ -1,8 +1,8 @@
 //! In a session, the mark is written after success, and fenced.
 
 use advisory_core::{Error, LockSession};
-use advisory_tests::{Database, another_pool};
-use sqlx::PgPool;
+use advisory_tests::{BackendRow, Database, another_pool};
+use sqlx::{Executor as _, PgPool};
 
 use super::{database, job, marks, next_period};
 
@@ -139,5 +139,66 @@ async fn a_run_that_is_dropped_leaves_the_period_open() {
         assert_runs(place, &pool, Some(7)).await;
         next_period(&pool).await;
     }
+    database.assert_nothing_leaked(&pool).await;
+}
+
+/// Leaves the connection of a pool of one in a transaction, as a dropped `begin` of sqlx does.
+async fn abandon_a_transaction(pool: &PgPool, begin: &'static str) {
+    let mut conn = pool.acquire().await.unwrap();
+    let _ = conn.execute(begin).await;
+}
+
+#[tokio::test]
+async fn a_mark_is_not_written_into_an_abandoned_transaction() {
+    let (database, other) = database().await;
+    for begin in ["BEGIN", "BEGIN; SELECT 1 / 0"] {
+        let pool = database.pool(1).await;
+        let locks = LockSession::new(&pool);
+        abandon_a_transaction(&pool, begin).await;
+        let job = job();
+        let ran = job.session(&locks, async |_| {
+            abandon_a_transaction(&pool, begin).await;
+            Ok::<_, Error>(7)
+        });
+        assert_eq!(ran.await.unwrap(), Some(7), "{begin}");
+        assert_eq!(marks(&other).await, 1, "{begin}");
+        assert_runs(Place::Pool, &other, None).await;
+        next_period(&other).await;
+        locks.close().await;
+        pool.close().await;
+    }
+    database.assert_nothing_leaked(&other).await;
+}
+
+/// A run whose lock was lost before it has begun, and which does not know, leaves the run that has
+/// the lock alone.
+#[tokio::test]
+async fn a_run_that_begins_too_late_does_not_disturb_the_next_one() {
+    let (database, pool) = database().await;
+    let busy = database.pool(1).await;
+    let taken = busy.acquire().await.unwrap();
+    let late = tokio::spawn({
+        let locks = LockSession::new(&busy);
+        async move { job().session(&locks, async |_| Ok::<_, Error>(1)).await }
+    });
+    let has_token = |backends: &[BackendRow]| {
+        let has_taken = |backend: &BackendRow| {
+            backend.state.as_deref() == Some("idle") && backend.query.contains("pg_logical_emit")
+        };
+        backends.iter().any(has_taken)
+    };
+    database
+        .wait_until_backends("a token was taken", has_token)
+        .await;
+    database.terminate_lockers().await;
+    database.wait_until_held(0).await;
+    let job = job();
+    let ran = job.session(&pool, async |_| {
+        drop(taken);
+        assert!(late.await.unwrap().unwrap_err().is_lost());
+        Ok::<_, Error>(7)
+    });
+    assert_eq!(ran.await.unwrap(), Some(7));
+    assert_eq!(marks(&pool).await, 1);
     database.assert_nothing_leaked(&pool).await;
 }

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use advisory_core::{AdvisoryLock, Error, PeriodicLock};
+use advisory_core::{AdvisoryLock, Error, LockSession, PeriodicLock};
 use advisory_tests::{another_pool, scalar};
 use futures_util::future::join_all;
 use sqlx::PgPool;
 
-use super::{database, job, marks, next_period};
+use super::{LONG, database, job, marks, next_period};
 
 async fn run(job: &PeriodicLock, pool: &PgPool) -> Option<u32> {
     let ran = job.transaction(pool, async |_| Ok::<_, Error>(7)).await;
@@ -209,4 +209,30 @@ async fn the_settings_of_the_session_and_hostile_names_change_nothing() {
     assert_eq!(marks(&pool).await, 6);
     let shifted = "SELECT bool_and(period = date_trunc('day', period, 'UTC')) FROM advisory_period";
     assert!(scalar::<bool>(&pool, shifted).await);
+}
+
+/// The row of the job is locked by an operator, say, who is about to delete it.
+#[tokio::test]
+async fn a_call_with_a_timeout_does_not_wait_for_the_mark_without_an_end() {
+    let (database, pool) = database().await;
+    assert_eq!(run(&job(), &pool).await, Some(7));
+    next_period(&pool).await;
+    let mut operator = another_pool(&pool).begin().await.unwrap();
+    let locked = sqlx::query("SELECT FROM advisory_period FOR UPDATE");
+    locked.execute(&mut *operator).await.unwrap();
+    let lock = AdvisoryLock::new("job").response_timeout(Duration::from_secs(1));
+    let job = lock.timeout(Duration::from_millis(200)).every(LONG);
+    let limit = Duration::from_mins(1);
+    let ran = job.try_transaction(&pool, async |_| Ok::<_, Error>(7));
+    let ran = tokio::time::timeout(limit, ran).await.unwrap();
+    assert!(ran.is_err(), "{ran:?}");
+    database.wait_until_held(0).await;
+    let locks = LockSession::new(&pool);
+    let ran = job.try_session(&locks, async |_| Ok::<_, Error>(7));
+    let ran = tokio::time::timeout(limit, ran).await.unwrap();
+    assert!(ran.is_err(), "{ran:?}");
+    operator.rollback().await.unwrap();
+    database.wait_until_held(0).await;
+    assert_eq!(run(&job, &pool).await, Some(7));
+    database.assert_nothing_leaked(&pool).await;
 }
