@@ -17,6 +17,7 @@ use crate::probe::Capabilities;
 use crate::session::SessionGuard;
 use crate::sql::session::LockLevel;
 use crate::sql::sqlstate;
+use crate::telemetry::{Scope, Waiting};
 use crate::time_bounds::{
     FIRST_SWEEP, HAND_OVER_TIME, LENT_ASK_INTERVAL, LONGEST_SWEEP, SHORTEST_CHECK_OUT,
 };
@@ -55,6 +56,7 @@ async fn poll(
     if !attempt.take_turn(pool.clone(), Body::Inside, false).await? {
         return Ok(None);
     }
+    let _waiting = Waiting::in_process(Scope::Session);
     let mut refusals = 0_u32;
     loop {
         attempt.learn_lock_timeout(&pool);

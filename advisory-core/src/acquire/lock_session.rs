@@ -43,7 +43,6 @@ impl TryOnce for OnLockSession<'_> {
                 return asked;
             }
         }
-        let _waiting = Waiting::in_process(Self::SCOPE);
         Box::pin(acquire_lent(self.0, attempt)).await
     }
 
