@@ -378,7 +378,7 @@ impl PeriodicLock {
 
     /// Marks the period in the transaction that holds the lock. Whether it was open.
     pub(crate) async fn claim(&self, conn: &mut PgConnection) -> Result<bool, Error> {
-        let claimed = async { Ok(send(conn, self.claim_statement()).await?) };
+        let claimed = send(conn, self.claim_statement());
         // Somebody else may have locked the row. A wait without a limit has none here.
         let rows = within(self.lock.response_limit(), self.claim_wait(), claimed).await;
         let rows = rows.map_err(|error| self.failure(error))?;
