@@ -123,10 +123,10 @@ impl SessionGuard {
     ///
     /// # Cancel safety
     ///
-    /// At most a keepalive probe is sent, so nothing changes. A dropped statement continues on the
-    /// server, and the next use of the guard waits for it. The release waits for a second; then the
-    /// connection is closed, and the lock ends when the server notices. Locks that you take here by
-    /// hand are yours to release.
+    /// At most a keepalive probe is sent, whose answer is awaited, so nothing changes. A dropped
+    /// statement continues on the server, and the next use of the guard waits for it. The release
+    /// waits for a second; then the connection is closed, and the lock ends when the server
+    /// notices. Locks that you take here by hand are yours to release.
     pub async fn connection(&mut self) -> Result<&mut PgConnection, Error> {
         self.check_is_session()?;
         let taken = self.session().take().await;
@@ -312,8 +312,8 @@ impl SessionGuard {
     /// # }
     /// ```
     ///
-    /// The future is dropped at an `.await`: code that blocks its thread runs on until the next one,
-    /// and tasks that it has spawned outlive it.
+    /// The future is dropped at an `.await`: code that blocks its thread runs on until the next
+    /// one, and tasks that it has spawned outlive it.
     ///
     /// # Errors
     ///
