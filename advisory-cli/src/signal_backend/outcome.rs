@@ -1,6 +1,7 @@
 //! The outcome of a signal: whether the session obeyed, and who holds its locks now.
 
 use std::collections::{BTreeMap, HashMap};
+use std::mem::replace;
 use std::time::{Duration, Instant};
 
 use advisory_core::Key;
@@ -23,12 +24,17 @@ const POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// connection when it sees the end of a backend, so a lost connection is opened again.
 pub(super) async fn wait(pool: &PgPool, action: Action, session: &Session) -> Result<(), Failure> {
     let sent = Instant::now();
+    // A list shows locks and states of two moments: locks that the session had before its last
+    // state. So the list is read once more.
+    let mut has_obeyed_before = false;
     loop {
         let locks = monitor::locks_of_all_databases(pool).await;
         let is_late = sent.elapsed() > TIMEOUT;
         match locks.map_err(Failure::from) {
             Ok(locks) if has_obeyed(action, session, &locks, sent.elapsed()) => {
-                return print(action, session, &locks);
+                if replace(&mut has_obeyed_before, true) {
+                    return print(action, session, &locks);
+                }
             }
             Ok(_) if is_late => return Err(timed_out(action, session)),
             Err(failure) if is_late || !failure.is_connection_lost() => {

@@ -683,9 +683,10 @@ impl Owner {
             Link::Idle(_) | Link::Talking { .. } | Link::Busy(_)
         );
         if is_connected {
+            // A grant takes it out again.
+            self.expired.insert(id, at);
             let outcomes = self.table.ask_again(id, self.now());
             self.tell(outcomes);
-            self.expired.insert(id, at);
         } else if self.has_time_to_open(id, now) {
             self.deadlines.insert((now + SHORTEST_CHECK_OUT, id));
         } else {

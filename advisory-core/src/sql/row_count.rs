@@ -56,11 +56,17 @@ impl Message {
     }
 }
 
-/// Tries the lock in the caller's transaction without waiting: all keys, or none.
+/// Tries the lock in the caller's transaction without waiting: all keys, or none. A savepoint fails
+/// outside a transaction, where the lock would be free again at once.
 pub(crate) fn try_lock(lock: &LockId) -> Message {
     let (statements, granted) = try_parts(lock);
     Message {
-        text: format!("{statements}{}", report(lock, &granted)),
+        text: format!(
+            "{};{};{statements}{}",
+            caller_transaction::set_savepoint(),
+            caller_transaction::release_savepoint(),
+            report(lock, &granted)
+        ),
         rows_of_keys: 0,
     }
 }

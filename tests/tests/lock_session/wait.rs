@@ -1,7 +1,7 @@
 //! Waits for a lock: their order, their end, polls and tries.
 
 use std::pin::pin;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use advisory_core::{AdvisoryLock, Error, Key, LockSession};
 use advisory_tests::{Database, another_pool, by_our_clock, is_ever};
@@ -10,7 +10,7 @@ use futures_util::future::join_all;
 use sqlx::postgres::PgPoolOptions;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::{HANG_TIMEOUT, NAP, acquire_each, assert_closes, ends, poll_for, through_proxy};
 
@@ -220,6 +220,41 @@ async fn lock_timeout_of_the_pool_ends_a_wait_for_a_permit() {
     assert!(refused.is_not_acquired(), "{refused:?}");
     drop(taken);
     assert_closes(&locks, &database, &rivals).await;
+}
+
+/// Another task has just taken the lock when the time of one that polls is over, so that it joins.
+#[tokio::test]
+async fn lock_that_is_joined_at_the_deadline_stays_held() {
+    let (database, pool) = Database::with_pool(3).await;
+    let locks = LockSession::new(&pool);
+    let shared = AdvisoryLock::new(1).shared();
+    let polls = shared.clone().polling(Duration::from_secs(10));
+    let polls = polls.timeout(Duration::from_millis(500));
+    // A busy machine may be late for the deadline.
+    let is_kept = async || {
+        let elsewhere = AdvisoryLock::new(1).begin(&pool).await.unwrap();
+        let begun = Instant::now();
+        let polling = tokio::spawn({
+            let (polls, locks) = (polls.clone(), locks.clone());
+            async move { polls.acquire(&locks).await }
+        });
+        sleep(Duration::from_millis(400)).await;
+        elsewhere.rollback().await.unwrap();
+        sleep(Duration::from_millis(480).saturating_sub(begun.elapsed())).await;
+        let first = ends(shared.try_acquire(&locks)).await.unwrap();
+        let Ok(guard) = ends(polling).await.unwrap() else {
+            return false;
+        };
+        sleep(NAP * 5).await;
+        drop(first);
+        sleep(NAP * 5).await;
+        let other = AdvisoryLock::new(1).try_begin(&pool).await.unwrap();
+        assert!(other.is_none() && !guard.is_lost());
+        guard.release().await.unwrap();
+        true
+    };
+    assert!(is_ever(is_kept).await);
+    assert_closes(&locks, &database, &pool).await;
 }
 
 #[tokio::test]

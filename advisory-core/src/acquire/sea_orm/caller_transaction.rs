@@ -57,6 +57,9 @@ impl TryOnce for SeaOrmTransaction<'_> {
                 self.is_aborted = true;
                 Ok(None)
             }
+            Err(error) if sqlstate::is_outside_a_transaction(&error) => {
+                Err(Error::NotInTransaction)
+            }
             // The transaction was aborted before: there is no savepoint of ours to return to.
             Err(error) if sqlstate::is_aborted_before(&error) => Err(error.into()),
             Err(error) => {
@@ -110,7 +113,13 @@ impl SeaOrmTransaction<'_> {
         let answer = ask(self.transaction, &message, &text);
         // A wait that was dropped before is answered first.
         let answer = attempt.within(attempt.wait(), answer).await;
-        let answer = answer.map_err(|error| Error::of_lock(error, attempt.id()))?;
+        let answer = answer.map_err(|error| {
+            if sqlstate::is_outside_a_transaction(&error) {
+                Error::NotInTransaction
+            } else {
+                Error::of_lock(error, attempt.id())
+            }
+        })?;
         read(attempt, answer)
     }
 

@@ -65,3 +65,31 @@ async fn standby_is_refused() {
     let second = Database::at(&standby, &database);
     assert_all_refused(&second, UnsupportedReason::Standby).await;
 }
+
+/// A nested transaction that is dropped while it begins ends the transaction, which sea-orm does
+/// not know. So does a statement of the caller's.
+#[tokio::test]
+async fn transaction_that_has_ended_is_refused() {
+    let (database, pool) = Database::with_pool(2).await;
+    let db = DatabaseConnection::from(pool.clone());
+    for lock in locks() {
+        for is_nested in [true, false] {
+            let tx = db.begin().await.unwrap();
+            if is_nested {
+                tokio::select! {
+                    biased;
+                    _ = tx.begin() => panic!("it is answered at once"),
+                    () = std::future::ready(()) => {}
+                }
+            } else {
+                tx.execute_unprepared("ROLLBACK").await.unwrap();
+            }
+            let joined = lock.acquire_xact(&tx).await;
+            assert!(matches!(joined, Err(Error::NotInTransaction)), "{joined:?}");
+            let tried = lock.try_acquire_xact(&tx).await;
+            assert!(matches!(tried, Err(Error::NotInTransaction)), "{tried:?}");
+            let _ = tx.rollback().await;
+        }
+    }
+    database.assert_nothing_leaked(&pool).await;
+}
