@@ -13,7 +13,7 @@
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -144,6 +144,8 @@ pub(super) struct Position {
     turn: Option<Turn>,
     /// How often the attempt has asked the server.
     questions: u32,
+    /// When it last got a connection to ask on.
+    connected: Mutex<Option<Instant>>,
     permission: Permission,
     /// Whether the attempt has left its place to another one.
     has_left: bool,
@@ -155,6 +157,12 @@ pub(super) struct Position {
 }
 
 impl Position {
+    fn connected(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.connected
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn try_take_place(&mut self) -> Option<OwnedSemaphorePermit> {
         let places = &self.queue.places;
         let next = self.next_place.take();
@@ -213,6 +221,7 @@ impl Attempt<'_> {
             body,
             turn,
             questions: 0,
+            connected: Mutex::default(),
             permission: Permission::Wait,
             has_left: false,
             next_place: None,
@@ -405,7 +414,8 @@ impl Attempt<'_> {
             return Ok(answer.map_or(Answer::Refused, Answer::Granted));
         };
         let wait = self.wait();
-        let by_server = (wait == Wait::Server).then(Instant::now);
+        // It is a limit for each key.
+        let is_limit = wait == Wait::Server && self.id().keys().len() <= 1;
         let keeps_place = position.kind != Kind::Waits
             || position.permission != Permission::Wait
             || wait == Wait::No;
@@ -420,9 +430,10 @@ impl Attempt<'_> {
             return Ok(Answer::Left);
         };
         if answer.is_none()
-            && let Some(started) = by_server
+            && is_limit
+            && let Some(connected) = *position.connected()
         {
-            Capabilities::of(&position.pool).note_refusal(started.elapsed());
+            Capabilities::of(&position.pool).note_refusal(connected.elapsed());
         }
         Ok(answer.map_or(Answer::Refused, Answer::Granted))
     }
@@ -484,6 +495,9 @@ impl Attempt<'_> {
 
     /// Notes that this attempt has a connection.
     pub(super) fn note_asking(&self) {
+        if let Some(position) = &self.position {
+            *position.connected() = Some(Instant::now());
+        }
         if let Some(turn) = self.turn() {
             turn.note_asking();
         }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use advisory_core::{AdvisoryLock, Error, UnsupportedReason, advisory};
-use advisory_tests::Database;
+use advisory_tests::{Database, is_ever};
 use advisory_verbs::{Refusal, Verb};
 use futures_util::future::join_all;
 use sqlx::Executor as _;
@@ -333,6 +333,35 @@ async fn an_exhausted_pool_ends_all_waits_together() {
     let bounded = lock.timeout(Duration::from_millis(200));
     let ended = join_all((0..10).map(|_| bounded.try_begin(&pool))).await;
     assert!(ended.iter().all(Result::is_err), "{ended:?}");
+}
+
+/// The time in which the pool lends a connection is none of the wait for the lock.
+#[tokio::test]
+async fn a_slow_check_out_does_not_lengthen_the_waits_that_follow() {
+    let database = Database::new().await;
+    let rivals = database.pool(1).await;
+    let lock = AdvisoryLock::new("one");
+    let held = lock.begin(&rivals).await.unwrap();
+    // A busy machine may take longer.
+    let is_short = async || {
+        let options = database.options().options([("lock_timeout", "200ms")]);
+        let pool = PgPoolOptions::new().max_connections(3);
+        let pool = pool.connect_with(options).await.unwrap();
+        let taken = join_all((0..3).map(|_| pool.acquire())).await;
+        let late = async {
+            sleep(Duration::from_secs(2)).await;
+            drop(taken);
+        };
+        let (refused, ()) = tokio::join!(lock.begin(&pool), late);
+        assert!(refused.unwrap_err().is_not_acquired());
+        let started = Instant::now();
+        let (one, two) = tokio::join!(lock.begin(&pool), lock.begin(&pool));
+        assert!(one.is_err() && two.is_err());
+        pool.close().await;
+        started.elapsed() < Duration::from_millis(1500)
+    };
+    assert!(is_ever(is_short).await);
+    held.rollback().await.unwrap();
 }
 
 /// Also the first wait, before the `lock_timeout` of the pool is known.
