@@ -70,8 +70,8 @@ mod server;
 pub use binaries::Version;
 pub use cache::cache_folder;
 pub use database::{
-    BackendRow, Database, LockRow, WRITE, another_pool, by_our_clock, drop_when, is_ever, scalar,
-    written,
+    BackendRow, Database, LockRow, WRITE, abandon_a_transaction, another_pool, by_our_clock,
+    drop_when, is_ever, scalar, written,
 };
 pub use depth::{Depth, by_depth, sample};
 pub use error::StartError;

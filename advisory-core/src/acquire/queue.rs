@@ -28,7 +28,7 @@ use crate::lock::Wait;
 use crate::per_pool::PerPool;
 use crate::probe::Capabilities;
 use crate::sql::holder::excluding;
-use crate::sql::send::{send, send_for_row};
+use crate::sql::send::{last_row, send, send_in_own_transaction};
 use crate::sql::{session, sqlstate};
 use crate::time_bounds::{ASKING_TURN, FIRST_PAUSE, LONGEST_PAUSE, PLACE_INTERVAL};
 
@@ -380,8 +380,9 @@ impl Attempt<'_> {
             return Ok(());
         }
         let mut conn = self.check_out(pool).await?;
-        let row = Box::pin(send_for_row(&mut *conn, session::lock_timeout_of_pool()));
-        let row = self.within(Wait::No, row).await?;
+        let statement = session::lock_timeout();
+        let rows = Box::pin(send_in_own_transaction(&mut conn, &statement));
+        let row = last_row(self.within(Wait::No, rows).await?)?;
         capabilities.note_lock_timeout(session::read_lock_timeout(&row)?);
         Ok(())
     }

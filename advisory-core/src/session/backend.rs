@@ -9,7 +9,7 @@ use tokio::time::{sleep, timeout};
 use crate::lock::AdvisoryLock;
 use crate::on_drop::DiscardOnDrop;
 use crate::sql::backend::BackendStart;
-use crate::sql::send::send_for_row;
+use crate::sql::send::{last_row, send_in_own_transaction};
 use crate::time_bounds::DEFAULT_KEEPALIVE_INTERVAL;
 
 /// The backend of a session.
@@ -68,6 +68,7 @@ impl Backend {
     }
 
     async fn start_on(&self, conn: &mut PgConnection) -> Result<BackendStart, sqlx::Error> {
-        BackendStart::read(&send_for_row(conn, BackendStart::of(self.pid)).await?)
+        let rows = send_in_own_transaction(conn, &BackendStart::of(self.pid)).await?;
+        BackendStart::read(&last_row(rows)?)
     }
 }

@@ -10,8 +10,7 @@ use crate::error::Error;
 use crate::lock::Wait;
 use crate::nesting::Held;
 use crate::on_drop::DiscardOnDrop;
-use crate::sql::send::{send, within};
-use crate::sql::{sqlstate, transaction};
+use crate::sql::send::{send_in_own_transaction, within};
 
 /// A session lock that is held, by a [`SessionGuard`] or a
 /// [`LockSessionGuard`](crate::LockSessionGuard).
@@ -85,17 +84,8 @@ pub(crate) async fn send_on_pool(
     limit: Duration,
 ) -> Result<Vec<PgRow>, Error> {
     let mut conn = pool.acquire().await?;
-    let message = transaction::on_pool(statement);
-    let sent = DiscardOnDrop::new(async move {
-        let sent = match send(&mut *conn, &*message).await {
-            // Other code has left an aborted transaction in the pool.
-            Err(error) if sqlstate::is_aborted_before(&error) => {
-                send(&mut *conn, transaction::ROLLBACK).await?;
-                send(&mut *conn, message).await
-            }
-            sent => sent,
-        };
-        sent.map_err(Error::from)
-    });
-    within(limit, Wait::No, sent).await
+    let statement = statement.to_owned();
+    let sent =
+        DiscardOnDrop::new(async move { send_in_own_transaction(&mut conn, &statement).await });
+    Ok(within(limit, Wait::No, sent).await?)
 }

@@ -6,7 +6,6 @@ use sqlx::postgres::PgRow;
 use super::call::array_literal;
 use super::holder::columns;
 use super::origin::mark;
-use super::transaction::RESET;
 use super::{BACKEND_START, ClientCheck, IN_TRANSACTION, LOCK_TIMEOUT, LOCKS, SERVER, server};
 use crate::key::Key;
 use crate::lock::LockId;
@@ -112,7 +111,7 @@ impl BackendStart {
     /// Asks for the start of a backend. One row, read by [`read`](Self::read).
     pub(crate) fn of(pid: i32) -> String {
         format!(
-            "{RESET};SELECT pg_catalog.pg_is_in_recovery(),(SELECT {BACKEND_START} \
+            "SELECT pg_catalog.pg_is_in_recovery(),(SELECT {BACKEND_START} \
              FROM pg_catalog.pg_stat_get_activity('{pid}'::pg_catalog.int4) AS a)"
         )
     }

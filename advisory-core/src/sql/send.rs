@@ -9,6 +9,7 @@ use sqlx::{AssertSqlSafe, Connection as _};
 use tokio::time::timeout;
 
 use super::sqlstate;
+use super::transaction::{RESET, ROLLBACK};
 use crate::lock::Wait;
 use crate::time_bounds::LOGGED_WAIT;
 
@@ -49,8 +50,29 @@ pub(crate) async fn send_for_row(
     executor: impl PgExecutor<'_>,
     message: impl Into<String>,
 ) -> Result<PgRow, sqlx::Error> {
-    let rows = send(executor, message).await?;
+    last_row(send(executor, message).await?)
+}
+
+/// The one row of an answer that has one.
+pub(crate) fn last_row(rows: Vec<PgRow>) -> Result<PgRow, sqlx::Error> {
     rows.into_iter().next_back().ok_or(sqlx::Error::RowNotFound)
+}
+
+/// Sends a statement on a connection of a pool, which is committed with its message. Other code may
+/// have left the connection in a transaction, which is rolled back first.
+pub(crate) async fn send_in_own_transaction(
+    conn: &mut PgConnection,
+    statement: &str,
+) -> Result<Vec<PgRow>, sqlx::Error> {
+    let message = format!("{RESET};{statement}");
+    match send(&mut *conn, &*message).await {
+        // An aborted transaction refuses the whole message.
+        Err(error) if sqlstate::is_aborted_before(&error) => {
+            send(&mut *conn, ROLLBACK).await?;
+            send(conn, message).await
+        }
+        sent => sent,
+    }
 }
 
 /// Reads the pending responses of statements that were dropped before they were answered.

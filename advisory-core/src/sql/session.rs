@@ -384,11 +384,6 @@ pub(crate) fn lock_timeout() -> String {
     format!("SELECT {LOCK_TIMEOUT}")
 }
 
-/// As [`lock_timeout`], on a connection of a pool.
-pub(crate) fn lock_timeout_of_pool() -> String {
-    format!("{RESET};{}", lock_timeout())
-}
-
 /// In milliseconds; 0 if there is none.
 pub(crate) fn read_lock_timeout(row: &PgRow) -> Result<u64, sqlx::Error> {
     Ok(row.try_get::<i64, _>(0)?.unsigned_abs())

@@ -16,11 +16,6 @@ use crate::lock::{Isolation, LockId, Wait};
 /// aborted already, the server refuses the whole message.
 pub(super) const RESET: &str = "BEGIN;ROLLBACK";
 
-/// A statement on a connection of a pool, which is committed with its message.
-pub(crate) fn on_pool(statement: &str) -> String {
-    format!("{RESET};{statement}")
-}
-
 /// Ends a transaction, also an aborted one, in which the server runs nothing else.
 pub(crate) const ROLLBACK: &str = "ROLLBACK";
 

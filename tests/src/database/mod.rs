@@ -18,7 +18,7 @@ use tokio::sync::Mutex;
 use crate::server::{Server, block_on};
 
 pub use observer::{BackendRow, LockRow, by_our_clock, drop_when, is_ever};
-pub use table::{WRITE, scalar, written};
+pub use table::{WRITE, abandon_a_transaction, scalar, written};
 
 /// A new, empty database for one test.
 ///

@@ -68,3 +68,15 @@ where
     let value = sqlx::query_scalar(statement).fetch_one(executor).await;
     value.unwrap_or_else(|error| panic!("{statement}: {error}"))
 }
+
+/// Leaves a pooled connection in a transaction, as a dropped `begin` of sqlx does. The last statement
+/// may fail, and leave it aborted.
+///
+/// # Panics
+///
+/// If the pool lends no connection.
+pub async fn abandon_a_transaction(pool: &PgPool, statements: &'static str) {
+    let conn = pool.acquire().await;
+    let mut conn = conn.unwrap_or_else(|error| panic!("a connection is lent: {error}"));
+    let _ = conn.execute(statements).await;
+}

@@ -4,7 +4,9 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::{Duration, Instant};
 
 use advisory_core::{AdvisoryLock, Error, Isolation, advisory};
-use advisory_tests::{Database, WRITE, another_pool, drop_when, is_ever, scalar, written};
+use advisory_tests::{
+    Database, WRITE, abandon_a_transaction, another_pool, drop_when, is_ever, scalar, written,
+};
 use advisory_verbs::Verb;
 use sqlx::{Connection as _, Executor as _, PgConnection, PgPool};
 use tokio::time::timeout;
@@ -312,12 +314,6 @@ async fn savepoint_of_the_user_is_left_as_it_is() {
     tx.execute("ROLLBACK TO SAVEPOINT advisory").await.unwrap();
     tx.commit().await.unwrap();
     database.assert_nothing_leaked(&pool).await;
-}
-
-/// Leaves a pooled connection in a transaction, as a dropped `begin` of sqlx does.
-async fn abandon_a_transaction(pool: &PgPool, statement: &'static str) {
-    let mut conn = pool.acquire().await.unwrap();
-    let _ = conn.execute(statement).await;
 }
 
 /// An abandoned transaction of other code is neither committed nor joined, and fails no verb if it

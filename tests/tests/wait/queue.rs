@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use advisory_core::{AdvisoryLock, Error, UnsupportedReason, advisory};
-use advisory_tests::{Database, is_ever};
+use advisory_tests::{Database, abandon_a_transaction, is_ever};
 use advisory_verbs::{Refusal, Verb};
 use futures_util::future::join_all;
 use sqlx::Executor as _;
@@ -375,6 +375,8 @@ async fn a_wait_without_a_limit_leaves_a_pool_of_one_to_others() {
         let pool = PgPoolOptions::new().max_connections(1);
         let pool = pool.acquire_timeout(Duration::from_secs(20));
         let pool = pool.connect_with(database.options()).await.unwrap();
+        // Other code has left it so; the question for the `lock_timeout` comes first.
+        abandon_a_transaction(&pool, "BEGIN; SELECT 1 / 0").await;
         let waiting = tokio::spawn(verb.ask(&lock, &pool));
         database.wait_until_waiting(1).await;
         let served = pool.execute("SELECT 1").await;

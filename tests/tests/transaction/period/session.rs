@@ -1,8 +1,8 @@
 //! In a session, the mark is written after success, and fenced.
 
 use advisory_core::{Error, LockSession};
-use advisory_tests::{BackendRow, Database, another_pool};
-use sqlx::{Executor as _, PgPool};
+use advisory_tests::{BackendRow, Database, abandon_a_transaction, another_pool};
+use sqlx::PgPool;
 
 use super::{database, job, marks, next_period};
 
@@ -140,12 +140,6 @@ async fn a_run_that_is_dropped_leaves_the_period_open() {
         next_period(&pool).await;
     }
     database.assert_nothing_leaked(&pool).await;
-}
-
-/// Leaves the connection of a pool of one in a transaction, as a dropped `begin` of sqlx does.
-async fn abandon_a_transaction(pool: &PgPool, begin: &'static str) {
-    let mut conn = pool.acquire().await.unwrap();
-    let _ = conn.execute(begin).await;
 }
 
 #[tokio::test]
