@@ -11,8 +11,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::command::{
-    ADVISORY, Running, advisory, advisory_command, command_with_url, output_of, terminate_holders,
-    wait_until, with_url,
+    ADVISORY, Running, advisory, advisory_command, command_with_url, output_of, wait_until,
+    with_url,
 };
 
 const KEY: &str = "-2569294714323060629";
@@ -87,7 +87,7 @@ async fn a_lost_lock_exits_with_76() {
     let database = Database::new().await;
     let mut hold = hold(&database, &[]);
     assert_eq!(hold.line().await, KEY);
-    terminate_holders(&database).await;
+    database.terminate_lockers().await;
     let outcome = hold.end().await;
     let stderr = format!(
         "{HELD}advisory: advisory lock `sync` was lost: its session or transaction has ended, \
@@ -234,7 +234,7 @@ async fn a_detached_hold_writes_its_loss_to_a_file() {
     let mut command = advisory_command(&database, &["hold", "sync", "--detach"]);
     let command = command.stdout(Stdio::null()).stderr(log.reopen().unwrap());
     assert_eq!(command.status().await.unwrap().code(), Some(0));
-    terminate_holders(&database).await;
+    database.terminate_lockers().await;
     let is_logged = || {
         let text = std::fs::read_to_string(log.path()).unwrap();
         text.starts_with(HELD) && text.contains("was lost")

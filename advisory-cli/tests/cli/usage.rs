@@ -58,7 +58,8 @@ async fn what_run_starts_is_in_no_list() {
 
 #[tokio::test]
 async fn a_usage_line_shows_what_may_be_left_out() {
-    for (subcommand, usage) in [
+    #[rustfmt::skip]
+    let usages = [
         ("ls", "Usage: advisory ls [OPTIONS] [NAME]\n"),
         ("tree", "Usage: advisory tree [OPTIONS] [NAME]\n"),
         ("key", "Usage: advisory key [OPTIONS] <NAME>...\n"),
@@ -68,27 +69,16 @@ async fn a_usage_line_shows_what_may_be_left_out() {
              [OPTIONS] <NAME> --command <SCRIPT>\n",
         ),
         ("hold", "Usage: advisory hold [OPTIONS] <NAME>\n"),
-        (
-            "lead",
-            "Usage: advisory lead [OPTIONS] <NAME> [--] <COMMAND> [ARGUMENTS]...\n",
-        ),
+        ("lead", "Usage: advisory lead [OPTIONS] <NAME> [--] <COMMAND> [ARGUMENTS]...\n"),
         ("explain", "Usage: advisory explain [OPTIONS] <NAME>\n"),
         ("setup", "Usage: advisory setup [OPTIONS]\n"),
         ("doctor", "Usage: advisory doctor [OPTIONS]\n"),
         ("bench", "Usage: advisory bench [OPTIONS]\n"),
-        (
-            "cancel",
-            "Usage: advisory cancel [OPTIONS] <PID|--name <NAME>>\n",
-        ),
-        (
-            "terminate",
-            "Usage: advisory terminate [OPTIONS] <PID|--name <NAME>>\n",
-        ),
-        (
-            "completions",
-            "Usage: advisory completions [OPTIONS] <SHELL>\n",
-        ),
-    ] {
+        ("cancel", "Usage: advisory cancel [OPTIONS] <PID|--name <NAME>>\n"),
+        ("terminate", "Usage: advisory terminate [OPTIONS] <PID|--name <NAME>>\n"),
+        ("completions", "Usage: advisory completions [OPTIONS] <SHELL>\n"),
+    ];
+    for (subcommand, usage) in usages {
         assert!(SUBCOMMANDS.contains(&subcommand));
         for help in ["-h", "--help"] {
             let help = advisory(&[subcommand, help]).await;

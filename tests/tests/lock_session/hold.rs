@@ -41,49 +41,6 @@ async fn thousands_of_locks_are_one_connection() {
 }
 
 #[tokio::test]
-async fn thousands_of_keys_are_held_together_or_not_at_all() {
-    let database = Database::on(large_server().await).await;
-    let (pool, outside) = (database.pool(2).await, database.pool(1).await);
-    let locks = LockSession::new(&pool);
-    let all = AdvisoryLock::all(0..3_000);
-    let held = AdvisoryLock::new(1_500).acquire(&outside).await.unwrap();
-    assert!(all.try_acquire(&locks).await.unwrap().is_none());
-    database.wait_until_held(1).await;
-    held.release().await.unwrap();
-    let guard = ends(all.acquire(&locks)).await.unwrap();
-    assert_eq!(database.advisory_locks().await.len(), 3_000);
-    assert!(all.try_acquire(&outside).await.unwrap().is_none());
-    guard.release().await.unwrap();
-    assert!(database.advisory_locks().await.is_empty());
-    assert_closes(&locks, &database, &pool).await;
-}
-
-async fn count_under_lock(pool: &PgPool, locks: &LockSession, times: usize) {
-    for _ in 0..times {
-        let guard = AdvisoryLock::new(1).acquire(locks).await.unwrap();
-        let number: i64 = scalar(pool, "SELECT n FROM counter").await;
-        tokio::task::yield_now().await;
-        let write = sqlx::query("UPDATE counter SET n = $1").bind(number + 1);
-        write.execute(pool).await.unwrap();
-        guard.release().await.unwrap();
-    }
-}
-
-#[tokio::test]
-async fn two_processes_never_hold_at_once() {
-    let (database, pool) = Database::with_pool(8).await;
-    let create = "CREATE TABLE counter AS SELECT 0::bigint AS n";
-    database.execute(create).await;
-    let sessions = [&pool, &another_pool(&pool)].map(LockSession::new);
-    let tasks = sessions.iter().flat_map(|locks| [locks; 3]);
-    join_all(tasks.map(|locks| count_under_lock(&pool, locks, 30))).await;
-    assert_eq!(scalar::<i64>(&pool, "SELECT n FROM counter").await, 180);
-    for locks in sessions {
-        assert_closes(&locks, &database, &pool).await;
-    }
-}
-
-#[tokio::test]
 async fn fencing_tokens_grow() {
     let (database, pool) = Database::with_pool(2).await;
     let locks = LockSession::new(&pool);

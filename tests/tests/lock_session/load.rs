@@ -296,7 +296,7 @@ async fn readers_and_writers_of_few_keys_are_all_served() {
     let (database, pool) = Database::with_pool(3).await;
     let outside = another_pool(&pool);
     let rounds = by_depth(4, 20);
-    for queueing in [0, 1, 3] {
+    for queueing in [0, 1, 3, usize::MAX] {
         let sessions = [&pool, &outside].map(LockSession::new);
         let sessions = sessions.map(|locks| locks.queueing(queueing));
         let mut tasks = JoinSet::new();

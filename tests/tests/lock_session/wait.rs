@@ -46,47 +46,6 @@ async fn waits_of_one_lock_are_served_in_order() {
 }
 
 #[tokio::test]
-async fn holder_elsewhere_is_named_and_waited_for() {
-    let (database, pool) = Database::with_pool(2).await;
-    let locks = LockSession::new(&pool);
-    let lock = AdvisoryLock::new("one");
-    let held = lock.acquire(&pool).await.unwrap();
-    assert!(lock.try_acquire(&locks).await.unwrap().is_none());
-    let limit = Duration::from_millis(50);
-    let limited = lock.clone().timeout(limit);
-    assert!(limited.try_acquire(&locks).await.unwrap().is_none());
-    let is_named = async || match limited.acquire(&locks).await {
-        Err(Error::NotAcquired {
-            waited, holders, ..
-        }) => {
-            assert!(waited >= by_our_clock(limit));
-            !holders.is_empty()
-        }
-        other => panic!("{other:?}"),
-    };
-    assert!(is_ever(is_named).await);
-    let mut wait = pin!(lock.acquire(&locks));
-    database.drop_when_waiting(&mut wait).await;
-    held.release().await.unwrap();
-    let guard = ends(wait).await.unwrap();
-    assert!(lock.try_acquire(&pool).await.unwrap().is_none());
-    guard.release().await.unwrap();
-    assert_closes(&locks, &database, &pool).await;
-}
-
-#[tokio::test]
-async fn dropped_wait_leaves_the_queue_of_the_server() {
-    let (database, pool) = Database::with_pool(2).await;
-    let locks = LockSession::new(&pool);
-    let lock = AdvisoryLock::new("one");
-    let held = lock.acquire(&pool).await.unwrap();
-    database.drop_when_waiting(lock.acquire(&locks)).await;
-    database.wait_until_waiting(0).await;
-    held.release().await.unwrap();
-    assert_closes(&locks, &database, &pool).await;
-}
-
-#[tokio::test]
 async fn next_wait_inherits_the_queue_position_of_a_dropped_one() {
     let (database, pool) = Database::with_pool(2).await;
     let locks = LockSession::new(&pool);
@@ -254,18 +213,6 @@ async fn lock_that_is_joined_at_the_deadline_stays_held() {
         true
     };
     assert!(is_ever(is_kept).await);
-    assert_closes(&locks, &database, &pool).await;
-}
-
-#[tokio::test]
-async fn as_many_sessions_may_queue_as_there_are_numbers() {
-    let (database, pool) = Database::with_pool(3).await;
-    let locks = LockSession::new(&pool).queueing(usize::MAX);
-    let held = AdvisoryLock::new(1).begin(&pool).await.unwrap();
-    let short = AdvisoryLock::new(1).timeout(Duration::from_millis(200));
-    let refused = ends(short.acquire(&locks)).await.unwrap_err();
-    assert!(refused.is_not_acquired(), "{refused:?}");
-    held.rollback().await.unwrap();
     assert_closes(&locks, &database, &pool).await;
 }
 

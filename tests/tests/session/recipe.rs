@@ -1,15 +1,9 @@
-//! The SQL and the migrations of docs/RECIPES.md work as described. The doctests of `advisory-core`
-//! compile all Rust code of the page, and `tests/recipes` runs most of it.
-
-use std::fs;
-use std::path::Path;
-use std::time::Duration;
+//! The SQL of docs/RECIPES.md works as described. The doctests of `advisory-core` compile all Rust
+//! code of the page, and `tests/recipes` runs most of it.
 
 use advisory_core::AdvisoryLock;
 use advisory_tests::{Database, scalar};
-use futures_util::future::try_join_all;
-use sqlx::migrate::Migrator;
-use sqlx::{AssertSqlSafe, PgPool, Row as _};
+use sqlx::{AssertSqlSafe, Row as _};
 
 const RECIPES: &str = include_str!("../../../docs/RECIPES.md");
 
@@ -71,42 +65,4 @@ async fn pairs_are_readable_in_pg_locks_and_idle_holders_are_found() {
     );
     tx.rollback().await.unwrap();
     other.release().await.unwrap();
-}
-
-/// Starts an instance as in the recipe.
-async fn start_up(pool: &PgPool, migrations: &Path) -> Result<(), Box<dyn std::error::Error>> {
-    let lock = AdvisoryLock::new("schema")
-        .polling(Duration::from_millis(20))
-        .timeout(Duration::from_mins(1));
-    let mut guard = lock.acquire(pool).await?;
-    let mut migrator = Migrator::new(migrations).await?;
-    migrator
-        .set_locking(false)
-        .run(guard.connection().await?)
-        .await?;
-    guard.release().await?;
-    Ok(())
-}
-
-#[tokio::test]
-async fn concurrent_instances_migrate_once_also_with_concurrent_indexes() {
-    let migrations = tempfile::tempdir().unwrap();
-    let write = |name, sql| fs::write(migrations.path().join(name), sql).unwrap();
-    write("1_table.sql", "CREATE TABLE item (id bigint)");
-    write(
-        "2_index.sql",
-        "-- no-transaction\nCREATE INDEX CONCURRENTLY item_id ON item (id)",
-    );
-
-    let (database, pool) = Database::with_pool(8).await;
-    let starts = (0..8).map(|_| start_up(&pool, migrations.path()));
-    try_join_all(starts).await.unwrap();
-    let valid = "SELECT indisvalid FROM pg_index WHERE indexrelid = 'item_id'::regclass";
-    assert!(
-        sqlx::query_scalar::<_, bool>(valid)
-            .fetch_one(&pool)
-            .await
-            .unwrap()
-    );
-    database.assert_nothing_leaked(&pool).await;
 }

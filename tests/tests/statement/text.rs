@@ -154,23 +154,6 @@ async fn tag_of_any_name_is_only_a_comment() {
     database.assert_nothing_leaked(&pool).await;
 }
 
-#[tokio::test]
-async fn dropped_wait_with_a_tag_is_cancelled() {
-    let (database, pool) = Database::with_pool(3).await;
-    let lock = AdvisoryLock::new("one");
-    let held = lock.begin(&pool).await.unwrap();
-    let mut tx = pool.begin().await.unwrap();
-    let lock = lock.tag_statement().cancel_via(&pool);
-    tokio::select! {
-        asked = lock.acquire_xact(&mut tx) => panic!("{asked:?}"),
-        () = database.wait_until_waiting(1) => {}
-    }
-    database.wait_until_waiting(0).await;
-    drop(tx);
-    held.rollback().await.unwrap();
-    database.assert_nothing_leaked(&pool).await;
-}
-
 /// Names come from users.
 #[tokio::test]
 async fn names_in_errors_stay_in_their_line() {

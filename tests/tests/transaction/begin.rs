@@ -60,28 +60,6 @@ async fn read_only_session_takes_locks_and_stays_read_only() {
 }
 
 #[tokio::test]
-async fn transaction_commits_on_ok_and_rolls_back_on_err() {
-    let (database, pool) = Database::with_table(2).await;
-    let lock = AdvisoryLock::new("one");
-
-    let value = lock.transaction(&pool, async |tx| {
-        tx.execute(WRITE).await?;
-        database.wait_until_held(1).await;
-        Ok::<_, sqlx::Error>("done")
-    });
-    assert_eq!(value.await.unwrap(), "done");
-    assert_eq!(written(&pool).await, 1);
-
-    let refused = lock.transaction(&pool, async |tx| {
-        tx.execute(WRITE).await?;
-        Err::<(), _>(sqlx::Error::RowNotFound)
-    });
-    assert!(matches!(refused.await, Err(sqlx::Error::RowNotFound)));
-    assert_eq!(written(&pool).await, 1);
-    database.assert_nothing_leaked(&pool).await;
-}
-
-#[tokio::test]
 async fn wait_for_a_connection_counts_against_the_timeout() {
     let (_database, pool) = Database::with_pool(2).await;
     let limit = Duration::from_secs(1);

@@ -233,17 +233,3 @@ async fn aborted_transaction_is_reported() {
         );
     }
 }
-
-#[tokio::test]
-async fn different_names_are_different_locks() {
-    let database = Database::new().await;
-    let mut conn = database.connection().await;
-    let long = "x".repeat(1 << 20);
-    let names = ["", "a", "A", " a", "a\0b", "sync('4'); DROP", "ключ", &long];
-    let mut tx = conn.begin().await.unwrap();
-    for (n, name) in names.into_iter().enumerate() {
-        let acquired = AdvisoryLock::new(name).try_acquire_xact(&mut tx).await;
-        assert!(acquired.unwrap());
-        assert_eq!(database.advisory_locks().await.len(), n + 1);
-    }
-}

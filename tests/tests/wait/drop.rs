@@ -237,6 +237,7 @@ fn locks(verb: Verb) -> Vec<(&'static str, AdvisoryLock)> {
     let kinds = [
         ("one", one.clone()),
         ("timeout", one.clone().timeout(timeout)),
+        ("tag", one.clone().tag_statement()),
         ("several, timeout", several.clone().timeout(timeout)),
         ("several", several),
         ("permits", one.clone().permits(2)),

@@ -177,29 +177,6 @@ async fn two_processes_take_turns() {
 }
 
 #[tokio::test]
-async fn one_task_for_each_lock_waits_on_the_server() {
-    let database = Database::new().await;
-    let (pool, rival) = (pool(&database, 5).await, database.pool(1).await);
-    let lock = AdvisoryLock::new("busy");
-    let held = lock.begin(&rival).await.unwrap();
-    let waiters: Vec<_> = (0..20)
-        .map(|_| tokio::spawn(Verb::Begin.ask(&lock, &pool)))
-        .collect();
-    database.wait_until_waiting(1).await;
-    use_pool(&pool).await.unwrap();
-    let locks = database.advisory_locks().await;
-    assert_eq!(
-        locks.iter().filter(|lock| !lock.granted).count(),
-        1,
-        "{locks:?}"
-    );
-    held.commit().await.unwrap();
-    for waiter in waiters {
-        timeout(LONG, waiter).await.unwrap().unwrap().unwrap();
-    }
-}
-
-#[tokio::test]
 async fn shared_holders_of_one_process_hold_together() {
     let database = Database::new().await;
     let pool = pool(&database, 4).await;
@@ -402,28 +379,6 @@ async fn a_pool_of_one_cannot_serve_a_body_outside_the_lock() {
     guard.release().await.unwrap();
 }
 
-#[tokio::test]
-async fn a_panic_in_a_body_passes_the_turn_and_the_place_on() {
-    #[advisory(key = "panic", scope = session)]
-    async fn panics(pool: &PgPool) -> Result<(), Error> {
-        use_pool(pool).await?;
-        panic!("in the body");
-    }
-    let database = Database::new().await;
-    let pool = pool(&database, 2).await;
-    for _ in 0..3 {
-        let pool = pool.clone();
-        assert!(
-            tokio::spawn(async move { panics(&pool).await })
-                .await
-                .unwrap_err()
-                .is_panic()
-        );
-    }
-    all_succeed(&pool, 10, |pool, _| async move { in_session(&pool).await }).await;
-    database.assert_nothing_leaked(&pool).await;
-}
-
 #[advisory(key = "outer({number})")]
 async fn outer(pool: &PgPool, number: usize, all_began: &Barrier) -> Result<(), Error> {
     all_began.wait().await;
@@ -440,27 +395,6 @@ async fn a_nested_call_needs_no_place() {
     let outer = (0..4).map(|number| outer(&pool, number, &all_began));
     for ended in join_all(outer).await {
         ended.unwrap();
-    }
-    database.assert_nothing_leaked(&pool).await;
-}
-
-#[tokio::test]
-async fn more_blocked_locks_than_places_are_all_granted_in_the_end() {
-    let database = Database::new().await;
-    let (pool, rivals) = (pool(&database, 3).await, database.pool(21).await);
-    let locks: Vec<_> = (1..=20).map(AdvisoryLock::new).collect();
-    let held = join_all(locks.iter().map(|lock| lock.acquire(&rivals))).await;
-    let waiters: Vec<_> = locks
-        .iter()
-        .map(|lock| tokio::spawn(Verb::Acquire.ask(lock, &pool)))
-        .collect();
-    database.wait_until_waiting(2).await;
-    use_pool(&pool).await.unwrap();
-    for guard in held {
-        guard.unwrap().release().await.unwrap();
-    }
-    for waiter in waiters {
-        timeout(LONG, waiter).await.unwrap().unwrap().unwrap();
     }
     database.assert_nothing_leaked(&pool).await;
 }

@@ -192,12 +192,3 @@ pub(crate) async fn wait_until(state: &str, is_reached: impl Fn() -> bool) {
         sleep(Duration::from_millis(5)).await;
     }
 }
-
-/// Terminates every session that holds an advisory lock in this database.
-pub(crate) async fn terminate_holders(database: &Database) {
-    let mut conn = database.connection().await;
-    for lock in database.advisory_locks().await {
-        let terminate = sqlx::query("SELECT pg_terminate_backend($1)").bind(lock.pid);
-        terminate.execute(&mut conn).await.unwrap();
-    }
-}

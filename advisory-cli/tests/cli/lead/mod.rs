@@ -10,9 +10,7 @@ use tokio::process::Command;
 use tokio::task::block_in_place;
 use tokio::time::sleep;
 
-use crate::command::{
-    ADVISORY, Running, advisory, advisory_command, command_with_url, terminate_holders, with_url,
-};
+use crate::command::{ADVISORY, Running, advisory, advisory_command, command_with_url, with_url};
 
 const LEADER: &str =
     "trap 'echo ended; exit 7' TERM; echo $ADVISORY_FENCE; while :; do sleep 0.05; done";
@@ -82,7 +80,7 @@ async fn a_command_whose_lock_is_lost_is_ended_and_started_again() {
     for grace in ["10", "0"] {
         let mut leader = lead(&database, &["--grace", grace], LEADER);
         let first = fence(&mut leader).await;
-        terminate_holders(&database).await;
+        database.terminate_lockers().await;
         let ended = leader.line().await;
         let second = if grace == "0" {
             ended.parse().unwrap()
@@ -104,7 +102,7 @@ async fn a_command_that_ignores_sigterm_is_killed_before_it_starts_again() {
     let stubborn = "trap '' TERM; echo $ADVISORY_FENCE; while :; do sleep 0.05; done";
     let mut leader = lead(&database, &["--grace", "0.3"], stubborn);
     let first = fence(&mut leader).await;
-    terminate_holders(&database).await;
+    database.terminate_lockers().await;
     assert!(fence(&mut leader).await > first);
     leader.signal(Signal::SIGKILL);
     leader.end().await;
@@ -159,7 +157,7 @@ async fn a_command_that_was_asked_to_end_is_not_started_again_if_its_lock_is_los
     fence(&mut leader).await;
     leader.signal(Signal::SIGTERM);
     assert_eq!(leader.line().await, "ending");
-    terminate_holders(&database).await;
+    database.terminate_lockers().await;
     let outcome = leader.end().await;
     assert_eq!((outcome.code, outcome.text()), (143, ""), "{outcome:?}");
     assert!(outcome.stderr.contains("the lock was lost"), "{outcome:?}");

@@ -4,7 +4,7 @@ use advisory_tests::{Database, print_notice};
 use tokio::process::Command;
 
 use super::process::without_terminal;
-use crate::command::{ADVISORY, Running, terminate_holders, with_url};
+use crate::command::{ADVISORY, Running, with_url};
 
 /// `advisory` as process 1 of a PID namespace, without a terminal. `None` where the system gives no
 /// namespace.
@@ -77,7 +77,7 @@ async fn process_1_ends_after_a_loss_as_soon_as_the_command_has_ended() {
     };
     let mut run = Running::start(command);
     assert_eq!(run.line().await, "ready");
-    terminate_holders(&database).await;
+    database.terminate_lockers().await;
     run.end()
         .await
         .assert_only_fails(76, "the command was ended");
@@ -108,7 +108,7 @@ async fn a_zombie_that_nobody_reaps_is_not_alive() {
     let arguments = ["run", "a", "--grace", "3600", "--", "perl", "-e", script];
     let mut run = Running::start(without_terminal(&database, &arguments));
     assert_eq!(run.line().await, "ready");
-    terminate_holders(&database).await;
+    database.terminate_lockers().await;
     run.end()
         .await
         .assert_only_fails(76, "the command was ended");

@@ -93,6 +93,7 @@ async fn an_unreachable_server_exits_with_69() {
 #[tokio::test]
 async fn a_wrong_command_line_exits_with_64() {
     let time = "expected seconds from 0 to 2147483, such as `2` or `0.5`, or a time such as `5m`";
+    #[rustfmt::skip]
     let mistakes: [(&[&str], &str); 14] = [
         (&["run", "a"], "<COMMAND>"),
         (&["run", "a", "--"], "<COMMAND>"),
@@ -103,22 +104,10 @@ async fn a_wrong_command_line_exits_with_64() {
         (&["run", "a", "--timeout", "nan", "--", "echo"], time),
         (&["run", "a", "--timeout", "1e300", "--", "echo"], time),
         (&["run", "a", "--grace", "-0.5", "--", "echo"], time),
-        (
-            &["run", "a", "--probe", "0", "--", "echo"],
-            "from 0.1 to 86400",
-        ),
-        (
-            &["run", "a", "--timeout", "1", "--no-wait", "--", "echo"],
-            "cannot be used with",
-        ),
-        (
-            &["run", "a", "--skip", "-E", "1", "--", "echo"],
-            "cannot be used with",
-        ),
-        (
-            &["run", "a", "--key-scheme", "sha3", "--", "echo"],
-            "DjangoPglock",
-        ),
+        (&["run", "a", "--probe", "0", "--", "echo"], "from 0.1 to 86400"),
+        (&["run", "a", "--timeout", "1", "--no-wait", "--", "echo"], "cannot be used with"),
+        (&["run", "a", "--skip", "-E", "1", "--", "echo"], "cannot be used with"),
+        (&["run", "a", "--key-scheme", "sha3", "--", "echo"], "DjangoPglock"),
         (&["run", "a", "--key", "--", "echo"], "expected a key"),
     ];
     for (arguments, message) in mistakes {

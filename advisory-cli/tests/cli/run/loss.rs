@@ -3,7 +3,7 @@
 use advisory_tests::{Cut, Database, Proxy};
 use sqlx::ConnectOptions as _;
 
-use crate::command::{Running, advisory_command, command_with_url, terminate_holders};
+use crate::command::{Running, advisory_command, command_with_url};
 
 async fn run(database: &Database, options: &[&str], script: &str) -> Running {
     let arguments = [&["run", "a"], options, &["--", "sh", "-c", script]].concat();
@@ -17,7 +17,7 @@ async fn the_command_gets_sigterm_and_the_exit_code_is_76() {
     let database = Database::new().await;
     let script = "trap 'echo terminated; exit 0' TERM; echo ready; read line";
     let mut run = run(&database, &[], script).await;
-    terminate_holders(&database).await;
+    database.terminate_lockers().await;
     assert_eq!(run.line().await, "terminated");
     run.end().await.assert_only_fails(
         76,
@@ -33,7 +33,7 @@ async fn a_command_that_ignores_sigterm_is_killed_after_the_grace_period() {
     let database = Database::new().await;
     let script = "trap 'echo terminated' TERM; echo ready; while :; do read line; done";
     let mut run = run(&database, &["--grace", "0.3"], script).await;
-    terminate_holders(&database).await;
+    database.terminate_lockers().await;
     assert_eq!(run.line().await, "terminated");
     run.end()
         .await
@@ -45,7 +45,7 @@ async fn without_a_grace_period_the_command_is_killed_at_once() {
     let database = Database::new().await;
     let script = "trap 'echo terminated' TERM; echo ready; while :; do read line; done";
     let run = run(&database, &["--grace", "0"], script).await;
-    terminate_holders(&database).await;
+    database.terminate_lockers().await;
     // `assert_only_fails` checks that the trap printed nothing.
     run.end()
         .await
@@ -87,7 +87,7 @@ mod processes {
         let script = "echo ready; sh -c 'trap \"\" TERM; echo $$; exec cat'; true";
         let mut run = run(&database, &["--grace", "0.3"], script).await;
         let grandchild = run.line().await;
-        terminate_holders(&database).await;
+        database.terminate_lockers().await;
         run.end().await.assert_only_fails(76, "was killed");
         wait_until_state(&grandchild, " Z").await;
     }
@@ -100,7 +100,7 @@ mod processes {
         let script = format!("sh -c '{slow}'; true");
         let mut run = run(&database, &[], &script).await;
         let grandchild = run.line().await;
-        terminate_holders(&database).await;
+        database.terminate_lockers().await;
         run.end().await.assert_only_fails(76, "was ended");
         assert!(is_gone(&grandchild));
     }
@@ -117,7 +117,7 @@ mod processes {
         let child = run.line().await;
         run.signal(nix::sys::signal::Signal::SIGTSTP);
         wait_until_state(&child, "T").await;
-        terminate_holders(&database).await;
+        database.terminate_lockers().await;
         run.end().await.assert_only_fails(76, "was ended");
     }
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use advisory_tests::Database;
 use nix::sys::signal::Signal;
 
-use crate::command::{Outcome, Running, advisory, advisory_command, terminate_holders};
+use crate::command::{Outcome, Running, advisory, advisory_command};
 
 /// Every moment of a test is in one of at most two such periods.
 const LONG: &str = "520w";
@@ -69,7 +69,7 @@ async fn a_command_that_fails_or_is_lost_leaves_the_period_open() {
     .concat();
     let mut lost = Running::start(advisory_command(&database, &arguments));
     assert_eq!(lost.line().await, "ran");
-    terminate_holders(&database).await;
+    database.terminate_lockers().await;
     lost.end().await.assert_only_fails(76, "was lost");
     let outcome = run(&database, &every, "echo $ADVISORY_FENCE").await;
     outcome.assert_silent(0);

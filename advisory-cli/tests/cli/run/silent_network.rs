@@ -6,7 +6,7 @@ use advisory_core::AdvisoryLock;
 use advisory_tests::{Database, Proxy};
 use sqlx::ConnectOptions as _;
 
-use crate::command::{Running, command_with_url, terminate_holders};
+use crate::command::{Running, command_with_url};
 
 /// `--probe 0.2`, and a second for the server's answer.
 const NOTICE: Duration = Duration::from_millis(1200);
@@ -36,7 +36,7 @@ async fn the_command_ends_in_time_after_others_can_hold_the_lock() {
     // Standard output ends when the command ends, and the command ignores SIGTERM.
     let run = run(&proxy, "trap '' TERM; echo ready; exec cat").await;
     proxy.set_silent(true);
-    terminate_holders(&database).await;
+    database.terminate_lockers().await;
     let other = AdvisoryLock::new("a").wait_forever().acquire(&pool).await;
     let acquired = Instant::now();
     run.end()

@@ -4,10 +4,10 @@
 //! in which it finds one. So the last waiter loses if its timeout is short and the timeouts of the
 //! others are longer than any test.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use advisory_core::AdvisoryLock;
-use advisory_tests::{BackendRow, Database, by_our_clock, scalar};
+use advisory_tests::Database;
 use advisory_verbs::Verb;
 use sqlx::postgres::{PgPool, PgPoolOptions};
 use sqlx::{Connection as _, Executor as _, Row as _};
@@ -173,32 +173,6 @@ async fn guard_that_lost_on_its_own_session_is_still_held() {
     database.assert_nothing_leaked(&hasty).await;
 }
 
-/// The owner of the guard waits on another connection. The server does not know that both
-/// connections belong together, so only a timeout ends the wait: as a refusal, not as a deadlock.
-#[tokio::test]
-async fn deadlock_over_two_connections_ends_with_the_timeout() {
-    let (database, _, pool) = database_with_pools().await;
-    let rivals = database.pool(1).await;
-    let (one, two) = locks();
-    let guard = one.acquire(&pool).await.unwrap();
-    let mut rival = two.begin(&rivals).await.unwrap();
-    let waits = async {
-        one.acquire_xact(&mut rival).await.unwrap();
-        rival.commit().await.unwrap();
-    };
-    let owner = async {
-        database.wait_until_waiting(1).await;
-        let limit = Duration::from_millis(300);
-        let started = Instant::now();
-        let outcome = two.clone().timeout(limit).begin(&pool).await;
-        assert!(outcome.unwrap_err().is_not_acquired());
-        assert!(started.elapsed() >= by_our_clock(limit));
-        guard.release().await.unwrap();
-    };
-    tokio::join!(waits, owner);
-    database.assert_nothing_leaked(&pool).await;
-}
-
 const UPDATE: &str = "UPDATE counter SET n = n + 1";
 
 /// The server finds the deadlock while a statement waits for a row. So it is an error of the
@@ -225,34 +199,5 @@ async fn deadlock_in_a_row_wait_is_an_error_of_the_statement() {
     let (outcome, ()) = tokio::join!(fail, win);
     let error = outcome.unwrap_err();
     assert_eq!(passed_on(&error).as_deref(), Some("40P01"), "{error:?}");
-    database.assert_nothing_leaked(&hasty).await;
-}
-
-/// The server finds the deadlock while the lock waits.
-#[tokio::test]
-async fn deadlock_in_a_lock_wait_is_reported_as_a_deadlock() {
-    let (database, patient, hasty) = database_with_pools().await;
-    database
-        .execute("CREATE TABLE counter AS SELECT 0 AS n")
-        .await;
-    let lock = AdvisoryLock::new("one");
-    let mut loser = hasty.begin().await.unwrap();
-    loser.execute(UPDATE).await.unwrap();
-    let win = lock.transaction(&patient, async |tx| tx.execute(UPDATE).await.map(drop));
-    let fail = async {
-        let waits = |backends: &[BackendRow]| {
-            let mut events = backends.iter().map(|backend| backend.wait_event.as_deref());
-            events.any(|event| event == Some("transactionid"))
-        };
-        let waits = database.wait_until_backends("a writer that waits", waits);
-        waits.await;
-        let outcome = lock.acquire_xact(&mut loser).await;
-        assert!(outcome.unwrap_err().is_deadlock());
-        loser.commit().await.unwrap();
-    };
-    let (won, ()) = tokio::join!(win, fail);
-    won.unwrap();
-    let n: i32 = scalar(&patient, "SELECT n FROM counter").await;
-    assert_eq!(n, 2, "both have written");
     database.assert_nothing_leaked(&hasty).await;
 }

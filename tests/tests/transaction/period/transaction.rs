@@ -117,8 +117,8 @@ async fn the_clock_is_read_after_the_wait_for_the_lock() {
     let holder = AdvisoryLock::new("job").begin(&pool).await.unwrap();
     let other = another_pool(&pool);
     let waits = job.transaction(&other, async |tx| {
-        let age = "SELECT (clock_timestamp() - period < interval '200 ms' AND period > now()) FROM advisory_period";
-        Ok::<bool, Error>(scalar(&mut **tx, age).await)
+        let is_later = "SELECT period > now() FROM advisory_period";
+        Ok::<bool, Error>(scalar(&mut **tx, is_later).await)
     });
     let ends = async {
         database.wait_until_waiting(1).await;
@@ -126,15 +126,8 @@ async fn the_clock_is_read_after_the_wait_for_the_lock() {
         holder.rollback().await.unwrap();
     };
     let (ran, ()) = tokio::join!(waits, ends);
-    let period_began_after_the_transaction = ran.unwrap().unwrap();
-    // A busy machine may need longer than a period for the look itself.
-    let began: bool = scalar(
-        &pool,
-        "SELECT done_at - period < interval '200 ms' FROM advisory_period",
-    )
-    .await;
-    assert!(began);
-    println!("seen within its period: {period_began_after_the_transaction}");
+    let began_after_the_transaction = ran.unwrap().unwrap();
+    assert!(began_after_the_transaction);
     database.assert_nothing_leaked(&pool).await;
 }
 

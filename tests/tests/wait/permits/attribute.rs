@@ -58,19 +58,3 @@ async fn the_attribute_counts_with_the_methods() {
     }
     locks.close().await;
 }
-
-#[tokio::test]
-async fn a_number_that_is_known_at_run_time_is_checked_then() {
-    let (_database, pool) = Database::with_pool(2).await;
-    for wrong in [0, 1_001] {
-        let error = in_new_transaction(&pool, wrong).await.unwrap_err();
-        assert!(matches!(error, Error::Unsupported { .. }), "{error}");
-    }
-    in_new_transaction(&pool, 1).await.unwrap();
-    let plain = AdvisoryLock::new("export").begin(&pool).await.unwrap();
-    let error = in_new_transaction(&pool, 1).await.unwrap_err();
-    assert!(error.is_not_acquired(), "{error}");
-    let short = lock(2).timeout(Duration::from_millis(1));
-    assert!(short.try_begin(&pool).await.unwrap().is_some());
-    plain.rollback().await.unwrap();
-}

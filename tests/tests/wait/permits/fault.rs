@@ -68,18 +68,6 @@ async fn a_cancelled_wait_of_the_caller_leaves_a_usable_transaction() {
         .unwrap();
     assert_eq!(setting, "7s");
     tx.rollback().await.unwrap();
-    // A dropped wait is cancelled.
-    let held = take(2, 2, &rivals).await;
-    let mut tx = pool.begin().await.unwrap();
-    let cancelled = lock(2).cancel_via(&pool);
-    drop_when(
-        wait_until_queueing(&database, 1),
-        cancelled.acquire_xact(&mut tx),
-    )
-    .await;
-    wait_until_queueing(&database, 0).await;
-    drop(tx);
-    drop(held);
     database.assert_nothing_leaked(&pool).await;
 }
 
@@ -177,30 +165,6 @@ async fn cancelled_and_terminated_heads_let_the_next_one_in() {
         second.await.unwrap().unwrap().rollback().await.unwrap();
         database.assert_nothing_leaked(&rivals).await;
     }
-}
-
-#[tokio::test]
-async fn a_killed_holder_gives_its_permit_back() {
-    let database = Database::new().await;
-    let pool = database.pool(4).await;
-    let held = take(1, 2, &pool).await;
-    let guard = lock(2).acquire(&pool).await.unwrap();
-    assert!(lock(2).try_begin(&pool).await.unwrap().is_none());
-    let waits = tokio::spawn({
-        let (lock, pool) = (lock(2), database.pool(1).await);
-        async move { lock.begin(&pool).await }
-    });
-    wait_until_queueing(&database, 1).await;
-    let holders = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' \
-                   AND pid IN (SELECT pid FROM pg_stat_activity \
-                   WHERE state = 'idle' AND datname = current_database())";
-    database.execute(holders).await;
-    guard.lost().await;
-    let granted = waits.await.unwrap().unwrap();
-    assert!(lock(2).try_begin(&pool).await.unwrap().is_none());
-    drop((granted, held));
-    drop(guard);
-    database.assert_nothing_leaked(&pool).await;
 }
 
 #[tokio::test]

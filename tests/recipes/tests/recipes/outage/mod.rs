@@ -83,10 +83,10 @@ async fn every_recipe_works_again_after_a_restart_and_after_an_outage_that_outla
     let database = Database::on(&server).await;
     set_up(&database).await;
     let mut tasks = JoinSet::new();
-    let mut schedulers = Vec::new();
+    let mut instances = Vec::new();
     for _ in 0..2 {
         let pool = pool(&database, Duration::from_secs(patience));
-        schedulers.push(fleet::start(&mut tasks, &pool).await);
+        instances.push((fleet::start(&mut tasks, &pool).await, pool));
     }
     tokio::select! {
         ended = tasks.join_next() => panic!("it has ended: {ended:?}"),
@@ -95,8 +95,13 @@ async fn every_recipe_works_again_after_a_restart_and_after_an_outage_that_outla
         }
     }
     tasks.shutdown().await;
-    for scheduler in &mut schedulers {
+    for (scheduler, _) in &mut instances {
         scheduler.shutdown().await.unwrap();
+    }
+    database.wait_until_held(0).await;
+    // sqlx leaves a transaction open whose `begin` was dropped.
+    for (_, pool) in instances {
+        pool.close().await;
     }
     assert_done(&database).await;
 }
