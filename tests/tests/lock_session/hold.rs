@@ -4,9 +4,8 @@ use std::cell::Cell;
 use std::pin::pin;
 
 use advisory_core::{AdvisoryLock, Error, LockSession, UnsupportedReason};
-use advisory_tests::{Database, another_pool, scalar};
+use advisory_tests::Database;
 use futures_util::future::join_all;
-use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
 
 use super::{

@@ -4,7 +4,7 @@ use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use advisory_core::{AdvisoryLock, Error, Key, LockSession};
-use advisory_tests::{Database, another_pool, by_our_clock, is_ever};
+use advisory_tests::{Database, another_pool, is_ever};
 use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 use sqlx::postgres::PgPoolOptions;

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use advisory_core::{AdvisoryLock, Isolation};
-use advisory_tests::{Database, WRITE, is_ever, scalar, written};
+use advisory_tests::{Database, is_ever, scalar};
 use sqlx::{Executor as _, Row as _};
 
 fn locks() -> [AdvisoryLock; 2] {

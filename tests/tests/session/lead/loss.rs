@@ -5,7 +5,6 @@ use std::cell::Cell;
 use advisory_core::{Error, Term};
 use advisory_tests::{Database, Proxy};
 use sqlx::{Executor as _, PgPool};
-use tokio::sync::mpsc;
 
 use super::{Place, ends, lock, while_it_leads};
 

@@ -1,12 +1,10 @@
 //! The attribute's `permits`.
 
-use std::time::Duration;
-
 use advisory_core::{AdvisoryLock, Error, LockSession, advisory};
 use advisory_tests::Database;
 use sqlx::{PgPool, PgTransaction};
 
-use super::{lock, take};
+use super::take;
 
 #[advisory(key = "export", permits = 2, timeout = 1)]
 async fn in_transaction(tx: &mut PgTransaction<'_>) -> Result<(), Error> {
