@@ -110,7 +110,8 @@ static OF_POOLS: PerPool<Mutex<Weak<Shared>>> = PerPool::new();
 ///   `max_locks_per_transaction`.
 /// - The settings of the locks apply to the session that they share: the shortest
 ///   [`keepalive_interval`](AdvisoryLock::keepalive_interval) and
-///   [`response_timeout`](AdvisoryLock::response_timeout) of all that were asked for.
+///   [`response_timeout`](AdvisoryLock::response_timeout) of all that were asked for. A lock that
+///   sets no response timeout asks for 5 seconds.
 #[derive(Clone)]
 pub struct LockSession {
     shared: Arc<Shared>,

@@ -296,7 +296,8 @@ impl Owner {
         let arrived = Instant::now();
         let (keepalive, response_timeout) = lock.liveness_settings();
         self.keepalive = self.keepalive.min(keepalive.unwrap_or(self.keepalive));
-        let limits = [self.response_timeout, response_timeout];
+        let response_timeout = response_timeout.unwrap_or(DEFAULT_RESPONSE_TIMEOUT);
+        let limits = [self.response_timeout, Some(response_timeout)];
         self.response_timeout = limits.into_iter().flatten().min();
         let manner = match (wait, lock.polling_interval()) {
             (Wait::No, _) if is_first => Manner::TriesFirst,
@@ -464,6 +465,9 @@ impl Owner {
         reply: Reply,
     ) {
         let now = self.now();
+        if message.looks {
+            self.last_look = Instant::now();
+        }
         let outcomes = match reply {
             Reply::Answered(answer, waits) => {
                 self.refused_since = None;
@@ -472,9 +476,6 @@ impl Owner {
                 }
                 if answer.grants() {
                     self.sweep_pause = FIRST_SWEEP;
-                }
-                if message.looks {
-                    self.last_look = Instant::now();
                 }
                 self.links[index] = Link::Idle(connection);
                 self.table.answered(message, &answer, now)
@@ -549,7 +550,11 @@ impl Owner {
         }
     }
 
+    /// Ends a wait, unless the end of another one has granted it the lock.
     fn end(&mut self, id: RequestId, answer: Result<Option<Grant>, Error>) {
+        if !self.table.waiting().contains(&id) {
+            return;
+        }
         let outcomes = self.table.withdraw(id, self.now());
         self.tell(outcomes);
         self.answer(id, answer);

@@ -755,7 +755,7 @@ impl Table {
                 self.remove(*id);
                 self.outcomes.push(Outcome::Failed(*id));
             } else {
-                self.set_state(*id, State::Waiting);
+                self.wait_again(*id);
             }
             self.wake(&lock);
         }
@@ -973,7 +973,7 @@ impl Table {
             for (id, missing) in &message.tries {
                 self.set_underway(missing, Underway::Nothing);
                 if self.is_wanted(*id) {
-                    self.set_state(*id, State::Waiting);
+                    self.wait_again(*id);
                 } else {
                     self.remove(*id);
                 }
@@ -1241,6 +1241,17 @@ impl Table {
     fn set_state(&mut self, id: RequestId, state: State) {
         if let Some(request) = self.requests.get_mut(&id) {
             request.state = state;
+        }
+    }
+
+    /// The message that asked for it has failed. It is considered when its keys are woken.
+    fn wait_again(&mut self, id: RequestId) {
+        let Some(request) = self.requests.get_mut(&id) else {
+            return;
+        };
+        request.state = State::Waiting;
+        if request.lock.keys().is_empty() {
+            self.ready.insert(id);
         }
     }
 

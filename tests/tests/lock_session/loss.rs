@@ -101,6 +101,20 @@ async fn opening_ends_on_a_silent_network() {
 }
 
 #[tokio::test]
+async fn patient_lock_does_not_delay_the_loss_of_another() {
+    let (_database, proxy, pool) = through_proxy().await;
+    let locks = LockSession::new(&pool);
+    let patient = AdvisoryLock::new(1).response_timeout(HANG_TIMEOUT * 100);
+    let other = AdvisoryLock::new(2).keepalive_interval(Duration::from_millis(100));
+    let _patient = patient.acquire(&locks).await.unwrap();
+    let guard = other.acquire(&locks).await.unwrap();
+    proxy.set_silent(true);
+    ends(guard.lost()).await;
+    proxy.set_silent(false);
+    locks.close().await;
+}
+
+#[tokio::test]
 async fn server_that_comes_back_serves_those_that_wait() {
     let server = server(&[]).await;
     let database = Database::on(&server).await;

@@ -216,6 +216,35 @@ async fn lock_that_is_joined_at_the_deadline_stays_held() {
     assert_closes(&locks, &database, &pool).await;
 }
 
+/// The time of both is over at once, and the end of the first one grants the lock to the second.
+#[tokio::test]
+async fn lock_that_is_joined_behind_a_refusal_stays_held() {
+    let (database, pool) = Database::with_pool(3).await;
+    let locks = LockSession::new(&pool);
+    let shared = AdvisoryLock::new(1).shared();
+    let limit = Duration::from_millis(20);
+    let is_kept = async || {
+        let first = ends(shared.acquire(&locks)).await.unwrap();
+        let exclusive = AdvisoryLock::new(1).timeout(limit);
+        let behind = shared.clone().timeout(limit);
+        let (refused, joined) =
+            tokio::join!(exclusive.try_acquire(&locks), behind.try_acquire(&locks));
+        assert!(refused.unwrap().is_none());
+        let Some(guard) = joined.unwrap() else {
+            return false;
+        };
+        first.release().await.unwrap();
+        // What is not held any more is unlocked with the next message.
+        drop(ends(AdvisoryLock::new(2).acquire(&locks)).await.unwrap());
+        let other = AdvisoryLock::new(1).try_begin(&pool).await.unwrap();
+        assert!(other.is_none() && !guard.is_lost());
+        guard.release().await.unwrap();
+        true
+    };
+    assert!(is_ever(is_kept).await);
+    assert_closes(&locks, &database, &pool).await;
+}
+
 #[tokio::test]
 async fn polling_never_queues_on_the_server() {
     let (database, pool) = Database::with_pool(2).await;

@@ -139,6 +139,22 @@ fn a_session_is_lost_at_any_time() {
     );
 }
 
+/// No key of it is woken.
+#[test]
+fn a_lock_on_no_keys_is_asked_for_again() {
+    let locks: [&[i64]; 2] = [&[], &[1]];
+    for chances in [Chances { losses: 1, ..NONE }, Chances { errors: 1, ..NONE }] {
+        let process = Process {
+            chances,
+            ..Process::default()
+        };
+        check(
+            &process,
+            combinations(2, &plans(&locks, &[Manner::Waits, Manner::Tries])),
+        );
+    }
+}
+
 #[test]
 fn two_sessions_are_lost_in_a_row() {
     let process = Process {
