@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 
+use sqlx::Acquire as _;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgListener, PgPool, Postgres};
 use tokio::runtime::Handle;
@@ -12,9 +13,10 @@ use super::attempt::Attempt;
 use super::queue::wait_to_ask;
 use crate::error::{Error, Holder, UnsupportedReason};
 use crate::lock::Wait;
+use crate::on_drop::DiscardOnDrop;
 use crate::session::beside;
 use crate::sql::holder::holders;
-use crate::sql::send::send;
+use crate::sql::send::{drain, send};
 use crate::time_bounds::{HOLDERS_LOOKUP, SHORTEST_CHECK_OUT};
 
 /// The pool's clock, and ours, are tokio's.
@@ -26,11 +28,16 @@ pub(super) fn check_runtime() -> Result<(), Error> {
 }
 
 impl Attempt<'_> {
-    /// A connection of the pool, within the deadline.
+    /// A connection of the pool, within the deadline. A hook of the pool may have dropped a statement
+    /// on it, whose answer is read first.
     pub(super) async fn check_out(&self, pool: &PgPool) -> Result<PoolConnection<Postgres>, Error> {
         let conn = self.within_deadline(Box::pin(pool.acquire())).await?;
         self.note_asking();
-        Ok(conn)
+        let drained = async move {
+            let mut conn = conn;
+            drain(&mut conn).await.map(|()| conn)
+        };
+        Ok(self.within(Wait::No, DiscardOnDrop::new(drained)).await?)
     }
 
     /// A connection of the pool that can be read without a request, within the deadline.
@@ -45,7 +52,11 @@ impl Attempt<'_> {
         // connections.
         listener.eager_reconnect(false);
         listener.ignore_pool_close_event(true);
-        Ok(listener)
+        let drained = async move {
+            drain(listener.acquire().await?).await?;
+            Ok::<_, sqlx::Error>(listener)
+        };
+        Ok(self.within(Wait::No, DiscardOnDrop::new(drained)).await?)
     }
 
     /// The future is boxed by the caller: it takes some 8 KiB, which every future around it would

@@ -21,7 +21,7 @@ use crate::sql::lock_session::{
     AnswerOrder, BackendId, Batch, Call, Opened, Pick, Waits, open, prepared, prepared_pick,
     terminate,
 };
-use crate::sql::send::{send, send_for_row, send_wait, within};
+use crate::sql::send::{drain, send, send_for_row, send_wait, within};
 use crate::sql::session::{LockLevel, queue};
 use crate::sql::tcp_keepalive::TcpKeepalive;
 use crate::sql::{origin, permits, sqlstate};
@@ -105,6 +105,9 @@ impl Opening {
             .await
             .map_err(Error::of_message)?;
         listener.eager_reconnect(false);
+        // A hook of the pool may have dropped a statement.
+        let drained = drain(listener.acquire().await?);
+        within(self.response_timeout, Wait::No, drained).await?;
         let (loss, _) = watch::channel(false);
         let now = Instant::now();
         let mut connection = Connection {

@@ -7,6 +7,8 @@ use advisory_tests::{
     Database, WRITE, abandon_a_transaction, another_pool, drop_when, is_ever, scalar, written,
 };
 use advisory_verbs::Verb;
+use futures_util::future::join_all;
+use sqlx::postgres::PgPoolOptions;
 use sqlx::{Connection as _, Executor as _, PgConnection, PgPool};
 use tokio::time::timeout;
 
@@ -102,6 +104,33 @@ async fn statement_that_the_body_dropped_does_not_keep_the_lock() {
     });
     assert!(failed.await.is_err());
     database.assert_nothing_leaked(&pool).await;
+}
+
+/// Its answer, which may be an error, is not taken for that of the lock.
+#[tokio::test]
+async fn statement_that_a_hook_of_the_pool_dropped_is_not_the_answer() {
+    let database = Database::new().await;
+    let rival = database.pool(1).await;
+    let held = AdvisoryLock::new("held").begin(&rival).await.unwrap();
+    let held_lock = AdvisoryLock::new("held").timeout(Duration::from_millis(500));
+    for left in ["SELECT pg_sleep(0.15)", "SELECT pg_sleep(0.15); SELECT 1/0"] {
+        let pool = PgPoolOptions::new().before_acquire(move |conn, _| {
+            Box::pin(async move {
+                let _ = timeout(Duration::from_millis(10), conn.execute(left)).await;
+                Ok(true)
+            })
+        });
+        let pool = pool.connect_with(database.options()).await.unwrap();
+        join_all(Verb::all(Verb::is_on_pool).map(async |verb| {
+            verb.assert_refused(&held_lock, &pool).await;
+            let free = AdvisoryLock::new(verb.to_string());
+            assert!(verb.ask(&free, &pool).await.unwrap(), "{verb}");
+        }))
+        .await;
+        pool.close().await;
+    }
+    held.rollback().await.unwrap();
+    database.assert_nothing_leaked(&rival).await;
 }
 
 /// A busy runtime still sends the rollback.
