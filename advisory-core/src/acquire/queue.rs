@@ -17,18 +17,20 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use sqlx::postgres::PgPool;
+use sqlx::postgres::{PgPool, PgRow};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 
 use super::attempt::Attempt;
 use super::line::{Lines, Turn};
 use crate::error::{Error, UnsupportedReason};
 use crate::lock::Wait;
+use crate::on_drop::DiscardOnDrop;
 use crate::per_pool::PerPool;
 use crate::probe::Capabilities;
 use crate::sql::holder::excluding;
-use crate::sql::send::{last_row, send, send_in_own_transaction};
+use crate::sql::send::{last_row, send_in_own_transaction};
 use crate::sql::{session, sqlstate};
 use crate::time_bounds::{ASKING_TURN, FIRST_PAUSE, LONGEST_PAUSE, PLACE_INTERVAL};
 
@@ -231,14 +233,8 @@ impl Attempt<'_> {
     }
 
     async fn wait_for(&mut self, turn: &mut Turn, pool: &PgPool) -> Result<bool, Error> {
-        self.learn_lock_timeout(pool);
-        let limit = match self.deadline.left() {
-            Wait::For(left) => left,
-            Wait::Server | Wait::Forever | Wait::No => Duration::MAX,
-        };
-        let mut closed = pool.close_event();
         self.span.start_queueing();
-        let taken = timeout(limit, closed.do_until(turn.take())).await;
+        let taken = self.take_in_time(turn, pool).await;
         self.span.stop_queueing();
         match taken {
             Ok(taken) => taken?,
@@ -246,9 +242,52 @@ impl Attempt<'_> {
             Err(_elapsed) => return Ok(false),
         }
         // The one before may have learnt it.
-        let was_unknown = limit == Duration::MAX;
+        let was_unknown = self.deadline.left() == Wait::Server;
         self.learn_lock_timeout(pool);
         Ok(!(was_unknown && self.deadline.has_passed()))
+    }
+
+    /// Waits for the turn until the deadline, which the server is asked for meanwhile if nobody
+    /// knows it.
+    async fn take_in_time(
+        &mut self,
+        turn: &mut Turn,
+        pool: &PgPool,
+    ) -> Result<Result<(), sqlx::Error>, Elapsed> {
+        let mut closed = pool.close_event();
+        let mut taken = pin!(closed.do_until(turn.take()));
+        self.learn_lock_timeout(pool);
+        if self.wait() == Wait::Server {
+            if let Some(taken) = self.unless_bounded(taken.as_mut(), pool).await {
+                return Ok(taken);
+            }
+            self.learn_lock_timeout(pool);
+        }
+        let limit = match self.deadline.left() {
+            Wait::For(left) => left,
+            Wait::Server | Wait::Forever | Wait::No => Duration::MAX,
+        };
+        timeout(limit, taken).await
+    }
+
+    /// Waits for the turn, until the server has said what bounds the wait.
+    async fn unless_bounded<T>(
+        &self,
+        mut turn: Pin<&mut impl Future<Output = T>>,
+        pool: &PgPool,
+    ) -> Option<T> {
+        let queue = Queue::of(pool);
+        let mut ask = pin!(async {
+            // One task asks for all.
+            let _asking = queue.asking.acquire().await;
+            self.ask_lock_timeout(pool).await
+        });
+        poll_fn(|cx| match turn.as_mut().poll(cx) {
+            Poll::Ready(taken) => Poll::Ready(Some(taken)),
+            // Without an answer, the one before finds it out.
+            Poll::Pending => ask.as_mut().poll(cx).map(|_| None),
+        })
+        .await
     }
 
     /// Takes a place from which to ask the server once; `None` if there is no place for the body,
@@ -286,6 +325,7 @@ impl Attempt<'_> {
                 None => Box::pin(self.wait_for_place_of_body(&pool, &queue)).await?,
             };
             if place.for_body.is_none() {
+                self.ask_lock_timeout(&pool).await?;
                 self.permit(&pool, Permission::Ask);
                 return Ok(None);
             }
@@ -351,9 +391,15 @@ impl Attempt<'_> {
     async fn is_held(&mut self, pool: &PgPool, queue: &Queue) -> Result<bool, Error> {
         self.start_check_out(pool);
         let _asking = queue.wait_to_ask().await;
+        Ok(!self.ask(pool, excluding(self.id())).await?.is_empty())
+    }
+
+    /// Sends a statement that does not wait, on a connection of the pool.
+    async fn ask(&self, pool: &PgPool, statement: String) -> Result<Vec<PgRow>, Error> {
         let mut conn = self.check_out(pool).await?;
-        let rows = send(&mut *conn, excluding(self.id()));
-        Ok(!self.within(Wait::No, rows).await?.is_empty())
+        let rows =
+            DiscardOnDrop::new(async move { send_in_own_transaction(&mut conn, &statement).await });
+        Ok(self.within(Wait::No, rows).await?)
     }
 
     /// Waits that precede the check-out are a part of its time.
@@ -374,22 +420,22 @@ impl Attempt<'_> {
 
     /// Asks the server for what bounds the wait, if it is the server and nobody knows. Such a wait
     /// would not give the connection back.
-    async fn ask_lock_timeout(&mut self, pool: &PgPool) -> Result<(), Error> {
+    async fn ask_lock_timeout(&self, pool: &PgPool) -> Result<(), Error> {
         let capabilities = Capabilities::of(pool);
         if self.wait() != Wait::Server || capabilities.lock_timeout().is_some() {
             return Ok(());
         }
-        let mut conn = self.check_out(pool).await?;
-        let statement = session::lock_timeout();
-        let rows = Box::pin(send_in_own_transaction(&mut conn, &statement));
-        let row = last_row(self.within(Wait::No, rows).await?)?;
+        let row = last_row(self.ask(pool, session::lock_timeout()).await?)?;
         capabilities.note_lock_timeout(session::read_lock_timeout(&row)?);
         Ok(())
     }
 
-    /// A wait that the server's `lock_timeout` bounds is bounded in this process, too.
+    /// A wait that the server's `lock_timeout` bounds is bounded in this process, too. A poll does
+    /// not wait on the server.
     pub(super) fn learn_lock_timeout(&mut self, pool: &PgPool) {
-        if let Some(wait) = Capabilities::of(pool).lock_timeout() {
+        if self.lock().polling_interval().is_none()
+            && let Some(wait) = Capabilities::of(pool).lock_timeout()
+        {
             self.deadline.bound(wait);
         }
     }

@@ -312,6 +312,68 @@ async fn an_exhausted_pool_ends_all_waits_together() {
     assert!(ended.iter().all(Result::is_err), "{ended:?}");
 }
 
+/// A pool whose sessions have a short `lock_timeout`, which nothing here has learnt yet.
+async fn impatient_pool(database: &Database, connections: u32) -> PgPool {
+    let options = database.options().options([("lock_timeout", "300ms")]);
+    let pool = PgPoolOptions::new().max_connections(connections);
+    pool.connect_with(options).await.unwrap()
+}
+
+#[tokio::test]
+async fn the_lock_timeout_of_the_server_bounds_a_wait_behind_one_without_a_limit() {
+    let database = Database::new().await;
+    let rival = database.pool(2).await;
+    let (one, two) = (AdvisoryLock::new("one"), AdvisoryLock::new("two"));
+    let held = [one.begin(&rival).await, two.begin(&rival).await];
+    // The other call stands behind the first one, or has no place beside it.
+    for (connections, verb, other) in [(3, Verb::Begin, &one), (2, Verb::Acquire, &two)] {
+        let pool = impatient_pool(&database, connections).await;
+        let first = tokio::spawn(verb.ask(&one.clone().wait_forever(), &pool));
+        database.wait_until_waiting(1).await;
+        let ended = timeout(LONG, verb.ask(other, &pool)).await;
+        let refused = ended.expect("the server's timeout").unwrap_err();
+        assert!(refused.is_not_acquired(), "{verb}: {refused:?}");
+        first.abort();
+    }
+    drop(held);
+}
+
+/// The server's timeout is that of its own queue.
+#[tokio::test]
+async fn the_lock_timeout_of_the_server_ends_no_poll() {
+    let database = Database::new().await;
+    let rival = database.pool(1).await;
+    let pool = impatient_pool(&database, 3).await;
+    AdvisoryLock::new("first").begin(&pool).await.unwrap();
+    let lock = AdvisoryLock::new("one");
+    let held = lock.begin(&rival).await.unwrap();
+    let polling = lock.polling(Duration::from_millis(20));
+    let polls = join_all((0..3).map(|_| polling.transaction(&pool, async |_| Ok::<_, Error>(()))));
+    let release = async {
+        sleep(Duration::from_secs(1)).await;
+        held.rollback().await.unwrap();
+    };
+    let (polls, ()) = tokio::join!(polls, release);
+    assert!(polls.iter().all(Result::is_ok), "{polls:?}");
+}
+
+/// Other code has left the connection so on which a call asks whether it may wait for a place.
+#[tokio::test]
+async fn a_call_without_a_place_asks_on_an_aborted_connection_too() {
+    let database = Database::new().await;
+    let pool = pool(&database, 2).await;
+    let guard = AdvisoryLock::new("one").acquire(&pool).await.unwrap();
+    abandon_a_transaction(&pool, "BEGIN; SELECT 1 / 0").await;
+    let two = AdvisoryLock::new("two");
+    let waits = two.acquire(&pool);
+    let release = async {
+        sleep(ACQUIRE_TIMEOUT / 10).await;
+        guard.release().await.unwrap();
+    };
+    let (acquired, ()) = tokio::join!(waits, release);
+    acquired.unwrap().release().await.unwrap();
+}
+
 /// The time in which the pool lends a connection is none of the wait for the lock.
 #[tokio::test]
 async fn a_slow_check_out_does_not_lengthen_the_waits_that_follow() {
