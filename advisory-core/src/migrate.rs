@@ -9,9 +9,10 @@ use crate::function::unlock;
 use crate::key::Key;
 use crate::lock::AdvisoryLock;
 use crate::scheme::sqlx_migrate;
+use crate::session::send_on_pool;
 use crate::sql::DATABASE_NAME;
-use crate::sql::send::send_for_row;
-use crate::time_bounds::MIGRATION_POLL;
+use crate::sql::send::last_row;
+use crate::time_bounds::{DEFAULT_RESPONSE_TIMEOUT, MIGRATION_POLL};
 
 /// Runs the pending migrations of sqlx's migrator, while no other process migrates the database.
 ///
@@ -78,7 +79,6 @@ pub async fn migrate(migrator: &Migrator, pool: &PgPool) -> Result<(), Error> {
 /// The migrator's own lock. The server knows the name of the database; behind a pooler, the pool's
 /// options may have another one.
 async fn key(pool: &PgPool) -> Result<Key, Error> {
-    let database = send_for_row(pool, DATABASE_NAME).await;
-    let database = database.map_err(Error::of_message)?;
-    Ok(sqlx_migrate(database.try_get(0)?))
+    let rows = send_on_pool(pool, DATABASE_NAME, DEFAULT_RESPONSE_TIMEOUT).await?;
+    Ok(sqlx_migrate(last_row(rows)?.try_get(0)?))
 }

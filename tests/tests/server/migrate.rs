@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use advisory_core::{Error, Key, migrate};
-use advisory_tests::{BackendRow, Database, scalar};
+use advisory_tests::{BackendRow, Database, abandon_a_transaction, scalar};
 use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{Executor as _, PgPool, SqlSafeStr as _};
@@ -73,7 +73,9 @@ async fn pools_that_migrate_at_once_run_each_migration_once() {
     ]);
     let mut tasks = Vec::new();
     for _ in 0..4 {
-        tasks.push(spawn(&migrator, &database.pool(1).await));
+        let pool = database.pool(1).await;
+        abandon_a_transaction(&pool, "BEGIN; SELECT 1 / 0").await;
+        tasks.push(spawn(&migrator, &pool));
     }
     for task in tasks {
         finish(task).await;
