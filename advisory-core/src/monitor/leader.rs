@@ -39,7 +39,8 @@ pub struct Leader {
     /// The address of the session's client, or `local` on a Unix-domain socket.
     pub client_addr: Option<String>,
     session: String,
-    /// When its term began. `None` also in the moment between the grant and the beginning.
+    /// When its term began. `None` also in the moments between the grant and the beginning, and
+    /// between the end and the release.
     term: Option<String>,
 }
 
@@ -52,7 +53,8 @@ impl Leader {
 
     /// Whether a later look shows the same term, as far as the server can tell.
     fn is_same_term(&self, later: &Self) -> bool {
-        self.session == later.session && (self.term.is_none() || self.term == later.term)
+        let is_unknown = self.term.is_none() || later.term.is_none();
+        self.session == later.session && (is_unknown || self.term == later.term)
     }
 
     fn read(row: &PgRow) -> Result<Self, sqlx::Error> {
@@ -137,7 +139,7 @@ pub struct LeaderWatch {
     key: Key,
     interval: Duration,
     /// What was seen last. `None` before the first look.
-    seen: Option<Result<Option<Leader>, ()>>,
+    seen: Option<Seen>,
     next: Option<Look>,
 }
 
@@ -187,18 +189,28 @@ impl LeaderWatch {
             });
             let found = ready!(next.as_mut().poll(cx));
             self.next = None;
-            let now = found.as_ref().map_err(|_| ()).cloned();
-            let is_same = match (&self.seen, &now) {
-                (Some(Ok(Some(before))), Ok(Some(now))) => before.is_same_term(now),
-                (Some(Ok(None)), Ok(None)) | (Some(Err(())), Err(())) => true,
-                _ => false,
-            };
-            self.seen = Some(now);
-            if !is_same {
+            if note(&mut self.seen, found.as_ref().map_err(|_| ()).cloned()) {
                 return Poll::Ready(found);
             }
         }
     }
+}
+
+/// What a look has seen; an error is as good as another one.
+type Seen = Result<Option<Leader>, ()>;
+
+/// Notes what is seen now. Whether it is a change.
+fn note(seen: &mut Option<Seen>, mut now: Seen) -> bool {
+    let is_same = match (&*seen, &mut now) {
+        (Some(Ok(Some(before))), Ok(Some(now))) if before.is_same_term(now) => {
+            now.term = now.term.take().or_else(|| before.term.clone());
+            true
+        }
+        (Some(Ok(None)), Ok(None)) | (Some(Err(())), Err(())) => true,
+        _ => false,
+    };
+    *seen = Some(now);
+    !is_same
 }
 
 impl Stream for LeaderWatch {
@@ -215,5 +227,43 @@ impl fmt::Debug for LeaderWatch {
             .field("key", &self.key)
             .field("interval", &self.interval)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn leader(session: &str, term: Option<&str>) -> Option<Leader> {
+        Some(Leader {
+            pid: 1,
+            term_age: None,
+            session_age: None,
+            application_name: None,
+            user: None,
+            client_addr: None,
+            session: session.to_owned(),
+            term: term.map(ToOwned::to_owned),
+        })
+    }
+
+    #[test]
+    fn a_term_is_one_change_also_while_it_begins_and_ends() {
+        let looks = [
+            (None, true),
+            (leader("a", None), true),
+            (leader("a", Some("1")), false),
+            // Its session is about to release the lock, and soon leads again.
+            (leader("a", None), false),
+            (leader("a", Some("2")), true),
+            (leader("a", Some("2")), false),
+            (leader("b", None), true),
+            (None, true),
+            (None, false),
+        ];
+        let mut seen = None;
+        for (number, (look, is_change)) in looks.into_iter().enumerate() {
+            assert_eq!(note(&mut seen, Ok(look)), is_change, "look {number}");
+        }
     }
 }
