@@ -1,10 +1,11 @@
 //! Whether a session exists, asked of its server from another connection.
 
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnection, PgPool};
 use sqlx::{ConnectOptions as _, Connection as _};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::lock::AdvisoryLock;
 use crate::on_drop::DiscardOnDrop;
@@ -19,6 +20,15 @@ pub(crate) struct Backend {
     pub(super) pool: PgPool,
     check_interval: Duration,
     pub(super) response_timeout: Duration,
+    checks: Arc<Mutex<Checks>>,
+}
+
+/// What all who ask have found out.
+#[derive(Default)]
+struct Checks {
+    asked_at: Option<Instant>,
+    /// When the backend was started.
+    start: Option<String>,
 }
 
 impl Backend {
@@ -28,15 +38,19 @@ impl Backend {
             pool: pool.clone(),
             check_interval: lock.keepalive().min(DEFAULT_KEEPALIVE_INTERVAL),
             response_timeout: lock.response_limit(),
+            checks: Arc::default(),
         }
     }
 
     /// Resolves when the server says that the backend is gone. A server that does not answer proves
-    /// nothing here: it may be this check's own connection that fails.
+    /// nothing here: it may be this check's own connection that fails. Of all who wait for it, one
+    /// asks at a time.
     pub(super) async fn gone(self) {
-        let mut first = None;
         loop {
             sleep(self.check_interval).await;
+            if !self.is_check_due() {
+                continue;
+            }
             // A pooled connection must not wait for an answer that may never come.
             let start = DiscardOnDrop::new(self.start());
             match timeout(self.response_timeout, start).await {
@@ -44,7 +58,7 @@ impl Backend {
                 Ok(Ok(BackendStart::Gone)) => return,
                 // A process id can be used again.
                 Ok(Ok(BackendStart::At(start))) => {
-                    if *first.get_or_insert_with(|| start.clone()) != start {
+                    if *self.checks().start.get_or_insert_with(|| start.clone()) != start {
                         return;
                     }
                 }
@@ -54,6 +68,21 @@ impl Backend {
                 Err(_elapsed) => {}
             }
         }
+    }
+
+    fn is_check_due(&self) -> bool {
+        let checks = &mut *self.checks();
+        let is_due = checks
+            .asked_at
+            .is_none_or(|at| at.elapsed() >= self.check_interval);
+        if is_due {
+            checks.asked_at = Some(Instant::now());
+        }
+        is_due
+    }
+
+    fn checks(&self) -> MutexGuard<'_, Checks> {
+        self.checks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Asks on an idle connection of the pool, or on one beside it.

@@ -4,12 +4,12 @@
 //! connection, only the caller's statements read it: a watcher then asks the server, from another
 //! connection, whether the session still exists.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::future::{Future, poll_fn};
-use std::mem::replace;
+use std::mem::{replace, take};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll, Wake, Waker, ready};
 use std::time::Duration;
 
 use sqlx::Acquire as _;
@@ -57,12 +57,29 @@ enum Look {
     Over,
 }
 
-/// What one watcher waits for, besides the socket.
-#[derive(Default)]
+/// One watcher, and what it waits for besides the socket.
 struct Watch {
+    watchers: Arc<Watchers>,
+    number: u64,
     timer: Option<Pin<Box<Sleep>>>,
     /// Resolves when the server no longer has the session. Only while the session is in use.
     gone: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+}
+
+impl Watch {
+    /// Waits for the time, which the timer may have passed.
+    fn poll_timer(&mut self, due: Instant, cx: &mut Context<'_>) -> Poll<()> {
+        let timer = &mut self.timer;
+        let timer = timer.get_or_insert_with(|| Box::pin(sleep_until(due)));
+        timer.as_mut().reset(due);
+        timer.as_mut().poll(cx)
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.watchers.remove(self.number);
+    }
 }
 
 impl SharedSession {
@@ -83,23 +100,19 @@ impl SharedSession {
     /// It waits for the answer to a pending probe, which a statement would read: the probe would
     /// seem unanswered for as long as a dropped statement runs.
     pub(super) async fn take(&self) -> Option<Box<Liveness>> {
-        let mut timer = None;
-        poll_fn(|cx| self.poll_probe(&mut timer, cx)).await;
+        let mut watch = self.watch();
+        poll_fn(|cx| self.poll_probe(&mut watch, cx)).await;
         self.leave_idle(State::InUse)
     }
 
     /// Resolves when no probe is pending.
-    fn poll_probe(&self, timer: &mut Option<Pin<Box<Sleep>>>, cx: &mut Context<'_>) -> Poll<()> {
-        self.watchers.add(cx.waker());
+    fn poll_probe(&self, watch: &mut Watch, cx: &mut Context<'_>) -> Poll<()> {
+        self.watchers.add(watch, cx);
         loop {
             let Some(due) = self.probe_due() else {
                 return Poll::Ready(());
             };
-            let timer = timer.get_or_insert_with(|| Box::pin(sleep_until(due)));
-            timer.as_mut().reset(due);
-            if timer.as_mut().poll(cx).is_pending() {
-                return Poll::Pending;
-            }
+            ready!(watch.poll_timer(due, cx));
         }
     }
 
@@ -216,13 +229,13 @@ impl SharedSession {
 
     /// Resolves when the session is lost, or its guard has ended.
     pub(crate) async fn lost(self: Arc<Self>) {
-        let mut watch = Watch::default();
+        let mut watch = self.watch();
         poll_fn(|cx| self.poll_lost(&mut watch, cx)).await;
     }
 
     /// The next notification; `None` if the session is lost, or its guard has ended.
     pub(super) async fn notification(self: Arc<Self>) -> Option<PgNotification> {
-        let mut watch = Watch::default();
+        let mut watch = self.watch();
         poll_fn(|cx| {
             let lost = self.poll_lost(&mut watch, cx);
             match self.lock().inbox.arrived.pop_front() {
@@ -233,17 +246,26 @@ impl SharedSession {
         .await
     }
 
+    fn watch(&self) -> Watch {
+        let number = &mut self.watchers.lock().last_number;
+        *number += 1;
+        Watch {
+            watchers: Arc::clone(&self.watchers),
+            number: *number,
+            timer: None,
+            gone: None,
+        }
+    }
+
     fn poll_lost(&self, watch: &mut Watch, cx: &mut Context<'_>) -> Poll<()> {
-        self.watchers.add(cx.waker());
+        self.watchers.add(watch, cx);
         loop {
             let look = self.look(&mut self.lock());
             let due = match look {
                 Look::Alive(due) => due,
                 Look::InUse(backend) => {
                     let gone = watch.gone.get_or_insert_with(|| Box::pin(backend.gone()));
-                    if gone.as_mut().poll(cx).is_pending() {
-                        return Poll::Pending;
-                    }
+                    ready!(gone.as_mut().poll(cx));
                     self.mark_lost();
                     return Poll::Ready(());
                 }
@@ -253,13 +275,7 @@ impl SharedSession {
             let Some(due) = due else {
                 return Poll::Pending;
             };
-            let timer = watch
-                .timer
-                .get_or_insert_with(|| Box::pin(sleep_until(due)));
-            timer.as_mut().reset(due);
-            if timer.as_mut().poll(cx).is_pending() {
-                return Poll::Pending;
-            }
+            ready!(watch.poll_timer(due, cx));
         }
     }
 
@@ -341,14 +357,28 @@ impl Inbox {
 
 /// The tasks that wait for a sign.
 #[derive(Default)]
-struct Watchers(Mutex<Vec<Waker>>);
+struct Watchers(Mutex<Tasks>);
+
+#[derive(Default)]
+struct Tasks {
+    last_number: u64,
+    /// By the number of the watch.
+    wakers: HashMap<u64, Waker>,
+}
 
 impl Watchers {
-    fn add(&self, waker: &Waker) {
-        let mut wakers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if !wakers.iter().any(|known| known.will_wake(waker)) {
-            wakers.push(waker.clone());
-        }
+    fn add(&self, watch: &Watch, cx: &Context<'_>) {
+        let waker = cx.waker().clone();
+        let _before = self.lock().wakers.insert(watch.number, waker);
+    }
+
+    /// The waker is dropped after the lock: with it, a task with other watches may be.
+    fn remove(&self, number: u64) {
+        let _waker = self.lock().wakers.remove(&number);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Tasks> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -358,7 +388,7 @@ impl Wake for Watchers {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        let wakers = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
-        wakers.into_iter().for_each(Waker::wake);
+        let wakers = take(&mut self.lock().wakers);
+        wakers.into_values().for_each(Waker::wake);
     }
 }

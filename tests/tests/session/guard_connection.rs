@@ -8,6 +8,7 @@ use advisory_core::{AdvisoryLock, Error, SessionGuard};
 use advisory_tests::{Database, scalar};
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{AssertSqlSafe, Executor as _, PgPool};
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 /// Longer than anything here takes, also on a busy machine.
@@ -271,4 +272,45 @@ async fn notifications_that_nobody_takes_are_bounded() {
     }
     assert_eq!(kept.len(), 1024);
     assert_eq!(kept[0], "977");
+}
+
+/// The server is asked on connections beside the pool, where one is enough.
+#[tokio::test]
+async fn many_watchers_ask_the_server_on_one_connection() {
+    let (database, pool) = Database::with_pool(1).await;
+    let lock = AdvisoryLock::new("leader").keepalive_interval(Duration::from_millis(100));
+    let mut guard = lock.acquire(&pool).await.unwrap();
+    let mut watchers = JoinSet::new();
+    for _ in 0..50 {
+        watchers.spawn(guard.lost());
+    }
+    guard.connection().await.unwrap();
+    let mut most = 0;
+    for _ in 0..200 {
+        most = most.max(database.backends().await.len());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert!((2..10).contains(&most), "{most} connections");
+    terminate_locker(&database).await;
+    timeout(HANG_TIMEOUT, watchers.join_all()).await.unwrap();
+}
+
+struct NoWake;
+
+impl std::task::Wake for NoWake {
+    fn wake(self: std::sync::Arc<Self>) {}
+}
+
+#[tokio::test]
+async fn a_watch_that_has_ended_keeps_nothing() {
+    let (_database, pool) = Database::with_pool(1).await;
+    let guard = acquire(&pool).await;
+    let task = std::sync::Arc::new(NoWake);
+    let waker = std::task::Waker::from(task.clone());
+    let mut context = std::task::Context::from_waker(&waker);
+    for _ in 0..100 {
+        assert!(pin!(guard.lost()).poll(&mut context).is_pending());
+    }
+    drop(waker);
+    assert_eq!(std::sync::Arc::strong_count(&task), 1);
 }
