@@ -123,6 +123,10 @@ impl Periods {
                 ddl: self.ddl(),
             });
         }
+        // The lock was granted before, so the server is no standby.
+        if sqlstate::is_read_only(&error) {
+            return error.into();
+        }
         Error::of_message(error)
     }
 }

@@ -3,7 +3,7 @@
 use advisory_core::{AdvisoryLock, Error, Periods, UnsupportedReason};
 use advisory_tests::{Database, another_pool};
 use futures_util::future::try_join_all;
-use sqlx::{AssertSqlSafe, Executor as _};
+use sqlx::{AssertSqlSafe, Executor as _, PgPool, PgTransaction};
 
 use super::{LONG, database, job};
 
@@ -52,6 +52,29 @@ async fn a_missing_table_is_an_error_that_has_the_statement_to_create_it() {
     for expected in [Some(7), None] {
         let ran = lock().transaction(&pool, async |_| Ok::<_, Error>(7)).await;
         assert_eq!(ran.unwrap(), expected);
+    }
+    database.assert_nothing_leaked(&pool).await;
+}
+
+/// Of a primary too, sessions can be read-only, and then the mark cannot be written.
+#[tokio::test]
+async fn a_read_only_session_is_not_taken_for_a_standby() {
+    let (database, _pool) = database().await;
+    let read_only = [("default_transaction_read_only", "on")];
+    let pool = PgPool::connect_with(database.options().options(read_only));
+    let pool = pool.await.unwrap();
+    let body = async |_: &mut PgTransaction<'_>| Ok::<_, Error>(7);
+    for error in [
+        job().transaction(&pool, body).await.unwrap_err(),
+        job()
+            .session(&pool, async |_| Ok::<_, Error>(7))
+            .await
+            .unwrap_err(),
+    ] {
+        let Error::Database(sqlx::Error::Database(error)) = error else {
+            panic!("{error:?}");
+        };
+        assert_eq!(error.code().as_deref(), Some("25006"), "{error}");
     }
     database.assert_nothing_leaked(&pool).await;
 }
