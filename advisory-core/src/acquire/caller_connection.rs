@@ -20,7 +20,6 @@ use crate::on_drop::poll_once;
 use crate::probe::check_lock_on;
 use crate::session::{transaction_lost, until_lost};
 use crate::sql::backend::{HELD_KEYS, IdleState, idle_state, read_keys};
-use crate::sql::function::unlock;
 use crate::sql::holder::holders;
 use crate::sql::send::{drain, send, send_for_row, send_wait, within};
 use crate::sql::{ClientCheck, caller_transaction, is_granted, sqlstate, transaction};
@@ -46,6 +45,9 @@ enum State {
     Nothing,
     /// The message that opens a transaction was sent, and has not been answered.
     Opening,
+    /// The same, and the message takes the lock for the session first, which held these keys
+    /// before.
+    OpeningInSession(Vec<Key>),
     /// A transaction of ours is open, and sqlx tracks it.
     Open { _hold: Hold },
 }
@@ -154,11 +156,15 @@ impl<C: AsMut<PgConnection>> Drop for ConnectionScope<'_, C> {
     /// statement.
     fn drop(&mut self) {
         let conn = self.conn.as_mut();
-        match self.state {
+        match &mut self.state {
             State::Nothing => {}
             // sqlx tracks no transaction yet and would not roll back. The server runs this message
             // after the first one, and after its wait for the lock.
             State::Opening => drop(poll_once(conn.begin_with(transaction::ROLLBACK))),
+            State::OpeningInSession(before) => {
+                let message = clean_up(&self.lock, before);
+                drop(poll_once(conn.begin_with(AssertSqlSafe(message))));
+            }
             State::Open { .. } => {
                 PgTransactionManager::start_rollback(conn);
                 let _ = poll_once(conn.ping());
@@ -254,7 +260,7 @@ impl<'s, 'c, C: AsMut<PgConnection> + Send> CallerConnection<'s, 'c, C> {
         let held_before = self.held_keys(attempt).await?;
         let cancel = CancelOnDrop::new(attempt.lock().cancel_pool());
         let message = transaction::begin_isolated(lock, wait, None, ClientCheck::Unknown);
-        self.scope.state = State::Opening;
+        self.scope.state = State::OpeningInSession(held_before.clone());
         let rows = send_wait(self.conn(), wait, cancel.mark(attempt.mark(&message))).await;
         cancel.answered();
         match rows.and_then(|rows| is_granted(rows.as_deref())) {
@@ -276,23 +282,11 @@ impl<'s, 'c, C: AsMut<PgConnection> + Send> CallerConnection<'s, 'c, C> {
                     return Ok(None);
                 }
                 if sqlstate::is_answer(&error) {
-                    self.clean_up(attempt, &held_before).await?;
+                    send(self.conn(), clean_up(lock, &held_before)).await?;
                 }
                 Err(Error::of_lock(error, lock))
             }
         }
-    }
-
-    /// Ends what a message has begun that failed between two of its transactions, and releases the
-    /// locks that the session has held only since then.
-    async fn clean_up(&mut self, attempt: &Attempt<'_>, before: &[Key]) -> Result<(), sqlx::Error> {
-        send(self.conn(), transaction::ROLLBACK).await?;
-        let mut keys = self.held_keys(attempt).await?;
-        keys.retain(|key| !before.contains(key));
-        for key in keys {
-            send(self.conn(), unlock(attempt.lock().mode(), key)).await?;
-        }
-        Ok(())
     }
 
     /// The keys of this lock that the session holds.
@@ -311,6 +305,14 @@ impl<'s, 'c, C: AsMut<PgConnection> + Send> CallerConnection<'s, 'c, C> {
         let limit = attempt.lock().response_limit();
         check_lock_on(&state.server, attempt.id(), limit, self.conn()).await
     }
+}
+
+/// The message that ends what another one has begun that failed between two of its transactions,
+/// and releases the keys that the session had not held before.
+fn clean_up(lock: &LockId, before: &[Key]) -> String {
+    let mut keys = lock.held_keys();
+    keys.retain(|key| !before.contains(key));
+    transaction::roll_back_and_unlock(lock.mode(), &keys)
 }
 
 impl<C: AsMut<PgConnection> + Send> TryOnce for CallerConnection<'_, '_, C> {

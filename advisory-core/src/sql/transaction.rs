@@ -7,7 +7,8 @@ use super::permits::{Reach, SLOT, Semaphore};
 use super::sqlstate::FREE_SLOT;
 use super::timeout::{Timeout, with_timeout};
 use super::{ClientCheck, REFUSE_STANDBY, REFUSE_STANDBY_AND_OLD_SNAPSHOT};
-use crate::lock::{Isolation, LockId, Wait};
+use crate::key::Key;
+use crate::lock::{Isolation, LockId, Mode, Wait};
 
 /// Ends a transaction that was left open on a pooled connection.
 ///
@@ -113,6 +114,17 @@ pub(crate) fn begin_isolated(
          SELECT pg_catalog.current_setting('transaction_isolation'){},{GRANTED}",
         check.keep_alive()
     )
+}
+
+/// Ends whatever [`begin_isolated`] leaves if it fails or is dropped: a transaction, and locks of the
+/// session, of which these keys may be held. Those that are not held would be warnings.
+pub(crate) fn roll_back_and_unlock(mode: Mode, keys: &[Key]) -> String {
+    let mut message =
+        format!("{ROLLBACK};SELECT pg_catalog.set_config('client_min_messages','error',true)");
+    for Calls { call, rows } in Function::Unlock.calls_of(keys, mode) {
+        let _ = write!(message, ";SELECT {call} FROM {rows}");
+    }
+    message
 }
 
 /// Takes the lock for the session, if it is granted in time to an implicit transaction, and stores

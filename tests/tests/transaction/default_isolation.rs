@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use advisory_core::{AdvisoryLock, Error, advisory};
-use advisory_tests::{Database, Pooler, Pooling, sample, scalar};
+use advisory_tests::{Database, Pooler, Pooling, by_depth, sample, scalar};
 use advisory_verbs::{Access, Verb};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection as _, Executor as _, PgConnection, PgPool};
@@ -278,4 +278,38 @@ async fn dropped_call_on_a_connection_leaks_nothing_at_another_default_level() {
             );
         }
     }
+}
+
+/// The session takes the lock before the transaction does, and a cancel can arrive between.
+#[tokio::test]
+async fn dropped_and_cancelled_call_leaves_no_lock_in_the_session() {
+    let database = Database::new().await;
+    let options = database
+        .options()
+        .options([("default_transaction_isolation", "serializable")]);
+    let mut conn = PgConnection::connect_with(&options).await.unwrap();
+    let pid: i32 = scalar(&mut conn, "SELECT pg_backend_pid()").await;
+    let mut rival = database.connection().await;
+    let lock = AdvisoryLock::new(1);
+    let (mut granted, mut cancelled) = (0, 0);
+    for _ in 0..by_depth(300, 3_000) {
+        advisory_core::lock(&mut rival, 1).await.unwrap();
+        tokio::select! {
+            // The last cancel may come late, and end this call.
+            _ = on_connection(&mut conn, &lock) => {}
+            () = database.wait_until_waiting(1) => {}
+        }
+        // The work between is a fraction of a millisecond.
+        let end = "SELECT pg_advisory_unlock(1), (SELECT count(*) FROM generate_series(1, $1)), \
+                   pg_cancel_backend($2)";
+        let end = sqlx::query(end).bind(fastrand::i32(0..10_000)).bind(pid);
+        end.execute(&mut rival).await.unwrap();
+        match conn.ping().await {
+            Ok(()) => granted += 1,
+            Err(_) => cancelled += 1,
+        }
+        database.wait_until_held(0).await;
+    }
+    println!("{granted} granted, {cancelled} cancelled");
+    assert!(granted > 0 && cancelled > 0, "the cancels have no effect");
 }
