@@ -234,8 +234,8 @@ impl fmt::Debug for LeaderWatch {
 mod tests {
     use super::*;
 
-    fn leader(session: &str, term: Option<&str>) -> Option<Leader> {
-        Some(Leader {
+    fn leader(session: &str, term: Option<&str>) -> Leader {
+        Leader {
             pid: 1,
             term_age: None,
             session_age: None,
@@ -244,20 +244,20 @@ mod tests {
             client_addr: None,
             session: session.to_owned(),
             term: term.map(ToOwned::to_owned),
-        })
+        }
     }
 
     #[test]
     fn a_term_is_one_change_also_while_it_begins_and_ends() {
         let looks = [
             (None, true),
-            (leader("a", None), true),
-            (leader("a", Some("1")), false),
+            (Some(leader("a", None)), true),
+            (Some(leader("a", Some("1"))), false),
             // Its session is about to release the lock, and soon leads again.
-            (leader("a", None), false),
-            (leader("a", Some("2")), true),
-            (leader("a", Some("2")), false),
-            (leader("b", None), true),
+            (Some(leader("a", None)), false),
+            (Some(leader("a", Some("2"))), true),
+            (Some(leader("a", Some("2"))), false),
+            (Some(leader("b", None)), true),
             (None, true),
             (None, false),
         ];
