@@ -4,8 +4,9 @@
 
 use std::time::Duration;
 
-use advisory_tests::{Database, Server, Shutdown};
+use advisory_tests::{Database, Proxy, Server, Shutdown};
 use nix::sys::signal::Signal;
+use sqlx::ConnectOptions as _;
 use tokio::process::Command;
 use tokio::task::block_in_place;
 use tokio::time::sleep;
@@ -13,6 +14,8 @@ use tokio::time::sleep;
 use crate::command::{
     ADVISORY, Running, advisory, advisory_command, command_with_url, terminate_holders, with_url,
 };
+#[cfg(target_os = "linux")]
+use crate::run::process::wait_until_state;
 
 const LEADER: &str =
     "trap 'echo ended; exit 7' TERM; echo $ADVISORY_FENCE; while :; do sleep 0.05; done";
@@ -182,6 +185,26 @@ async fn it_survives_a_restart_of_the_server_and_a_refused_login_ends_it() {
     let refused = Running::start(command_with_url(&url, &arguments(&[], "echo runs")));
     let outcome = refused.end().await;
     assert_eq!((outcome.code, outcome.text()), (69, ""), "{outcome:?}");
+}
+
+/// A release takes up to `--probe` then, and the server is found to be away before.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_command_that_has_ended_decides_the_exit_code_while_the_network_is_silent() {
+    let database = Database::new().await;
+    let proxy = Proxy::start(&database).await;
+    let mut url = proxy.options().to_url_lossy();
+    url.query_pairs_mut().append_pair("connect_timeout", "1");
+    let script = "echo $$; read line; exit 3";
+    let arguments = arguments(&["--probe", "4"], script);
+    let mut leader = Running::start(command_with_url(url.as_str(), &arguments));
+    let command = leader.line().await;
+    proxy.set_silent(true);
+    leader.close_input();
+    wait_until_state(&command, " ").await;
+    leader.signal(Signal::SIGTERM);
+    let outcome = leader.end().await;
+    assert_eq!((outcome.code, outcome.text()), (3, ""), "{outcome:?}");
 }
 
 /// The next line with this text, of standard output and standard error together.
