@@ -13,7 +13,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{sleep, timeout};
 
-use super::child::{Child, Reach, variables};
+use super::child::{Child, End, Reach, variables};
 use super::exec::exec_failure;
 use super::options::{CONNECTIONS, SHORTEST_RESPONSE_TIMEOUT, connect};
 use super::orphan::Reaper;
@@ -36,10 +36,11 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// `lead` waits until this machine leads, starts the command, and exits with the command's exit
 /// code when the command ends. If the session that holds the lock is lost, the command gets SIGTERM
 /// and, after `--grace`, SIGKILL; then `lead` waits until it leads again, and starts the command
-/// again. While the server cannot be reached it tries again, without a limit. Of several hosts in
-/// the connection string, it finds the new primary after a failover; it skips standbys, unless
-/// `target_session_attrs` is given. An error that does not pass by itself, such as a refused login,
-/// ends it.
+/// again. A command that changes its user, as `sudo` does, cannot be ended: it goes on, and is not
+/// started again before it has ended by itself. While the server cannot be reached it tries again,
+/// without a limit. Of several hosts in the connection string, it finds the new primary after a
+/// failover; it skips standbys, unless `target_session_attrs` is given. An error that does not pass
+/// by itself, such as a refused login, ends it.
 ///
 /// The environment variable `ADVISORY_FENCE` is a number that is greater with every start, on any
 /// machine: another system that remembers the greatest number can refuse the work of a leader that
@@ -141,6 +142,8 @@ enum State {
     Ended,
     /// Its lock was lost, and it is being ended.
     Ends,
+    /// Its lock was lost, it cannot be ended, and it goes on.
+    GoesOn,
 }
 
 impl Leader<'_> {
@@ -245,7 +248,7 @@ impl Leader<'_> {
         match &*self.state.borrow() {
             State::Runs(command) => command.send(signal).is_ok(),
             State::Ended => true,
-            State::Waits | State::Ends => false,
+            State::Waits | State::Ends | State::GoesOn => false,
         }
     }
 }
@@ -282,7 +285,13 @@ impl Drop for Running<'_> {
         child.ask_to_end(grace);
         if let Ok(runtime) = Handle::try_current() {
             runtime.spawn(async move {
-                child.end(&mut Signals::none(), grace).await;
+                if let End::Refused(error) = child.end(&mut Signals::none(), grace).await {
+                    print_message(format_args!(
+                        "the command cannot be ended and goes on: {error}"
+                    ));
+                    state.send_replace(State::GoesOn);
+                    let _ = child.forward_signals(&mut Signals::none()).await;
+                }
                 state.send_replace(State::Waits);
             });
         }

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use advisory_tests::{Database, Proxy, Server, Shutdown};
+use advisory_tests::{Database, LockRow, Proxy, Server, Shutdown, print_notice};
 use nix::sys::signal::Signal;
 use sqlx::ConnectOptions as _;
 use tokio::process::Command;
@@ -12,7 +12,8 @@ use tokio::task::block_in_place;
 use tokio::time::sleep;
 
 use crate::command::{
-    ADVISORY, Running, advisory, advisory_command, command_with_url, terminate_holders, with_url,
+    ADVISORY, Running, advisory, advisory_command, command_with_url, output_of, terminate_holders,
+    with_url,
 };
 #[cfg(target_os = "linux")]
 use crate::run::process::wait_until_state;
@@ -258,6 +259,47 @@ async fn it_says_that_its_server_is_away_and_finds_the_new_primary_after_a_failo
     assert!([7, 128 + 15].contains(&code), "{code}");
     let pool = promoted.pool(1).await;
     promoted.assert_nothing_leaked(&pool).await;
+}
+
+/// As one that `sudo` starts.
+#[tokio::test]
+async fn a_command_that_cannot_be_ended_ends_before_it_starts_again() {
+    let database = Database::new().await;
+    let proxy = Proxy::start_tcp(&database);
+    let url = proxy.options().to_url_lossy();
+    let folder = tempfile::tempdir().unwrap();
+    let setpriv = folder.path().join("setpriv");
+    let as_nobody = |script: &str| {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]).arg(&setpriv);
+        with_url(command, url.as_str(), &[ADVISORY])
+    };
+    // This fails unless this process is root, and where set-user-ID programs are ignored.
+    let probe = as_nobody(
+        "chmod 755 \"${0%/*}\" && cp \"$(command -v setpriv)\" \"$0\" && chmod 4755 \"$0\" &&
+         exec setpriv --reuid=65534 \"$1\" run a -- \"$0\" --reuid=0 true",
+    );
+    if output_of(probe).await.code != 0 {
+        print_notice("SKIPPED a command of another user: this process cannot start one");
+        return;
+    }
+    let mut leader = Running::start(as_nobody(
+        "exec setpriv --reuid=65534 \"$1\" lead a --poll 0.1 --grace 0.1 -- \
+         \"$0\" --reuid=0 sh -c 'echo ready; read line; echo ended' 2>&1",
+    ));
+    line_with(&mut leader, "ready").await;
+    let before = database.advisory_locks().await;
+    terminate_holders(&database).await;
+    line_with(&mut leader, "the command cannot be ended and goes on").await;
+    let leads_again = |lock: &LockRow| lock.pid != before[0].pid;
+    database
+        .wait_until_locks("it leads again", |locks| locks.iter().any(leads_again))
+        .await;
+    leader.write(b"\n").await.unwrap();
+    assert_eq!(leader.line().await, "ended");
+    line_with(&mut leader, "ready").await;
+    leader.close_input();
+    leader.end().await;
 }
 
 #[tokio::test]
