@@ -1,0 +1,45 @@
+//! Errors of a connection that pass by themselves, and those that do not.
+
+/// The first characters of the SQLSTATEs of a session that an administrator, a restart or a crash
+/// has ended, and of a server that starts, stops or recovers.
+pub(crate) const SHUTDOWN: &str = "57P";
+
+/// The SQLSTATE of a server that has no connection left.
+const TOO_MANY_CONNECTIONS: &str = "53300";
+
+/// The first characters of the SQLSTATEs of a connection that fails: PgBouncer answers with 08P01
+/// while its server is away, while it has no connection left, and for most other reasons.
+const CONNECTION_FAILURE: &str = "08";
+
+/// Texts in the messages of that class that do not pass by themselves. The last five are also in
+/// those of the server behind PgBouncer, whose SQLSTATE PgBouncer does not always keep.
+const LASTING: [&str; 11] = [
+    "no such database",
+    "no such user",
+    "unsupported startup parameter",
+    "bouncer config error",
+    "login rejected",
+    " required",
+    "authentication failed",
+    "does not exist",
+    "pg_hba.conf",
+    "is not permitted to log in",
+    "permission denied",
+];
+
+/// Whether the server may accept a connection soon: it starts, has no free connection, or is away.
+pub(crate) fn is_transient(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut => true,
+        sqlx::Error::Database(error) => error.code().is_some_and(|code| {
+            code == TOO_MANY_CONNECTIONS
+                || code.starts_with(SHUTDOWN)
+                || code.starts_with(CONNECTION_FAILURE) && !is_lasting(error.message())
+        }),
+        _ => false,
+    }
+}
+
+fn is_lasting(message: &str) -> bool {
+    LASTING.iter().any(|text| message.contains(text))
+}
