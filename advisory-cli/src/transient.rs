@@ -27,10 +27,20 @@ const LASTING: [&str; 11] = [
     "permission denied",
 ];
 
+/// How sqlx's error begins if the server has neither accepted nor refused TLS: a proxy without a
+/// server has closed the connection, or PostgreSQL cannot fork. Other programs answer otherwise.
+const NO_TLS_ANSWER: [&str; 2] = [
+    "unexpected response from SSLRequest: 0x00",
+    "unexpected response from SSLRequest: 0x45",
+];
+
 /// Whether the server may accept a connection soon: it starts, has no free connection, or is away.
 pub(crate) fn is_transient(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut => true,
+        sqlx::Error::Protocol(message) => {
+            NO_TLS_ANSWER.iter().any(|text| message.starts_with(text))
+        }
         sqlx::Error::Database(error) => error.code().is_some_and(|code| {
             code == TOO_MANY_CONNECTIONS
                 || code.starts_with(SHUTDOWN)

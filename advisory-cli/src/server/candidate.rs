@@ -16,6 +16,7 @@ use super::settings::Settings;
 use super::tls::Tls;
 use crate::exit::{Code, Failure, describe};
 use crate::sql;
+use crate::transient::is_transient;
 
 /// How long a connection may take to open.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -189,15 +190,16 @@ fn all_unfit(unfit: &[(&Candidate, Unfit)]) -> Failure {
         "cannot connect to {hosts}{}; give another server with `--database-url` or `DATABASE_URL`",
         reasons.join("; ")
     );
-    // The first one may be the one that starts.
-    let error = unfit.iter().find_map(|(_, reason)| match reason {
-        Unfit::Error(error) => Some(error),
-        Unfit::Mismatch(_) => None,
-    });
-    match error {
-        Some(error) => Failure::unreachable(error, message),
-        // In a failover, one of them is promoted soon.
-        None => Failure::new(Code::Unreachable, message).transient(),
+    // In a failover, one of them is promoted soon.
+    let is_transient = |(_, reason): &(&Candidate, Unfit)| match reason {
+        Unfit::Error(error) => is_transient(error),
+        Unfit::Mismatch(_) => true,
+    };
+    let failure = Failure::new(Code::Unreachable, message);
+    if unfit.iter().any(is_transient) {
+        failure.transient()
+    } else {
+        failure
     }
 }
 
