@@ -50,6 +50,11 @@ pub(crate) fn is_transient(error: &sqlx::Error) -> bool {
     }
 }
 
+/// Whether a server has refused a new connection, and is expected to refuse the next one.
+pub(crate) fn is_refusal(error: &sqlx::Error) -> bool {
+    error.as_database_error().is_some() && !is_transient(error)
+}
+
 fn is_lasting(message: &str) -> bool {
     LASTING.iter().any(|text| message.contains(text))
 }
