@@ -1,5 +1,7 @@
 //! Errors of a connection that pass by themselves, and those that do not.
 
+use std::io::ErrorKind;
+
 /// The first characters of the SQLSTATEs of a session that an administrator, a restart or a crash
 /// has ended, and of a server that starts, stops or recovers.
 pub(crate) const SHUTDOWN: &str = "57P";
@@ -37,6 +39,8 @@ const NO_TLS_ANSWER: [&str; 2] = [
 /// Whether the server may accept a connection soon: it starts, has no free connection, or is away.
 pub(crate) fn is_transient(error: &sqlx::Error) -> bool {
     match error {
+        // A certificate that is refused.
+        sqlx::Error::Io(error) if error.kind() == ErrorKind::InvalidData => false,
         sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut => true,
         sqlx::Error::Protocol(message) => {
             NO_TLS_ANSWER.iter().any(|text| message.starts_with(text))

@@ -40,7 +40,7 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// started again before it has ended by itself. While the server cannot be reached it tries again,
 /// without a limit. Of several hosts in the connection string, it finds the new primary after a
 /// failover; it skips standbys, unless `target_session_attrs` is given. An error that does not pass
-/// by itself, such as a refused login, ends it.
+/// by itself, such as a refused login or certificate, ends it.
 ///
 /// The environment variable `ADVISORY_FENCE` is a number that is greater with every start, on any
 /// machine: another system that remembers the greatest number can refuse the work of a leader that
