@@ -47,8 +47,8 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// has lost its lock and does not know it yet. `PG_ADVISORY_KEY` is the key that is held.
 ///
 /// Signals are forwarded to the command as by `run`, so that SIGTERM ends the command first, and
-/// gives up the lock then. If the lock is lost after SIGTERM, SIGINT or SIGQUIT was forwarded, the
-/// command is not started again. While `lead` waits, a signal ends it.
+/// gives up the lock then. If the lock is lost after SIGTERM, SIGINT or SIGQUIT has arrived while
+/// the command ran, the command is not started again. While `lead` waits, a signal ends it.
 #[derive(Args, Clone)]
 #[command(
     after_help = after_help(),
@@ -223,7 +223,8 @@ impl Leader<'_> {
 
     /// Forwards signals while the command runs. Returns a signal that would end this process and
     /// arrives while the command does not run. If the lock is lost after a signal has asked the
-    /// command to end, returns that signal.
+    /// command to end, returns that signal. Ctrl-C counts, although the terminal sends it to the
+    /// command.
     async fn forward(&self, signals: &mut Signals) -> Signal {
         let mut request = None;
         loop {
