@@ -99,20 +99,19 @@ const LASTING: [&str; 9] = [
 ];
 
 /// Answers the first message of each connection, and closes it. Returns the port, and how many
-/// connections have been answered.
+/// connections there have been.
 pub(super) fn answer_all(answer: Vec<u8>) -> (u16, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
-    let answered = Arc::new(AtomicUsize::new(0));
-    let count = Arc::clone(&answered);
+    let connections = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&connections);
     thread::spawn(move || {
         for client in listener.incoming() {
-            if client.and_then(|client| reply(client, &answer)).is_ok() {
-                count.fetch_add(1, Ordering::SeqCst);
-            }
+            count.fetch_add(1, Ordering::SeqCst);
+            let _ = client.and_then(|client| reply(client, &answer));
         }
     });
-    (port, answered)
+    (port, connections)
 }
 
 fn reply(mut client: TcpStream, answer: &[u8]) -> std::io::Result<()> {
@@ -132,35 +131,17 @@ pub(super) fn refusal(message: &str) -> Vec<u8> {
 
 #[tokio::test]
 async fn a_proxy_whose_server_is_away_is_tried_again() {
+    let disable = " port=PORT sslmode=disable";
+    #[rustfmt::skip]
     let attempts = [
-        (
-            " port=PORT sslmode=disable",
-            refusal(LOGIN_FAILING),
-            LOGIN_FAILING,
-        ),
-        (
-            " port=PORT sslmode=disable",
-            refusal(NO_CONNECTIONS),
-            NO_CONNECTIONS,
-        ),
+        (disable, refusal(LOGIN_FAILING), LOGIN_FAILING),
+        (disable, refusal(NO_CONNECTIONS), NO_CONNECTIONS),
         // Of two hosts, one is not as wanted, and one is away.
-        (
-            ",127.0.0.1 port=PORT,1 sslmode=require",
-            b"N".to_vec(),
-            "does not support TLS",
-        ),
+        (",127.0.0.1 port=PORT,1 sslmode=require", b"N".to_vec(), "does not support TLS"),
         // HAProxy closes the connection.
-        (
-            " port=PORT",
-            Vec::new(),
-            "unexpected response from SSLRequest",
-        ),
+        (" port=PORT", Vec::new(), "unexpected response from SSLRequest"),
         // The server cannot fork.
-        (
-            " port=PORT",
-            b"E".to_vec(),
-            "unexpected response from SSLRequest",
-        ),
+        (" port=PORT", b"E".to_vec(), "unexpected response from SSLRequest"),
     ];
     let attempts =
         attempts.map(|(url, answer, text)| tokio::spawn(is_tried_again(url, answer, text)));
@@ -170,30 +151,33 @@ async fn a_proxy_whose_server_is_away_is_tried_again() {
 }
 
 async fn is_tried_again(url: &str, answer: Vec<u8>, text: &str) {
-    let (port, answered) = answer_all(answer);
+    let (port, connections) = answer_all(answer);
     let url = url.replace("PORT", &port.to_string());
     let url = format!("user=app password=x dbname=app host=127.0.0.1{url}");
     let lead = ["lead", "-v", "sync", "--", "true"];
     let lead = Running::start(command_with_url(&url, &lead));
-    wait_until("it tries again", || answered.load(Ordering::SeqCst) >= 2).await;
+    wait_until("it tries again", || connections.load(Ordering::SeqCst) >= 2).await;
     lead.signal(Signal::SIGTERM);
     let outcome = lead.end().await;
     assert_eq!(outcome.code, 143, "{outcome:?}");
-    let before = answered.load(Ordering::SeqCst);
+    let before = connections.load(Ordering::SeqCst);
     let run = ["run", "--timeout", "2", "sync", "--", "true"];
     let outcome = output_of(command_with_url(&url, &run)).await;
     outcome.assert_only_fails(69, text);
-    assert!(answered.load(Ordering::SeqCst) > before + 1, "{outcome:?}");
+    assert!(
+        connections.load(Ordering::SeqCst) > before + 1,
+        "{outcome:?}"
+    );
 }
 
 #[tokio::test]
 async fn a_pooler_that_refuses_the_login_is_not_tried_again() {
     for message in LASTING {
-        let (port, answered) = answer_all(refusal(message));
+        let (port, connections) = answer_all(refusal(message));
         let url = format!("postgres://app:x@127.0.0.1:{port}/app?sslmode=disable");
         let run = ["run", "--timeout", "20", "sync", "--", "true"];
         let outcome = output_of(command_with_url(&url, &run)).await;
         outcome.assert_only_fails(69, message);
-        assert_eq!(answered.load(Ordering::SeqCst), 1, "{message}");
+        assert_eq!(connections.load(Ordering::SeqCst), 1, "{message}");
     }
 }

@@ -12,8 +12,7 @@ use tokio::task::block_in_place;
 use tokio::time::sleep;
 
 use crate::command::{
-    ADVISORY, Running, advisory, advisory_command, command_with_url, output_of, terminate_holders,
-    with_url,
+    ADVISORY, Running, advisory, advisory_command, command_with_url, terminate_holders, with_url,
 };
 #[cfg(target_os = "linux")]
 use crate::run::process::wait_until_state;
@@ -279,7 +278,7 @@ async fn a_command_that_cannot_be_ended_ends_before_it_starts_again() {
         "chmod 755 \"${0%/*}\" && cp \"$(command -v setpriv)\" \"$0\" && chmod 4755 \"$0\" &&
          exec setpriv --reuid=65534 \"$1\" run a -- \"$0\" --reuid=0 true",
     );
-    if output_of(probe).await.code != 0 {
+    if Running::start(probe).end().await.code != 0 {
         print_notice("SKIPPED a command of another user: this process cannot start one");
         return;
     }
@@ -289,7 +288,7 @@ async fn a_command_that_cannot_be_ended_ends_before_it_starts_again() {
     ));
     line_with(&mut leader, "ready").await;
     let before = database.advisory_locks().await;
-    terminate_holders(&database).await;
+    database.terminate_lockers().await;
     line_with(&mut leader, "the command cannot be ended and goes on").await;
     let leads_again = |lock: &LockRow| lock.pid != before[0].pid;
     database
