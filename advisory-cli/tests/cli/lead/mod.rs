@@ -11,11 +11,7 @@ use tokio::process::Command;
 use tokio::task::block_in_place;
 use tokio::time::sleep;
 
-use crate::command::{
-    ADVISORY, Running, advisory, advisory_command, command_with_url, terminate_holders, with_url,
-};
-#[cfg(target_os = "linux")]
-use crate::run::process::wait_until_state;
+use crate::command::{ADVISORY, Running, advisory, advisory_command, command_with_url, with_url};
 
 const LEADER: &str =
     "trap 'echo ended; exit 7' TERM; echo $ADVISORY_FENCE; while :; do sleep 0.05; done";
@@ -85,7 +81,7 @@ async fn a_command_whose_lock_is_lost_is_ended_and_started_again() {
     for grace in ["10", "0"] {
         let mut leader = lead(&database, &["--grace", grace], LEADER);
         let first = fence(&mut leader).await;
-        terminate_holders(&database).await;
+        database.terminate_lockers().await;
         let ended = leader.line().await;
         let second = if grace == "0" {
             ended.parse().unwrap()
@@ -107,7 +103,7 @@ async fn a_command_that_ignores_sigterm_is_killed_before_it_starts_again() {
     let stubborn = "trap '' TERM; echo $ADVISORY_FENCE; while :; do sleep 0.05; done";
     let mut leader = lead(&database, &["--grace", "0.3"], stubborn);
     let first = fence(&mut leader).await;
-    terminate_holders(&database).await;
+    database.terminate_lockers().await;
     assert!(fence(&mut leader).await > first);
     leader.signal(Signal::SIGKILL);
     leader.end().await;
@@ -162,7 +158,7 @@ async fn a_command_that_was_asked_to_end_is_not_started_again_if_its_lock_is_los
     fence(&mut leader).await;
     leader.signal(Signal::SIGTERM);
     assert_eq!(leader.line().await, "ending");
-    terminate_holders(&database).await;
+    database.terminate_lockers().await;
     let outcome = leader.end().await;
     assert_eq!((outcome.code, outcome.text()), (143, ""), "{outcome:?}");
     assert!(outcome.stderr.contains("the lock was lost"), "{outcome:?}");
@@ -201,7 +197,7 @@ async fn a_command_that_has_ended_decides_the_exit_code_while_the_network_is_sil
     let command = leader.line().await;
     proxy.set_silent(true);
     leader.close_input();
-    wait_until_state(&command, " ").await;
+    crate::run::process::wait_until_state(&command, " ").await;
     leader.signal(Signal::SIGTERM);
     let outcome = leader.end().await;
     assert_eq!((outcome.code, outcome.text()), (3, ""), "{outcome:?}");
