@@ -7,6 +7,8 @@ use std::process::{ExitCode, ExitStatus};
 
 use sqlx::postgres::PgDatabaseError;
 
+use crate::transient::{SHUTDOWN, is_transient};
+
 /// The list of exit codes at the end of the help.
 pub(crate) const EXIT_CODES: &str = "\
 Exit codes:
@@ -169,45 +171,6 @@ pub(crate) fn print_message(line: impl Display) {
 
 /// The SQLSTATE of a statement that the role lacks the privilege for.
 const INSUFFICIENT_PRIVILEGE: &str = "42501";
-
-/// The first characters of the SQLSTATEs of a session that an administrator, a restart or a crash
-/// has ended.
-const SHUTDOWN: &str = "57P";
-
-/// The SQLSTATE of a server that has no connection left.
-const TOO_MANY_CONNECTIONS: &str = "53300";
-
-/// The first characters of the SQLSTATEs of a connection that fails: PgBouncer answers with 08P01
-/// while its server is away, while it has no connection left, and for most other reasons.
-const CONNECTION_FAILURE: &str = "08";
-
-/// PgBouncer's messages of that class that do not pass by themselves: how they begin, or how they
-/// end. PgBouncer 1.18 uses the class for a failed authentication, too.
-const LASTING_BEGINNINGS: [&str; 4] = [
-    "no such database",
-    "no such user",
-    "unsupported startup parameter",
-    "bouncer config error",
-];
-const LASTING_ENDINGS: [&str; 3] = ["authentication failed", "login rejected", " required"];
-
-fn is_lasting(message: &str) -> bool {
-    let begins = |text| message.starts_with(text);
-    let ends = |text| message.ends_with(text);
-    LASTING_BEGINNINGS.into_iter().any(begins) || LASTING_ENDINGS.into_iter().any(ends)
-}
-
-fn is_transient(error: &sqlx::Error) -> bool {
-    match error {
-        sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut => true,
-        sqlx::Error::Database(error) => error.code().is_some_and(|code| {
-            code == TOO_MANY_CONNECTIONS
-                || code.starts_with(SHUTDOWN)
-                || code.starts_with(CONNECTION_FAILURE) && !is_lasting(error.message())
-        }),
-        _ => false,
-    }
-}
 
 impl From<advisory_core::Error> for Failure {
     fn from(error: advisory_core::Error) -> Self {

@@ -24,6 +24,7 @@ mod signal_backend;
 mod slot;
 mod sql;
 mod target;
+mod transient;
 
 use std::process::ExitCode;
 

@@ -243,23 +243,11 @@ pub(crate) async fn round_trip(conn: &mut PgConnection) -> Result<()> {
 /// has no entry for such a connection. A wrong password has another one.
 const INVALID_AUTHORIZATION: &str = "28000";
 
-/// The SQLSTATE of a server that starts, stops or recovers.
-const CANNOT_CONNECT_NOW: &str = "57P03";
-
-fn has_state(error: &sqlx::Error, is_wanted: impl Fn(&str) -> bool) -> bool {
-    let error = error.as_database_error();
-    let code = error.and_then(sqlx::error::DatabaseError::code);
-    code.is_some_and(|code| is_wanted(&code))
-}
-
-/// Whether a server has answered a new connection with a refusal, and not with a delay.
-pub(crate) fn is_refusal(error: &sqlx::Error) -> bool {
-    has_state(error, |state| state != CANNOT_CONNECT_NOW)
-}
-
 /// Whether a server may accept the same login on a connection of another kind, with or without TLS.
 pub(crate) fn is_refused_login(error: &sqlx::Error) -> bool {
-    has_state(error, |state| state == INVALID_AUTHORIZATION)
+    let error = error.as_database_error();
+    let code = error.and_then(sqlx::error::DatabaseError::code);
+    code.is_some_and(|code| code == INVALID_AUTHORIZATION)
 }
 
 async fn fetch<T: for<'r> FromRow<'r, PgRow>>(

@@ -170,7 +170,8 @@ impl Child {
 
     fn forward(&self, signal: Signal) {
         let is_typed = matches!(signal, Signal::SIGINT | Signal::SIGQUIT | Signal::SIGWINCH);
-        // The terminal sends such a signal to the whole process group, so the command has it.
+        // The terminal sends such a signal to the whole process group, so the command has it. One
+        // that another process has sent to this process alone looks the same.
         let is_delivered = self.reach == Reach::Process && is_typed && is_in_foreground();
         if !is_delivered {
             // This fails if the command has just ended.

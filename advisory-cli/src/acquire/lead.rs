@@ -2,8 +2,7 @@
 
 use std::ffi::OsString;
 use std::process::{ExitCode, ExitStatus};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use advisory_core::{AdvisoryLock, Term};
@@ -11,10 +10,10 @@ use clap::Args;
 use nix::sys::signal::Signal;
 use sqlx::PgPool;
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{sleep, timeout};
 
-use super::child::{Child, Reach, variables};
+use super::child::{Child, End, Reach, variables};
 use super::exec::exec_failure;
 use super::options::{CONNECTIONS, SHORTEST_RESPONSE_TIMEOUT, connect};
 use super::orphan::Reaper;
@@ -37,18 +36,19 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// `lead` waits until this machine leads, starts the command, and exits with the command's exit
 /// code when the command ends. If the session that holds the lock is lost, the command gets SIGTERM
 /// and, after `--grace`, SIGKILL; then `lead` waits until it leads again, and starts the command
-/// again. While the server cannot be reached it tries again, without a limit. Of several hosts in
-/// the connection string, it finds the new primary after a failover; it skips standbys, unless
-/// `target_session_attrs` is given. An error that does not pass by itself, such as a refused login,
-/// ends it.
+/// again. A command that changes its user, as `sudo` does, cannot be ended: it goes on, and is not
+/// started again before it has ended by itself. While the server cannot be reached it tries again,
+/// without a limit. Of several hosts in the connection string, it finds the new primary after a
+/// failover; it skips standbys, unless `target_session_attrs` is given. An error that does not pass
+/// by itself, such as a refused login or certificate, ends it.
 ///
 /// The environment variable `ADVISORY_FENCE` is a number that is greater with every start, on any
 /// machine: another system that remembers the greatest number can refuse the work of a leader that
 /// has lost its lock and does not know it yet. `PG_ADVISORY_KEY` is the key that is held.
 ///
 /// Signals are forwarded to the command as by `run`, so that SIGTERM ends the command first, and
-/// gives up the lock then. If the lock is lost after SIGTERM, SIGINT or SIGQUIT was forwarded, the
-/// command is not started again. While `lead` waits, a signal ends it.
+/// gives up the lock then. If the lock is lost after SIGTERM, SIGINT or SIGQUIT has arrived while
+/// the command ran, the command is not started again. While `lead` waits, a signal ends it.
 #[derive(Args, Clone)]
 #[command(
     after_help = after_help(),
@@ -98,10 +98,8 @@ impl Lead {
             lead: &self,
             reach: Reach::of_this_process(),
             reaper: Reaper::start()?,
-            signals: Mutex::default(),
+            state: Arc::new(watch::Sender::new(State::Waits)),
             lost: Notify::new(),
-            is_in_office: AtomicBool::new(false),
-            one_at_a_time: Arc::new(Semaphore::new(1)),
         };
         signals.catch_also(leader.reach.signals())?;
         let result = tokio::select! {
@@ -109,7 +107,7 @@ impl Lead {
             signal = leader.forward(&mut signals) => Ok(signal_code(signal as i32)),
         };
         // A command of a term that was lost may still be ending.
-        let _ended = leader.one_at_a_time.acquire().await;
+        leader.until(|state| !matches!(state, State::Ends)).await;
         result
     }
 
@@ -129,13 +127,23 @@ struct Leader<'l> {
     lead: &'l Lead,
     reach: Reach,
     reaper: Reaper,
-    /// Where signals go while the command runs.
-    signals: Mutex<Option<mpsc::UnboundedSender<Signal>>>,
+    state: Arc<watch::Sender<State>>,
     /// Notified if the lock is lost while the command runs.
     lost: Notify,
-    is_in_office: AtomicBool,
-    /// The command of one term has ended before that of the next one starts.
-    one_at_a_time: Arc<Semaphore>,
+}
+
+/// What has become of the command.
+enum State {
+    /// None runs: this machine does not lead, or has just been elected.
+    Waits,
+    /// It runs, and signals go here.
+    Runs(mpsc::UnboundedSender<Signal>),
+    /// It has ended, and decides how this process ends. Only the release of the lock is left.
+    Ended,
+    /// Its lock was lost, and it is being ended.
+    Ends,
+    /// Its lock was lost, it cannot be ended, and it goes on.
+    GoesOn,
 }
 
 impl Leader<'_> {
@@ -149,10 +157,13 @@ impl Leader<'_> {
         };
         loop {
             let (pool, lock) = connect(&find, Some(UNLIMITED), &progress).await?;
-            let status = lock.lead(&pool, async |term| self.serve(&lock, term).await);
+            // Also a failure of the command is a result: the next term would not change it.
+            let ended = lock.lead(&pool, async |term| {
+                Ok::<_, Failure>(self.serve(&lock, term).await)
+            });
             tokio::select! {
                 biased;
-                status = status => return status.map(exit_code),
+                ended = ended => return ended?.map(exit_code),
                 () = self.has_no_server(&pool) => {}
             }
         }
@@ -160,7 +171,7 @@ impl Leader<'_> {
 
     /// Resolves if the server is away, or is no primary any more, while this machine does not lead.
     async fn has_no_server(&self, pool: &PgPool) {
-        let is_in_office = || self.is_in_office.load(Ordering::SeqCst);
+        let is_in_office = || matches!(*self.state.borrow(), State::Runs(_) | State::Ended);
         let is_primary = async || {
             let mut conn = pool.acquire().await?;
             let state = sql::server_state(&mut conn).await?;
@@ -179,22 +190,25 @@ impl Leader<'_> {
         }
     }
 
-    /// Runs the command for a term.
+    /// Runs the command for a term, after that of the last term has ended.
     async fn serve(&self, lock: &AdvisoryLock, term: Term) -> Result<ExitStatus, Failure> {
-        let _office = Office::enter(&self.is_in_office);
-        let permit = Arc::clone(&self.one_at_a_time).acquire_owned().await;
-        let permit = permit.map_err(Failure::other)?;
+        self.until(|state| matches!(state, State::Waits)).await;
+        let result = self.run_command(lock, term).await;
+        self.state.send_replace(State::Ended);
+        result
+    }
+
+    async fn run_command(&self, lock: &AdvisoryLock, term: Term) -> Result<ExitStatus, Failure> {
         let command = &self.lead.command;
         let variables = variables(lock.keys(), Some(term.number()));
         let child = Child::start(command, variables, self.reach, &self.reaper)
             .map_err(|error| exec_failure(&command[0], &error))?;
         print_message(format_args!("leads {lock}, term {}", term.number()));
         let (sender, mut signals) = mpsc::unbounded_channel();
-        *self.signals.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender);
+        self.state.send_replace(State::Runs(sender));
         let mut running = Running {
-            child: Some((child, permit)),
-            grace: self.lead.grace,
-            lost: &self.lost,
+            child: Some(child),
+            leader: self,
         };
         let status = running.wait(&mut signals).await;
         status.map_err(|error| {
@@ -202,9 +216,15 @@ impl Leader<'_> {
         })
     }
 
+    async fn until(&self, is_reached: fn(&State) -> bool) {
+        // This cannot fail: the sender is ours.
+        let _ = self.state.subscribe().wait_for(is_reached).await;
+    }
+
     /// Forwards signals while the command runs. Returns a signal that would end this process and
     /// arrives while the command does not run. If the lock is lost after a signal has asked the
-    /// command to end, returns that signal.
+    /// command to end, returns that signal. Ctrl-C counts, although the terminal sends it to the
+    /// command.
     async fn forward(&self, signals: &mut Signals) -> Signal {
         let mut request = None;
         loop {
@@ -223,36 +243,21 @@ impl Leader<'_> {
         }
     }
 
-    /// Sends a signal to the command. Returns `false` if none runs.
+    /// Sends a signal to the command. Returns `false` if there is no command whose end would be that
+    /// of this process.
     fn send(&self, signal: Signal) -> bool {
-        let sender = self.signals.lock().unwrap_or_else(PoisonError::into_inner);
-        sender
-            .as_ref()
-            .is_some_and(|command| command.send(signal).is_ok())
-    }
-}
-
-/// The term ends when this is dropped.
-struct Office<'l>(&'l AtomicBool);
-
-impl<'l> Office<'l> {
-    fn enter(is_in_office: &'l AtomicBool) -> Self {
-        is_in_office.store(true, Ordering::SeqCst);
-        Self(is_in_office)
-    }
-}
-
-impl Drop for Office<'_> {
-    fn drop(&mut self) {
-        self.0.store(false, Ordering::SeqCst);
+        match &*self.state.borrow() {
+            State::Runs(command) => command.send(signal).is_ok(),
+            State::Ended => true,
+            State::Waits | State::Ends | State::GoesOn => false,
+        }
     }
 }
 
 /// The command of a term. Dropped, it is ended in the background.
 struct Running<'l> {
-    child: Option<(Child, OwnedSemaphorePermit)>,
-    grace: Duration,
-    lost: &'l Notify,
+    child: Option<Child>,
+    leader: &'l Leader<'l>,
 }
 
 impl Running<'_> {
@@ -260,10 +265,8 @@ impl Running<'_> {
         &mut self,
         signals: &mut mpsc::UnboundedReceiver<Signal>,
     ) -> std::io::Result<ExitStatus> {
-        let (child, _) = self
-            .child
-            .as_mut()
-            .expect("BUG: a command used after its end");
+        let child = self.child.as_mut();
+        let child = child.expect("BUG: a command used after its end");
         let status = child.forward_received(signals).await;
         self.child = None;
         status
@@ -272,16 +275,25 @@ impl Running<'_> {
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
-        let (Some((mut child, permit)), grace) = (self.child.take(), self.grace) else {
+        let Some(mut child) = self.child.take() else {
             return;
         };
+        let state = Arc::clone(&self.leader.state);
+        let grace = self.leader.lead.grace;
         print_message("the lock was lost; the command is ended");
-        self.lost.notify_one();
+        state.send_replace(State::Ends);
+        self.leader.lost.notify_one();
         child.ask_to_end(grace);
         if let Ok(runtime) = Handle::try_current() {
             runtime.spawn(async move {
-                child.end(&mut Signals::none(), grace).await;
-                drop(permit);
+                if let End::Refused(error) = child.end(&mut Signals::none(), grace).await {
+                    print_message(format_args!(
+                        "the command cannot be ended and goes on: {error}"
+                    ));
+                    state.send_replace(State::GoesOn);
+                    let _ = child.forward_signals(&mut Signals::none()).await;
+                }
+                state.send_replace(State::Waits);
             });
         }
     }

@@ -47,10 +47,12 @@ use crate::server::Server;
 /// to the command. While `run` waits for the lock, the first six end the wait. A signal that was
 /// ignored when `run` started, as under `nohup`, stays ignored. If `run` is started from a
 /// terminal, the command is in the same process group: it can read from the terminal, Ctrl-C and
-/// Ctrl-Z reach it once, and a signal that is sent to `advisory` goes to the command alone. If
-/// `run` is started without a terminal, by cron or a service manager, the command has a process
-/// group of its own, and all signals (SIGTSTP too, and those of a loss) go to the whole group: to a
-/// script and to the processes that it has started.
+/// Ctrl-Z reach it once, and a signal that is sent to `advisory` goes to the command alone. SIGINT
+/// and SIGQUIT that are sent to `advisory` in the foreground of a terminal are the exception: they
+/// look like keys, which reach the command through the terminal, and are not forwarded. Send
+/// SIGTERM instead. If `run` is started without a terminal, by cron or a service manager, the
+/// command has a process group of its own, and all signals (SIGTSTP too, and those of a loss) go to
+/// the whole group: to a script and to the processes that it has started.
 #[derive(Args, Clone)]
 #[command(
     after_help = after_help(),

@@ -16,6 +16,7 @@ use super::settings::Settings;
 use super::tls::Tls;
 use crate::exit::{Code, Failure, describe};
 use crate::sql;
+use crate::transient::{is_refusal, is_transient};
 
 /// How long a connection may take to open.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -81,7 +82,8 @@ impl Candidates {
     }
 
     /// The options of the first server that accepts a connection and is wanted. As in libpq, a
-    /// server that refuses the login is the end of the search.
+    /// server that refuses the login is the end of the search. Unlike in libpq, one that refuses it
+    /// only for now is not: it has no connection left, or is a PgBouncer whose own server is away.
     pub(super) async fn find(&self) -> Result<PgConnectOptions, Failure> {
         let mut unfit = Vec::new();
         for wanted in self.attributes.passes() {
@@ -89,7 +91,7 @@ impl Candidates {
             for candidate in &self.all {
                 match candidate.try_connect(*wanted, self.connect_timeout).await {
                     Ok(options) => return Ok(options),
-                    Err(Unfit::Error(error)) if sql::is_refusal(&error) => {
+                    Err(Unfit::Error(error)) if is_refusal(&error) => {
                         return Err(candidate.unreachable(&error));
                     }
                     Err(reason) => unfit.push((candidate, reason)),
@@ -147,7 +149,7 @@ impl Candidate {
     fn unreachable(&self, error: &sqlx::Error) -> Failure {
         let Self { host, database, .. } = self;
         let hint = match &self.password_hint {
-            Some(hint) if sql::is_refusal(error) => hint,
+            Some(hint) if is_refusal(error) => hint,
             _ => "give another server with `--database-url` or `DATABASE_URL`",
         };
         let reason = describe(error);
@@ -189,15 +191,16 @@ fn all_unfit(unfit: &[(&Candidate, Unfit)]) -> Failure {
         "cannot connect to {hosts}{}; give another server with `--database-url` or `DATABASE_URL`",
         reasons.join("; ")
     );
-    // The first one may be the one that starts.
-    let error = unfit.iter().find_map(|(_, reason)| match reason {
-        Unfit::Error(error) => Some(error),
-        Unfit::Mismatch(_) => None,
-    });
-    match error {
-        Some(error) => Failure::unreachable(error, message),
-        // In a failover, one of them is promoted soon.
-        None => Failure::new(Code::Unreachable, message).transient(),
+    // In a failover, one of them is promoted soon.
+    let is_transient = |(_, reason): &(&Candidate, Unfit)| match reason {
+        Unfit::Error(error) => is_transient(error),
+        Unfit::Mismatch(_) => true,
+    };
+    let failure = Failure::new(Code::Unreachable, message);
+    if unfit.iter().any(is_transient) {
+        failure.transient()
+    } else {
+        failure
     }
 }
 

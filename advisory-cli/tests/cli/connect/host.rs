@@ -2,6 +2,7 @@
 
 use advisory_tests::{Database, Server};
 
+use super::pooler::{LOGIN_FAILING, NO_CONNECTIONS, answer_all, refusal};
 use super::source::Source;
 
 /// The folder of a server's socket.
@@ -15,6 +16,8 @@ async fn hosts_are_tried_in_turn() {
     let source = Source::of(&database);
     let (host, name) = (socket(&database), database.name());
     let encoded = host.replace('/', "%2F");
+    // PgBouncer beside a server that is away, and one that is full.
+    let [away, full] = [LOGIN_FAILING, NO_CONNECTIONS].map(|text| answer_all(refusal(text)).0);
     for url in [
         format!("host=/nonexistent,{host}"),
         format!("host=127.0.0.1,{host} port=1,5432"),
@@ -24,6 +27,7 @@ async fn hosts_are_tried_in_turn() {
         format!("postgres:///{name}?host=/nonexistent,{host}"),
         format!("host=/nonexistent,{host} load_balance_hosts=random"),
         format!("host=localhost,{host} port=1,5432"),
+        format!("host=127.0.0.1,127.0.0.1,{host} port={away},{full},5432 sslmode=disable"),
     ] {
         Source::assert_is(&source.database(Some(&url)).await, &database, &url);
     }

@@ -123,6 +123,10 @@ async fn certificates_are_verified_where_libpq_verifies_them() {
     let source = server.source();
     assert_connects(&source, "sslmode=require").await;
     assert_refused(&source, "sslmode=verify-ca", 69, certificate).await;
+    // A refusal does not pass by itself.
+    let url = "--database-url=sslmode=verify-ca";
+    let lead = source.run(&["lead", "sync", url, "--", "true"]).await;
+    lead.assert_fails(69, &[certificate]);
     assert_refused(&source, "sslrootcert=system", 69, certificate).await;
     assert_refused(
         &source,

@@ -4,8 +4,9 @@
 
 use std::time::Duration;
 
-use advisory_tests::{Database, Server, Shutdown};
+use advisory_tests::{Database, LockRow, Proxy, Server, Shutdown, print_notice};
 use nix::sys::signal::Signal;
+use sqlx::ConnectOptions as _;
 use tokio::process::Command;
 use tokio::task::block_in_place;
 use tokio::time::sleep;
@@ -182,6 +183,26 @@ async fn it_survives_a_restart_of_the_server_and_a_refused_login_ends_it() {
     assert_eq!((outcome.code, outcome.text()), (69, ""), "{outcome:?}");
 }
 
+/// A release takes up to `--probe` then, and the server is found to be away before.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_command_that_has_ended_decides_the_exit_code_while_the_network_is_silent() {
+    let database = Database::new().await;
+    let proxy = Proxy::start(&database).await;
+    let mut url = proxy.options().to_url_lossy();
+    url.query_pairs_mut().append_pair("connect_timeout", "1");
+    let script = "echo $$; read line; exit 3";
+    let arguments = arguments(&["--probe", "4"], script);
+    let mut leader = Running::start(command_with_url(url.as_str(), &arguments));
+    let command = leader.line().await;
+    proxy.set_silent(true);
+    leader.close_input();
+    crate::run::process::wait_until_state(&command, " ").await;
+    leader.signal(Signal::SIGTERM);
+    let outcome = leader.end().await;
+    assert_eq!((outcome.code, outcome.text()), (3, ""), "{outcome:?}");
+}
+
 /// The next line with this text, of standard output and standard error together.
 async fn line_with(running: &mut Running, text: &str) -> String {
     loop {
@@ -233,6 +254,47 @@ async fn it_says_that_its_server_is_away_and_finds_the_new_primary_after_a_failo
     assert!([7, 128 + 15].contains(&code), "{code}");
     let pool = promoted.pool(1).await;
     promoted.assert_nothing_leaked(&pool).await;
+}
+
+/// As one that `sudo` starts.
+#[tokio::test]
+async fn a_command_that_cannot_be_ended_ends_before_it_starts_again() {
+    let database = Database::new().await;
+    let proxy = Proxy::start_tcp(&database);
+    let url = proxy.options().to_url_lossy();
+    let folder = tempfile::tempdir().unwrap();
+    let setpriv = folder.path().join("setpriv");
+    let as_nobody = |script: &str| {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]).arg(&setpriv);
+        with_url(command, url.as_str(), &[ADVISORY])
+    };
+    // This fails unless this process is root, and where set-user-ID programs are ignored.
+    let probe = as_nobody(
+        "chmod 755 \"${0%/*}\" && cp \"$(command -v setpriv)\" \"$0\" && chmod 4755 \"$0\" &&
+         exec setpriv --reuid=65534 \"$1\" run a -- \"$0\" --reuid=0 true",
+    );
+    if Running::start(probe).end().await.code != 0 {
+        print_notice("SKIPPED a command of another user: this process cannot start one");
+        return;
+    }
+    let mut leader = Running::start(as_nobody(
+        "exec setpriv --reuid=65534 \"$1\" lead a --poll 0.1 --grace 0.1 -- \
+         \"$0\" --reuid=0 sh -c 'echo ready; read line; echo ended' 2>&1",
+    ));
+    line_with(&mut leader, "ready").await;
+    let before = database.advisory_locks().await;
+    database.terminate_lockers().await;
+    line_with(&mut leader, "the command cannot be ended and goes on").await;
+    let leads_again = |lock: &LockRow| lock.pid != before[0].pid;
+    database
+        .wait_until_locks("it leads again", |locks| locks.iter().any(leads_again))
+        .await;
+    leader.write(b"\n").await.unwrap();
+    assert_eq!(leader.line().await, "ended");
+    line_with(&mut leader, "ready").await;
+    leader.close_input();
+    leader.end().await;
 }
 
 #[tokio::test]

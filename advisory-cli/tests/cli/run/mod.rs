@@ -9,7 +9,7 @@ mod exit_code;
 mod lock;
 mod loss;
 #[cfg(target_os = "linux")]
-mod process;
+pub(crate) mod process;
 mod recipe;
 mod schedule;
 #[cfg(target_os = "linux")]
