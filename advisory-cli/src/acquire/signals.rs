@@ -85,15 +85,16 @@ impl Signals {
             Poll::Pending
         })
         .await;
-        self.asked_to_end |= ASKING.contains(&signal);
+        self.asked_to_end |= is_request_to_end(signal);
         signal
     }
 
-    /// Waits until a signal asks this process to end. One that was forwarded to a command counts:
-    /// the command may have ended before.
+    /// Waits until a signal asks this process to end. One that was forwarded to a command counts,
+    /// because the command may have ended before. A forwarded SIGHUP does not.
     pub(super) async fn asked_to_end(&mut self) {
         while !self.asked_to_end {
-            self.next().await;
+            let signal = self.next().await;
+            self.asked_to_end |= ASKING.contains(&signal);
         }
     }
 }
