@@ -132,6 +132,7 @@ async fn an_idle_session_is_told_from_one_that_works() {
         &text,
         &["is in no transaction", "worker", "nobody waits for it"],
     );
+    assert!(!text.contains("query "), "it has run nothing: {text}");
     let busy = tokio::spawn(async move { holder.execute("SELECT pg_sleep(60)").await.map(drop) });
     let is_busy = |backends: &[advisory_tests::BackendRow]| {
         let mut backends = backends.iter();
