@@ -9,12 +9,14 @@
 //! | `leader`, `sweep` | leader election, with `lead` and a fencing token |
 //! | `report` | a job that runs once per period, with `every` |
 //! | `schema` | migration at start-up, under a lock |
+//! | `jsonb` | which JSON the tables can store |
 //! | `problem` | conversion of errors into responses |
 //! | `health`, `metric`, `log` | health checks, metrics and logs |
 //! | `config`, `pool`, `router`, `shutdown` | settings, connections, routes and shutdown |
 
 mod config;
 mod health;
+mod jsonb;
 mod leader;
 mod log;
 mod metric;
