@@ -77,10 +77,6 @@ impl Settings {
         let value = if is_secret { "…" } else { value };
         Failure::usage(match source {
             Source::Variable(variable) => format!("`{variable}={value}`: {reason}"),
-            // In `postgres://user:password/database`, the password is in the place of the port.
-            Source::String if name == "port" => format!(
-                "`port=…` in the database URL: {reason}; a password is followed by `@` and the host"
-            ),
             Source::String => format!("`{name}={value}` in the database URL: {reason}"),
             Source::Service(file) => format!("`{name}={value}` in {file}: {reason}"),
         })

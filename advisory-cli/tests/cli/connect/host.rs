@@ -53,7 +53,7 @@ async fn lists_of_different_lengths_are_refused() {
     for (url, text) in [
         (
             "host=a,b port=1,2,3",
-            "`port=…` in the database URL: expected 2 of them, one for each host, found 3",
+            "`port=1,2,3` in the database URL: expected 2 of them, one for each host, found 3",
         ),
         (
             "host=a,b hostaddr=127.0.0.1",

@@ -377,7 +377,7 @@ async fn bad_input_is_a_failure_of_one_line() {
         (
             "postgres://u:secret@localhost:port/x",
             2,
-            "`port=…` in the database URL: expected a port",
+            "expected a port from 1 to 65535 after a `:`, or `@` and a host",
         ),
     ] {
         let mut command = advisory_command(&database, &["ls"]);
