@@ -8,11 +8,11 @@ use crate::duration::age;
 /// A lock of the server: its database and its key.
 pub(crate) type LockId<'a> = (&'a str, Key);
 
-/// The state of a session whose `track_activities` is off.
-pub(crate) const UNTRACKED: &str = "disabled";
-
 /// A session: its process id, or 0 and the name of a prepared transaction.
 pub(crate) type SessionId<'a> = (i32, Option<&'a str>);
+
+/// The state of a session whose `track_activities` is off.
+pub(crate) const UNTRACKED: &str = "disabled";
 
 pub(crate) fn lock_id(lock: &LockStatus) -> LockId<'_> {
     (&lock.database, lock.key)
