@@ -11,6 +11,9 @@ pub(crate) type LockId<'a> = (&'a str, Key);
 /// A session: its process id, or 0 and the name of a prepared transaction.
 pub(crate) type SessionId<'a> = (i32, Option<&'a str>);
 
+/// The state of a session whose `track_activities` is off.
+pub(crate) const UNTRACKED: &str = "disabled";
+
 pub(crate) fn lock_id(lock: &LockStatus) -> LockId<'_> {
     (&lock.database, lock.key)
 }
@@ -55,11 +58,11 @@ pub(crate) fn state(lock: &LockStatus) -> Option<String> {
     })
 }
 
-/// The statement of the session, unless it is the message with which the library has asked for the
-/// lock: the session has run nothing since.
+/// The statement of the session, if it is known, and unless it is the message with which the library
+/// has asked for the lock: the session has run nothing since.
 pub(crate) fn query(lock: &LockStatus) -> Option<&str> {
     let query = lock.query.as_deref()?;
-    (!query.contains(LIBRARY_COMMENT)).then_some(query)
+    (!query.trim().is_empty() && !query.contains(LIBRARY_COMMENT)).then_some(query)
 }
 
 /// Begins the comment in the messages of `advisory-core`; a process-wide number follows.

@@ -118,7 +118,9 @@ use crate::function::Function;
 ///
 /// The default key changes when the function is renamed or moved, and then no longer excludes a
 /// process that runs the old version. Give a `key` to a function that is deployed in a rolling
-/// fashion.
+/// fashion. Functions of one path share the default key: `X::run` and `Y::run` of two types in one
+/// module, the instances of a generic function, and functions of one name inside two others. Give
+/// each of them a `key`, too.
 ///
 /// # The function
 ///

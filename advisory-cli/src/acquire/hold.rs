@@ -21,13 +21,16 @@ use crate::server::Server;
 /// Hold a lock until interrupted.
 ///
 /// Once the lock is held, its key is printed on standard output, for scripts that wait for the
-/// line, and a message for people on standard error. SIGINT (Ctrl-C), SIGTERM, SIGHUP, SIGQUIT,
+/// line, and a message for people on standard error. With `--permits`, that is the key of the lock;
+/// the key that is held can be that of another slot. SIGINT (Ctrl-C), SIGTERM, SIGHUP, SIGQUIT,
 /// SIGUSR1 or SIGUSR2 releases the lock, and the exit code is 0; before the lock is held, these
 /// signals end the wait. If the lock is lost, the exit code is 76.
 ///
 /// With `--detach`, the command returns once the lock is held, and prints the id of the process
 /// that holds it, for `kill`. If the lock is not acquired, it fails as without `--detach`. What the
-/// process says later, such as the loss of the lock, is only seen if standard error is a file.
+/// process says later, such as the loss of the lock, is only seen if standard error is a file. If
+/// the command is ended while it waits, the process leaves the queue on Linux; on other systems the
+/// process waits on, and releases the lock as soon as the lock is held.
 #[derive(Args, Clone)]
 #[command(after_help = after_help(), override_usage = "advisory hold [OPTIONS] <NAME>")]
 pub(crate) struct Hold {

@@ -21,3 +21,4 @@ pub(crate) use self::exec::die_with_parent;
 pub(crate) use self::hold::Hold;
 pub(crate) use self::lead::Lead;
 pub(crate) use self::run::Run;
+pub(crate) use self::signals::Signals;

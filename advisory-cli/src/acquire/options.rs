@@ -77,20 +77,19 @@ impl AcquireOptions {
     ) -> Result<ControlFlow<ExitCode, SessionGuard>, Failure> {
         let acquired = tokio::select! {
             // Dropping the wait closes its connection, which leaves the queue.
-            code = end => return code.map(Break),
-            acquired = self.wait(server, skip) => acquired,
+            code = end => code.map(Break),
+            acquired = self.wait(server, skip) => acquired.map(Continue),
         };
         match acquired {
-            Ok(guard) => Ok(Continue(guard)),
-            Err(failure) if failure.code() != Code::NotAcquired => Err(failure),
-            Err(failure) if skip => {
+            Err(failure) if failure.code() == Code::NotAcquired && skip => {
                 self.progress().print(format_args!("skipped: {failure}"));
                 Ok(Break(ExitCode::SUCCESS))
             }
-            Err(failure) => {
+            Err(failure) if failure.code() == Code::NotAcquired => {
                 failure.report();
                 Ok(Break(self.conflict_exit_code.into()))
             }
+            acquired => acquired,
         }
     }
 

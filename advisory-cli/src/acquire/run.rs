@@ -23,10 +23,10 @@ use crate::server::Server;
 /// `run` acquires the lock, runs the command, releases the lock, and exits with the command's exit
 /// code. Standard input, output and error are the command's; `run` prints a line on standard error
 /// only if something fails, or if it waits for more than a second on a terminal or with
-/// `--verbose`. The environment variable `PG_ADVISORY_KEY` is the key that is held. Unlike with
-/// flock(1), the lock belongs to `run` and not to a file that child processes inherit: the lock is
-/// released when the command itself ends, even if processes that it has started in the background
-/// go on.
+/// `--verbose`. The environment variable `PG_ADVISORY_KEY` is the key of the lock; with
+/// `--permits`, the key that is held can be that of another slot. Unlike with flock(1), the lock
+/// belongs to `run` and not to a file that child processes inherit: the lock is released when the
+/// command itself ends, even if processes that it has started in the background go on.
 ///
 /// Loss: if the session that holds the lock ends, because the server restarts or the session is
 /// terminated, other sessions can acquire the lock at once. The command then gets SIGTERM and, if

@@ -31,7 +31,8 @@ pub(super) struct Schedule {
     schema: Option<String>,
     /// Keep the lock for this long after it was acquired, also if the command ends earlier; then
     /// exit. Two machines whose clocks differ by less run a short command once. A signal ends the
-    /// rest of the time, and the exit code is the command's.
+    /// rest of the time, and the exit code is the command's. A SIGHUP while the command runs does
+    /// not, because many commands reload on SIGHUP.
     #[arg(long, value_name = "SECONDS", value_parser = duration::parse_timeout, allow_negative_numbers = true)]
     at_least: Option<Duration>,
 }

@@ -40,14 +40,14 @@ pub(super) fn is_request_to_end(signal: Signal) -> bool {
 }
 
 /// Signals that are caught, and kept until [`next`](Self::next) returns them.
-pub(super) struct Signals {
+pub(crate) struct Signals {
     caught: Vec<(Signal, Stream)>,
     asked_to_end: bool,
 }
 
 impl Signals {
     /// Catches the signals that would end this process.
-    pub(super) fn catch() -> Result<Self, Failure> {
+    pub(crate) fn catch() -> Result<Self, Failure> {
         let mut signals = Self::none();
         signals.catch_also(&ENDING)?;
         Ok(signals)
@@ -75,7 +75,7 @@ impl Signals {
     }
 
     /// Waits for the next signal.
-    pub(super) async fn next(&mut self) -> Signal {
+    pub(crate) async fn next(&mut self) -> Signal {
         let signal = poll_fn(|cx| {
             for (signal, stream) in &mut self.caught {
                 if stream.poll_recv(cx) == Poll::Ready(Some(())) {
@@ -85,15 +85,16 @@ impl Signals {
             Poll::Pending
         })
         .await;
-        self.asked_to_end |= ASKING.contains(&signal);
+        self.asked_to_end |= is_request_to_end(signal);
         signal
     }
 
-    /// Waits until a signal asks this process to end. One that was forwarded to a command counts:
-    /// the command may have ended before.
+    /// Waits until a signal asks this process to end. One that was forwarded to a command counts,
+    /// because the command may have ended before. A forwarded SIGHUP does not.
     pub(super) async fn asked_to_end(&mut self) {
         while !self.asked_to_end {
-            self.next().await;
+            let signal = self.next().await;
+            self.asked_to_end |= ASKING.contains(&signal);
         }
     }
 }

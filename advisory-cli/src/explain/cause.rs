@@ -4,6 +4,7 @@ use advisory_core::Key;
 use advisory_core::monitor::LockStatus;
 
 use crate::duration::age;
+use crate::lock_status::UNTRACKED;
 use crate::sql::Blocker;
 
 /// Names that poolers give their sessions.
@@ -42,7 +43,10 @@ pub(super) enum Cause {
     },
     /// The session is the one on which the command itself looks.
     Leftover,
+    /// The role may not see the state.
     Hidden,
+    /// The session does not report its state.
+    Untracked,
 }
 
 impl Cause {
@@ -76,6 +80,7 @@ impl Cause {
         let for_how_long = lock.state_age.map_or_else(|| "some time".to_owned(), age);
         match lock.state.as_deref() {
             None => Self::Hidden,
+            Some(UNTRACKED) => Self::Untracked,
             Some("idle") => Self::Idle {
                 is_pooled,
                 for_how_long,
@@ -102,6 +107,7 @@ impl Cause {
             Self::Idle { .. } => "idle",
             Self::Leftover => "pooler_leftover",
             Self::Hidden => "hidden",
+            Self::Untracked => "untracked",
         }
     }
 
@@ -172,6 +178,9 @@ impl Cause {
                 "its state is hidden from this role; members of `pg_read_all_stats` see it"
                     .to_owned()
             }
+            Self::Untracked => {
+                "its state is not known, because its `track_activities` is off".to_owned()
+            }
         }
     }
 
@@ -208,7 +217,7 @@ impl Cause {
                 "{}; `advisory doctor` says whether session locks work on this connection",
                 terminate(pid)
             ),
-            Self::Idle { .. } | Self::Hidden => terminate(pid),
+            Self::Idle { .. } | Self::Hidden | Self::Untracked => terminate(pid),
         }
     }
 }

@@ -10,7 +10,8 @@ use serde::ser::{Serialize, SerializeMap as _, Serializer};
 
 use super::cause::{Cause, pids};
 use crate::duration::age;
-use crate::lock_status::{application, state};
+use crate::lock_status::{application, query, state};
+use crate::output::printable;
 
 /// At most so many waiters are listed.
 const MAX_WAITERS: usize = 10;
@@ -55,7 +56,7 @@ impl Waiter {
             let waited = lock.waiting_for.map(age).unwrap_or_default();
             format!("{waited}, behind {}", pids(&lock.blocked_by))
         };
-        let who = who_is(lock).unwrap_or_default();
+        let who = printable(&who_is(lock).unwrap_or_default());
         let _ = writeln!(text, "  pid {}, {place}: {who}", lock.pid);
     }
 }
@@ -88,7 +89,7 @@ impl Holder {
         };
         line("who", who_is(lock));
         line("state", state(lock));
-        line("query", lock.query.clone());
+        line("query", query(lock).map(str::to_owned));
         line("why", Some(cause.text()));
         line("to end", Some(cause.remedy(lock.pid)));
     }
@@ -123,7 +124,7 @@ impl Report {
     }
 
     fn title(&self) -> String {
-        let (key, database) = (self.key, &self.database);
+        let (key, database) = (self.key, printable(&self.database));
         let name = self.name.as_deref().map(on_one_line);
         let name = name.map_or(String::new(), |name| format!("`{name}`, "));
         format!("advisory lock {name}key {key}, in database `{database}`\n")
@@ -158,7 +159,7 @@ impl Report {
             return;
         };
         if self.is_free() {
-            let (database, pid) = (&lock.database, lock.pid);
+            let (database, pid) = (printable(&lock.database), lock.pid);
             let verb = if lock.granted { "holds" } else { "waits for" };
             let _ = writeln!(
                 text,
@@ -189,7 +190,7 @@ fn who_is(lock: &LockStatus) -> Option<String> {
 /// Without line breaks and control characters, which could move the cursor.
 fn on_one_line(text: &str) -> String {
     let words: Vec<_> = text.split_whitespace().collect();
-    let text = words.join(" ").replace(char::is_control, "\u{fffd}");
+    let text = printable(&words.join(" "));
     match text.char_indices().nth(MAX_QUERY) {
         None => text,
         Some((end, _)) => format!("{}…", &text[..end]),

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::snapshot::{NamedLock, Scope};
+use crate::output::printable;
 
 /// At most so many other databases are named.
 const NAMED: usize = 10;
@@ -17,14 +18,16 @@ pub(super) fn place<'s>(
     if scope.all_databases {
         return "on this server".to_owned();
     }
-    let place = format!("in database `{database}`");
+    let place = format!("in database `{}`", printable(database));
     let mut keys: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
     for row in elsewhere.filter(|row| row.lock.database != database) {
         keys.entry(&*row.lock.database)
             .or_default()
             .insert(row.lock.key);
     }
-    let count = |(database, keys): (&&str, &BTreeSet<_>)| format!("`{database}` ({})", keys.len());
+    let count = |(database, keys): (&&str, &BTreeSet<_>)| {
+        format!("`{}` ({})", printable(database), keys.len())
+    };
     let mut counts: Vec<_> = keys.iter().take(NAMED).map(count).collect();
     if keys.is_empty() {
         return place;

@@ -8,6 +8,7 @@ use sqlx::postgres::PgPool;
 
 use super::snapshot::{self, NamedLock, Scope};
 use super::{empty, foreign, row, table, watch};
+use crate::acquire::Signals;
 use crate::duration;
 use crate::exit::Failure;
 use crate::names::Names;
@@ -37,9 +38,10 @@ Examples:
     reason = "each is an option of the command"
 )]
 pub(crate) struct Ls {
-    /// Refresh the list at this interval. On a terminal, the list is redrawn in place until `q` is
-    /// pressed; elsewhere, the lists follow one another.
-    #[arg(long, short, value_name = "TIME", num_args = 0..=1, default_missing_value = "2", value_parser = duration::parse_interval)]
+    /// Refresh the list every 2 seconds, or at the interval that follows a `=`: `--watch=0.5`. On a
+    /// terminal, the list is redrawn in place until `q` is pressed; elsewhere, the lists follow one
+    /// another.
+    #[arg(long, short, value_name = "TIME", num_args = 0..=1, require_equals = true, default_missing_value = "2", value_parser = duration::parse_interval)]
     watch: Option<Duration>,
     /// Show only locks that a session waits for.
     #[arg(long, short)]
@@ -79,7 +81,9 @@ impl Ls {
                 .await?;
             }
             Some(interval) if output::is_terminal() => {
-                let redrawn = watch::redraw(interval, async |width| list.table(Some(width)).await);
+                let mut signals = Signals::catch()?;
+                let table = async |width| list.table(Some(width)).await;
+                let redrawn = watch::redraw(interval, &mut signals, table);
                 redrawn.await.map_err(|error| {
                     Failure::other(format!("the terminal does not answer: {error}"))
                 })?;

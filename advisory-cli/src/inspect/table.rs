@@ -175,5 +175,5 @@ fn blocked_by(row: &Row<'_>) -> Option<String> {
 fn query(row: &Row<'_>) -> Option<String> {
     let query = lock_status::query(row.lock())?;
     let words: Vec<_> = query.split_whitespace().collect();
-    Some(words.join(" ")).filter(|query| !query.is_empty())
+    Some(words.join(" "))
 }

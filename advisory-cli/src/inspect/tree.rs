@@ -117,7 +117,7 @@ impl<'s> Forest<'s> {
             None => format!("{bold}{key}{bold:#}"),
         };
         if self.with_database {
-            format!("{title} in {database}")
+            format!("{title} in {}", printable(database))
         } else {
             title
         }

@@ -3,17 +3,16 @@
 use std::io::{self, Stdout, Write as _, stdout};
 use std::time::{Duration, Instant};
 
-use crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+use crossterm::event::{Event, EventStream, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use crossterm::terminal::{self, Clear, ClearType};
 use crossterm::{cursor, execute, queue, style::Print};
-use tokio::signal::unix::{SignalKind, signal};
+use futures_util::StreamExt as _;
+use tokio::time::sleep;
 
+use crate::acquire::Signals;
 use crate::duration::age;
 use crate::exit::Failure;
 use crate::output;
-
-/// The longest time until a key press is noticed.
-const KEY_POLL: Duration = Duration::from_millis(200);
 
 /// Prints one list after another, until the reader closes the output.
 pub(super) async fn follow(
@@ -23,57 +22,50 @@ pub(super) async fn follow(
 ) -> Result<(), Failure> {
     output::print_line(list().await?)?;
     loop {
-        tokio::time::sleep(interval).await;
+        sleep(interval).await;
         output::print_line(format!("{separator}{}", list().await?))?;
     }
 }
 
-/// Redraws the list in place, until `q`, Ctrl-C or the end of the terminal. `list` is called with
-/// the width of the terminal.
+/// Redraws the list in place, until `q`, Ctrl-C, a signal or the end of the terminal, also while a
+/// list is awaited. `list` is called with the width of the terminal.
 pub(super) async fn redraw(
     interval: Duration,
+    signals: &mut Signals,
     mut list: impl AsyncFnMut(usize) -> Result<String, Failure>,
 ) -> io::Result<()> {
     let started = Instant::now();
-    let mut terminated = signal(SignalKind::terminate())?;
-    let mut hung_up = signal(SignalKind::hangup())?;
     let mut screen = Screen::enter()?;
+    let mut events = EventStream::new();
     loop {
         let (width, height) = terminal::size()?;
-        let text = list(width.into()).await;
-        let text = text.unwrap_or_else(|failure| format!("{failure}; trying again"));
-        let (every, total) = (age(interval), age(started.elapsed()));
-        let head = format!("every {every}, for {total} now; q ends it");
-        screen.draw(&head, &text, height.into())?;
+        let shown = async {
+            let text = list(width.into()).await;
+            let text = text.unwrap_or_else(|failure| format!("{failure}; trying again"));
+            let (every, total) = (age(interval), age(started.elapsed()));
+            let head = format!("every {every}, for {total} now; q ends it");
+            screen.draw(&head, &text, height.into())?;
+            sleep(interval).await;
+            io::Result::Ok(())
+        };
         tokio::select! {
-            is_quit = wait(interval) => if is_quit? { return Ok(()) },
-            _ = terminated.recv() => return Ok(()),
-            _ = hung_up.recv() => return Ok(()),
+            shown = shown => shown?,
+            is_quit = quit_or_resize(&mut events) => if is_quit? { return Ok(()) },
+            _ = signals.next() => return Ok(()),
         }
     }
 }
 
-/// Waits until the list is to be drawn again: after the interval, or when the terminal is resized.
-/// Returns true if a key ends the command instead.
-async fn wait(interval: Duration) -> io::Result<bool> {
-    let due = Instant::now() + interval;
+/// Waits for a key that ends the command, and returns true, or for a new size of the terminal.
+async fn quit_or_resize(events: &mut EventStream) -> io::Result<bool> {
     loop {
-        let rest = due.saturating_duration_since(Instant::now());
-        if rest.is_zero() {
-            return Ok(false);
-        }
-        // A blocking thread cannot be cancelled, so it polls for a short time only.
-        let poll = tokio::task::spawn_blocking(move || poll_event(rest.min(KEY_POLL)));
-        match poll.await.map_err(io::Error::from)?? {
+        match events.next().await.transpose()? {
             Some(Event::Key(key)) if is_quit(key) => return Ok(true),
             Some(Event::Resize(..)) => return Ok(false),
-            _ => {}
+            Some(_) => {}
+            None => return Ok(true),
         }
     }
-}
-
-fn poll_event(timeout: Duration) -> io::Result<Option<Event>> {
-    event::poll(timeout)?.then(event::read).transpose()
 }
 
 fn is_quit(key: KeyEvent) -> bool {

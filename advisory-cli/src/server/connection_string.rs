@@ -5,6 +5,8 @@ use std::str::Chars;
 
 use percent_encoding::percent_decode_str;
 
+use super::host::parse_port;
+
 /// The names and values of parameters, in the order of the string.
 pub(super) type Pairs = Vec<(String, String)>;
 
@@ -85,7 +87,11 @@ fn split_port(text: &str) -> Result<(String, String), String> {
         }
         None => text.split_once(':').unwrap_or((text, "")),
     };
-    Ok((decode(host)?, decode(port)?))
+    let port = decode(port)?;
+    // In `postgres://user:password/database`, the password is in the place of the port.
+    parse_port(port.trim())
+        .map_err(|reason| format!("{reason} after a `:`, or `@` and a host after a password"))?;
+    Ok((decode(host)?, port))
 }
 
 fn decode(text: &str) -> Result<String, String> {

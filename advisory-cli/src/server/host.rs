@@ -125,7 +125,8 @@ impl Display for Host {
     }
 }
 
-fn parse_port(text: &str) -> Result<u16, String> {
+/// The default port if the text is empty.
+pub(super) fn parse_port(text: &str) -> Result<u16, String> {
     match text {
         "" => Ok(DEFAULT_PORT),
         text => text

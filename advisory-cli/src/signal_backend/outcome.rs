@@ -13,7 +13,7 @@ use super::action::Action;
 use super::session::Session;
 use crate::exit::Failure;
 use crate::group;
-use crate::lock_status::lock_id;
+use crate::lock_status::{UNTRACKED, lock_id};
 use crate::output;
 
 /// How long a session may take to obey.
@@ -61,7 +61,8 @@ fn has_obeyed(
 fn is_cancelled(session: &Session, locks: &[LockStatus], since_sent: Duration) -> bool {
     let mut remaining = locks.iter().filter(|lock| session.had(lock));
     remaining.all(|lock| {
-        let is_active = lock.state.as_deref().is_none_or(|state| state == "active");
+        let state = lock.state.as_deref().unwrap_or(UNTRACKED);
+        let is_active = ["active", UNTRACKED].contains(&state);
         let is_later = lock.state_age.is_some_and(|since| since < since_sent);
         lock.granted && (!is_active || is_later)
     })

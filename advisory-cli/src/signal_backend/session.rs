@@ -48,7 +48,8 @@ impl Session {
     pub(super) fn check(self, action: Action) -> Result<Self, Failure> {
         let (pid, locks) = (self.pid, self.lock_names());
         if let (_, Some(prepared)) = session_id(&self.locks[0]) {
-            let (quoted, database) = (prepared.replace('\'', "''"), &self.locks[0].database);
+            let (prepared, database) = (printable(prepared), printable(&self.locks[0].database));
+            let quoted = prepared.replace('\'', "''");
             return Err(Failure::other(format!(
                 "the prepared transaction `{prepared}` holds {locks}, and has no session; \
                  end it with `ROLLBACK PREPARED '{quoted}'` in database `{database}`"
@@ -109,7 +110,7 @@ impl Session {
         }
         let (verb, pid) = (action.verb(), self.pid);
         let owner = self.locks.iter().find_map(|lock| lock.user.as_deref());
-        let owner = owner.unwrap_or("?");
+        let owner = printable(owner.unwrap_or("?"));
         let message = format!(
             "this role may not {verb} pid {pid} of role `{owner}` ({cause}); do it as `{owner}`, \
              as a member of `pg_signal_backend` if `{owner}` is no superuser, or as a superuser"
@@ -184,7 +185,7 @@ pub(super) fn print(sessions: &[Session]) -> Result<(), Failure> {
     }) {
         let (session, lock) = alike[0];
         let locks: Vec<_> = alike.into_iter().map(|(_, lock)| lock).collect();
-        table.add_row([
+        let row = [
             lock.pid.to_string(),
             or_dash(&application(lock)),
             or_dash(&lock.user),
@@ -193,7 +194,8 @@ pub(super) fn print(sessions: &[Session]) -> Result<(), Failure> {
             or_dash(&lock.state),
             describe(session, lock),
             list(&locks),
-        ]);
+        ];
+        table.add_row(row.map(|cell| printable(&cell)));
     }
     output::print_table(&table)
 }

@@ -298,11 +298,11 @@ async fn its_wait_ends_with_another_process_too() {
     let holder = AdvisoryLock::new("sync").acquire(&pool).await.unwrap();
     let mut script = process();
     let pid = script.id().unwrap().to_string();
-    let hold = hold(&database, &["--while-pid", &pid]);
+    let hold = hold(&database, &["-E", "9", "--while-pid", &pid]);
     database.wait_until_waiting(1).await;
     script.kill().await.unwrap();
     let expected = format!("process {pid} has ended before the lock was held");
-    hold.end().await.assert_only_fails(75, &expected);
+    hold.end().await.assert_only_fails(9, &expected);
     database.wait_until_waiting(0).await;
     holder.release().await.unwrap();
 }

@@ -95,7 +95,7 @@ async fn a_usage_line_shows_what_may_be_left_out() {
     }
     let watch = advisory(&["ls", "-h"]).await;
     assert!(
-        watch.text().contains("--watch [<TIME>]"),
+        watch.text().contains("--watch[=<TIME>]"),
         "{}",
         watch.text()
     );

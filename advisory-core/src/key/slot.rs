@@ -61,17 +61,27 @@ impl Key {
     /// assert_eq!(export.slot_number(Key::from("import")), None);
     /// ```
     pub fn slot_number(self, slot: Self) -> Option<u32> {
+        self.slot_numbers()(slot)
+    }
+
+    /// [`slot_number`](Self::slot_number) for many slots: it hashes the key only once.
+    #[doc(hidden)]
+    pub fn slot_numbers(self) -> impl Fn(Self) -> Option<u32> {
         let inverse = inverse(self.step());
-        let steps = match (self, slot) {
-            (Self::BigInt(key), Self::BigInt(slot)) => slot.wrapping_sub(key).wrapping_mul(inverse),
-            (Self::IntPair(first, key), Self::IntPair(same, slot)) if first == same => {
-                let distance = i64::from(slot).wrapping_sub(i64::from(key));
-                i64::from(lower_half(distance.wrapping_mul(inverse)))
-            }
-            _ => return None,
-        };
-        let number = u32::try_from(steps.checked_add(1)?).ok()?;
-        (number <= MOST_SLOTS).then_some(number)
+        move |slot| {
+            let steps = match (self, slot) {
+                (Self::BigInt(key), Self::BigInt(slot)) => {
+                    slot.wrapping_sub(key).wrapping_mul(inverse)
+                }
+                (Self::IntPair(first, key), Self::IntPair(same, slot)) if first == same => {
+                    let distance = i64::from(slot).wrapping_sub(i64::from(key));
+                    i64::from(lower_half(distance.wrapping_mul(inverse)))
+                }
+                _ => return None,
+            };
+            let number = u32::try_from(steps.checked_add(1)?).ok()?;
+            (number <= MOST_SLOTS).then_some(number)
+        }
     }
 
     /// The distance of two slots: an odd number.

@@ -93,8 +93,10 @@ fn seconds(literal: &Lit, expected: &str) -> Result<Duration> {
         }
         _ => return Err(Error::new(literal.span(), expected)),
     };
-    let fix = "a `Duration` cannot hold so many seconds; write `None` to wait indefinitely";
-    seconds.ok_or_else(|| Error::new(literal.span(), fix))
+    seconds.ok_or_else(|| {
+        let fix = format!("a `Duration` cannot hold so many seconds; {expected}");
+        Error::new(literal.span(), fix)
+    })
 }
 
 fn is_numeric(suffix: &str) -> bool {

@@ -9,12 +9,14 @@
 //! | `leader`, `sweep` | leader election, with `lead` and a fencing token |
 //! | `report` | a job that runs once per period, with `every` |
 //! | `schema` | migration at start-up, under a lock |
+//! | `jsonb` | which JSON the tables can store |
 //! | `problem` | conversion of errors into responses |
 //! | `health`, `metric`, `log` | health checks, metrics and logs |
 //! | `config`, `pool`, `router`, `shutdown` | settings, connections, routes and shutdown |
 
 mod config;
 mod health;
+mod jsonb;
 mod leader;
 mod log;
 mod metric;
@@ -47,7 +49,7 @@ use crate::shutdown::Shutdown;
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Serves until SIGTERM or Ctrl-C, and then shuts down gracefully: accepts no more connections,
-/// lets requests finish, and releases leadership.
+/// lets requests finish, and releases leadership. A signal also ends a start that has to wait.
 ///
 /// # Errors
 ///
@@ -56,8 +58,10 @@ pub async fn run(config: Config) -> Result<(), Box<dyn Error + Send + Sync>> {
     log::start(config.log.clone());
     let metrics = metric::install()?;
     let shutdown = Shutdown::on_signal()?;
-    let pools = Pools::open(&config).await?;
-    schema::migrate(&pools.work).await?;
+    let opened = shutdown.run_until_requested(open(&config)).await;
+    let Some(pools) = opened.transpose()? else {
+        return Ok(());
+    };
     let router = router::router(&config, &pools, metrics);
     let listener = TcpListener::bind(config.listen).await?;
     println!("listening on http://{}", listener.local_addr()?);
@@ -84,4 +88,11 @@ pub async fn run(config: Config) -> Result<(), Box<dyn Error + Send + Sync>> {
         () = grace_expired => tracing::warn!("grace period expired; open requests are dropped"),
     }
     Ok(())
+}
+
+/// Connects, and creates the tables. This waits while another instance creates them.
+async fn open(config: &Config) -> Result<Pools, advisory_core::Error> {
+    let pools = Pools::open(config).await?;
+    schema::migrate(&pools.work).await?;
+    Ok(pools)
 }

@@ -6,11 +6,14 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
+use crate::provider::MAX_ID;
+
 /// Why a request fails.
 #[derive(Debug)]
 pub(crate) enum Problem {
     UnknownProvider,
     NoDeliveryId { header: &'static str },
+    NulCharacter,
     Failed(Error),
 }
 
@@ -28,8 +31,11 @@ impl IntoResponse for Problem {
             Self::UnknownProvider => response(StatusCode::NOT_FOUND, "no such provider"),
             Self::NoDeliveryId { header } => response(
                 StatusCode::BAD_REQUEST,
-                &format!("expected a header `{header}`"),
+                &format!("expected a header `{header}` of 1 to {MAX_ID} bytes"),
             ),
+            Self::NulCharacter => {
+                response(StatusCode::BAD_REQUEST, "expected JSON without `\\u0000`")
+            }
             Self::Failed(error) if is_temporary(&error) => {
                 tracing::warn!(%error, "temporary failure; the client may retry");
                 let busy = response(StatusCode::SERVICE_UNAVAILABLE, "busy; retry later");

@@ -6,6 +6,9 @@ use axum::http::HeaderMap;
 
 use crate::problem::Problem;
 
+/// The most bytes of a delivery id. The primary key has room for about 2,700.
+pub(crate) const MAX_ID: usize = 255;
+
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Provider {
     GitHub,
@@ -32,7 +35,7 @@ impl Provider {
             Self::Standard => "webhook-id",
         };
         let value = headers.get(header).and_then(|value| value.to_str().ok());
-        let id = value.filter(|id| !id.is_empty());
+        let id = value.filter(|id| !id.is_empty() && id.len() <= MAX_ID);
         id.ok_or(Problem::NoDeliveryId { header })
     }
 }

@@ -8,6 +8,7 @@ use axum::http::StatusCode;
 use serde_json::{Value, json};
 use sqlx::postgres::PgPool;
 
+use crate::jsonb;
 use crate::problem::Problem;
 use crate::router::App;
 
@@ -18,6 +19,7 @@ pub(crate) async fn import(
     Path(tenant): Path<i64>,
     Json(items): Json<Vec<Value>>,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
+    items.iter().try_for_each(jsonb::check)?;
     Ok(
         match replace(&app.locks, &app.pool, tenant, &items).await? {
             Some(imported) => (StatusCode::OK, Json(json!({ "imported": imported }))),

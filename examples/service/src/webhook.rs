@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use sqlx::postgres::{PgPool, PgTransaction};
 use tracing::{Instrument as _, info_span};
 
+use crate::jsonb;
 use crate::problem::Problem;
 use crate::provider::Provider;
 use crate::router::App;
@@ -32,6 +33,7 @@ pub(crate) async fn post(
 ) -> Result<(StatusCode, Json<Value>), Problem> {
     let provider = Provider::named(&provider)?;
     let id = provider.delivery_id(&headers)?;
+    jsonb::check(&event)?;
     let span = info_span!("webhook", %provider, id);
     let received = receive(&app.pool, provider, id, &event, app.lock_timeout);
     Ok(match received.instrument(span).await? {

@@ -36,6 +36,9 @@ async fn what_is_no_connection_string_is_refused_without_repeating_it() {
         "postgres://u:%zz@h/d",
         "postgres://[::1/hidden",
         "postgres://h/d?hidden",
+        // The host is forgotten, and the password is in the place of the port.
+        "postgres://u:hidden/d",
+        "postgres://u:hidden%40h/d",
     ] {
         let refused = source.run(&["ls", "--database-url", url]).await;
         assert_eq!(refused.code, 2, "{url}: {refused:?}");

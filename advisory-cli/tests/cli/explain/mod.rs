@@ -132,6 +132,7 @@ async fn an_idle_session_is_told_from_one_that_works() {
         &text,
         &["is in no transaction", "worker", "nobody waits for it"],
     );
+    assert!(!text.contains("query "), "it has run nothing: {text}");
     let busy = tokio::spawn(async move { holder.execute("SELECT pg_sleep(60)").await.map(drop) });
     let is_busy = |backends: &[advisory_tests::BackendRow]| {
         let mut backends = backends.iter();
@@ -244,10 +245,19 @@ async fn the_backend_of_a_pooler_is_recognized() {
 }
 
 #[tokio::test]
-async fn a_role_that_may_not_see_the_session_is_told_so() {
+async fn a_session_whose_state_is_not_known_is_not_said_to_do_anything() {
     let database = Database::new().await;
-    let mut holder = database.connection().await;
+    let options = database.options().options([("track_activities", "off")]);
+    let mut holder = PgConnection::connect_with(&options).await.unwrap();
     lock(&mut holder, 42).await.unwrap();
+    let text = explain(&database, &["--key", "42"]).await;
+    assert_says(
+        &text,
+        &["`track_activities` is off", "`advisory terminate "],
+    );
+    assert!(!text.contains("query "), "it is not known: {text}");
+    let json = explain_json(&database, &["--key", "42"]).await;
+    assert_eq!(json["holders"][0]["cause"], "untracked");
     let role = format!("stranger_{}", std::process::id());
     database.execute(format!("CREATE ROLE {role} LOGIN")).await;
     let options = database.options().username(&role);

@@ -377,7 +377,7 @@ async fn bad_input_is_a_failure_of_one_line() {
         (
             "postgres://u:secret@localhost:port/x",
             2,
-            "`port=port` in the database URL: expected a port",
+            "expected a port from 1 to 65535 after a `:`, or `@` and a host",
         ),
     ] {
         let mut command = advisory_command(&database, &["ls"]);
@@ -386,9 +386,14 @@ async fn bad_input_is_a_failure_of_one_line() {
         ended.assert_only_fails(code, said);
         assert!(!ended.stderr.contains("secret"), "{ended:?}");
     }
-    let interval = advisory(&database, &["ls", "--watch", "0"]).await;
-    assert!(
-        interval.code == 2 && interval.stderr.contains("from 0.1 to 86400"),
-        "{interval:?}"
-    );
+    for (arguments, said) in [
+        (&["ls", "--watch=0"][..], "from 0.1 to 86400"),
+        // A name is no interval.
+        (&["ls", "--watch", "a", "--names", "/no/file"], "/no/file"),
+        (&["ls", "-wb", "a", "--names", "/no/file"], "/no/file"),
+    ] {
+        let refused = advisory(&database, arguments).await;
+        assert_eq!(refused.code, 2, "{refused:?}");
+        assert!(refused.stderr.contains(said), "{refused:?}");
+    }
 }

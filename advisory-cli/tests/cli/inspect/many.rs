@@ -91,7 +91,7 @@ async fn many_locks_are_one_row_unless_every_lock_is_requested() {
 async fn a_watched_list_has_the_same_rows() {
     let database = Database::new().await;
     let sessions = sessions(&database, 100).await;
-    let mut watch = Running::start(advisory_command(&database, &["ls", "--watch", "0.1"]));
+    let mut watch = Running::start(advisory_command(&database, &["ls", "--watch=0.1"]));
     let mut table = String::new();
     for _ in 0..=grouped(100).len() {
         table += &(watch.line().await + "\n");
@@ -100,7 +100,7 @@ async fn a_watched_list_has_the_same_rows() {
     assert_eq!(watch.line().await, "", "the table ends");
 
     let mut script = Command::new("script");
-    let line = format!("stty rows 24 cols 100; {ADVISORY} ls --watch 0.1");
+    let line = format!("stty rows 24 cols 100; {ADVISORY} ls --watch=0.1");
     script.args(["--quiet", "--return", "--command", &line, "/dev/null"]);
     script.env("TERM", "xterm");
     let mut watch = Running::start(with_url(script, &database.url(), &[]));

@@ -58,7 +58,7 @@ async fn at_80_columns_the_lock_its_status_and_the_sessions_remain() {
         assert!(waiter.trim_end().ends_with(&pid.to_string()), "{table}");
     }
     let mut script = tokio::process::Command::new("script");
-    let line = format!("stty rows 24 cols 80; {ADVISORY} ls --watch 0.1 --names {path}");
+    let line = format!("stty rows 24 cols 80; {ADVISORY} ls --watch=0.1 --names {path}");
     script.args(["--quiet", "--return", "--command", &line, "/dev/null"]);
     script.env("TERM", "xterm");
     let mut watch = Running::start(with_url(script, &database.url(), &[]));

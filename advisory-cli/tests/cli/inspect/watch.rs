@@ -1,18 +1,20 @@
 //! `advisory ls --watch`.
 
-use std::process::Stdio;
-
-use advisory_tests::Database;
-use nix::sys::signal::Signal;
+use advisory_tests::{Database, Server, scalar};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
+use sqlx::Executor as _;
+use tokio::process::Command;
+use tokio::time::timeout;
 
 use super::session::holder;
-use crate::command::{ADVISORY, Running, advisory_command, with_url};
+use crate::command::{ADVISORY, Running, TIMEOUT, advisory_command, with_url};
 
 #[tokio::test]
 async fn json_lists_follow_one_another() {
     let database = Database::new().await;
-    let arguments = ["ls", "--watch", "0.1", "--json"];
+    let arguments = ["ls", "--watch=0.1", "--json"];
     let mut watch = Running::start(advisory_command(&database, &arguments));
     assert_eq!(watch.line().await, "[]");
     let _holder = holder(&database, "billing", 42).await;
@@ -31,54 +33,66 @@ async fn json_lists_follow_one_another() {
 async fn a_reader_that_closes_the_pipe_is_not_an_error() {
     let database = Database::new().await;
     let url = database.url();
-    let mut shell = tokio::process::Command::new("sh");
+    let mut shell = Command::new("sh");
     shell.args(["-c", "\"$0\" \"$@\" | head -n 1; echo done", ADVISORY]);
-    let shell = with_url(shell, &url, &["ls", "--watch", "0.1"]);
+    let shell = with_url(shell, &url, &["ls", "--watch=0.1"]);
     let ended = crate::command::output_of(shell).await;
     ended.assert_silent(0);
     assert!(ended.stdout.ends_with(b"done\n"));
 }
 
-/// `script` provides the terminal.
+/// `script` provides the terminal. The command is ended while it waits for a list.
 #[tokio::test]
 async fn a_terminal_is_redrawn_in_place_and_restored() {
-    let database = Database::new().await;
-    let _holder = holder(&database, "billing", 42).await;
-    let mut shell = tokio::process::Command::new("script");
-    let line = format!(
-        "stty rows 24 cols 100; {ADVISORY} ls --watch 0.1; stty -a | tr ' ' '\\n' | grep -x '[-]*icanon'"
-    );
-    shell.args(["--quiet", "--return", "--command", &line, "/dev/null"]);
-    shell
-        .env("TERM", "xterm-256color")
-        .env_remove("NO_COLOR")
-        .stderr(Stdio::piped());
-    let mut watch = Running::start(with_url(shell, &database.url(), &[]));
-    let mut seen = String::new();
-    while !seen.contains("billing") {
-        seen += &watch.line().await;
+    let server = Server::start().unwrap();
+    let database = Database::on(&server).await;
+    for is_killed in [false, true] {
+        let mut holder = holder(&database, "billing", 42).await;
+        let mut shell = Command::new("script");
+        let line = format!(
+            "stty rows 24 cols 100; sh -c 'echo $$; exec {ADVISORY} ls --watch=0.1'; \
+             stty -a | tr ' ' '\\n' | grep -x '[-]*icanon'"
+        );
+        shell.args(["--quiet", "--return", "--command", &line, "/dev/null"]);
+        shell.env("TERM", "xterm-256color");
+        let mut watch = Running::start(with_url(shell, &database.url(), &[]));
+        let pid = Pid::from_raw(watch.line().await.parse().unwrap());
+        let mut seen = String::new();
+        while !seen.contains("billing") {
+            seen += &watch.line().await;
+        }
+        // The list has the names of the databases.
+        let block = "LOCK pg_database IN ACCESS EXCLUSIVE MODE";
+        holder.execute(block).await.unwrap();
+        let waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted";
+        let is_awaited = async { while scalar::<i64>(&mut holder, waiting).await == 0 {} };
+        timeout(TIMEOUT, is_awaited).await.unwrap();
+        if is_killed {
+            kill(pid, Signal::SIGINT).unwrap();
+        } else {
+            watch.write(b"q").await.unwrap();
+        }
+        let ended = watch.end().await;
+        seen += &String::from_utf8_lossy(&ended.stdout);
+        assert_eq!(ended.code, 0, "{seen:?}");
+        let (first, last) = seen
+            .rsplit_once("\u{1b}[?1049l")
+            .expect("it leaves its screen");
+        assert!(
+            first.contains("\u{1b}[?1049h") && first.contains("\u{1b}[?25l"),
+            "{seen:?}"
+        );
+        assert!(
+            first.contains("every 100 ms") && first.contains("q ends it"),
+            "{seen:?}"
+        );
+        assert!(
+            last.trim().ends_with("icanon") && !last.contains("-icanon"),
+            "{last:?}"
+        );
+        assert!(
+            first.contains("\u{1b}[38;5;10m") || first.contains("\u{1b}[32m"),
+            "coloured: {first:?}"
+        );
     }
-    watch.write(b"q").await.unwrap();
-    let ended = watch.end().await;
-    seen += &String::from_utf8_lossy(&ended.stdout);
-    assert_eq!(ended.code, 0, "{seen:?}");
-    let (first, last) = seen
-        .rsplit_once("\u{1b}[?1049l")
-        .expect("it leaves its screen");
-    assert!(
-        first.contains("\u{1b}[?1049h") && first.contains("\u{1b}[?25l"),
-        "{seen:?}"
-    );
-    assert!(
-        first.contains("every 100 ms") && first.contains("q ends it"),
-        "{seen:?}"
-    );
-    assert!(
-        last.trim().ends_with("icanon") && !last.contains("-icanon"),
-        "{last:?}"
-    );
-    assert!(
-        first.contains("\u{1b}[38;5;10m") || first.contains("\u{1b}[32m"),
-        "coloured: {first:?}"
-    );
 }

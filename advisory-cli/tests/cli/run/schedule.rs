@@ -108,7 +108,7 @@ async fn a_month_is_refused_because_it_has_no_fixed_length() {
 }
 
 #[tokio::test]
-async fn a_short_command_keeps_its_lock() {
+async fn a_short_command_keeps_its_lock_also_if_it_was_asked_to_reload() {
     let database = Database::new().await;
     let started = Instant::now();
     let arguments = [
@@ -119,11 +119,14 @@ async fn a_short_command_keeps_its_lock() {
         "--",
         "sh",
         "-c",
-        "echo ran; exit 3",
+        "trap 'echo reloads' HUP; echo ran; read line; read line; exit 3",
     ];
     let mut first = Running::start(advisory_command(&database, &arguments));
     assert_eq!(first.line().await, "ran");
-    let second = run(&database, &["--skip", "--at-least", "1.5"], "echo ran").await;
+    first.signal(Signal::SIGHUP);
+    assert_eq!(first.line().await, "reloads");
+    first.close_input();
+    let second = run(&database, &["--skip"], "echo ran").await;
     second.assert_silent(0);
     // A busy machine may take longer than the lock is kept.
     assert!(second.stdout.is_empty() || started.elapsed() > Duration::from_millis(1500));

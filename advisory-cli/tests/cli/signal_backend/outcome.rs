@@ -190,3 +190,14 @@ async fn many_locks_of_a_session_that_is_not_ended_are_one_line() {
     assert_eq!(outcome.text().lines().count(), 4, "{}", outcome.text());
     busy.await.unwrap();
 }
+
+#[tokio::test]
+async fn nothing_is_said_to_be_cancelled_where_activity_is_not_tracked() {
+    let database = Database::new().await;
+    let options = database.options().options([("track_activities", "off")]);
+    let mut conn = PgConnection::connect_with(&options).await.unwrap();
+    lock(&mut conn, 42).await.unwrap();
+    let pid = pid(&mut conn).await;
+    let unknown = advisory(&database, &["cancel", &pid, "--yes"]).await;
+    unknown.assert_fails(1, &["still holds or waits for 42 after 5 s"]);
+}

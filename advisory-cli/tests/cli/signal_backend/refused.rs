@@ -87,15 +87,15 @@ async fn waiting_and_held(database: &Database) -> (usize, usize) {
 }
 
 #[tokio::test]
-async fn a_prepared_transaction_is_refused_with_its_rollback_statement() {
+async fn a_prepared_transaction_is_refused_with_its_rollback_statement_in_printable_text() {
     let settings = [("max_prepared_transactions", "2")];
     let server = Server::start_with(&settings).unwrap();
     let database = Database::on(&server).await;
     let mut conn = database.connection().await;
-    let prepare = "BEGIN; SELECT pg_advisory_xact_lock(42); PREPARE TRANSACTION 'it''s 7'";
+    let prepare = "BEGIN; SELECT pg_advisory_xact_lock(42); PREPARE TRANSACTION E'it''s\\x1b7'";
     conn.execute(sqlx::raw_sql(prepare)).await.unwrap();
     let remedy = format!(
-        "`ROLLBACK PREPARED 'it''s 7'` in database `{}`",
+        "`ROLLBACK PREPARED 'it''s\u{fffd}7'` in database `{}`",
         database.name()
     );
     for arguments in [

@@ -27,8 +27,16 @@ pub(crate) async fn get(address: SocketAddr, path: &str) -> Result<Answer, Error
 
 /// Delivers an event as GitHub does.
 pub(crate) async fn deliver(address: SocketAddr, id: &str) -> Result<Answer, Error> {
+    deliver_event(address, id, "{}").await
+}
+
+pub(crate) async fn deliver_event(
+    address: SocketAddr,
+    id: &str,
+    event: &str,
+) -> Result<Answer, Error> {
     let request = request(Method::POST, "/webhooks/github").header("x-github-delivery", id);
-    send(address, request, "{}".to_owned()).await
+    send(address, request, event.to_owned()).await
 }
 
 pub(crate) async fn post(address: SocketAddr, path: &str, body: &str) -> Result<Answer, Error> {

@@ -119,5 +119,17 @@ async fn malformed_deliveries_are_refused() {
         "no delivery id"
     );
     assert_eq!(status("/webhooks/github", "{").await, 400, "no JSON");
+    let long = client::deliver(fleet.one.address, &"7".repeat(4_000)).await;
+    assert_eq!(long.unwrap().status, 400, "a long delivery id");
+
+    // PostgreSQL cannot store a NUL character, and the items of the tenant stay.
+    assert_eq!(status("/tenants/7/import", "[1]").await, 200);
+    let nul = r#"[2, {"a\u0000": "\u0000"}]"#;
+    assert_eq!(status("/tenants/7/import", nul).await, 400);
+    let items = sqlx::query_scalar("SELECT string_agg(value::text, ',') FROM item");
+    let items: String = items.fetch_one(&fleet.pool).await.unwrap();
+    assert_eq!(items, "1");
+    let deliver = client::deliver_event(fleet.one.address, "7", nul).await;
+    assert_eq!(deliver.unwrap().status, 400);
     fleet.shut_down().await;
 }

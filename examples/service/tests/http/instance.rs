@@ -25,19 +25,9 @@ pub(crate) struct Instance {
 }
 
 impl Instance {
-    /// Starts an instance on a free port. Unless the arguments set other values, the timeouts are
-    /// long and the intervals short.
+    /// Starts an instance on a free port, and waits until it listens.
     pub(crate) async fn start(database: &Database, name: &str, arguments: &[&str]) -> Self {
-        let mut process = Command::new(env!("CARGO_BIN_EXE_service"))
-            .args(["--listen", "127.0.0.1:0", "--instance", name])
-            .args(arguments)
-            .env("DATABASE_URL", database.url())
-            .envs([("TURN", "60"), ("GRACE", "60"), ("STAND_EVERY", "0.05")])
-            .envs([("SWEEP_EVERY", "0.02"), ("RUST_LOG", "error")])
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .expect("the service starts");
+        let mut process = Self::spawn(database, name, arguments);
         let mut stdout = BufReader::new(process.stdout.take().expect("BUG: stdout is piped"));
         let mut line = String::new();
         let read = timeout(STATE_TIMEOUT, stdout.read_line(&mut line)).await;
@@ -51,15 +41,28 @@ impl Instance {
         }
     }
 
+    /// Starts the process. Unless the arguments set other values, the timeouts are long and the
+    /// intervals short.
+    pub(crate) fn spawn(database: &Database, name: &str, arguments: &[&str]) -> Child {
+        Command::new(env!("CARGO_BIN_EXE_service"))
+            .args(["--listen", "127.0.0.1:0", "--instance", name])
+            .args(arguments)
+            .env("DATABASE_URL", database.url())
+            .envs([("TURN", "60"), ("GRACE", "60"), ("STAND_EVERY", "0.05")])
+            .envs([("SWEEP_EVERY", "0.02"), ("RUST_LOG", "error")])
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("the service starts")
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
-        let pid = self.process.id().expect("the service runs");
-        kill(Pid::from_raw(pid.cast_signed()), signal).expect("the service runs");
+        send(&self.process, signal);
     }
 
     /// Waits for the process and returns its exit code, or `None` if it was killed.
-    pub(crate) async fn exit_code(mut self) -> Option<i32> {
-        let status = timeout(STATE_TIMEOUT, self.process.wait()).await;
-        status.expect("the service exits").unwrap().code()
+    pub(crate) async fn exit_code(self) -> Option<i32> {
+        exit_code(self.process).await
     }
 
     /// Sends SIGTERM, and asserts that the service exits without an error.
@@ -96,4 +99,14 @@ impl Instance {
             sleep(Duration::from_millis(10)).await;
         }
     }
+}
+
+pub(crate) fn send(process: &Child, signal: Signal) {
+    let pid = process.id().expect("the service runs");
+    kill(Pid::from_raw(pid.cast_signed()), signal).expect("the service runs");
+}
+
+pub(crate) async fn exit_code(mut process: Child) -> Option<i32> {
+    let status = timeout(STATE_TIMEOUT, process.wait()).await;
+    status.expect("the service exits").unwrap().code()
 }

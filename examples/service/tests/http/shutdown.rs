@@ -1,10 +1,12 @@
 //! Graceful shutdown.
 
 use advisory_core::AdvisoryLock;
+use advisory_tests::Database;
 use nix::sys::signal::Signal;
 
 use crate::client;
 use crate::fleet::{Fleet, Led, assert_nothing_is_left, rows};
+use crate::instance::{Instance, exit_code, send};
 
 #[tokio::test]
 async fn shutdown_finishes_requests_refuses_connections_and_releases_leadership() {
@@ -52,5 +54,18 @@ async fn requests_past_the_grace_period_are_dropped_and_leave_nothing() {
     first.commit().await.unwrap();
     assert_eq!(rows(&pool, "7").await, 0);
     two.shut_down().await;
+    assert_nothing_is_left(&database, &pool).await;
+}
+
+#[tokio::test]
+async fn an_instance_that_is_starting_shuts_down() {
+    let database = Database::new().await;
+    let pool = database.pool(1).await;
+    let migration = AdvisoryLock::new("service:schema").begin(&pool).await;
+    let starting = Instance::spawn(&database, "one", &[]);
+    database.wait_until_waiting(1).await;
+    send(&starting, Signal::SIGTERM);
+    assert_eq!(exit_code(starting).await, Some(0));
+    migration.unwrap().rollback().await.unwrap();
     assert_nothing_is_left(&database, &pool).await;
 }
