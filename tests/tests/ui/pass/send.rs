@@ -1,6 +1,4 @@
 //! The future is `Send` when the body is.
-#![deny(warnings, clippy::all, clippy::pedantic)]
-#![allow(dead_code)]
 
 use std::rc::Rc;
 
@@ -57,5 +55,3 @@ async fn not_send(pool: &PgPool, count: Rc<u8>) -> Result<Rc<u8>, Error> {
     tokio::task::yield_now().await;
     Ok(count)
 }
-
-fn main() {}
