@@ -72,29 +72,19 @@ async fn assert_is_held(fixture: &Fixture, keys: &[Key]) {
     assert!(!holds_up.unwrap(), "VACUUM waits for the lock");
 }
 
-async fn assert_held_when_quiet(clients: u32, backends: u32) {
-    let Some(fixture) = Fixture::new(Pooling::Transaction, backends).await else {
-        return;
-    };
-    let fixture = Arc::new(fixture);
-    for cache in [Cache::Default, Cache::Off] {
-        assert_all_held(&fixture, cache, clients).await;
-    }
-}
-
-#[tokio::test]
-async fn locks_are_held_behind_a_quiet_pooler_with_one_backend() {
-    assert_held_when_quiet(2, 1).await;
-}
-
-#[tokio::test]
-async fn locks_are_held_behind_a_quiet_pooler_with_a_backend_for_each_client() {
-    assert_held_when_quiet(2, 2).await;
-}
-
 #[tokio::test]
 async fn locks_are_held_behind_a_quiet_pooler() {
-    assert_held_when_quiet(3, 2).await;
+    // With one backend, with a backend for each client, and with fewer.
+    for (clients, backends) in [(2, 1), (2, 2), (3, 2)] {
+        let Some(fixture) = Fixture::new(Pooling::Transaction, backends).await else {
+            return;
+        };
+        let fixture = Arc::new(fixture);
+        for cache in [Cache::Default, Cache::Off] {
+            println!("{clients} clients, {backends} backends, {cache:?}");
+            assert_all_held(&fixture, cache, clients).await;
+        }
+    }
 }
 
 #[tokio::test]
