@@ -5,27 +5,12 @@ use std::sync::Arc;
 use advisory_core::{AdvisoryLock, Error};
 use advisory_tests::{Database, LockRow, WRITE, written};
 use advisory_verbs::Verb;
-use sqlx::{Connection as _, Executor as _, PgTransaction};
+use sqlx::{Executor as _, PgTransaction};
 
 use super::{JOINING, assert_passed_on, code, contended, passed_on, waits, with_rival};
 
-const CANCEL: &str = "SELECT pg_cancel_backend($1)";
-const TERMINATE: &str = "SELECT pg_terminate_backend($1)";
-
-/// Calls the function on every backend with a lock for which `is_target` returns true.
-async fn send(signal: &'static str, database: &Database, is_target: impl Fn(&LockRow) -> bool) {
-    let mut conn = database.connection().await;
-    for lock in database
-        .advisory_locks()
-        .await
-        .into_iter()
-        .filter(is_target)
-    {
-        let sent = sqlx::query(signal).bind(lock.pid).execute(&mut conn);
-        sent.await.unwrap();
-    }
-    conn.close().await.unwrap();
-}
+const CANCEL: &str = "pg_cancel_backend";
+const TERMINATE: &str = "pg_terminate_backend";
 
 #[tokio::test]
 async fn cancelled_wait_is_an_error_in_every_verb() {
@@ -33,7 +18,7 @@ async fn cancelled_wait_is_an_error_in_every_verb() {
     for (verb, lock) in waits() {
         let cancel = async {
             database.wait_until_waiting(1).await;
-            send(CANCEL, &database, |lock| !lock.granted).await;
+            database.signal(CANCEL, |lock| !lock.granted).await;
         };
         let (outcome, ()) = tokio::join!(verb.ask(&lock, &pool), cancel);
         let error = outcome.unwrap_err();
@@ -54,7 +39,7 @@ async fn callers_transaction_is_usable_after_a_cancelled_wait() {
             let waits = verb.join(&lock, &mut tx);
             let cancel = async {
                 database.wait_until_waiting(1).await;
-                send(CANCEL, &database, |lock| !lock.granted).await;
+                database.signal(CANCEL, |lock| !lock.granted).await;
             };
             let (outcome, ()) = tokio::join!(waits, cancel);
             assert_eq!(passed_on(&outcome.unwrap_err()).as_deref(), Some("57014"));
@@ -74,7 +59,7 @@ async fn idle_holder_is_not_affected_by_a_cancel() {
     let lock = AdvisoryLock::new("one");
     for verb in Verb::ALL {
         let watching = database.clone();
-        let cancel = async move { send(CANCEL, &watching, |lock| lock.granted).await };
+        let cancel = async move { watching.signal(CANCEL, |lock| lock.granted).await };
         let acquired = verb.hold(&lock, &pool, cancel).await;
         assert!(acquired.unwrap(), "{verb}");
     }
@@ -89,7 +74,7 @@ async fn terminated_holder_is_notified() {
     for verb in Verb::ALL {
         let watching = database.clone();
         let terminate = async move {
-            send(TERMINATE, &watching, |lock| lock.granted).await;
+            watching.signal(TERMINATE, |lock| lock.granted).await;
             watching.wait_until_held(0).await;
         };
         let error = verb.hold(&lock, &pool, terminate).await.unwrap_err();
@@ -104,7 +89,7 @@ const SLEEP: &str = "SELECT pg_sleep(600)";
 async fn cancel_the_sleeper(database: &Database) {
     let sleeps = database.wait_until_asleep();
     sleeps.await;
-    send(CANCEL, database, |lock| lock.granted).await;
+    database.signal(CANCEL, |lock| lock.granted).await;
 }
 
 #[tokio::test]
@@ -146,7 +131,9 @@ async fn terminated_wait_ends_and_is_not_a_refusal() {
             database.wait_until_waiting(1).await;
             let waiter = database.advisory_locks().await;
             let waiter = waiter.into_iter().find(|lock| !lock.granted).unwrap();
-            send(TERMINATE, &database, |lock| lock.pid == waiter.pid).await;
+            database
+                .signal(TERMINATE, |lock| lock.pid == waiter.pid)
+                .await;
             let another = |lock: &LockRow| !lock.granted && lock.pid != waiter.pid;
             let is_back = |locks: &[LockRow]| locks.iter().any(another);
             database.wait_until_locks("another wait", is_back).await;
