@@ -142,14 +142,14 @@ impl Database {
         pool(self.options(), max_connections).await
     }
 
-    /// As [`pool`](Self::pool), with sessions that have these settings.
+    /// As [`pool`](Self::pool), with a setting in each session, as in
+    /// `database.pool_with(2, "lock_timeout", "1s")`.
     ///
     /// # Panics
     ///
     /// If the database cannot be reached.
-    pub async fn pool_with(&self, max_connections: u32, settings: &[(&str, &str)]) -> PgPool {
-        let options = self.options().options(settings.iter().copied());
-        pool(options, max_connections).await
+    pub async fn pool_with(&self, max_connections: u32, setting: &str, value: &str) -> PgPool {
+        pool(self.options().options([(setting, value)]), max_connections).await
     }
 
     /// One connection to the database.

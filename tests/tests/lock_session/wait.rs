@@ -122,7 +122,7 @@ async fn short_timeout_is_enough_for_a_free_lock() {
 #[tokio::test]
 async fn lock_timeout_of_the_pool_ends_a_wait_unless_it_waits_forever() {
     let database = Database::new().await;
-    let pool = database.pool_with(2, &[("lock_timeout", "100ms")]).await;
+    let pool = database.pool_with(2, "lock_timeout", "100ms").await;
     let outside = database.pool(1).await;
     let locks = LockSession::new(&pool);
     let lock = AdvisoryLock::new(1);
@@ -149,7 +149,7 @@ async fn lock_timeout_of_the_pool_ends_a_wait_unless_it_waits_forever() {
 #[tokio::test]
 async fn lock_timeout_of_the_pool_ends_a_wait_for_a_permit() {
     let database = Database::new().await;
-    let pool = database.pool_with(10, &[("lock_timeout", "500ms")]).await;
+    let pool = database.pool_with(10, "lock_timeout", "500ms").await;
     let export = AdvisoryLock::new("export").permits(2);
     let slot = |number| AdvisoryLock::from(export.keys()[0].slot(number));
     let rivals = database.pool(3).await;

@@ -247,7 +247,7 @@ async fn connection_of_the_caller_keeps_its_own_locks_at_every_default_level() {
 #[tokio::test]
 async fn dropped_call_on_a_connection_leaks_nothing_at_another_default_level() {
     let database = database_with_series().await;
-    let pool = database.pool_with(1, &[("default_transaction_isolation", "serializable")]);
+    let pool = database.pool_with(1, "default_transaction_isolation", "serializable");
     let mut conn = pool.await.acquire().await.unwrap();
     for lock in locks() {
         for polls in 0.. {

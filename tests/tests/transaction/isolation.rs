@@ -48,8 +48,8 @@ async fn first_read_sees_what_the_last_holder_committed_at_every_default_level()
     let database = Database::new().await;
     let pool = counter(&database).await;
     assert_first_reads(&database, &pool).await;
-    let default = [("default_transaction_isolation", "serializable")];
-    let pool = database.pool_with(10, &default).await;
+    let default = "default_transaction_isolation";
+    let pool = database.pool_with(10, default, "serializable").await;
     assert_first_reads(&database, &pool).await;
 }
 

@@ -69,9 +69,7 @@ fn assert_names_holder(verb: Verb, error: &Error, pid: i32) {
 #[tokio::test]
 async fn statement_timeout_names_itself_the_lock_and_its_holder() {
     let (database, held, pid) = held().await;
-    let pool = database
-        .pool_with(2, &[("statement_timeout", "50ms")])
-        .await;
+    let pool = database.pool_with(2, "statement_timeout", "50ms").await;
     let one = AdvisoryLock::new("one");
     let timeout = one.clone().timeout(Duration::from_mins(1));
     for lock in [one.clone(), one.wait_forever(), timeout] {
@@ -86,22 +84,31 @@ async fn statement_timeout_names_itself_the_lock_and_its_holder() {
     database.assert_nothing_leaked(&pool).await;
 }
 
-/// Those who only report pay for no look at the holders.
 #[tokio::test]
-async fn statement_timeout_leaves_the_callers_transaction_usable() {
-    let (database, held, pid) = held().await;
-    let pool = database
-        .pool_with(2, &[("statement_timeout", "50ms")])
-        .await;
-    let lock = AdvisoryLock::new("one").timeout(Duration::from_mins(1));
-    let mut tx = pool.begin().await.unwrap();
-    let error = lock.acquire_xact(&mut tx).await.unwrap_err();
-    assert_names_holder(Verb::AcquireXact, &error, pid);
-    assert_explained(Verb::AcquireXact, error, "57014", Some("statement_timeout"));
-    tx.execute("SELECT 1").await.unwrap();
-    let error = lock.try_acquire_xact(&mut tx).await.unwrap_err();
-    assert_eq!(ended(&error).holders, [], "{error}");
-    tx.rollback().await.unwrap();
+async fn callers_transaction_is_usable_after_a_cancelled_wait() {
+    let (database, held, _) = held().await;
+    let pool = database.pool(2).await;
+    let cancel = async || {
+        database.wait_until_waiting(1).await;
+        database.signal(CANCEL, |lock| !lock.granted).await;
+    };
+    for lock in [AdvisoryLock::new("one"), AdvisoryLock::all(["one", "two"])] {
+        for lock in [
+            lock.clone().wait_forever(),
+            lock.timeout(Duration::from_mins(1)),
+        ] {
+            let mut tx = pool.begin().await.unwrap();
+            let (acquired, ()) = tokio::join!(lock.acquire_xact(&mut tx), cancel());
+            ended(&acquired.unwrap_err());
+            tx.execute("SELECT 1").await.unwrap();
+            let (tried, ()) = tokio::join!(lock.try_acquire_xact(&mut tx), cancel());
+            // Those who only report pay for no look at the holders.
+            assert_eq!(ended(&tried.unwrap_err()).holders, []);
+            tx.execute("SELECT 1").await.unwrap();
+            assert_eq!(database.advisory_locks().await.len(), 1, "the holder's");
+            tx.commit().await.unwrap();
+        }
+    }
     held.rollback().await.unwrap();
 }
 
@@ -138,9 +145,7 @@ async fn transaction_timeout_names_itself_and_the_lock() {
         return;
     }
     let (database, held, _) = held().await;
-    let pool = database
-        .pool_with(2, &[("transaction_timeout", "200ms")])
-        .await;
+    let pool = database.pool_with(2, "transaction_timeout", "200ms").await;
     for verb in Verb::all(waits_for_all_its_keys) {
         let lock = AdvisoryLock::new("one").wait_forever();
         let error = verb.ask(&lock, &pool).await.unwrap_err();
@@ -154,9 +159,7 @@ async fn transaction_timeout_names_itself_and_the_lock() {
 #[tokio::test]
 async fn functions_name_the_key() {
     let (database, held, _) = held().await;
-    let pool = database
-        .pool_with(2, &[("statement_timeout", "50ms")])
-        .await;
+    let pool = database.pool_with(2, "statement_timeout", "50ms").await;
     let key = AdvisoryLock::new("one").keys()[0];
     for verb in [Verb::Lock, Verb::XactLock] {
         let error = verb

@@ -221,7 +221,7 @@ async fn a_try_never_waits_for_a_turn() {
 #[tokio::test]
 async fn the_lock_timeout_of_the_server_bounds_the_wait_in_this_process() {
     let database = Database::new().await;
-    let pool = database.pool_with(4, &[("lock_timeout", "1s")]).await;
+    let pool = database.pool_with(4, "lock_timeout", "1s").await;
     let rival = database.pool(1).await;
     // The pool's first lock.
     AdvisoryLock::new("first").begin(&pool).await.unwrap();
@@ -316,7 +316,7 @@ async fn a_slow_check_out_does_not_lengthen_the_waits_that_follow() {
     let held = lock.begin(&rivals).await.unwrap();
     // A busy machine may take longer.
     let is_short = async || {
-        let pool = database.pool_with(3, &[("lock_timeout", "200ms")]).await;
+        let pool = database.pool_with(3, "lock_timeout", "200ms").await;
         let taken = join_all((0..3).map(|_| pool.acquire())).await;
         let late = async {
             sleep(Duration::from_secs(2)).await;

@@ -17,10 +17,8 @@ use super::{JOINING, passed_on};
 /// last.
 async fn database_with_pools() -> (Database, PgPool, PgPool) {
     let database = Database::new().await;
-    let winners = database
-        .pool_with(2, &[("deadlock_timeout", "10min")])
-        .await;
-    let losers = database.pool_with(2, &[("deadlock_timeout", "30ms")]).await;
+    let winners = database.pool_with(2, "deadlock_timeout", "10min").await;
+    let losers = database.pool_with(2, "deadlock_timeout", "30ms").await;
     (database, winners, losers)
 }
 

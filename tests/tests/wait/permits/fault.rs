@@ -127,7 +127,7 @@ async fn a_wait_that_is_cancelled_as_it_ends_leaves_no_permit_in_its_session() {
 async fn the_servers_own_lock_timeout_bounds_the_wait() {
     let database = Database::new().await;
     let rivals = database.pool(3).await;
-    let pool = database.pool_with(10, &[("lock_timeout", "60ms")]).await;
+    let pool = database.pool_with(10, "lock_timeout", "60ms").await;
     for verb in
         Verb::all(|verb| verb.is_of_lock() && verb.refusal() == advisory_verbs::Refusal::Error)
     {
