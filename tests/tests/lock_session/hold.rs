@@ -3,8 +3,9 @@
 use std::cell::Cell;
 use std::pin::pin;
 
-use advisory_core::{AdvisoryLock, Error, LockSession, UnsupportedReason};
+use advisory_core::{AdvisoryLock, LockSession, UnsupportedReason};
 use advisory_tests::Database;
+use advisory_verbs::unsupported;
 use futures_util::future::join_all;
 use sqlx::PgPool;
 
@@ -104,13 +105,11 @@ async fn session_tag_is_refused_and_keepalive_interval_is_not() {
         tagged.acquire(&locks).await.map(Some),
         tagged.try_acquire(&locks).await,
     ] {
-        match refused {
-            Err(Error::Unsupported {
-                reason: UnsupportedReason::UnusedSetting { setting, .. },
-                ..
-            }) => assert_eq!(setting, "tag_session"),
-            other => panic!("{other:?}"),
-        }
+        let error = refused.unwrap_err();
+        let UnsupportedReason::UnusedSetting { setting, .. } = unsupported(&error) else {
+            panic!("{error:?}");
+        };
+        assert_eq!(*setting, "tag_session");
     }
     let watched = lock.keepalive_interval(HANG_TIMEOUT);
     drop(watched.acquire(&locks).await.unwrap());

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use advisory_core::{AdvisoryLock, Error, UnsupportedReason, advisory};
 use advisory_tests::{Database, LockRow, abandon_a_transaction, is_ever};
-use advisory_verbs::{Refusal, Verb};
+use advisory_verbs::{Refusal, Verb, unsupported};
 use futures_util::future::join_all;
 use sqlx::Executor as _;
 use sqlx::postgres::{PgPool, PgPoolOptions};
@@ -361,10 +361,7 @@ async fn a_pool_of_one_cannot_serve_a_body_outside_the_lock() {
     let database = Database::new().await;
     let pool = pool(&database, 1).await;
     let error = outside(&pool).await.unwrap_err();
-    let Error::Unsupported { reason, .. } = &error else {
-        panic!("{error:?}");
-    };
-    assert_eq!(*reason, UnsupportedReason::PoolOfOne);
+    assert_eq!(unsupported(&error), &UnsupportedReason::PoolOfOne);
     // Its lock takes no connection of the pool.
     in_session(&pool).await.unwrap();
     inside(&pool).await.unwrap();
