@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use advisory_core::{AdvisoryLock, Error, advisory};
-use advisory_tests::{Database, Pooler, Pooling, drop_after, sample, scalar};
+use advisory_tests::{Database, Pooler, Pooling, sample, scalar};
 use advisory_verbs::{Access, Verb};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection as _, Executor as _, PgConnection, PgPool};
@@ -252,7 +252,7 @@ async fn dropped_call_on_a_connection_leaks_nothing_at_another_default_level() {
     for lock in locks() {
         for polls in 0.. {
             let call = on_connection(&mut conn, &lock);
-            let is_over = drop_after(polls, call).await.is_some();
+            let is_over = advisory_tests::drop_after(polls, call).await.is_some();
             // The next use of the connection waits for what the dropped call has sent.
             conn.ping().await.unwrap();
             assert!(database.advisory_locks().await.is_empty(), "{polls} polls");
