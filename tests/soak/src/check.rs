@@ -192,7 +192,7 @@ fn print_overlap(history: &History, layout: Layout) {
         stops.iter().any(|stop| {
             let is_before = call.granted.is_some_and(|granted| granted <= stop.ended);
             let is_after = call.released.is_some_and(|released| released >= stop.began);
-            stop.process == Some(call.process) && is_before && is_after
+            stop.process == Some(call.plan.process) && is_before && is_after
         })
     };
     let is_of_workload =
