@@ -204,6 +204,11 @@ impl Proxy {
         self.counter.pings()
     }
 
+    /// The number of connections since the last reset.
+    pub fn connections(&self) -> usize {
+        self.counter.connections()
+    }
+
     /// Sets all counts to zero. A round trip that is in progress is not counted.
     pub fn reset(&self) {
         self.counter.reset();
