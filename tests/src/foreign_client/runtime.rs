@@ -1,16 +1,15 @@
 //! Installing the packages of other languages, and the programs that run them.
 
-use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::{LazyLock, Mutex};
+use std::sync::LazyLock;
 
 use sha2::{Digest as _, Sha256};
 
-use crate::cache::cache_folder;
+use crate::cache::{self, cache_folder};
 use crate::environment::variable;
-use crate::notice::print_notice;
+use crate::notice::{self, print_notice};
 
 /// The program that runs a script of `tests/originals`.
 #[derive(Clone, Debug)]
@@ -220,12 +219,8 @@ fn installed(
         "installing the lock packages of {language} into {}",
         cache.display()
     ));
-    let scratch = tempfile::tempdir_in(&cache).map_err(|error| error.to_string())?;
-    let filled = install(scratch.path())?;
-    match std::fs::rename(filled, &folder) {
-        Err(error) if !folder.exists() => Err(error.to_string()),
-        _ => Ok(folder), // our folder, or the folder of a process that was faster
-    }
+    cache::fill(&cache, &folder, install)?;
+    Ok(folder)
 }
 
 fn succeed(command: &mut Command) -> Result<(), String> {
@@ -247,22 +242,10 @@ fn output(command: &mut Command) -> Result<String, String> {
     }
 }
 
-/// The runtime, if it was found. Otherwise prints a notice, once for each `what`. `packages` are
-/// the packages of Debian to install.
-///
-/// # Panics
-///
-/// If the runtime was not found, and `ADVISORY_REQUIRE_ORIGINALS` is set.
+/// The runtime, if it was found; see [`notice::found_or_skipped`]. `packages` are the packages of
+/// Debian to install. `ADVISORY_REQUIRE_ORIGINALS` requires it.
 fn found_or_skipped(what: &str, packages: &str, found: Result<Runtime, String>) -> Option<Runtime> {
-    static NOTICES: LazyLock<Mutex<HashSet<String>>> = LazyLock::new(Mutex::default);
-    let reason = match found {
-        Ok(found) => return Some(found),
-        Err(reason) => reason,
-    };
-    let reason = format!("{what}: {reason}; on Debian, `apt install {packages}`");
-    assert!(variable("ADVISORY_REQUIRE_ORIGINALS").is_none(), "{reason}");
-    if NOTICES.lock().unwrap().insert(what.to_owned()) {
-        print_notice(&format!("SKIPPED {reason}"));
-    }
-    None
+    let advice = |reason| format!("{reason}; on Debian, `apt install {packages}`");
+    let is_required = variable("ADVISORY_REQUIRE_ORIGINALS").is_some();
+    notice::found_or_skipped(what, found.map_err(advice), is_required)
 }
