@@ -96,18 +96,11 @@ pub(crate) async fn report(
 async fn check_database(conn: &mut PgConnection, checks: &mut Checks) {
     let left = leak::left(conn, "%").await;
     let left = left.unwrap_or_else(|error| panic!("the database can be queried: {error}"));
-    checks.add(
-        "locks or open transactions 2 s after the end of all processes",
-        left,
-    );
-    checks.add(
-        "keys whose number is not the length of their journal",
-        count(conn, schema::LOST).await,
-    );
-    checks.add(
-        "fencing tokens that did not grow",
-        count(conn, schema::UNORDERED).await,
-    );
+    checks.add("locks held or open transactions 2 s after the end", left);
+    let lost = count(conn, schema::LOST).await;
+    checks.add("keys whose number is not the length of their journal", lost);
+    let unordered = count(conn, schema::UNORDERED).await;
+    checks.add("fencing tokens that did not grow", unordered);
 }
 
 /// Returns how many of the violations are two holders at once.
@@ -117,10 +110,7 @@ fn check_violations(violations: &[String], checks: &mut Checks) -> i64 {
         number(such.count())
     };
     let [overlaps, leaks, unexpected] = [OVERLAP, LEAK, UNEXPECTED].map(count);
-    checks.add(
-        "processes with locks or open transactions 2 s after their last call",
-        leaks,
-    );
+    checks.add("processes that leak locks or transactions", leaks);
     checks.add("two holders at once", overlaps);
     checks.add("errors that no fault explains", unexpected);
     let others = number(violations.len()) - overlaps - leaks - unexpected;
@@ -148,18 +138,12 @@ fn check_history(
     checks.add(refused_keys, refused(&reports));
     if soak.without_faults {
         let unproven = unproven(&history, &reports);
-        checks.add(
-            "grants that prove nothing although nothing failed",
-            unproven,
-        );
+        checks.add("grants that prove nothing without a fault", unproven);
     }
     let (longest, with_stops) = longest_overlaps(&history, layout);
     if Layout::has_calm(soak.duration()) {
         let too_long = (longest - MOST_OVERLAP).max(0);
-        checks.add(
-            "ms for which a section under `until_lost` went on too long",
-            too_long,
-        );
+        checks.add("ms that a section under `until_lost` is too late", too_long);
     }
     println!(
         "the longest time for which a section under `until_lost` went on after the next grant: \
@@ -168,11 +152,10 @@ fn check_history(
     Some((history, reports))
 }
 
+/// How many keys are refused or undecided.
 fn refused(reports: &[KeyReport]) -> i64 {
-    let refused = reports
-        .iter()
-        .filter(|report| report.verdict != Verdict::Accepted);
-    number(refused.count())
+    let is_refused = |report: &&KeyReport| report.verdict != Verdict::Accepted;
+    number(reports.iter().filter(is_refused).count())
 }
 
 /// Changes that were lost, by workload.
@@ -188,17 +171,11 @@ async fn changes(
     let mut missing = 0;
     let mut row = |workload: &str, made: i64, lost: i64| {
         let acknowledged = counts.count(workload, "acknowledged");
-        missing += i64::try_from(acknowledged)
-            .unwrap_or(i64::MAX)
-            .saturating_sub(made)
-            .max(0);
+        let acknowledged = i64::try_from(acknowledged).unwrap_or(i64::MAX);
+        missing += (acknowledged - made).max(0);
         let late = counts.count(workload, "refused: too late");
-        table.add_row([
-            workload.to_owned(),
-            made.to_string(),
-            late.to_string(),
-            lost.to_string(),
-        ]);
+        let counts = [made.to_string(), late.to_string(), lost.to_string()];
+        table.add_row([workload.to_owned()].into_iter().chain(counts));
     };
     // A second writer of one number is an overlap.
     row(IN_SESSION, count(conn, schema::WRITTEN).await, overlaps);

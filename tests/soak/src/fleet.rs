@@ -12,7 +12,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, ChildStdout, Command};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, block_in_place};
 
 use crate::chaos::Chaos;
 use crate::layout::Layout;
@@ -86,8 +86,7 @@ pub(crate) async fn run(soak: Soak) -> ExitCode {
         // The interval at which a standby tries to reach its primary. The default is five seconds.
         ("wal_retrieve_retry_interval", "100ms"),
     ];
-    let server = tokio::task::spawn_blocking(move || Server::start_with(&settings));
-    let server = match server.await.expect("BUG: starting a server does not panic") {
+    let server = match block_in_place(|| Server::start_with(&settings)) {
         Ok(server) => server,
         Err(error) => {
             eprintln!("soak: {error}");
