@@ -118,23 +118,19 @@ async fn round_trips_are_counted() {
     let database = Database::new().await;
     let proxy = Proxy::start(&database).await;
     let mut connection: PgConnection = proxy.options().connect().await.unwrap();
+    assert_eq!(proxy.connections(), 1);
     proxy.reset();
+    assert_eq!(proxy.connections(), 0);
     let query = async |connection: &mut PgConnection| {
-        sqlx::query("SELECT $1::int4")
-            .bind(1)
-            .fetch_one(connection)
-            .await
-            .unwrap();
+        let query = sqlx::query("SELECT $1::int4").bind(1);
+        query.fetch_one(connection).await.unwrap();
     };
 
     query(&mut connection).await;
     assert_counts(&proxy, 2, 0, "cold: prepare, then execute");
     query(&mut connection).await;
     assert_counts(&proxy, 1, 0, "warm");
-    connection
-        .execute(sqlx::raw_sql("SELECT 1; SELECT 2"))
-        .await
-        .unwrap();
+    connection.execute("SELECT 1; SELECT 2").await.unwrap();
     let messages = proxy.messages();
     assert_eq!(messages.len(), 1);
     assert_eq!(
@@ -144,34 +140,19 @@ async fn round_trips_are_counted() {
     assert_counts(&proxy, 1, 0, "simple");
     connection.ping().await.unwrap();
     assert_counts(&proxy, 0, 1, "ping");
-    sqlx::query("SELECT repeat('x', 100000) FROM generate_series(1, 20)")
-        .fetch_all(&mut connection)
-        .await
-        .unwrap();
+    let pieces = sqlx::query("SELECT repeat('x', 100000) FROM generate_series(1, 20)");
+    pieces.fetch_all(&mut connection).await.unwrap();
     assert_counts(&proxy, 2, 0, "an answer in many pieces");
     let long = format!("SELECT '{}'", "x".repeat(200_000));
-    sqlx::raw_sql(sqlx::AssertSqlSafe(long))
-        .execute(&mut connection)
-        .await
-        .unwrap();
+    let long = sqlx::AssertSqlSafe(long);
+    connection.execute(long).await.unwrap();
     assert_counts(&proxy, 1, 0, "a question in many pieces");
-    sqlx::raw_sql("SELECT 1 / 0")
-        .execute(&mut connection)
-        .await
-        .unwrap_err();
+    connection.execute("SELECT 1 / 0").await.unwrap_err();
     assert_counts(&proxy, 1, 0, "error");
-    sqlx::raw_sql(
-        "DO $$BEGIN RAISE NOTICE 'x'; PERFORM pg_notify('c', ''); END$$; SET lock_timeout = 1",
-    )
-    .execute(&mut connection)
-    .await
-    .unwrap();
-    assert_counts(
-        &proxy,
-        1,
-        0,
-        "notices and settings are no answers of their own",
-    );
+    let notices =
+        "DO $$BEGIN RAISE NOTICE 'x'; PERFORM pg_notify('c', ''); END$$; SET lock_timeout = 1";
+    connection.execute(notices).await.unwrap();
+    assert_counts(&proxy, 1, 0, "notices and settings do not answer");
     connection.close().await.unwrap();
     assert_counts(&proxy, 0, 0, "the end");
 }
@@ -195,10 +176,7 @@ async fn pings_of_a_pool_are_counted_separately() {
     let (one, two) = (pool.acquire().await.unwrap(), pool.acquire().await.unwrap());
     proxy.reset();
     for mut connection in [one, two] {
-        sqlx::raw_sql("SELECT 1")
-            .execute(&mut *connection)
-            .await
-            .unwrap();
+        connection.execute("SELECT 1").await.unwrap();
         connection.return_to_pool().await; // with a ping
     }
     assert_counts(&proxy, 2, 2, "two users");
