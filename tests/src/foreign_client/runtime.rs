@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::LazyLock;
 
 use sha2::{Digest as _, Sha256};
@@ -10,6 +10,7 @@ use sha2::{Digest as _, Sha256};
 use crate::cache::{self, cache_folder};
 use crate::environment::variable;
 use crate::notice::{self, print_notice};
+use crate::process::program::output;
 
 /// The program that runs a script of `tests/originals`.
 #[derive(Clone, Debug)]
@@ -42,9 +43,9 @@ pub fn python() -> Option<Runtime> {
             std::slice::from_ref(&requirements),
             |scratch| {
                 let folder = scratch.join("venv");
-                succeed(Command::new(&program).args(["-m", "venv"]).arg(&folder))?;
+                output(Command::new(&program).args(["-m", "venv"]).arg(&folder))?;
                 let install = ["-m", "pip", "install", "--quiet", "--requirement"];
-                succeed(
+                output(
                     Command::new(folder.join("bin/python"))
                         .args(install)
                         .arg(&requirements),
@@ -104,7 +105,7 @@ pub fn node() -> Option<Runtime> {
                 "--no-fund",
                 "--loglevel=error",
             ];
-            succeed(Command::new("npm").args(install).current_dir(scratch))?;
+            output(Command::new("npm").args(install).current_dir(scratch))?;
             Ok(scratch.join("node_modules"))
         })?;
         Ok(Runtime {
@@ -165,7 +166,7 @@ pub fn rust() -> Option<Runtime> {
         let sources = files.map(|file| originals("rust").join(file));
         let folder = installed("rust", &version, &sources, |scratch| {
             let build = ["build", "--release", "--locked", "--quiet"];
-            succeed(
+            output(
                 Command::new("cargo")
                     .args(build)
                     .arg("--manifest-path")
@@ -192,8 +193,7 @@ pub fn rust() -> Option<Runtime> {
 }
 
 /// The folder that `install` fills with the packages of `sources`, for this version of the
-/// language. The folder is kept in the cache. It is renamed into place at the end, so that it is
-/// never incomplete.
+/// language. The folder is kept in the cache.
 fn installed(
     language: &str,
     version: &str,
@@ -204,14 +204,10 @@ fn installed(
     for source in sources {
         digest.update(std::fs::read(source).map_err(|error| error.to_string())?);
     }
-    let digest = digest.finalize()[..8]
-        .iter()
-        .fold(String::new(), |mut text, byte| {
-            write!(text, "{byte:02x}").expect("BUG: text can be written");
-            text
-        });
+    let first = digest.finalize()[..8].try_into();
+    let digest = u64::from_be_bytes(first.expect("BUG: eight bytes"));
     let cache = cache_folder()?;
-    let folder = cache.join(format!("originals-{language}-{digest}"));
+    let folder = cache.join(format!("originals-{language}-{digest:016x}"));
     if folder.exists() {
         return Ok(folder);
     }
@@ -221,25 +217,6 @@ fn installed(
     ));
     cache::fill(&cache, &folder, install)?;
     Ok(folder)
-}
-
-fn succeed(command: &mut Command) -> Result<(), String> {
-    output(command).map(drop)
-}
-
-/// The output of a command that succeeds.
-fn output(command: &mut Command) -> Result<String, String> {
-    let program = command.get_program().to_string_lossy().into_owned();
-    let output = command.stdin(Stdio::null()).output();
-    let output = output.map_err(|error| format!("`{program}`: {error}"))?;
-    if output.status.success() {
-        Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
-    } else {
-        let error = String::from_utf8_lossy(&output.stderr);
-        let reason = error.trim().replace('\n', "; ");
-        let reason: String = reason.chars().take(400).collect();
-        Err(format!("`{program}`: {}: {reason}", output.status))
-    }
 }
 
 /// The runtime, if it was found; see [`notice::found_or_skipped`]. `packages` are the packages of
