@@ -44,8 +44,8 @@ impl Tally {
     /// How many verbs have never had this outcome.
     pub(crate) fn without(&self, wanted: &str) -> usize {
         let verbs: BTreeSet<_> = self.0.keys().map(|(verb, _)| verb).collect();
-        let has_it = |verb: &str| self.count(verb, wanted) > 0;
-        verbs.into_iter().filter(|verb| !has_it(verb)).count()
+        let is_without = |verb: &&String| self.count(verb, wanted) == 0;
+        verbs.into_iter().filter(is_without).count()
     }
 
     /// How often it has had this outcome.

@@ -47,10 +47,7 @@ async fn transaction_holds_the_lock_until_it_ends() {
         for commit in [true, false] {
             let tx = db.begin().await.unwrap();
             lock.acquire_xact(&tx).await.unwrap();
-            assert_eq!(
-                database.advisory_locks().await.len(),
-                lock.id().keys().len()
-            );
+            database.wait_until_held(lock.id().keys().len()).await;
             assert!(lock.try_begin_sea_orm(&db).await.unwrap().is_none());
             if commit {
                 tx.commit().await.unwrap();
@@ -124,10 +121,7 @@ async fn wait_is_granted_and_restores_lock_timeout() {
         let (acquired, ()) = tokio::join!(lock.acquire_xact(&tx), release);
         acquired.unwrap();
         assert_eq!(text(&tx, "SHOW lock_timeout").await, "1min");
-        assert_eq!(
-            database.advisory_locks().await.len(),
-            lock.id().keys().len()
-        );
+        database.wait_until_held(lock.id().keys().len()).await;
         tx.rollback().await.unwrap();
     }
 }
@@ -233,12 +227,11 @@ async fn transaction_commits_on_ok_and_rolls_back_on_err() {
             Ok::<_, DbErr>(7)
         };
         assert_eq!(lock.transaction_sea_orm(&db, insert).await.unwrap(), 7);
-        let failed = lock
-            .transaction_sea_orm(&db, async |tx: &DatabaseTransaction| {
-                execute(tx, WRITE).await;
-                Err::<(), _>(DbErr::Custom("refused".into()))
-            })
-            .await;
+        let fail = async |tx: &DatabaseTransaction| {
+            execute(tx, WRITE).await;
+            Err::<(), _>(DbErr::Custom("refused".into()))
+        };
+        let failed = lock.transaction_sea_orm(&db, fail).await;
         assert!(matches!(failed, Err(DbErr::Custom(_))), "{failed:?}");
         let holder = lock.begin_sea_orm(&db).await.unwrap();
         let skipped = lock.try_transaction_sea_orm(&db, insert).await;
@@ -369,12 +362,8 @@ async fn uncontended_lock_costs_one_round_trip() {
     proxy.reset();
     run.await.unwrap();
     // The pool's own pings are not counted.
-    assert!(
-        proxy.round_trips() <= 4,
-        "{}: {}",
-        proxy.round_trips(),
-        proxy.dump()
-    );
+    let spent = proxy.round_trips();
+    assert!(spent <= 4, "{spent}: {}", proxy.dump());
 }
 
 async fn proxied() -> (Database, PgPool, Proxy) {
