@@ -42,6 +42,20 @@ pub(crate) fn cache_folder_for(account: &Account) -> Result<PathBuf, String> {
     Ok(cache)
 }
 
+/// Fills a new folder of the cache. `fill` works in a folder of its own, and returns the folder that
+/// is then renamed into place, so that `folder` is never incomplete.
+pub(crate) fn fill(
+    cache: &Path,
+    folder: &Path,
+    fill: impl FnOnce(&Path) -> Result<PathBuf, String>,
+) -> Result<(), String> {
+    let scratch = tempfile::tempdir_in(cache).map_err(|error| error.to_string())?;
+    match fs::rename(fill(scratch.path())?, folder) {
+        Err(error) if !folder.exists() => Err(error.to_string()),
+        _ => Ok(()), // our folder, or the folder of a process that was faster
+    }
+}
+
 fn is_open_to_others(folder: &Path) -> bool {
     let is_open = |folder: &Path| {
         fs::metadata(folder).map_or(true, |found| found.permissions().mode() & 0o001 != 0)

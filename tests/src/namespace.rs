@@ -6,6 +6,8 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use nix::unistd::Uid;
 
+use crate::process::program::output;
+
 /// A network namespace with a link to this one. It ends when this value is dropped, and when this
 /// process ends or is killed.
 pub struct Namespace {
@@ -140,15 +142,5 @@ impl Drop for Namespace {
 }
 
 fn ip(arguments: &[&str]) -> Result<(), String> {
-    let output = Command::new("ip").args(arguments).output();
-    let output = output.map_err(|error| format!("`ip`: {error}"))?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let error = String::from_utf8_lossy(&output.stderr);
-    Err(format!(
-        "`ip {}`: {}",
-        arguments.join(" "),
-        error.trim_end()
-    ))
+    output(Command::new("ip").args(arguments)).map(drop)
 }

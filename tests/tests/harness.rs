@@ -118,23 +118,19 @@ async fn round_trips_are_counted() {
     let database = Database::new().await;
     let proxy = Proxy::start(&database).await;
     let mut connection: PgConnection = proxy.options().connect().await.unwrap();
+    assert_eq!(proxy.connections(), 1);
     proxy.reset();
+    assert_eq!(proxy.connections(), 0);
     let query = async |connection: &mut PgConnection| {
-        sqlx::query("SELECT $1::int4")
-            .bind(1)
-            .fetch_one(connection)
-            .await
-            .unwrap();
+        let query = sqlx::query("SELECT $1::int4").bind(1);
+        query.fetch_one(connection).await.unwrap();
     };
 
     query(&mut connection).await;
     assert_counts(&proxy, 2, 0, "cold: prepare, then execute");
     query(&mut connection).await;
     assert_counts(&proxy, 1, 0, "warm");
-    connection
-        .execute(sqlx::raw_sql("SELECT 1; SELECT 2"))
-        .await
-        .unwrap();
+    connection.execute("SELECT 1; SELECT 2").await.unwrap();
     let messages = proxy.messages();
     assert_eq!(messages.len(), 1);
     assert_eq!(
@@ -144,34 +140,19 @@ async fn round_trips_are_counted() {
     assert_counts(&proxy, 1, 0, "simple");
     connection.ping().await.unwrap();
     assert_counts(&proxy, 0, 1, "ping");
-    sqlx::query("SELECT repeat('x', 100000) FROM generate_series(1, 20)")
-        .fetch_all(&mut connection)
-        .await
-        .unwrap();
+    let pieces = sqlx::query("SELECT repeat('x', 100000) FROM generate_series(1, 20)");
+    pieces.fetch_all(&mut connection).await.unwrap();
     assert_counts(&proxy, 2, 0, "an answer in many pieces");
     let long = format!("SELECT '{}'", "x".repeat(200_000));
-    sqlx::raw_sql(sqlx::AssertSqlSafe(long))
-        .execute(&mut connection)
-        .await
-        .unwrap();
+    let long = sqlx::AssertSqlSafe(long);
+    connection.execute(long).await.unwrap();
     assert_counts(&proxy, 1, 0, "a question in many pieces");
-    sqlx::raw_sql("SELECT 1 / 0")
-        .execute(&mut connection)
-        .await
-        .unwrap_err();
+    connection.execute("SELECT 1 / 0").await.unwrap_err();
     assert_counts(&proxy, 1, 0, "error");
-    sqlx::raw_sql(
-        "DO $$BEGIN RAISE NOTICE 'x'; PERFORM pg_notify('c', ''); END$$; SET lock_timeout = 1",
-    )
-    .execute(&mut connection)
-    .await
-    .unwrap();
-    assert_counts(
-        &proxy,
-        1,
-        0,
-        "notices and settings are no answers of their own",
-    );
+    let notices =
+        "DO $$BEGIN RAISE NOTICE 'x'; PERFORM pg_notify('c', ''); END$$; SET lock_timeout = 1";
+    connection.execute(notices).await.unwrap();
+    assert_counts(&proxy, 1, 0, "notices and settings do not answer");
     connection.close().await.unwrap();
     assert_counts(&proxy, 0, 0, "the end");
 }
@@ -195,10 +176,7 @@ async fn pings_of_a_pool_are_counted_separately() {
     let (one, two) = (pool.acquire().await.unwrap(), pool.acquire().await.unwrap());
     proxy.reset();
     for mut connection in [one, two] {
-        sqlx::raw_sql("SELECT 1")
-            .execute(&mut *connection)
-            .await
-            .unwrap();
+        connection.execute("SELECT 1").await.unwrap();
         connection.return_to_pool().await; // with a ping
     }
     assert_counts(&proxy, 2, 2, "two users");
@@ -269,12 +247,12 @@ fn press_ctrl_c(child: &mut Child) {
 fn nothing_remains_after_any_end() {
     let regular_end: fn(&mut Child) = |child| drop(child.stdin.take());
     for (child, end) in [
-        ("child_that_starts_a_server", regular_end),
-        ("child_that_starts_a_server", press_ctrl_c),
-        ("child_that_starts_a_server", kill),
-        ("child_that_starts_a_standby", kill),
-        ("child_that_kills_its_server", kill),
-        ("child_that_starts_a_pooler", kill),
+        (STARTS_A_SERVER, regular_end),
+        (STARTS_A_SERVER, press_ctrl_c),
+        (STARTS_A_SERVER, kill),
+        (STARTS_A_STANDBY, kill),
+        (KILLS_ITS_SERVER, kill),
+        (STARTS_A_POOLER, kill),
     ] {
         let mut run = ChildProcess::start(child);
         run.wait_for_line("READY");
@@ -286,15 +264,15 @@ fn nothing_remains_after_any_end() {
 fn nothing_remains_after_sigkill_during_the_start() {
     // How many folders have the file. The primary has all files of a standby except the label.
     let states = [
-        ("child_that_starts_a_server", "", 1),
-        ("child_that_starts_a_server", "data", 1),
-        ("child_that_starts_a_server", "data/PG_VERSION", 1),
-        ("child_that_starts_a_server", "data/base/1/PG_VERSION", 1),
-        ("child_that_starts_a_server", "data/postmaster.pid", 1),
-        ("child_that_starts_a_server", ".s.PGSQL.5432", 1),
-        ("child_that_starts_a_standby", "data/global/1262", 2),
-        ("child_that_starts_a_standby", "data/backup_label", 1),
-        ("child_that_starts_a_standby", ".s.PGSQL.5432", 2),
+        (STARTS_A_SERVER, "", 1),
+        (STARTS_A_SERVER, "data", 1),
+        (STARTS_A_SERVER, "data/PG_VERSION", 1),
+        (STARTS_A_SERVER, "data/base/1/PG_VERSION", 1),
+        (STARTS_A_SERVER, "data/postmaster.pid", 1),
+        (STARTS_A_SERVER, ".s.PGSQL.5432", 1),
+        (STARTS_A_STANDBY, "data/global/1262", 2),
+        (STARTS_A_STANDBY, "data/backup_label", 1),
+        (STARTS_A_STANDBY, ".s.PGSQL.5432", 2),
     ];
     for (child, state, least) in sample(fastrand::usize(..2), states) {
         let run = ChildProcess::start(child);
@@ -329,16 +307,13 @@ async fn dropped_pooler_is_removed_and_its_server_remains() {
 
 #[test]
 fn nothing_remains_after_a_panic() {
-    let run = ChildProcess::start("child_that_panics");
+    let run = ChildProcess::start(PANICS);
     run.end(|_| {});
 }
 
 #[test]
 fn downloaded_server_works() {
-    let text = output_of(
-        "child_that_prints_its_server",
-        &[("ADVISORY_POSTGRES", "fetch")],
-    );
+    let text = output_of(PRINTS_ITS_SERVER, &[("ADVISORY_POSTGRES", "fetch")]);
     if text.contains("`npm`: No such file")
         || text.contains("`npm pack") && text.contains("exit status")
     {
@@ -358,10 +333,7 @@ fn external_server_is_used_and_left_unchanged() {
         .unwrap()
         .replace('/', "%2F");
     let url = format!("postgres://postgres:secret@{host}/postgres?application_name=somebody");
-    let text = output_of(
-        "child_that_prints_its_server",
-        &[("ADVISORY_DATABASE_URL", &url)],
-    );
+    let text = output_of(PRINTS_ITS_SERVER, &[("ADVISORY_DATABASE_URL", &url)]);
     assert!(
         text.contains(&format!("SERVER external {}", server.version())),
         "{text}"
@@ -396,10 +368,7 @@ fn unusable_external_server_is_an_error() {
     ];
     for (url, complaint) in cases {
         let start = Instant::now();
-        let text = output_of(
-            "child_that_prints_its_server",
-            &[("ADVISORY_DATABASE_URL", &url)],
-        );
+        let text = output_of(PRINTS_ITS_SERVER, &[("ADVISORY_DATABASE_URL", &url)]);
         assert!(
             start.elapsed() < STATE_TIMEOUT * 2,
             "{url}: {:?}",
@@ -415,7 +384,7 @@ fn unusable_external_server_is_an_error() {
 
 #[test]
 fn invalid_setting_is_an_error() {
-    let (server, pooler) = ("child_that_prints_its_server", "child_that_starts_a_pooler");
+    let (server, pooler) = (PRINTS_ITS_SERVER, STARTS_A_POOLER);
     for (child, variable, value, complaint) in [
         (
             server,
@@ -447,7 +416,7 @@ fn error_without_a_server_lists_what_was_tried() {
         ("ADVISORY_POSTGRES_VERSION", "15"),
     ];
     let variables = [&folders[..], &settings].concat();
-    let text = output_of("child_that_prints_its_server", &variables);
+    let text = output_of(PRINTS_ITS_SERVER, &variables);
     for part in [
         "no PostgreSQL server is available; tried:",
         "`ADVISORY_DATABASE_URL`: not set",
@@ -457,78 +426,60 @@ fn error_without_a_server_lists_what_was_tried() {
     }
 }
 
-#[test]
-#[ignore = "run by other tests"]
-fn child_that_starts_a_server() {
-    if is_child() {
-        Server::start().map(std::mem::forget).unwrap();
-        wait_for_the_end();
-    }
-}
-
-#[test]
-#[ignore = "run by other tests"]
-fn child_that_starts_a_standby() {
-    if is_child() {
-        let server = Server::start().unwrap();
-        let standby = server.standby().unwrap();
-        std::mem::forget((server, standby));
-        wait_for_the_end();
-    }
-}
-
+/// What other tests run in a process of its own. The variable says what.
 #[tokio::test]
 #[ignore = "run by other tests"]
-async fn child_that_kills_its_server() {
-    if is_child() {
-        let (ended, back) = (Server::start().unwrap(), Server::start().unwrap());
-        ended.stop(Shutdown::Kill).await;
-        back.restart(Shutdown::Kill).await;
-        std::mem::forget((ended, back));
-        wait_for_the_end();
+async fn child() {
+    let Ok(what) = env::var(CHILD) else { return };
+    match &*what {
+        STARTS_A_SERVER => {
+            Server::start().map(std::mem::forget).unwrap();
+            wait_for_the_end();
+        }
+        STARTS_A_STANDBY => {
+            let server = Server::start().unwrap();
+            let standby = server.standby().unwrap();
+            std::mem::forget((server, standby));
+            wait_for_the_end();
+        }
+        KILLS_ITS_SERVER => {
+            let (ended, back) = (Server::start().unwrap(), Server::start().unwrap());
+            ended.stop(Shutdown::Kill).await;
+            back.restart(Shutdown::Kill).await;
+            std::mem::forget((ended, back));
+            wait_for_the_end();
+        }
+        STARTS_A_POOLER => {
+            let database = Database::new().await;
+            let _pooler = Pooler::try_start(&database, Pooling::Transaction, 1).await;
+            wait_for_the_end();
+        }
+        PANICS => {
+            Server::shared();
+            panic!("as it should");
+        }
+        PRINTS_ITS_SERVER => print_the_server().await,
+        other => unreachable!("BUG: {other}"),
     }
 }
 
-#[tokio::test]
-#[ignore = "run by other tests"]
-async fn child_that_starts_a_pooler() {
-    if is_child() {
-        let database = Database::new().await;
-        let _pooler = Pooler::try_start(&database, Pooling::Transaction, 1).await;
-        wait_for_the_end();
-    }
-}
-
-#[test]
-#[ignore = "run by other tests"]
-fn child_that_panics() {
-    if is_child() {
-        Server::shared();
-        panic!("as it should");
-    }
-}
-
-#[tokio::test]
-#[ignore = "run by other tests"]
-async fn child_that_prints_its_server() {
-    if is_child() {
-        let server = Server::try_shared().unwrap_or_else(|error| panic!("{error}"));
-        assert_eq!(server.is_private(), server.socket_dir().is_some());
-        let database = Database::new().await;
-        let proxy = Proxy::start(&database).await;
-        let pool = proxy.pool(1).await;
-        let name: String = scalar(&pool, "SELECT current_database()").await;
-        assert_eq!(name, database.name());
-        let url = PgConnectOptions::from_str(&database.url()).unwrap();
-        let mut connection = url.connect().await.unwrap();
-        connection.execute("CREATE TABLE t ()").await.unwrap();
-        let kind = if server.is_private() {
-            "private"
-        } else {
-            "external"
-        };
-        println!("SERVER {kind} {}", server.version());
-    }
+async fn print_the_server() {
+    let server = Server::try_shared().unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(server.is_private(), server.socket_dir().is_some());
+    let database = Database::new().await;
+    let proxy = Proxy::start(&database).await;
+    let pool = proxy.pool(1).await;
+    let name: String = scalar(&pool, "SELECT current_database()").await;
+    assert_eq!(name, database.name());
+    let url = PgConnectOptions::from_str(&database.url()).unwrap();
+    let mut connection = url.connect().await.unwrap();
+    connection.execute("CREATE TABLE t ()").await.unwrap();
+    let kind = if server.is_private() {
+        "private"
+    } else {
+        "external"
+    };
+    println!("SERVER {kind} {}", server.version());
 }
 
 /// Tells the parent that the child is ready, and waits until the parent closes its end.
@@ -537,19 +488,21 @@ fn wait_for_the_end() {
     let _ = std::io::stdin().read_to_end(&mut Vec::new());
 }
 
+/// The variable with what a child does, and its values.
 const CHILD: &str = "ADVISORY_HARNESS_CHILD";
+const STARTS_A_SERVER: &str = "starts a server";
+const STARTS_A_STANDBY: &str = "starts a standby";
+const KILLS_ITS_SERVER: &str = "kills its server";
+const STARTS_A_POOLER: &str = "starts a pooler";
+const PANICS: &str = "panics";
+const PRINTS_ITS_SERVER: &str = "prints its server";
 
-fn is_child() -> bool {
-    env::var_os(CHILD).is_some()
-}
-
-/// This program, which runs one of the tests above without the environment variables of the
-/// harness.
-fn child(test: &str) -> Command {
+/// This program as a child, without the environment variables of the harness.
+fn command(what: &str) -> Command {
     let mut command = Command::new(env::current_exe().unwrap());
     command
-        .args(["--ignored", "--exact", test, "--nocapture"])
-        .env(CHILD, "1")
+        .args(["--ignored", "--exact", "child", "--nocapture"])
+        .env(CHILD, what)
         .env("RUST_BACKTRACE", "0");
     for variable in [
         "ADVISORY_DATABASE_URL",
@@ -561,9 +514,9 @@ fn child(test: &str) -> Command {
     command
 }
 
-/// Runs [`child`] with these variables, and returns what it has printed.
-fn output_of(test: &str, variables: &[(&str, &str)]) -> String {
-    let output = child(test)
+/// Runs a [`child`] with these variables, and returns what it has printed.
+fn output_of(what: &str, variables: &[(&str, &str)]) -> String {
+    let output = command(what)
         .envs(variables.iter().copied())
         .output()
         .unwrap();
@@ -578,10 +531,10 @@ struct ChildProcess {
 }
 
 impl ChildProcess {
-    fn start(test: &str) -> Self {
+    fn start(what: &str) -> Self {
         let temp = tempfile::tempdir_in("/tmp").unwrap();
         fs::set_permissions(temp.path(), fs::Permissions::from_mode(0o777)).unwrap();
-        let child = child(test)
+        let child = command(what)
             .env("TMPDIR", temp.path())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -651,22 +604,4 @@ fn processes_of(folder: &Path) -> Vec<String> {
         .into_iter()
         .filter(|command| command.contains(folder))
         .collect()
-}
-
-#[tokio::test]
-async fn server_can_be_given_settings() {
-    let server = tokio::task::spawn_blocking(|| {
-        Server::start_with(&[("max_connections", "17"), ("wal_level", "logical")])
-    });
-    let server = server.await.unwrap().unwrap();
-    let database = Database::on(&server).await;
-    let mut conn = database.connection().await;
-    for (name, value) in [("max_connections", "17"), ("wal_level", "logical")] {
-        let found: String = sqlx::query_scalar("SELECT current_setting($1)")
-            .bind(name)
-            .fetch_one(&mut conn)
-            .await
-            .unwrap();
-        assert_eq!(found, value, "{name}");
-    }
 }

@@ -24,6 +24,8 @@ type Block = Box<dyn FnMut(usize) -> BoxFuture<'static, Vec<f64>> + Send>;
 /// A workload of a comparison: one row of its table.
 pub(crate) struct Workload {
     pub(crate) name: String,
+    /// The index of the workload with which it is compared.
+    pub(crate) rival: Option<usize>,
     block: Block,
 }
 
@@ -90,6 +92,7 @@ impl Workload {
         };
         Self {
             name: name.into(),
+            rival: None,
             block: Box::new(block),
         }
     }
@@ -110,7 +113,16 @@ impl Workload {
         };
         Self {
             name,
+            rival: None,
             block: Box::new(block),
+        }
+    }
+
+    /// Compares it with the workload of this index.
+    pub(crate) fn against(self, rival: usize) -> Self {
+        Self {
+            rival: Some(rival),
+            ..self
         }
     }
 

@@ -29,21 +29,19 @@ use std::time::Duration;
 
 use advisory_tests::Server;
 use clap::Parser;
+use clap::builder::PossibleValuesParser;
 use indicatif::{ProgressBar, ProgressStyle};
+use tokio::task::block_in_place;
 
 use crate::case::Case;
 use crate::report::{Report, missed, of_targets, wrapped};
 
 /// Measures what locks cost, compared with other ways to take them.
 #[derive(Parser)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is a flag of the command line"
-)]
 struct Command {
     /// Measures this case only; may be given several times.
-    #[arg(long, value_name = "NAME", value_parser = case::parse)]
-    only: Vec<&'static Case>,
+    #[arg(long, value_name = "NAME", value_parser = names())]
+    only: Vec<String>,
     /// Lists the cases.
     #[arg(long)]
     list: bool,
@@ -51,15 +49,16 @@ struct Command {
     /// cases are measured.
     #[arg(long, conflicts_with = "only")]
     write: bool,
-    /// Takes a quarter of the time, for less precise figures.
-    #[arg(long)]
-    quick: bool,
     /// Runs each workload a few times, to check that it works; the figures mean nothing.
-    #[arg(long, conflicts_with_all = ["quick", "write"])]
+    #[arg(long, conflicts_with = "write")]
     smoke: bool,
     /// Waits for locks in this process, as the case `lock_session` asks, and measures nothing else.
     #[arg(long, hide = true, num_args = 4)]
     wait: Vec<String>,
+}
+
+fn names() -> PossibleValuesParser {
+    PossibleValuesParser::new(case::ALL.iter().map(|case| case.name))
 }
 
 /// How much is measured.
@@ -85,21 +84,17 @@ impl Effort {
         is_smoke: false,
     };
 
-    fn of(command: &Command) -> Self {
-        match command {
-            Command { smoke: true, .. } => Self {
-                rounds: 2,
-                block: Duration::ZERO,
-                least: 2,
-                warm_up: 2,
-                is_smoke: true,
-            },
-            Command { quick: true, .. } => Self {
-                rounds: 6,
-                ..Self::FULL
-            },
-            Command { .. } => Self::FULL,
-        }
+    const SMOKE: Self = Self {
+        rounds: 2,
+        block: Duration::ZERO,
+        least: 2,
+        warm_up: 2,
+        is_smoke: true,
+    };
+
+    /// The value for a measurement, or for a smoke run.
+    pub(crate) fn unless_smoke<T>(self, full: T, smoke: T) -> T {
+        if self.is_smoke { smoke } else { full }
     }
 
     /// The sizes that are measured; in a smoke run only the first two at most.
@@ -143,10 +138,8 @@ async fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     if let [how, waiters, seconds, url] = command.wait.as_slice() {
-        println!(
-            "{}",
-            case::wait_in_this_process(how, waiters, seconds, url).await
-        );
+        let measured = case::wait_in_this_process(how, waiters, seconds, url).await;
+        println!("{}", serde_json::json!(measured));
         return ExitCode::SUCCESS;
     }
     match run(&command).await {
@@ -159,12 +152,15 @@ async fn main() -> ExitCode {
 }
 
 async fn run(command: &Command) -> Result<(), String> {
-    let server = tokio::task::spawn_blocking(Server::start).await;
-    let server = server.expect("BUG: starting a server does not panic");
+    let server = block_in_place(Server::start);
     let cases = case::chosen(&command.only);
     let bench = Arc::new(Bench {
         server: server.map_err(|error| error.to_string())?,
-        effort: Effort::of(command),
+        effort: if command.smoke {
+            Effort::SMOKE
+        } else {
+            Effort::FULL
+        },
         bar: bar(cases.len()),
     });
     let machine = machine::describe(&bench.server);
@@ -177,9 +173,7 @@ async fn run(command: &Command) -> Result<(), String> {
         let report = report.map_err(|error| format!("{}: {error}", case.name))?;
         bench.bar.inc(1);
         bench.bar.suspend(|| print(case, &report));
-        all.parts.extend(report.parts);
-        all.plots.extend(report.plots);
-        all.targets.extend(report.targets);
+        all.add(report);
     }
     bench.bar.finish_and_clear();
     println!("## Must reach\n\n{}", of_targets(&all.targets));

@@ -3,11 +3,12 @@
 
 use advisory_tests::Database;
 use nix::unistd::Pid;
-use sqlx::{Executor as _, Row as _};
 
 use crate::Bench;
 use crate::comparison::{Workload, measure};
+use crate::endpoint::Endpoint;
 use crate::report::{Part, Report, Table, Target};
+use crate::round_trips::{count, counting_proxy};
 use crate::sample::Sample;
 
 /// Restores the cores of this process when it is dropped.
@@ -17,7 +18,9 @@ impl OnOneCore {
     /// Moves this process and the backends of the database to one core.
     pub(crate) async fn with(database: &Database) -> Result<Self, String> {
         let before = affinity::of_this_process()?;
-        let moved = threads().into_iter().chain(backends(database).await);
+        let backends = database.backends().await;
+        let backends = backends.iter().map(|backend| Pid::from_raw(backend.pid));
+        let moved = threads().into_iter().chain(backends);
         affinity::to_one_of(&before, moved)?;
         Ok(Self(before))
     }
@@ -29,17 +32,18 @@ impl Drop for OnOneCore {
     }
 }
 
-/// Compares all workloads on all cores of the machine, and then on one core. `round_trips` and
-/// `against` are those of [`Table::on_all_cores_and_one`], and `targets` are the targets of either.
+/// Compares all workloads on all cores of the machine, and then on one core. `targets` are the
+/// targets of either. Also returns the round trips of each workload.
 pub(crate) async fn on_all_cores_and_one(
     bench: &Bench,
     database: &Database,
     name: &'static str,
-    workloads: &mut [Workload],
-    round_trips: &[Option<f64>],
-    against: &[Option<usize>],
+    workloads: impl AsyncFn(&Endpoint) -> Vec<Workload>,
     targets: fn(&[Workload], &[Sample], &str) -> Vec<Target>,
-) -> Report {
+) -> (Report, Vec<Option<f64>>) {
+    let (proxy, counted) = counting_proxy(database).await;
+    let round_trips = count(&proxy, &mut workloads(&counted).await).await;
+    let workloads = &mut workloads(&Endpoint(database.options())).await;
     let all = measure(bench, name, workloads).await;
     let mut reached = targets(workloads, &all, "local");
     let (one, not_measured) = match OnOneCore::with(database).await {
@@ -49,16 +53,12 @@ pub(crate) async fn on_all_cores_and_one(
     if !one.is_empty() {
         reached.extend(targets(workloads, &one, "local, one core"));
     }
-    let table = Table::on_all_cores_and_one(workloads, [&all, &one], round_trips, against);
+    let table = Table::on_all_cores_and_one(workloads, [&all, &one], &round_trips);
     let mut part = Part::new(name, table);
     if let Some(reason) = not_measured {
         part = part.note(format!("Not measured on one core: {reason}."));
     }
-    Report {
-        parts: vec![part],
-        targets: reached,
-        ..Report::default()
-    }
+    (part.with_targets(reached), round_trips)
 }
 
 fn threads() -> Vec<Pid> {
@@ -66,13 +66,6 @@ fn threads() -> Vec<Pid> {
     let ids = tasks.into_iter().flatten().flatten();
     ids.filter_map(|task| Some(Pid::from_raw(task.file_name().to_str()?.parse().ok()?)))
         .collect()
-}
-
-async fn backends(database: &Database) -> Vec<Pid> {
-    let pids = "SELECT pid FROM pg_stat_activity WHERE datname = current_database()";
-    let mut conn = database.connection().await;
-    let rows = conn.fetch_all(pids).await.expect("a superuser may look");
-    rows.iter().map(|row| Pid::from_raw(row.get(0))).collect()
 }
 
 #[cfg(target_os = "linux")]

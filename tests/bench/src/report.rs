@@ -17,6 +17,15 @@ pub(crate) struct Report {
     pub(crate) targets: Vec<Target>,
 }
 
+impl Report {
+    /// Appends another report.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.parts.extend(other.parts);
+        self.plots.extend(other.plots);
+        self.targets.extend(other.targets);
+    }
+}
+
 /// The maximum length of a line of prose.
 const LINE_LENGTH: usize = 100;
 
@@ -62,6 +71,14 @@ impl Part {
         self.notes.push(note.into());
         self
     }
+
+    /// A report of this part, with its targets.
+    pub(crate) fn with_targets(self, targets: Vec<Target>) -> Report {
+        Report {
+            targets,
+            ..self.into()
+        }
+    }
 }
 
 impl From<Part> for Report {
@@ -101,13 +118,11 @@ impl Table {
         self.rows.push(row.into_iter().map(Into::into).collect());
     }
 
-    /// The durations and round trips of workloads. `against` has for each workload the index of the
-    /// one that it is compared with.
+    /// The durations and round trips of workloads.
     pub(crate) fn of_comparison(
         workloads: &[Workload],
         samples: &[Sample],
         round_trips: &[Option<f64>],
-        against: &[Option<usize>],
     ) -> Self {
         let mut table = Self::new(["workload", "median", "round trips", "relative speed"]);
         for (index, workload) in workloads.iter().enumerate() {
@@ -115,7 +130,7 @@ impl Table {
                 workload.name.clone(),
                 Nanoseconds(samples[index].median()).to_string(),
                 round_trips[index].map_or(String::new(), format_round_trips),
-                relative_speed(workloads, samples, against, index),
+                relative_speed(workloads, samples, index),
             ]);
         }
         table
@@ -126,7 +141,6 @@ impl Table {
         workloads: &[Workload],
         [all, one]: [&[Sample]; 2],
         round_trips: &[Option<f64>],
-        against: &[Option<usize>],
     ) -> Self {
         let mut table = Self::new([
             "workload",
@@ -147,9 +161,9 @@ impl Table {
                 workload.name.clone(),
                 round_trips[index].map_or(String::new(), format_round_trips),
                 median,
-                relative_speed(workloads, all, against, index),
+                relative_speed(workloads, all, index),
                 median_on_one,
-                relative_speed(workloads, one, against, index),
+                relative_speed(workloads, one, index),
             ]);
         }
         table
@@ -157,13 +171,8 @@ impl Table {
 }
 
 /// How many times as fast as its rival a workload is.
-fn relative_speed(
-    workloads: &[Workload],
-    samples: &[Sample],
-    against: &[Option<usize>],
-    index: usize,
-) -> String {
-    let (Some(rival), Some(sample)) = (against[index], samples.get(index)) else {
+fn relative_speed(workloads: &[Workload], samples: &[Sample], index: usize) -> String {
+    let (Some(rival), Some(sample)) = (workloads[index].rival, samples.get(index)) else {
         return String::new();
     };
     let ratio = three_digits(samples[rival].ratio_to(sample));

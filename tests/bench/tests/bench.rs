@@ -17,7 +17,9 @@ fn every_case_runs() {
     assert!(output.status.success(), "{output_text}\n{errors}");
     let list = bench(&["--list"]);
     let names = String::from_utf8_lossy(&list.stdout);
-    for about in names.lines().filter_map(|line| line.get(13..)) {
+    let abouts: Vec<_> = names.lines().filter_map(|line| line.get(13..)).collect();
+    assert!(abouts.len() > 10, "{names}");
+    for about in abouts {
         assert!(
             output_text.contains(&format!("## {about}\n")),
             "{about}\n{output_text}"

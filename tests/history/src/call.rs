@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::event::{Mode, Outcome, Scope};
+use crate::event::{Mode, Outcome, Plan};
 
 /// What clients have seen of their locks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,18 +20,8 @@ pub struct Call {
     pub client: String,
     /// The number of the call among those of the client.
     pub op: u64,
-    /// The process of the client.
-    pub process: u32,
-    /// The name of the verb.
-    pub verb: String,
-    /// What holds the lock.
-    pub scope: Scope,
-    /// The keys of the lock.
-    pub keys: Vec<i64>,
-    /// The mode of the lock.
-    pub mode: Mode,
-    /// How many may hold the lock at once.
-    pub permits: u32,
+    /// What the client asks for.
+    pub plan: Plan,
     /// When it was called.
     pub invoked: u64,
     /// When the section under the lock began.
@@ -72,12 +62,16 @@ pub struct Fault {
 
 impl fmt::Display for Call {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "client {} op {}: {}", self.client, self.op, self.verb)?;
-        if self.mode == Mode::Shared {
+        write!(
+            f,
+            "client {} op {}: {}",
+            self.client, self.op, self.plan.verb
+        )?;
+        if self.plan.mode == Mode::Shared {
             f.write_str(", shared")?;
         }
-        if self.permits != 1 {
-            write!(f, ", {} permits", self.permits)?;
+        if self.plan.permits != 1 {
+            write!(f, ", {} permits", self.plan.permits)?;
         }
         write!(f, ", called at {}", Seconds(self.invoked))?;
         if let Some(granted) = self.granted {

@@ -88,7 +88,7 @@ pub(crate) fn claims(history: &History) -> BTreeMap<i64, Claims> {
     let mut keys = BTreeMap::<i64, Claims>::new();
     for (index, call) in history.calls.iter().enumerate() {
         let operations = operations(index, call, &history.faults);
-        for key in &call.keys {
+        for key in &call.plan.keys {
             let claims = keys.entry(*key).or_default();
             claims.calls += 1;
             claims.granted += usize::from(call.granted.is_some());
@@ -104,10 +104,11 @@ fn operations(index: usize, call: &Call, faults: &[Fault]) -> Vec<Operation> {
         return Vec::new();
     };
     let release = confirmed_release(call, granted, faults);
-    let has_tokens = call.scope != Scope::Transaction || release.is_some();
+    let has_tokens = call.plan.scope != Scope::Transaction || release.is_some();
     let tokens = if has_tokens { &call.tokens[..] } else { &[] };
     let token = call.term.filter(|_| has_tokens);
-    let proves_grant = call.scope != Scope::LockSession || token.is_some() || !tokens.is_empty();
+    let proves_grant =
+        call.plan.scope != Scope::LockSession || token.is_some() || !tokens.is_empty();
     if release.is_none() && !proves_grant {
         return Vec::new();
     }
@@ -119,8 +120,8 @@ fn operations(index: usize, call: &Call, faults: &[Fault]) -> Vec<Operation> {
         returned,
     };
     let acquire = Step::Acquire {
-        mode: call.mode,
-        permits: call.permits,
+        mode: call.plan.mode,
+        permits: call.plan.permits,
         token,
     };
     let mut operations = vec![operation(acquire, call.invoked, granted)];
@@ -144,7 +145,9 @@ fn confirmed_release(call: &Call, granted: u64, faults: &[Fault]) -> Option<(u64
     let is_fact = match outcome {
         Outcome::Released => true,
         Outcome::Unconfirmed => !faults.iter().any(|fault| {
-            let concerns = fault.process.is_none_or(|process| process == call.process);
+            let concerns = fault
+                .process
+                .is_none_or(|process| process == call.plan.process);
             concerns && fault.began <= released && fault.ended + SETTLING >= granted
         }),
         _ => false,

@@ -21,7 +21,8 @@ use serde::{Deserialize, Serialize};
 /// {"event":"fault","at":60,"ended":75,"fault":"every connection of a process reset","process":2}
 /// "#;
 /// for line in lines.trim().lines() {
-///     let _: Event = serde_json::from_str(line)?;
+///     let event: Event = serde_json::from_str(line)?;
+///     assert_eq!(serde_json::to_string(&event)?, line);
 /// }
 /// # Ok::<_, serde_json::Error>(())
 /// ```
@@ -30,67 +31,43 @@ use serde::{Deserialize, Serialize};
 pub enum Event {
     /// A client calls a verb.
     Acquire {
-        /// The client, which makes one call at a time.
-        client: String,
-        /// The number of the call among those of the client.
-        op: u64,
         /// When it was called.
-        at: u64,
-        /// The process of the client. Faults name it.
-        process: u32,
-        /// The name of the verb.
-        verb: String,
-        /// What holds the lock.
-        scope: Scope,
-        /// The keys of the lock.
-        keys: Vec<i64>,
-        /// The mode of the lock.
-        mode: Mode,
-        /// How many may hold the lock at once, in the eyes of this client.
-        permits: u32,
+        #[serde(flatten)]
+        moment: Moment,
+        /// What the client asks for.
+        #[serde(flatten)]
+        plan: Plan,
     },
     /// The lock is granted, and the section under it begins.
     Granted {
-        /// The client.
-        client: String,
-        /// The number of the call.
-        op: u64,
         /// When the section began.
-        at: u64,
+        #[serde(flatten)]
+        moment: Moment,
         /// A fencing token that was drawn with the grant: the number of a leader's term.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         term: Option<i64>,
     },
     /// A fencing token is drawn under the lock.
     Token {
-        /// The client.
-        client: String,
-        /// The number of the call.
-        op: u64,
+        /// When it was returned.
+        #[serde(flatten)]
+        moment: Moment,
         /// When it was asked for.
         invoked: u64,
-        /// When it was returned.
-        at: u64,
         /// The token.
         token: i64,
     },
     /// The section under the lock has ended, or was dropped. The lock is not released before.
     Release {
-        /// The client.
-        client: String,
-        /// The number of the call.
-        op: u64,
         /// When the section ended.
-        at: u64,
+        #[serde(flatten)]
+        moment: Moment,
     },
     /// The call returns, or is dropped.
     Returned {
-        /// The client.
-        client: String,
-        /// The number of the call.
-        op: u64,
         /// When it returned.
-        at: u64,
+        #[serde(flatten)]
+        moment: Moment,
         /// What the client learns of the lock.
         outcome: Outcome,
     },
@@ -106,6 +83,34 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         process: Option<u32>,
     },
+}
+
+/// A moment of a call.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Moment {
+    /// The client, which makes one call at a time.
+    pub client: String,
+    /// The number of the call among those of the client.
+    pub op: u64,
+    /// The time.
+    pub at: u64,
+}
+
+/// What a client asks for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// The process of the client. Faults name it.
+    pub process: u32,
+    /// The name of the verb.
+    pub verb: String,
+    /// What holds the lock.
+    pub scope: Scope,
+    /// The keys of the lock.
+    pub keys: Vec<i64>,
+    /// The mode of the lock.
+    pub mode: Mode,
+    /// How many may hold the lock at once, in the eyes of this client.
+    pub permits: u32,
 }
 
 /// What holds a lock.

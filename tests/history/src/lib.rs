@@ -39,8 +39,8 @@ mod verdict;
 
 pub use call::{Call, Fault, History, Token};
 pub use clock::now;
-pub use event::{Event, Mode, Outcome, Scope};
+pub use event::{Event, Mode, Moment, Outcome, Plan, Scope};
 pub use overlap::longest_overlap;
 pub use read::ReadError;
-pub use recorder::{Attempt, Plan, Recorder, Section};
+pub use recorder::{Attempt, Recorder, Section};
 pub use verdict::{KeyReport, Verdict, check};

@@ -11,9 +11,9 @@ use crate::event::Mode;
 pub fn longest_overlap(history: &History, is_chosen: impl Fn(&Call, i64) -> bool) -> u64 {
     let mut sections = BTreeMap::<i64, Vec<(u64, u64)>>::new();
     for call in &history.calls {
-        let is_exclusive = call.mode == Mode::Exclusive && call.permits == 1;
+        let is_exclusive = call.plan.mode == Mode::Exclusive && call.plan.permits == 1;
         if let (Some(granted), Some(released), true) = (call.granted, call.released, is_exclusive) {
-            for key in call.keys.iter().filter(|key| is_chosen(call, **key)) {
+            for key in call.plan.keys.iter().filter(|key| is_chosen(call, **key)) {
                 sections.entry(*key).or_default().push((granted, released));
             }
         }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io::BufRead;
 
 use crate::call::{Call, Fault, History, Token};
-use crate::event::{Event, Outcome};
+use crate::event::{Event, Moment, Outcome};
 
 /// Why a file is no history.
 #[derive(Debug, thiserror::Error)]
@@ -63,36 +63,22 @@ impl History {
         Ok(history)
     }
 
-    fn find(&mut self, indices: &Indices, client: String, op: u64) -> Option<&mut Call> {
-        let index = indices.get(&(client, op))?;
+    fn find(&mut self, indices: &Indices, moment: Moment) -> Option<&mut Call> {
+        let index = indices.get(&(moment.client, moment.op))?;
         self.calls.get_mut(*index)
     }
 
     /// Adds an event. `None` if its call cannot have it.
     fn add(&mut self, event: Event, indices: &mut Indices) -> Option<()> {
         match event {
-            Event::Acquire {
-                client,
-                op,
-                at,
-                process,
-                verb,
-                scope,
-                keys,
-                mode,
-                permits,
-            } => {
+            Event::Acquire { moment, plan } => {
+                let Moment { client, op, at } = moment;
                 let index = self.calls.len();
                 let is_new = indices.insert((client.clone(), op), index).is_none();
                 self.calls.push(Call {
                     client,
                     op,
-                    process,
-                    verb,
-                    scope,
-                    keys,
-                    mode,
-                    permits,
+                    plan,
                     invoked: at,
                     granted: None,
                     term: None,
@@ -102,44 +88,36 @@ impl History {
                 });
                 is_new.then_some(())
             }
-            Event::Granted {
-                client,
-                op,
-                at,
-                term,
-            } => {
-                let call = self.find(indices, client, op)?;
+            Event::Granted { moment, term } => {
+                let at = moment.at;
+                let call = self.find(indices, moment)?;
                 call.term = term;
                 call.granted.replace(at).is_none().then_some(())
             }
             Event::Token {
-                client,
-                op,
+                moment,
                 invoked,
-                at,
                 token,
             } => {
-                let call = self.find(indices, client, op)?;
+                let returned = moment.at;
+                let call = self.find(indices, moment)?;
                 call.granted?;
                 call.tokens.push(Token {
                     invoked,
-                    returned: at,
+                    returned,
                     number: token,
                 });
                 Some(())
             }
-            Event::Release { client, op, at } => {
-                let call = self.find(indices, client, op)?;
+            Event::Release { moment } => {
+                let at = moment.at;
+                let call = self.find(indices, moment)?;
                 call.granted?;
                 call.released.replace(at).is_none().then_some(())
             }
-            Event::Returned {
-                client,
-                op,
-                at,
-                outcome,
-            } => {
-                let call = self.find(indices, client, op)?;
+            Event::Returned { moment, outcome } => {
+                let at = moment.at;
+                let call = self.find(indices, moment)?;
                 let is_of_lock = matches!(outcome, Outcome::Released | Outcome::Unconfirmed);
                 let is_first = call.returned.replace((at, outcome)).is_none();
                 (is_first && (call.released.is_some() || !is_of_lock)).then_some(())

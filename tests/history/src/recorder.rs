@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::clock::now;
-use crate::event::{Event, Mode, Outcome, Scope};
+use crate::event::{Event, Moment, Outcome, Plan};
 
 /// Writes events to a file, or nowhere.
 ///
@@ -15,27 +15,6 @@ use crate::event::{Event, Mode, Outcome, Scope};
 /// file, and a process that is killed loses nothing that it has written.
 #[derive(Debug)]
 pub struct Recorder(Option<File>);
-
-/// What a client is about to ask for.
-#[derive(Clone, Debug)]
-pub struct Plan {
-    /// The client and its process.
-    pub client: String,
-    /// The process of the client.
-    pub process: u32,
-    /// The number of the call among those of the client.
-    pub op: u64,
-    /// The name of the verb.
-    pub verb: String,
-    /// What holds the lock.
-    pub scope: Scope,
-    /// The keys of the lock.
-    pub keys: Vec<i64>,
-    /// The mode of the lock.
-    pub mode: Mode,
-    /// How many may hold the lock at once.
-    pub permits: u32,
-}
 
 impl Recorder {
     /// Appends to a file, which is created if it does not exist.
@@ -64,35 +43,46 @@ impl Recorder {
         written.unwrap_or_else(|error| panic!("the history can be written: {error}"));
     }
 
-    /// Records that a client calls a verb, now.
-    pub fn attempt(self: &Arc<Self>, plan: Plan) -> Attempt {
-        let Plan { client, op, .. } = plan.clone();
-        self.write(&Event::Acquire {
-            client: plan.client,
-            op,
-            at: now(),
-            process: plan.process,
-            verb: plan.verb,
-            scope: plan.scope,
-            keys: plan.keys,
-            mode: plan.mode,
-            permits: plan.permits,
-        });
-        Attempt {
+    /// Records that a client calls a verb, now. `op` is the number of the call among those of the
+    /// client.
+    pub fn attempt(self: &Arc<Self>, client: &str, op: u64, plan: Plan) -> Attempt {
+        let events = Events {
             recorder: Arc::clone(self),
-            client,
+            client: client.to_owned(),
             op,
+        };
+        events.write(|moment| Event::Acquire { moment, plan });
+        Attempt {
+            events,
             has_returned: AtomicBool::new(false),
         }
+    }
+}
+
+/// Writes the events of a call.
+#[derive(Clone, Debug)]
+struct Events {
+    recorder: Arc<Recorder>,
+    client: String,
+    op: u64,
+}
+
+impl Events {
+    /// Writes an event that happens now.
+    fn write(&self, event: impl FnOnce(Moment) -> Event) {
+        let moment = Moment {
+            client: self.client.clone(),
+            op: self.op,
+            at: now(),
+        };
+        self.recorder.write(&event(moment));
     }
 }
 
 /// A call. If it is dropped before it has returned, its outcome is unknown.
 #[derive(Debug)]
 pub struct Attempt {
-    recorder: Arc<Recorder>,
-    client: String,
-    op: u64,
+    events: Events,
     has_returned: AtomicBool,
 }
 
@@ -101,31 +91,16 @@ impl Attempt {
     /// the result is dropped.
     #[must_use]
     pub fn granted(&self, term: Option<i64>) -> Section {
-        let (client, op) = (self.client.clone(), self.op);
-        self.recorder.write(&Event::Granted {
-            client: client.clone(),
-            op,
-            at: now(),
-            term,
-        });
-        Section {
-            recorder: Arc::clone(&self.recorder),
-            client,
-            op,
-        }
+        self.events.write(|moment| Event::Granted { moment, term });
+        Section(self.events.clone())
     }
 
     /// Records the outcome of the call, once.
     pub fn returned(&self, outcome: Outcome) {
-        if self.has_returned.swap(true, Ordering::SeqCst) {
-            return;
+        if !self.has_returned.swap(true, Ordering::SeqCst) {
+            self.events
+                .write(|moment| Event::Returned { moment, outcome });
         }
-        self.recorder.write(&Event::Returned {
-            client: self.client.clone(),
-            op: self.op,
-            at: now(),
-            outcome,
-        });
     }
 }
 
@@ -137,20 +112,14 @@ impl Drop for Attempt {
 
 /// A section under a lock, which ends when this is dropped.
 #[derive(Debug)]
-pub struct Section {
-    recorder: Arc<Recorder>,
-    client: String,
-    op: u64,
-}
+pub struct Section(Events);
 
 impl Section {
     /// Records a fencing token that was asked for at `invoked` and is returned now.
     pub fn token(&self, invoked: u64, token: i64) {
-        self.recorder.write(&Event::Token {
-            client: self.client.clone(),
-            op: self.op,
+        self.0.write(|moment| Event::Token {
+            moment,
             invoked,
-            at: now(),
             token,
         });
     }
@@ -158,10 +127,6 @@ impl Section {
 
 impl Drop for Section {
     fn drop(&mut self) {
-        self.recorder.write(&Event::Release {
-            client: self.client.clone(),
-            op: self.op,
-            at: now(),
-        });
+        self.0.write(|moment| Event::Release { moment });
     }
 }

@@ -13,14 +13,20 @@ use sqlx::{ConnectOptions as _, Connection as _, Executor as _};
 use tokio::task::block_in_place;
 use tokio::time::{Instant, sleep};
 
-use crate::disruption::Disruption;
+use crate::disruption::{self, Concerns, Disruption, Row};
 use crate::fleet::{Fleet, Log, lock};
+
+/// Why a disruption could not be caused.
+type Failed = Box<dyn std::error::Error + Send + Sync>;
 
 /// How long the server may take to restart.
 const RESTART_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Whether a session is one of the processes, and can hold a lock.
 const IS_OF_PROCESS: &str = "application_name ~ '^soak [0-9]+$'";
+
+const TERMINATE: &str = "pg_terminate_backend(pid)";
+const CANCEL: &str = "pg_cancel_backend(pid)";
 
 /// Commits from now on are acknowledged when a standby has them on its disk.
 const REPLICATE_SYNCHRONOUSLY: &str = "ALTER SYSTEM SET synchronous_standby_names = '*'";
@@ -58,21 +64,26 @@ impl Chaos {
 
     /// Causes one random disruption.
     pub(crate) async fn disrupt(&mut self, fleet: &mut Fleet) {
-        let disruption = Disruption::random();
+        let Row {
+            disruption,
+            concerns,
+            name,
+            ..
+        } = disruption::random();
         let index = fastrand::usize(..fleet.members.len());
         let process = fleet.members[index].process;
         let at = now();
-        let result = self.cause(disruption, fleet, index).await;
+        let result = self.cause(*disruption, fleet, index).await;
         self.recorder.write(&Event::Fault {
             at,
             ended: now(),
-            fault: disruption.name().to_owned(),
-            process: disruption.is_of_process().then_some(process),
+            fault: (*name).to_owned(),
+            process: (*concerns == Concerns::Process).then_some(process),
         });
         match result {
-            Ok(()) => lock(&self.log.chaos).add(&disruption.name(), &"times", 1),
+            Ok(()) => lock(&self.log.chaos).add(name, &"times", 1),
             Err(error) => {
-                lock(&self.log.violations).push(format!("chaos: {}: {error}", disruption.name()));
+                lock(&self.log.violations).push(format!("chaos: {name}: {error}"));
             }
         }
     }
@@ -82,22 +93,13 @@ impl Chaos {
         disruption: Disruption,
         fleet: &mut Fleet,
         index: usize,
-    ) -> Result<(), String> {
+    ) -> Result<(), Failed> {
         let member = &fleet.members[index];
         let proxy = &member.proxy;
         match disruption {
-            Disruption::Terminate => {
-                self.to_backends("pg_terminate_backend(pid)", "true", 1)
-                    .await
-            }
-            Disruption::TerminateAll => {
-                self.to_backends("pg_terminate_backend(pid)", "true", 1000)
-                    .await
-            }
-            Disruption::Cancel => {
-                self.to_backends("pg_cancel_backend(pid)", "state = 'active'", 1)
-                    .await
-            }
+            Disruption::Terminate => self.to_backends(TERMINATE, "true", 1).await,
+            Disruption::TerminateAll => self.to_backends(TERMINATE, "true", 1000).await,
+            Disruption::Cancel => self.to_backends(CANCEL, "state = 'active'", 1).await,
             Disruption::Cut(cut) => {
                 proxy.cut(cut).await;
                 Ok(())
@@ -137,7 +139,7 @@ impl Chaos {
 
     /// Terminates the sessions of a process that cannot notice, if that is a part of the
     /// disruption.
-    async fn terminate_if(&self, disruption: Disruption, process: u32) -> Result<(), String> {
+    async fn terminate_if(&self, disruption: Disruption, process: u32) -> Result<(), Failed> {
         let is_lost = matches!(
             disruption,
             Disruption::LossInSilence | Disruption::LossWhileStopped
@@ -146,8 +148,7 @@ impl Chaos {
             return Ok(());
         }
         let of_process = format!("application_name = 'soak {process}'");
-        self.to_backends("pg_terminate_backend(pid)", &of_process, 1000)
-            .await
+        self.to_backends(TERMINATE, &of_process, 1000).await
     }
 
     /// Kills the primary, and promotes a standby.
@@ -155,13 +156,10 @@ impl Chaos {
     /// Replication is synchronous before the kill, as in a system that must not lose a commit.
     /// Otherwise the standby may not have the last commits: PostgreSQL then loses what was written
     /// under a lock, and no lock can prevent it.
-    async fn fail_over(&mut self, fleet: &Fleet) -> Result<(), String> {
-        let standby =
-            block_in_place(|| self.server.standby()).map_err(|error| error.to_string())?;
+    async fn fail_over(&mut self, fleet: &Fleet) -> Result<(), Failed> {
+        let standby = block_in_place(|| self.server.standby())?;
         standby.wait_until_replayed(&self.server).await;
-        self.replicate_synchronously()
-            .await
-            .map_err(|error| error.to_string())?;
+        self.replicate_synchronously().await?;
         // Also what was acknowledged before replication was synchronous.
         standby.wait_until_replayed(&self.server).await;
         let database = Database::at(&standby, &self.database);
@@ -191,22 +189,19 @@ impl Chaos {
     }
 
     /// Calls a function on random backends of the processes.
-    async fn to_backends(&self, action: &str, condition: &str, most: u32) -> Result<(), String> {
+    async fn to_backends(&self, action: &str, condition: &str, most: u32) -> Result<(), Failed> {
         let statement = format!(
             "SELECT {action} FROM (SELECT pid FROM pg_stat_activity \
              WHERE {IS_OF_PROCESS} AND {condition} ORDER BY random() LIMIT {most}) AS backends"
         );
         let mut conn = self.connection().await?;
-        let done = sqlx::raw_sql(sqlx::AssertSqlSafe(statement))
-            .execute(&mut conn)
-            .await;
-        done.map(drop).map_err(|error| error.to_string())?;
-        conn.close().await.map_err(|error| error.to_string())
+        conn.execute(sqlx::AssertSqlSafe(statement)).await?;
+        Ok(conn.close().await?)
     }
 
     /// Kills a backend, as the system does when it runs out of memory. The server then ends every
     /// session and recovers.
-    async fn kill_backend(&self) -> Result<(), String> {
+    async fn kill_backend(&self) -> Result<(), Failed> {
         let mut conn = self.connection().await?;
         let statement = format!(
             "SELECT pid FROM pg_stat_activity WHERE {IS_OF_PROCESS} ORDER BY random() LIMIT 1"
@@ -214,30 +209,30 @@ impl Chaos {
         loop {
             let pid: Option<i32> = sqlx::query_scalar(sqlx::AssertSqlSafe(&*statement))
                 .fetch_optional(&mut conn)
-                .await
-                .map_err(|error| error.to_string())?;
+                .await?;
             let Some(pid) = pid else { return Ok(()) };
             match kill(Pid::from_raw(pid), Signal::SIGKILL) {
                 // It has just ended by itself.
                 Err(Errno::ESRCH) => {}
-                killed => break killed.map_err(|error| error.to_string())?,
+                killed => break killed?,
             }
         }
         // Our own session ends as well, so it is not closed. The fault is over when the server has
         // recovered.
         let ended = sqlx::query("SELECT pg_sleep(10)").execute(&mut conn);
         let _ = ended.await;
-        self.connection().await.map(drop)
+        self.connection().await?;
+        Ok(())
     }
 
     /// A direct connection, once the server accepts it.
-    async fn connection(&self) -> Result<PgConnection, String> {
+    async fn connection(&self) -> Result<PgConnection, sqlx::Error> {
         let deadline = Instant::now() + RESTART_TIMEOUT;
         let options = self.database.options().application_name("soak chaos");
         loop {
             match options.connect().await {
                 Ok(conn) => return Ok(conn),
-                Err(error) if Instant::now() > deadline => return Err(error.to_string()),
+                Err(error) if Instant::now() > deadline => return Err(error),
                 Err(_) => sleep(Duration::from_millis(20)).await,
             }
         }

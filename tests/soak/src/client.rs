@@ -42,10 +42,8 @@ impl Client {
             Key::BigInt(key) => *key,
             Key::IntPair(..) => unreachable!("BUG: every key of the test is one number"),
         };
-        self.recorder.attempt(Plan {
-            client: self.name.clone(),
+        let plan = Plan {
             process: self.process,
-            op: self.next_op.fetch_add(1, Ordering::Relaxed),
             verb: verb.to_owned(),
             scope,
             keys: lock.keys().iter().map(key).collect(),
@@ -54,7 +52,9 @@ impl Client {
                 advisory_core::Mode::Exclusive => Mode::Exclusive,
             },
             permits: lock.id().permits(),
-        })
+        };
+        let op = self.next_op.fetch_add(1, Ordering::Relaxed);
+        self.recorder.attempt(&self.name, op, plan)
     }
 }
 

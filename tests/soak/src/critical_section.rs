@@ -23,7 +23,7 @@ pub(crate) enum Failure {
     #[error(transparent)]
     Sql(#[from] sqlx::Error),
     /// Another session was in the critical section at the same time.
-    #[error("OVERLAP {0}")]
+    #[error("{0}")]
     Overlap(String),
     /// The resource has seen a greater token: the lock was lost, and another session holds it.
     #[error("fenced")]

@@ -12,7 +12,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, ChildStdout, Command};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, block_in_place};
 
 use crate::chaos::Chaos;
 use crate::layout::Layout;
@@ -63,7 +63,6 @@ impl Member {
 
 /// All processes.
 pub(crate) struct Fleet {
-    soak: Soak,
     layout: Layout,
     database: String,
     pub(crate) members: Vec<Member>,
@@ -87,8 +86,7 @@ pub(crate) async fn run(soak: Soak) -> ExitCode {
         // The interval at which a standby tries to reach its primary. The default is five seconds.
         ("wal_retrieve_retry_interval", "100ms"),
     ];
-    let server = tokio::task::spawn_blocking(move || Server::start_with(&settings));
-    let server = match server.await.expect("BUG: starting a server does not panic") {
+    let server = match block_in_place(|| Server::start_with(&settings)) {
         Ok(server) => server,
         Err(error) => {
             eprintln!("soak: {error}");
@@ -105,7 +103,7 @@ pub(crate) async fn run(soak: Soak) -> ExitCode {
         return ExitCode::FAILURE;
     }
     let log = Arc::<Log>::default();
-    let mut fleet = Fleet::start(soak.clone(), layout, &database, Arc::clone(&log));
+    let mut fleet = Fleet::start(soak.processes, layout, &database, Arc::clone(&log));
     let mut chaos = Chaos::new(server, database, Arc::clone(&log), recorder);
     let started = Instant::now();
     run_chaos(&soak, layout, &mut chaos, &mut fleet, &log).await;
@@ -139,7 +137,7 @@ async fn run_chaos(soak: &Soak, layout: Layout, chaos: &mut Chaos, fleet: &mut F
     while started.elapsed() < soak.duration() {
         let pause = Duration::from_millis(fastrand::u64(100..500));
         tokio::time::sleep(pause.min(soak.duration().saturating_sub(started.elapsed()))).await;
-        if !layout.is_calm() {
+        if !soak.without_faults && !layout.is_calm() {
             chaos.disrupt(fleet).await;
         }
         bar.set_position(started.elapsed().as_secs());
@@ -157,16 +155,15 @@ async fn run_chaos(soak: &Soak, layout: Layout, chaos: &mut Chaos, fleet: &mut F
 }
 
 impl Fleet {
-    fn start(soak: Soak, layout: Layout, database: &Database, log: Arc<Log>) -> Self {
+    fn start(processes: u16, layout: Layout, database: &Database, log: Arc<Log>) -> Self {
         let mut fleet = Self {
             layout,
             next_process: 0,
             database: database.name().to_owned(),
             members: Vec::new(),
             log,
-            soak,
         };
-        for _ in 0..fleet.soak.processes {
+        for _ in 0..processes {
             let proxies = [Proxy::start_tcp(database), Proxy::start_tcp(database)];
             let member = fleet.launch(proxies);
             fleet.members.push(member);
@@ -178,24 +175,15 @@ impl Fleet {
         let process = self.next_process;
         self.next_process += 1;
         let program = std::env::current_exe().expect("this program has a file");
-        let history = self.soak.history.iter().map(|path| path.as_os_str());
-        let history = history.flat_map(|path| ["--history".as_ref(), path]);
-        let seeded = self
-            .soak
-            .seeded
-            .map(|seeded| format!("--seeded={}", seeded.name()));
         let mut child = Command::new(program)
             .arg("worker")
             .args(["--process", &process.to_string()])
             .args(["--started", &self.layout.started.to_string()])
-            .args(history)
-            .args(seeded)
             .args(["--port", &proxy.options().get_port().to_string()])
             .args(["--store-port", &store.options().get_port().to_string()])
             .args(["--database", &self.database])
-            .args(["--tasks", &self.soak.tasks.to_string()])
-            .args(["--connections", &self.soak.connections.to_string()])
-            .args(["--keys", &self.soak.keys.to_string()])
+            // The size of the test, and the file of the history.
+            .args(std::env::args_os().skip(1))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true)

@@ -6,8 +6,9 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use advisory_history::{History, KeyReport, ReadError, Verdict, check};
-use comfy_table::presets::ASCII_MARKDOWN;
-use comfy_table::{CellAlignment, Table};
+use comfy_table::Table;
+
+use crate::table;
 
 /// The exit code if a history is refused.
 const REFUSED: u8 = 1;
@@ -29,7 +30,7 @@ pub(crate) fn check_file(file: &Path) -> ExitCode {
         }
     };
     let reports = check(&history);
-    println!("{}\n", table(&reports));
+    println!("{}\n", table_of(&reports));
     print_summary(&history, &reports);
     let has = |is_such: fn(&Verdict) -> bool| reports.iter().any(|report| is_such(&report.verdict));
     if has(|verdict| matches!(verdict, Verdict::Refused(_))) {
@@ -42,17 +43,10 @@ pub(crate) fn check_file(file: &Path) -> ExitCode {
 }
 
 /// A row for each key.
-fn table(reports: &[KeyReport]) -> Table {
-    let mut table = Table::new();
-    table.load_style(ASCII_MARKDOWN);
-    table.set_header([
-        "key",
-        "calls",
-        "granted",
-        "unproven",
-        "operations",
-        "verdict",
-    ]);
+fn table_of(reports: &[KeyReport]) -> Table {
+    let counts = ["calls", "granted", "unproven", "operations"];
+    let header = ["key"].into_iter().chain(counts).chain(["verdict"]);
+    let mut table = table::new(header);
     for report in reports {
         let verdict = match &report.verdict {
             Verdict::Accepted => "accepted",
@@ -69,9 +63,7 @@ fn table(reports: &[KeyReport]) -> Table {
         let key = report.key.to_string();
         table.add_row([key].into_iter().chain(counts).chain([verdict.to_owned()]));
     }
-    for column in table.column_iter_mut().take(5) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
+    table::align(&mut table, 0..5);
     table
 }
 

@@ -48,6 +48,11 @@ impl Layout {
         since > DISRUPTED.as_nanos()
     }
 
+    /// Whether a run of some length has had time without faults.
+    pub(crate) fn has_calm(run: Duration) -> bool {
+        run >= EPOCH
+    }
+
     /// The keys of the current epoch that the verbs compete for.
     pub(crate) fn keys(self) -> std::ops::Range<i32> {
         let first = self.first();

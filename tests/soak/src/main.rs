@@ -28,10 +28,11 @@
 //! | `critical_section` | takes a lock with each verb, and what runs under it |
 //! | `update` | takes a session lock, and changes a number beside it: lost updates |
 //! | `client` | records what a task does in the history |
-//! | `seeded` | clients with a fault, which the checker must find |
+//! | `seeded` | clients with a fault, which the checks must find |
 //! | `schema` | the tables and statements |
-//! | `tally` | counts the outcomes |
+//! | `tally`, `table` | counts the outcomes; the tables of the report |
 //! | `judge` | the verdict on a history |
+//! | `leak` | what sessions still hold after their last call |
 //! | `check` | the checks and the report at the end |
 
 mod chaos;
@@ -42,9 +43,11 @@ mod disruption;
 mod fleet;
 mod judge;
 mod layout;
+mod leak;
 mod plan;
 mod schema;
 mod seeded;
+mod table;
 mod tally;
 mod update;
 mod worker;
@@ -99,6 +102,9 @@ struct Soak {
     /// Writes the history of all calls to this file, and checks it at the end.
     #[arg(long, value_name = "FILE")]
     history: Option<PathBuf>,
+    /// Makes nothing fail.
+    #[arg(long)]
+    without_faults: bool,
     /// Gives a quarter of the calls a fault, which the checks must find.
     #[arg(long, hide = true)]
     seeded: Option<seeded::Seeded>,

@@ -71,10 +71,3 @@ pub(crate) const UNORDERED: &str = "\
 pub(crate) const WRITTEN: &str = "SELECT count(*) FROM journal";
 
 pub(crate) const TOKENS: &str = "SELECT count(token) FROM journal";
-
-/// Counts the locks and open transactions in this database.
-pub(crate) const LEFT: &str = "\
-    SELECT (SELECT count(*) FROM pg_locks AS l JOIN pg_database AS d ON d.oid = l.database \
-            WHERE l.locktype = 'advisory' AND d.datname = current_database()) \
-         + (SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
-            AND state LIKE 'idle in transaction%')";

@@ -1,4 +1,4 @@
-//! Clients with a fault, which the checker must find.
+//! Clients with a fault, which the checks must find.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -28,6 +28,10 @@ pub(crate) enum Seeded {
     ReusedToken,
     /// Takes one of three permits, where all others believe in two.
     ExtraPermit,
+    /// Returns a connection to the pool that still holds a lock.
+    LeftLock,
+    /// Ends with an error that no disruption causes.
+    UnknownError,
 }
 
 impl Seeded {
@@ -38,6 +42,23 @@ impl Seeded {
     }
 
     pub(crate) async fn run(
+        self,
+        pools: &Pools,
+        client: &Client,
+        layout: Layout,
+    ) -> Result<bool, Failure> {
+        let query = match self {
+            // Nobody else uses this key.
+            Self::LeftLock => "SELECT pg_advisory_lock_shared(-1)",
+            Self::UnknownError => "SELECT 1 / 0",
+            _ => return self.run_under_lock(pools, client, layout).await,
+        };
+        sqlx::query(query).execute(&pools.pool).await?;
+        Ok(true)
+    }
+
+    /// The faults that the history shows.
+    async fn run_under_lock(
         self,
         pools: &Pools,
         client: &Client,
@@ -72,7 +93,7 @@ impl Seeded {
                 let token = draw(&section, token).await?;
                 lock(&FIRST).get_or_insert_default().insert(key, token);
             }
-            Self::ExtraPermit => {}
+            Self::ExtraPermit | Self::LeftLock | Self::UnknownError => {}
         }
         sleep(WORK).await;
         drop(section);

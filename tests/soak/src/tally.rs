@@ -3,14 +3,22 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use advisory_core::{Error, UnsupportedReason};
-use comfy_table::presets::ASCII_MARKDOWN;
-use comfy_table::{CellAlignment, Table};
+use comfy_table::Table;
 
 use crate::critical_section::Failure;
+use crate::table;
 
 /// The names of the tallies of a process in its output.
 pub(crate) const ATTEMPTS: &str = "count";
 pub(crate) const CHANGES: &str = "changes";
+
+/// The outcome of an attempt that reached a standby before its promotion was over.
+const STANDBY: &str = "a standby";
+
+/// The violations that are counted by their kind. The text of a violation begins with its kind.
+pub(crate) const OVERLAP: &str = "overlap";
+pub(crate) const LEAK: &str = "leak";
+pub(crate) const UNEXPECTED: &str = "unexpected error";
 
 /// How often each verb or disruption has had each outcome.
 #[derive(Debug, Default)]
@@ -31,6 +39,13 @@ impl Tally {
     pub(crate) fn total(&self, wanted: &str) -> u64 {
         let ends = self.0.iter().filter(|((_, end), _)| end == wanted);
         ends.map(|(_, count)| count).sum()
+    }
+
+    /// How many verbs have never had this outcome.
+    pub(crate) fn without(&self, wanted: &str) -> usize {
+        let verbs: BTreeSet<_> = self.0.keys().map(|(verb, _)| verb).collect();
+        let is_without = |verb: &&String| self.count(verb, wanted) == 0;
+        verbs.into_iter().filter(is_without).count()
     }
 
     /// How often it has had this outcome.
@@ -57,9 +72,8 @@ impl Tally {
     pub(crate) fn table(&self, what: &str) -> Table {
         let ends: BTreeSet<_> = self.0.keys().map(|(_, end)| end).collect();
         let things: BTreeSet<_> = self.0.keys().map(|(thing, _)| thing).collect();
-        let mut table = Table::new();
-        table.load_style(ASCII_MARKDOWN);
-        table.set_header(std::iter::once(what).chain(ends.iter().map(|end| end.as_str())));
+        let header = std::iter::once(what).chain(ends.iter().map(|end| end.as_str()));
+        let mut table = table::new(header);
         for thing in things {
             let count = |end: &&String| {
                 let key = (thing.clone(), (*end).clone());
@@ -67,48 +81,48 @@ impl Tally {
             };
             table.add_row(std::iter::once(thing.clone()).chain(ends.iter().map(count)));
         }
-        for column in table.column_iter_mut().skip(1) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
+        table::align(&mut table, 1..ends.len() + 1);
         table
     }
 }
 
-/// A short name for the outcome of an attempt.
-pub(crate) fn outcome_name(outcome: &Result<bool, Failure>) -> String {
+/// A short name for the outcome of an attempt. [`UNEXPECTED`] is an error that no disruption
+/// explains.
+pub(crate) fn outcome_name(outcome: &Result<bool, Failure>) -> &'static str {
     match outcome {
-        Ok(true) => "held".into(),
-        Ok(false) | Err(Failure::Lock(Error::NotAcquired { .. })) => "not acquired".into(),
-        Err(Failure::Lock(Error::Deadlock { .. })) => "deadlock".into(),
-        Err(Failure::Lock(Error::Lost { .. })) => "lost".into(),
+        Ok(true) => "held",
+        Ok(false) | Err(Failure::Lock(Error::NotAcquired { .. })) => "not acquired",
+        Err(Failure::Lock(Error::Lost { .. })) => "lost",
         Err(Failure::Lock(Error::Database(error)) | Failure::Sql(error)) => error_name(error),
-        Err(Failure::Fenced) => "fenced off".into(),
+        Err(Failure::Fenced) => "fenced off",
         Err(Failure::Lock(Error::Unsupported { reason, .. })) => match reason {
             // The connection is in a transaction, because another task has dropped a `begin` of
             // sqlx before it returned.
-            UnsupportedReason::UntrackedTransaction => "in a transaction".into(),
-            UnsupportedReason::HeldByTransaction => "no session known".into(),
-            UnsupportedReason::Standby => "a standby".into(),
-            reason => reason.to_string(),
+            UnsupportedReason::UntrackedTransaction => "in a transaction",
+            UnsupportedReason::HeldByTransaction => "no session known",
+            UnsupportedReason::Standby => STANDBY,
+            _ => UNEXPECTED,
         },
-        Err(error @ (Failure::Lock(_) | Failure::Overlap(_))) => error.to_string(),
+        Err(Failure::Overlap(_)) => OVERLAP,
+        Err(Failure::Lock(_)) => UNEXPECTED,
     }
 }
 
-/// A short name for the errors that disruptions cause. Any other error is shown unchanged.
-fn error_name(error: &sqlx::Error) -> String {
+fn error_name(error: &sqlx::Error) -> &'static str {
     match error {
         sqlx::Error::Database(error) => match error.code().as_deref() {
-            Some("57014") => "cancelled".into(),
-            Some("25P02") => "aborted".into(),
-            Some(code) if code.starts_with("57P") => "ended".into(),
+            Some("57014") => "cancelled",
+            Some("25P02") => "aborted",
+            // A read-only transaction.
+            Some("25006") => STANDBY,
+            Some(code) if code.starts_with("57P") => "ended",
             // The timeout of a wait that another task has dropped. sqlx reports its error to the
             // next statement on the connection.
-            Some("55P03") => "another's timeout".into(),
-            code => format!("{}: {}", code.unwrap_or("?"), error.message()),
+            Some("55P03") => "another's timeout",
+            _ => UNEXPECTED,
         },
-        sqlx::Error::Io(_) | sqlx::Error::Protocol(_) => "cut off".into(),
-        sqlx::Error::PoolTimedOut => "no connection".into(),
-        other => other.to_string(),
+        sqlx::Error::Io(_) | sqlx::Error::Protocol(_) => "cut off",
+        sqlx::Error::PoolTimedOut => "no connection",
+        _ => UNEXPECTED,
     }
 }

@@ -84,13 +84,20 @@ impl Update {
             Tenure::Lead | Tenure::LeadOnLockSession => lock.polling(Duration::from_millis(20)),
             Tenure::Guard | Tenure::LockSession => lock,
         };
+        // Some work lasts longer than a loss may go unnoticed.
+        let (rounds, work) = if one_in(200) {
+            (1, Duration::from_millis(fastrand::u64(3_000..4_000)))
+        } else {
+            let work = Duration::from_micros(fastrand::u64(..10_000));
+            (fastrand::u8(1..=8), work)
+        };
         Self {
             tenure,
             workload,
             key,
             lock,
-            rounds: fastrand::u8(1..=8),
-            work: Duration::from_micros(fastrand::u64(..10_000)),
+            rounds,
+            work,
         }
     }
 

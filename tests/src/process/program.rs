@@ -1,6 +1,6 @@
-//! Programs of the machine that may be missing, or may not run.
+//! Programs of the machine, which may be missing or may fail.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 /// The program of this name in the first folder where it runs. Some packages install a program that
@@ -11,24 +11,27 @@ pub(crate) fn find(name: &str, folders: impl Iterator<Item = PathBuf>) -> Result
         if !program.is_file() {
             continue;
         }
-        match run(&program) {
-            Ok(()) => return Ok(program),
-            Err(error) => reason = format!("`{}` does not run: {error}", program.display()),
+        match output(Command::new(&program).arg("--version")) {
+            Ok(_) => return Ok(program),
+            Err(error) => reason = error,
         }
     }
     Err(reason)
 }
 
-fn run(program: &Path) -> Result<(), String> {
-    let mut command = Command::new(program);
-    let command = command.arg("--version").stdin(Stdio::null());
-    let output = command.output().map_err(|error| error.to_string())?;
+/// The output of a command that succeeds.
+pub(crate) fn output(command: &mut Command) -> Result<String, String> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let output = command.stdin(Stdio::null()).output();
+    let output = output.map_err(|error| format!("`{program}`: {error}"))?;
     if output.status.success() {
-        return Ok(());
+        Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    } else {
+        let error = String::from_utf8_lossy(&output.stderr);
+        let reason = error.trim().replace('\n', "; ");
+        let reason: String = reason.chars().take(400).collect();
+        Err(format!("`{program}`: {}: {reason}", output.status))
     }
-    let errors = String::from_utf8_lossy(&output.stderr);
-    let first = errors.lines().next().unwrap_or_default();
-    Err(format!("{}: {first}", output.status))
 }
 
 #[cfg(test)]

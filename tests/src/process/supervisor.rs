@@ -33,7 +33,7 @@ pub(crate) struct Supervisor {
 impl Supervisor {
     /// Creates a folder.
     pub(crate) fn of_folder(account: &Account) -> Result<Self, String> {
-        Self::start(account, "", &[])
+        Self::of_program(account, "", &[])
     }
 
     /// Creates a folder and runs a program in it. `script` starts the program; its arguments are
@@ -44,10 +44,6 @@ impl Supervisor {
         script: &str,
         arguments: &[&OsStr],
     ) -> Result<Self, String> {
-        Self::start(account, script, arguments)
-    }
-
-    fn start(account: &Account, script: &str, arguments: &[&OsStr]) -> Result<Self, String> {
         let mut child = account
             .command("/bin/sh")
             .args(["-c", include_str!("supervisor.sh"), "advisory-supervisor"])

@@ -162,8 +162,8 @@ impl Proxy {
         self.link.set_target(Address::of(&database.options()));
     }
 
-    /// Injects a fault into every open connection, and returns when that is done. New connections
-    /// are accepted as before.
+    /// Injects a fault into every connection that the proxy has accepted, and returns when that is
+    /// done. New connections are accepted as before.
     pub async fn cut(&self, cut: Cut) {
         self.link.cut(cut).await;
     }
@@ -202,6 +202,11 @@ impl Proxy {
     /// The number of pings since the last reset.
     pub fn pings(&self) -> u64 {
         self.counter.pings()
+    }
+
+    /// The number of connections since the last reset.
+    pub fn connections(&self) -> usize {
+        self.counter.connections()
     }
 
     /// Sets all counts to zero. A round trip that is in progress is not counted.

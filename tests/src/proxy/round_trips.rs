@@ -40,6 +40,8 @@ pub(super) struct RoundTripCounter {
 struct Counts {
     resets: u64,
     connections: usize,
+    /// How many there were at the last reset.
+    connections_before: usize,
     /// For each round trip, whether it has only the messages of a ping so far.
     pings: Vec<bool>,
     messages: Vec<Message>,
@@ -62,6 +64,11 @@ impl RoundTripCounter {
             .sum()
     }
 
+    pub(super) fn connections(&self) -> usize {
+        let counts = self.counts();
+        counts.connections - counts.connections_before
+    }
+
     pub(super) fn messages(&self) -> Vec<Message> {
         self.counts().messages.clone()
     }
@@ -69,6 +76,7 @@ impl RoundTripCounter {
     pub(super) fn reset(&self) {
         let mut counts = self.counts();
         counts.resets += 1;
+        counts.connections_before = counts.connections;
         counts.pings.clear();
         counts.messages.clear();
     }

@@ -20,7 +20,8 @@ struct Table {
 const LATE: Duration = Duration::from_millis(100);
 
 impl Table {
-    /// Runs some work, and asserts that it costs at most so many round trips.
+    /// Runs some work, and asserts that it costs at most so many round trips, no ping but that of
+    /// the pool when it lends a connection, and no new connection.
     async fn row<T>(
         &mut self,
         work: impl Into<String>,
@@ -31,10 +32,12 @@ impl Table {
         self.proxy.reset();
         let started = Instant::now();
         let output = run.await;
-        let (spent, is_late) = (self.proxy.round_trips(), started.elapsed() >= LATE);
+        let is_late = u64::from(started.elapsed() >= LATE);
+        let (spent, pings) = (self.proxy.round_trips(), self.proxy.pings());
+        let connections = self.proxy.connections();
         assert!(
-            spent > 0 && (spent <= most || is_late),
-            "{work}: {spent} round trips, not {most}\n{}",
+            spent > 0 && spent <= most + is_late && pings <= 1 + is_late && connections == 0,
+            "{work}: {spent} round trips, not {most}; {pings} pings; {connections} connections\n{}",
             self.proxy.dump()
         );
         self.rows.push((work, spent));
@@ -164,7 +167,7 @@ async fn every_verb(table: &mut Table, pool: &PgPool) {
             assert!(table.row(&*work, before + after, held).await.unwrap());
             let (at_begin, is_late) = at_begin.await.unwrap();
             assert!(
-                at_begin <= before || is_late,
+                at_begin <= before + u64::from(is_late),
                 "{work}: {at_begin} before the body"
             );
         }

@@ -1,11 +1,11 @@
 //! Each delivery is processed once.
 
-use advisory_core::AdvisoryLock;
+use advisory_tests::scalar;
 use futures_util::future::join_all;
 use tokio::time::timeout;
 
 use crate::client::{self, Answer};
-use crate::fleet::{Fleet, rows};
+use crate::fleet::{Fleet, hold_delivery, rows};
 use crate::instance::STATE_TIMEOUT;
 
 const DELIVERIES: usize = 50;
@@ -35,8 +35,7 @@ async fn each_of_many_deliveries_creates_one_row_despite_duplicates() {
         let answers: Vec<_> = answers.into_iter().map(Result::unwrap).collect();
         assert!(is_created_once(&answers), "{answers:?}");
     }
-    let count = sqlx::query_scalar("SELECT count(*) FROM delivery");
-    let count: i64 = count.fetch_one(&fleet.pool).await.unwrap();
+    let count: i64 = scalar(&fleet.pool, "SELECT count(*) FROM delivery").await;
     assert_eq!(usize::try_from(count), Ok(DELIVERIES));
 
     let metrics = fleet.one.get("/metrics").await.body;
@@ -51,10 +50,7 @@ async fn each_of_many_deliveries_creates_one_row_despite_duplicates() {
 #[tokio::test]
 async fn duplicates_on_both_instances_wait_for_the_first() {
     let fleet = Fleet::start(&[]).await;
-    let first = AdvisoryLock::new("webhook:github:7")
-        .begin(&fleet.pool)
-        .await
-        .unwrap();
+    let first = hold_delivery(&fleet.pool).await;
     let addresses = [fleet.one.address, fleet.two.address];
     let duplicates = (0..DUPLICATES).map(|n| client::deliver(addresses[n % 2], "7"));
     let (answers, ()) = tokio::join!(join_all(duplicates), async {
@@ -71,10 +67,7 @@ async fn duplicates_on_both_instances_wait_for_the_first() {
 #[tokio::test]
 async fn a_delivery_that_does_not_get_the_lock_is_answered_with_retry_after() {
     let fleet = Fleet::start(&["--turn", "0.1"]).await;
-    let first = AdvisoryLock::new("webhook:github:7")
-        .begin(&fleet.pool)
-        .await
-        .unwrap();
+    let first = hold_delivery(&fleet.pool).await;
     let answer = client::deliver(fleet.one.address, "7").await.unwrap();
     assert_eq!(
         (answer.status, answer.retry_after.as_deref()),
@@ -89,12 +82,8 @@ async fn a_delivery_that_does_not_get_the_lock_is_answered_with_retry_after() {
     first.commit().await.unwrap();
     // Repeats the delivery until it is accepted, as a provider does.
     let accepted = async {
-        while client::deliver(fleet.one.address, "7")
-            .await
-            .unwrap()
-            .status
-            == 503
-        {}
+        let deliver = async || client::deliver(fleet.one.address, "7").await.unwrap();
+        while deliver().await.status == 503 {}
     };
     timeout(STATE_TIMEOUT, accepted)
         .await

@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use advisory_core::AdvisoryLock;
 use futures_util::future::join_all;
 use tokio::time::timeout;
 
 use crate::client;
-use crate::fleet::{Fleet, rows};
+use crate::fleet::{Fleet, hold_delivery, rows};
 
 /// How long the clients may take to arrive. Longer is a hang.
 const HANG_TIMEOUT: Duration = Duration::from_mins(1);
@@ -17,10 +16,7 @@ const CLIENTS: usize = 20;
 #[tokio::test]
 async fn a_client_that_disconnects_during_its_wait_leaves_nothing() {
     let fleet = Fleet::start(&[]).await;
-    let first = AdvisoryLock::new("webhook:github:7")
-        .begin(&fleet.pool)
-        .await
-        .unwrap();
+    let first = hold_delivery(&fleet.pool).await;
     // Repeats: if a connection was not returned to the pool, the second round could not complete.
     for _ in 0..3 {
         let deliveries = (0..CLIENTS).map(|_| client::begin_delivery(fleet.one.address, "7"));

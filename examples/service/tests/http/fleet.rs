@@ -1,7 +1,8 @@
 //! Two instances on one database.
 
+use advisory_core::AdvisoryLock;
 use advisory_tests::Database;
-use sqlx::PgPool;
+use sqlx::{PgPool, PgTransaction};
 
 use crate::instance::Instance;
 use crate::term::{Term, wait_until};
@@ -92,6 +93,12 @@ pub(crate) async fn assert_nothing_is_left(database: &Database, pool: &PgPool) {
                 .all(|backend| is_other(&backend.application_name))
         })
         .await;
+}
+
+/// Takes the lock of delivery 7, as an instance does that processes it.
+pub(crate) async fn hold_delivery(pool: &PgPool) -> PgTransaction<'static> {
+    let lock = AdvisoryLock::new("webhook:github:7");
+    lock.begin(pool).await.unwrap()
 }
 
 /// Counts the rows of a delivery.

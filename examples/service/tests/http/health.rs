@@ -1,10 +1,9 @@
 //! The health checks.
 
-use advisory_core::AdvisoryLock;
 use advisory_tests::{Database, Server, Shutdown};
 
 use crate::client;
-use crate::fleet::assert_nothing_is_left;
+use crate::fleet::{assert_nothing_is_left, hold_delivery};
 use crate::instance::Instance;
 use crate::term::wait_until;
 
@@ -45,10 +44,7 @@ async fn an_instance_is_not_ready_while_every_connection_waits_for_a_lock() {
     let database = Database::new().await;
     let one = Instance::start(&database, "one", &["--max-connections", "1"]).await;
     let pool = database.pool(1).await;
-    let first = AdvisoryLock::new("webhook:github:7")
-        .begin(&pool)
-        .await
-        .unwrap();
+    let first = hold_delivery(&pool).await;
     let (answer, ()) = tokio::join!(client::deliver(one.address, "7"), async {
         database.wait_until_waiting(1).await;
         let unready = one.get("/healthz").await;

@@ -1,6 +1,6 @@
 //! Leader election.
 
-use advisory_tests::Database;
+use advisory_tests::{Database, scalar};
 use nix::sys::signal::Signal;
 
 use crate::fleet::{Fleet, Led, assert_nothing_is_left};
@@ -34,38 +34,23 @@ async fn the_other_instance_leads_after_the_leader_is_killed() {
 async fn a_stopped_leader_that_continues_does_not_lead_beside_the_other_one() {
     let fleet = Led::start(&[]).await;
     fleet.leader.signal(Signal::SIGSTOP);
-    let holder = fleet.database.advisory_locks().await;
-    for lock in holder.iter().filter(|lock| lock.granted) {
-        let terminate = sqlx::query("SELECT pg_terminate_backend($1)").bind(lock.pid);
-        terminate.execute(&fleet.pool).await.unwrap();
-    }
+    fleet.database.terminate_lockers().await;
     fleet.wait_until_other_leads().await;
-    let sweeps = fences(&fleet.pool).await;
+    let sweeping = terms(&fleet.pool).await.pop().unwrap();
     fleet.leader.signal(Signal::SIGCONT);
     // The other one sweeps on, and the first one is refused or stands again.
-    let other = sweeps.last().copied().unwrap_or_default();
-    let beats = |terms: &[crate::term::Term]| {
-        terms
-            .iter()
-            .find(|term| term.fence == other)
-            .map_or(0, |term| term.beats)
-    };
-    let before = beats(&crate::term::terms(&fleet.pool).await);
     wait_until(&fleet.pool, "more sweeps of the other", |terms| {
-        beats(terms) > before + 5
+        let mut of_other = terms.iter().filter(|term| term.fence == sweeping.fence);
+        of_other.any(|term| term.beats > sweeping.beats + 5)
     })
     .await;
-    let fence = sqlx::query_scalar("SELECT fence FROM leadership");
-    let fence: i64 = fence.fetch_one(&fleet.pool).await.unwrap();
-    assert_eq!(fence, other, "the newest term is the one that sweeps");
+    let fence: i64 = scalar(&fleet.pool, "SELECT fence FROM leadership").await;
+    assert_eq!(
+        fence, sweeping.fence,
+        "the newest term is the one that sweeps"
+    );
     tokio::join!(fleet.leader.shut_down(), fleet.other.shut_down());
     assert_nothing_is_left(&fleet.database, &fleet.pool).await;
-}
-
-/// The fencing tokens of all terms, in their order.
-async fn fences(pool: &sqlx::PgPool) -> Vec<i64> {
-    let terms = crate::term::terms(pool).await;
-    terms.iter().map(|term| term.fence).collect()
 }
 
 #[tokio::test]
@@ -74,9 +59,7 @@ async fn a_leader_whose_session_is_terminated_stops_and_leads_again() {
     let one = Instance::start(&database, "one", &[]).await;
     let pool = database.pool(1).await;
     wait_until(&pool, "a leader", |terms| !terms.is_empty()).await;
-    let holder = database.advisory_locks().await;
-    let terminate = sqlx::query("SELECT pg_terminate_backend($1)").bind(holder[0].pid);
-    terminate.execute(&pool).await.unwrap();
+    database.terminate_lockers().await;
     let terms = wait_until(&pool, "a second term", |terms| {
         terms.len() == 2 && terms[1].beats > 5
     })

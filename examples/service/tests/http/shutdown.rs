@@ -5,14 +5,13 @@ use advisory_tests::Database;
 use nix::sys::signal::Signal;
 
 use crate::client;
-use crate::fleet::{Fleet, Led, assert_nothing_is_left, rows};
+use crate::fleet::{Fleet, Led, assert_nothing_is_left, hold_delivery, rows};
 use crate::instance::{Instance, exit_code, send};
 
 #[tokio::test]
 async fn shutdown_finishes_requests_refuses_connections_and_releases_leadership() {
     let fleet = Led::start(&[]).await;
-    let lock = AdvisoryLock::new("webhook:github:7");
-    let first = lock.begin(&fleet.pool).await.unwrap();
+    let first = hold_delivery(&fleet.pool).await;
     let delivered = tokio::spawn(client::deliver(fleet.leader.address, "7"));
     fleet.database.wait_until_waiting(1).await;
 
@@ -37,10 +36,7 @@ async fn requests_past_the_grace_period_are_dropped_and_leave_nothing() {
         one,
         two,
     } = Fleet::start(&["--grace", "0.1"]).await;
-    let first = AdvisoryLock::new("webhook:github:7")
-        .begin(&pool)
-        .await
-        .unwrap();
+    let first = hold_delivery(&pool).await;
     let delivered = tokio::spawn(client::deliver(one.address, "7"));
     database.wait_until_waiting(1).await;
 

@@ -1,6 +1,7 @@
 //! A lock for each tenant, all of them on one session.
 
 use advisory_core::AdvisoryLock;
+use advisory_tests::scalar;
 use futures_util::future::join_all;
 
 use crate::client;
@@ -21,8 +22,7 @@ async fn many_tenants_import_at_once_and_one_tenant_does_not() {
     for answer in join_all((0..TENANTS).map(import)).await {
         assert_eq!(answer.status, 200, "{answer:?}");
     }
-    let count = sqlx::query_scalar("SELECT count(*) FROM item");
-    let count: i64 = count.fetch_one(&fleet.pool).await.unwrap();
+    let count: i64 = scalar(&fleet.pool, "SELECT count(*) FROM item").await;
     assert_eq!(usize::try_from(count), Ok(3 * TENANTS));
 
     let busy = AdvisoryLock::new("tenant:7").begin(&fleet.pool).await;

@@ -58,20 +58,16 @@ pub(crate) async fn run(bench: &Bench) -> Report {
         measured: Nanoseconds(over).to_string(),
         is_reached: over < 1e3,
     };
-    Report {
-        parts: vec![Part::new("attribute", table)],
-        targets: vec![
-            target(
-                "overhead of the attribute over `begin` by hand, without a server",
-                over(2),
-            ),
-            target(
-                "overhead of the attribute over `AdvisoryLock::transaction`, without a server",
-                over(1),
-            ),
-        ],
-        ..Report::default()
-    }
+    Part::new("attribute", table).with_targets(vec![
+        target(
+            "overhead of the attribute over `begin` by hand, without a server",
+            over(2),
+        ),
+        target(
+            "overhead of the attribute over `AdvisoryLock::transaction`, without a server",
+            over(1),
+        ),
+    ])
 }
 
 fn workloads(pool: &PgPool) -> Vec<Workload> {

@@ -15,9 +15,8 @@ use crate::Bench;
 use crate::by_hand;
 use crate::comparison::{in_rotation, nanoseconds};
 use crate::endpoint::Endpoint;
-use crate::plot::{Line, Plot, Shape};
 use crate::report::{Part, Report, Table, Target};
-use crate::sample::{Nanoseconds, Sample, count as number, three_digits};
+use crate::sample::{Nanoseconds, Sample, three_digits};
 
 const NAME: &str = "bench:handover";
 const KEY: i64 = 4_713;
@@ -51,10 +50,6 @@ pub(crate) async fn run(bench: &Bench) -> Report {
     ];
     let mut table = Table::new(header);
     let mut targets = Vec::new();
-    let mut lines = VARIANTS.map(|(name, ..)| Line {
-        name: name.to_owned(),
-        points: Vec::new(),
-    });
     let few = |waiters: &usize| !bench.effort.is_smoke || *waiters < 10;
     for waiters in WAITERS.into_iter().filter(few) {
         let samples = compare(bench, &database, waiters).await;
@@ -66,8 +61,6 @@ pub(crate) async fn run(bench: &Bench) -> Report {
                 Nanoseconds(sample.p99()).to_string(),
                 three_digits(samples[1].ratio_to(sample)),
             ]);
-            let point = (number(waiters), sample.median() / 1e3);
-            lines[variant].points.push(point);
         }
         if waiters == 32 {
             let ratio = samples[1].ratio_to(&samples[0]);
@@ -75,20 +68,7 @@ pub(crate) async fn run(bench: &Bench) -> Report {
             targets.push(Target::at_least(what, 1.0 / 1.1, ratio));
         }
     }
-    let shape = Shape::Lines {
-        across: "waiters",
-        up: "µs",
-        lines: lines.into(),
-    };
-    Report {
-        parts: vec![Part::new("handover", table)],
-        plots: vec![Plot {
-            file: "performance-handover",
-            title: "From a release to the next holder's start",
-            shape,
-        }],
-        targets,
-    }
+    Part::new("handover", table).with_targets(targets)
 }
 
 async fn compare(bench: &Bench, database: &Database, waiters: usize) -> Vec<Sample> {
@@ -103,7 +83,7 @@ async fn compare(bench: &Bench, database: &Database, waiters: usize) -> Vec<Samp
     let mut samples = vec![Sample::default(); variants];
     for index in in_rotation(bench, &what, rounds, variants) {
         let (_, take, times) = VARIANTS[index];
-        let times = if bench.effort.is_smoke { 3 } else { times };
+        let times = bench.effort.unless_smoke(times, 3);
         samples[index].push(hand_overs(&pool, take, waiters, times).await);
     }
     samples

@@ -52,11 +52,7 @@ pub(crate) async fn run(bench: &Bench) -> Report {
         let what = format!("the next of {INSTANCES} instances leads when {name}, p99");
         targets.push(Target::at_most(what, 1_000.0, sample.p99() / 1e6, " ms"));
     }
-    Report {
-        parts: vec![Part::new("leader", table)],
-        targets,
-        ..Report::default()
-    }
+    Part::new("leader", table).with_targets(targets)
 }
 
 async fn hand_overs(bench: &Bench, database: &Database, end: End) -> Sample {

@@ -6,8 +6,8 @@ use advisory_tests::{Database, Proxy};
 use sqlx::Connection as _;
 
 use super::transaction::{
-    AGAINST, ATTRIBUTE, ATTRIBUTE_TIMEOUT, BY_HAND, BY_HAND_TIMEOUT, JOINED, PIPELINED,
-    TRANSACTION, TRANSACTION_TIMEOUT, workloads,
+    ATTRIBUTE, ATTRIBUTE_TIMEOUT, BY_HAND, BY_HAND_TIMEOUT, JOINED, PIPELINED, TRANSACTION,
+    TRANSACTION_TIMEOUT, workloads,
 };
 use crate::Bench;
 use crate::comparison::{Workload, measure};
@@ -22,20 +22,17 @@ pub(crate) async fn run(bench: &Bench) -> Report {
     let database = Database::on(&bench.server).await;
     let proxy = Proxy::start(&database).await;
     let endpoint = Endpoint(proxy.options());
-    let pool = endpoint.pool().await;
-    proxy.set_delay(EACH_WAY);
-
     // Those of a local lock, and a bare round trip.
-    let mut workloads = workloads(&endpoint, pool).await;
+    let mut workloads = workloads(&endpoint).await;
     workloads.push(bare(&endpoint).await);
+    proxy.set_delay(EACH_WAY);
     let samples = measure(bench, "network", &mut workloads).await;
     let round_trip = samples.last().expect("BUG: the last workload").median();
     let round_trips: Vec<_> = samples
         .iter()
         .map(|sample| Some(sample.median() / round_trip))
         .collect();
-    let against: Vec<_> = AGAINST.iter().copied().chain([None]).collect();
-    let table = Table::of_comparison(&workloads, &samples, &round_trips, &against);
+    let table = Table::of_comparison(&workloads, &samples, &round_trips);
     let note = format!(
         "In this table, *round trips* is the median divided by the median of the last row, {}. That median is longer than twice \
          the delay, because the timer of the proxy has a resolution of one millisecond.",
@@ -44,7 +41,7 @@ pub(crate) async fn run(bench: &Bench) -> Report {
     Report {
         parts: vec![Part::new("network", table).note(note)],
         plots: vec![plot(&workloads, &samples)],
-        targets: targets(&samples),
+        targets: targets(&workloads, &samples),
     }
 }
 
@@ -92,7 +89,7 @@ fn plot(workloads: &[Workload], samples: &[Sample]) -> Plot {
     }
 }
 
-fn targets(samples: &[Sample]) -> Vec<Target> {
+fn targets(workloads: &[Workload], samples: &[Sample]) -> Vec<Target> {
     let rows = [
         ("`transaction`, timeout", TRANSACTION_TIMEOUT, 2.5),
         ("the attribute, timeout", ATTRIBUTE_TIMEOUT, 2.5),
@@ -100,7 +97,9 @@ fn targets(samples: &[Sample]) -> Vec<Target> {
         ("the attribute", ATTRIBUTE, 1.4),
     ];
     let target = |(what, row, wanted): (&str, usize, f64)| {
-        let rival = AGAINST[row].expect("BUG: a row of ours has a rival");
+        let rival = workloads[row]
+            .rival
+            .expect("BUG: a row of ours has a rival");
         // The ratio of locks per second, taken one after the other.
         let measured = samples[rival].ratio_to(&samples[row]);
         Target::at_least(

@@ -43,14 +43,9 @@ pub(crate) async fn run(bench: &Bench) -> Report {
     by_proxy.extend(theirs(&rivals, &database, Some(&proxy)).await);
     let round_trips = count(&proxy, &mut by_proxy).await;
     let mut workloads = ours(&Endpoint(database.options()).pool().await);
-    let against: Vec<_> = workloads
-        .iter()
-        .map(|_| None)
-        .chain(rivals.iter().map(|rival| Some(index_of_ours(rival.name))))
-        .collect();
     workloads.extend(theirs(&rivals, &database, None).await);
     let samples = measure(bench, "peers", &mut workloads).await;
-    let table = Table::of_comparison(&workloads, &samples, &round_trips, &against);
+    let table = Table::of_comparison(&workloads, &samples, &round_trips);
     let mut part = Part::new("peers", table);
     for skipped in skipped(&rivals) {
         part = part.note(format!(
@@ -98,7 +93,8 @@ async fn theirs(rivals: &[Rival], database: &Database, proxy: Option<&Proxy>) ->
     for rival in rivals {
         let libpq = proxy.map_or_else(|| database.libpq(), |proxy| proxy.libpq(database));
         let client = ForeignClient::start_with(&rival.runtime, rival.class, libpq).await;
-        workloads.push(Workload::foreign(rival.name, client));
+        let workload = Workload::foreign(rival.name, client);
+        workloads.push(workload.against(index_of_ours(rival.name)));
     }
     workloads
 }

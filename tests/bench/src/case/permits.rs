@@ -2,18 +2,19 @@
 
 use std::time::Duration;
 
-use advisory_core::{AdvisoryLock, Error, LockSession};
+use advisory_core::{AdvisoryLock, LockSession};
 use advisory_tests::{Database, Proxy};
 use sqlx::PgPool;
 use tokio::time::sleep;
 
+use super::session::acquire;
+use super::transaction::transaction;
 use crate::Bench;
 use crate::comparison::{Workload, in_rotation, measure};
 use crate::endpoint::Endpoint;
 use crate::one_core::on_all_cores_and_one;
 use crate::rate::rate;
 use crate::report::{Part, Report, Table, Target};
-use crate::round_trips::{count, counting_proxy};
 use crate::sample::{Sample, thousands, three_digits};
 
 const NAME: &str = "bench:permits";
@@ -27,43 +28,20 @@ const EACH_WAY: Duration = Duration::from_millis(1);
 
 /// A row with permits, and that of the plain lock.
 const PAIRS: [(usize, usize); 3] = [(1, 0), (3, 2), (5, 4)];
-/// The same for each row.
-const AGAINST: [Option<usize>; 6] = [None, Some(0), None, Some(2), None, Some(4)];
 
 pub(crate) async fn run(bench: &Bench) -> Report {
     let database = Database::on(&bench.server).await;
-    let mut report = uncontended(bench, &database).await;
-    let (far, reached) = over_a_network(bench, &database).await;
-    report.parts.push(far);
-    report.targets.extend(reached);
-    let (crowd, handed_over) = hand_overs(bench, &database).await;
-    report.parts.push(Part::new("permits-crowd", crowd));
-    report.targets.push(handed_over);
+    let uncontended = on_all_cores_and_one(bench, &database, "permits", workloads, targets);
+    let (mut report, _) = uncontended.await;
+    report.add(over_a_network(bench, &database).await);
+    report.add(hand_overs(bench, &database).await);
     report
 }
 
-async fn uncontended(bench: &Bench, database: &Database) -> Report {
-    let (proxy, counted) = counting_proxy(database).await;
-    let round_trips = count(&proxy, &mut workloads(&counted.pool().await)).await;
-    let pool = Endpoint(database.options()).pool().await;
-    let mut workloads = workloads(&pool);
-    on_all_cores_and_one(
-        bench,
-        database,
-        "permits",
-        &mut workloads,
-        &round_trips,
-        &AGAINST,
-        targets,
-    )
-    .await
-}
-
-async fn over_a_network(bench: &Bench, database: &Database) -> (Part, Vec<Target>) {
+async fn over_a_network(bench: &Bench, database: &Database) -> Report {
     let proxy = Proxy::start(database).await;
-    let pool = Endpoint(proxy.options()).pool().await;
+    let mut workloads = workloads(&Endpoint(proxy.options())).await;
     proxy.set_delay(EACH_WAY);
-    let mut workloads = workloads(&pool);
     let samples = measure(bench, "permits, 1 ms each way", &mut workloads).await;
     let ratios: Vec<_> = PAIRS
         .iter()
@@ -74,7 +52,7 @@ async fn over_a_network(bench: &Bench, database: &Database) -> (Part, Vec<Target
         .collect();
     let text = format!("With 1 ms each way: {}.", ratios.join(", "));
     let reached = targets(&workloads, &samples, "1 ms each way");
-    (Part::text("permits-network", text), reached)
+    Part::text("permits-network", text).with_targets(reached)
 }
 
 fn targets(workloads: &[Workload], samples: &[Sample], how: &str) -> Vec<Target> {
@@ -86,7 +64,8 @@ fn targets(workloads: &[Workload], samples: &[Sample], how: &str) -> Vec<Target>
     PAIRS.iter().map(target).collect()
 }
 
-fn workloads(pool: &PgPool) -> Vec<Workload> {
+async fn workloads(endpoint: &Endpoint) -> Vec<Workload> {
+    let pool = &endpoint.pool().await;
     let plain = AdvisoryLock::new(NAME);
     let permits = AdvisoryLock::new("bench:several").permits(PERMITS);
     let locks = LockSession::new(pool);
@@ -99,24 +78,16 @@ fn workloads(pool: &PgPool) -> Vec<Workload> {
     };
     vec![
         Workload::with_lock("`transaction`", pool, &plain, transaction),
-        Workload::with_lock("`transaction`, 8 permits", pool, &permits, transaction),
-        Workload::with_lock("`acquire`, release", pool, &plain, session),
-        Workload::with_lock("`acquire`, release, 8 permits", pool, &permits, session),
+        Workload::with_lock("`transaction`, 8 permits", pool, &permits, transaction).against(0),
+        Workload::with_lock("`acquire`, release", pool, &plain, acquire),
+        Workload::with_lock("`acquire`, release, 8 permits", pool, &permits, acquire).against(2),
         on_session("on a `LockSession`", &plain),
-        on_session("on a `LockSession`, 8 permits", &permits),
+        on_session("on a `LockSession`, 8 permits", &permits).against(4),
     ]
 }
 
-async fn transaction(lock: AdvisoryLock, pool: PgPool) -> Result<(), Error> {
-    lock.transaction(&pool, async |_| Ok(())).await
-}
-
-async fn session(lock: AdvisoryLock, pool: PgPool) -> Result<(), Error> {
-    lock.acquire(&pool).await?.release().await
-}
-
 /// Many tasks hold the lock in turns: 8 locks with 8 tasks each, or one lock with 8 permits.
-async fn hand_overs(bench: &Bench, database: &Database) -> (Table, Target) {
+async fn hand_overs(bench: &Bench, database: &Database) -> Report {
     let endpoint = Endpoint(database.options());
     let pool = endpoint.pool_of(CONNECTIONS, false).await;
     let variants = ["8 locks", "8 permits"];
@@ -141,7 +112,7 @@ async fn hand_overs(bench: &Bench, database: &Database) -> (Table, Target) {
     }
     let what = "64 tasks on 8 permits, holders per second relative to 8 locks";
     let target = Target::at_least(what, 0.9, samples[1].ratio_to(&samples[0]));
-    (table, target)
+    Part::new("permits-crowd", table).with_targets(vec![target])
 }
 
 async fn hold(lock: AdvisoryLock, pool: PgPool) {

@@ -13,7 +13,6 @@ use crate::comparison::Workload;
 use crate::endpoint::Endpoint;
 use crate::one_core::on_all_cores_and_one;
 use crate::report::{Report, Target};
-use crate::round_trips::{count, counting_proxy};
 use crate::sample::Sample;
 
 const TIMEOUT: Duration = Duration::from_secs(2);
@@ -22,36 +21,18 @@ const KEY: i64 = 4_712;
 
 const BY_HAND: usize = 3;
 const BY_HAND_TIMEOUT: usize = 5;
-const AGAINST: [Option<usize>; 6] = [
-    Some(BY_HAND),
-    Some(BY_HAND),
-    Some(BY_HAND),
-    None,
-    Some(BY_HAND_TIMEOUT),
-    None,
-];
 
 pub(crate) async fn run(bench: &Bench) -> Report {
     let database = Database::on(&bench.server).await;
-    let (proxy, counted) = counting_proxy(&database).await;
-    let round_trips = count(&proxy, &mut workloads(&counted.pool().await)).await;
-    let direct = Endpoint(database.options()).pool().await;
-    let mut workloads = workloads(&direct);
-    on_all_cores_and_one(
-        bench,
-        &database,
-        "session",
-        &mut workloads,
-        &round_trips,
-        &AGAINST,
-        targets,
-    )
-    .await
+    let compared = on_all_cores_and_one(bench, &database, "session", workloads, targets);
+    compared.await.0
 }
 
 fn targets(workloads: &[Workload], samples: &[Sample], how: &str) -> Vec<Target> {
-    let ours = [(0, BY_HAND), (1, BY_HAND), (4, BY_HAND_TIMEOUT)];
-    let ratios = ours.map(|(row, rival)| {
+    let ratios = [0, 1, 4].map(|row: usize| {
+        let rival = workloads[row]
+            .rival
+            .expect("BUG: a row of ours has a rival");
         let ratio = samples[rival].ratio_to(&samples[row]);
         (workloads[row].name.clone(), ratio)
     });
@@ -61,22 +42,25 @@ fn targets(workloads: &[Workload], samples: &[Sample], how: &str) -> Vec<Target>
     )]
 }
 
-fn workloads(pool: &PgPool) -> Vec<Workload> {
+async fn workloads(endpoint: &Endpoint) -> Vec<Workload> {
+    let pool = &endpoint.pool().await;
     let lock = AdvisoryLock::new(NAME);
     let patient = lock.clone().timeout(TIMEOUT);
     let theirs = PgAdvisoryLock::new(NAME);
     vec![
-        Workload::with_lock("`acquire`, release", pool, &lock, acquire),
-        Workload::with_lock("`try_acquire`, release", pool, &lock, try_acquire),
+        Workload::with_lock("`acquire`, release", pool, &lock, acquire).against(BY_HAND),
+        Workload::with_lock("`try_acquire`, release", pool, &lock, try_acquire).against(BY_HAND),
         Workload::on_pool("sqlx `PgAdvisoryLock`", pool, move |pool| {
             let theirs = theirs.clone();
             async move {
                 let guard = theirs.acquire(pool.acquire().await?).await?;
                 guard.release_now().await.map(drop)
             }
-        }),
+        })
+        .against(BY_HAND),
         Workload::on_pool("by hand", pool, |pool| by_hand::session(pool, KEY)),
-        Workload::with_lock("`acquire`, timeout, release", pool, &patient, acquire),
+        Workload::with_lock("`acquire`, timeout, release", pool, &patient, acquire)
+            .against(BY_HAND_TIMEOUT),
         Workload::on_pool("by hand, timeout", pool, |pool| {
             by_hand::session_with_timeout(pool, KEY, TIMEOUT)
         }),

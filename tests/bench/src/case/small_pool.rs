@@ -52,11 +52,7 @@ pub(crate) async fn run(bench: &Bench) -> Report {
         "such queries that fail",
     ]);
     let mut targets = Vec::new();
-    let all = if bench.effort.is_smoke {
-        1
-    } else {
-        CALLS.len()
-    };
+    let all = bench.effort.unless_smoke(CALLS.len(), 1);
     for calls in CALLS.into_iter().take(all) {
         for (index, (name, call)) in VARIANTS.into_iter().enumerate() {
             bench.set_progress(&format!("small pool: {calls} calls, {name}"));
@@ -78,11 +74,7 @@ pub(crate) async fn run(bench: &Bench) -> Report {
             }
         }
     }
-    Report {
-        parts: vec![Part::new("small-pool", table)],
-        targets,
-        ..Report::default()
-    }
+    Part::new("small-pool", table).with_targets(targets)
 }
 
 async fn flood(database: &Database, calls: usize, call: Call) -> Flood {

@@ -12,7 +12,6 @@ use crate::comparison::Workload;
 use crate::endpoint::Endpoint;
 use crate::one_core::on_all_cores_and_one;
 use crate::report::{Report, Target};
-use crate::round_trips::{count, counting_proxy};
 use crate::sample::Sample;
 
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(2);
@@ -38,19 +37,6 @@ const OURS: [usize; 5] = [
     ATTRIBUTE_TIMEOUT,
 ];
 
-/// The index of the row with which each row is compared.
-pub(crate) const AGAINST: [Option<usize>; 9] = [
-    Some(BY_HAND),
-    Some(BY_HAND),
-    Some(BY_HAND),
-    None,
-    Some(BY_HAND),
-    Some(BY_HAND),
-    Some(BY_HAND_TIMEOUT),
-    Some(BY_HAND_TIMEOUT),
-    None,
-];
-
 #[advisory(key = "bench:{name}", tx)]
 async fn annotated(pool: &PgPool, name: &str) -> Result<(), Error> {
     let _ = tx;
@@ -65,20 +51,8 @@ async fn annotated_with_timeout(pool: &PgPool, name: &str) -> Result<(), Error> 
 
 pub(crate) async fn run(bench: &Bench) -> Report {
     let database = Database::on(&bench.server).await;
-    let (proxy, counted) = counting_proxy(&database).await;
-    let round_trips = count(&proxy, &mut workloads(&counted, counted.pool().await).await).await;
-    let direct = Endpoint(database.options());
-    let mut workloads = workloads(&direct, direct.pool().await).await;
-    let mut report = on_all_cores_and_one(
-        bench,
-        &database,
-        "transaction",
-        &mut workloads,
-        &round_trips,
-        &AGAINST,
-        targets,
-    )
-    .await;
+    let compared = on_all_cores_and_one(bench, &database, "transaction", workloads, targets);
+    let (mut report, round_trips) = compared.await;
     report.targets.splice(..0, round_trip_targets(&round_trips));
     report
 }
@@ -86,7 +60,9 @@ pub(crate) async fn run(bench: &Bench) -> Report {
 fn targets(workloads: &[Workload], samples: &[Sample], how: &str) -> Vec<Target> {
     let ratio = |row: usize, rival: usize| samples[rival].ratio_to(&samples[row]);
     let ratios = OURS.map(|row| {
-        let rival = AGAINST[row].expect("BUG: a row of ours has a rival");
+        let rival = workloads[row]
+            .rival
+            .expect("BUG: a row of ours has a rival");
         (workloads[row].name.clone(), ratio(row, rival))
     });
     vec![
@@ -129,26 +105,33 @@ fn round_trip_targets(round_trips: &[Option<f64>]) -> Vec<Target> {
 }
 
 /// Every workload of this case, in the order of the constants above.
-pub(crate) async fn workloads(endpoint: &Endpoint, pool: PgPool) -> Vec<Workload> {
+pub(crate) async fn workloads(endpoint: &Endpoint) -> Vec<Workload> {
+    let pool = endpoint.pool().await;
     let lock = AdvisoryLock::new(NAME);
     let patient = lock.clone().timeout(TIMEOUT);
     vec![
-        Workload::with_lock("`transaction`", &pool, &lock, transaction),
+        Workload::with_lock("`transaction`", &pool, &lock, transaction).against(BY_HAND),
         Workload::on_pool("`#[advisory]` on a pool", &pool, |pool| async move {
             annotated(&pool, "attribute").await
-        }),
-        Workload::with_lock("begin, `acquire_xact`, commit", &pool, &lock, join),
+        })
+        .against(BY_HAND),
+        Workload::with_lock("begin, `acquire_xact`, commit", &pool, &lock, join).against(BY_HAND),
         Workload::on_pool("by hand", &pool, |pool| by_hand::transaction(pool, KEY)),
         // The shortest message that opens a transaction and locks. A faster workload with sqlx is
         // not possible.
         Workload::on_pool("begin and lock in one message, commit", &pool, |pool| {
             by_hand::transaction_in_one_message(pool, KEY)
-        }),
-        pipelined("pipelining driver, without a pool", endpoint).await,
-        Workload::with_lock("`transaction`, timeout", &pool, &patient, transaction),
+        })
+        .against(BY_HAND),
+        pipelined("pipelining driver, without a pool", endpoint)
+            .await
+            .against(BY_HAND),
+        Workload::with_lock("`transaction`, timeout", &pool, &patient, transaction)
+            .against(BY_HAND_TIMEOUT),
         Workload::on_pool("`#[advisory]`, timeout", &pool, |pool| async move {
             annotated_with_timeout(&pool, "attribute").await
-        }),
+        })
+        .against(BY_HAND_TIMEOUT),
         Workload::on_pool("by hand, timeout", &pool, |pool| {
             by_hand::transaction_with_timeout(pool, KEY, TIMEOUT)
         }),

@@ -6,9 +6,7 @@ use advisory_history::{Event, History, Mode, Outcome, Plan, Recorder, Scope};
 
 fn plan() -> Plan {
     Plan {
-        client: "1.2".to_owned(),
         process: 1,
-        op: 3,
         verb: "acquire".to_owned(),
         scope: Scope::Session,
         keys: vec![7, 8],
@@ -21,13 +19,13 @@ fn plan() -> Plan {
 fn what_is_recorded_is_read() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let recorder = Recorder::to(file.path()).unwrap();
-    let attempt = recorder.attempt(plan());
+    let attempt = recorder.attempt("1.2", 3, plan());
     let section = attempt.granted(None);
     section.token(1, 5);
     drop(section);
     attempt.returned(Outcome::Released);
     drop(attempt);
-    drop(recorder.attempt(Plan { op: 4, ..plan() }));
+    drop(recorder.attempt("1.2", 4, plan()));
     recorder.write(&Event::Fault {
         at: 1,
         ended: 2,
@@ -48,7 +46,7 @@ fn what_is_recorded_is_read() {
     };
     assert!(first.invoked <= first.granted.unwrap());
     assert!(first.granted <= first.released);
-    assert_eq!(first.keys, [7, 8]);
+    assert_eq!(first.plan.keys, [7, 8]);
     assert_eq!((first.tokens[0].invoked, first.tokens[0].number), (1, 5));
     assert_eq!(first.returned.unwrap().1, Outcome::Released);
     assert_eq!(

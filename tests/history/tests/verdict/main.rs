@@ -4,19 +4,21 @@ mod file;
 mod hand;
 mod random;
 
-use advisory_history::{Call, History, Mode, Outcome, Scope, Token, Verdict, check};
+use advisory_history::{Call, History, Mode, Outcome, Plan, Scope, Token, Verdict, check};
 
 /// A call that holds one exclusive key, from a time to a time, and whose release is confirmed.
 fn held(client: &str, granted: u64, released: u64) -> Call {
     Call {
         client: client.to_owned(),
         op: granted,
-        process: 0,
-        verb: "acquire".to_owned(),
-        scope: Scope::Session,
-        keys: vec![7],
-        mode: Mode::Exclusive,
-        permits: 1,
+        plan: Plan {
+            process: 0,
+            verb: "acquire".to_owned(),
+            scope: Scope::Session,
+            keys: vec![7],
+            mode: Mode::Exclusive,
+            permits: 1,
+        },
         invoked: granted - 5,
         granted: Some(granted),
         term: None,

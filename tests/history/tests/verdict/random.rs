@@ -15,7 +15,7 @@ fn random(permits: u32, grants: u64) -> Vec<Call> {
         let released = granted + fastrand::u64(30..200);
         (free_at[slot], last) = (released, granted);
         let mut call = held(&format!("client {}", index % 16), granted, released);
-        call.permits = permits;
+        call.plan.permits = permits;
         call.op = index;
         // A client that waits has asked long before.
         call.invoked = granted.saturating_sub(fastrand::u64(1..1000));

@@ -4,24 +4,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use advisory_core::{AdvisoryLock, Error, Periods, advisory};
-use advisory_tests::Database;
+use advisory_tests::{Database, WRITE, written};
 use sea_orm::{
-    ConnectionTrait as _, DatabaseBackend, DatabaseConnection, DatabaseTransaction, DbConn, DbErr,
-    Statement, TransactionTrait as _,
+    ConnectionTrait as _, DatabaseConnection, DatabaseTransaction, DbConn, DbErr,
+    TransactionTrait as _,
 };
 use sqlx::PgPool;
 
-const INSERT: &str = "INSERT INTO written VALUES (1)";
-
 #[advisory(key = "sync({id})", timeout = 20)]
 async fn joined(tx: &DatabaseTransaction, id: i64) -> Result<i64, DbErr> {
-    tx.execute_unprepared(INSERT).await?;
+    tx.execute_unprepared(WRITE).await?;
     Ok(id)
 }
 
 #[advisory(key = "sync({id})", timeout = 0, side_effect = Skip)]
 async fn joined_or_skipped(tx: &DatabaseTransaction, id: i64) -> Result<Option<i64>, DbErr> {
-    tx.execute_unprepared(INSERT).await?;
+    tx.execute_unprepared(WRITE).await?;
     Ok(Some(id))
 }
 
@@ -32,14 +30,14 @@ async fn refused(tx: &DatabaseTransaction, id: i64) -> Result<(), DbErr> {
 
 #[advisory(key = "sync({id})")]
 async fn by_value(tx: DatabaseTransaction, id: i64) -> Result<(), Error> {
-    tx.execute_unprepared(INSERT).await?;
+    tx.execute_unprepared(WRITE).await?;
     tx.commit().await?;
     Ok(())
 }
 
 #[advisory(key = "sync({id})", tx)]
 async fn opened(db: &DatabaseConnection, id: i64) -> Result<i64, DbErr> {
-    tx.execute_unprepared(INSERT).await?;
+    tx.execute_unprepared(WRITE).await?;
     if id < 0 {
         return Err(DbErr::Custom("negative".into()));
     }
@@ -48,19 +46,19 @@ async fn opened(db: &DatabaseConnection, id: i64) -> Result<i64, DbErr> {
 
 #[advisory(key = "sync({id})", timeout = 0, side_effect = Skip, tx)]
 async fn opened_or_skipped(db: Arc<DbConn>, id: i64) -> Result<Option<i64>, Error> {
-    tx.execute_unprepared(INSERT).await?;
+    tx.execute_unprepared(WRITE).await?;
     Ok(Some(id))
 }
 
 #[advisory(key = "sync({id})", timeout = 0, side_effect = Skip)]
 async fn beside(db: &DatabaseConnection, id: i64) -> Result<Option<i64>, DbErr> {
-    db.execute_unprepared(INSERT).await?;
+    db.execute_unprepared(WRITE).await?;
     Ok(Some(id))
 }
 
 #[advisory(key = "sync({id})", scope = session, timeout = 0, side_effect = Skip)]
 async fn in_session(db: &DatabaseConnection, id: i64) -> Result<Option<i64>, DbErr> {
-    db.execute_unprepared(INSERT).await?;
+    db.execute_unprepared(WRITE).await?;
     Ok(Some(id))
 }
 
@@ -71,24 +69,14 @@ struct Service {
 impl Service {
     #[advisory(key = "sync({id})", on = self.db, tx = locked)]
     async fn method(&self, id: i64) -> Result<i64, DbErr> {
-        locked.execute_unprepared(INSERT).await?;
+        locked.execute_unprepared(WRITE).await?;
         Ok(id)
     }
 }
 
-async fn written(db: &DatabaseConnection) -> i64 {
-    let count = "SELECT count(*) FROM written";
-    let count = Statement::from_string(DatabaseBackend::Postgres, count);
-    let row = db.query_one_raw(count).await.unwrap().unwrap();
-    row.try_get_by_index(0).unwrap()
-}
-
 async fn set_up() -> (Database, PgPool, DatabaseConnection) {
-    let (database, pool) = Database::with_pool(5).await;
-    let db = DatabaseConnection::from(pool.clone());
-    db.execute_unprepared("CREATE TABLE written (n int)")
-        .await
-        .unwrap();
+    let (database, pool) = Database::with_table(5).await;
+    let db = pool.clone().into();
     (database, pool, db)
 }
 
@@ -99,9 +87,9 @@ async fn lock_joins_a_transaction_and_is_held_until_it_ends() {
     assert_eq!(joined(&tx, 4).await.unwrap(), 4);
     assert_eq!(database.advisory_locks().await.len(), 1);
     tx.rollback().await.unwrap();
-    assert_eq!(written(&db).await, 0);
+    assert_eq!(written(&pool).await, 0);
     by_value(db.begin().await.unwrap(), 4).await.unwrap();
-    assert_eq!(written(&db).await, 1);
+    assert_eq!(written(&pool).await, 1);
     database.assert_nothing_leaked(&pool).await;
 }
 
@@ -117,7 +105,7 @@ async fn transaction_is_usable_after_a_skip_and_a_refusal() {
     assert!(error.is_not_acquired(), "{error:?}");
     tx.commit().await.unwrap();
     holder.commit().await.unwrap();
-    assert_eq!(written(&db).await, 1);
+    assert_eq!(written(&pool).await, 1);
     database.assert_nothing_leaked(&pool).await;
 }
 
@@ -125,12 +113,12 @@ async fn transaction_is_usable_after_a_skip_and_a_refusal() {
 async fn transaction_on_a_connection_commits_on_ok_and_rolls_back_on_err() {
     let (database, pool, db) = set_up().await;
     assert_eq!(opened(&db, 4).await.unwrap(), 4);
-    assert_eq!(written(&db).await, 1);
+    assert_eq!(written(&pool).await, 1);
     opened(&db, -4).await.unwrap_err();
-    assert_eq!(written(&db).await, 1);
+    assert_eq!(written(&pool).await, 1);
     let service = Service { db: db.clone() };
     assert_eq!(service.method(4).await.unwrap(), 4);
-    assert_eq!(written(&db).await, 2);
+    assert_eq!(written(&pool).await, 2);
     database.assert_nothing_leaked(&pool).await;
 }
 
@@ -151,48 +139,31 @@ async fn every_form_on_a_connection_skips_what_is_locked() {
         assert_eq!(in_session(&db, 4).await.unwrap(), expected);
         drop(holder);
     }
-    assert_eq!(written(&db).await, 3);
+    assert_eq!(written(&pool).await, 3);
     database.wait_until_held(0).await;
-    drop(pool);
-}
-
-#[tokio::test]
-async fn calls_at_once_run_one_after_the_other() {
-    let (database, pool, db) = set_up().await;
-    let calls: Vec<_> = (0..20)
-        .map(|_| {
-            let db = db.clone();
-            tokio::spawn(async move { opened(&db, 4).await })
-        })
-        .collect();
-    for call in calls {
-        assert_eq!(call.await.unwrap().unwrap(), 4);
-    }
-    assert_eq!(written(&db).await, 20);
-    database.assert_nothing_leaked(&pool).await;
 }
 
 #[advisory(key = "nightly", every = "520w")]
 async fn nightly(tx: &DatabaseTransaction) -> Result<Option<()>, DbErr> {
-    tx.execute_unprepared(INSERT).await?;
+    tx.execute_unprepared(WRITE).await?;
     Ok(Some(()))
 }
 
 #[advisory(key = "nightly", every = "520w", tx)]
 async fn nightly_opened(db: &DatabaseConnection) -> Result<Option<()>, DbErr> {
-    tx.execute_unprepared(INSERT).await?;
+    tx.execute_unprepared(WRITE).await?;
     Ok(Some(()))
 }
 
 #[advisory(key = "nightly", every = "520w")]
 async fn nightly_beside(db: &DatabaseConnection) -> Result<Option<()>, DbErr> {
-    db.execute_unprepared(INSERT).await?;
+    db.execute_unprepared(WRITE).await?;
     Ok(Some(()))
 }
 
 #[advisory(key = "nightly", every = "520w", scope = session)]
 async fn nightly_in_session(db: &DatabaseConnection) -> Result<Option<()>, DbErr> {
-    db.execute_unprepared(INSERT).await?;
+    db.execute_unprepared(WRITE).await?;
     Ok(Some(()))
 }
 

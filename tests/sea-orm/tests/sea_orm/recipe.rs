@@ -12,6 +12,9 @@ use tokio::task::block_in_place;
 
 const RECIPES: &str = include_str!("../../../../docs/RECIPES.md");
 
+const ACCOUNTS: &str = "CREATE TABLE account (id bigint, cents bigint); \
+    INSERT INTO account VALUES (1, 500), (2, 0)";
+
 #[test]
 fn recipe_is_the_tested_code() {
     let source = include_str!("../../src/recipe.rs");
@@ -22,9 +25,7 @@ fn recipe_is_the_tested_code() {
 #[tokio::test]
 async fn transfers_and_interest_are_one_transaction_each() {
     let (database, pool) = Database::with_pool(4).await;
-    pool.execute("CREATE TABLE account (id bigint, cents bigint); INSERT INTO account VALUES (1, 500), (2, 0)")
-        .await
-        .unwrap();
+    pool.execute(ACCOUNTS).await.unwrap();
     let db = DatabaseConnection::from(pool.clone());
     let tx = db.begin().await.unwrap();
     transfer(&tx, 1, 2, 300).await.unwrap();
@@ -53,9 +54,7 @@ async fn it_works_again_after_an_outage() {
     let database = Database::on(&server).await;
     let pool = PgPoolOptions::new().acquire_timeout(Duration::from_secs(patience));
     let pool = pool.connect_with(database.options()).await.unwrap();
-    pool.execute("CREATE TABLE account (id bigint, cents bigint); INSERT INTO account VALUES (1, 500), (2, 0)")
-        .await
-        .unwrap();
+    pool.execute(ACCOUNTS).await.unwrap();
     let db = DatabaseConnection::from(pool.clone());
     let cut_off = db.begin().await.unwrap();
     transfer(&cut_off, 1, 2, 300).await.unwrap();

@@ -44,7 +44,7 @@ pub(super) async fn measure(bench: &Bench) -> Part {
 }
 
 async fn median(bench: &Bench, times: usize, lock: &AdvisoryLock, pool: &PgPool) -> f64 {
-    let times = if bench.effort.is_smoke { 1 } else { times };
+    let times = bench.effort.unless_smoke(times, 1);
     let mut took = Vec::new();
     for _ in 0..times {
         let start = Instant::now();

@@ -1,8 +1,9 @@
 //! The lock table of the server: its capacity and its memory.
 
-use advisory_tests::{Database, Server};
+use advisory_tests::{Database, Server, scalar};
+use sqlx::Executor as _;
 use sqlx::postgres::PgConnection;
-use sqlx::{Executor as _, Row as _};
+use tokio::task::block_in_place;
 
 use crate::Bench;
 use crate::report::Part;
@@ -49,20 +50,19 @@ pub(super) async fn fill_several(bench: &Bench) -> Part {
 
 async fn fill(settings: [u32; 3]) -> Filled {
     let [locks, connections, prepared] = settings.map(|value| value.to_string());
-    let server = tokio::task::spawn_blocking(move || {
-        Server::start_with(&[
-            ("max_locks_per_transaction", &locks),
-            ("max_connections", &connections),
-            ("max_prepared_transactions", &prepared),
-            // Autovacuum takes locks at random times.
-            ("autovacuum", "off"),
-        ])
-    });
-    let server = server.await.expect("BUG: starting a server does not panic");
+    let settings_of_server = [
+        ("max_locks_per_transaction", &*locks),
+        ("max_connections", &connections),
+        ("max_prepared_transactions", &prepared),
+        // Autovacuum takes locks at random times.
+        ("autovacuum", "off"),
+    ];
+    let server = block_in_place(|| Server::start_with(&settings_of_server));
     let server = server.expect("a server starts with these settings");
     let database = Database::on(&server).await;
     let mut conn = database.connection().await;
-    let shared = shared_memory(&mut conn).await;
+    let shared = "SELECT sum(allocated_size)::float8 FROM pg_shmem_allocations";
+    let shared = scalar(&mut conn, shared).await;
     let [locks, connections, prepared] = settings.map(f64::from);
     Filled {
         settings,
@@ -70,12 +70,6 @@ async fn fill(settings: [u32; 3]) -> Filled {
         held: hold_all(&mut conn).await,
         shared,
     }
-}
-
-async fn shared_memory(conn: &mut PgConnection) -> f64 {
-    let sum = "SELECT sum(allocated_size)::float8 FROM pg_shmem_allocations";
-    let row = conn.fetch_one(sum).await.expect("a superuser may look");
-    row.get(0)
 }
 
 /// Takes session locks until the lock table is full, and returns their number.
@@ -93,6 +87,5 @@ async fn hold_all(conn: &mut PgConnection) -> f64 {
     conn.execute("SELECT pg_advisory_unlock(n) FROM generate_series(1, 50) AS n")
         .await
         .expect("there is memory to unlock");
-    let row = conn.fetch_one(held).await.expect("there is memory to look");
-    row.get::<f64, _>(0) + 50.0
+    scalar::<f64>(conn, held).await + 50.0
 }

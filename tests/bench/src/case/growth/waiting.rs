@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use advisory_core::AdvisoryLock;
 use advisory_tests::Database;
-use sqlx::Row as _;
 
 use crate::Bench;
 use crate::endpoint::Endpoint;
@@ -19,16 +18,9 @@ const APPLICATION_NAME: &str = "bench-waiter";
 
 /// Measures the memory and the processor time of waiting backends.
 pub(super) async fn measure(bench: &Bench) -> Part {
-    let length = if bench.effort.is_smoke {
-        Duration::from_millis(50)
-    } else {
-        Duration::from_secs(3)
-    };
-    let waiters = if bench.effort.is_smoke {
-        IN_A_SMOKE_RUN
-    } else {
-        WAITERS
-    };
+    let second = Duration::from_secs(1);
+    let length = bench.effort.unless_smoke(3 * second, second / 20);
+    let waiters = bench.effort.unless_smoke(WAITERS, IN_A_SMOKE_RUN);
     bench.set_progress(&format!("growth: {waiters} waiters"));
     let lock = AdvisoryLock::new("bench:growth");
     let queueing = wait(bench, lock.clone(), waiters, length).await;
@@ -63,7 +55,9 @@ async fn wait(bench: &Bench, lock: AdvisoryLock, waiters: usize, length: Duratio
         })
         .collect();
     tokio::time::sleep(length / 3).await;
-    let pids = pids(&database).await;
+    let mut backends = database.backends().await;
+    backends.retain(|backend| backend.application_name == APPLICATION_NAME);
+    let pids: Vec<_> = backends.iter().map(|backend| backend.pid).collect();
     let before = of_processes(&pids);
     tokio::time::sleep(length).await;
     let after = of_processes(&pids);
@@ -73,14 +67,4 @@ async fn wait(bench: &Bench, lock: AdvisoryLock, waiters: usize, length: Duratio
         memory: after.memory / count(pids.len()),
         processor: (after.processor - before.processor) / length.as_secs_f64(),
     }
-}
-
-async fn pids(database: &Database) -> Vec<i32> {
-    let mut conn = database.connection().await;
-    let pids = "SELECT pid FROM pg_stat_activity \
-                WHERE datname = current_database() AND application_name = $1";
-    let rows = sqlx::query(pids).bind(APPLICATION_NAME);
-    let rows = rows.fetch_all(&mut conn).await;
-    let rows = rows.expect("a superuser may look");
-    rows.iter().map(|row| row.get(0)).collect()
 }

@@ -22,11 +22,10 @@ const KEY: i64 = 4_715;
 /// How long the session outside does nothing between two locks.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// The rates of a variant: alone, and with a session outside; and the waits of that session.
+/// The rates of a variant alone, and the waits of a session outside beside it.
 #[derive(Clone, Default)]
 struct Row {
     alone: Sample,
-    beside: Sample,
     waits: Sample,
 }
 
@@ -53,23 +52,19 @@ pub(super) async fn measure(bench: &Bench) -> Report {
     }
     let ratio = rows[0].alone.ratio_to(&rows[1].alone);
     let wait = rows[0].waits.median() / 1e6;
-    Report {
-        parts: vec![Part::new("lock-session-hot", table)],
-        targets: vec![
-            Target::at_least(
-                format!("`LockSession`, {TASKS} tasks on one key, relative to `PgAdvisoryLock`"),
-                5.0,
-                ratio,
-            ),
-            Target::at_most(
-                "wait of a session outside for that key, median",
-                100.0,
-                wait,
-                " ms",
-            ),
-        ],
-        ..Report::default()
-    }
+    Part::new("lock-session-hot", table).with_targets(vec![
+        Target::at_least(
+            format!("`LockSession`, {TASKS} tasks on one key, relative to `PgAdvisoryLock`"),
+            5.0,
+            ratio,
+        ),
+        Target::at_most(
+            "wait of a session outside for that key, median",
+            100.0,
+            wait,
+            " ms",
+        ),
+    ])
 }
 
 async fn compare(bench: &Bench, database: &Database, variants: &[(&str, Variant)]) -> Vec<Row> {
@@ -82,7 +77,7 @@ async fn compare(bench: &Bench, database: &Database, variants: &[(&str, Variant)
         let stop = Arc::new(AtomicBool::new(false));
         let outside = queue_outside(database.connection().await, Arc::clone(&stop));
         let outside = tokio::spawn(outside);
-        row.beside.push(vec![of_tasks(variant, length).await]);
+        of_tasks(variant, length).await;
         stop.store(true, Ordering::Relaxed);
         row.waits.push(outside.await.expect("it does not fail"));
     }

@@ -32,11 +32,8 @@ pub(super) async fn measure(bench: &Bench) -> Report {
     );
     let what = format!("loss of a session until its {GUARDS} guards report it, median");
     let median = sample.median() / 1e6;
-    Report {
-        parts: vec![Part::text("lock-session-loss", text)],
-        targets: vec![Target::at_most(what, 50.0, median, " ms")],
-        ..Report::default()
-    }
+    let target = Target::at_most(what, 50.0, median, " ms");
+    Part::text("lock-session-loss", text).with_targets(vec![target])
 }
 
 /// Terminates a session that holds many locks, and waits until each guard reports the loss.

@@ -25,15 +25,9 @@ pub(crate) use self::waiting::wait_in_this_process;
 
 pub(crate) async fn run(bench: &Bench) -> Report {
     let mut all = pairs::measure(bench).await;
-    for report in [
-        hot_key::measure(bench).await,
-        waiters::measure(bench).await,
-        loss::measure(bench).await,
-    ] {
-        all.parts.extend(report.parts);
-        all.plots.extend(report.plots);
-        all.targets.extend(report.targets);
-    }
+    all.add(hot_key::measure(bench).await);
+    all.add(waiters::measure(bench).await);
+    all.add(loss::measure(bench).await);
     all
 }
 

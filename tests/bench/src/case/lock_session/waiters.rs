@@ -3,12 +3,12 @@
 use advisory_tests::Database;
 
 use super::waiting::{CONNECTED, Measured, SHARED, measure as wait};
+use crate::Bench;
 use crate::plot::{Line, Plot, Shape};
 use crate::report::{Part, Report, Table, Target};
 use crate::sample::{Nanoseconds, count, thousands, three_digits};
-use crate::{Bench, Effort};
 
-/// The numbers of tasks that wait on one `LockSession`. The last one is left out of a quick run.
+/// The numbers of tasks that wait on one `LockSession`.
 const WAITERS: [usize; 3] = [1_000, 10_000, 100_000];
 /// The numbers of tasks that wait on a connection each.
 const WITH_CONNECTIONS: [usize; 2] = [10, 100];
@@ -24,7 +24,7 @@ pub(super) async fn measure(bench: &Bench) -> Report {
         "from the release to the last one",
     ]);
     let mut shared = Vec::new();
-    for waiters in sizes(bench.effort) {
+    for waiters in bench.effort.unless_smoke(&WAITERS[..], &WAITERS[..1]) {
         shared.push((*waiters, row(bench, SHARED, *waiters, &mut table).await));
     }
     let mut connected = Vec::new();
@@ -44,18 +44,10 @@ pub(super) async fn measure(bench: &Bench) -> Report {
     }
 }
 
-fn sizes(effort: Effort) -> &'static [usize] {
-    match effort.rounds {
-        _ if effort.is_smoke => &WAITERS[..1],
-        rounds if rounds < Effort::FULL.rounds => &WAITERS[..2],
-        _ => &WAITERS,
-    }
-}
-
 async fn row(bench: &Bench, how: &str, waiters: usize, table: &mut Table) -> Measured {
     bench.set_progress(&format!("lock session, {waiters} waiters"));
     let database = Database::on(&bench.server).await;
-    let seconds = if bench.effort.is_smoke { 0.1 } else { 5.0 };
+    let seconds = bench.effort.unless_smoke(5.0, 0.1);
     let measured = wait(how, waiters, seconds, &database.options()).await;
     table.row([
         thousands(count(waiters)),

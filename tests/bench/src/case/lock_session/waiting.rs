@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use advisory_core::{AdvisoryLock, LockSession};
 use futures_util::future::try_join_all;
 use nix::sys::resource::UsageWho;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{ConnectOptions as _, Row as _};
 use tokio::process::Command;
@@ -14,8 +14,10 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use crate::by_hand;
+use crate::comparison::nanoseconds;
 use crate::endpoint::Endpoint;
 use crate::memory::{of_processes, processor_of};
+use crate::sample::count;
 
 /// How many keys are held elsewhere.
 const KEYS: i64 = 2_000;
@@ -25,7 +27,8 @@ const APPLICATION_NAME: &str = "bench-waiter";
 pub(super) const SHARED: &str = "`LockSession`";
 pub(super) const CONNECTED: &str = "one connection each";
 
-pub(super) struct Measured {
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Measured {
     pub(super) connections: f64,
     /// In per cent of a core.
     pub(super) processor: f64,
@@ -59,16 +62,8 @@ pub(super) async fn measure(
         .arg(options.to_url_lossy().as_str())
         .output();
     let output = child.await.expect("it can be run");
-    let figures: Value = serde_json::from_slice(&output.stdout)
-        .unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)));
-    let figure = |name: &str| figures[name].as_f64().expect("a number");
-    Measured {
-        connections: figure("connections"),
-        processor: figure("processor"),
-        memory: figure("memory"),
-        backend_memory: figure("backend_memory"),
-        served: figure("served"),
-    }
+    serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)))
 }
 
 /// What the other process does. Returns the figures.
@@ -77,7 +72,7 @@ pub(crate) async fn wait_in_this_process(
     waiters: &str,
     seconds: &str,
     url: &str,
-) -> Value {
+) -> Measured {
     let waiters = waiters.parse().expect("a number of waiters");
     let length = Duration::from_secs_f64(seconds.parse().expect("a number of seconds"));
     let options: PgConnectOptions = url.parse().expect("a URL");
@@ -107,13 +102,13 @@ pub(crate) async fn wait_in_this_process(
     while let Some(ended) = tasks.join_next().await {
         ended.expect("no task fails");
     }
-    json!({
-        "connections": backends.len(),
-        "processor": share * 100.0,
-        "memory": memory,
-        "backend_memory": backend_memory,
-        "served": released.elapsed().as_secs_f64() * 1e9,
-    })
+    Measured {
+        connections: count(backends.len()),
+        processor: share * 100.0,
+        memory,
+        backend_memory,
+        served: nanoseconds(released.elapsed()),
+    }
 }
 
 /// Starts the tasks. Each takes its lock, and releases it at once.

@@ -47,42 +47,18 @@ pub(crate) async fn start(tasks: &mut JoinSet<()>, pool: &PgPool) -> JobSchedule
 /// The recipes that are calls on a pool.
 fn start_calls(tasks: &mut JoinSet<()>, pool: &PgPool) {
     let mut on_pool = OnPool { tasks, pool };
-    on_pool.repeat(
-        "nightly report",
-        |pool| async move { job::call(&pool).await },
-    );
-    on_pool.repeat(
-        "expire",
-        |pool| async move { job::call_expire(&pool).await },
-    );
-    on_pool.repeat(
-        "transfer",
-        |pool| async move { transfer::call(&pool).await },
-    );
-    on_pool.repeat(
-        "migration",
-        |pool| async move { migration::call(&pool).await },
-    );
-    on_pool.repeat("rolling deploy", |pool| async move {
-        rolling_deploy::call(&pool).await
-    });
-    on_pool.repeat("shared with Django", |pool| async move {
-        django::call(&pool).await
-    });
-    on_pool.repeat("reader", |pool| async move {
-        catalogue::call_reader(&pool).await
-    });
-    on_pool.repeat("writer", |pool| async move {
-        catalogue::call_writer(&pool).await
-    });
-    on_pool.repeat("export under a permit", |pool| async move {
-        permit::call(&pool).await
-    });
-    on_pool.repeat("import", |pool| async move { import::call(&pool).await });
-    on_pool.repeat("ship", |pool| async move { ship::call(&pool).await });
-    on_pool.repeat("report of the locks", |pool| async move {
-        watch::call(&pool).await
-    });
+    on_pool.repeat("nightly report", job::call);
+    on_pool.repeat("expire", job::call_expire);
+    on_pool.repeat("transfer", transfer::call);
+    on_pool.repeat("migration", migration::call);
+    on_pool.repeat("rolling deploy", rolling_deploy::call);
+    on_pool.repeat("shared with Django", django::call);
+    on_pool.repeat("reader", catalogue::call_reader);
+    on_pool.repeat("writer", catalogue::call_writer);
+    on_pool.repeat("export under a permit", permit::call);
+    on_pool.repeat("import", import::call);
+    on_pool.repeat("ship", ship::call);
+    on_pool.repeat("report of the locks", watch::call);
     let delivery = numbers();
     on_pool.repeat("webhook", move |pool| {
         let delivery = delivery();

@@ -27,20 +27,20 @@ pub(crate) mod job {
         Ok(())
     }
 
-    pub(crate) async fn call(pool: &PgPool) -> Result<(), Error> {
-        nightly_report(pool).await
+    pub(crate) async fn call(pool: PgPool) -> Result<(), Error> {
+        nightly_report(&pool).await
     }
 
-    pub(crate) async fn call_expire(pool: &PgPool) -> Result<(), Error> {
-        expire(pool).await.map(drop)
+    pub(crate) async fn call_expire(pool: PgPool) -> Result<(), Error> {
+        expire(&pool).await.map(drop)
     }
 }
 
 pub(crate) mod transfer {
     recipe!("transfers-1.rs");
 
-    pub(crate) async fn call(pool: &PgPool) -> Result<(), Error> {
-        rent(pool).await
+    pub(crate) async fn call(pool: PgPool) -> Result<(), Error> {
+        rent(&pool).await
     }
 }
 
@@ -62,8 +62,8 @@ pub(crate) mod leader {
 pub(crate) mod migration {
     recipe!("migration-at-start-up-1.rs");
 
-    pub(crate) async fn call(pool: &PgPool) -> Result<(), advisory_core::Error> {
-        match example(pool).await {
+    pub(crate) async fn call(pool: PgPool) -> Result<(), advisory_core::Error> {
+        match example(&pool).await {
             Ok(()) => Ok(()),
             Err(error) => Err(*error.downcast().expect("an error of the lock")),
         }
@@ -73,25 +73,25 @@ pub(crate) mod migration {
 pub(crate) mod rolling_deploy {
     recipe!("rolling-deploys-and-changes-of-keys-1.rs");
 
-    pub(crate) async fn call(pool: &PgPool) -> Result<(), Error> {
-        write_invoices(pool, 4).await
+    pub(crate) async fn call(pool: PgPool) -> Result<(), Error> {
+        write_invoices(&pool, 4).await
     }
 }
 
 pub(crate) mod django {
     recipe!("sharing-with-django-1.rs");
 
-    pub(crate) async fn call(pool: &PgPool) -> Result<(), Error> {
-        write_invoices(pool, 4).await
+    pub(crate) async fn call(pool: PgPool) -> Result<(), Error> {
+        write_invoices(&pool, 4).await
     }
 }
 
 pub(crate) mod import {
     recipe!("a-lock-for-each-tenant-1.rs");
 
-    pub(crate) async fn call(pool: &PgPool) -> Result<(), Error> {
-        import(pool, 4).await?;
-        billing("acme").transaction(pool, async |_| Ok(())).await
+    pub(crate) async fn call(pool: PgPool) -> Result<(), Error> {
+        import(&pool, 4).await?;
+        billing("acme").transaction(&pool, async |_| Ok(())).await
     }
 }
 
@@ -116,12 +116,12 @@ pub(crate) mod tenant {
 pub(crate) mod catalogue {
     recipe!("readers-and-a-writer-1.rs");
 
-    pub(crate) async fn call_reader(pool: &PgPool) -> Result<(), Error> {
-        export(pool).await.map(drop)
+    pub(crate) async fn call_reader(pool: PgPool) -> Result<(), Error> {
+        export(&pool).await.map(drop)
     }
 
-    pub(crate) async fn call_writer(pool: &PgPool) -> Result<(), Error> {
-        rebuild(pool).await
+    pub(crate) async fn call_writer(pool: PgPool) -> Result<(), Error> {
+        rebuild(&pool).await
     }
 }
 
@@ -136,8 +136,8 @@ pub(crate) mod permit {
         crate::outage::progress::work("call of the partner").await;
     }
 
-    pub(crate) async fn call(pool: &PgPool) -> Result<(), Error> {
-        export(pool, 4).await
+    pub(crate) async fn call(pool: PgPool) -> Result<(), Error> {
+        export(&pool, 4).await
     }
 
     pub(crate) async fn call_partner_with(locks: &LockSession) -> Result<(), Error> {
@@ -164,8 +164,8 @@ pub(crate) mod ship {
         }
     }
 
-    pub(crate) async fn call(pool: &PgPool) -> Result<(), Error> {
-        let shipped = ship(State(pool.clone()), Path(1)).await;
+    pub(crate) async fn call(pool: PgPool) -> Result<(), Error> {
+        let shipped = ship(State(pool), Path(1)).await;
         shipped.map_err(|failure| failure.0)
     }
 }
@@ -173,7 +173,7 @@ pub(crate) mod ship {
 pub(crate) mod watch {
     recipe!("what-to-watch-1.rs");
 
-    pub(crate) async fn call(pool: &PgPool) -> Result<(), Error> {
-        report(pool).await
+    pub(crate) async fn call(pool: PgPool) -> Result<(), Error> {
+        report(&pool).await
     }
 }
