@@ -24,7 +24,7 @@ const REFUSED: &str = r#"
     key = a, side_effect = Skip ||| tx: &mut PgTransaction<'_>, a: Lock ||| or a number of seconds
     timeout = 500ms ||| as in `2` or `0.5`, a `Duration`, or `None` to wait indefinitely
     timeout = -0.5 ||| write seconds, `0` not to wait, or `None` to wait indefinitely
-    timeout = 18446744073709551616 ||| so many seconds; write `None` to wait indefinitely
+    timeout = 18446744073709551616 ||| a `Duration`, or `None` to wait indefinitely
     permits = -1 ||| from 1 to 1000, as in `10`
     permits = 1_001 ||| from 1 to 1000, as in `10`
     permits = "ten" ||| from 1 to 1000, as in `10`
