@@ -73,7 +73,8 @@ async fn the_default_isolation_level_does_not_matter() {
     let set = "DO $$BEGIN EXECUTE format('ALTER DATABASE %I SET default_transaction_isolation = ''repeatable read''', current_database()); END$$";
     beside_locks(set, async |fixture| {
         let mut direct = fixture.database.connection().await;
-        let snapshots = "SELECT count(*) FROM pg_stat_activity WHERE state = 'idle in transaction' AND backend_xmin IS NOT NULL";
+        let snapshots = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
+                         AND state = 'idle in transaction' AND backend_xmin IS NOT NULL";
         assert_eq!(scalar::<i64>(&mut direct, snapshots).await, 0);
     })
     .await;

@@ -396,7 +396,8 @@ async fn a_token_that_is_refused_ends_the_lock() {
 async fn has_transaction_id(fixture: &Fixture) -> bool {
     let mut direct = fixture.database.connection().await;
     let found = sqlx::query_scalar::<_, bool>(
-        "SELECT EXISTS(SELECT FROM pg_stat_activity WHERE state = 'idle in transaction' \
+        "SELECT EXISTS(SELECT FROM pg_stat_activity \
+         WHERE datname = current_database() AND state = 'idle in transaction' \
          AND (backend_xid IS NOT NULL OR backend_xmin IS NOT NULL))",
     );
     found.fetch_one(&mut direct).await.unwrap()
