@@ -42,9 +42,8 @@ impl Backend {
         }
     }
 
-    /// Resolves when the server says that the backend is gone. A server that does not answer proves
-    /// nothing here: it may be this check's own connection that fails. Of all who wait for it, one
-    /// asks at a time.
+    /// Resolves when the server says that the backend is gone, or answers nobody any more. Of all
+    /// who wait for it, one asks at a time.
     pub(super) async fn gone(self) {
         loop {
             sleep(self.check_interval).await;
@@ -65,9 +64,18 @@ impl Backend {
                 Ok(Err(error)) => {
                     tracing::debug!(%error, "cannot ask whether a session exists");
                 }
+                // It may be this check's own connection that has failed.
+                Err(_elapsed) if self.is_silent().await => return,
                 Err(_elapsed) => {}
             }
         }
+    }
+
+    /// Whether the server does not even answer a new connection. An error is an answer, and a
+    /// pooler that has no session left answers as well.
+    async fn is_silent(&self) -> bool {
+        let connecting = self.pool.connect_options().connect();
+        timeout(self.response_timeout, connecting).await.is_err()
     }
 
     fn is_check_due(&self) -> bool {

@@ -43,7 +43,8 @@ use crate::sql::sqlstate;
 ///   [`response_timeout`](crate::AdvisoryLock::response_timeout): 10 seconds if neither is set.
 ///   While a dropped statement still runs on the session, only a closed connection is noticed;
 /// - while the [`connection`](Self::connection) is in use, by the statement that fails, by the next
-///   use of the guard, or when the server says that the session has ended. The server is asked
+///   use of the guard, when the server says that the session has ended, or when it answers neither
+///   this question nor a new connection within the `response_timeout` each. The server is asked
 ///   every `keepalive_interval`, or every 5 seconds if that is shorter, on another connection: an
 ///   idle one of the pool, or one beside the pool.
 ///

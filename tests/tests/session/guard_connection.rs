@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use advisory_core::{AdvisoryLock, SessionGuard};
-use advisory_tests::{Database, scalar};
+use advisory_tests::{Database, Proxy, scalar};
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{AssertSqlSafe, Executor as _, PgPool};
 use tokio::task::JoinSet;
@@ -67,6 +67,25 @@ async fn loss_is_noticed_while_the_connection_is_borrowed_and_idle() {
         timeout(HANG_TIMEOUT, lost).await.unwrap().unwrap();
         conn.execute("SELECT 1").await.unwrap_err();
         assert!(guard.connection().await.unwrap_err().is_lost());
+        drop(guard);
+        database.assert_nothing_leaked(&pool).await;
+    }
+}
+
+#[tokio::test]
+async fn silent_network_is_noticed_while_the_connection_is_borrowed_and_idle() {
+    for connections in [1, 2] {
+        let database = Database::new().await;
+        let proxy = Proxy::start(&database).await;
+        let pool = proxy.pool(connections).await;
+        let lock = AdvisoryLock::new("leader").keepalive_interval(Duration::from_millis(200));
+        let lock = lock.response_timeout(Duration::from_millis(500));
+        let mut guard = lock.acquire(&pool).await.unwrap();
+        let lost = tokio::spawn(guard.lost());
+        guard.connection().await.unwrap();
+        proxy.set_silent(true);
+        timeout(HANG_TIMEOUT, lost).await.unwrap().unwrap();
+        proxy.set_silent(false);
         drop(guard);
         database.assert_nothing_leaked(&pool).await;
     }
