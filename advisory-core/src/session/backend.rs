@@ -74,8 +74,9 @@ impl Backend {
     /// Whether the server does not even answer a new connection. An error is an answer, and a
     /// pooler that has no session left answers as well.
     async fn is_silent(&self) -> bool {
-        let connecting = self.pool.connect_options().connect();
-        timeout(self.response_timeout, connecting).await.is_err()
+        let options = self.pool.connect_options();
+        let connecting = timeout(self.response_timeout, options.connect());
+        connecting.await.is_err()
     }
 
     fn is_check_due(&self) -> bool {
