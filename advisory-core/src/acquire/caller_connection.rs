@@ -45,7 +45,7 @@ enum State {
     Nothing,
     /// The message that opens a transaction was sent, and has not been answered.
     Opening,
-    /// The same, and the message takes the lock for the session first, which held these keys
+    /// As `Opening`, and the message first takes the lock in the session, which had held these keys
     /// before.
     OpeningInSession(Vec<Key>),
     /// A transaction of ours is open, and sqlx tracks it.
@@ -277,12 +277,14 @@ impl<'s, 'c, C: AsMut<PgConnection> + Send> CallerConnection<'s, 'c, C> {
                 Ok(None)
             }
             Err(error) => {
-                self.scope.state = State::Nothing;
-                if sqlstate::is_lock_timeout(&error) {
-                    return Ok(None);
-                }
-                if sqlstate::is_answer(&error) {
+                let is_refused = sqlstate::is_lock_timeout(&error);
+                if !is_refused && sqlstate::is_answer(&error) {
+                    // Until it is sent, dropping this scope sends it.
                     send(self.conn(), clean_up(lock, &held_before)).await?;
+                }
+                self.scope.state = State::Nothing;
+                if is_refused {
+                    return Ok(None);
                 }
                 Err(Error::of_lock(error, lock))
             }
@@ -307,8 +309,8 @@ impl<'s, 'c, C: AsMut<PgConnection> + Send> CallerConnection<'s, 'c, C> {
     }
 }
 
-/// The message that ends what another one has begun that failed between two of its transactions,
-/// and releases the keys that the session had not held before.
+/// Cleans up after [`transaction::begin_isolated`]: rolls back, and unlocks the keys of the lock
+/// that the session had not held before.
 fn clean_up(lock: &LockId, before: &[Key]) -> String {
     let mut keys = lock.held_keys();
     keys.retain(|key| !before.contains(key));

@@ -37,7 +37,8 @@ impl Attempt<'_> {
             let mut conn = conn;
             drain(&mut conn).await.map(|()| conn)
         };
-        Ok(self.within(Wait::No, DiscardOnDrop::new(drained)).await?)
+        let drained = DiscardOnDrop::new(drained);
+        Ok(self.within(self.wait(), drained).await?)
     }
 
     /// A connection of the pool that can be read without a request, within the deadline.
@@ -56,7 +57,8 @@ impl Attempt<'_> {
             drain(listener.acquire().await?).await?;
             Ok::<_, sqlx::Error>(listener)
         };
-        Ok(self.within(Wait::No, DiscardOnDrop::new(drained)).await?)
+        let drained = DiscardOnDrop::new(drained);
+        Ok(self.within(self.wait(), drained).await?)
     }
 
     /// The future is boxed by the caller: it takes some 8 KiB, which every future around it would
@@ -87,6 +89,7 @@ impl Attempt<'_> {
             // A thousand waits may end at once; the pool has other work.
             let _asking = wait_to_ask(pool).await;
             let mut conn = Box::pin(pool.acquire()).await?;
+            drain(&mut conn).await?;
             Holder::read_all(&send(&mut *conn, holders(self.id())).await?)
         };
         let found = timeout(HOLDERS_LOOKUP, lookup).await;

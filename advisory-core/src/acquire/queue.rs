@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use sqlx::postgres::{PgPool, PgRow};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::error::Elapsed;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::attempt::Attempt;
 use super::line::{Lines, Turn};
@@ -247,8 +247,8 @@ impl Attempt<'_> {
         Ok(!(was_unknown && self.deadline.has_passed()))
     }
 
-    /// Waits for the turn until the deadline, which the server is asked for meanwhile if nobody
-    /// knows it.
+    /// Waits for the turn until the deadline. If that is the server's `lock_timeout` and nobody
+    /// knows it, the server is asked meanwhile.
     async fn take_in_time(
         &mut self,
         turn: &mut Turn,
@@ -257,8 +257,8 @@ impl Attempt<'_> {
         let mut closed = pool.close_event();
         let mut taken = pin!(closed.do_until(turn.take()));
         self.learn_lock_timeout(pool);
-        if self.wait() == Wait::Server {
-            if let Some(taken) = self.unless_bounded(taken.as_mut(), pool).await {
+        while self.wait() == Wait::Server {
+            if let Some(taken) = Box::pin(self.turn_or_lock_timeout(taken.as_mut(), pool)).await {
                 return Ok(taken);
             }
             self.learn_lock_timeout(pool);
@@ -270,22 +270,28 @@ impl Attempt<'_> {
         timeout(limit, taken).await
     }
 
-    /// Waits for the turn, until the server has said what bounds the wait.
-    async fn unless_bounded<T>(
+    /// Waits for the turn. `None` if the server has said first what bounds the wait, or if it could
+    /// not be asked.
+    async fn turn_or_lock_timeout<T>(
         &self,
         mut turn: Pin<&mut impl Future<Output = T>>,
         pool: &PgPool,
     ) -> Option<T> {
         let queue = Queue::of(pool);
         let mut ask = pin!(async {
-            // One task asks for all.
-            let _asking = queue.asking.acquire().await;
-            self.ask_lock_timeout(pool).await
+            let asked = {
+                // One task asks for all.
+                let _asking = queue.asking.acquire().await;
+                self.ask_lock_timeout(pool).await
+            };
+            if let Err(error) = asked {
+                tracing::debug!(%error, "cannot ask for the `lock_timeout`");
+                sleep(PLACE_INTERVAL).await;
+            }
         });
         poll_fn(|cx| match turn.as_mut().poll(cx) {
             Poll::Ready(taken) => Poll::Ready(Some(taken)),
-            // Without an answer, the one before finds it out.
-            Poll::Pending => ask.as_mut().poll(cx).map(|_| None),
+            Poll::Pending => ask.as_mut().poll(cx).map(|()| None),
         })
         .await
     }
@@ -430,8 +436,8 @@ impl Attempt<'_> {
         Ok(())
     }
 
-    /// A wait that the server's `lock_timeout` bounds is bounded in this process, too. A poll does
-    /// not wait on the server.
+    /// A wait that the server's `lock_timeout` bounds is bounded in this process, too. A lock that
+    /// polls is not: `lock_timeout` bounds the server's queue only.
     pub(super) fn learn_lock_timeout(&mut self, pool: &PgPool) {
         if self.lock().polling_interval().is_none()
             && let Some(wait) = Capabilities::of(pool).lock_timeout()

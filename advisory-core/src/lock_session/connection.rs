@@ -105,9 +105,6 @@ impl Opening {
             .await
             .map_err(Error::of_message)?;
         listener.eager_reconnect(false);
-        // A hook of the pool may have dropped a statement.
-        let drained = drain(listener.acquire().await?);
-        within(self.response_timeout, Wait::No, drained).await?;
         let (loss, _) = watch::channel(false);
         let now = Instant::now();
         let mut connection = Connection {
@@ -120,6 +117,9 @@ impl Opening {
             last_used: now,
             listener: Some(listener),
         };
+        // A hook of the pool may have dropped a statement.
+        let drained = drain(connection.get().await?);
+        within(self.response_timeout, Wait::No, drained).await?;
         if self.is_checked {
             let listener = connection.listener();
             let level = capabilities.lock_level(&self.lock, listener, &options, Wait::Forever);

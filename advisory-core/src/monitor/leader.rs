@@ -196,10 +196,10 @@ impl LeaderWatch {
     }
 }
 
-/// What a look has seen; an error is as good as another one.
+/// What a look has seen. All errors count as one.
 type Seen = Result<Option<Leader>, ()>;
 
-/// Notes what is seen now. Whether it is a change.
+/// Notes what is seen now, and returns whether it is a change.
 fn note(seen: &mut Option<Seen>, mut now: Seen) -> bool {
     let is_same = match (&*seen, &mut now) {
         (Some(Ok(Some(before))), Ok(Some(now))) if before.is_same_term(now) => {

@@ -123,7 +123,7 @@ impl Periods {
                 ddl: self.ddl(),
             });
         }
-        // The lock was granted before, so the server is no standby.
+        // The lock was granted on a primary, whose sessions can be read-only as well.
         if sqlstate::is_read_only(&error) {
             return error.into();
         }

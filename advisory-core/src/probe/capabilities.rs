@@ -36,7 +36,7 @@ pub(crate) struct Capabilities {
     lock_level: OnceCell<LockLevel>,
     /// The random key of the pooler probe.
     probe: AdvisoryLock,
-    /// In milliseconds; 0 if there is none, [`UNKNOWN`] before the first lock.
+    /// In milliseconds; 0 if there is none, [`UNKNOWN`] before it was read.
     lock_timeout: AtomicU64,
     /// When it was last impossible to find out whether the pool has sessions.
     inconclusive: Mutex<Option<Inconclusive>>,
@@ -70,7 +70,7 @@ impl Capabilities {
     }
 
     /// The wait that the `lock_timeout` of the pool's sessions means, in the session that was
-    /// granted the pool's first lock, or refused it. `None` before that.
+    /// granted the pool's first lock, or refused it, or was asked for it. `None` before that.
     pub(crate) fn lock_timeout(&self) -> Option<Wait> {
         match self.lock_timeout.load(Ordering::Relaxed) {
             UNKNOWN => None,

@@ -23,7 +23,7 @@ pub(crate) struct Backend {
     checks: Arc<Mutex<Checks>>,
 }
 
-/// What all who ask have found out.
+/// What the watchers of one session share.
 #[derive(Default)]
 struct Checks {
     asked_at: Option<Instant>,
@@ -43,7 +43,7 @@ impl Backend {
     }
 
     /// Resolves when the server says that the backend is gone, or answers nobody any more. Of all
-    /// who wait for it, one asks at a time.
+    /// who wait for it, one asks in each interval.
     pub(super) async fn gone(self) {
         loop {
             sleep(self.check_interval).await;

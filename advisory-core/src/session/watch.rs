@@ -67,7 +67,7 @@ struct Watch {
 }
 
 impl Watch {
-    /// Waits for the time, which the timer may have passed.
+    /// Waits until this time, also with a timer that has fired before.
     fn poll_timer(&mut self, due: Instant, cx: &mut Context<'_>) -> Poll<()> {
         let timer = &mut self.timer;
         let timer = timer.get_or_insert_with(|| Box::pin(sleep_until(due)));
@@ -102,6 +102,7 @@ impl SharedSession {
     pub(super) async fn take(&self) -> Option<Box<Liveness>> {
         let mut watch = self.watch();
         poll_fn(|cx| self.poll_probe(&mut watch, cx)).await;
+        drop(watch);
         self.leave_idle(State::InUse)
     }
 
@@ -357,10 +358,10 @@ impl Inbox {
 
 /// The tasks that wait for a sign.
 #[derive(Default)]
-struct Watchers(Mutex<Tasks>);
+struct Watchers(Mutex<Wakers>);
 
 #[derive(Default)]
-struct Tasks {
+struct Wakers {
     last_number: u64,
     /// By the number of the watch.
     wakers: HashMap<u64, Waker>,
@@ -372,12 +373,13 @@ impl Watchers {
         let _before = self.lock().wakers.insert(watch.number, waker);
     }
 
-    /// The waker is dropped after the lock: with it, a task with other watches may be.
+    /// The waker is dropped when the mutex is free: it may be the last handle of a task that owns
+    /// other watches.
     fn remove(&self, number: u64) {
         let _waker = self.lock().wakers.remove(&number);
     }
 
-    fn lock(&self) -> MutexGuard<'_, Tasks> {
+    fn lock(&self) -> MutexGuard<'_, Wakers> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,6 +1,7 @@
 //! The holders of a lock, for an error.
 
-use super::call::array_literal;
+use super::LOCKS;
+use super::call::{Function, array_literal};
 use super::origin::is_this_process;
 use crate::key::Key;
 use crate::lock::{LockId, Mode};
@@ -24,6 +25,25 @@ pub(crate) fn excluding(lock: &LockId) -> String {
         Mode::Shared => " AND l.mode OPERATOR(pg_catalog.=) 'ExclusiveLock'",
     };
     select(lock, condition)
+}
+
+/// Unlocks those of these keys that this session holds, once. To unlock another one would be a
+/// warning, also in the server's log.
+pub(super) fn unlock_held(mode: Mode, keys: &[Key]) -> String {
+    let (rows, unlock) = (rows(keys), Function::Unlock.name(mode));
+    let name = match mode {
+        Mode::Exclusive => "ExclusiveLock",
+        Mode::Shared => "ShareLock",
+    };
+    format!(
+        "SELECT CASE l.objsubid WHEN 1 THEN {unlock}((l.classid::pg_catalog.int8 OPERATOR(pg_catalog.<<) 32) \
+         OPERATOR(pg_catalog.|) l.objid::pg_catalog.int8) \
+         ELSE {unlock}(l.classid::pg_catalog.int4,l.objid::pg_catalog.int4) END \
+         FROM {rows} JOIN {LOCKS} AS l ON true \
+         JOIN pg_catalog.pg_database AS d ON d.oid OPERATOR(pg_catalog.=) l.database WHERE {IS_HELD} \
+         AND l.mode OPERATOR(pg_catalog.=) '{name}' \
+         AND l.pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid()"
+    )
 }
 
 /// Keys as rows `k(classid,objid,objsubid)`, as `pg_locks` has them.

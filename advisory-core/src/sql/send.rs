@@ -59,11 +59,13 @@ pub(crate) fn last_row(rows: Vec<PgRow>) -> Result<PgRow, sqlx::Error> {
 }
 
 /// Sends a statement on a connection of a pool, which is committed with its message. Other code may
-/// have left the connection in a transaction, which is rolled back first.
+/// have left the connection in a transaction, which is rolled back first, or may have dropped a
+/// statement there.
 pub(crate) async fn send_in_own_transaction(
     conn: &mut PgConnection,
     statement: &str,
 ) -> Result<Vec<PgRow>, sqlx::Error> {
+    drain(conn).await?;
     let message = format!("{RESET};{statement}");
     match send(&mut *conn, &*message).await {
         // An aborted transaction refuses the whole message.

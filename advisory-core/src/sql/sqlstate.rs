@@ -11,8 +11,8 @@ const DEADLOCK_DETECTED: &str = "40P01";
 const SERIALIZATION_FAILURE: &str = "40001";
 /// `out_of_memory`, which reports a full lock table, too.
 const OUT_OF_MEMORY: &str = "53200";
-/// `read_only_sql_transaction`: of our messages, only those to a standby are refused with it, and
-/// those that write into a table.
+/// `read_only_sql_transaction`: of our messages, only those to a standby, and those that write into
+/// a table, are refused with it.
 const READ_ONLY_SQL_TRANSACTION: &str = "25006";
 /// `undefined_object`: a setting that does not exist.
 const UNDEFINED_OBJECT: &str = "42704";

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::call::{Calls, Function, KeySettings};
+use super::holder::unlock_held;
 use super::permits::{Reach, SLOT, Semaphore};
 use super::sqlstate::FREE_SLOT;
 use super::timeout::{Timeout, with_timeout};
@@ -116,15 +117,10 @@ pub(crate) fn begin_isolated(
     )
 }
 
-/// Ends whatever [`begin_isolated`] leaves if it fails or is dropped: a transaction, and locks of the
-/// session, of which these keys may be held. Those that are not held would be warnings.
+/// Ends whatever [`begin_isolated`] leaves if it fails or is dropped: a transaction, and locks of
+/// the session, of which these keys may be held.
 pub(crate) fn roll_back_and_unlock(mode: Mode, keys: &[Key]) -> String {
-    let mut message =
-        format!("{ROLLBACK};SELECT pg_catalog.set_config('client_min_messages','error',true)");
-    for Calls { call, rows } in Function::Unlock.calls_of(keys, mode) {
-        let _ = write!(message, ";SELECT {call} FROM {rows}");
-    }
-    message
+    format!("{ROLLBACK};{}", unlock_held(mode, keys))
 }
 
 /// Takes the lock for the session, if it is granted in time to an implicit transaction, and stores
