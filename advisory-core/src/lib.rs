@@ -187,11 +187,13 @@ pub use advisory_macros::advisory;
 #[doc(hidden)]
 pub mod __private {
     pub use crate::acquire::Body;
+    // For the command.
     pub use crate::macro_support::{
         CallerScope, ConnectionScope, InSession, OnConnection, OnPool, Outcome, PoolScope, Proof,
         SessionScope, SessionTarget, SkippedOutcome, Target, lock, lock_with_scheme, map_err,
         prove, unwritable,
     };
+    pub use crate::sql::sqlstate::is_lasting;
     /// Where a bare name in `scheme = …` is looked up.
     pub mod scheme {
         pub use crate::scheme::schemes::*;

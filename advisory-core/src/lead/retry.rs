@@ -77,6 +77,7 @@ fn is_temporary(error: &Error) -> bool {
             sqlx::Error::PoolTimedOut | sqlx::Error::WorkerCrashed | sqlx::Error::Protocol(_) => {
                 true
             }
+            error if sqlstate::is_lasting(error) => false,
             error => sqlstate::is_interruption(error) || sqlstate::is_conflict(error),
         },
         Error::NotAcquired { .. } | Error::NotInTransaction => false,

@@ -90,8 +90,11 @@ impl Opening {
                 Ok(connection) => return Ok(connection),
                 Err(error) => error,
             };
-            let may_pass =
-                matches!(&error, Error::Database(error) if sqlstate::is_interruption(error));
+            let may_pass = matches!(
+                &error,
+                Error::Database(error)
+                    if sqlstate::is_interruption(error) && !sqlstate::is_lasting(error)
+            );
             if !may_pass || started.elapsed() + REOPEN_PAUSE >= limit {
                 return Err(error);
             }

@@ -1,5 +1,7 @@
 //! What the server's errors mean. SQLSTATEs are named in PostgreSQL's Appendix A.
 
+use std::io::ErrorKind;
+
 use sqlx::error::DatabaseError;
 use sqlx::postgres::{PgDatabaseError, PgSeverity};
 
@@ -46,6 +48,24 @@ const TIMEOUTS: [(&str, &str); 3] = [
 /// `operator_intervention`, `system_error` (also the errors of pgpool-II), `internal_error`, and
 /// the timeouts of another class.
 const INTERRUPTIONS: [&str; 7] = ["08", "53", "57", "58", "XX", TIMEOUTS[0].0, TIMEOUTS[1].0];
+/// The class `connection_exception`: PgBouncer answers with 08P01 while its server is away, while it
+/// has no connection left, and for most other reasons.
+const CONNECTION_EXCEPTION: &str = "08";
+/// Parts of the messages of that class whose errors do not pass by themselves. The last five are
+/// the server's own, which PgBouncer passes on, not always with their SQLSTATE.
+const LASTING: [&str; 11] = [
+    "no such database",
+    "no such user",
+    "unsupported startup parameter",
+    "bouncer config error",
+    "login rejected",
+    " required",
+    "authentication failed",
+    "does not exist",
+    "pg_hba.conf",
+    "is not permitted to log in",
+    "permission denied",
+];
 /// The classes `invalid_transaction_state`, `transaction_rollback` and
 /// `object_not_in_prerequisite_state`.
 const CONFLICTS: [&str; 3] = ["25", "40", "55"];
@@ -119,6 +139,22 @@ pub(crate) fn is_refused_login(error: &sqlx::Error) -> bool {
 pub(crate) fn is_conflict(error: &sqlx::Error) -> bool {
     let code = error.as_database_error().and_then(DatabaseError::code);
     code.is_some_and(|code| CONFLICTS.iter().any(|class| code.starts_with(class)))
+}
+
+/// Whether a server, or what stands before it, refuses a connection for a reason that does not pass
+/// by itself, although [`is_interruption`] is true.
+pub fn is_lasting(error: &sqlx::Error) -> bool {
+    match error {
+        // What the TLS library refuses: a certificate, an alert, an answer that is not TLS.
+        sqlx::Error::Io(error) => error.kind() == ErrorKind::InvalidData,
+        sqlx::Error::Database(error) => {
+            let is_of_pooler = error
+                .code()
+                .is_some_and(|code| code.starts_with(CONNECTION_EXCEPTION));
+            is_of_pooler && LASTING.iter().any(|text| error.message().contains(text))
+        }
+        _ => false,
+    }
 }
 
 /// What has ended a statement from outside.

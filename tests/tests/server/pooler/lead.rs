@@ -7,6 +7,7 @@ use advisory_core::{
     AdvisoryLock, Error, LockSession, Periods, SessionSource, Term, UnsupportedReason, advisory,
 };
 use advisory_tests::{Pooling, another_pool, by_depth, is_ever};
+use sqlx::postgres::PgPoolOptions;
 use sqlx::{Executor as _, PgPool, PgTransaction};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -69,6 +70,27 @@ async fn a_leader_that_loses_its_backend_or_its_pooler_leads_again() {
         locks.close().await;
         fixture.database.assert_nothing_leaked(&pool).await;
     }
+}
+
+/// PgBouncer answers as if its server were away.
+#[tokio::test]
+async fn a_database_that_is_missing_behind_the_pooler_is_an_error() {
+    let Some(fixture) = Fixture::new(Pooling::Transaction, 2).await else {
+        return;
+    };
+    // PgBouncer asks its server for the same database again after some seconds only.
+    let [one, other] = ["missing", "missing_too"].map(|name| {
+        let options = fixture.pooler.options().database(name);
+        PgPoolOptions::new().connect_lazy_with(options)
+    });
+    let lock = lock();
+    let led = lock.lead(&one, async |_| Ok::<_, Error>(()));
+    let error = in_time(&fixture.database, led).await.unwrap_err();
+    assert!(error.to_string().contains("missing"), "{error}");
+    let locks = LockSession::new(&other);
+    let led = lock.lead(&locks, async |_| Ok::<_, Error>(()));
+    let error = in_time(&fixture.database, led).await.unwrap_err();
+    assert!(error.to_string().contains("missing"), "{error}");
 }
 
 /// What a failover looks like for a moment is a wrong configuration when it lasts. In short depth,
