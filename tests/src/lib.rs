@@ -33,6 +33,7 @@
 //! | `proxy` | [`Proxy`]: counts round trips, and delays or cuts connections |
 //! | `pooler` | [`Pooler`], [`Pgpool`]: a PgBouncer or a pgpool-II in front of a server |
 //! | `namespace` | [`Namespace`]: a program on a machine of its own, whose network can fail |
+//! | `trace` | [`Trace`]: records what is reported through `tracing` |
 //! | [`project`] | projects that depend on the crates, as users write them |
 //! | [`foreign_client`] | lock packages of other languages, each in a process of its own |
 //!
@@ -66,12 +67,13 @@ mod process;
 pub mod project;
 mod proxy;
 mod server;
+mod trace;
 
 pub use binaries::Version;
 pub use cache::cache_folder;
 pub use database::{
     BackendRow, Database, LockRow, WRITE, abandon_a_transaction, another_pool, by_our_clock,
-    drop_when, is_ever, scalar, written,
+    drop_after, drop_when, is_ever, scalar, written,
 };
 pub use depth::{Depth, by_depth, sample};
 pub use error::StartError;
@@ -80,3 +82,4 @@ pub use notice::print_notice;
 pub use pooler::{Pgpool, Pooler, Pooling};
 pub use proxy::{Cut, Message, Proxy, Side};
 pub use server::{Server, Shutdown};
+pub use trace::Trace;

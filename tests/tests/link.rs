@@ -78,15 +78,3 @@ fn every_link_between_pages_has_a_target() {
     assert!(faults.is_empty(), "{faults:#?}");
     assert!(count > 20, "found only {count} links");
 }
-
-#[test]
-fn anchors_are_those_of_github() {
-    assert_eq!(
-        anchor("sqlx's own `PgAdvisoryLock`"),
-        "sqlxs-own-pgadvisorylock"
-    );
-    assert_eq!(
-        anchor("What fails, and what then"),
-        "what-fails-and-what-then"
-    );
-}

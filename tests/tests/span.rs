@@ -1,63 +1,19 @@
 //! Tracing: a span for every acquire, and a warning for every misuse. The test is alone in its
 //! program, because the subscriber is global.
 
-use std::sync::{Arc, Mutex};
-
 use advisory_core::AdvisoryLock;
-use advisory_tests::Database;
+use advisory_tests::{Database, Trace};
 use sqlx::{Connection as _, Executor as _};
-use tracing::field::{Field, Visit};
-use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Metadata, Subscriber};
-
-/// Records events at `WARN` and above, and the fields of every span.
-#[derive(Clone, Default)]
-struct Notes(Arc<Mutex<String>>);
-
-impl Subscriber for Notes {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.target().starts_with("advisory_core")
-    }
-    fn new_span(&self, span: &Attributes<'_>) -> Id {
-        span.record(&mut Writer(&self.0));
-        Id::from_u64(1)
-    }
-    fn record(&self, _: &Id, values: &Record<'_>) {
-        values.record(&mut Writer(&self.0));
-    }
-    fn event(&self, event: &Event<'_>) {
-        event.record(&mut Writer(&self.0));
-    }
-    fn record_follows_from(&self, _: &Id, _: &Id) {}
-    fn enter(&self, _: &Id) {}
-    fn exit(&self, _: &Id) {}
-}
-
-struct Writer<'n>(&'n Mutex<String>);
-
-impl Visit for Writer<'_> {
-    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
-        use std::fmt::Write as _;
-        writeln!(self.0.lock().unwrap(), "{field}={value:?}").unwrap();
-    }
-}
-
-impl Notes {
-    /// Returns what has been recorded since the last call.
-    fn take(&self) -> String {
-        std::mem::take(&mut *self.0.lock().unwrap())
-    }
-}
 
 #[tokio::test]
 async fn every_acquire_is_a_span_and_every_misuse_a_warning() {
-    let notes = Notes::default();
-    let _listening = tracing::subscriber::set_default(notes.clone());
+    let trace = Trace::start(|metadata| metadata.target().starts_with("advisory_core"));
+    let take = || trace.take().concat();
     let (database, pool) = Database::with_pool(2).await;
     let lock = AdvisoryLock::new("one");
 
     let tx = lock.begin(&pool).await.unwrap();
-    let recorded = notes.take();
+    let recorded = take();
     assert!(!recorded.contains("lock.queue_ms"), "{recorded}");
     for field in [
         "lock.name=\"one\"",
@@ -75,7 +31,7 @@ async fn every_acquire_is_a_span_and_every_misuse_a_warning() {
             .unwrap()
             .is_none()
     );
-    let recorded = notes.take();
+    let recorded = take();
     for field in [
         "lock.scope=\"session\"",
         "lock.mode=\"shared\"",
@@ -96,11 +52,8 @@ async fn every_acquire_is_a_span_and_every_misuse_a_warning() {
         for lock in [lock.clone(), AdvisoryLock::all([1, 2])] {
             let mut tx = conn.begin_with(begin).await.unwrap();
             lock.acquire_xact(&mut tx).await.unwrap();
-            assert_eq!(
-                notes.take().contains("snapshot is older"),
-                warned,
-                "{begin}"
-            );
+            let is_warned = take().contains("snapshot is older");
+            assert_eq!(is_warned, warned, "{begin}");
             tx.rollback().await.unwrap();
         }
     }
@@ -111,7 +64,7 @@ async fn every_acquire_is_a_span_and_every_misuse_a_warning() {
     let conn = guard.connection().await.unwrap();
     conn.execute("BEGIN").await.unwrap();
     guard.release().await.unwrap();
-    assert!(notes.take().contains("released inside an open transaction"));
+    assert!(take().contains("released inside an open transaction"));
 
     // A lock that other code has left.
     let pool = sqlx::postgres::PgPoolOptions::new()
@@ -124,5 +77,5 @@ async fn every_acquire_is_a_span_and_every_misuse_a_warning() {
     advisory_core::lock(&mut conn, 42).await.unwrap();
     drop(conn);
     let _ = pool.acquire().await.unwrap();
-    assert!(notes.take().contains("keys=\"42\""));
+    assert!(take().contains("keys=\"42\""));
 }

@@ -6,20 +6,41 @@ use super::*;
 /// Arguments, parameters (by default a pool), and the end of the only message, beyond the UI cases.
 const REFUSED: &str = r#"
     key = "a" timeout = 2, shared ||| expected `,` before `timeout`; options are separated by commas
+    timeout = 2 seconds, shared ||| expected `,` before `seconds`; options are separated by commas
+    keys = ["a", ""] ||| name the thing to lock, as in `"sync({id})"`
     tx = "locked_tx" ||| write `tx = locked_tx`
     isolation = "none" ||| write `ReadCommitted` or `RepeatableRead` or `Serializable`
     isolation = 1 ||| expected `ReadCommitted` or `RepeatableRead` or `Serializable`
+    scope = "statement" ||| write `xact` or `session`
+    side_effect = "Return" ||| write `Raise` or `Skip`
+    crate = 1 ||| expected the path of `advisory_core`, as in `crate = "other::advisory_core"`
     scheme = "md4" ||| another of `advisory_core::scheme`, or your own
     key = -5, scheme = Md5 ||| remove `scheme`, or write text
+    keys = ["a", (1, -2)], scheme = Md5 ||| remove `scheme`, or write text
     on = pool ||| self: Arc<Self> ||| write `key = "….f"`
+    ||| pool: &PgPool, jobs: &[Self] ||| write `key = "….f"`
     side_effect = Skip ||| add `timeout = 0` not to wait, or a number of seconds
+    side_effect = Skip, polling = 0.1, scope = session ||| or a number of seconds
+    key = a, side_effect = Skip ||| tx: &mut PgTransaction<'_>, a: Lock ||| or a number of seconds
+    timeout = 500ms ||| as in `2` or `0.5`, a `Duration`, or `None` to wait indefinitely
+    timeout = -0.5 ||| write seconds, `0` not to wait, or `None` to wait indefinitely
+    timeout = 18446744073709551616 ||| so many seconds; write `None` to wait indefinitely
+    permits = -1 ||| from 1 to 1000, as in `10`
+    permits = 1_001 ||| from 1 to 1000, as in `10`
+    permits = "ten" ||| from 1 to 1000, as in `10`
+    every = 60 ||| as in `"1d"`, `"1h30m"` or `"15s"` (`w`, `d`, `h`, `m`, `s`), or a `Duration`
+    every = "1d", periods = "jobs." ||| or an expression of type `Periods`
+    every = "1d", periods = "\"Period\"" ||| or an expression of type `Periods`
+    every = "1d", periods = 7 ||| or an expression of type `Periods`
     ||| pool: &PgPool, tx: &mut PgTransaction<'_> ||| name one of them, as in `on = pool`
     tx = a ||| pool: &PgPool, (a, b): (u8, u8) ||| another name, as in `tx = locked`
     key = 1 ||| &self, db: &Db ||| if `db` is one, write `on = db`
+    key = 1 ||| &self, State(main): State<PgPool> ||| if `main` is one, write `on = main`
     ||| State(state): State<SqlPool> ||| if `state` is one, write `on = state`
     ||| main: Arc<Database> ||| if `main` is one, write `on = main`
     ||| Extension(Shared { tx, .. }): Extension<Shared> ||| if `tx` is one, write `on = tx`
     ||| locks: &LockSession ||| add `scope = session`
+    ||| conn: PoolConnection<Postgres> ||| write `&mut` before the type
     scope = session ||| pool: &PgPool, locks: &LockSession ||| name one of them, as in `on = pool`
     ||| db: &Db, conn: &Other ||| name what to lock on with `on = …`
     ||| State((pool, id)): State<(PgPool, u8)> ||| name what to lock on with `on = …`

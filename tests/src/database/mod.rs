@@ -1,14 +1,17 @@
 //! A database for one test.
 //!
 //! [`Database`] creates and drops the database. `observer` reads `pg_locks` and `pg_stat_activity`,
-//! and waits for a state. `table` is a
-//! table in which tests write. `libpq` gives the environment variables with which libpq connects.
+//! and waits for a state. `table` is a table in which tests write. `role` creates a role without
+//! privileges. `function` replaces PostgreSQL's lock functions. `libpq` gives the environment
+//! variables with which libpq connects.
 
+mod function;
 mod libpq;
 mod observer;
+mod role;
 mod table;
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, SystemTime};
 
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
@@ -17,7 +20,7 @@ use tokio::sync::Mutex;
 
 use crate::server::{Server, block_on};
 
-pub use observer::{BackendRow, LockRow, by_our_clock, drop_when, is_ever};
+pub use observer::{BackendRow, LockRow, by_our_clock, drop_after, drop_when, is_ever};
 pub use table::{WRITE, abandon_a_transaction, scalar, written};
 
 /// A new, empty database for one test.
@@ -30,6 +33,8 @@ pub struct Database {
     maintenance: PgConnectOptions,
     /// False if the server is private and ends by itself, or if another value owns the database.
     is_dropped_with_self: bool,
+    /// True if there is a role of the database's name, which is dropped with the database.
+    has_role: AtomicBool,
     /// A connection to the maintenance database, which is not one of this database's backends.
     observer: Mutex<Option<PgConnection>>,
 }
@@ -68,6 +73,7 @@ impl Database {
             url: server.url(&name),
             maintenance: server.options(),
             is_dropped_with_self: !server.is_private(),
+            has_role: AtomicBool::default(),
             observer: Mutex::default(),
             name,
         };
@@ -93,6 +99,7 @@ impl Database {
             url: server.url(&database.name),
             maintenance: server.options(),
             is_dropped_with_self: false,
+            has_role: AtomicBool::default(),
             observer: Mutex::default(),
         }
     }
@@ -106,6 +113,7 @@ impl Database {
             url: options.to_url_lossy().to_string(),
             maintenance: options,
             is_dropped_with_self: false,
+            has_role: AtomicBool::default(),
             observer: Mutex::default(),
         }
     }
@@ -132,6 +140,16 @@ impl Database {
     /// If the database cannot be reached.
     pub async fn pool(&self, max_connections: u32) -> PgPool {
         pool(self.options(), max_connections).await
+    }
+
+    /// As [`pool`](Self::pool), with a setting in each session, as in
+    /// `database.pool_with(2, "lock_timeout", "1s")`.
+    ///
+    /// # Panics
+    ///
+    /// If the database cannot be reached.
+    pub async fn pool_with(&self, max_connections: u32, setting: &str, value: &str) -> PgPool {
+        pool(self.options().options([(setting, value)]), max_connections).await
     }
 
     /// One connection to the database.
@@ -164,15 +182,16 @@ impl Drop for Database {
             return;
         }
         let options = self.maintenance.clone();
-        let drop = format!(
-            "DROP DATABASE IF EXISTS {} WITH (FORCE)",
-            quoted(&self.name)
-        );
+        let name = quoted(&self.name);
+        let mut drops = vec![format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)")];
+        drops.extend(self.has_role.get_mut().then(|| format!("DROP ROLE {name}")));
         let dropped = block_on(async move {
             let mut connection = options.connect().await?;
-            sqlx::raw_sql(AssertSqlSafe(drop))
-                .execute(&mut connection)
-                .await
+            for drop in drops {
+                let drop = sqlx::raw_sql(AssertSqlSafe(drop));
+                drop.execute(&mut connection).await?;
+            }
+            Ok::<_, sqlx::Error>(())
         });
         if let Err(error) = dropped {
             eprintln!(

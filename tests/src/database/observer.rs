@@ -1,11 +1,13 @@
 //! The locks and the backends of a database, and waiting for a state of them.
 
 use std::fmt::Write as _;
+use std::pin::pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
-use sqlx::FromRow;
 use sqlx::postgres::{PgConnection, PgPool, PgRow};
+use sqlx::{AssertSqlSafe, Executor as _, FromRow};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::Database;
@@ -206,11 +208,22 @@ impl Database {
     ///
     /// If the server refuses.
     pub async fn terminate_lockers(&self) {
+        self.signal("pg_terminate_backend", |_| true).await;
+    }
+
+    /// Calls `pg_cancel_backend` or `pg_terminate_backend` for the backend of each lock, granted or
+    /// waited for, for which `is_target` returns true.
+    ///
+    /// # Panics
+    ///
+    /// If the server refuses.
+    pub async fn signal(&self, function: &str, is_target: impl Fn(&LockRow) -> bool) {
         let mut connection = self.connection().await;
-        for lock in self.advisory_locks().await {
-            let terminate = sqlx::query("SELECT pg_terminate_backend($1)").bind(lock.pid);
-            let terminated = terminate.execute(&mut connection).await;
-            terminated.unwrap_or_else(|error| panic!("a backend can be terminated: {error}"));
+        let locks = self.advisory_locks().await.into_iter();
+        for lock in locks.filter(is_target) {
+            let signal = AssertSqlSafe(format!("SELECT {function}({})", lock.pid));
+            let sent = connection.execute(signal).await;
+            sent.unwrap_or_else(|error| panic!("a backend can be signalled: {error}"));
         }
     }
 
@@ -249,6 +262,15 @@ impl Database {
             Err(_elapsed) => "the pool is not at full capacity".to_owned(),
         };
         panic!("leaked: {complaint}\n{}", self.dump().await);
+    }
+
+    /// As [`assert_nothing_leaked`](Self::assert_nothing_leaked), for a test without a pool.
+    ///
+    /// # Panics
+    ///
+    /// If one of these conditions does not hold.
+    pub async fn assert_nothing_left(&self) {
+        self.assert_nothing_leaked(&self.pool(1).await).await;
     }
 
     /// The locks and the backends as text, for the message of an assertion.
@@ -311,6 +333,21 @@ pub async fn drop_when(state: impl Future<Output = ()>, future: impl Future) {
         _ = future => panic!("it ends before it is dropped"),
         () = state => {}
     }
+}
+
+/// Polls a future at most `polls` times, then drops it. Returns its output if it has completed.
+pub async fn drop_after<T>(polls: usize, future: impl Future<Output = T>) -> Option<T> {
+    let mut future = pin!(future);
+    for left in (0..polls).rev() {
+        if let Poll::Ready(output) = futures_util::poll!(future.as_mut()) {
+            return Some(output);
+        }
+        if left > 0 {
+            // Until the future wakes this task.
+            futures_util::pending!();
+        }
+    }
+    None
 }
 
 /// True if one of twenty attempts succeeds, each of which a busy machine may delay for too long.

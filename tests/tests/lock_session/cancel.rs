@@ -8,7 +8,7 @@ use sqlx::{AssertSqlSafe, Executor as _, PgPool};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use super::{acquire_each, assert_closes, ends, through_proxy};
+use super::{acquire_each, assert_closes, ends, open, through_proxy};
 
 /// Runs a statement that cancels, again and again.
 async fn cancel_with(database: &Database, cancel: &str) -> ! {
@@ -23,8 +23,7 @@ async fn cancel_with(database: &Database, cancel: &str) -> ! {
 
 #[tokio::test]
 async fn cancelled_message_is_sent_again() {
-    let (database, pool) = Database::with_pool(2).await;
-    let locks = LockSession::new(&pool);
+    let (database, pool, locks) = open(2).await;
     let kept = AdvisoryLock::new(-5).acquire(&locks).await.unwrap();
     let pid = database.advisory_locks().await[0].pid;
     let work = async {

@@ -10,7 +10,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 use tokio::time::sleep;
 
-use super::{HANG_TIMEOUT, NAP, acquire_each, assert_closes, ends, through_proxy};
+use super::{HANG_TIMEOUT, NAP, acquire_each, assert_closes, ends, open, through_proxy};
 
 fn is_pool_closed(error: &Error) -> bool {
     matches!(error, Error::Database(sqlx::Error::PoolClosed))
@@ -40,8 +40,7 @@ async fn assert_all_are_notified(
 
 #[tokio::test]
 async fn closed_session_ends_waits_and_notifies_guards() {
-    let (database, pool) = Database::with_pool(2).await;
-    let locks = LockSession::new(&pool);
+    let (database, pool, locks) = open(2).await;
     let close = async {
         locks.close().await;
         assert!(database.advisory_locks().await.is_empty());
@@ -52,8 +51,7 @@ async fn closed_session_ends_waits_and_notifies_guards() {
 
 #[tokio::test]
 async fn closed_pool_ends_waits_and_notifies_guards() {
-    let (database, pool) = Database::with_pool(2).await;
-    let locks = LockSession::new(&pool);
+    let (database, pool, locks) = open(2).await;
     // `Pool::close` takes effect when it is called.
     let close = async { pool.close().await };
     assert_all_are_notified(&database, &locks, close).await;

@@ -3,13 +3,14 @@
 use std::cell::Cell;
 use std::pin::pin;
 
-use advisory_core::{AdvisoryLock, Error, LockSession, UnsupportedReason};
+use advisory_core::{AdvisoryLock, LockSession, UnsupportedReason};
 use advisory_tests::Database;
+use advisory_verbs::unsupported;
 use futures_util::future::join_all;
-use sqlx::postgres::PgPoolOptions;
+use sqlx::PgPool;
 
 use super::{
-    HANG_TIMEOUT, NAP, acquire_each, assert_closes, ends, large_server, poll_for, release_all,
+    HANG_TIMEOUT, NAP, acquire_each, assert_closes, ends, large_server, open, poll_for, release_all,
 };
 
 #[tokio::test]
@@ -41,8 +42,7 @@ async fn thousands_of_locks_are_one_connection() {
 
 #[tokio::test]
 async fn fencing_tokens_grow() {
-    let (database, pool) = Database::with_pool(2).await;
-    let locks = LockSession::new(&pool);
+    let (database, pool, locks) = open(2).await;
     let lock = AdvisoryLock::new(1);
     let mut last = 0;
     for _ in 0..3 {
@@ -61,8 +61,7 @@ async fn fencing_tokens_grow() {
 
 #[tokio::test]
 async fn lock_is_granted_while_others_take_fencing_tokens() {
-    let (database, pool) = Database::with_pool(2).await;
-    let locks = LockSession::new(&pool);
+    let (database, pool, locks) = open(2).await;
     let guard = AdvisoryLock::new(1).acquire(&locks).await.unwrap();
     let count = Cell::new(0);
     let take = async |_| loop {
@@ -87,40 +86,30 @@ async fn lock_is_granted_while_others_take_fencing_tokens() {
 #[tokio::test]
 async fn missing_privilege_is_an_error_of_the_call() {
     let database = Database::new().await;
-    let role = format!("denied_{}", database.name());
-    let deny = format!(
-        "CREATE ROLE \"{role}\" LOGIN PASSWORD 'x'; \
-         REVOKE EXECUTE ON FUNCTION pg_catalog.pg_try_advisory_lock(int8) FROM PUBLIC"
-    );
+    let deny = "REVOKE EXECUTE ON FUNCTION pg_catalog.pg_try_advisory_lock(int8) FROM PUBLIC";
     database.execute(deny).await;
-    let options = database.options().username(&role).password("x");
-    let pool = PgPoolOptions::new().connect_with(options).await.unwrap();
+    let role = database.role().await;
+    let pool = PgPool::connect_with(role).await.unwrap();
     let locks = LockSession::new(&pool);
     let denied = ends(AdvisoryLock::new(1).try_acquire(&locks)).await;
     assert_closes(&locks, &database, &pool).await;
-    pool.close().await;
-    let drop_role = format!("DROP OWNED BY \"{role}\"; DROP ROLE \"{role}\"");
-    database.execute(drop_role).await;
     assert!(denied.is_err(), "{denied:?}");
 }
 
 #[tokio::test]
 async fn session_tag_is_refused_and_keepalive_interval_is_not() {
-    let (database, pool) = Database::with_pool(2).await;
-    let locks = LockSession::new(&pool);
+    let (database, pool, locks) = open(2).await;
     let lock = AdvisoryLock::new(1);
     let tagged = lock.clone().tag_session();
     for refused in [
         tagged.acquire(&locks).await.map(Some),
         tagged.try_acquire(&locks).await,
     ] {
-        match refused {
-            Err(Error::Unsupported {
-                reason: UnsupportedReason::UnusedSetting { setting, .. },
-                ..
-            }) => assert_eq!(setting, "tag_session"),
-            other => panic!("{other:?}"),
-        }
+        let error = refused.unwrap_err();
+        let UnsupportedReason::UnusedSetting { setting, .. } = unsupported(&error) else {
+            panic!("{error:?}");
+        };
+        assert_eq!(*setting, "tag_session");
     }
     let watched = lock.keepalive_interval(HANG_TIMEOUT);
     drop(watched.acquire(&locks).await.unwrap());

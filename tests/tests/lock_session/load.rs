@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::{
-    HANG_TIMEOUT, acquire_each, assert_closes, ends, large_server, poll_for, processor_time,
+    HANG_TIMEOUT, acquire_each, assert_closes, ends, large_server, open, poll_for, processor_time,
     release_all, server,
 };
 
@@ -42,8 +42,7 @@ mod alone {
     #[tokio::test]
     #[ignore = "in a process of its own"]
     async fn many_readers_are_granted() {
-        let (_database, pool) = Database::with_pool(2).await;
-        let locks = LockSession::new(&pool);
+        let (_database, pool, locks) = open(2).await;
         let held = AdvisoryLock::new(1).acquire(&pool).await.unwrap();
         let mut readers = JoinSet::new();
         for _ in 0..by_depth(2_000, 20_000) {
@@ -61,8 +60,7 @@ mod alone {
     #[tokio::test]
     #[ignore = "in a process of its own"]
     async fn many_tries_are_answered() {
-        let (_database, pool) = Database::with_pool(2).await;
-        let locks = LockSession::new(&pool);
+        let (_database, _pool, locks) = open(2).await;
         let lock = AdvisoryLock::new(1);
         let many = by_depth(2_000, 20_000);
         let tried = ends(join_all((0..many).map(|_| lock.try_acquire(&locks)))).await;
@@ -130,8 +128,7 @@ async fn many_tries_fail_together_without_much_work() {
 
 #[tokio::test]
 async fn many_waits_time_out_together_without_much_work() {
-    let (database, pool) = Database::with_pool(2).await;
-    let locks = LockSession::new(&pool);
+    let (database, pool, locks) = open(2).await;
     let held = AdvisoryLock::new(1).acquire(&locks).await.unwrap();
     let expire = async |many| {
         let mut tasks = JoinSet::new();
@@ -259,9 +256,8 @@ async fn full_lock_table_fails_only_those_that_do_not_fit() {
 
 #[tokio::test]
 async fn requests_dropped_at_any_moment_leave_nothing() {
-    let (database, pool) = Database::with_pool(2).await;
+    let (database, pool, locks) = open(2).await;
     let outside = another_pool(&pool);
-    let locks = LockSession::new(&pool);
     let rounds = by_depth(5, 20);
     let mut tasks = JoinSet::new();
     for n in 0..200_i64 {

@@ -8,18 +8,16 @@ use advisory_core::{AdvisoryLock, Error, LockSession, LockSessionGuard};
 use advisory_tests::{Cut, Database, Shutdown, Side};
 use futures_util::future::join_all;
 use sqlx::postgres::PgPoolOptions;
-use sqlx::{AssertSqlSafe, Executor as _};
 use tokio::time::timeout;
 
 use super::{
-    HANG_TIMEOUT, NAP, acquire_each, assert_closes, assert_sleeps, ends, poll_for, server,
+    HANG_TIMEOUT, NAP, acquire_each, assert_closes, assert_sleeps, ends, open, poll_for, server,
     through_proxy,
 };
 
 #[tokio::test]
 async fn all_guards_of_a_lost_session_are_notified_and_stay_lost() {
-    let (database, pool) = Database::with_pool(2).await;
-    let locks = LockSession::new(&pool);
+    let (database, pool, locks) = open(2).await;
     let guards = acquire_each(&locks, 0..50).await;
     let first = guards[0].lost();
     let bodies = guards.iter().map(|guard| guard.until_lost(pending::<()>()));
@@ -45,17 +43,13 @@ async fn all_guards_of_a_lost_session_are_notified_and_stay_lost() {
 async fn wait_outlives_the_session_that_queues_for_it() {
     let (database, pool) = Database::with_pool(2).await;
     for (end, queueing) in [("pg_cancel_backend", 1), ("pg_terminate_backend", 2)] {
-        let end = format!(
-            "SELECT {end}(l.pid) FROM pg_locks l JOIN pg_database d ON d.oid = l.database \
-             WHERE l.locktype = 'advisory' AND NOT l.granted AND d.datname = current_database()"
-        );
         let locks = LockSession::new(&pool).queueing(queueing);
         let lock = AdvisoryLock::new("one");
-        let mut held = lock.begin(&pool).await.unwrap();
+        let held = lock.begin(&pool).await.unwrap();
         let mut wait = pin!(lock.acquire(&locks));
         for _ in 0..2 {
             database.drop_when_waiting(&mut wait).await;
-            held.execute(AssertSqlSafe(end.clone())).await.unwrap();
+            database.signal(end, |lock| !lock.granted).await;
         }
         held.commit().await.unwrap();
         ends(wait).await.unwrap().release().await.unwrap();

@@ -36,6 +36,13 @@ async fn poll_for(time: Duration, future: impl Future) {
     assert!(timeout(time, future).await.is_err(), "ended too early");
 }
 
+/// A database, a pool of so many connections, and a session on the pool.
+async fn open(connections: u32) -> (Database, PgPool, LockSession) {
+    let (database, pool) = Database::with_pool(connections).await;
+    let locks = LockSession::new(&pool);
+    (database, pool, locks)
+}
+
 /// Closes a session, after which nothing is left.
 async fn assert_closes(locks: &LockSession, database: &Database, pool: &PgPool) {
     locks.close().await;

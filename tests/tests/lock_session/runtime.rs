@@ -7,7 +7,7 @@ use advisory_core::{AdvisoryLock, Error, LockSession};
 use advisory_tests::Database;
 use tokio::runtime::{Builder, Runtime};
 
-use super::{NAP, assert_closes, ends, poll_for};
+use super::{NAP, assert_closes, ends, open, poll_for};
 
 /// A runtime that runs inside `block_on` only.
 fn current_thread() -> Runtime {
@@ -83,8 +83,7 @@ fn runtime_ends_under_guards_and_waits_of_another() {
 fn guard_is_dropped_outside_every_runtime() {
     let runtime = multi_thread();
     runtime.block_on(async {
-        let (database, pool) = Database::with_pool(2).await;
-        let locks = LockSession::new(&pool);
+        let (database, pool, locks) = open(2).await;
         let guard = AdvisoryLock::new(1).acquire(&locks).await.unwrap();
         std::thread::spawn(move || drop(guard)).join().unwrap();
         database.wait_until_held(0).await;

@@ -9,13 +9,12 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use super::{
-    HANG_TIMEOUT, NAP, assert_closes, assert_sleeps, ends, poll_for, server, through_proxy,
+    HANG_TIMEOUT, NAP, assert_closes, assert_sleeps, ends, open, poll_for, server, through_proxy,
 };
 
 #[tokio::test]
 async fn shared_locks_are_held_together_and_exclude_exclusive_ones() {
-    let (database, pool) = Database::with_pool(3).await;
-    let locks = LockSession::new(&pool);
+    let (database, pool, locks) = open(3).await;
     let (shared, exclusive) = (AdvisoryLock::new(1).shared(), AdvisoryLock::new(1));
     let guards = join_all((0..20).map(|_| shared.try_acquire(&locks))).await;
     assert!(guards.iter().all(|guard| matches!(guard, Ok(Some(_)))));
@@ -39,8 +38,7 @@ fn is_writer_waiting(locks: &[LockRow]) -> bool {
 
 #[tokio::test]
 async fn writer_elsewhere_gets_its_chance_among_readers() {
-    let (database, pool) = Database::with_pool(2).await;
-    let locks = LockSession::new(&pool);
+    let (database, pool, locks) = open(2).await;
     let shared = AdvisoryLock::new(1).shared();
     let mut readers = JoinSet::new();
     let first = shared.acquire(&locks).await.unwrap();
@@ -67,9 +65,8 @@ async fn writer_elsewhere_gets_its_chance_among_readers() {
 
 #[tokio::test]
 async fn readers_join_again_when_the_writer_has_given_up() {
-    let (database, pool) = Database::with_pool(2).await;
+    let (database, pool, locks) = open(2).await;
     let outside = database.pool(2).await;
-    let locks = LockSession::new(&pool);
     let shared = AdvisoryLock::new(1).shared();
     let first = shared.acquire(&locks).await.unwrap();
     let exclusive = AdvisoryLock::new(1);
@@ -132,8 +129,7 @@ async fn session_sleeps_when_it_is_lost_during_that_question() {
 /// One of the keys can be joined at any time, and so is no reason to wait.
 #[tokio::test]
 async fn wait_for_shared_keys_goes_on_while_one_of_them_is_held_here() {
-    let (database, pool) = Database::with_pool(3).await;
-    let locks = LockSession::new(&pool);
+    let (database, pool, locks) = open(3).await;
     let elsewhere = AdvisoryLock::new(2).begin(&pool).await.unwrap();
     let held = AdvisoryLock::new(1).shared().acquire(&locks).await.unwrap();
     let both = AdvisoryLock::all([1, 2]).shared();

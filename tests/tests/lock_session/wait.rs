@@ -7,17 +7,15 @@ use advisory_core::{AdvisoryLock, Error, Key, LockSession};
 use advisory_tests::{Database, another_pool, is_ever};
 use futures_util::FutureExt as _;
 use futures_util::future::join_all;
-use sqlx::postgres::PgPoolOptions;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use super::{HANG_TIMEOUT, NAP, acquire_each, assert_closes, ends, poll_for, through_proxy};
+use super::{HANG_TIMEOUT, NAP, acquire_each, assert_closes, ends, open, poll_for, through_proxy};
 
 #[tokio::test]
 async fn waits_of_one_lock_are_served_in_order() {
-    let (database, pool) = Database::with_pool(2).await;
-    let locks = LockSession::new(&pool);
+    let (database, pool, locks) = open(2).await;
     for lock in [
         AdvisoryLock::new("one"),
         AdvisoryLock::new((1, -7)),
@@ -47,8 +45,7 @@ async fn waits_of_one_lock_are_served_in_order() {
 
 #[tokio::test]
 async fn next_wait_inherits_the_queue_position_of_a_dropped_one() {
-    let (database, pool) = Database::with_pool(2).await;
-    let locks = LockSession::new(&pool);
+    let (database, pool, locks) = open(2).await;
     let lock = AdvisoryLock::new("one");
     let held = lock.acquire(&pool).await.unwrap();
     let (mut dropped, mut inherits) = (Box::pin(lock.acquire(&locks)), pin!(lock.acquire(&locks)));
@@ -87,8 +84,7 @@ async fn try_after_a_dropped_wait_is_granted() {
 
 #[tokio::test]
 async fn outsider_in_the_queue_of_a_hot_key_is_served() {
-    let (database, pool) = Database::with_pool(2).await;
-    let locks = LockSession::new(&pool);
+    let (database, pool, locks) = open(2).await;
     let lock = AdvisoryLock::new("hot");
     let mut tasks = JoinSet::new();
     for _ in 0..16 {
@@ -126,12 +122,7 @@ async fn short_timeout_is_enough_for_a_free_lock() {
 #[tokio::test]
 async fn lock_timeout_of_the_pool_ends_a_wait_unless_it_waits_forever() {
     let database = Database::new().await;
-    let options = database.options().options([("lock_timeout", "100ms")]);
-    let pool = PgPoolOptions::new()
-        .max_connections(2)
-        .connect_with(options)
-        .await
-        .unwrap();
+    let pool = database.pool_with(2, "lock_timeout", "100ms").await;
     let outside = database.pool(1).await;
     let locks = LockSession::new(&pool);
     let lock = AdvisoryLock::new(1);
@@ -158,8 +149,7 @@ async fn lock_timeout_of_the_pool_ends_a_wait_unless_it_waits_forever() {
 #[tokio::test]
 async fn lock_timeout_of_the_pool_ends_a_wait_for_a_permit() {
     let database = Database::new().await;
-    let options = database.options().options([("lock_timeout", "500ms")]);
-    let pool = PgPoolOptions::new().connect_lazy_with(options);
+    let pool = database.pool_with(10, "lock_timeout", "500ms").await;
     let export = AdvisoryLock::new("export").permits(2);
     let slot = |number| AdvisoryLock::from(export.keys()[0].slot(number));
     let rivals = database.pool(3).await;
@@ -184,8 +174,7 @@ async fn lock_timeout_of_the_pool_ends_a_wait_for_a_permit() {
 /// Another task has just taken the lock when the time of one that polls is over, so that it joins.
 #[tokio::test]
 async fn lock_that_is_joined_at_the_deadline_stays_held() {
-    let (database, pool) = Database::with_pool(3).await;
-    let locks = LockSession::new(&pool);
+    let (database, pool, locks) = open(3).await;
     let shared = AdvisoryLock::new(1).shared();
     let polls = shared.clone().polling(Duration::from_secs(10));
     let polls = polls.timeout(Duration::from_millis(500));
@@ -247,9 +236,8 @@ async fn lock_that_is_joined_behind_a_refusal_stays_held() {
 
 #[tokio::test]
 async fn polling_never_queues_on_the_server() {
-    let (database, pool) = Database::with_pool(2).await;
+    let (database, pool, locks) = open(2).await;
     let outside = LockSession::new(&another_pool(&pool));
-    let locks = LockSession::new(&pool);
     let held = acquire_each(&outside, [1, 2]).await;
     let [polled, waited] = [1, 2].map(AdvisoryLock::new);
     let polled = polled.polling(NAP);
@@ -294,9 +282,8 @@ async fn polls_keep_their_interval() {
 /// A busy machine may release the lock after the deadline.
 #[tokio::test]
 async fn last_poll_is_made_at_the_deadline() {
-    let (database, pool) = Database::with_pool(2).await;
+    let (database, pool, locks) = open(2).await;
     let outside = database.pool(1).await;
-    let locks = LockSession::new(&pool);
     let lock = AdvisoryLock::new(1);
     let rarely = lock.clone().polling(HANG_TIMEOUT * 10);
     let rarely = rarely.timeout(Duration::from_secs(1));
@@ -314,9 +301,8 @@ async fn last_poll_is_made_at_the_deadline() {
 
 #[tokio::test]
 async fn wait_is_served_while_a_poll_pauses() {
-    let (database, pool) = Database::with_pool(2).await;
+    let (database, pool, locks) = open(2).await;
     let outside = database.pool(1).await;
-    let locks = LockSession::new(&pool);
     let lock = AdvisoryLock::new(1);
     let held = lock.acquire(&outside).await.unwrap();
     let rarely = lock.clone().polling(HANG_TIMEOUT * 10);

@@ -1,23 +1,9 @@
-//! Keys that other projects publish in their tests and documentation.
+//! Keys that other projects publish in their tests. Single keys of others are in `vectors.json`.
 
 use std::collections::HashSet;
 
-use advisory_core::scheme::{DistributedLock, NpmAdvisoryLock, PhpLock, River, SqlxAdvisoryLock};
+use advisory_core::scheme::{DistributedLock, PhpLock, River};
 use advisory_core::{Key, KeyScheme};
-
-/// From the documentation of sqlx's `PgAdvisoryLock::new`.
-#[test]
-fn key_of_sqlx_is_reproduced() {
-    let key = SqlxAdvisoryLock.key("my first Postgres advisory lock!");
-    assert_eq!(key, Key::BigInt(-5_560_419_505_042_474_287));
-}
-
-/// From `src/test/index.test.ts` of npm's advisory-lock.
-#[test]
-fn key_of_npms_advisory_lock_is_reproduced() {
-    let key = NpmAdvisoryLock.key("test-lock");
-    assert_eq!(key, Key::IntPair(-107_789_403, -1_898_803_861));
-}
 
 /// From `PostgresAdvisoryLockKeyTest.cs` of `DistributedLock` for .NET, which cannot be run here.
 #[test]

@@ -172,10 +172,8 @@ async fn idle(pool: &PgPool) -> Result<(), Error> {
 #[tokio::test]
 async fn transaction_of_a_body_outside_it_is_not_ended_as_idle() {
     let database = Database::new().await;
-    let options = database
-        .options()
-        .options([("idle_in_transaction_session_timeout", "2s")]);
-    let pool = PgPool::connect_with(options).await.unwrap();
+    let setting = "idle_in_transaction_session_timeout";
+    let pool = database.pool_with(10, setting, "2s").await;
     assert!(is_ever(async || idle(&pool).await.is_ok()).await);
 }
 

@@ -1,109 +1,48 @@
 //! A server that refuses what the library asks beside the lock: a login, or the reading of a view.
 
-use std::pin::pin;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use advisory_core::{AdvisoryLock, Error, UnsupportedReason, monitor};
-use advisory_tests::Database;
-use advisory_verbs::with_connection;
-use futures_util::future::{Either, select};
+use advisory_core::{AdvisoryLock, UnsupportedReason, monitor};
+use advisory_tests::{BackendRow, Database, Trace};
+use advisory_verbs::{holders, unsupported, with_connection};
 use sqlx::postgres::{PgPool, PgPoolOptions};
-use tracing::field::{Field, Visit};
-use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Level, Metadata, Subscriber};
+use tracing::Level;
 
-/// The messages of the library's warnings in this thread.
-#[derive(Clone, Default)]
-struct Warnings(Arc<Mutex<Vec<String>>>);
-
-impl Subscriber for Warnings {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+/// Records the library's warnings.
+fn warnings() -> Trace {
+    Trace::start(|metadata| {
         metadata.target().starts_with("advisory_core") && *metadata.level() <= Level::WARN
-    }
-    fn new_span(&self, _: &Attributes<'_>) -> Id {
-        Id::from_u64(1)
-    }
-    fn record(&self, _: &Id, _: &Record<'_>) {}
-    fn event(&self, event: &Event<'_>) {
-        event.record(&mut Message(&self.0));
-    }
-    fn record_follows_from(&self, _: &Id, _: &Id) {}
-    fn enter(&self, _: &Id) {}
-    fn exit(&self, _: &Id) {}
+    })
 }
 
-struct Message<'w>(&'w Mutex<Vec<String>>);
-
-impl Visit for Message<'_> {
-    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
-        if field.name() == "message" {
-            self.0.lock().unwrap().push(format!("{value:?}"));
-        }
-    }
-}
-
-impl Warnings {
-    fn all(&self) -> Vec<String> {
-        self.0.lock().unwrap().clone()
-    }
-}
-
-/// A role without privileges, and a pool of its connections, which are all open.
+/// A database, and a pool of connections of a role without privileges, which are all open.
 struct Restricted {
     database: Database,
-    role: String,
     pool: PgPool,
 }
 
 impl Restricted {
     async fn new(connections: u32) -> Self {
         let database = Database::new().await;
-        let role = format!("restricted_{}", database.name());
-        let create = format!("CREATE ROLE \"{role}\" LOGIN PASSWORD 'restricted'");
-        database.execute(create).await;
-        let options = database.options().username(&role).password("restricted");
-        let pool = PgPoolOptions::new()
-            .max_connections(connections)
-            .connect_with(options)
-            .await
-            .unwrap();
+        let pool = PgPoolOptions::new().max_connections(connections);
+        let pool = pool.connect_with(database.role().await).await.unwrap();
         let all = (0..connections).map(|_| pool.acquire());
         drop(futures_util::future::try_join_all(all).await.unwrap());
-        Self {
-            database,
-            role,
-            pool,
-        }
+        Self { database, pool }
     }
 
-    async fn refuse_logins(&self) {
-        let role = &self.role;
-        self.database
-            .execute(format!("ALTER ROLE \"{role}\" NOLOGIN"))
-            .await;
-    }
-
-    async fn allow_logins(&self) {
-        let role = &self.role;
-        self.database
-            .execute(format!("ALTER ROLE \"{role}\" LOGIN"))
-            .await;
-    }
-
-    async fn drop_role(self) {
-        self.pool.close().await;
-        let role = &self.role;
-        self.database.execute(format!("DROP ROLE \"{role}\"")).await;
+    async fn alter_role(&self, option: &str) {
+        let role = self.database.name();
+        let alter = format!("ALTER ROLE \"{role}\" {option}");
+        self.database.execute(alter).await;
     }
 }
 
 #[tokio::test]
 async fn refused_login_is_not_tried_again_with_every_lock() {
-    let warnings = Warnings::default();
-    let _listening = tracing::subscriber::set_default(warnings.clone());
+    let warnings = warnings();
     let restricted = Restricted::new(3).await;
-    restricted.refuse_logins().await;
+    restricted.alter_role("NOLOGIN").await;
     let pool = &restricted.pool;
     let lock = AdvisoryLock::new("one");
     let held = lock.acquire(pool).await.unwrap();
@@ -118,10 +57,9 @@ async fn refused_login_is_not_tried_again_with_every_lock() {
     assert!(one.unwrap_err().is_not_acquired() && two.unwrap().is_none());
     held.release().await.unwrap();
     // After a second, and then after two, it is tried again.
-    let warnings = warnings.all();
+    let warnings = warnings.take();
     assert!((1..=4).contains(&warnings.len()), "{warnings:#?}");
     assert!(warnings[0].contains("cannot tell whether"), "{warnings:?}");
-    restricted.drop_role().await;
 }
 
 /// As a server that starts, or has no connection left for a moment.
@@ -135,9 +73,9 @@ async fn session_is_known_soon_after_a_login_was_refused() {
         guard.release().await.unwrap();
         is_known
     };
-    restricted.refuse_logins().await;
+    restricted.alter_role("NOLOGIN").await;
     assert!(!is_known().await, "a transaction holds the lock");
-    restricted.allow_logins().await;
+    restricted.alter_role("LOGIN").await;
     let known = async {
         while !is_known().await {
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -145,65 +83,51 @@ async fn session_is_known_soon_after_a_login_was_refused() {
     };
     let known = tokio::time::timeout(Duration::from_secs(15), known).await;
     known.expect("a transaction holds all locks for a moment only");
-    restricted.drop_role().await;
-}
-
-/// Drops a wait when it is in the queue.
-async fn drop_wait(database: &Database, wait: impl Future) {
-    let waits = pin!(database.wait_until_waiting(1));
-    assert!(matches!(select(pin!(wait), waits).await, Either::Right(_)));
 }
 
 #[tokio::test]
 async fn wait_that_cannot_be_cancelled_is_reported_once() {
-    let warnings = Warnings::default();
-    let _listening = tracing::subscriber::set_default(warnings.clone());
+    let warnings = warnings();
     // This role does not see what the sessions of another role run.
     let blind = Restricted::new(1).await;
-    let pool = blind.database.pool(2).await;
+    let database = &blind.database;
+    let pool = database.pool(2).await;
     let lock = AdvisoryLock::new("one").cancel_via(&blind.pool);
+    let mut reported = Vec::new();
     for attempt in 0..2 {
         let held = AdvisoryLock::new("one").begin(&pool).await.unwrap();
         let mut tx = pool.begin().await.unwrap();
-        drop_wait(&blind.database, lock.acquire_xact(&mut tx)).await;
+        database.drop_when_waiting(lock.acquire_xact(&mut tx)).await;
         // The search is over when its connection is closed: the pool has one.
-        let of_role = |count: usize| {
-            move |backends: &[advisory_tests::BackendRow]| backends.len() == 3 + count
-        };
-        blind
-            .database
-            .wait_until_backends("a search", of_role(1))
-            .await;
-        blind
-            .database
-            .wait_until_backends("no search", of_role(0))
-            .await;
+        for (state, count) in [("a search", 4), ("no search", 3)] {
+            let is_reached = |backends: &[BackendRow]| backends.len() == count;
+            database.wait_until_backends(state, is_reached).await;
+        }
         held.rollback().await.unwrap();
         tx.rollback().await.unwrap();
-        while attempt == 0 && warnings.all().is_empty() {
+        while attempt == 0 && reported.is_empty() {
             tokio::task::yield_now().await;
+            reported = warnings.take();
         }
     }
-    let warnings = warnings.all();
-    assert_eq!(warnings.len(), 1, "{warnings:#?}");
-    assert!(warnings[0].contains("was not found"), "{warnings:?}");
-    blind.drop_role().await;
+    reported.extend(warnings.take());
+    assert_eq!(reported.len(), 1, "{reported:#?}");
+    assert!(reported[0].contains("was not found"), "{reported:?}");
 }
 
 #[tokio::test]
 async fn dropped_wait_does_not_repeat_a_refused_login() {
-    let warnings = Warnings::default();
-    let _listening = tracing::subscriber::set_default(warnings.clone());
+    let warnings = warnings();
     let restricted = Restricted::new(2).await;
-    restricted.refuse_logins().await;
+    restricted.alter_role("NOLOGIN").await;
     let (database, pool) = (&restricted.database, &restricted.pool);
     let held = AdvisoryLock::new("one").begin(pool).await.unwrap();
     let mut tx = pool.begin().await.unwrap();
     let lock = AdvisoryLock::new("one").cancel_via(pool);
-    drop_wait(database, lock.acquire_xact(&mut tx)).await;
+    database.drop_when_waiting(lock.acquire_xact(&mut tx)).await;
     // At once, and not after 30 s of attempts.
     let reported = async {
-        while warnings.all().is_empty() {
+        while warnings.take().is_empty() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
@@ -212,7 +136,6 @@ async fn dropped_wait_does_not_repeat_a_refused_login() {
         .unwrap();
     held.rollback().await.unwrap();
     tx.rollback().await.unwrap();
-    restricted.drop_role().await;
 }
 
 #[tokio::test]
@@ -233,13 +156,8 @@ async fn missing_right_on_a_view_is_named_and_breaks_no_lock() {
             monitor::waiters(pool, "one").await.unwrap_err(),
         ];
         for error in refused {
-            let Error::Unsupported {
-                reason: UnsupportedReason::MissingPrivilege { .. },
-                ..
-            } = &error
-            else {
-                panic!("{error:?}");
-            };
+            let reason = unsupported(&error);
+            assert!(matches!(reason, UnsupportedReason::MissingPrivilege { .. }));
             let text = error.to_string();
             assert!(
                 text.contains(view) && text.contains("GRANT SELECT"),
@@ -254,17 +172,12 @@ async fn missing_right_on_a_view_is_named_and_breaks_no_lock() {
             with_connection(async || short.begin(pool).await.map(drop)).await,
             short.acquire_xact(&mut tx).await,
         ] {
-            let error = refused.unwrap_err();
-            let Error::NotAcquired { holders, .. } = error else {
-                panic!("{error:?}");
-            };
-            assert!(holders.is_empty());
+            assert_eq!(holders(&refused.unwrap_err()), []);
         }
         guard.release().await.unwrap();
         lock.acquire_xact(&mut tx).await.unwrap();
         tx.rollback().await.unwrap();
         lock.begin(pool).await.unwrap().rollback().await.unwrap();
         database.assert_nothing_leaked(pool).await;
-        restricted.drop_role().await;
     }
 }

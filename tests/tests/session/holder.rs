@@ -4,14 +4,12 @@ use std::time::Duration;
 
 use advisory_core::{AdvisoryLock, Error, Holder, Isolation};
 use advisory_tests::Database;
-use advisory_verbs::{Refusal, Scope, Verb, with_holders};
+use advisory_verbs::{Refusal, Scope, Verb, holders, with_holders};
 use sqlx::{Executor as _, PgPool};
 use tokio::sync::oneshot;
 
 fn holder(error: &Error) -> &Holder {
-    let Error::NotAcquired { holders, .. } = error else {
-        panic!("{error:?}");
-    };
+    let holders = holders(error);
     assert_eq!(holders.len(), 1, "{error}");
     &holders[0]
 }

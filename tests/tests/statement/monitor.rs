@@ -7,6 +7,7 @@ use advisory_core::{AdvisoryLock, Error, Key, Mode, lock, lock_shared};
 use advisory_tests::{Database, Proxy, Server};
 use sqlx::postgres::{PgPool, PgPoolOptions};
 use sqlx::{ConnectOptions as _, Connection as _, Executor as _, PgConnection};
+use tokio::time::timeout;
 
 async fn pid(conn: &mut PgConnection) -> i32 {
     let pid = sqlx::query_scalar("SELECT pg_backend_pid()");
@@ -16,6 +17,19 @@ async fn pid(conn: &mut PgConnection) -> i32 {
 fn only(locks: Vec<LockStatus>) -> LockStatus {
     let [lock] = <[_; 1]>::try_from(locks).unwrap();
     lock
+}
+
+/// Waits until a waiter for the lock 1 is listed, and is as wanted.
+async fn wait_until_listed(pool: &PgPool, is_wanted: fn(&LockStatus) -> bool) -> LockStatus {
+    let listed = async {
+        loop {
+            let waiters = monitor::waiters(pool, 1).await.unwrap();
+            if let Some(waiter) = waiters.into_iter().find(is_wanted) {
+                return waiter;
+            }
+        }
+    };
+    timeout(Duration::from_secs(30), listed).await.unwrap()
 }
 
 #[tokio::test]
@@ -100,15 +114,7 @@ async fn duration_of_a_wait_is_not_that_of_its_transaction() {
         let waited = AdvisoryLock::new(1).acquire_xact(&mut old).await;
         waited.map(|()| drop(old))
     });
-    let waiter = loop {
-        let waiters = monitor::waiters(&pool, 1).await.unwrap();
-        if let Some(waiter) = waiters
-            .into_iter()
-            .find(|waiter| waiter.waiting_for.is_some())
-        {
-            break waiter;
-        }
-    };
+    let waiter = wait_until_listed(&pool, |waiter| waiter.waiting_for.is_some()).await;
     // The session is at least as old as its transaction.
     let transaction = waiter.session_age.unwrap();
     assert!(waiter.waiting_for.unwrap() + Duration::from_millis(250) < transaction);
@@ -132,21 +138,11 @@ async fn other_databases_are_listed_on_request() {
     assert_eq!(seen.unwrap().key, Key::BigInt(4711));
 }
 
-/// A role without privileges, which can only log in.
-async fn role_without_privileges(database: &Database) -> (PgConnection, String) {
-    let role = format!("nobody_{}", database.name());
-    let password = "role_without_privileges";
-    let create = format!("CREATE ROLE \"{role}\" LOGIN PASSWORD '{password}'");
-    database.execute(create).await;
-    let options = database.options().username(&role).password(password);
-    (options.connect().await.unwrap(), role)
-}
-
 #[tokio::test]
 async fn missing_privileges_hide_fields_and_refuse_actions() {
     let (database, pool) = Database::with_pool(2).await;
     let guard = AdvisoryLock::new("report").acquire(&pool).await.unwrap();
-    let (mut conn, role) = role_without_privileges(&database).await;
+    let mut conn = database.role().await.connect().await.unwrap();
     let status = only(monitor::locks(&mut conn).await.unwrap());
     assert_eq!(status.key, Key::from("report"));
     assert!(status.user.is_some());
@@ -169,8 +165,6 @@ async fn missing_privileges_hide_fields_and_refuse_actions() {
         assert_eq!(error.code().as_deref(), Some("42501"));
     }
     guard.release().await.unwrap();
-    conn.close().await.unwrap();
-    database.execute(format!("DROP ROLE \"{role}\"")).await;
 }
 
 #[tokio::test]
@@ -224,12 +218,7 @@ async fn prepared_transaction_is_a_holder_without_a_process() {
         let pool = pool.clone();
         async move { AdvisoryLock::new(1).begin(&pool).await.map(drop) }
     });
-    let waiter = loop {
-        let waiters = monitor::waiters(&pool, 1).await.unwrap();
-        if let Some(waiter) = waiters.into_iter().next() {
-            break waiter;
-        }
-    };
+    let waiter = wait_until_listed(&pool, |_| true).await;
     assert_eq!(waiter.blocked_by, [0]);
     conn.execute("ROLLBACK PREPARED 'transfer 7'")
         .await

@@ -1,7 +1,6 @@
 //! Whatever the default isolation level is, a transaction that is opened under a lock sees what the
 //! last holder of the lock has committed.
 
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -248,26 +247,12 @@ async fn connection_of_the_caller_keeps_its_own_locks_at_every_default_level() {
 #[tokio::test]
 async fn dropped_call_on_a_connection_leaks_nothing_at_another_default_level() {
     let database = database_with_series().await;
-    let options = database
-        .options()
-        .options([("default_transaction_isolation", "serializable")]);
-    let mut conn = PgConnection::connect_with(&options).await.unwrap();
+    let pool = database.pool_with(1, "default_transaction_isolation", "serializable");
+    let mut conn = pool.await.acquire().await.unwrap();
     for lock in locks() {
-        let mut finished = false;
         for polls in 0.. {
-            if finished {
-                break;
-            }
-            {
-                let mut call = pin!(on_connection(&mut conn, &lock));
-                for _ in 0..polls {
-                    finished = futures_util::poll!(call.as_mut()).is_ready();
-                    if finished {
-                        break;
-                    }
-                    tokio::time::sleep(Duration::from_millis(1)).await;
-                }
-            }
+            let call = on_connection(&mut conn, &lock);
+            let is_over = advisory_tests::drop_after(polls, call).await.is_some();
             // The next use of the connection waits for what the dropped call has sent.
             conn.ping().await.unwrap();
             assert!(database.advisory_locks().await.is_empty(), "{polls} polls");
@@ -276,6 +261,9 @@ async fn dropped_call_on_a_connection_leaks_nothing_at_another_default_level() {
                 backends.iter().all(|backend| !backend.in_transaction),
                 "{polls} polls: {backends:?}"
             );
+            if is_over {
+                break;
+            }
         }
     }
 }

@@ -48,9 +48,9 @@ async fn first_read_sees_what_the_last_holder_committed_at_every_default_level()
     let database = Database::new().await;
     let pool = counter(&database).await;
     assert_first_reads(&database, &pool).await;
-    let default = [("default_transaction_isolation", "serializable")];
-    let pool = PgPool::connect_with(database.options().options(default)).await;
-    assert_first_reads(&database, &pool.unwrap()).await;
+    let default = "default_transaction_isolation";
+    let pool = database.pool_with(10, default, "serializable").await;
+    assert_first_reads(&database, &pool).await;
 }
 
 async fn assert_first_reads(database: &Database, pool: &PgPool) {

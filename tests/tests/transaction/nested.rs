@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use advisory_core::{AdvisoryLock, Error, UnsupportedReason, advisory};
 use advisory_tests::Database;
-use advisory_verbs::{Refusal, Verb};
+use advisory_verbs::{Refusal, Verb, unsupported};
 use sqlx::{PgPool, PgTransaction};
 
 /// The verbs that run a body under a lock on a pool, and see its end. `begin` hands out a
@@ -37,11 +37,7 @@ async fn nest(
 }
 
 fn assert_names(error: &Error, name: &str, what: &str) {
-    let Error::Unsupported {
-        reason: UnsupportedReason::NestedWait { lock, .. },
-        ..
-    } = error
-    else {
+    let UnsupportedReason::NestedWait { lock, .. } = unsupported(error) else {
         panic!("{what}: {error:?}");
     };
     assert_eq!(lock.name(), Some(name), "{what}");

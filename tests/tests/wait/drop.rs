@@ -5,39 +5,18 @@
 //! verb waits.
 
 use std::pin::pin;
-use std::task::Poll;
 use std::time::Duration;
 
 use advisory_core::{AdvisoryLock, Error, Isolation, Key, unlock_all};
-use advisory_tests::{BackendRow, Database, Depth, LockRow, drop_when, sample};
+use advisory_tests::{BackendRow, Database, LockRow, by_depth, drop_after, drop_when, sample};
 use advisory_verbs::{Scope, Verb, Work};
 use futures_util::future::{Either, join_all, select};
 use sqlx::{Executor as _, PgPool, PgTransaction};
 
-/// Polls a future at most `polls` times, then drops it. Returns its output if it has completed.
-async fn drop_after<T>(polls: usize, future: impl Future<Output = T>) -> Option<T> {
-    let mut future = pin!(future);
-    let mut left = polls;
-    std::future::poll_fn(|cx| {
-        if left == 0 {
-            return Poll::Ready(None);
-        }
-        left -= 1;
-        match future.as_mut().poll(cx) {
-            Poll::Ready(output) => Poll::Ready(Some(output)),
-            Poll::Pending if left == 0 => Poll::Ready(None),
-            Poll::Pending => Poll::Pending,
-        }
-    })
-    .await
-}
-
 /// The numbers of polls after which a future is dropped.
 fn polls() -> impl Iterator<Item = usize> {
-    match Depth::of_run() {
-        Depth::Full => (0..).step_by(1),
-        Depth::Short => (fastrand::usize(..3)..).step_by(3),
-    }
+    let (first, step) = by_depth((fastrand::usize(..3), 3), (0, 1));
+    (first..).step_by(step)
 }
 
 struct Case<'a> {

@@ -6,14 +6,10 @@ use std::time::Duration;
 use advisory_core::{AdvisoryLock, EndedWait, Error};
 use advisory_tests::{Cut, Database, Proxy, Server};
 use advisory_verbs::{Refusal, Scope, Verb, with_holders};
-use sqlx::postgres::{PgPool, PgPoolOptions};
 use sqlx::{Executor as _, PgTransaction};
 
-/// Ends the waits in this database.
-const CANCEL: &str = "SELECT pg_cancel_backend(l.pid) FROM pg_locks l JOIN pg_database d ON d.oid = l.database \
-     WHERE d.datname = current_database() AND l.locktype = 'advisory' AND NOT l.granted";
-const TERMINATE: &str = "SELECT pg_terminate_backend(l.pid) FROM pg_locks l JOIN pg_database d ON d.oid = l.database \
-     WHERE d.datname = current_database() AND l.locktype = 'advisory' AND NOT l.granted";
+const CANCEL: &str = "pg_cancel_backend";
+const TERMINATE: &str = "pg_terminate_backend";
 
 /// A database, a transaction that holds the lock `one`, and the process id of its session.
 async fn held() -> (Database, PgTransaction<'static>, i32) {
@@ -22,15 +18,6 @@ async fn held() -> (Database, PgTransaction<'static>, i32) {
     let held = AdvisoryLock::new("one").begin(&rival).await.unwrap();
     let pid = database.advisory_locks().await[0].pid;
     (database, held, pid)
-}
-
-/// A pool whose sessions have this setting.
-async fn pool_with(database: &Database, setting: (&str, &str)) -> PgPool {
-    PgPoolOptions::new()
-        .max_connections(2)
-        .connect_with(database.options().options([setting]))
-        .await
-        .unwrap()
 }
 
 /// A wait on a `LockSession` continues when the session that queues for it ends.
@@ -82,7 +69,7 @@ fn assert_names_holder(verb: Verb, error: &Error, pid: i32) {
 #[tokio::test]
 async fn statement_timeout_names_itself_the_lock_and_its_holder() {
     let (database, held, pid) = held().await;
-    let pool = pool_with(&database, ("statement_timeout", "50ms")).await;
+    let pool = database.pool_with(2, "statement_timeout", "50ms").await;
     let one = AdvisoryLock::new("one");
     let timeout = one.clone().timeout(Duration::from_mins(1));
     for lock in [one.clone(), one.wait_forever(), timeout] {
@@ -97,20 +84,31 @@ async fn statement_timeout_names_itself_the_lock_and_its_holder() {
     database.assert_nothing_leaked(&pool).await;
 }
 
-/// Those who only report pay for no look at the holders.
 #[tokio::test]
-async fn statement_timeout_leaves_the_callers_transaction_usable() {
-    let (database, held, pid) = held().await;
-    let pool = pool_with(&database, ("statement_timeout", "50ms")).await;
-    let lock = AdvisoryLock::new("one").timeout(Duration::from_mins(1));
-    let mut tx = pool.begin().await.unwrap();
-    let error = lock.acquire_xact(&mut tx).await.unwrap_err();
-    assert_names_holder(Verb::AcquireXact, &error, pid);
-    assert_explained(Verb::AcquireXact, error, "57014", Some("statement_timeout"));
-    tx.execute("SELECT 1").await.unwrap();
-    let error = lock.try_acquire_xact(&mut tx).await.unwrap_err();
-    assert_eq!(ended(&error).holders, [], "{error}");
-    tx.rollback().await.unwrap();
+async fn callers_transaction_is_usable_after_a_cancelled_wait() {
+    let (database, held, _) = held().await;
+    let pool = database.pool(2).await;
+    let cancel = async || {
+        database.wait_until_waiting(1).await;
+        database.signal(CANCEL, |lock| !lock.granted).await;
+    };
+    for lock in [AdvisoryLock::new("one"), AdvisoryLock::all(["one", "two"])] {
+        for lock in [
+            lock.clone().wait_forever(),
+            lock.timeout(Duration::from_mins(1)),
+        ] {
+            let mut tx = pool.begin().await.unwrap();
+            let (acquired, ()) = tokio::join!(lock.acquire_xact(&mut tx), cancel());
+            ended(&acquired.unwrap_err());
+            tx.execute("SELECT 1").await.unwrap();
+            let (tried, ()) = tokio::join!(lock.try_acquire_xact(&mut tx), cancel());
+            // Those who only report pay for no look at the holders.
+            assert_eq!(ended(&tried.unwrap_err()).holders, []);
+            tx.execute("SELECT 1").await.unwrap();
+            assert_eq!(database.advisory_locks().await.len(), 1, "the holder's");
+            tx.commit().await.unwrap();
+        }
+    }
     held.rollback().await.unwrap();
 }
 
@@ -123,7 +121,7 @@ async fn cancelled_and_terminated_waits_name_the_lock() {
             let ended = async || {
                 let asked = tokio::spawn(verb.ask(&AdvisoryLock::new("one"), &pool));
                 database.wait_until_waiting(1).await;
-                database.execute(end).await;
+                database.signal(end, |lock| !lock.granted).await;
                 asked.await.unwrap()
             };
             // The connection of a terminated session can tell nothing more.
@@ -147,7 +145,7 @@ async fn transaction_timeout_names_itself_and_the_lock() {
         return;
     }
     let (database, held, _) = held().await;
-    let pool = pool_with(&database, ("transaction_timeout", "200ms")).await;
+    let pool = database.pool_with(2, "transaction_timeout", "200ms").await;
     for verb in Verb::all(waits_for_all_its_keys) {
         let lock = AdvisoryLock::new("one").wait_forever();
         let error = verb.ask(&lock, &pool).await.unwrap_err();
@@ -161,7 +159,7 @@ async fn transaction_timeout_names_itself_and_the_lock() {
 #[tokio::test]
 async fn functions_name_the_key() {
     let (database, held, _) = held().await;
-    let pool = pool_with(&database, ("statement_timeout", "50ms")).await;
+    let pool = database.pool_with(2, "statement_timeout", "50ms").await;
     let key = AdvisoryLock::new("one").keys()[0];
     for verb in [Verb::Lock, Verb::XactLock] {
         let error = verb

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use advisory_core::{AdvisoryLock, Error, UnsupportedReason, advisory};
-use advisory_tests::{Database, abandon_a_transaction, is_ever};
-use advisory_verbs::{Refusal, Verb};
+use advisory_tests::{Database, LockRow, abandon_a_transaction, is_ever};
+use advisory_verbs::{Refusal, Verb, unsupported};
 use futures_util::future::join_all;
 use sqlx::Executor as _;
 use sqlx::postgres::{PgPool, PgPoolOptions};
@@ -221,12 +221,7 @@ async fn a_try_never_waits_for_a_turn() {
 #[tokio::test]
 async fn the_lock_timeout_of_the_server_bounds_the_wait_in_this_process() {
     let database = Database::new().await;
-    let options = database.options().options([("lock_timeout", "1s")]);
-    let pool = PgPoolOptions::new()
-        .max_connections(4)
-        .connect_with(options)
-        .await
-        .unwrap();
+    let pool = database.pool_with(4, "lock_timeout", "1s").await;
     let rival = database.pool(1).await;
     // The pool's first lock.
     AdvisoryLock::new("first").begin(&pool).await.unwrap();
@@ -383,9 +378,7 @@ async fn a_slow_check_out_does_not_lengthen_the_waits_that_follow() {
     let held = lock.begin(&rivals).await.unwrap();
     // A busy machine may take longer.
     let is_short = async || {
-        let options = database.options().options([("lock_timeout", "200ms")]);
-        let pool = PgPoolOptions::new().max_connections(3);
-        let pool = pool.connect_with(options).await.unwrap();
+        let pool = database.pool_with(3, "lock_timeout", "200ms").await;
         let taken = join_all((0..3).map(|_| pool.acquire())).await;
         let late = async {
             sleep(Duration::from_secs(2)).await;
@@ -430,10 +423,7 @@ async fn a_pool_of_one_cannot_serve_a_body_outside_the_lock() {
     let database = Database::new().await;
     let pool = pool(&database, 1).await;
     let error = outside(&pool).await.unwrap_err();
-    let Error::Unsupported { reason, .. } = &error else {
-        panic!("{error:?}");
-    };
-    assert_eq!(*reason, UnsupportedReason::PoolOfOne);
+    assert_eq!(unsupported(&error), &UnsupportedReason::PoolOfOne);
     // Its lock takes no connection of the pool.
     in_session(&pool).await.unwrap();
     inside(&pool).await.unwrap();
@@ -568,10 +558,8 @@ async fn a_lost_session_ends_one_wait() {
         waiters.spawn(Verb::Begin.ask(&lock, &pool));
     }
     database.wait_until_waiting(1).await;
-    let locks = database.advisory_locks().await;
-    let waits = locks.iter().find(|lock| !lock.granted).unwrap();
-    let terminate = sqlx::query("SELECT pg_terminate_backend($1)").bind(waits.pid);
-    terminate.execute(&pool).await.unwrap();
+    let waits = |lock: &LockRow| !lock.granted;
+    database.signal("pg_terminate_backend", waits).await;
     let ended = timeout(LONG, waiters.join_next()).await.unwrap().unwrap();
     ended.unwrap().unwrap_err();
     database.wait_until_waiting(1).await;

@@ -24,12 +24,14 @@
 
 mod attribute;
 mod function;
+mod refusal;
 mod run;
 mod section;
 
 use std::fmt;
 
 pub use function::Function;
+pub use refusal::{holders, unsupported};
 pub use run::{Body, BodyError, Held, Work, begin, outcome, with_connection, with_holders};
 pub use section::{Inside, Sections};
 

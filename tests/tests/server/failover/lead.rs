@@ -260,10 +260,7 @@ async fn terms_do_not_overlap_when_the_primary_is_killed() {
         gaps[gaps.len() - 1]
     );
     fleet.assert_overlaps_at_most(failovers, NOTICE);
-    let database = &pair.primary.database;
-    database
-        .assert_nothing_leaked(&database.pool(1).await)
-        .await;
+    pair.primary.database.assert_nothing_left().await;
 }
 
 /// The bound is the `keepalive_interval` and the `response_timeout`.
@@ -295,10 +292,7 @@ async fn terms_overlap_until_a_primary_that_is_cut_off_has_not_answered_in_time(
     for proxy in &proxies {
         proxy.set_silent(false);
     }
-    let database = &pair.primary.database;
-    database
-        .assert_nothing_leaked(&database.pool(1).await)
-        .await;
+    pair.primary.database.assert_nothing_left().await;
 }
 
 /// A pool that leads to the old primary and to the new one is refused: see `partition`.

@@ -81,7 +81,7 @@ async fn fail_over(pair: &Pair, fault: Fault, holder: &Service, rival: &Service)
 
     holder.proxy.set_silent(false);
     if fault == Fault::Silence {
-        old.assert_nothing_leaked(&old.pool(1).await).await;
+        old.assert_nothing_left().await;
     }
     new.assert_nothing_leaked(&holder.pool).await;
     new.assert_nothing_leaked(&rival.pool).await;

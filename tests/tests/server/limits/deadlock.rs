@@ -9,8 +9,7 @@ use std::time::Duration;
 use advisory_core::AdvisoryLock;
 use advisory_tests::Database;
 use advisory_verbs::Verb;
-use sqlx::postgres::{PgPool, PgPoolOptions};
-use sqlx::{Connection as _, Executor as _, Row as _};
+use sqlx::{Connection as _, Executor as _, PgPool, Row as _};
 
 use super::{JOINING, passed_on};
 
@@ -18,13 +17,8 @@ use super::{JOINING, passed_on};
 /// last.
 async fn database_with_pools() -> (Database, PgPool, PgPool) {
     let database = Database::new().await;
-    let pool = async |deadlock_timeout| {
-        let settings = [("deadlock_timeout", deadlock_timeout)];
-        let pool = PgPoolOptions::new().max_connections(2);
-        let pool = pool.connect_with(database.options().options(settings));
-        pool.await.unwrap()
-    };
-    let (winners, losers) = (pool("10min").await, pool("30ms").await);
+    let winners = database.pool_with(2, "deadlock_timeout", "10min").await;
+    let losers = database.pool_with(2, "deadlock_timeout", "30ms").await;
     (database, winners, losers)
 }
 

@@ -6,19 +6,9 @@ use std::time::Duration;
 use advisory_core::AdvisoryLock;
 use advisory_tests::{BackendRow, Database, Server};
 use advisory_verbs::{Access, Scope, Verb};
-use sqlx::postgres::{PgPool, PgPoolOptions};
-use sqlx::{ConnectOptions as _, Executor as _};
+use sqlx::{ConnectOptions as _, Executor as _, PgPool};
 
 use super::{assert_passed_on, contended, passed_on, waits};
-
-/// A pool whose sessions have these settings.
-async fn pool(database: &Database, settings: &[(&str, &str)]) -> PgPool {
-    PgPoolOptions::new()
-        .max_connections(2)
-        .connect_with(database.options().options(settings.iter().copied()))
-        .await
-        .unwrap()
-}
 
 fn is_beside_transaction(verb: Verb) -> bool {
     verb.is_in_transaction() && verb.access() == Access::Beside
@@ -45,8 +35,8 @@ async fn assert_notified_of_the_loss(database: &Arc<Database>, pool: &PgPool) {
 #[tokio::test]
 async fn holder_of_a_transaction_that_is_idle_for_too_long_is_notified() {
     let database = Arc::new(Database::new().await);
-    let settings = [("idle_in_transaction_session_timeout", "200ms")];
-    let pool = pool(&database, &settings).await;
+    let setting = "idle_in_transaction_session_timeout";
+    let pool = database.pool_with(2, setting, "200ms").await;
     assert_notified_of_the_loss(&database, &pool).await;
 }
 
@@ -58,7 +48,7 @@ async fn holder_of_a_transaction_that_takes_too_long_is_notified() {
         return;
     }
     let database = Arc::new(Database::new().await);
-    let pool = pool(&database, &[("transaction_timeout", "300ms")]).await;
+    let pool = database.pool_with(2, "transaction_timeout", "300ms").await;
     assert_notified_of_the_loss(&database, &pool).await;
 
     let rival = database.pool(1).await;
@@ -85,11 +75,11 @@ async fn session_with_a_lock_outlives_every_timeout() {
     if Server::shared().version().major >= 17 {
         settings.push(("transaction_timeout", "300ms"));
     }
-    let pool = pool(&database, &settings).await;
+    let options = database.options().options(settings);
+    let pool = PgPool::connect_with(options.clone()).await.unwrap();
     for verb in Verb::all(|verb| matches!(verb.scope(), Scope::Session | Scope::LockSession)) {
         for lock in [AdvisoryLock::new("one"), contended()] {
-            let options = database.options().options(settings.iter().copied());
-            let watching = database.clone();
+            let (options, watching) = (options.clone(), database.clone());
             let outlive = async move {
                 // Two sessions without locks are ended meanwhile, which shows that the settings
                 // work.
@@ -113,7 +103,7 @@ async fn session_with_a_lock_outlives_every_timeout() {
 async fn statement_timeout_is_not_a_refusal() {
     let database = Database::new().await;
     let rival = database.pool(1).await;
-    let pool = pool(&database, &[("statement_timeout", "30ms")]).await;
+    let pool = database.pool_with(2, "statement_timeout", "30ms").await;
     let held = contended().begin(&rival).await.unwrap();
     for (verb, lock) in waits() {
         let error = verb.ask(&lock, &pool).await.unwrap_err();
@@ -131,7 +121,7 @@ async fn statement_timeout_is_not_a_refusal() {
 async fn statement_timeout_during_the_grant_leaves_nothing() {
     let database = Database::new().await;
     let rival = database.pool(1).await;
-    let pool = pool(&database, &[("statement_timeout", "5ms")]).await;
+    let pool = database.pool_with(2, "statement_timeout", "5ms").await;
     for (verb, lock) in waits() {
         for after in 3..8 {
             let held = contended().begin(&rival).await.unwrap();

@@ -167,58 +167,44 @@ where
     Some((fixture, pool, tally))
 }
 
-async fn assert_correct_in_transactions(cache: Cache) {
-    let Some((fixture, pool, tally)) = run_clients(cache, client_in_transactions).await else {
-        return;
-    };
-    println!("in transactions, {cache:?}:\n{tally}");
-    // Each function is checked for its result and its lock. Four of the eight are also released by
-    // hand.
-    let checks = u64::from(CLIENTS) * u64::from(keys().unsigned_abs()) * (8 * 2 + 4 * 2);
-    assert_eq!(tally.sum("as expected"), checks, "\n{tally}");
-    fixture.database.assert_nothing_leaked(&pool).await;
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn functions_lock_the_right_key_in_transactions() {
-    assert_correct_in_transactions(Cache::Default).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn functions_lock_the_right_key_in_transactions_without_a_statement_cache() {
-    assert_correct_in_transactions(Cache::Off).await;
+    for cache in [Cache::Default, Cache::Off] {
+        let Some((fixture, pool, tally)) = run_clients(cache, client_in_transactions).await else {
+            return;
+        };
+        println!("in transactions, {cache:?}:\n{tally}");
+        // Each function is checked for its result and its lock. Four of the eight are also released
+        // by hand.
+        let checks = u64::from(CLIENTS) * u64::from(keys().unsigned_abs()) * (8 * 2 + 4 * 2);
+        assert_eq!(tally.sum("as expected"), checks, "\n{tally}");
+        fixture.database.assert_nothing_leaked(&pool).await;
+    }
 }
 
 /// Outside a transaction, session locks remain with the backends of the pooler, so
 /// [`AdvisoryLock`](advisory_core::AdvisoryLock) refuses them. The functions do not refuse, but
 /// must lock the given key.
-async fn assert_correct_in_autocommit(cache: Cache) {
-    let Some((fixture, _pool, tally)) = run_clients(cache, client_in_autocommit).await else {
-        return;
-    };
-    println!("in autocommit, {cache:?}:\n{tally}");
-    let rounds = u64::from(CLIENTS) * u64::from(keys().unsigned_abs()) * 4;
-    let checks = (rounds - tally.sum("refused")) * 3;
-    assert_eq!(tally.sum("as expected"), checks, "\n{tally}");
-    assert!(tally.sum("unlocked") > 0, "the test covers too little");
-    let all: Vec<_> = (0..CLIENTS)
-        .flat_map(|client| Function::all().map(move |function| (client, function)))
-        .flat_map(|(client, function)| (0..keys()).map(move |n| own_key(client, function, n)))
-        .collect();
-    let locks = fixture.database.advisory_locks().await;
-    let unknown: Vec<_> = locks
-        .iter()
-        .filter(|lock| !all.contains(&key(lock)))
-        .collect();
-    assert!(unknown.is_empty(), "{unknown:?}");
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn functions_lock_no_other_key_in_autocommit() {
-    assert_correct_in_autocommit(Cache::Default).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn functions_lock_no_other_key_in_autocommit_without_a_statement_cache() {
-    assert_correct_in_autocommit(Cache::Off).await;
+    for cache in [Cache::Default, Cache::Off] {
+        let Some((fixture, _pool, tally)) = run_clients(cache, client_in_autocommit).await else {
+            return;
+        };
+        println!("in autocommit, {cache:?}:\n{tally}");
+        let rounds = u64::from(CLIENTS) * u64::from(keys().unsigned_abs()) * 4;
+        let checks = (rounds - tally.sum("refused")) * 3;
+        assert_eq!(tally.sum("as expected"), checks, "\n{tally}");
+        assert!(tally.sum("unlocked") > 0, "the test covers too little");
+        let all: Vec<_> = (0..CLIENTS)
+            .flat_map(|client| Function::all().map(move |function| (client, function)))
+            .flat_map(|(client, function)| (0..keys()).map(move |n| own_key(client, function, n)))
+            .collect();
+        let locks = fixture.database.advisory_locks().await;
+        let unknown: Vec<_> = locks
+            .iter()
+            .filter(|lock| !all.contains(&key(lock)))
+            .collect();
+        assert!(unknown.is_empty(), "{unknown:?}");
+    }
 }

@@ -62,8 +62,7 @@ async fn ended_pooler_is_an_error_and_leaves_nothing_on_the_server() {
     let Fixture { database, pooler } = fixture;
     drop(pooler);
     in_time(&database, clients.assert_all_get_an_error()).await;
-    let direct = database.pool(1).await;
-    database.assert_nothing_leaked(&direct).await;
+    database.assert_nothing_left().await;
     let lock = AdvisoryLock::new("one");
     let error = in_time(&database, lock.begin(&pool)).await.unwrap_err();
     assert!(matches!(error, Error::Database(_)), "{error:?}");

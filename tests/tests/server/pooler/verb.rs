@@ -85,43 +85,36 @@ async fn client(number: u32, pool: PgPool, sections: Arc<CheckedSections>, tally
     }
 }
 
-async fn assert_right_key(cache: Cache) {
-    let Some(fixture) = Fixture::new(Pooling::Transaction, BACKENDS).await else {
-        return;
-    };
-    let pool = fixture.pool(cache, CLIENTS).await;
-    let sections = Arc::new(CheckedSections::new(fixture));
-    let tally = Arc::new(Tally::default());
-    let mut clients = JoinSet::new();
-    for number in 0..CLIENTS {
-        clients.spawn(client(
-            number,
-            pool.clone(),
-            sections.clone(),
-            tally.clone(),
-        ));
-    }
-    in_time(&sections.fixture.database, clients.join_all()).await;
-    sections.fixture.database.assert_nothing_leaked(&pool).await;
-
-    println!("{cache:?}:\n{tally}");
-    assert!(tally.sum("acquired") >= 500, "the test covers too little");
-    for verb in verbs() {
-        let seen = tally.sum(&format!("{:<13} {verb}", "acquired"));
-        assert!(
-            seen > 0,
-            "{verb} was never acquired: the test covers too little"
-        );
-    }
-    assert!(tally.sum("dropped") > 0 && tally.sum("not acquired") > 0);
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_verb_locks_the_right_key() {
-    assert_right_key(Cache::Default).await;
-}
+    for cache in [Cache::Default, Cache::Off] {
+        let Some(fixture) = Fixture::new(Pooling::Transaction, BACKENDS).await else {
+            return;
+        };
+        let pool = fixture.pool(cache, CLIENTS).await;
+        let sections = Arc::new(CheckedSections::new(fixture));
+        let tally = Arc::new(Tally::default());
+        let mut clients = JoinSet::new();
+        for number in 0..CLIENTS {
+            clients.spawn(client(
+                number,
+                pool.clone(),
+                sections.clone(),
+                tally.clone(),
+            ));
+        }
+        in_time(&sections.fixture.database, clients.join_all()).await;
+        sections.fixture.database.assert_nothing_leaked(&pool).await;
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_verb_locks_the_right_key_without_a_statement_cache() {
-    assert_right_key(Cache::Off).await;
+        println!("{cache:?}:\n{tally}");
+        assert!(tally.sum("acquired") >= 500, "the test covers too little");
+        for verb in verbs() {
+            let seen = tally.sum(&format!("{:<13} {verb}", "acquired"));
+            assert!(
+                seen > 0,
+                "{verb} was never acquired: the test covers too little"
+            );
+        }
+        assert!(tally.sum("dropped") > 0 && tally.sum("not acquired") > 0);
+    }
 }

@@ -1,14 +1,12 @@
 //! The body is dropped before the lock is released, and a dropped `lead` leaves nothing.
 
 use std::panic::AssertUnwindSafe;
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::Poll;
 use std::time::Duration;
 
 use advisory_core::{Error, Term};
-use advisory_tests::{Database, Depth, another_pool};
+use advisory_tests::{Database, another_pool, by_depth, drop_after};
 use futures_util::FutureExt as _;
 use sqlx::{ConnectOptions as _, PgPool};
 
@@ -109,30 +107,8 @@ async fn the_body_is_dropped_before_the_lock_is_released() {
     database.assert_nothing_leaked(&pool).await;
 }
 
-/// Polls a future at most `polls` times. Returns whether it has completed.
-async fn completes_within(polls: usize, future: impl Future) -> bool {
-    let mut future = pin!(future);
-    let mut left = polls;
-    std::future::poll_fn(|cx| {
-        if left == 0 {
-            return Poll::Ready(false);
-        }
-        left -= 1;
-        match future.as_mut().poll(cx) {
-            Poll::Ready(_) => Poll::Ready(true),
-            Poll::Pending if left == 0 => Poll::Ready(false),
-            Poll::Pending => Poll::Pending,
-        }
-    })
-    .await
-}
-
 async fn drop_at_each_poll(database: &Database, place: &Place, pool: &PgPool) {
-    let step = match Depth::of_run() {
-        Depth::Full => 1,
-        Depth::Short => 3,
-    };
-    for polls in (0..).step_by(step) {
+    for polls in (0..).step_by(by_depth(3, 1)) {
         let lock = lock();
         let led = place.lead(&lock, async |term: Term| {
             tokio::task::yield_now().await;
@@ -142,7 +118,7 @@ async fn drop_at_each_poll(database: &Database, place: &Place, pool: &PgPool) {
             }
             Ok::<_, Error>(())
         });
-        let is_over = ends(completes_within(polls, led)).await;
+        let is_over = ends(drop_after(polls, led)).await.is_some();
         database.assert_nothing_leaked(pool).await;
         if is_over {
             return;

@@ -144,32 +144,3 @@ async fn one_of_many_leads_and_the_next_one_when_it_returns() {
     assert_eq!(all, (0..8).collect::<Vec<_>>());
     database.assert_nothing_leaked(&pool).await;
 }
-
-#[tokio::test]
-async fn it_can_be_spawned() {
-    let (database, pool) = Database::with_pool(2).await;
-    let locks = LockSession::new(&pool);
-    let on_pool = tokio::spawn({
-        let pool = pool.clone();
-        async move {
-            let lock = lock();
-            lock.lead(&pool, async |term: Term| Ok::<_, Error>(term.number()))
-                .await
-        }
-    });
-    let on_session = tokio::spawn({
-        let (pool, locks) = (pool.clone(), locks.clone());
-        async move {
-            let lock = lock();
-            let body = async |term: Term| {
-                sqlx::query("SELECT 1").execute(&pool).await?;
-                Ok::<_, Error>(term.number())
-            };
-            lock.lead(&locks, body).await
-        }
-    });
-    let numbers = [ends(on_pool).await, ends(on_session).await];
-    assert!(numbers.into_iter().all(|number| number.unwrap().is_ok()));
-    locks.close().await;
-    database.assert_nothing_leaked(&pool).await;
-}

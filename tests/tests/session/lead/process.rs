@@ -4,7 +4,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use advisory_core::{Error, Term};
-use advisory_tests::{Database, scalar};
+use advisory_tests::{Database, LockRow, scalar};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use sqlx::{Executor as _, PgPool};
@@ -94,12 +94,8 @@ async fn a_stopped_leader_that_continues_is_fenced_off_and_stops() {
         let stopped = instances.iter().find(led).unwrap();
         stopped.signal(Signal::SIGSTOP);
         // Its session is lost while it cannot notice.
-        let lock = database.advisory_locks().await;
-        let holder = lock.iter().find(|lock| lock.granted);
-        if let Some(holder) = holder {
-            let terminate = sqlx::query("SELECT pg_terminate_backend($1)").bind(holder.pid);
-            terminate.execute(&pool).await.unwrap();
-        }
+        let holds = |lock: &LockRow| lock.granted;
+        database.signal("pg_terminate_backend", holds).await;
         wait_until(&pool, |writers| writers.len() > round).await;
         stopped.signal(Signal::SIGCONT);
         // It wakes up in the middle of its work, notices its loss, and stands again.

@@ -1,7 +1,7 @@
 //! A run whose connection breaks at any point is done exactly once in the end.
 
 use advisory_core::{AdvisoryLock, Error, Periods};
-use advisory_tests::{Cut, Database, Depth, Proxy, Side, scalar};
+use advisory_tests::{Cut, Database, Proxy, Side, by_depth, scalar};
 use sqlx::Executor as _;
 
 use super::LONG;
@@ -36,14 +36,10 @@ async fn a_connection_that_breaks_at_any_message_does_the_work_once() {
     Periods::create(&direct).await.unwrap();
     direct.execute("CREATE TABLE work (id int)").await.unwrap();
     let proxy = Proxy::start(&database).await;
-    let step = match Depth::of_run() {
-        Depth::Full => 1,
-        Depth::Short => 2,
-    };
     for side in [Side::Client, Side::Server] {
         let mut n = 1;
         while assert_exactly_once(n, side, &database, &proxy).await {
-            n += step;
+            n += by_depth(2, 1);
         }
         assert!(n > 3, "{side:?}: the messages were counted");
     }

@@ -14,12 +14,6 @@ trait Run {
 }
 
 #[async_trait]
-trait Provide {
-    #[advisory(key = "run")]
-    async fn without_a_body(&self, pool: &PgPool) -> Result<(), Error>;
-}
-
-#[async_trait]
 impl Run for Job {
     #[advisory(key = "run")]
     async fn without_a_result(&self, _pool: &PgPool) {}

@@ -1,17 +1,9 @@
 use advisory_core::{Error, advisory};
-use sqlx::{PgConnection, PgPool, PgTransaction};
+use sqlx::{PgConnection, PgPool};
 
 #[advisory]
 async fn on_pool(_pool: &PgPool) -> Result<u64, Error> {
     Ok("text")
-}
-
-#[advisory]
-async fn on_transaction(_tx: &mut PgTransaction<'_>, early: bool) -> Result<u64, Error> {
-    if early {
-        return Ok("text");
-    }
-    Ok(1)
 }
 
 #[advisory]

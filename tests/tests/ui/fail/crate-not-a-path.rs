@@ -6,9 +6,4 @@ async fn text(_pool: &PgPool) -> Result<(), Error> {
     Ok(())
 }
 
-#[advisory(crate = 1)]
-async fn number(_pool: &PgPool) -> Result<(), Error> {
-    Ok(())
-}
-
 fn main() {}

@@ -6,16 +6,6 @@ async fn negative_integer(_pool: &PgPool) -> Result<(), Error> {
     Ok(())
 }
 
-#[advisory(timeout = -0.5)]
-async fn negative_float(_pool: &PgPool) -> Result<(), Error> {
-    Ok(())
-}
-
-#[advisory(timeout = 18446744073709551616)]
-async fn too_long_an_integer(_pool: &PgPool) -> Result<(), Error> {
-    Ok(())
-}
-
 #[advisory(timeout = 1e20, polling = 0)]
 async fn too_long_a_float(_pool: &PgPool) -> Result<(), Error> {
     Ok(())

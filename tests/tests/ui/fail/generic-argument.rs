@@ -6,11 +6,6 @@ async fn key<K: Copy>(_pool: &PgPool, id: K) -> Result<(), Error> {
     Ok(())
 }
 
-#[advisory(key = id)]
-async fn key_of_a_trait(_pool: &PgPool, id: impl Copy) -> Result<(), Error> {
-    Ok(())
-}
-
 #[advisory(keys = ids)]
 async fn keys<K: Clone>(_pool: &PgPool, ids: &[K]) -> Result<(), Error> {
     Ok(())

@@ -1,5 +1,5 @@
 use advisory_core::{Error, advisory};
-use sqlx::{Acquire, Executor, PgExecutor, Postgres};
+use sqlx::{Executor, PgExecutor};
 
 #[advisory]
 async fn executor<'e, E: PgExecutor<'e>>(db: E) -> Result<(), Error> {
@@ -22,18 +22,6 @@ where
     Ok(())
 }
 
-#[advisory(on = conn)]
-async fn acquire<'a>(conn: impl Acquire<'a, Database = Postgres>) -> Result<(), Error> {
-    conn.begin().await?.commit().await?;
-    Ok(())
-}
-
-#[advisory]
-async fn unnamed(executor: impl PgExecutor<'_>) -> Result<(), Error> {
-    executor.execute("SELECT 1").await?;
-    Ok(())
-}
-
 struct Jobs<E> {
     db: E,
 }
@@ -46,11 +34,6 @@ impl<E> Jobs<E> {
 
     #[advisory(key = "jobs", on = self.db, scope = session)]
     async fn session(&mut self) -> Result<(), Error> {
-        Ok(())
-    }
-
-    #[advisory(key = "jobs", on = db)]
-    async fn parameter(&self, db: &E) -> Result<(), Error> {
         Ok(())
     }
 

@@ -6,11 +6,6 @@ async fn one(_pool: &PgPool) -> Result<(), Error> {
     Ok(())
 }
 
-#[advisory(keys = ["a", ""])]
-async fn of_several(_pool: &PgPool) -> Result<(), Error> {
-    Ok(())
-}
-
 #[advisory(keys = [])]
 async fn none(_pool: &PgPool) -> Result<(), Error> {
     Ok(())

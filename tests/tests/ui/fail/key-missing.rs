@@ -11,11 +11,6 @@ impl Jobs {
     async fn method(&self) -> Result<(), Error> {
         Ok(())
     }
-
-    #[advisory]
-    async fn associated(_pool: &PgPool, _jobs: &[Self]) -> Result<(), Error> {
-        Ok(())
-    }
 }
 
 fn main() {}

@@ -1,11 +1,6 @@
 use advisory_core::{Error, advisory};
 use sqlx::PgPool;
 
-#[advisory(key = 1.5)]
-async fn float(_pool: &PgPool) -> Result<(), Error> {
-    Ok(())
-}
-
 #[advisory(key = id)]
 async fn unsigned(_pool: &PgPool, id: u64) -> Result<u64, Error> {
     Ok(id)

@@ -13,9 +13,6 @@ trait Run {
     async fn run(&self);
 }
 
-#[advisory(key = "job")]
-const JOB: u8 = 1;
-
 fn main() {
-    let _ = (Job, JOB);
+    let _ = Job;
 }

@@ -1,20 +1,14 @@
 use advisory_core::{Error, advisory};
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
 
 struct Jobs {
     conn: PgConnection,
     name: String,
-    pools: Vec<PgPool>,
 }
 
 impl Jobs {
     #[advisory(key = "jobs", on = self.name)]
     async fn text(&self) -> Result<(), Error> {
-        Ok(())
-    }
-
-    #[advisory(key = "jobs", on = self.pools)]
-    async fn pools(&self) -> Result<(), Error> {
         Ok(())
     }
 

@@ -6,11 +6,6 @@ async fn comma_missing(_pool: &PgPool) -> Result<(), Error> {
     Ok(())
 }
 
-#[advisory(timeout = 2 seconds, shared)]
-async fn with_a_unit(_pool: &PgPool) -> Result<(), Error> {
-    Ok(())
-}
-
 #[advisory(key, timeout =, side_effect(Skip), on)]
 async fn value_missing(_pool: &PgPool) -> Result<(), Error> {
     Ok(())

@@ -1,19 +1,9 @@
 use advisory_core::advisory;
-use sqlx::{PgConnection, PgPool, PgTransaction};
+use sqlx::{PgConnection, PgPool};
 
 #[advisory]
 async fn on_pool(_pool: &PgPool) -> Option<u32> {
     None
-}
-
-#[advisory]
-async fn on_transaction(_tx: &mut PgTransaction<'_>) -> Vec<u8> {
-    Vec::new()
-}
-
-#[advisory]
-async fn on_connection(_conn: &mut PgConnection) -> bool {
-    true
 }
 
 #[advisory(side_effect = Skip, timeout = 0)]
@@ -24,11 +14,6 @@ struct BankError;
 
 #[advisory]
 async fn own_on_pool(_pool: &PgPool) -> Result<(), BankError> {
-    Err(BankError)
-}
-
-#[advisory]
-async fn own_on_transaction(_tx: &mut PgTransaction<'_>) -> Result<(), BankError> {
     Err(BankError)
 }
 

@@ -6,9 +6,4 @@ async fn number(_pool: &PgPool) -> Result<(), Error> {
     Ok(())
 }
 
-#[advisory(keys = ["a", (1, -2)], scheme = Md5)]
-async fn pair(_pool: &PgPool) -> Result<(), Error> {
-    Ok(())
-}
-
 fn main() {}

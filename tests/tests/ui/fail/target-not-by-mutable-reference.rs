@@ -1,14 +1,8 @@
 use advisory_core::{Error, advisory};
-use sqlx::pool::PoolConnection;
-use sqlx::{PgConnection, PgTransaction, Postgres};
+use sqlx::{PgConnection, PgTransaction};
 
 #[advisory]
 async fn plain(_conn: PgConnection) -> Result<(), Error> {
-    Ok(())
-}
-
-#[advisory]
-async fn pooled(_conn: PoolConnection<Postgres>) -> Result<(), Error> {
     Ok(())
 }
 

@@ -6,19 +6,9 @@ async fn text(_pool: &PgPool) -> Result<(), Error> {
     Ok(())
 }
 
-#[advisory(timeout = 500ms)]
-async fn unit(_pool: &PgPool) -> Result<(), Error> {
-    Ok(())
-}
-
 #[advisory(timeout = seconds)]
 async fn number(_pool: &PgPool, seconds: u64) -> Result<u64, Error> {
     Ok(seconds)
-}
-
-#[advisory(timeout = f64::NAN)]
-async fn not_a_number(_pool: &PgPool) -> Result<(), Error> {
-    Ok(())
 }
 
 fn main() {}

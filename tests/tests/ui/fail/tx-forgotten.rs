@@ -8,20 +8,6 @@ async fn on_a_pool(pool: &PgPool) -> Result<bool, sqlx::Error> {
     Ok(pool.is_closed())
 }
 
-struct Jobs {
-    pool: PgPool,
-}
-
-impl Jobs {
-    #[advisory(key = "jobs", on = self.pool)]
-    async fn on_a_field(&self, id: i64) -> Result<(), Error> {
-        if id > 0 {
-            helper(&mut *tx, id).await?;
-        }
-        Ok(())
-    }
-}
-
 async fn helper(tx: &mut PgTransaction<'_>, id: i64) -> Result<(), Error> {
     let _ = (tx, id);
     Ok(())

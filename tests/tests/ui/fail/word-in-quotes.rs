@@ -11,9 +11,4 @@ async fn names(_pool: &PgPool) -> Result<(), Error> {
     Ok(())
 }
 
-#[advisory(scope = "statement", side_effect = "Return")]
-async fn unknown(_pool: &PgPool) -> Result<(), Error> {
-    Ok(())
-}
-
 fn main() {}

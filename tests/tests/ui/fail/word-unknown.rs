@@ -6,9 +6,4 @@ async fn unknown(_pool: &PgPool) -> Result<(), Error> {
     Ok(())
 }
 
-#[advisory(timeout = 0, side_effect = Return)]
-async fn of_pglock(_pool: &PgPool) -> Result<(), Error> {
-    Ok(())
-}
-
 fn main() {}

@@ -1,6 +1,4 @@
 //! Other attributes above and below.
-#![deny(warnings, clippy::all, clippy::pedantic)]
-#![allow(dead_code)]
 
 use advisory_core::{Error, advisory};
 use advisory_tests::Database;
@@ -59,5 +57,3 @@ async fn above_a_test() -> Result<(), Error> {
     instrumented(tx, 1).await?;
     Ok(())
 }
-
-fn main() {}

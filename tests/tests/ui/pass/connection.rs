@@ -1,6 +1,4 @@
 //! A connection is seen through the lock's scope, under its own name and type.
-#![deny(warnings, clippy::all, clippy::pedantic)]
-#![allow(dead_code)]
 
 use advisory_core::{Error, advisory};
 use sqlx::pool::PoolConnection;
@@ -58,5 +56,3 @@ async fn chosen(conn: &mut PgConnection, pool: &sqlx::PgPool) -> Result<bool, Er
     plain(conn).await?;
     Ok(pool.is_closed())
 }
-
-fn main() {}

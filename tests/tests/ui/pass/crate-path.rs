@@ -1,6 +1,4 @@
 //! The library under another path.
-#![deny(warnings, clippy::all, clippy::pedantic)]
-#![allow(dead_code)]
 
 use sqlx::PgPool;
 
@@ -28,5 +26,3 @@ async fn of_another_system(pool: &PgPool) -> Result<(), locks::Error> {
 async fn with_an_argument(pool: &PgPool) -> Result<(), locks::Error> {
     Ok(())
 }
-
-fn main() {}

@@ -1,6 +1,4 @@
 //! The attribute inside a `macro_rules!`.
-#![deny(warnings, clippy::all, clippy::pedantic)]
-#![allow(dead_code)]
 
 use advisory_core::{Error, advisory};
 
@@ -21,5 +19,3 @@ macro_rules! job {
 }
 
 job!(nightly, "night", 2, ["a", "b"], &sqlx::PgPool, { Ok(()) });
-
-fn main() {}

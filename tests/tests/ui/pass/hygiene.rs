@@ -1,6 +1,4 @@
 //! No name of the user's collides with the expansion's.
-#![deny(warnings, clippy::all, clippy::pedantic)]
-#![allow(dead_code)]
 #![no_implicit_prelude]
 
 mod core {}
@@ -69,5 +67,3 @@ async fn twice(
 ) -> ::std::result::Result<u8, ::advisory_core::Error> {
     ::std::result::Result::Ok(parameter)
 }
-
-fn main() {}

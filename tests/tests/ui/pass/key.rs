@@ -1,6 +1,4 @@
 //! All that a key, a scheme and a timeout can be.
-#![deny(warnings, clippy::all, clippy::pedantic)]
-#![allow(dead_code)]
 
 use std::time::Duration;
 
@@ -216,5 +214,3 @@ async fn own_scheme(pool: &PgPool) -> Result<(), Error> {
 async fn function_as_scheme(pool: &PgPool) -> Result<(), Error> {
     Ok(())
 }
-
-fn main() {}

@@ -1,6 +1,4 @@
 //! Error types of other crates, which cannot implement `From<advisory_core::Error>`.
-#![deny(warnings, clippy::all, clippy::pedantic)]
-#![allow(dead_code)]
 
 use std::io;
 

@@ -1,6 +1,4 @@
 //! `on` takes any expression for a place; the compiler finds out what it is.
-#![deny(warnings, clippy::all, clippy::pedantic)]
-#![allow(dead_code)]
 
 use std::sync::Arc;
 
@@ -179,5 +177,3 @@ async fn under_a_trait(pool: impl AsRef<PgPool>) -> Result<(), Error> {
 async fn of_two(first: &PgPool, second: &PgPool) -> Result<bool, Error> {
     Ok(first.is_closed() && second.is_closed())
 }
-
-fn main() {}

@@ -1,6 +1,4 @@
 //! The attribute opens a transaction on a pool, however the parameter is written.
-#![deny(warnings, clippy::all, clippy::pedantic)]
-#![allow(dead_code)]
 
 use std::sync::Arc;
 
@@ -113,5 +111,3 @@ async fn opaque_inside(pool: &PgPool) -> sqlx::Result<Vec<Box<impl Fn(u8) -> u8 
 async fn borrowing<'a>(pool: &PgPool, name: &'a str) -> Result<&'a str, Error> {
     Ok(name)
 }
-
-fn main() {}

@@ -1,10 +1,8 @@
-//! The future is `Send` when the body is.
-#![deny(warnings, clippy::all, clippy::pedantic)]
-#![allow(dead_code)]
+//! The future is `Send` when the body is; that of a leader too.
 
 use std::rc::Rc;
 
-use advisory_core::{Error, advisory};
+use advisory_core::{AdvisoryLock, Error, LockSession, advisory};
 use sqlx::{PgConnection, PgPool, PgTransaction};
 
 #[advisory(key = "sync({id})", timeout = 2, side_effect = Skip)]
@@ -41,13 +39,15 @@ struct Jobs {
     pool: PgPool,
 }
 
-fn spawned(pool: PgPool) {
+fn spawned(pool: PgPool, lock: AdvisoryLock, locks: LockSession) {
     tokio::spawn(async move {
         on_pool(&pool, 1).await?;
         on_connection(&mut *pool.acquire().await?).await?;
         on_transaction(&mut pool.begin().await?, 1).await?;
         on_place(&Jobs { pool: pool.clone() }, 1).await?;
         with_a_local_key(&pool).await?;
+        lock.lead(&pool, async |_| on_pool(&pool, 1).await).await?;
+        lock.lead(&locks, async |_| on_pool(&pool, 1).await).await?;
         Ok::<_, sqlx::Error>(())
     });
 }
@@ -57,5 +57,3 @@ async fn not_send(pool: &PgPool, count: Rc<u8>) -> Result<Rc<u8>, Error> {
     tokio::task::yield_now().await;
     Ok(count)
 }
-
-fn main() {}

@@ -1,6 +1,4 @@
 //! Whatever an `async fn` may look like.
-#![deny(warnings, clippy::all, clippy::pedantic)]
-#![allow(dead_code)]
 
 use std::fmt::{Debug, Display};
 
@@ -188,5 +186,3 @@ mod on_one_line {
     #[advisory(key = "a")] async fn joined(tx: &mut PgTransaction<'_>) -> Result<(), Error> { Ok(()) }
     #[advisory(key = "a")] async fn opened(pool: &PgPool) -> Result<(), Error> { Ok(()) }
 }
-
-fn main() {}

@@ -1,6 +1,4 @@
 //! A skipped function returns the value that its type has for it.
-#![deny(warnings, clippy::all, clippy::pedantic)]
-#![allow(dead_code)]
 
 use std::time::Duration;
 
@@ -44,5 +42,3 @@ async fn report(
     let done = sqlx::query("SELECT 1").execute(conn).await?;
     Ok(Report::Done(done.rows_affected()))
 }
-
-fn main() {}

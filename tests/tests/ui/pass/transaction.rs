@@ -1,6 +1,4 @@
 //! The lock joins the caller's transaction, however the parameter is written.
-#![deny(warnings, clippy::all, clippy::pedantic)]
-#![allow(dead_code)]
 
 use advisory_core::{Error, advisory};
 use sqlx::{PgTransaction, Postgres, Transaction};
@@ -71,5 +69,3 @@ async fn chosen(tx: &mut PgTransaction<'_>, pool: &sqlx::PgPool) -> Result<bool,
     inner(tx).await?;
     Ok(pool.is_closed())
 }
-
-fn main() {}

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use advisory_core::{AdvisoryLock, Error, Key};
-use advisory_tests::{Database, by_depth, drop_when};
+use advisory_tests::{Database, LockRow, by_depth, drop_when};
 use advisory_verbs::Verb;
 use sqlx::{Connection as _, Executor as _};
 use tokio::task::JoinSet;
@@ -127,8 +127,7 @@ async fn a_wait_that_is_cancelled_as_it_ends_leaves_no_permit_in_its_session() {
 async fn the_servers_own_lock_timeout_bounds_the_wait() {
     let database = Database::new().await;
     let rivals = database.pool(3).await;
-    let bounded = database.options().options([("lock_timeout", "60ms")]);
-    let pool = sqlx::PgPool::connect_with(bounded).await.unwrap();
+    let pool = database.pool_with(10, "lock_timeout", "60ms").await;
     for verb in
         Verb::all(|verb| verb.is_of_lock() && verb.refusal() == advisory_verbs::Refusal::Error)
     {
@@ -152,11 +151,9 @@ async fn cancelled_and_terminated_heads_let_the_next_one_in() {
             wait_until_queueing(&database, number).await;
         }
         let (classid, objid, _) = AdvisoryLock::new(NAME).keys()[0].slot(0).to_pg_locks();
-        let end = format!(
-            "SELECT {how}(pid) FROM pg_locks WHERE classid = {classid} AND objid = {objid} AND granted \
-             AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
-        );
-        database.execute(end).await;
+        let is_head =
+            |lock: &LockRow| lock.granted && (lock.classid, lock.objid) == (classid, objid);
+        database.signal(how, is_head).await;
         let second = waits.pop().unwrap();
         let error = waits.pop().unwrap().await.unwrap().unwrap_err();
         assert!(matches!(error, Error::Database(_)), "{error:?}");
@@ -188,7 +185,7 @@ async fn a_wait_on_a_lock_session_goes_on_after_the_session_was_lost() {
         database
             .execute(format!("SELECT pg_terminate_backend({pid})"))
             .await;
-        let gone = |locks: &[advisory_tests::LockRow]| locks.iter().all(|lock| lock.pid != pid);
+        let gone = |locks: &[LockRow]| locks.iter().all(|lock| lock.pid != pid);
         database
             .wait_until_locks("the session has ended", gone)
             .await;
