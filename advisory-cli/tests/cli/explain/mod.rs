@@ -307,8 +307,7 @@ async fn many_holders_and_names_with_control_characters_stay_on_a_screen() {
 
 #[tokio::test]
 async fn the_holders_of_all_permits_are_named_and_the_queue_for_one() {
-    let database = Database::new().await;
-    let pool = database.pool(4).await;
+    let (database, pool) = Database::with_pool(4).await;
     let held = [
         export().acquire(&pool).await.unwrap(),
         export().acquire(&pool).await.unwrap(),

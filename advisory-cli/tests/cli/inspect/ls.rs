@@ -244,8 +244,7 @@ async fn names_of_the_file_are_found_by_every_scheme() {
 
 #[tokio::test]
 async fn the_tag_of_a_session_names_its_lock_unless_it_is_ambiguous() {
-    let database = Database::new().await;
-    let pool = database.pool(4).await;
+    let (database, pool) = Database::with_pool(4).await;
     let sync = AdvisoryLock::new("sync(4)")
         .tag_session()
         .acquire(&pool)

@@ -78,8 +78,7 @@ async fn at_80_columns_the_lock_its_status_and_the_sessions_remain() {
 
 #[tokio::test]
 async fn wide_characters_take_their_columns() {
-    let database = Database::new().await;
-    let pool = database.pool(4).await;
+    let (database, pool) = Database::with_pool(4).await;
     let wide = "同期".repeat(20);
     let lock = AdvisoryLock::new(wide.as_str());
     let _guard = lock.acquire(&pool).await.unwrap();
@@ -107,8 +106,7 @@ async fn wide_characters_take_their_columns() {
 
 #[tokio::test]
 async fn a_tag_cannot_move_the_cursor() {
-    let database = Database::new().await;
-    let pool = database.pool(1).await;
+    let (database, pool) = Database::with_pool(1).await;
     let lock = AdvisoryLock::new("bell\u{7}\u{1b}[2J").tag_session();
     let guard = lock.acquire(&pool).await.unwrap();
     let key = number("bell\u{7}\u{1b}[2J");
@@ -125,8 +123,7 @@ async fn a_tag_cannot_move_the_cursor() {
 
 #[tokio::test]
 async fn the_query_is_not_the_message_of_the_library() {
-    let database = Database::new().await;
-    let pool = database.pool(2).await;
+    let (database, pool) = Database::with_pool(2).await;
     let lock = AdvisoryLock::new("a").tag_statement();
     let guard = lock.acquire(&pool).await.unwrap();
     let mut tx = AdvisoryLock::new("b").begin(&pool).await.unwrap();

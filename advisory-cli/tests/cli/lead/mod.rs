@@ -46,9 +46,7 @@ async fn it_exits_with_the_code_of_its_command() {
     );
     let missing = advisory(&database, &["lead", "a", "--", "/missing"]).await;
     assert_eq!(missing.code, 127, "{missing:?}");
-    database
-        .assert_nothing_leaked(&database.pool(1).await)
-        .await;
+    database.assert_nothing_left().await;
 }
 
 #[tokio::test]
@@ -70,9 +68,7 @@ async fn the_command_runs_on_one_machine_and_on_another_one_when_the_first_is_go
     three.signal(Signal::SIGINT);
     three.signal(Signal::SIGTERM);
     three.end().await;
-    database
-        .assert_nothing_leaked(&database.pool(1).await)
-        .await;
+    database.assert_nothing_left().await;
 }
 
 #[tokio::test]
@@ -252,8 +248,7 @@ async fn it_says_that_its_server_is_away_and_finds_the_new_primary_after_a_failo
     // The signal ends the command, also before it has set its trap.
     let code = leader.end().await.code;
     assert!([7, 128 + 15].contains(&code), "{code}");
-    let pool = promoted.pool(1).await;
-    promoted.assert_nothing_leaked(&pool).await;
+    promoted.assert_nothing_left().await;
 }
 
 /// As one that `sudo` starts.

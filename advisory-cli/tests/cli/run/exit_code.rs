@@ -10,12 +10,6 @@ use tokio::process::Command;
 
 use crate::command::{ADVISORY, Running, advisory_command, command_with_url, output_of};
 
-async fn assert_free(database: &Database) {
-    database
-        .assert_nothing_leaked(&database.pool(1).await)
-        .await;
-}
-
 #[tokio::test]
 async fn the_commands_exit_code_is_returned() {
     let database = Database::new().await;
@@ -23,7 +17,7 @@ async fn the_commands_exit_code_is_returned() {
         let exit = format!("exit {code}");
         let run = advisory_command(&database, &["run", "a", "--", "sh", "-c", &exit]);
         output_of(run).await.assert_silent(code);
-        assert_free(&database).await;
+        database.assert_nothing_left().await;
     }
 }
 
@@ -34,7 +28,7 @@ async fn a_signal_n_that_ends_the_command_exits_with_128_plus_n() {
         let death = format!("kill -{signal} $$");
         let run = advisory_command(&database, &["run", "a", "--", "sh", "-c", &death]);
         output_of(run).await.assert_silent(code);
-        assert_free(&database).await;
+        database.assert_nothing_left().await;
     }
 }
 
@@ -50,7 +44,7 @@ async fn a_missing_command_exits_with_127() {
         let run = advisory_command(&database, &["run", "a", "--", command, "argument"]);
         let message = format!("cannot run `{command}`: No such file");
         output_of(run).await.assert_only_fails(127, &message);
-        assert_free(&database).await;
+        database.assert_nothing_left().await;
     }
 }
 
@@ -68,7 +62,7 @@ async fn a_command_that_cannot_be_executed_exits_with_126() {
         let run = advisory_command(&database, &["run", "a", "--", command]);
         let message = format!("cannot run `{command}`: Permission denied");
         output_of(run).await.assert_only_fails(126, &message);
-        assert_free(&database).await;
+        database.assert_nothing_left().await;
     }
 }
 
@@ -130,8 +124,7 @@ async fn a_wrong_command_line_exits_with_64() {
 /// What is neither in time nor the command's: not 1, which is the code of many programs.
 #[tokio::test]
 async fn a_cancelled_wait_exits_with_70() {
-    let database = Database::new().await;
-    let pool = database.pool(1).await;
+    let (database, pool) = Database::with_pool(1).await;
     let holder = AdvisoryLock::new("a").acquire(&pool).await.unwrap();
     let run = Running::start(advisory_command(&database, &["run", "a", "--", "true"]));
     database.wait_until_waiting(1).await;
@@ -148,8 +141,7 @@ async fn a_cancelled_wait_exits_with_70() {
 
 #[tokio::test]
 async fn the_code_of_a_lock_that_is_not_acquired_can_be_chosen() {
-    let database = Database::new().await;
-    let pool = database.pool(1).await;
+    let (database, pool) = Database::with_pool(1).await;
     let holder = AdvisoryLock::new("a").acquire(&pool).await.unwrap();
     for (option, code) in [("-E", 0), ("-E", 9), ("--conflict-exit-code", 255)] {
         let text = code.to_string();

@@ -27,8 +27,7 @@ async fn end(mut running: Running) {
 
 #[tokio::test]
 async fn the_lock_is_held_exactly_while_the_command_runs() {
-    let database = Database::new().await;
-    let pool = database.pool(1).await;
+    let (database, pool) = Database::with_pool(1).await;
     let lock = AdvisoryLock::new("a");
     let holder = holder(&database, &[]).await;
     assert!(lock.try_acquire(&pool).await.unwrap().is_none());
@@ -139,9 +138,7 @@ async fn one_of_fifty_concurrent_commands_runs() {
     for runner in runners {
         end(runner).await;
     }
-    database
-        .assert_nothing_leaked(&database.pool(1).await)
-        .await;
+    database.assert_nothing_left().await;
 }
 
 #[tokio::test]

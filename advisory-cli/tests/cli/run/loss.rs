@@ -23,9 +23,7 @@ async fn the_command_gets_sigterm_and_the_exit_code_is_76() {
         76,
         "advisory lock `a` was lost: its session or transaction has ended, or other code has released it; the command was ended",
     );
-    database
-        .assert_nothing_leaked(&database.pool(1).await)
-        .await;
+    database.assert_nothing_left().await;
 }
 
 #[tokio::test]
@@ -64,9 +62,7 @@ async fn a_closed_connection_is_a_loss() {
         proxy.cut(cut).await;
         run.end().await.assert_only_fails(76, "was lost");
     }
-    database
-        .assert_nothing_leaked(&database.pool(1).await)
-        .await;
+    database.assert_nothing_left().await;
 }
 
 #[cfg(target_os = "linux")]

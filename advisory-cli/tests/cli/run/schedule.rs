@@ -29,9 +29,7 @@ async fn a_command_that_has_succeeded_does_not_run_again_in_the_period() {
         outcome.assert_silent(0);
         assert_eq!(outcome.text(), expected);
     }
-    database
-        .assert_nothing_leaked(&database.pool(1).await)
-        .await;
+    database.assert_nothing_left().await;
 }
 
 #[tokio::test]
@@ -153,7 +151,5 @@ async fn a_signal_ends_the_time_for_which_a_lock_is_kept() {
     let outcome = kept.end().await;
     // The signal may still reach the command.
     assert!(matches!(outcome.code, 0 | 143), "{outcome:?}");
-    database
-        .assert_nothing_leaked(&database.pool(1).await)
-        .await;
+    database.assert_nothing_left().await;
 }

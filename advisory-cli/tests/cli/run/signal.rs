@@ -37,9 +37,7 @@ async fn signals_are_forwarded() {
         assert_eq!(run.line().await, name);
         run.end().await.assert_silent(3);
     }
-    database
-        .assert_nothing_leaked(&database.pool(1).await)
-        .await;
+    database.assert_nothing_left().await;
 }
 
 #[tokio::test]
@@ -65,9 +63,7 @@ async fn a_forwarded_signal_that_ends_the_command_is_in_the_exit_code() {
         run.signal(signal);
         run.end().await.assert_silent(128 + signal as i32);
     }
-    database
-        .assert_nothing_leaked(&database.pool(1).await)
-        .await;
+    database.assert_nothing_left().await;
 }
 
 #[tokio::test]
@@ -97,8 +93,7 @@ async fn a_stopped_and_continued_command_keeps_the_lock() {
 
 #[tokio::test]
 async fn a_signal_ends_the_wait_and_leaves_the_queue() {
-    let database = Database::new().await;
-    let pool = database.pool(1).await;
+    let (database, pool) = Database::with_pool(1).await;
     let holder = advisory_core::AdvisoryLock::new("a")
         .acquire(&pool)
         .await
@@ -169,7 +164,5 @@ async fn the_command_dies_with_advisory() {
     let child = run.line().await;
     run.signal(SIGKILL);
     wait_until_state(&child, " Z").await;
-    database
-        .assert_nothing_leaked(&database.pool(1).await)
-        .await;
+    database.assert_nothing_left().await;
 }

@@ -30,8 +30,7 @@ async fn run(proxy: &Proxy, script: &str) -> Running {
 /// because the server's system gives up the connection.
 #[tokio::test]
 async fn the_command_ends_in_time_after_others_can_hold_the_lock() {
-    let database = Database::new().await;
-    let pool = database.pool(1).await;
+    let (database, pool) = Database::with_pool(1).await;
     let proxy = Proxy::start(&database).await;
     // Standard output ends when the command ends, and the command ignores SIGTERM.
     let run = run(&proxy, "trap '' TERM; echo ready; exec cat").await;
@@ -58,9 +57,7 @@ async fn a_silent_network_is_a_loss() {
         .await
         .assert_only_fails(76, "the command was ended");
     proxy.set_silent(false);
-    database
-        .assert_nothing_leaked(&database.pool(1).await)
-        .await;
+    database.assert_nothing_left().await;
 }
 
 #[tokio::test]
@@ -75,7 +72,5 @@ async fn an_unconfirmed_release_is_a_loss() {
         "the command has ended (exit status: 0), but: advisory lock `a` was lost",
     );
     proxy.set_silent(false);
-    database
-        .assert_nothing_leaked(&database.pool(1).await)
-        .await;
+    database.assert_nothing_left().await;
 }

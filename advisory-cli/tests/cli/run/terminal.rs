@@ -115,9 +115,7 @@ async fn ctrl_c_ends_a_command_without_a_handler() {
     terminal.after("ready").await;
     terminal.press("\x03");
     assert_eq!(terminal.code().await, Some(130));
-    database
-        .assert_nothing_leaked(&database.pool(1).await)
-        .await;
+    database.assert_nothing_left().await;
 }
 
 #[tokio::test]

@@ -63,8 +63,7 @@ async fn a_verbose_wait_says_who_holds_the_lock_and_how_long_it_took() {
 
 #[tokio::test]
 async fn a_wait_on_a_terminal_says_who_holds_the_lock() {
-    let database = Database::new().await;
-    let pool = database.pool(1).await;
+    let (database, pool) = Database::with_pool(1).await;
     let guard = AdvisoryLock::new("sync").acquire(&pool).await.unwrap();
     let pid = database.advisory_locks().await[0].pid;
     let terminal = openpty(None, None).unwrap();
@@ -96,8 +95,7 @@ async fn a_wait_on_a_terminal_says_who_holds_the_lock() {
 
 #[tokio::test]
 async fn elsewhere_a_wait_is_silent() {
-    let database = Database::new().await;
-    let pool = database.pool(1).await;
+    let (database, pool) = Database::with_pool(1).await;
     let guard = AdvisoryLock::new("sync").acquire(&pool).await.unwrap();
     let command = advisory_command(&database, &["run", "-w", "1.5", "sync", "true"]);
     let outcome = output_of(command).await;
