@@ -12,6 +12,7 @@ mod inspect;
 mod key;
 mod lead;
 mod run;
+mod session;
 mod signal_backend;
 mod terminal;
 mod usage;

@@ -1,13 +1,13 @@
 //! `advisory explain`.
 
-use advisory_core::{lock, xact_lock};
+use advisory_core::lock;
 use advisory_tests::{Database, Pooler, Pooling, Server};
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
-use tokio::task::JoinHandle;
 
 use crate::command::{advisory, advisory_as};
 use crate::export::{export, wait_until_queued};
+use crate::session::{connected, holder, pid, wait};
 
 async fn explain(database: &Database, arguments: &[&str]) -> String {
     let outcome = advisory(database, &[&["explain"], arguments].concat()).await;
@@ -25,35 +25,6 @@ fn assert_says(text: &str, parts: &[&str]) {
     for part in parts {
         assert!(text.contains(part), "`{part}` in\n{text}");
     }
-}
-
-async fn session(database: &Database, application: &str) -> PgConnection {
-    let options = database.options().application_name(application);
-    PgConnection::connect_with(&options).await.unwrap()
-}
-
-async fn pid(conn: &mut PgConnection) -> i32 {
-    let pid = sqlx::query_scalar("SELECT pg_backend_pid()");
-    pid.fetch_one(conn).await.unwrap()
-}
-
-/// A session that waits for a key in a transaction.
-async fn waiter(database: &Database, mut conn: PgConnection, key: i64) -> JoinHandle<()> {
-    let before = database.advisory_locks().await;
-    let before = before.iter().filter(|lock| !lock.granted).count();
-    let waiter = tokio::spawn(async move {
-        let _ = xact_lock_in_transaction(&mut conn, key).await;
-    });
-    database.wait_until_waiting(before + 1).await;
-    waiter
-}
-
-async fn xact_lock_in_transaction(
-    conn: &mut PgConnection,
-    key: i64,
-) -> Result<(), advisory_core::Error> {
-    let mut tx = conn.begin().await?;
-    xact_lock(&mut tx, key).await
 }
 
 #[tokio::test]
@@ -77,16 +48,12 @@ async fn a_free_lock_is_explained_with_what_may_have_been_meant() {
 #[tokio::test]
 async fn a_forgotten_transaction_is_the_cause() {
     let database = Database::new().await;
-    let mut holder = session(&database, "billing").await;
+    let mut holder = holder(&database, "billing", 42).await;
     let holder_pid = pid(&mut holder).await;
-    holder
-        .execute("BEGIN; SELECT pg_advisory_xact_lock(42)")
-        .await
-        .unwrap();
     holder.execute("SELECT 'the last statement'").await.unwrap();
-    let mut web = session(&database, "web").await;
+    let mut web = connected(&database, "web").await;
     let web_pid = pid(&mut web).await;
-    let waits = waiter(&database, web, 42).await;
+    let waits = wait(&database, web, 42, 1).await;
     let text = explain(&database, &["--key", "42"]).await;
     assert_says(
         &text,
@@ -125,7 +92,7 @@ async fn a_forgotten_transaction_is_the_cause() {
 #[tokio::test]
 async fn an_idle_session_is_told_from_one_that_works() {
     let database = Database::new().await;
-    let mut holder = session(&database, "worker").await;
+    let mut holder = connected(&database, "worker").await;
     lock(&mut holder, "nightly").await.unwrap();
     let text = explain(&database, &["nightly"]).await;
     assert_says(
@@ -134,13 +101,7 @@ async fn an_idle_session_is_told_from_one_that_works() {
     );
     assert!(!text.contains("query "), "it has run nothing: {text}");
     let busy = tokio::spawn(async move { holder.execute("SELECT pg_sleep(60)").await.map(drop) });
-    let is_busy = |backends: &[advisory_tests::BackendRow]| {
-        let mut backends = backends.iter();
-        backends.any(|backend| {
-            backend.query.contains("pg_sleep") && backend.state.as_deref() == Some("active")
-        })
-    };
-    database.wait_until_backends("a busy one", is_busy).await;
+    database.wait_until_asleep().await;
     let text = explain(&database, &["nightly"]).await;
     assert_says(
         &text,
@@ -152,15 +113,16 @@ async fn an_idle_session_is_told_from_one_that_works() {
 #[tokio::test]
 async fn a_chain_of_waits_is_followed_to_its_end() {
     let database = Database::new().await;
-    let mut root = session(&database, "root").await;
+    let mut root = connected(&database, "root").await;
     let root_pid = pid(&mut root).await;
     lock(&mut root, 100).await.unwrap();
-    let (mut first, mut second) = (session(&database, "a").await, session(&database, "b").await);
+    let mut first = connected(&database, "a").await;
+    let mut second = connected(&database, "b").await;
     let first_pid = pid(&mut first).await;
     lock(&mut first, 200).await.unwrap();
     lock(&mut second, 300).await.unwrap();
-    let _first = waiter(&database, first, 100).await;
-    let _second = waiter(&database, second, 200).await;
+    let _first = wait(&database, first, 100, 1).await;
+    let _second = wait(&database, second, 200, 2).await;
     let text = explain(&database, &["--key", "300"]).await;
     assert_says(
         &text,
@@ -180,10 +142,10 @@ async fn a_holder_that_waits_for_a_row_names_who_has_written_it() {
     database
         .execute("CREATE TABLE t(id int); INSERT INTO t VALUES (1)")
         .await;
-    let mut writer = session(&database, "writer").await;
+    let mut writer = connected(&database, "writer").await;
     let writer_pid = pid(&mut writer).await;
     writer.execute("BEGIN; UPDATE t SET id = 2").await.unwrap();
-    let mut holder = session(&database, "holder").await;
+    let mut holder = connected(&database, "holder").await;
     lock(&mut holder, 42).await.unwrap();
     let waits = tokio::spawn(async move { holder.execute("UPDATE t SET id = 3").await.map(drop) });
     let waits_for_row = |backends: &[advisory_tests::BackendRow]| {
@@ -226,7 +188,7 @@ async fn a_prepared_transaction_is_explained_with_its_end() {
 #[tokio::test]
 async fn the_backend_of_a_pooler_is_recognized() {
     let database = Database::new().await;
-    let mut holder = session(&database, "pgbouncer 7").await;
+    let mut holder = connected(&database, "pgbouncer 7").await;
     lock(&mut holder, 41).await.unwrap();
     let text = explain(&database, &["--key", "41"]).await;
     let parts = ["probably the backend of a pooler", "`advisory doctor`"];

@@ -10,8 +10,8 @@ use tempfile::NamedTempFile;
 use tokio::process::Command;
 use tokio::task::JoinHandle;
 
-use super::session::{holder, session, take_lock, wait, with_locks};
 use crate::command::{ADVISORY, advisory, output_of, with_url};
+use crate::session::{holder, session, take_lock, wait, with_locks};
 
 /// One session idles while it holds a lock, a chain waits behind it, two sessions share a lock, and
 /// one session holds many locks.
@@ -20,19 +20,12 @@ struct Sessions {
     waiting: Vec<JoinHandle<PgConnection>>,
 }
 
-fn number(name: &str) -> i64 {
-    match Key::from(name) {
-        Key::BigInt(key) => key,
-        Key::IntPair(..) => unreachable!("BUG: SHA-1 makes one number"),
-    }
-}
-
 async fn start_sessions(database: &Database) -> Sessions {
-    let mut sessions = vec![holder(database, "billing", number("sync(4)")).await];
-    let web = holder(database, "web", number("report")).await;
-    let web = wait(database, web, number("sync(4)"), 1).await;
+    let mut sessions = vec![holder(database, "billing", Key::from("sync(4)")).await];
+    let web = holder(database, "web", Key::from("report")).await;
+    let web = wait(database, web, Key::from("sync(4)"), 1).await;
     let cron = session(database, "cron").await;
-    let cron = wait(database, cron, number("report"), 2).await;
+    let cron = wait(database, cron, Key::from("report"), 2).await;
     for reader in ["django-1", "django-2"] {
         let mut conn = session(database, reader).await;
         take_lock(&mut conn, true, DjangoPglock.key("catalogue")).await;
@@ -116,7 +109,7 @@ fn shortest(word: &str) -> String {
 #[tokio::test]
 async fn the_page_shows_the_output_of_explain() {
     let database = Database::new().await;
-    let mut billing = holder(&database, "billing", number("sync(4)")).await;
+    let mut billing = holder(&database, "billing", Key::from("sync(4)")).await;
     for statement in [
         "CREATE TEMP TABLE billing(client int, invoice int)",
         "SELECT invoice FROM billing WHERE client = 4",
@@ -124,7 +117,7 @@ async fn the_page_shows_the_output_of_explain() {
         billing.execute(statement).await.unwrap();
     }
     let web = session(&database, "web").await;
-    let waits = wait(&database, web, number("sync(4)"), 1).await;
+    let waits = wait(&database, web, Key::from("sync(4)"), 1).await;
     let printed = advisory(&database, &["explain", "sync(4)"]).await;
     let shown = block("advisory explain 'sync(4)'");
     let printed = printed.text().replace(database.name(), "app");

@@ -4,8 +4,8 @@ use advisory_tests::Database;
 use sqlx::AssertSqlSafe;
 use sqlx::Executor as _;
 
-use super::session::holder;
 use crate::command::advisory;
+use crate::session::{holder, pid};
 
 /// Adds rows to the view, as extensions that take advisory locks with a fourth field of their own
 /// do.
@@ -34,10 +34,7 @@ async fn locks_of_extensions_are_shown_as_foreign_on_request_and_are_never_an_er
         "{empty:?}"
     );
     let mut holder = holder(&database, "ledger", 42).await;
-    let pid: i32 = sqlx::query_scalar("SELECT pg_backend_pid()")
-        .fetch_one(&mut holder)
-        .await
-        .unwrap();
+    let pid = pid(&mut holder).await.to_string();
     for all in [
         &["ls", "--all"][..],
         &["ls", "--all-locks", "--all-databases"],
@@ -64,7 +61,7 @@ async fn locks_of_extensions_are_shown_as_foreign_on_request_and_are_never_an_er
         &["tree"],
         &["explain", "--key", "42"],
         &["doctor"],
-        &["terminate", &pid.to_string(), "--yes"],
+        &["terminate", &pid, "--yes"],
     ] {
         let outcome = advisory(&database, arguments).await;
         outcome.assert_silent(0);

@@ -8,8 +8,8 @@ use serde_json::Value;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
 use tempfile::NamedTempFile;
 
-use super::session::{holder, session, take_lock, wait};
 use crate::command::{Outcome, advisory, advisory_command, output_of};
+use crate::session::{holder, pid, session, take_lock, wait};
 
 /// `foo` as django-pglock hashes it.
 const DJANGO_FOO: i64 = -8_086_495_256_948_496_852;
@@ -100,8 +100,7 @@ async fn an_empty_list_says_which_other_databases_have_locks() {
 async fn each_holder_and_each_waiter_is_a_row() {
     let database = Database::new().await;
     let mut holder = holder(&database, "billing", 42).await;
-    let pid = sqlx::query_scalar("SELECT pg_backend_pid()::text");
-    let pid: String = pid.fetch_one(&mut holder).await.unwrap();
+    let pid = pid(&mut holder).await.to_string();
     let waits = wait(&database, session(&database, "web").await, 42, 1).await;
     let mut other = session(&database, "cron").await;
     take_lock(&mut other, true, "1, -7").await;

@@ -9,8 +9,8 @@ use tempfile::NamedTempFile;
 use tokio::process::Command;
 use tokio::task::JoinHandle;
 
-use super::session::{holder, session, take_lock, wait, with_locks};
 use crate::command::{ADVISORY, Running, advisory, advisory_command, with_url};
+use crate::session::{holder, session, take_lock, wait, with_locks};
 
 /// A session with many locks, a session that waits for one of them, and a session with two locks.
 struct Sessions {

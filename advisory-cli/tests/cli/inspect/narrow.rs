@@ -8,16 +8,9 @@ use sqlx::Executor as _;
 use tempfile::NamedTempFile;
 use unicode_width::UnicodeWidthStr as _;
 
-use super::session::{holder, session, wait};
 use crate::command::{ADVISORY, Running, advisory, advisory_command, with_url};
+use crate::session::{holder, pid, session, wait};
 use crate::terminal::Terminal;
-
-fn number(name: &str) -> i64 {
-    match Key::from(name) {
-        Key::BigInt(key) => key,
-        Key::IntPair(..) => unreachable!("BUG: SHA-1 makes one number"),
-    }
-}
 
 async fn shown(database: &Database, arguments: &[&str]) -> String {
     let mut command = advisory_command(database, arguments);
@@ -28,16 +21,10 @@ async fn shown(database: &Database, arguments: &[&str]) -> String {
 #[tokio::test]
 async fn at_80_columns_the_lock_its_status_and_the_sessions_remain() {
     let database = Database::new().await;
-    let key = number("a report of everything that there is");
-    let blocker = holder(&database, "an application with a rather long name", key).await;
+    let key = Key::from("a report of everything that there is");
+    let mut blocker = holder(&database, "an application with a rather long name", key).await;
     let waits = wait(&database, session(&database, "web").await, key, 1).await;
-    let pid = database
-        .advisory_locks()
-        .await
-        .iter()
-        .find(|lock| lock.granted)
-        .unwrap()
-        .pid;
+    let pid = pid(&mut blocker).await.to_string();
     let mut names = NamedTempFile::new().unwrap();
     writeln!(names, "a report of everything that there is").unwrap();
     let path = names.path().to_str().unwrap();
@@ -55,7 +42,7 @@ async fn at_80_columns_the_lock_its_status_and_the_sessions_remain() {
         let is_ours = |line: &&str| line.contains("a report") || line.contains(&key.to_string());
         let mut ours = table.lines().filter(is_ours);
         let waiter = ours.find(|line| line.contains("waits")).unwrap();
-        assert!(waiter.trim_end().ends_with(&pid.to_string()), "{table}");
+        assert!(waiter.trim_end().ends_with(&pid), "{table}");
     }
     let mut script = tokio::process::Command::new("script");
     let line = format!("stty rows 24 cols 80; {ADVISORY} ls --watch=0.1 --names {path}");
@@ -109,7 +96,7 @@ async fn a_tag_cannot_move_the_cursor() {
     let (database, pool) = Database::with_pool(1).await;
     let lock = AdvisoryLock::new("bell\u{7}\u{1b}[2J").tag_session();
     let guard = lock.acquire(&pool).await.unwrap();
-    let key = number("bell\u{7}\u{1b}[2J");
+    let key = Key::from("bell\u{7}\u{1b}[2J");
     let waits = wait(&database, session(&database, "web").await, key, 1).await;
     for subcommand in ["ls", "tree"] {
         let outcome = advisory(&database, &[subcommand]).await;

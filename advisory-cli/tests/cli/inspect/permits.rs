@@ -8,9 +8,9 @@ use sqlx::{PgPool, PgTransaction};
 use tokio::task::JoinHandle;
 
 use super::command_page::{block, masked};
-use super::session::holder;
 use crate::command::advisory;
 use crate::export::{export, wait_until_queued};
+use crate::session::holder;
 
 /// Two of two permits are held, and two sessions queue for one.
 struct Crowd {

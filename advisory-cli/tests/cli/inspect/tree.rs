@@ -3,8 +3,8 @@
 use advisory_tests::{Database, Server};
 use sqlx::{Connection as _, Executor as _, PgConnection};
 
-use super::session::{holder, session, take_lock, wait};
 use crate::command::advisory;
+use crate::session::{holder, session, take_lock, wait};
 
 async fn tree(database: &Database, options: &[&str]) -> String {
     let ended = advisory(database, &[&["tree"], options].concat()).await;
@@ -72,9 +72,7 @@ async fn shared_holders_are_listed_before_the_queue() {
         take_lock(&mut conn, true, "1, 7").await;
         readers.push(conn);
     }
-    let mut last = session(&database, "writer").await;
-    let writes = tokio::spawn(async move { take_lock(&mut last, false, "1, 7").await });
-    database.wait_until_waiting(1).await;
+    let writes = wait(&database, session(&database, "writer").await, "1, 7", 1).await;
     let drawn = tree(&database, &[]).await;
     let group = [
         "(1, 7)",

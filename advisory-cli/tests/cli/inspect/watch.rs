@@ -8,8 +8,8 @@ use sqlx::Executor as _;
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use super::session::holder;
 use crate::command::{ADVISORY, Running, TIMEOUT, advisory_command, with_url};
+use crate::session::holder;
 
 #[tokio::test]
 async fn json_lists_follow_one_another() {

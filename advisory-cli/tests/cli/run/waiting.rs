@@ -12,6 +12,7 @@ use tokio::process::ChildStderr;
 use tokio::time::timeout;
 
 use crate::command::{TIMEOUT, advisory_command, command_with_url, output_of};
+use crate::session::{holder, pid, take_lock};
 
 /// The next line of standard error.
 async fn next(lines: &mut Lines<BufReader<ChildStderr>>) -> String {
@@ -21,23 +22,11 @@ async fn next(lines: &mut Lines<BufReader<ChildStderr>>) -> String {
         .expect("there is a line")
 }
 
-/// A session that holds a lock in a transaction, and its process id.
-async fn holder(database: &Database, key: &str) -> (sqlx::PgConnection, i32) {
-    let options = database.options().application_name("web advisory:a%20b");
-    let mut conn = options.connect().await.unwrap();
-    let lock = format!("BEGIN; SELECT pg_advisory_xact_lock({key})");
-    conn.execute(sqlx::raw_sql(sqlx::AssertSqlSafe(lock)))
-        .await
-        .unwrap();
-    let pid = sqlx::query_scalar("SELECT pg_backend_pid()");
-    let pid = pid.fetch_one(&mut conn).await.unwrap();
-    (conn, pid)
-}
-
 #[tokio::test]
 async fn a_verbose_wait_says_who_holds_the_lock_and_how_long_it_took() {
     let database = Database::new().await;
-    let (mut conn, pid) = holder(&database, "42").await;
+    let mut conn = holder(&database, "web advisory:a%20b", 42).await;
+    let pid = pid(&mut conn).await;
     for command in [
         &["run", "-v", "-k", "42", "true"][..],
         &["hold", "-v", "-k", "42"],
@@ -56,8 +45,8 @@ async fn a_verbose_wait_says_who_holds_the_lock_and_how_long_it_took() {
         assert!(line.ends_with(" s"), "{line}");
         waiting.kill().await.unwrap();
         database.wait_until_held(0).await;
-        let again = "BEGIN; SELECT pg_advisory_xact_lock(42)";
-        conn.execute(sqlx::raw_sql(again)).await.unwrap();
+        conn.execute("BEGIN").await.unwrap();
+        take_lock(&mut conn, false, 42).await;
     }
 }
 

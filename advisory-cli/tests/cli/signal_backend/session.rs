@@ -6,6 +6,7 @@ use sqlx::{Executor as _, PgConnection};
 use tokio::task::JoinHandle;
 
 use crate::command::Outcome;
+use crate::session;
 
 /// A connection that holds a lock, and its process id.
 pub(crate) async fn holder(database: &Database, name: &str) -> (PgConnection, String) {
@@ -16,8 +17,7 @@ pub(crate) async fn holder(database: &Database, name: &str) -> (PgConnection, St
 }
 
 pub(crate) async fn pid(conn: &mut PgConnection) -> String {
-    let pid = sqlx::query_scalar("SELECT pg_backend_pid()::text");
-    pid.fetch_one(conn).await.unwrap()
+    session::pid(conn).await.to_string()
 }
 
 /// A task that waits for a lock in a transaction.
