@@ -3,7 +3,7 @@
 use advisory_tests::{Database, Pooler, Pooling, Server};
 use serde_json::Value;
 
-use crate::command::{Outcome, advisory, advisory_as, advisory_command};
+use crate::command::{Outcome, advisory, advisory_as, advisory_command, assert_contains};
 use crate::terminal::Terminal;
 
 const LATENCIES: [&str; 6] = [
@@ -92,9 +92,8 @@ async fn output_fits_on_one_screen() {
         shown.lines().all(|line| line.chars().count() <= 80),
         "{shown}"
     );
-    for work in LATENCIES.iter().chain(&THROUGHPUTS) {
-        assert!(shown.contains(work), "{work} in {shown}");
-    }
+    assert_contains(&shown, &LATENCIES);
+    assert_contains(&shown, &THROUGHPUTS);
 }
 
 #[tokio::test]
@@ -144,20 +143,11 @@ async fn locks_that_are_refused_are_reported() {
     let (transaction, session) = latency.split_at(4);
     assert!(transaction.iter().all(|of| of["refused"].is_null()));
     for refused in session {
-        assert!(
-            refused["refused"]
-                .as_str()
-                .unwrap()
-                .contains("pg_advisory_lock")
-        );
+        assert_contains(refused["refused"].as_str().unwrap(), &["pg_advisory_lock"]);
         assert!(refused["median_us"].is_null() && refused["p99_us"].is_null());
     }
     let text = advisory(&database, &["bench", "--seconds", "1"]).await;
-    assert!(
-        text.text().contains("session lock: acquire"),
-        "{}",
-        text.text()
-    );
+    assert_contains(text.text(), &["session lock: acquire"]);
 }
 
 #[tokio::test]

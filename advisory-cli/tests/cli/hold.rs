@@ -11,8 +11,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::command::{
-    ADVISORY, Running, advisory, advisory_command, command_with_url, output_of, wait_until,
-    with_url,
+    ADVISORY, Running, advisory, advisory_command, assert_contains, command_with_url, output_of,
+    wait_until, with_url,
 };
 
 const KEY: &str = "-2569294714323060629";
@@ -325,9 +325,7 @@ async fn until_eof_refuses_an_input_that_has_ended() {
             (Some(64), &b""[..]),
             "{stderr}"
         );
-        for text in ["already at its end", "<&3 &", "--while-pid $$"] {
-            assert!(stderr.contains(text), "{stderr}");
-        }
+        assert_contains(&stderr, &["already at its end", "<&3 &", "--while-pid $$"]);
     }
 }
 

@@ -165,9 +165,7 @@ impl Outcome {
         assert_eq!(self.code, code, "{self:?}");
         assert_eq!(self.stderr.lines().count(), 1, "{self:?}");
         assert!(self.stderr.starts_with("advisory: "), "{self:?}");
-        for text in texts {
-            assert!(self.stderr.contains(text), "`{text}` in {self:?}");
-        }
+        assert_contains(&self.stderr, texts);
     }
 
     /// Checks the exit code, the line on standard error, and that standard output is empty.
@@ -181,6 +179,14 @@ impl Outcome {
     #[track_caller]
     pub(crate) fn assert_silent(&self, code: i32) {
         assert_eq!((self.code, &*self.stderr), (code, ""), "{self:?}");
+    }
+}
+
+/// Checks that a text has all of these parts.
+#[track_caller]
+pub(crate) fn assert_contains(text: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(text.contains(part), "`{part}` in\n{text}");
     }
 }
 

@@ -3,7 +3,7 @@
 use advisory_tests::{Database, Server};
 
 use super::diagnosis::{Role, diagnose, execute};
-use crate::command::{command_with_url, output_of};
+use crate::command::{assert_contains, command_with_url, output_of};
 
 #[tokio::test]
 async fn timeouts_of_the_role_are_warnings_with_a_reset() {
@@ -51,19 +51,9 @@ async fn settings_of_every_source_are_checked() {
         .lines()
         .skip_while(|line| !line.contains("4s: ends a wait"))
         .nth(1);
-    assert!(
-        line.unwrap().contains("the connection's own options"),
-        "{}",
-        outcome.text()
-    );
+    assert_contains(line.unwrap(), &["the connection's own options"]);
     assert_eq!(outcome.code, 0);
-    assert!(
-        outcome
-            .text()
-            .contains("fit for advisory locks, with 2 warnings"),
-        "{}",
-        outcome.text()
-    );
+    assert_contains(outcome.text(), &["fit for advisory locks, with 2 warnings"]);
 }
 
 #[tokio::test]

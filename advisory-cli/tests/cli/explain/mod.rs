@@ -5,7 +5,7 @@ use advisory_tests::{Database, Pooler, Pooling, Server};
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 
-use crate::command::{advisory, advisory_as};
+use crate::command::{advisory, advisory_as, assert_contains};
 use crate::export::{export, wait_until_queued};
 use crate::session::{connected, holder, pid, wait};
 
@@ -20,20 +20,13 @@ async fn explain_json(database: &Database, arguments: &[&str]) -> Value {
     serde_json::from_str(&text).unwrap()
 }
 
-#[track_caller]
-fn assert_says(text: &str, parts: &[&str]) {
-    for part in parts {
-        assert!(text.contains(part), "`{part}` in\n{text}");
-    }
-}
-
 #[tokio::test]
 async fn a_free_lock_is_explained_with_what_may_have_been_meant() {
     let database = Database::new().await;
     let text = explain(&database, &["nightly"]).await;
-    assert_says(&text, &["`nightly`", database.name(), "nobody holds it"]);
+    assert_contains(&text, &["`nightly`", database.name(), "nobody holds it"]);
     let hint = "`42` is a name here; `--key` makes it the key 42";
-    assert_says(&explain(&database, &["42"]).await, &[hint]);
+    assert_contains(&explain(&database, &["42"]).await, &[hint]);
     assert!(!explain(&database, &["--key", "42"]).await.contains("--key"));
 
     let server = Server::start().unwrap();
@@ -42,7 +35,7 @@ async fn a_free_lock_is_explained_with_what_may_have_been_meant() {
     lock(&mut other, "nightly").await.unwrap();
     let elsewhere = format!("holds the lock of this key in database `{}`", shop.name());
     let text = explain(&here, &["nightly"]).await;
-    assert_says(&text, &["nobody holds it", &elsewhere, "`--database-url`"]);
+    assert_contains(&text, &["nobody holds it", &elsewhere, "`--database-url`"]);
 }
 
 #[tokio::test]
@@ -55,7 +48,7 @@ async fn a_forgotten_transaction_is_the_cause() {
     let web_pid = pid(&mut web).await;
     let waits = wait(&database, web, 42, 1).await;
     let text = explain(&database, &["--key", "42"]).await;
-    assert_says(
+    assert_contains(
         &text,
         &[
             "key 42",
@@ -86,7 +79,7 @@ async fn a_forgotten_transaction_is_the_cause() {
     holder.execute("BEGIN").await.unwrap();
     holder.execute("SELECT 1/0").await.unwrap_err();
     let text = explain(&database, &["--key", "43"]).await;
-    assert_says(&text, &["in its transaction, which has failed"]);
+    assert_contains(&text, &["in its transaction, which has failed"]);
 }
 
 #[tokio::test]
@@ -95,7 +88,7 @@ async fn an_idle_session_is_told_from_one_that_works() {
     let mut holder = connected(&database, "worker").await;
     lock(&mut holder, "nightly").await.unwrap();
     let text = explain(&database, &["nightly"]).await;
-    assert_says(
+    assert_contains(
         &text,
         &["is in no transaction", "worker", "nobody waits for it"],
     );
@@ -103,7 +96,7 @@ async fn an_idle_session_is_told_from_one_that_works() {
     let busy = tokio::spawn(async move { holder.execute("SELECT pg_sleep(60)").await.map(drop) });
     database.wait_until_asleep().await;
     let text = explain(&database, &["nightly"]).await;
-    assert_says(
+    assert_contains(
         &text,
         &["has run a statement for", "pg_sleep", "`advisory cancel "],
     );
@@ -124,7 +117,7 @@ async fn a_chain_of_waits_is_followed_to_its_end() {
     let _first = wait(&database, first, 100, 1).await;
     let _second = wait(&database, second, 200, 2).await;
     let text = explain(&database, &["--key", "300"]).await;
-    assert_says(
+    assert_contains(
         &text,
         &[
             &format!("waits itself for advisory lock 200, behind pid {first_pid}"),
@@ -156,7 +149,7 @@ async fn a_holder_that_waits_for_a_row_names_who_has_written_it() {
         .wait_until_backends("one that waits for a row", waits_for_row)
         .await;
     let text = explain(&database, &["--key", "42"]).await;
-    assert_says(
+    assert_contains(
         &text,
         &[
             "a row that another transaction has written",
@@ -176,7 +169,7 @@ async fn a_prepared_transaction_is_explained_with_its_end() {
     let prepare = "BEGIN; SELECT pg_advisory_xact_lock(42); PREPARE TRANSACTION 'it''s'";
     conn.execute(sqlx::raw_sql(prepare)).await.unwrap();
     let text = explain(&database, &["--key", "42"]).await;
-    assert_says(
+    assert_contains(
         &text,
         &[
             "held by a prepared transaction",
@@ -192,7 +185,7 @@ async fn the_backend_of_a_pooler_is_recognized() {
     lock(&mut holder, 41).await.unwrap();
     let text = explain(&database, &["--key", "41"]).await;
     let parts = ["probably the backend of a pooler", "`advisory doctor`"];
-    assert_says(&text, &parts);
+    assert_contains(&text, &parts);
     let Some(pooler) = Pooler::try_start(&database, Pooling::Transaction, 3).await else {
         return;
     };
@@ -203,7 +196,7 @@ async fn the_backend_of_a_pooler_is_recognized() {
     let explained = advisory_as(&pooler.options(), &["explain", "--key", "42"]).await;
     explained.assert_silent(0);
     let parts = ["has lent it to this very command", "`advisory terminate "];
-    assert_says(explained.text(), &parts);
+    assert_contains(explained.text(), &parts);
 }
 
 #[tokio::test]
@@ -213,7 +206,7 @@ async fn a_session_whose_state_is_not_known_is_not_said_to_do_anything() {
     let mut holder = PgConnection::connect_with(&options).await.unwrap();
     lock(&mut holder, 42).await.unwrap();
     let text = explain(&database, &["--key", "42"]).await;
-    assert_says(
+    assert_contains(
         &text,
         &["`track_activities` is off", "`advisory terminate "],
     );
@@ -225,7 +218,7 @@ async fn a_session_whose_state_is_not_known_is_not_said_to_do_anything() {
     let options = database.options().username(&role);
     let outcome = advisory_as(&options, &["explain", "--key", "42"]).await;
     outcome.assert_silent(0);
-    assert_says(
+    assert_contains(
         outcome.text(),
         &["hidden from this role", "`pg_read_all_stats`"],
     );
@@ -247,7 +240,7 @@ async fn many_holders_and_names_with_control_characters_stay_on_a_screen() {
         holders.push(holder);
     }
     let text = explain(&database, &["a\u{1b}[2J\nb"]).await;
-    assert_says(&text, &["and 3 more holders", ", shared"]);
+    assert_contains(&text, &["and 3 more holders", ", shared"]);
     assert!(!text.contains('\u{1b}'), "{text}");
     // A program sees them all, and which were not examined.
     let json = explain_json(&database, &["a\u{1b}[2J\nb"]).await;
@@ -289,7 +282,7 @@ async fn the_holders_of_all_permits_are_named_and_the_queue_for_one() {
         "the first in the queue",
         ", behind pid",
     ];
-    assert_says(&text, &says);
+    assert_contains(&text, &says);
     let json = explain_json(&database, &["export"]).await;
     let slots = |list: &str, pointer: &str| {
         let list = json[list].as_array().unwrap().iter();

@@ -10,7 +10,7 @@ use tempfile::NamedTempFile;
 use tokio::process::Command;
 use tokio::task::JoinHandle;
 
-use crate::command::{ADVISORY, advisory, output_of, with_url};
+use crate::command::{ADVISORY, advisory, assert_contains, output_of, with_url};
 use crate::session::{holder, session, take_lock, wait, with_locks};
 
 /// One session idles while it holds a lock, a chain waits behind it, two sessions share a lock, and
@@ -175,9 +175,8 @@ async fn the_page_shows_the_output_of_doctor() {
             .collect::<Vec<_>>(),
         "{printed}"
     );
-    assert!(printed.contains("! warn  statement_timeout"), "{printed}");
-    assert!(
-        printed.trim_end().contains("fit for advisory locks, with "),
-        "{printed}"
+    assert_contains(
+        &printed,
+        &["! warn  statement_timeout", "fit for advisory locks, with "],
     );
 }

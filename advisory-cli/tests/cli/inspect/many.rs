@@ -9,7 +9,7 @@ use tempfile::NamedTempFile;
 use tokio::process::Command;
 use tokio::task::JoinHandle;
 
-use crate::command::{ADVISORY, Running, advisory, advisory_command, with_url};
+use crate::command::{ADVISORY, Running, advisory, advisory_command, assert_contains, with_url};
 use crate::session::{holder, session, take_lock, wait, with_locks};
 
 /// A session with many locks, a session that waits for one of them, and a session with two locks.
@@ -68,9 +68,7 @@ async fn many_locks_are_one_row_unless_every_lock_is_requested() {
     let table = run(&database, &["ls"]).await;
     assert_eq!(rows(&table), grouped(2_000), "{table}");
     let last = table.lines().last().unwrap();
-    for text in ["idle", "FROM generate_series(1,2000) g"] {
-        assert!(last.contains(text), "`{text}` in {last}");
-    }
+    assert_contains(last, &["idle", "FROM generate_series(1,2000) g"]);
     let blocked = run(&database, &["ls", "--blocked"]).await;
     assert_eq!(rows(&blocked), grouped(2_000)[..2], "{blocked}");
 
@@ -122,8 +120,8 @@ async fn the_tree_has_only_the_lock_that_is_waited_for() {
     let lines: Vec<_> = tree.lines().collect();
     assert_eq!(lines.len(), 3, "{tree}");
     assert_eq!(lines[0], "7");
-    assert!(lines[1].contains("holds") && lines[1].contains("tenants"));
-    assert!(lines[2].contains("waits") && lines[2].contains("web"));
+    assert_contains(lines[1], &["holds", "tenants"]);
+    assert_contains(lines[2], &["waits", "web"]);
     sessions.waits.abort();
 }
 

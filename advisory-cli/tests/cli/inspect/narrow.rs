@@ -8,7 +8,7 @@ use sqlx::Executor as _;
 use tempfile::NamedTempFile;
 use unicode_width::UnicodeWidthStr as _;
 
-use crate::command::{ADVISORY, Running, advisory, advisory_command, with_url};
+use crate::command::{ADVISORY, Running, advisory, advisory_command, assert_contains, with_url};
 use crate::session::{holder, pid, session, wait};
 use crate::terminal::Terminal;
 
@@ -34,9 +34,7 @@ async fn at_80_columns_the_lock_its_status_and_the_sessions_remain() {
     ] {
         let table = shown(&database, arguments).await;
         let head = table.lines().next().unwrap();
-        for column in [lock, "STATUS", "PID", "BLOCKED BY"] {
-            assert!(head.contains(column), "`{column}` in\n{table}");
-        }
+        assert_contains(head, &[lock, "STATUS", "PID", "BLOCKED BY"]);
         assert!(table.lines().all(|line| line.width() <= 80), "{table}");
         // `-a` shows the locks of other tests, too.
         let is_ours = |line: &&str| line.contains("a report") || line.contains(&key.to_string());
@@ -53,10 +51,7 @@ async fn at_80_columns_the_lock_its_status_and_the_sessions_remain() {
     while !seen.contains("waits") {
         seen += &watch.line().await;
     }
-    assert!(
-        seen.contains("BLOCKED BY") && seen.contains("PID"),
-        "{seen:?}"
-    );
+    assert_contains(&seen, &["BLOCKED BY", "PID"]);
     watch.write(b"q").await.unwrap();
     assert_eq!(watch.end().await.code, 0);
     drop(blocker);
@@ -74,7 +69,7 @@ async fn wide_characters_take_their_columns() {
     writeln!(names, "{wide}\n👩‍🚀 launch").unwrap();
     let path = names.path().to_str().unwrap();
     let table = shown(&database, &["ls", "--names", path]).await;
-    assert!(table.contains("同期") && table.contains('…'), "{table}");
+    assert_contains(&table, &["同期", "…"]);
     assert!(table.lines().all(|line| line.width() <= 80), "{table}");
     let status_at: Vec<_> = table
         .lines()
@@ -119,16 +114,10 @@ async fn the_query_is_not_the_message_of_the_library() {
     tx.execute("SELECT 'what it does'").await.unwrap();
     let after = advisory(&database, &["ls"]).await;
     let text = after.text();
-    assert!(
-        text.contains("QUERY") && text.contains("SELECT 'what it does'"),
-        "{text}"
-    );
+    assert_contains(text, &["QUERY", "SELECT 'what it does'"]);
     assert!(!text.contains("/* advisory "), "{text}");
     let json = advisory(&database, &["ls", "--json"]).await;
-    assert!(
-        json.text().contains("/* advisory "),
-        "all of it: {}",
-        json.text()
-    );
+    // All of it.
+    assert_contains(json.text(), &["/* advisory "]);
     guard.release().await.unwrap();
 }

@@ -3,7 +3,7 @@
 use advisory_tests::{Database, Server};
 use sqlx::{Connection as _, Executor as _, PgConnection};
 
-use crate::command::advisory;
+use crate::command::{advisory, assert_contains};
 use crate::session::{holder, session, take_lock, wait};
 
 async fn tree(database: &Database, options: &[&str]) -> String {
@@ -82,10 +82,7 @@ async fn shared_holders_are_listed_before_the_queue() {
         "└── waits writer",
     ];
     assert_eq!(shape(&drawn), group, "{drawn}");
-    assert!(
-        drawn.contains("shared, idle in transaction") && drawn.contains("exclusive, "),
-        "{drawn}"
-    );
+    assert_contains(&drawn, &["shared, idle in transaction", "exclusive, "]);
     for reader in readers {
         reader.close().await.unwrap();
     }

@@ -8,7 +8,7 @@ use sqlx::Executor as _;
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use crate::command::{ADVISORY, Running, TIMEOUT, advisory_command, with_url};
+use crate::command::{ADVISORY, Running, TIMEOUT, advisory_command, assert_contains, with_url};
 use crate::session::holder;
 
 #[tokio::test]
@@ -78,14 +78,8 @@ async fn a_terminal_is_redrawn_in_place_and_restored() {
         let (first, last) = seen
             .rsplit_once("\u{1b}[?1049l")
             .expect("it leaves its screen");
-        assert!(
-            first.contains("\u{1b}[?1049h") && first.contains("\u{1b}[?25l"),
-            "{seen:?}"
-        );
-        assert!(
-            first.contains("every 100 ms") && first.contains("q ends it"),
-            "{seen:?}"
-        );
+        assert_contains(first, &["\u{1b}[?1049h", "\u{1b}[?25l"]);
+        assert_contains(first, &["every 100 ms", "q ends it"]);
         assert!(
             last.trim().ends_with("icanon") && !last.contains("-icanon"),
             "{last:?}"

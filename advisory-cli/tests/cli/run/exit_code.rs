@@ -8,7 +8,9 @@ use advisory_core::AdvisoryLock;
 use advisory_tests::Database;
 use tokio::process::Command;
 
-use crate::command::{ADVISORY, Running, advisory_command, command_with_url, output_of};
+use crate::command::{
+    ADVISORY, Running, advisory_command, assert_contains, command_with_url, output_of,
+};
 
 #[tokio::test]
 async fn the_commands_exit_code_is_returned() {
@@ -112,10 +114,7 @@ async fn a_wrong_command_line_exits_with_64() {
             (64, &b""[..]),
             "{arguments:?}: {outcome:?}"
         );
-        assert!(
-            outcome.stderr.contains(message),
-            "{arguments:?}: {outcome:?}"
-        );
+        assert_contains(&outcome.stderr, &[message]);
     }
     let unknown = output_of(command_with_url("postgres:///none", &["runs"])).await;
     assert_eq!(unknown.code, 2, "the other commands keep their code");

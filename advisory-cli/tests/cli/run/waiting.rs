@@ -11,7 +11,7 @@ use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::ChildStderr;
 use tokio::time::timeout;
 
-use crate::command::{TIMEOUT, advisory_command, command_with_url, output_of};
+use crate::command::{TIMEOUT, advisory_command, assert_contains, command_with_url, output_of};
 use crate::session::{holder, pid, take_lock};
 
 /// The next line of standard error.
@@ -74,10 +74,7 @@ async fn a_wait_on_a_terminal_says_who_holds_the_lock() {
         .unwrap();
     // In no transaction.
     let expected = format!("advisory: waiting for `sync`, held by pid {pid}");
-    assert!(
-        line.starts_with(&expected) && line.contains("connected for"),
-        "{line}"
-    );
+    assert_contains(&line, &[&expected, "connected for"]);
     guard.release().await.unwrap();
     assert_eq!(waiting.wait().await.unwrap().code(), Some(0));
 }

@@ -5,7 +5,7 @@ use advisory_tests::{Database, LockRow};
 use sqlx::{Executor as _, PgConnection};
 use tokio::task::JoinHandle;
 
-use crate::command::Outcome;
+use crate::command::{Outcome, assert_contains};
 use crate::session;
 
 /// A connection that holds a lock, and its process id.
@@ -47,7 +47,5 @@ pub(crate) async fn assert_alive(conn: &mut PgConnection) {
 #[track_caller]
 pub(crate) fn assert_done(outcome: &Outcome, texts: &[&str]) {
     outcome.assert_silent(0);
-    for text in texts {
-        assert!(outcome.text().contains(text), "`{text}` in {outcome:?}");
-    }
+    assert_contains(outcome.text(), texts);
 }
