@@ -9,8 +9,8 @@ use tempfile::NamedTempFile;
 use tokio::process::Command;
 
 use crate::command::{
-    ADVISORY, DATABASE_OID, Outcome, advisory, advisory_command, assert_contains, command_with_url,
-    output_of,
+    ADVISORY, DATABASE_OID, Outcome, advisory_command, assert_contains, command_with_url,
+    output_of, printed_json,
 };
 
 async fn key(arguments: &[&str]) -> Outcome {
@@ -164,10 +164,7 @@ async fn a_key_of_the_servers_log_is_decoded_with_its_database() {
         .unwrap();
     let (classid, objid, objsubid) = tool.key(Some(database.name())).unwrap().to_pg_locks();
     let logged = format!("[{oid},{classid},{objid},{objsubid}]");
-    let decode = ["key", "--json", "--decode", &logged];
-    let outcome = advisory(&database, &decode).await;
-    outcome.assert_silent(0);
-    let keys: Vec<Value> = serde_json::from_slice(&outcome.stdout).unwrap();
+    let keys: Vec<Value> = printed_json(&database, &["key", "--decode", &logged]).await;
     assert_eq!(keys[0]["tool"], tool.label);
     assert_eq!(keys[0]["database"], database.name());
     assert_eq!(keys[0]["database_oid"], oid);

@@ -6,6 +6,7 @@ use std::time::Duration;
 use advisory_tests::Database;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use serde::de::DeserializeOwned;
 use sqlx::ConnectOptions as _;
 use sqlx::postgres::PgConnectOptions;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
@@ -26,6 +27,22 @@ pub(crate) const ADVISORY: &str = env!("CARGO_BIN_EXE_advisory");
 /// Runs `advisory` on a database, without input and without a terminal.
 pub(crate) async fn advisory(database: &Database, arguments: &[&str]) -> Outcome {
     output_of(advisory_command(database, arguments)).await
+}
+
+/// What `advisory` prints when it succeeds without a message on standard error.
+pub(crate) async fn printed(database: &Database, arguments: &[&str]) -> String {
+    let outcome = advisory(database, arguments).await;
+    outcome.assert_silent(0);
+    outcome.text().to_owned()
+}
+
+/// What `advisory` prints with `--json`.
+pub(crate) async fn printed_json<T: DeserializeOwned>(
+    database: &Database,
+    arguments: &[&str],
+) -> T {
+    let json = printed(database, &[arguments, &["--json"]].concat()).await;
+    serde_json::from_str(&json).unwrap()
 }
 
 /// Runs `advisory` with other connection options, such as another role.

@@ -5,19 +5,16 @@ use advisory_tests::{Database, Pooler, Pooling, Server};
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 
-use crate::command::{advisory, advisory_as, assert_contains};
+use crate::command::{advisory_as, assert_contains, printed, printed_json};
 use crate::export::{export, wait_until_queued};
 use crate::session::{connected, holder, pid, wait};
 
 async fn explain(database: &Database, arguments: &[&str]) -> String {
-    let outcome = advisory(database, &[&["explain"], arguments].concat()).await;
-    outcome.assert_silent(0);
-    outcome.text().to_owned()
+    printed(database, &[&["explain"], arguments].concat()).await
 }
 
 async fn explain_json(database: &Database, arguments: &[&str]) -> Value {
-    let text = explain(database, &[&["--json"], arguments].concat()).await;
-    serde_json::from_str(&text).unwrap()
+    printed_json(database, &[&["explain"], arguments].concat()).await
 }
 
 #[tokio::test]

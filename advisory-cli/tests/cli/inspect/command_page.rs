@@ -10,7 +10,7 @@ use tempfile::NamedTempFile;
 use tokio::process::Command;
 use tokio::task::JoinHandle;
 
-use crate::command::{ADVISORY, advisory, assert_contains, output_of, with_url};
+use crate::command::{ADVISORY, assert_contains, output_of, printed, with_url};
 use crate::session::{holder, session, take_lock, wait, with_locks};
 
 /// One session idles while it holds a lock, a chain waits behind it, two sessions share a lock, and
@@ -118,9 +118,9 @@ async fn the_page_shows_the_output_of_explain() {
     }
     let web = session(&database, "web").await;
     let waits = wait(&database, web, Key::from("sync(4)"), 1).await;
-    let printed = advisory(&database, &["explain", "sync(4)"]).await;
+    let printed = printed(&database, &["explain", "sync(4)"]).await;
     let shown = block("advisory explain 'sync(4)'");
-    let printed = printed.text().replace(database.name(), "app");
+    let printed = printed.replace(database.name(), "app");
     assert_eq!(
         without_numbers(shown),
         without_numbers(&printed),

@@ -8,25 +8,20 @@ use serde_json::Value;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
 use tempfile::NamedTempFile;
 
-use crate::command::{Outcome, advisory, advisory_command, assert_contains, output_of};
+use crate::command::{
+    advisory, advisory_command, assert_contains, output_of, printed, printed_json,
+};
 use crate::session::{holder, pid, session, take_lock, wait};
 
 /// `foo` as django-pglock hashes it.
 const DJANGO_FOO: i64 = -8_086_495_256_948_496_852;
 
-fn text(ended: &Outcome) -> &str {
-    std::str::from_utf8(&ended.stdout).unwrap()
-}
-
 async fn ls(database: &Database, options: &[&str]) -> String {
-    let ended = advisory(database, &[&["ls"], options].concat()).await;
-    ended.assert_silent(0);
-    text(&ended).to_owned()
+    printed(database, &[&["ls"], options].concat()).await
 }
 
 async fn json(database: &Database, options: &[&str]) -> Vec<Value> {
-    let text = ls(database, &[&["--json"], options].concat()).await;
-    serde_json::from_str(&text).unwrap()
+    printed_json(database, &[&["ls"], options].concat()).await
 }
 
 fn names(lines: &str) -> NamedTempFile {
@@ -311,14 +306,19 @@ async fn other_databases_and_roles_are_listed_on_request() {
     command.env("DATABASE_URL", with_user(&database.url(), &role));
     let seen = output_of(command).await;
     seen.assert_silent(0);
-    let rows: Vec<Value> = serde_json::from_str(text(&seen)).unwrap();
+    let rows: Vec<Value> = serde_json::from_str(seen.text()).unwrap();
     assert_eq!(
         (&rows[0]["application_name"], &rows[0]["query"]),
         (&"here".into(), &Value::Null)
     );
     let mut command = advisory_command(&database, &["ls", "--mine"]);
     command.env("DATABASE_URL", with_user(&database.url(), &role));
-    assert!(text(&output_of(command).await).starts_with("no session of yours holds"));
+    assert!(
+        output_of(command)
+            .await
+            .text()
+            .starts_with("no session of yours holds")
+    );
     assert!(ls(&database, &["--mine"]).await.contains("here"));
     let drop = format!("DROP ROLE \"{role}\"");
     owner.execute(AssertSqlSafe(drop)).await.unwrap();

@@ -9,7 +9,9 @@ use tempfile::NamedTempFile;
 use tokio::process::Command;
 use tokio::task::JoinHandle;
 
-use crate::command::{ADVISORY, Running, advisory, advisory_command, assert_contains, with_url};
+use crate::command::{
+    ADVISORY, Running, advisory_command, assert_contains, printed, printed_json, with_url,
+};
 use crate::session::{holder, session, take_lock, wait, with_locks};
 
 /// A session with many locks, a session that waits for one of them, and a session with two locks.
@@ -27,12 +29,6 @@ async fn sessions(database: &Database, count: usize) -> Sessions {
         _holders: [tenants, cron],
         waits,
     }
-}
-
-async fn run(database: &Database, arguments: &[&str]) -> String {
-    let ended = advisory(database, arguments).await;
-    ended.assert_silent(0);
-    ended.text().to_owned()
 }
 
 /// The key, the mode, the status and the application of each row below the head.
@@ -65,22 +61,21 @@ fn grouped(count: usize) -> [String; 5] {
 async fn many_locks_are_one_row_unless_every_lock_is_requested() {
     let database = Database::new().await;
     let sessions = sessions(&database, 2_000).await;
-    let table = run(&database, &["ls"]).await;
+    let table = printed(&database, &["ls"]).await;
     assert_eq!(rows(&table), grouped(2_000), "{table}");
     let last = table.lines().last().unwrap();
     assert_contains(last, &["idle", "FROM generate_series(1,2000) g"]);
-    let blocked = run(&database, &["ls", "--blocked"]).await;
+    let blocked = printed(&database, &["ls", "--blocked"]).await;
     assert_eq!(rows(&blocked), grouped(2_000)[..2], "{blocked}");
 
-    let all = rows(&run(&database, &["ls", "--all-locks"]).await);
+    let all = rows(&printed(&database, &["ls", "--all-locks"]).await);
     assert_eq!(all.len(), 2_003);
     assert_eq!(
         all[..2],
         ["1, exclusive, held, tenants", "2, exclusive, held, tenants"]
     );
     assert!(all.contains(&"2000, exclusive, held, tenants".to_owned()));
-    let json = run(&database, &["ls", "--json"]).await;
-    let json: Vec<Value> = serde_json::from_str(&json).unwrap();
+    let json: Vec<Value> = printed_json(&database, &["ls"]).await;
     assert_eq!(json.len(), 2_003);
     sessions.waits.abort();
 }
@@ -116,7 +111,7 @@ async fn a_watched_list_has_the_same_rows() {
 async fn the_tree_has_only_the_lock_that_is_waited_for() {
     let database = Database::new().await;
     let sessions = sessions(&database, 100).await;
-    let tree = run(&database, &["tree"]).await;
+    let tree = printed(&database, &["tree"]).await;
     let lines: Vec<_> = tree.lines().collect();
     assert_eq!(lines.len(), 3, "{tree}");
     assert_eq!(lines[0], "7");
@@ -129,12 +124,12 @@ async fn the_tree_has_only_the_lock_that_is_waited_for() {
 async fn ten_locks_are_ten_rows_and_eleven_are_one() {
     let database = Database::new().await;
     let mut few = with_locks(&database, "few", 10).await;
-    let table = run(&database, &["ls"]).await;
+    let table = printed(&database, &["ls"]).await;
     assert_eq!(rows(&table).len(), 10, "{table}");
     few.execute("SELECT pg_advisory_lock_shared(1, 7)")
         .await
         .unwrap();
-    let table = run(&database, &["ls"]).await;
+    let table = printed(&database, &["ls"]).await;
     assert_eq!(rows(&table), ["11 locks, exclusive, shared, held, few"]);
 }
 
@@ -147,7 +142,7 @@ async fn the_row_of_many_locks_has_the_first_of_their_names() {
         writeln!(names, "{key} = tenant:{key}").unwrap();
     }
     let path = names.path().to_str().unwrap();
-    let table = run(&database, &["ls", "--names", path]).await;
+    let table = printed(&database, &["ls", "--names", path]).await;
     assert_eq!(table.lines().count(), 2, "{table}");
     let row = " tenant:11, tenant:12, tenant:13, …  100 locks  exclusive  held";
     assert!(table.contains(row), "{table}");
@@ -163,7 +158,7 @@ async fn a_lock_that_another_role_waits_for_keeps_its_row() {
     let other = database.options().username(&role).password("x");
     let other = other.connect().await.unwrap();
     let waits = wait(&database, other, 7, 1).await;
-    let table = run(&database, &["ls", "--mine"]).await;
+    let table = printed(&database, &["ls", "--mine"]).await;
     assert_eq!(
         rows(&table),
         [

@@ -8,7 +8,7 @@ use sqlx::Executor as _;
 use tempfile::NamedTempFile;
 use unicode_width::UnicodeWidthStr as _;
 
-use crate::command::{ADVISORY, Running, advisory, advisory_command, assert_contains, with_url};
+use crate::command::{ADVISORY, Running, advisory_command, assert_contains, printed, with_url};
 use crate::session::{holder, pid, session, wait};
 use crate::terminal::Terminal;
 
@@ -94,8 +94,7 @@ async fn a_tag_cannot_move_the_cursor() {
     let key = Key::from("bell\u{7}\u{1b}[2J");
     let waits = wait(&database, session(&database, "web").await, key, 1).await;
     for subcommand in ["ls", "tree"] {
-        let outcome = advisory(&database, &[subcommand]).await;
-        let text = outcome.text();
+        let text = printed(&database, &[subcommand]).await;
         assert!(text.contains("bell\u{fffd}\u{fffd}[2J"), "{text:?}");
         assert!(!text.contains(['\u{7}', '\u{1b}']), "{text:?}");
     }
@@ -109,15 +108,14 @@ async fn the_query_is_not_the_message_of_the_library() {
     let lock = AdvisoryLock::new("a").tag_statement();
     let guard = lock.acquire(&pool).await.unwrap();
     let mut tx = AdvisoryLock::new("b").begin(&pool).await.unwrap();
-    let before = advisory(&database, &["ls"]).await;
-    assert!(!before.text().contains("QUERY"), "{}", before.text());
+    let before = printed(&database, &["ls"]).await;
+    assert!(!before.contains("QUERY"), "{before}");
     tx.execute("SELECT 'what it does'").await.unwrap();
-    let after = advisory(&database, &["ls"]).await;
-    let text = after.text();
-    assert_contains(text, &["QUERY", "SELECT 'what it does'"]);
+    let text = printed(&database, &["ls"]).await;
+    assert_contains(&text, &["QUERY", "SELECT 'what it does'"]);
     assert!(!text.contains("/* advisory "), "{text}");
-    let json = advisory(&database, &["ls", "--json"]).await;
+    let json = printed(&database, &["ls", "--json"]).await;
     // All of it.
-    assert_contains(json.text(), &["/* advisory "]);
+    assert_contains(&json, &["/* advisory "]);
     guard.release().await.unwrap();
 }

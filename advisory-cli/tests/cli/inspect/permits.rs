@@ -8,7 +8,7 @@ use sqlx::{PgPool, PgTransaction};
 use tokio::task::JoinHandle;
 
 use super::command_page::{block, masked};
-use crate::command::advisory;
+use crate::command::{printed, printed_json};
 use crate::export::{export, wait_until_queued};
 use crate::session::holder;
 
@@ -49,15 +49,8 @@ impl Crowd {
     }
 }
 
-async fn shown(database: &Database, arguments: &[&str]) -> String {
-    let ended = advisory(database, arguments).await;
-    ended.assert_silent(0);
-    ended.text().to_owned()
-}
-
 async fn rows(database: &Database, arguments: &[&str]) -> Vec<Value> {
-    let json = shown(database, &[&["ls", "--json"], arguments].concat()).await;
-    serde_json::from_str(&json).unwrap()
+    printed_json(database, &[&["ls"], arguments].concat()).await
 }
 
 #[tokio::test]
@@ -94,20 +87,20 @@ async fn a_name_lists_every_slot_of_its_lock_and_the_queue_and_no_other_lock() {
     held.sort_unstable();
     assert_eq!(rows[2]["blocked_by"], serde_json::json!(held));
     assert_eq!(rows[3]["blocked_by"], serde_json::json!([pid(&rows[2])]));
-    let table = shown(&database, &["ls", "--blocked", "export"]).await;
+    let table = printed(&database, &["ls", "--blocked", "export"]).await;
     for status in ["held", "waits"] {
         assert_eq!(table.matches(status).count(), 2, "{table}");
     }
-    let part = shown(&database, &["ls", "slot 2 of export"]).await;
+    let part = printed(&database, &["ls", "slot 2 of export"]).await;
     assert_eq!(part.lines().count(), 2, "{part}");
     assert!(part.contains("slot 2 of export"), "{part}");
     crowd.end().await;
-    let free = shown(&database, &["ls", "export"]).await;
+    let free = printed(&database, &["ls", "export"]).await;
     assert!(
         free.starts_with("nobody holds advisory lock `export` in "),
         "{free}"
     );
-    let free = shown(&database, &["tree", "export"]).await;
+    let free = printed(&database, &["tree", "export"]).await;
     assert!(
         free.starts_with("nobody waits for advisory lock `export` in "),
         "{free}"
@@ -118,7 +111,7 @@ async fn a_name_lists_every_slot_of_its_lock_and_the_queue_and_no_other_lock() {
 async fn the_tree_shows_the_holders_of_all_permits_and_those_who_wait_for_one() {
     let database = Database::new().await;
     let crowd = Crowd::gather(&database).await;
-    let tree = shown(&database, &["tree", "export"]).await;
+    let tree = printed(&database, &["tree", "export"]).await;
     let key = export().keys()[0].to_string();
     assert_eq!(
         tree.lines().next(),

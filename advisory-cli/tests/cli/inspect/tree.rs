@@ -3,13 +3,11 @@
 use advisory_tests::{Database, Server};
 use sqlx::{Connection as _, Executor as _, PgConnection};
 
-use crate::command::{advisory, assert_contains};
+use crate::command::{assert_contains, printed};
 use crate::session::{holder, session, take_lock, wait};
 
 async fn tree(database: &Database, options: &[&str]) -> String {
-    let ended = advisory(database, &[&["tree"], options].concat()).await;
-    ended.assert_silent(0);
-    String::from_utf8(ended.stdout).unwrap()
+    printed(database, &[&["tree"], options].concat()).await
 }
 
 /// The tree without times and process ids.

@@ -4,7 +4,7 @@ use advisory_core::{AdvisoryLock, Key};
 use advisory_tests::{Database, is_ever};
 use sqlx::Executor as _;
 
-use crate::command::{Running, advisory, advisory_command};
+use crate::command::{Running, advisory, advisory_command, printed};
 
 /// Prints `runs`, and runs until its standard input ends.
 const WORK: [&str; 4] = ["--", "sh", "-c", "echo runs; exec cat"];
@@ -193,16 +193,9 @@ async fn a_session_terminated_while_it_waits_exits_with_69() {
 #[tokio::test]
 async fn a_script_runs_in_a_shell_as_with_flock() {
     let database = Database::new().await;
-    let run = [
-        "run",
-        "-n",
-        "a",
-        "-c",
-        "echo one && echo $PG_ADVISORY_KEY | wc -l",
-    ];
-    let outcome = advisory(&database, &run).await;
-    outcome.assert_silent(0);
-    assert_eq!(outcome.text(), "one\n1\n");
+    let script = "echo one && echo $PG_ADVISORY_KEY | wc -l";
+    let run = ["run", "-n", "a", "-c", script];
+    assert_eq!(printed(&database, &run).await, "one\n1\n");
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::io::Write as _;
 
 use advisory_tests::Database;
 
-use crate::command::{Running, advisory, advisory_command, output_of};
+use crate::command::{Running, advisory, advisory_command, output_of, printed};
 
 #[tokio::test]
 async fn standard_input_and_output_are_passed_through_unchanged() {
@@ -46,7 +46,7 @@ async fn the_command_finds_the_key_in_its_environment() {
     let mut names = tempfile::NamedTempFile::new().unwrap();
     names.write_all(b"sync\n4711 = nightly\n").unwrap();
     let path = names.path().to_str().unwrap();
-    let printed: [(&[&str], &str); 9] = [
+    let keys: [(&[&str], &str); 9] = [
         (&["sync"], "-2569294714323060629"),
         (
             &["sync", "--key-scheme", "DjangoPglock"],
@@ -61,11 +61,10 @@ async fn the_command_finds_the_key_in_its_environment() {
         (&["--names", path, "nightly"], "4711"),
         (&["--names", path, "sync"], "-2569294714323060629"),
     ];
-    for (lock, key) in printed {
+    for (lock, key) in keys {
         let arguments = [&["run"], lock, &["--", "printenv", "PG_ADVISORY_KEY"]].concat();
-        let outcome = advisory(&database, &arguments).await;
-        outcome.assert_silent(0);
-        assert_eq!(outcome.stdout, format!("{key}\n").as_bytes(), "{lock:?}");
+        let shown = printed(&database, &arguments).await;
+        assert_eq!(shown, format!("{key}\n"), "{lock:?}");
     }
 }
 
@@ -89,18 +88,14 @@ async fn arguments_reach_the_command_unchanged() {
         .into_iter()
         .filter(|argument| *argument != "--")
         .collect();
-    let expected: [(&[&str], &[u8]); 2] = [
-        (&run, b"[--skip][][two words][--][-h][*]"),
-        (&without, b"[--skip][][two words][-h][*]"),
-    ];
-    for (run, expected) in expected {
-        let outcome = advisory(&database, run).await;
-        outcome.assert_silent(0);
-        assert_eq!(outcome.stdout, expected, "{run:?}");
+    for (run, expected) in [
+        (&run[..], "[--skip][][two words][--][-h][*]"),
+        (&without, "[--skip][][two words][-h][*]"),
+        // As the command has it.
+        (&["run", "a", "printf", "[%s]", "--", "-x"], "[--][-x]"),
+    ] {
+        assert_eq!(printed(&database, run).await, expected, "{run:?}");
     }
-    let run = ["run", "a", "printf", "[%s]", "--", "-x"];
-    let outcome = advisory(&database, &run).await;
-    assert_eq!(outcome.stdout, b"[--][-x]", "as the command has it");
 }
 
 #[tokio::test]
@@ -109,9 +104,8 @@ async fn the_command_finds_a_fencing_token_if_it_is_asked_for() {
     let mut last = 0;
     for _ in 0..3 {
         let run = ["run", "--fence", "a", "printenv", "ADVISORY_FENCE"];
-        let outcome = advisory(&database, &run).await;
-        outcome.assert_silent(0);
-        let token: i64 = outcome.text().trim().parse().unwrap();
+        let token = printed(&database, &run).await;
+        let token: i64 = token.trim().parse().unwrap();
         assert!(token > last, "{token} after {last}");
         last = token;
     }

@@ -9,12 +9,11 @@ use sqlx::Executor as _;
 use tempfile::NamedTempFile;
 
 use super::session::{assert_done, holder};
-use crate::command::{DATABASE_OID, advisory};
+use crate::command::{DATABASE_OID, advisory, printed_json};
 
 /// The name that `ls` shows for the one lock of the database.
 async fn shown(database: &Database, names: &str) -> String {
-    let outcome = advisory(database, &["ls", "--json", "--names", names]).await;
-    let rows: Vec<Value> = serde_json::from_slice(&outcome.stdout).unwrap();
+    let rows: Vec<Value> = printed_json(database, &["ls", "--names", names]).await;
     assert_eq!(rows.len(), 1, "{rows:?}");
     rows[0]["name"].as_str().expect("it has a name").to_owned()
 }
