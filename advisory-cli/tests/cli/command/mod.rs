@@ -72,6 +72,11 @@ pub(crate) fn with_url(mut command: Command, url: &str, arguments: &[&str]) -> C
     command
 }
 
+/// The arguments of `run a` with these options, and with a script for `sh`.
+pub(crate) fn run_script<'a>(options: &[&'a str], script: &'a str) -> Vec<&'a str> {
+    [&["run", "a"], options, &["--", "sh", "-c", script]].concat()
+}
+
 /// Runs a command to its end, without input.
 pub(crate) async fn output_of(command: Command) -> Outcome {
     let mut running = Running::start(command);
@@ -116,6 +121,13 @@ impl Running {
         }
     }
 
+    /// Starts a command, and returns when the script that it runs has printed `ready`.
+    pub(crate) async fn ready(command: Command) -> Self {
+        let mut running = Self::start(command);
+        assert_eq!(running.line().await, "ready");
+        running
+    }
+
     /// The next line of standard output; empty at the end.
     pub(crate) async fn line(&mut self) -> String {
         let mut line = String::new();
@@ -156,6 +168,11 @@ impl Running {
             stdout: out,
             stderr: err,
         }
+    }
+
+    /// Waits for the end, and checks it with [`Outcome::assert_only_fails`].
+    pub(crate) async fn fails(self, code: i32, text: &str) {
+        self.end().await.assert_only_fails(code, text);
     }
 }
 

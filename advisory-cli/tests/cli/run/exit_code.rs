@@ -5,11 +5,12 @@ use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 
 use advisory_core::AdvisoryLock;
-use advisory_tests::Database;
+use advisory_tests::{Database, LockRow};
 use tokio::process::Command;
 
 use crate::command::{
-    ADVISORY, Running, advisory_command, assert_contains, command_with_url, output_of,
+    ADVISORY, Running, advisory, advisory_command, assert_contains, command_with_url, output_of,
+    run_script,
 };
 
 #[tokio::test]
@@ -17,8 +18,8 @@ async fn the_commands_exit_code_is_returned() {
     let database = Database::new().await;
     for code in [0, 1, 7, 69, 75, 76, 126, 127, 255] {
         let exit = format!("exit {code}");
-        let run = advisory_command(&database, &["run", "a", "--", "sh", "-c", &exit]);
-        output_of(run).await.assert_silent(code);
+        let outcome = advisory(&database, &run_script(&[], &exit)).await;
+        outcome.assert_silent(code);
         database.assert_nothing_left().await;
     }
 }
@@ -28,8 +29,8 @@ async fn a_signal_n_that_ends_the_command_exits_with_128_plus_n() {
     let database = Database::new().await;
     for (signal, code) in [("KILL", 137), ("TERM", 143), ("INT", 130), ("SEGV", 139)] {
         let death = format!("kill -{signal} $$");
-        let run = advisory_command(&database, &["run", "a", "--", "sh", "-c", &death]);
-        output_of(run).await.assert_silent(code);
+        let outcome = advisory(&database, &run_script(&[], &death)).await;
+        outcome.assert_silent(code);
         database.assert_nothing_left().await;
     }
 }
@@ -37,15 +38,11 @@ async fn a_signal_n_that_ends_the_command_exits_with_128_plus_n() {
 #[tokio::test]
 async fn a_missing_command_exits_with_127() {
     let database = Database::new().await;
-    for command in [
-        "no-such-command",
-        "/no/such/command",
-        "./no-such-command",
-        "",
-    ] {
-        let run = advisory_command(&database, &["run", "a", "--", command, "argument"]);
+    let here = "./no-such-command";
+    for command in ["no-such-command", "/no/such/command", here, ""] {
+        let outcome = advisory(&database, &["run", "a", "--", command, "argument"]).await;
         let message = format!("cannot run `{command}`: No such file");
-        output_of(run).await.assert_only_fails(127, &message);
+        outcome.assert_only_fails(127, &message);
         database.assert_nothing_left().await;
     }
 }
@@ -61,9 +58,9 @@ async fn a_command_that_cannot_be_executed_exits_with_126() {
         .unwrap();
     for command in [&file, folder.path()] as [&std::path::Path; 2] {
         let command = command.to_str().unwrap();
-        let run = advisory_command(&database, &["run", "a", "--", command]);
+        let outcome = advisory(&database, &["run", "a", "--", command]).await;
         let message = format!("cannot run `{command}`: Permission denied");
-        output_of(run).await.assert_only_fails(126, &message);
+        outcome.assert_only_fails(126, &message);
         database.assert_nothing_left().await;
     }
 }
@@ -79,9 +76,8 @@ async fn an_unreachable_server_exits_with_69() {
     drop(port);
     for url in [&*refusing, "postgres:///none?host=/no/such/folder"] {
         let run = command_with_url(url, &["run", "a", "--", "echo", "ran"]);
-        output_of(run)
-            .await
-            .assert_only_fails(69, "cannot connect to ");
+        let outcome = output_of(run).await;
+        outcome.assert_only_fails(69, "cannot connect to ");
     }
 }
 
@@ -127,14 +123,9 @@ async fn a_cancelled_wait_exits_with_70() {
     let holder = AdvisoryLock::new("a").acquire(&pool).await.unwrap();
     let run = Running::start(advisory_command(&database, &["run", "a", "--", "true"]));
     database.wait_until_waiting(1).await;
-    let locks = database.advisory_locks().await;
-    let waiting = locks.iter().find(|lock| !lock.granted).unwrap();
-    let cancel = sqlx::query("SELECT pg_cancel_backend($1)").bind(waiting.pid);
-    cancel
-        .execute(&mut database.connection().await)
-        .await
-        .unwrap();
-    run.end().await.assert_only_fails(70, "canceling statement");
+    let is_waiting = |lock: &LockRow| !lock.granted;
+    database.signal("pg_cancel_backend", is_waiting).await;
+    run.fails(70, "canceling statement").await;
     holder.release().await.unwrap();
 }
 
@@ -144,11 +135,8 @@ async fn the_code_of_a_lock_that_is_not_acquired_can_be_chosen() {
     let holder = AdvisoryLock::new("a").acquire(&pool).await.unwrap();
     for (option, code) in [("-E", 0), ("-E", 9), ("--conflict-exit-code", 255)] {
         let text = code.to_string();
-        let run = ["run", "-n", option, &text, "a", "true"];
-        let run = advisory_command(&database, &run);
-        output_of(run)
-            .await
-            .assert_only_fails(code, "`a` not acquired");
+        let outcome = advisory(&database, &["run", "-n", option, &text, "a", "true"]).await;
+        outcome.assert_only_fails(code, "`a` not acquired");
     }
     holder.release().await.unwrap();
 }

@@ -1,7 +1,7 @@
 //! The lock of the command.
 
 use advisory_core::{AdvisoryLock, Key};
-use advisory_tests::{Database, is_ever};
+use advisory_tests::{Database, LockRow, is_ever};
 use sqlx::Executor as _;
 
 use crate::command::{Running, advisory, advisory_command, printed};
@@ -89,10 +89,8 @@ async fn a_skipped_command_exits_with_0_and_prints_nothing() {
 #[tokio::test]
 async fn the_wait_ignores_the_lock_timeout_of_the_server() {
     let database = Database::new().await;
-    let limit = format!(
-        "ALTER DATABASE {} SET lock_timeout = '1ms'",
-        database.name()
-    );
+    let name = database.name();
+    let limit = format!("ALTER DATABASE {name} SET lock_timeout = '1ms'");
     let mut conn = database.connection().await;
     conn.execute(sqlx::AssertSqlSafe(limit)).await.unwrap();
     let holder = holder(&database, &[]).await;
@@ -111,10 +109,8 @@ async fn shared_holders_run_together_and_exclude_others() {
     let database = Database::new().await;
     let first = holder(&database, &["--shared"]).await;
     let second = holder(&database, &["-s", "-n"]).await;
-    let arguments = [&["run", "a", "--no-wait"][..], &WORK].concat();
-    advisory(&database, &arguments)
-        .await
-        .assert_only_fails(75, "not acquired");
+    let refused = run(&database, &["--no-wait"]);
+    refused.fails(75, "not acquired").await;
     end(first).await;
     end(second).await;
 }
@@ -151,14 +147,9 @@ async fn a_key_scheme_excludes_the_other_system() {
         .await
         .unwrap();
     for scheme in ["DjangoPglock", "django-pglock"] {
-        let arguments = [
-            &["run", "sync", "--no-wait", "--key-scheme", scheme][..],
-            &WORK,
-        ]
-        .concat();
-        advisory(&database, &arguments)
-            .await
-            .assert_only_fails(75, "`sync` not acquired");
+        let run = ["run", "sync", "--no-wait", "--key-scheme", scheme, "true"];
+        let outcome = advisory(&database, &run).await;
+        outcome.assert_only_fails(75, "`sync` not acquired");
     }
     conn.execute("SELECT pg_advisory_unlock(-896644916365572235)")
         .await
@@ -178,15 +169,11 @@ async fn a_session_terminated_while_it_waits_exits_with_69() {
     let holder = holder(&database, &[]).await;
     let waiter = run(&database, &[]);
     database.wait_until_waiting(1).await;
-    let locks = database.advisory_locks().await;
-    let waiting = locks.iter().find(|lock| !lock.granted).unwrap();
-    let mut conn = database.connection().await;
-    let terminate = sqlx::query("SELECT pg_terminate_backend($1)").bind(waiting.pid);
-    terminate.execute(&mut conn).await.unwrap();
+    let is_waiting = |lock: &LockRow| !lock.granted;
+    database.signal("pg_terminate_backend", is_waiting).await;
     waiter
-        .end()
-        .await
-        .assert_only_fails(69, "terminating connection due to administrator command");
+        .fails(69, "terminating connection due to administrator command")
+        .await;
     end(holder).await;
 }
 
@@ -203,9 +190,8 @@ async fn so_many_run_at_once_as_there_are_permits() {
     let database = Database::new().await;
     let first = holder(&database, &["--permits", "2"]).await;
     let second = holder(&database, &["--permits", "2"]).await;
-    let refused = [&["run", "a", "--permits", "2", "--no-wait"], &WORK[..]].concat();
-    let outcome = advisory(&database, &refused).await;
-    outcome.assert_only_fails(75, "advisory lock `a` not acquired");
+    let refused = run(&database, &["--permits", "2", "--no-wait"]);
+    refused.fails(75, "advisory lock `a` not acquired").await;
     end(first).await;
     end(holder(&database, &["--permits", "2", "--timeout", "20"]).await).await;
     end(second).await;

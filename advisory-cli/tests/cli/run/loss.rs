@@ -3,13 +3,10 @@
 use advisory_tests::{Cut, Database, Proxy};
 use sqlx::ConnectOptions as _;
 
-use crate::command::{Running, advisory_command, command_with_url};
+use crate::command::{Running, advisory_command, command_with_url, run_script};
 
 async fn run(database: &Database, options: &[&str], script: &str) -> Running {
-    let arguments = [&["run", "a"], options, &["--", "sh", "-c", script]].concat();
-    let mut run = Running::start(advisory_command(database, &arguments));
-    assert_eq!(run.line().await, "ready");
-    run
+    Running::ready(advisory_command(database, &run_script(options, script))).await
 }
 
 #[tokio::test]
@@ -19,10 +16,8 @@ async fn the_command_gets_sigterm_and_the_exit_code_is_76() {
     let mut run = run(&database, &[], script).await;
     database.terminate_lockers().await;
     assert_eq!(run.line().await, "terminated");
-    run.end().await.assert_only_fails(
-        76,
-        "advisory lock `a` was lost: its session or transaction has ended, or other code has released it; the command was ended",
-    );
+    run.fails(76,
+        "advisory lock `a` was lost: its session or transaction has ended, or other code has released it; the command was ended").await;
     database.assert_nothing_left().await;
 }
 
@@ -33,9 +28,8 @@ async fn a_command_that_ignores_sigterm_is_killed_after_the_grace_period() {
     let mut run = run(&database, &["--grace", "0.3"], script).await;
     database.terminate_lockers().await;
     assert_eq!(run.line().await, "terminated");
-    run.end()
-        .await
-        .assert_only_fails(76, "the command was killed, 300ms after SIGTERM");
+    run.fails(76, "the command was killed, 300ms after SIGTERM")
+        .await;
 }
 
 #[tokio::test]
@@ -45,9 +39,7 @@ async fn without_a_grace_period_the_command_is_killed_at_once() {
     let run = run(&database, &["--grace", "0"], script).await;
     database.terminate_lockers().await;
     // `assert_only_fails` checks that the trap printed nothing.
-    run.end()
-        .await
-        .assert_only_fails(76, "; the command was killed");
+    run.fails(76, "; the command was killed").await;
 }
 
 #[tokio::test]
@@ -56,11 +48,10 @@ async fn a_closed_connection_is_a_loss() {
     for cut in [Cut::Fin, Cut::Reset] {
         let proxy = Proxy::start_tcp(&database);
         let url = proxy.options().to_url_lossy();
-        let arguments = ["run", "a", "--", "sh", "-c", "echo ready; exec cat"];
-        let mut run = Running::start(command_with_url(url.as_str(), &arguments));
-        assert_eq!(run.line().await, "ready");
+        let arguments = run_script(&[], "echo ready; exec cat");
+        let run = Running::ready(command_with_url(url.as_str(), &arguments)).await;
         proxy.cut(cut).await;
-        run.end().await.assert_only_fails(76, "was lost");
+        run.fails(76, "was lost").await;
     }
     database.assert_nothing_left().await;
 }
@@ -71,10 +62,7 @@ mod processes {
     use crate::run::process::{is_gone, wait_until_state, without_terminal};
 
     async fn run(database: &Database, options: &[&str], script: &str) -> Running {
-        let arguments = [&["run", "a"], options, &["--", "sh", "-c", script]].concat();
-        let mut run = Running::start(without_terminal(database, &arguments));
-        assert_eq!(run.line().await, "ready");
-        run
+        Running::ready(without_terminal(database, &run_script(options, script))).await
     }
 
     #[tokio::test]
@@ -84,7 +72,7 @@ mod processes {
         let mut run = run(&database, &["--grace", "0.3"], script).await;
         let grandchild = run.line().await;
         database.terminate_lockers().await;
-        run.end().await.assert_only_fails(76, "was killed");
+        run.fails(76, "was killed").await;
         wait_until_state(&grandchild, " Z").await;
     }
 
@@ -97,23 +85,19 @@ mod processes {
         let mut run = run(&database, &[], &script).await;
         let grandchild = run.line().await;
         database.terminate_lockers().await;
-        run.end().await.assert_only_fails(76, "was ended");
+        run.fails(76, "was ended").await;
         assert!(is_gone(&grandchild));
     }
 
     #[tokio::test]
     async fn a_stopped_command_is_continued_to_end() {
         let database = Database::new().await;
-        let mut run = run(
-            &database,
-            &["--grace", "3600"],
-            "echo ready; echo $$; exec cat",
-        )
-        .await;
+        let script = "echo ready; echo $$; exec cat";
+        let mut run = run(&database, &["--grace", "3600"], script).await;
         let child = run.line().await;
         run.signal(nix::sys::signal::Signal::SIGTSTP);
         wait_until_state(&child, "T").await;
         database.terminate_lockers().await;
-        run.end().await.assert_only_fails(76, "was ended");
+        run.fails(76, "was ended").await;
     }
 }

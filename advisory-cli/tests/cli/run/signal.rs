@@ -2,6 +2,7 @@
 
 use std::net::TcpListener;
 
+use advisory_core::AdvisoryLock;
 use advisory_tests::Database;
 use nix::sys::signal::Signal::{
     self, SIGCONT, SIGHUP, SIGINT, SIGKILL, SIGQUIT, SIGTERM, SIGTSTP, SIGUSR1, SIGUSR2, SIGWINCH,
@@ -9,7 +10,9 @@ use nix::sys::signal::Signal::{
 use tokio::process::Command;
 
 use super::process::{wait_until_state, without_terminal};
-use crate::command::{ADVISORY, Running, advisory_command, command_with_url, with_url};
+use crate::command::{
+    ADVISORY, Running, advisory_command, command_with_url, output_of, run_script, with_url,
+};
 
 const ENDING: [Signal; 6] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2];
 
@@ -18,12 +21,7 @@ fn name(signal: Signal) -> &'static str {
 }
 
 async fn script(database: &Database, script: &str) -> Running {
-    let mut run = Running::start(without_terminal(
-        database,
-        &["run", "a", "--", "sh", "-c", script],
-    ));
-    assert_eq!(run.line().await, "ready");
-    run
+    Running::ready(without_terminal(database, &run_script(&[], script))).await
 }
 
 #[tokio::test]
@@ -43,11 +41,8 @@ async fn signals_are_forwarded() {
 #[tokio::test]
 async fn a_command_that_survives_a_signal_keeps_the_lock() {
     let database = Database::new().await;
-    let mut run = script(
-        &database,
-        "trap 'echo heard' TERM; echo ready; read line; read line; exit 5",
-    )
-    .await;
+    let trap = "trap 'echo heard' TERM; echo ready; read line; read line; exit 5";
+    let mut run = script(&database, trap).await;
     run.signal(SIGTERM);
     assert_eq!(run.line().await, "heard");
     database.wait_until_held(1).await;
@@ -94,15 +89,10 @@ async fn a_stopped_and_continued_command_keeps_the_lock() {
 #[tokio::test]
 async fn a_signal_ends_the_wait_and_leaves_the_queue() {
     let (database, pool) = Database::with_pool(1).await;
-    let holder = advisory_core::AdvisoryLock::new("a")
-        .acquire(&pool)
-        .await
-        .unwrap();
+    let holder = AdvisoryLock::new("a").acquire(&pool).await.unwrap();
     for signal in ENDING {
-        let wait = Running::start(advisory_command(
-            &database,
-            &["run", "a", "--", "echo", "ran"],
-        ));
+        let run = advisory_command(&database, &["run", "a", "--", "echo", "ran"]);
+        let wait = Running::start(run);
         database.wait_until_waiting(1).await;
         wait.signal(signal);
         let outcome = wait.end().await;
@@ -133,13 +123,8 @@ async fn an_ignored_signal_stays_ignored() {
     let mut shell = Command::new("setsid");
     shell.args(["sh", "-c", "trap '' HUP INT; exec \"$0\" \"$@\"", ADVISORY]);
     let script = "kill -HUP $$; echo ready; read line; exit 6";
-    let shell = with_url(
-        shell,
-        &database.url(),
-        &["run", "a", "--", "sh", "-c", script],
-    );
-    let mut run = Running::start(shell);
-    assert_eq!(run.line().await, "ready");
+    let run = with_url(shell, &database.url(), &run_script(&[], script));
+    let mut run = Running::ready(run).await;
     run.signal(SIGHUP);
     run.signal(SIGINT);
     run.close_input();
@@ -152,9 +137,8 @@ async fn an_ignored_sigchld_keeps_the_exit_code() {
     // Not every shell can ignore SIGCHLD.
     let mut ignoring = Command::new("env");
     ignoring.args(["--ignore-signal=CHLD", ADVISORY]);
-    let run = ["run", "a", "--", "sh", "-c", "exit 9"];
-    let ignoring = with_url(ignoring, &database.url(), &run);
-    crate::command::output_of(ignoring).await.assert_silent(9);
+    let ignoring = with_url(ignoring, &database.url(), &run_script(&[], "exit 9"));
+    output_of(ignoring).await.assert_silent(9);
 }
 
 #[tokio::test]

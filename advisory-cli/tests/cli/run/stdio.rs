@@ -2,9 +2,10 @@
 
 use std::io::Write as _;
 
+use advisory_core::AdvisoryLock;
 use advisory_tests::Database;
 
-use crate::command::{Running, advisory, advisory_command, output_of, printed};
+use crate::command::{Running, advisory, advisory_command, assert_contains, printed, run_script};
 
 #[tokio::test]
 async fn standard_input_and_output_are_passed_through_unchanged() {
@@ -15,10 +16,8 @@ async fn standard_input_and_output_are_passed_through_unchanged() {
     // The content is read from a file: a pipe from the test would block at this length.
     let copy = "exec cat \"$0\" -";
     let path = file.path().to_str().unwrap();
-    let mut run = Running::start(advisory_command(
-        &database,
-        &["run", "a", "--", "sh", "-c", copy, path],
-    ));
+    let arguments = ["run", "a", "--", "sh", "-c", copy, path];
+    let mut run = Running::start(advisory_command(&database, &arguments));
     run.write(b"\0\xff\r\n").await.unwrap();
     run.close_input();
     let outcome = run.end().await;
@@ -30,14 +29,9 @@ async fn standard_input_and_output_are_passed_through_unchanged() {
 #[tokio::test]
 async fn standard_error_is_the_commands() {
     let database = Database::new().await;
-    let run = advisory_command(&database, &["run", "a", "--", "sh", "-c", "echo oops >&2"]);
-    let outcome = output_of(run).await;
-    assert_eq!(
-        (outcome.code, &*outcome.stderr),
-        (0, "oops\n"),
-        "{outcome:?}"
-    );
-    assert!(outcome.stdout.is_empty(), "{outcome:?}");
+    let outcome = advisory(&database, &run_script(&[], "echo oops >&2")).await;
+    let found = (outcome.code, outcome.text(), &*outcome.stderr);
+    assert_eq!(found, (0, "", "oops\n"));
 }
 
 #[tokio::test]
@@ -71,25 +65,11 @@ async fn the_command_finds_the_key_in_its_environment() {
 #[tokio::test]
 async fn arguments_reach_the_command_unchanged() {
     let database = Database::new().await;
-    let run = [
-        "run",
-        "a",
-        "--",
-        "printf",
-        "[%s]",
-        "--skip",
-        "",
-        "two words",
-        "--",
-        "-h",
-        "*",
-    ];
-    let without: Vec<_> = run
-        .into_iter()
-        .filter(|argument| *argument != "--")
-        .collect();
+    let printf = ["printf", "[%s]", "--skip", "", "two words"];
+    let with = [&["run", "a", "--"], &printf[..], &["--", "-h", "*"]].concat();
+    let without = [&["run", "a"], &printf[..], &["-h", "*"]].concat();
     for (run, expected) in [
-        (&run[..], "[--skip][][two words][--][-h][*]"),
+        (&with[..], "[--skip][][two words][--][-h][*]"),
         (&without, "[--skip][][two words][-h][*]"),
         // As the command has it.
         (&["run", "a", "printf", "[%s]", "--", "-x"], "[--][-x]"),
@@ -118,39 +98,24 @@ async fn the_command_finds_a_fencing_token_if_it_is_asked_for() {
 async fn a_full_standard_error_keeps_the_exit_code() {
     let database = Database::new().await;
     let full = || std::fs::File::create("/dev/full").unwrap();
-    let status = |arguments: &[&str]| {
-        advisory_command(&database, arguments)
-            .stderr(full())
-            .status()
+    let code = async |arguments: &[&str]| {
+        let mut command = advisory_command(&database, arguments);
+        command.stderr(full()).status().await.unwrap().code()
     };
-    assert_eq!(
-        status(&["run", "a", "--", "/no/such/command"])
-            .await
-            .unwrap()
-            .code(),
-        Some(127)
-    );
+    let missing = code(&["run", "a", "--", "/no/such/command"]).await;
+    assert_eq!(missing, Some(127));
     let pool = database.pool(1).await;
-    let holder = advisory_core::AdvisoryLock::new("a")
-        .acquire(&pool)
-        .await
-        .unwrap();
-    assert_eq!(
-        status(&["run", "a", "--no-wait", "--", "true"])
-            .await
-            .unwrap()
-            .code(),
-        Some(75)
-    );
+    let holder = AdvisoryLock::new("a").acquire(&pool).await.unwrap();
+    let taken = code(&["run", "a", "--no-wait", "--", "true"]).await;
+    assert_eq!(taken, Some(75));
     holder.release().await.unwrap();
 }
 
 #[tokio::test]
 async fn a_name_that_looks_like_a_key_is_mentioned_to_those_who_watch() {
     let database = Database::new().await;
-    let run = advisory_command(&database, &["run", "-v", "42", "true"]);
-    let outcome = output_of(run).await;
-    let mention = "`42` is a name here; `--key` makes it the key 42";
+    let outcome = advisory(&database, &["run", "-v", "42", "true"]).await;
     assert_eq!(outcome.code, 0, "{outcome:?}");
-    assert!(outcome.stderr.contains(mention), "{outcome:?}");
+    let mention = "`42` is a name here; `--key` makes it the key 42";
+    assert_contains(&outcome.stderr, &[mention]);
 }

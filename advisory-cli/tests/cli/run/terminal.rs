@@ -13,7 +13,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::timeout;
 
 use super::process::{on_terminal, wait_until_state};
-use crate::command::{ADVISORY, TIMEOUT};
+use crate::command::{ADVISORY, TIMEOUT, run_script};
 
 /// A terminal, and the process that runs in its foreground.
 struct Terminal {
@@ -24,7 +24,7 @@ struct Terminal {
 
 impl Terminal {
     fn run(database: &Database, script: &str) -> Self {
-        let arguments = ["run", "a", "--", "sh", "-c", script];
+        let arguments = run_script(&[], script);
         Self::show(|terminal| on_terminal(terminal, database, &[ADVISORY], &arguments))
     }
 
@@ -80,10 +80,8 @@ fn lines(screen: File) -> UnboundedReceiver<String> {
 #[tokio::test]
 async fn the_command_reads_from_the_terminal() {
     let database = Database::new().await;
-    let mut terminal = Terminal::run(
-        &database,
-        "echo ready; read line; echo \"got <$line>\"; exit 2",
-    );
+    let script = "echo ready; read line; echo \"got <$line>\"; exit 2";
+    let mut terminal = Terminal::run(&database, script);
     terminal.after("ready").await;
     terminal.press("hello\n");
     assert_eq!(terminal.after("got").await, "<hello>");
@@ -122,20 +120,9 @@ async fn ctrl_c_ends_a_command_without_a_handler() {
 async fn ctrl_z_returns_to_the_shell_and_fg_continues() {
     let database = Database::new().await;
     // A shell with job control.
-    let shell = [
-        "sh",
-        "-c",
-        "set -m; \"$0\" \"$@\"; echo stopped $?; fg; echo code $?",
-        ADVISORY,
-    ];
-    let run = [
-        "run",
-        "a",
-        "--",
-        "sh",
-        "-c",
-        "echo ready; read line; exit 2",
-    ];
+    let script = "set -m; \"$0\" \"$@\"; echo stopped $?; fg; echo code $?";
+    let shell = ["sh", "-c", script, ADVISORY];
+    let run = run_script(&[], "echo ready; read line; exit 2");
     let mut terminal = Terminal::show(|terminal| on_terminal(terminal, &database, &shell, &run));
     terminal.after("ready").await;
     terminal.press("\x1a");
