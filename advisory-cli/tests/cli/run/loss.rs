@@ -16,8 +16,9 @@ async fn the_command_gets_sigterm_and_the_exit_code_is_76() {
     let mut run = run(&database, &[], script).await;
     database.terminate_lockers().await;
     assert_eq!(run.line().await, "terminated");
-    run.fails(76,
-        "advisory lock `a` was lost: its session or transaction has ended, or other code has released it; the command was ended").await;
+    let lost = "advisory lock `a` was lost: its session or transaction has ended, or other code \
+                has released it; the command was ended";
+    run.fails(76, lost).await;
     database.assert_nothing_left().await;
 }
 
