@@ -156,11 +156,3 @@ async fn a_standby_is_refused() {
     let refused = advisory(&database, &["bench", "--seconds", "1"]).await;
     refused.assert_fails(1, &["standby", "primary"]);
 }
-
-#[tokio::test]
-async fn zero_seconds_and_zero_connections_are_refused() {
-    let database = Database::new().await;
-    for arguments in [["bench", "--seconds", "0"], ["bench", "--connections", "0"]] {
-        assert_eq!(advisory(&database, &arguments).await.code, 2);
-    }
-}

@@ -11,8 +11,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::command::{
-    ADVISORY, Running, advisory, advisory_command, assert_contains, command_with_url, output_of,
-    wait_until, with_url,
+    ADVISORY, Running, advisory, advisory_command, assert_contains, output_of, wait_until, with_url,
 };
 
 const KEY: &str = "-2569294714323060629";
@@ -127,15 +126,6 @@ async fn a_closed_standard_output_releases() {
     let status = command.stdout(writer).stderr(Stdio::null()).status().await;
     assert_eq!(status.unwrap().code(), Some(70));
     database.assert_nothing_left().await;
-}
-
-#[tokio::test]
-async fn an_unreachable_server_exits_with_69() {
-    let url = "postgres:///none?host=/no/such/folder";
-    let hold = command_with_url(url, &["hold", "sync"]);
-    output_of(hold)
-        .await
-        .assert_only_fails(69, "cannot connect to ");
 }
 
 /// Waits until a process is gone, or a zombie.
@@ -339,15 +329,4 @@ async fn the_end_of_input_ends_the_wait() {
     let expected = "standard input has ended before the lock was held";
     hold.end().await.assert_only_fails(75, expected);
     holder.release().await.unwrap();
-}
-
-#[tokio::test]
-async fn a_hold_cannot_be_skipped() {
-    let database = Database::new().await;
-    let refused = advisory(&database, &["hold", "sync", "--skip"]).await;
-    assert_eq!(refused.code, 64, "{refused:?}");
-    assert!(
-        refused.stderr.contains("unexpected argument '--skip'"),
-        "{refused:?}"
-    );
 }

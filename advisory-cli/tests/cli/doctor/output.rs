@@ -83,8 +83,9 @@ async fn an_unreachable_server_is_a_failure_without_checks() {
         &["doctor"],
     ))
     .await;
-    nowhere.assert_fails(69, &["127.0.0.1, port 1", "--database-url"]);
+    let reason = "cannot connect to 127.0.0.1, port 1, database `none`: ";
+    nowhere.assert_fails(69, &[reason, "--database-url"]);
     assert_eq!(nowhere.text(), "");
     let nonsense = output_of(command_with_url("nonsense", &["doctor", "--json"])).await;
-    nonsense.assert_fails(2, &["postgres://user@host/database"]);
+    nonsense.assert_fails(2, &["expected `postgres://user@host/database`"]);
 }

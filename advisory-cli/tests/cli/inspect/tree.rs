@@ -25,19 +25,6 @@ fn shape(tree: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn without_waiters_there_is_no_tree() {
-    let database = Database::new().await;
-    let _holder = holder(&database, "a", 1).await;
-    let empty = tree(&database, &[]).await;
-    let begin = format!(
-        "nobody waits for an advisory lock in database `{}`",
-        database.name()
-    );
-    assert!(empty.starts_with(&begin), "{empty}");
-    assert_eq!(empty.lines().count(), 1, "{empty}");
-}
-
-#[tokio::test]
 async fn a_chain_starts_at_the_session_that_blocks_the_others() {
     let database = Database::new().await;
     let root = holder(&database, "root", 100).await;

@@ -291,12 +291,3 @@ async fn a_command_that_cannot_be_ended_ends_before_it_starts_again() {
     leader.close_input();
     leader.end().await;
 }
-
-#[tokio::test]
-async fn a_wrong_command_line_has_the_exit_code_of_run() {
-    let database = Database::new().await;
-    for arguments in [&["lead", "a"][..], &["lead", "--poll", "soon", "a", "true"]] {
-        let outcome = advisory(&database, arguments).await;
-        assert_eq!(outcome.code, 64, "{outcome:?}");
-    }
-}

@@ -75,9 +75,10 @@ async fn an_unreachable_server_exits_with_69() {
     );
     drop(port);
     for url in [&*refusing, "postgres:///none?host=/no/such/folder"] {
-        let run = command_with_url(url, &["run", "a", "--", "echo", "ran"]);
-        let outcome = output_of(run).await;
-        outcome.assert_only_fails(69, "cannot connect to ");
+        for arguments in [&["run", "a", "--", "echo", "ran"][..], &["hold", "a"]] {
+            let outcome = output_of(command_with_url(url, arguments)).await;
+            outcome.assert_only_fails(69, "cannot connect to ");
+        }
     }
 }
 
@@ -86,7 +87,7 @@ async fn an_unreachable_server_exits_with_69() {
 async fn a_wrong_command_line_exits_with_64() {
     let time = "expected seconds from 0 to 2147483, such as `2` or `0.5`, or a time such as `5m`";
     #[rustfmt::skip]
-    let mistakes: [(&[&str], &str); 14] = [
+    let mistakes: [(&[&str], &str); 24] = [
         (&["run", "a"], "<COMMAND>"),
         (&["run", "a", "--"], "<COMMAND>"),
         (&["run", "a", "--unknown", "echo"], "unexpected argument"),
@@ -101,6 +102,16 @@ async fn a_wrong_command_line_exits_with_64() {
         (&["run", "a", "--skip", "-E", "1", "--", "echo"], "cannot be used with"),
         (&["run", "a", "--key-scheme", "sha3", "--", "echo"], "DjangoPglock"),
         (&["run", "a", "--key", "--", "echo"], "expected a key"),
+        (&["run", "a", "--permits", "0", "--", "echo"], "0 is not in 1..=1000"),
+        (&["run", "a", "--permits", "1001", "--", "echo"], "1001 is not in 1..=1000"),
+        (&["run", "a", "--permits", "2", "--shared", "--", "echo"], "cannot be used with"),
+        (&["run", "a", "--permits", "2", "--every", "1d", "--", "echo"], "cannot be used with"),
+        (&["run", "a", "--every", "1mo", "--", "echo"], "no fixed length"),
+        (&["run", "a", "--every", "0s", "--", "echo"], "expected a period"),
+        (&["run", "a", "--every", "1", "--", "echo"], "expected a period"),
+        (&["hold", "a", "--skip"], "unexpected argument '--skip'"),
+        (&["lead", "a"], "<COMMAND>"),
+        (&["lead", "--poll", "soon", "a", "echo"], "expected seconds from 0.1 to 86400"),
     ];
     for (arguments, message) in mistakes {
         let run = command_with_url("postgres:///none?host=/no/such/folder", arguments);
@@ -112,8 +123,14 @@ async fn a_wrong_command_line_exits_with_64() {
         );
         assert_contains(&outcome.stderr, &[message]);
     }
-    let unknown = output_of(command_with_url("postgres:///none", &["runs"])).await;
-    assert_eq!(unknown.code, 2, "the other commands keep their code");
+    let (seconds, connections) = (["bench", "--seconds", "0"], ["bench", "--connections", "0"]);
+    for other in [&["runs"][..], &seconds, &connections] {
+        let outcome = output_of(command_with_url("postgres:///none", other)).await;
+        assert_eq!(
+            outcome.code, 2,
+            "the other commands keep their code: {outcome:?}"
+        );
+    }
 }
 
 /// What is neither in time nor the command's: not 1, which is the code of many programs.

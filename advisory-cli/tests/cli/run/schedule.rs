@@ -86,20 +86,6 @@ async fn without_the_table_the_error_has_the_statement_that_creates_it() {
 }
 
 #[tokio::test]
-async fn a_month_is_refused_because_it_has_no_fixed_length() {
-    let database = Database::new().await;
-    for (period, expected) in [
-        ("1mo", "no fixed length"),
-        ("0s", "expected a period"),
-        ("1", "expected a period"),
-    ] {
-        let outcome = run(&database, &["--every", period], "echo ran").await;
-        assert_eq!(outcome.code, 64);
-        assert!(outcome.stderr.contains(expected), "{outcome:?}");
-    }
-}
-
-#[tokio::test]
 async fn a_short_command_keeps_its_lock_also_if_it_was_asked_to_reload() {
     let database = Database::new().await;
     let started = Instant::now();
