@@ -5,12 +5,10 @@ use std::io::Write as _;
 use advisory_core::{AdvisoryLock, known};
 use advisory_tests::{Database, Server};
 use serde_json::Value;
-use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
+use sqlx::{Connection as _, Executor as _};
 use tempfile::NamedTempFile;
 
-use crate::command::{
-    advisory, advisory_command, assert_contains, output_of, printed, printed_json,
-};
+use crate::command::{advisory, advisory_as, assert_contains, printed, printed_json};
 use crate::session::{holder, pid, session, take_lock, wait};
 
 /// `foo` as django-pglock hashes it.
@@ -299,35 +297,17 @@ async fn other_databases_and_roles_are_listed_on_request() {
     line(&everywhere, &[other.name(), "there"]);
     assert!(everywhere.starts_with(" DATABASE"), "{everywhere}");
 
-    let role = format!("somebody_{}", database.name());
-    let mut owner = database.connection().await;
-    let create = format!("CREATE ROLE \"{role}\" LOGIN PASSWORD 'x'");
-    owner.execute(AssertSqlSafe(create)).await.unwrap();
-    let mut command = advisory_command(&database, &["ls", "--json"]);
-    command.env("DATABASE_URL", with_user(&database.url(), &role));
-    let seen = output_of(command).await;
+    let role = database.role().await;
+    let seen = advisory_as(&role, &["ls", "--json"]).await;
     seen.assert_silent(0);
     let rows: Vec<Value> = serde_json::from_str(seen.text()).unwrap();
     assert_eq!(
         (&rows[0]["application_name"], &rows[0]["query"]),
         (&"here".into(), &Value::Null)
     );
-    let mut command = advisory_command(&database, &["ls", "--mine"]);
-    command.env("DATABASE_URL", with_user(&database.url(), &role));
-    assert!(
-        output_of(command)
-            .await
-            .text()
-            .starts_with("no session of yours holds")
-    );
+    let none = advisory_as(&role, &["ls", "--mine"]).await;
+    assert!(none.text().starts_with("no session of yours holds"));
     assert!(ls(&database, &["--mine"]).await.contains("here"));
-    let drop = format!("DROP ROLE \"{role}\"");
-    owner.execute(AssertSqlSafe(drop)).await.unwrap();
-}
-
-fn with_user(url: &str, role: &str) -> String {
-    let separator = if url.contains('?') { '&' } else { '?' };
-    format!("{url}{separator}user={role}&password=x")
 }
 
 #[tokio::test]

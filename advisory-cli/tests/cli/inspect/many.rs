@@ -4,7 +4,7 @@ use std::io::Write as _;
 
 use advisory_tests::Database;
 use serde_json::Value;
-use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, PgConnection};
+use sqlx::{ConnectOptions as _, Connection as _, Executor as _, PgConnection};
 use tempfile::NamedTempFile;
 use tokio::process::Command;
 use tokio::task::JoinHandle;
@@ -152,11 +152,7 @@ async fn the_row_of_many_locks_has_the_first_of_their_names() {
 async fn a_lock_that_another_role_waits_for_keeps_its_row() {
     let database = Database::new().await;
     let mut owner = with_locks(&database, "tenants", 20).await;
-    let role = format!("somebody_{}", database.name());
-    let create = format!("CREATE ROLE \"{role}\" LOGIN PASSWORD 'x'");
-    owner.execute(AssertSqlSafe(create)).await.unwrap();
-    let other = database.options().username(&role).password("x");
-    let other = other.connect().await.unwrap();
+    let other = database.role().await.connect().await.unwrap();
     let waits = wait(&database, other, 7, 1).await;
     let table = printed(&database, &["ls", "--mine"]).await;
     assert_eq!(
@@ -171,6 +167,4 @@ async fn a_lock_that_another_role_waits_for_keeps_its_row() {
         .await
         .unwrap();
     waits.await.unwrap().close().await.unwrap();
-    let drop = format!("DROP ROLE \"{role}\"");
-    owner.execute(AssertSqlSafe(drop)).await.unwrap();
 }

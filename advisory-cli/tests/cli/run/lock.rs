@@ -91,8 +91,8 @@ async fn the_wait_ignores_the_lock_timeout_of_the_server() {
     let database = Database::new().await;
     let name = database.name();
     let limit = format!("ALTER DATABASE {name} SET lock_timeout = '1ms'");
+    database.execute(limit).await;
     let mut conn = database.connection().await;
-    conn.execute(sqlx::AssertSqlSafe(limit)).await.unwrap();
     let holder = holder(&database, &[]).await;
     let mut waiter = run(&database, &[]);
     database.wait_until_waiting(1).await;
