@@ -128,16 +128,6 @@ async fn a_closed_standard_output_releases() {
     database.assert_nothing_left().await;
 }
 
-/// Waits until a process is gone, or a zombie.
-#[cfg(target_os = "linux")]
-async fn wait_until_ended(pid: &str) {
-    let is_gone = || {
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        stat.is_empty() || stat.contains(") Z ")
-    };
-    wait_until("the process ends", is_gone).await;
-}
-
 #[tokio::test]
 async fn a_detached_hold_returns_once_the_lock_is_held_and_prints_its_pid() {
     let database = Database::new().await;
@@ -292,7 +282,7 @@ async fn a_script_that_is_killed_leaves_no_detached_hold_behind() {
     let pid = shell.line().await;
     database.wait_until_held(1).await;
     shell.signal(Signal::SIGKILL);
-    wait_until_ended(&pid).await;
+    crate::process::wait_until_state(&pid, " Z").await;
     database.assert_nothing_left().await;
 }
 

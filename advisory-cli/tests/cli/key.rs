@@ -1,16 +1,13 @@
 //! `advisory key`, which needs no server.
 
-use std::io::Write as _;
-
 use advisory_core::{known, scheme};
 use advisory_tests::{Database, scalar};
 use serde_json::Value;
-use tempfile::NamedTempFile;
 use tokio::process::Command;
 
 use crate::command::{
     ADVISORY, DATABASE_OID, Outcome, advisory_command, assert_contains, command_with_url,
-    output_of, printed_json,
+    names_file, output_of, printed_json,
 };
 
 async fn key(arguments: &[&str]) -> Outcome {
@@ -82,20 +79,11 @@ async fn a_scheme_can_be_chosen() {
 
 #[tokio::test]
 async fn a_key_is_decoded() {
-    let mut names = NamedTempFile::new().unwrap();
-    names.write_all(b"foo\n").unwrap();
-    let path = names.path().to_str().unwrap();
-    let columns = "3675209706,3049778699,1";
-    let arguments = [
-        "--decode",
-        "-2661838577447997941",
-        columns,
-        "0x4d2",
-        "(1, -7)",
-        "--names",
-        path,
-    ];
-    let keys = json(&arguments).await;
+    let names = names_file("foo\n");
+    let path = names.to_str().unwrap();
+    let (number, columns) = ("-2661838577447997941", "3675209706,3049778699,1");
+    let decode = ["--decode", number, columns, "0x4d2", "(1, -7)"];
+    let keys = json(&[&decode[..], &["--names", path]].concat()).await;
     for same in &keys[..2] {
         assert_eq!(same["key"], "-2661838577447997941");
         assert_eq!(
@@ -123,9 +111,8 @@ async fn a_key_is_decoded() {
 
 #[tokio::test]
 async fn a_name_that_ls_shows_has_its_key_first() {
-    let mut names = NamedTempFile::new().unwrap();
-    names.write_all(b"42 = nightly\n").unwrap();
-    let path = names.path().to_str().unwrap();
+    let names = names_file("42 = nightly\n");
+    let path = names.to_str().unwrap();
     for (arguments, number, system) in [
         (&["Prisma Migrate"][..], "72707369", "Prisma Migrate"),
         (&["nightly", "--names", path], "42", "names file"),

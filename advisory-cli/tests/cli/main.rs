@@ -11,6 +11,8 @@ mod hold;
 mod inspect;
 mod key;
 mod lead;
+#[cfg(target_os = "linux")]
+mod process;
 mod run;
 mod session;
 mod signal_backend;

@@ -9,6 +9,7 @@ use nix::unistd::Pid;
 use serde::de::DeserializeOwned;
 use sqlx::ConnectOptions as _;
 use sqlx::postgres::PgConnectOptions;
+use tempfile::{NamedTempFile, TempPath};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::signal::unix::{SignalKind, signal};
@@ -214,6 +215,13 @@ impl Outcome {
     pub(crate) fn assert_silent(&self, code: i32) {
         assert_eq!((self.code, &*self.stderr), (code, ""), "{self:?}");
     }
+}
+
+/// A file of names, which is removed when it is dropped.
+pub(crate) fn names_file(lines: &str) -> TempPath {
+    let file = NamedTempFile::new().unwrap().into_temp_path();
+    std::fs::write(&file, lines).unwrap();
+    file
 }
 
 /// Checks that a text has all of these parts.

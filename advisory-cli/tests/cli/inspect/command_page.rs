@@ -1,16 +1,13 @@
 //! docs/COMMAND.md shows what `ls`, `tree` and `doctor` print.
 
-use std::io::Write as _;
-
 use advisory_core::scheme::DjangoPglock;
 use advisory_core::{Key, KeyScheme as _};
 use advisory_tests::Database;
 use sqlx::{Executor as _, PgConnection};
-use tempfile::NamedTempFile;
 use tokio::process::Command;
 use tokio::task::JoinHandle;
 
-use crate::command::{ADVISORY, assert_contains, output_of, printed, with_url};
+use crate::command::{ADVISORY, assert_contains, names_file, output_of, printed, with_url};
 use crate::session::{holder, session, take_lock, wait, with_locks};
 
 /// One session idles while it holds a lock, a chain waits behind it, two sessions share a lock, and
@@ -72,11 +69,8 @@ pub(crate) fn masked(text: &str) -> Vec<String> {
 async fn the_page_shows_the_output_of_ls_and_tree() {
     let database = Database::new().await;
     let sessions = start_sessions(&database).await;
-    let mut names = NamedTempFile::new().unwrap();
-    names
-        .write_all(b"sync({1..500})\nreport\ncatalogue\n")
-        .unwrap();
-    let path = names.path().to_str().unwrap();
+    let names = names_file("sync({1..500})\nreport\ncatalogue\n");
+    let path = names.to_str().unwrap();
     for subcommand in ["ls", "tree"] {
         let arguments = format!("{subcommand} --names {path}");
         let printed = on_terminal(&database.url(), &arguments).await;

@@ -1,14 +1,11 @@
 //! `advisory ls`.
 
-use std::io::Write as _;
-
 use advisory_core::{AdvisoryLock, known};
 use advisory_tests::{Database, Server};
 use serde_json::Value;
 use sqlx::{Connection as _, Executor as _};
-use tempfile::NamedTempFile;
 
-use crate::command::{advisory, advisory_as, assert_contains, printed, printed_json};
+use crate::command::{advisory, advisory_as, assert_contains, names_file, printed, printed_json};
 use crate::session::{holder, pid, session, take_lock, wait};
 
 /// `foo` as django-pglock hashes it.
@@ -20,12 +17,6 @@ async fn ls(database: &Database, options: &[&str]) -> String {
 
 async fn json(database: &Database, options: &[&str]) -> Vec<Value> {
     printed_json(database, &[&["ls"], options].concat()).await
-}
-
-fn names(lines: &str) -> NamedTempFile {
-    let mut file = NamedTempFile::new().unwrap();
-    file.write_all(lines.as_bytes()).unwrap();
-    file
 }
 
 /// The line with all of these words.
@@ -139,8 +130,8 @@ async fn the_json_has_a_fixed_set_of_fields() {
     let database = Database::new().await;
     let _holder = holder(&database, "billing", DJANGO_FOO).await;
     let waits = wait(&database, session(&database, "web").await, DJANGO_FOO, 1).await;
-    let names = names("foo");
-    let rows = json(&database, &["--names", names.path().to_str().unwrap()]).await;
+    let names = names_file("foo");
+    let rows = json(&database, &["--names", names.to_str().unwrap()]).await;
     let [held, waiting] = &rows[..] else {
         panic!("{rows:?}");
     };
@@ -208,8 +199,8 @@ async fn names_of_the_file_are_found_by_every_scheme() {
     let _django = holder(&database, "django", DJANGO_FOO).await;
     let _ours = holder(&database, "rust", -2_661_838_577_447_997_941_i64).await;
     let _number = holder(&database, "cron", 42).await;
-    let names = names("# what we lock\nfoo\n42 = the answer\n");
-    let path = names.path().to_str().unwrap();
+    let names = names_file("# what we lock\nfoo\n42 = the answer\n");
+    let path = names.to_str().unwrap();
     let all = ls(&database, &["--names", path]).await;
     line(&all, &["foo", "django", &DJANGO_FOO.to_string()]);
     line(&all, &["foo", "rust"]);
@@ -325,8 +316,8 @@ async fn control_characters_are_replaced() {
 #[tokio::test]
 async fn bad_input_is_a_failure_of_one_line() {
     let database = Database::new().await;
-    let names = names("a\n99999999999999999999 = b\n");
-    let path = names.path().to_str().unwrap();
+    let names = names_file("a\n99999999999999999999 = b\n");
+    let path = names.to_str().unwrap();
     let bad = advisory(&database, &["ls", "--names", path]).await;
     bad.assert_only_fails(2, "line 2: expected a number of 64 bits");
     let missing = advisory(&database, &["ls", "--names", "/nonexistent"]).await;

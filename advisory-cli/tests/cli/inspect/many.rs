@@ -1,16 +1,14 @@
 //! `advisory ls` and `advisory tree` for a session with many locks.
 
-use std::io::Write as _;
-
 use advisory_tests::Database;
 use serde_json::Value;
 use sqlx::{ConnectOptions as _, Connection as _, Executor as _, PgConnection};
-use tempfile::NamedTempFile;
 use tokio::process::Command;
 use tokio::task::JoinHandle;
 
 use crate::command::{
-    ADVISORY, Running, advisory_command, assert_contains, printed, printed_json, with_url,
+    ADVISORY, Running, advisory_command, assert_contains, names_file, printed, printed_json,
+    with_url,
 };
 use crate::session::{holder, session, take_lock, wait, with_locks};
 
@@ -137,11 +135,11 @@ async fn ten_locks_are_ten_rows_and_eleven_are_one() {
 async fn the_row_of_many_locks_has_the_first_of_their_names() {
     let database = Database::new().await;
     let _tenants = with_locks(&database, "tenants", 100).await;
-    let mut names = NamedTempFile::new().unwrap();
-    for key in 11..=100 {
-        writeln!(names, "{key} = tenant:{key}").unwrap();
-    }
-    let path = names.path().to_str().unwrap();
+    let lines: Vec<_> = (11..=100)
+        .map(|key| format!("{key} = tenant:{key}"))
+        .collect();
+    let names = names_file(&lines.join("\n"));
+    let path = names.to_str().unwrap();
     let table = printed(&database, &["ls", "--names", path]).await;
     assert_eq!(table.lines().count(), 2, "{table}");
     let row = " tenant:11, tenant:12, tenant:13, …  100 locks  exclusive  held";

@@ -1,14 +1,13 @@
 //! `advisory ls` on a terminal of 80 columns, and with wide characters.
 
-use std::io::Write as _;
-
 use advisory_core::{AdvisoryLock, Key};
 use advisory_tests::Database;
 use sqlx::Executor as _;
-use tempfile::NamedTempFile;
 use unicode_width::UnicodeWidthStr as _;
 
-use crate::command::{ADVISORY, Running, advisory_command, assert_contains, printed, with_url};
+use crate::command::{
+    ADVISORY, Running, advisory_command, assert_contains, names_file, printed, with_url,
+};
 use crate::session::{holder, pid, session, wait};
 use crate::terminal::Terminal;
 
@@ -25,9 +24,8 @@ async fn at_80_columns_the_lock_its_status_and_the_sessions_remain() {
     let mut blocker = holder(&database, "an application with a rather long name", key).await;
     let waits = wait(&database, session(&database, "web").await, key, 1).await;
     let pid = pid(&mut blocker).await.to_string();
-    let mut names = NamedTempFile::new().unwrap();
-    writeln!(names, "a report of everything that there is").unwrap();
-    let path = names.path().to_str().unwrap();
+    let names = names_file("a report of everything that there is\n");
+    let path = names.to_str().unwrap();
     for (arguments, lock) in [
         (&["ls", "-a", "--names", path][..], "LOCK"),
         (&["ls"], "KEY"),
@@ -65,9 +63,8 @@ async fn wide_characters_take_their_columns() {
     let lock = AdvisoryLock::new(wide.as_str());
     let _guard = lock.acquire(&pool).await.unwrap();
     let _emoji = AdvisoryLock::new("👩‍🚀 launch").acquire(&pool).await.unwrap();
-    let mut names = NamedTempFile::new().unwrap();
-    writeln!(names, "{wide}\n👩‍🚀 launch").unwrap();
-    let path = names.path().to_str().unwrap();
+    let names = names_file(&format!("{wide}\n👩‍🚀 launch\n"));
+    let path = names.to_str().unwrap();
     let table = shown(&database, &["ls", "--names", path]).await;
     assert_contains(&table, &["同期", "…"]);
     assert!(table.lines().all(|line| line.width() <= 80), "{table}");

@@ -8,7 +8,7 @@ use sqlx::{PgPool, PgTransaction};
 use tokio::task::JoinHandle;
 
 use super::command_page::{block, masked};
-use crate::command::{printed, printed_json};
+use crate::command::{names_file, printed, printed_json};
 use crate::export::{export, wait_until_queued};
 use crate::session::holder;
 
@@ -166,9 +166,8 @@ async fn a_names_file_names_the_slots() {
     for lock in [export(), export(), pair.clone(), pair.clone(), pair] {
         held.push(lock.acquire(&locks).await.unwrap());
     }
-    let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), "export\n(7, 42) = pairs\n").unwrap();
-    let rows = rows(&database, &["--names", file.path().to_str().unwrap()]).await;
+    let names = names_file("export\n(7, 42) = pairs\n");
+    let rows = rows(&database, &["--names", names.to_str().unwrap()]).await;
     let mut names: Vec<_> = rows
         .iter()
         .map(|row| row["name"].as_str().unwrap())

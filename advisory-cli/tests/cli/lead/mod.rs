@@ -193,7 +193,7 @@ async fn a_command_that_has_ended_decides_the_exit_code_while_the_network_is_sil
     let command = leader.line().await;
     proxy.set_silent(true);
     leader.close_input();
-    crate::run::process::wait_until_state(&command, " ").await;
+    crate::process::wait_until_state(&command, " ").await;
     leader.signal(Signal::SIGTERM);
     let outcome = leader.end().await;
     assert_eq!((outcome.code, outcome.text()), (3, ""), "{outcome:?}");

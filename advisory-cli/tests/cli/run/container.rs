@@ -3,8 +3,8 @@
 use advisory_tests::{Database, print_notice};
 use tokio::process::Command;
 
-use super::process::without_terminal;
 use crate::command::{ADVISORY, Running, run_script, with_url};
+use crate::process::without_terminal;
 
 /// `advisory` as process 1 of a PID namespace, without a terminal. `None` where the system gives no
 /// namespace.

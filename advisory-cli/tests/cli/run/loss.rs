@@ -60,7 +60,7 @@ async fn a_closed_connection_is_a_loss() {
 #[cfg(target_os = "linux")]
 mod processes {
     use super::*;
-    use crate::run::process::{is_gone, wait_until_state, without_terminal};
+    use crate::process::{is_gone, wait_until_state, without_terminal};
 
     async fn run(database: &Database, options: &[&str], script: &str) -> Running {
         Running::ready(without_terminal(database, &run_script(options, script))).await

@@ -9,10 +9,10 @@ use nix::sys::signal::Signal::{
 };
 use tokio::process::Command;
 
-use super::process::{wait_until_state, without_terminal};
 use crate::command::{
     ADVISORY, Running, advisory_command, command_with_url, output_of, run_script, with_url,
 };
+use crate::process::{wait_until_state, without_terminal};
 
 const ENDING: [Signal; 6] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2];
 

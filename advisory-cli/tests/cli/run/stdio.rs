@@ -1,11 +1,11 @@
 //! Standard streams, arguments and the environment of the command.
 
-use std::io::Write as _;
-
 use advisory_core::AdvisoryLock;
 use advisory_tests::Database;
 
-use crate::command::{Running, advisory, advisory_command, assert_contains, printed, run_script};
+use crate::command::{
+    Running, advisory, advisory_command, assert_contains, names_file, printed, run_script,
+};
 
 #[tokio::test]
 async fn standard_input_and_output_are_passed_through_unchanged() {
@@ -37,9 +37,8 @@ async fn standard_error_is_the_commands() {
 #[tokio::test]
 async fn the_command_finds_the_key_in_its_environment() {
     let database = Database::new().await;
-    let mut names = tempfile::NamedTempFile::new().unwrap();
-    names.write_all(b"sync\n4711 = nightly\n").unwrap();
-    let path = names.path().to_str().unwrap();
+    let names = names_file("sync\n4711 = nightly\n");
+    let path = names.to_str().unwrap();
     let keys: [(&[&str], &str); 9] = [
         (&["sync"], "-2569294714323060629"),
         (

@@ -12,8 +12,8 @@ use tokio::process::{Child, Command};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::timeout;
 
-use super::process::{on_terminal, wait_until_state};
 use crate::command::{ADVISORY, TIMEOUT, run_script};
+use crate::process::{on_terminal, wait_until_state};
 
 /// A terminal, and the process that runs in its foreground.
 struct Terminal {
