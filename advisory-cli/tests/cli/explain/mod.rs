@@ -6,7 +6,7 @@ use serde_json::Value;
 use sqlx::{Connection as _, Executor as _, PgConnection};
 
 use crate::command::{advisory_as, assert_contains, printed, printed_json};
-use crate::export::{export, wait_until_queued};
+use crate::export::Crowd;
 use crate::session::{connected, holder, pid, wait};
 
 async fn explain(database: &Database, arguments: &[&str]) -> String {
@@ -253,17 +253,8 @@ async fn many_holders_and_names_with_control_characters_stay_on_a_screen() {
 
 #[tokio::test]
 async fn the_holders_of_all_permits_are_named_and_the_queue_for_one() {
-    let (database, pool) = Database::with_pool(4).await;
-    let held = [
-        export().acquire(&pool).await.unwrap(),
-        export().acquire(&pool).await.unwrap(),
-    ];
-    let mut waiters = Vec::new();
-    for queueing in 1..=2 {
-        let pool = database.pool(1).await;
-        waiters.push(tokio::spawn(async move { export().begin(&pool).await }));
-        wait_until_queued(&database, queueing).await;
-    }
+    let database = Database::new().await;
+    let crowd = Crowd::gather(&database).await;
     let text = explain(&database, &["export"]).await;
     let says = [
         "`export`",
@@ -285,10 +276,5 @@ async fn the_holders_of_all_permits_are_named_and_the_queue_for_one() {
     };
     assert_eq!(slots("holders", "/session/slot"), [1, 2]);
     assert_eq!(slots("waiters", "/slot"), [0, 0]);
-    for guard in held {
-        guard.release().await.unwrap();
-    }
-    for waiter in waiters {
-        waiter.await.unwrap().unwrap().rollback().await.unwrap();
-    }
+    crowd.end().await;
 }

@@ -3,51 +3,11 @@
 use advisory_core::{AdvisoryLock, Key, LockSession};
 use advisory_tests::Database;
 use serde_json::Value;
-use sqlx::postgres::PgConnectOptions;
-use sqlx::{PgPool, PgTransaction};
-use tokio::task::JoinHandle;
 
 use super::command_page::{block, masked};
 use crate::command::{names_file, printed, printed_json};
-use crate::export::{export, wait_until_queued};
+use crate::export::{Crowd, export, pool, wait_until_queued};
 use crate::session::holder;
-
-/// Two of two permits are held, and two sessions queue for one.
-struct Crowd {
-    held: Vec<PgTransaction<'static>>,
-    waiters: Vec<JoinHandle<Result<PgTransaction<'static>, advisory_core::Error>>>,
-}
-
-async fn pool(database: &Database, application: &str) -> PgPool {
-    let options: PgConnectOptions = database.options();
-    let pool = sqlx::postgres::PgPoolOptions::new().max_connections(2);
-    let options = options.application_name(application);
-    pool.connect_with(options).await.unwrap()
-}
-
-impl Crowd {
-    async fn gather(database: &Database) -> Self {
-        let mut held = Vec::new();
-        for application in ["one", "two"] {
-            let pool = pool(database, application).await;
-            held.push(export().begin(&pool).await.unwrap());
-        }
-        let mut waiters = Vec::new();
-        for (application, count) in [("first", 1), ("second", 2)] {
-            let pool = pool(database, application).await;
-            waiters.push(tokio::spawn(async move { export().begin(&pool).await }));
-            wait_until_queued(database, count).await;
-        }
-        Self { held, waiters }
-    }
-
-    async fn end(self) {
-        drop(self.held);
-        for waiter in self.waiters {
-            drop(waiter.await.unwrap().unwrap());
-        }
-    }
-}
 
 async fn rows(database: &Database, arguments: &[&str]) -> Vec<Value> {
     printed_json(database, &[&["ls"], arguments].concat()).await
