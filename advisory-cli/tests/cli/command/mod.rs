@@ -73,6 +73,13 @@ pub(crate) fn with_url(mut command: Command, url: &str, arguments: &[&str]) -> C
     command
 }
 
+/// `advisory` with its standard error in its standard output.
+pub(crate) fn with_stderr(url: &str, arguments: &[&str]) -> Command {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "exec \"$0\" \"$@\" 2>&1", ADVISORY]);
+    with_url(shell, url, arguments)
+}
+
 /// The arguments of `run a` with these options, and with a script for `sh`.
 pub(crate) fn run_script<'a>(options: &[&'a str], script: &'a str) -> Vec<&'a str> {
     [&["run", "a"], options, &["--", "sh", "-c", script]].concat()
@@ -135,6 +142,17 @@ impl Running {
         let read = timeout(TIMEOUT, self.stdout.read_line(&mut line)).await;
         read.expect("there is a line, or an end").unwrap();
         line.trim_end().to_owned()
+    }
+
+    /// The lines of standard output until there is this text.
+    pub(crate) async fn until(&mut self, text: &str) -> String {
+        let mut seen = String::new();
+        while !seen.contains(text) {
+            let read = timeout(TIMEOUT, self.stdout.read_line(&mut seen)).await;
+            let read = read.unwrap_or_else(|_| panic!("`{text}` is not seen: {seen:?}"));
+            assert_ne!(read.unwrap(), 0, "it has ended without `{text}`: {seen:?}");
+        }
+        seen
     }
 
     pub(crate) async fn write(&mut self, bytes: &[u8]) -> std::io::Result<()> {

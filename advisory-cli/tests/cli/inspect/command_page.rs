@@ -4,11 +4,11 @@ use advisory_core::scheme::DjangoPglock;
 use advisory_core::{Key, KeyScheme as _};
 use advisory_tests::Database;
 use sqlx::{Executor as _, PgConnection};
-use tokio::process::Command;
 use tokio::task::JoinHandle;
 
-use crate::command::{ADVISORY, assert_contains, names_file, output_of, printed, with_url};
+use crate::command::{ADVISORY, assert_contains, names_file, output_of, printed};
 use crate::session::{holder, session, take_lock, wait, with_locks};
+use crate::terminal::typescript;
 
 /// One session idles while it holds a lock, a chain waits behind it, two sessions share a lock, and
 /// one session holds many locks.
@@ -37,11 +37,8 @@ async fn start_sessions(database: &Database) -> Sessions {
 
 /// The output on a terminal of 112 columns.
 async fn on_terminal(url: &str, arguments: &str) -> String {
-    let mut script = Command::new("script");
-    let line = format!("stty rows 40 cols 112; {ADVISORY} {arguments}");
-    script.args(["--quiet", "--return", "--command", &line, "/dev/null"]);
-    let mut script = with_url(script, url, &[]);
-    script.env("NO_COLOR", "1").env("TERM", "xterm");
+    let mut script = typescript(url, 112, &format!("{ADVISORY} {arguments}"));
+    script.env("NO_COLOR", "1");
     let outcome = output_of(script).await;
     assert_eq!(outcome.code, 0, "{outcome:?}");
     outcome.text().replace('\r', "")

@@ -3,14 +3,13 @@
 use advisory_tests::Database;
 use serde_json::Value;
 use sqlx::{ConnectOptions as _, Connection as _, Executor as _, PgConnection};
-use tokio::process::Command;
 use tokio::task::JoinHandle;
 
 use crate::command::{
     ADVISORY, Running, advisory_command, assert_contains, names_file, printed, printed_json,
-    with_url,
 };
 use crate::session::{holder, session, take_lock, wait, with_locks};
+use crate::terminal::typescript;
 
 /// A session with many locks, a session that waits for one of them, and a session with two locks.
 struct Sessions {
@@ -90,16 +89,10 @@ async fn a_watched_list_has_the_same_rows() {
     assert_eq!(rows(&table), grouped(100), "{table}");
     assert_eq!(watch.line().await, "", "the table ends");
 
-    let mut script = Command::new("script");
-    let line = format!("stty rows 24 cols 100; {ADVISORY} ls --watch=0.1");
-    script.args(["--quiet", "--return", "--command", &line, "/dev/null"]);
-    script.env("TERM", "xterm");
-    let mut watch = Running::start(with_url(script, &database.url(), &[]));
-    let mut seen = String::new();
-    while !seen.contains("99 locks") {
-        seen += &watch.line().await;
-        assert!(!seen.contains(" more"), "{seen:?}");
-    }
+    let line = format!("{ADVISORY} ls --watch=0.1");
+    let mut watch = Running::start(typescript(&database.url(), 100, &line));
+    let seen = watch.until("99 locks").await;
+    assert!(!seen.contains(" more"), "{seen:?}");
     watch.write(b"q").await.unwrap();
     assert_eq!(watch.end().await.code, 0);
     sessions.waits.abort();

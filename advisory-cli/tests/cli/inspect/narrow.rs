@@ -5,11 +5,9 @@ use advisory_tests::Database;
 use sqlx::Executor as _;
 use unicode_width::UnicodeWidthStr as _;
 
-use crate::command::{
-    ADVISORY, Running, advisory_command, assert_contains, names_file, printed, with_url,
-};
+use crate::command::{ADVISORY, Running, advisory_command, assert_contains, names_file, printed};
 use crate::session::{holder, pid, session, wait};
-use crate::terminal::Terminal;
+use crate::terminal::{Terminal, typescript};
 
 async fn shown(database: &Database, arguments: &[&str]) -> String {
     let mut command = advisory_command(database, arguments);
@@ -40,15 +38,9 @@ async fn at_80_columns_the_lock_its_status_and_the_sessions_remain() {
         let waiter = ours.find(|line| line.contains("waits")).unwrap();
         assert!(waiter.trim_end().ends_with(&pid), "{table}");
     }
-    let mut script = tokio::process::Command::new("script");
-    let line = format!("stty rows 24 cols 80; {ADVISORY} ls --watch=0.1 --names {path}");
-    script.args(["--quiet", "--return", "--command", &line, "/dev/null"]);
-    script.env("TERM", "xterm");
-    let mut watch = Running::start(with_url(script, &database.url(), &[]));
-    let mut seen = String::new();
-    while !seen.contains("waits") {
-        seen += &watch.line().await;
-    }
+    let line = format!("{ADVISORY} ls --watch=0.1 --names {path}");
+    let mut watch = Running::start(typescript(&database.url(), 80, &line));
+    let seen = watch.until("waits").await;
     assert_contains(&seen, &["BLOCKED BY", "PID"]);
     watch.write(b"q").await.unwrap();
     assert_eq!(watch.end().await.code, 0);

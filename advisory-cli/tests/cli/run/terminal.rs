@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::fd::OwnedFd;
 
+use advisory_core::AdvisoryLock;
 use advisory_tests::Database;
 use nix::pty::openpty;
 use nix::sys::signal::{Signal, kill};
@@ -142,4 +143,18 @@ async fn a_signal_from_elsewhere_is_forwarded() {
     kill(terminal.pid(), Signal::SIGTERM).unwrap();
     wait_until_state(&child, " Z").await;
     assert_eq!(terminal.code().await, Some(143));
+}
+
+#[tokio::test]
+async fn a_wait_says_who_holds_the_lock() {
+    let (database, pool) = Database::with_pool(1).await;
+    let guard = AdvisoryLock::new("a").acquire(&pool).await.unwrap();
+    let pid = database.advisory_locks().await[0].pid;
+    let mut terminal = Terminal::run(&database, "true");
+    let held = format!("advisory: waiting for `a`, held by pid {pid}");
+    let holder = terminal.after(&held).await;
+    // In no transaction.
+    assert!(holder.contains("connected for"), "{holder}");
+    guard.release().await.unwrap();
+    assert_eq!(terminal.code().await, Some(0));
 }
