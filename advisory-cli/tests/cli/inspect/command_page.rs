@@ -44,22 +44,25 @@ async fn on_terminal(url: &str, arguments: &str) -> String {
     outcome.text().replace('\r', "")
 }
 
-/// The text without numbers, times and widths, which differ from run to run.
+/// The text with `N` for each number and time, and without widths, which differ from run to run.
 pub(crate) fn masked(text: &str) -> Vec<String> {
     let has_text = |line: &&str| !line.trim().is_empty() && !line.starts_with("^D");
-    let word = |word: &str| match word.trim_end_matches(',') {
-        "ms" | "s" | "min" | "h" => "TIME".to_owned(),
-        number if number.trim_start_matches('-').parse::<u64>().is_ok() => "N".to_owned(),
-        other => other.to_owned(),
-    };
-    let lines = text.lines().filter(has_text).map(|line| {
-        let mut words: Vec<_> = line.split_whitespace().map(word).collect();
-        // `3 min 20 s` is one time.
-        words.dedup_by(|next, word| word.as_str() == "N" && next == "TIME");
+    let text = text.replace(|c: char| c.is_ascii_digit(), "N");
+    let text = text.replace([',', ':'], "");
+    let words = |line: &str| {
+        let mut words: Vec<_> = line.split_whitespace().map(shortest).collect();
+        words.retain(|word| !["ms", "s", "min", "h"].contains(&&**word));
         words.dedup();
         words.join(" ")
-    });
-    lines.collect()
+    };
+    text.lines().filter(has_text).map(words).collect()
+}
+
+/// The word with one `N` for several.
+fn shortest(word: &str) -> String {
+    let mut letters: Vec<_> = word.chars().collect();
+    letters.dedup_by(|next, letter| *next == 'N' && *letter == 'N');
+    letters.into_iter().collect()
 }
 
 #[tokio::test]
@@ -78,25 +81,6 @@ async fn the_page_shows_the_output_of_ls_and_tree() {
     sessions.waiting.iter().for_each(JoinHandle::abort);
 }
 
-/// The text with `N` for each number and time.
-fn without_numbers(text: &str) -> Vec<String> {
-    let text = text.replace(|c: char| c.is_ascii_digit(), "N");
-    let words = |line: &str| {
-        let mut words: Vec<_> = line.split_whitespace().map(shortest).collect();
-        words.retain(|word| !["ms", "s", "min", "h"].contains(&&*word.replace([',', ':'], "")));
-        words.dedup();
-        words.join(" ").replace([',', ':'], "")
-    };
-    text.lines().map(words).collect()
-}
-
-/// The word with one `N` for several.
-fn shortest(word: &str) -> String {
-    let mut letters: Vec<_> = word.chars().collect();
-    letters.dedup_by(|next, letter| *next == 'N' && *letter == 'N');
-    letters.into_iter().collect()
-}
-
 #[tokio::test]
 async fn the_page_shows_the_output_of_explain() {
     let database = Database::new().await;
@@ -112,11 +96,7 @@ async fn the_page_shows_the_output_of_explain() {
     let printed = printed(&database, &["explain", "sync(4)"]).await;
     let shown = block("advisory explain 'sync(4)'");
     let printed = printed.replace(database.name(), "app");
-    assert_eq!(
-        without_numbers(shown),
-        without_numbers(&printed),
-        "{printed}"
-    );
+    assert_eq!(masked(shown), masked(&printed), "{printed}");
     waits.abort();
 }
 

@@ -2,7 +2,7 @@
 
 use advisory_tests::Database;
 
-use super::session::assert_done;
+use super::session::{assert_count, assert_done};
 use crate::command::advisory;
 use crate::export::{Crowd, export, wait_until_queued};
 
@@ -12,11 +12,7 @@ async fn cancel_ends_the_waits_for_a_permit_and_terminate_frees_the_permits() {
     let Crowd { held, waiters } = Crowd::gather(&database).await;
     let outcome = advisory(&database, &["cancel", "--name", "export", "--yes"]).await;
     assert_done(&outcome, &["cancelled"]);
-    assert_eq!(
-        outcome.text().matches("cancelled").count(),
-        2,
-        "{outcome:?}"
-    );
+    assert_count(&outcome, "cancelled", 2);
     for waiter in waiters {
         waiter.await.unwrap().unwrap_err();
     }
@@ -31,11 +27,7 @@ async fn cancel_ends_the_waits_for_a_permit_and_terminate_frees_the_permits() {
     let third = export().acquire(&pool).await.unwrap();
     let outcome = advisory(&database, &["terminate", "--name", "export", "--yes"]).await;
     assert_done(&outcome, &["terminated", "is free"]);
-    assert_eq!(
-        outcome.text().matches("terminated").count(),
-        2,
-        "{outcome:?}"
-    );
+    assert_count(&outcome, "terminated", 2);
     assert_eq!(database.advisory_locks().await, []);
     drop((held, third));
 }

@@ -3,7 +3,7 @@
 use advisory_tests::{Database, Server};
 use sqlx::Executor as _;
 
-use super::session::{assert_alive, count_waiting, holder, pid, waiter};
+use super::session::{assert_alive, assert_count, count_waiting, holder, pid, waiter};
 use crate::command::{advisory, advisory_as};
 
 #[tokio::test]
@@ -31,7 +31,7 @@ async fn a_pid_without_locks_is_not_signalled() {
     )
     .await;
     some.assert_fails(1, &[&stranger_pid]);
-    assert_eq!(some.text().matches("terminated").count(), 1);
+    assert_count(&some, "terminated", 1);
     assert!(database.advisory_locks().await.is_empty());
 }
 

@@ -3,7 +3,7 @@
 use advisory_core::lock;
 use advisory_tests::Database;
 
-use super::session::{assert_alive, assert_done, holder, waiter};
+use super::session::{assert_alive, assert_count, assert_done, holder, waiter};
 use crate::command::advisory;
 
 #[tokio::test]
@@ -22,7 +22,7 @@ async fn waiters_and_holders_select_sessions() {
     let arguments = [&["terminate", "--name", "nightly", "--yes"], &both[..]].concat();
     let outcome = advisory(&database, &arguments).await;
     assert_done(&outcome, &[&format!("terminated {pid}")]);
-    assert_eq!(outcome.text().matches("terminated").count(), 2);
+    assert_count(&outcome, "terminated", 2);
     assert!(waiting.await.unwrap().is_err());
     assert!(database.advisory_locks().await.is_empty());
 

@@ -44,6 +44,12 @@ pub(crate) async fn assert_alive(conn: &mut PgConnection) {
     conn.execute("SELECT 1").await.unwrap();
 }
 
+/// Checks that so many sessions were `cancelled` or `terminated`.
+#[track_caller]
+pub(crate) fn assert_count(outcome: &Outcome, done: &str, count: usize) {
+    assert_eq!(outcome.text().matches(done).count(), count, "{outcome:?}");
+}
+
 #[track_caller]
 pub(crate) fn assert_done(outcome: &Outcome, texts: &[&str]) {
     outcome.assert_silent(0);
