@@ -1,6 +1,6 @@
 //! The outcome for holders and waiters.
 
-use advisory_core::{lock, lock_shared};
+use advisory_core::{Key, lock, lock_shared};
 use advisory_tests::Database;
 use sqlx::{Connection as _, Executor as _, PgConnection};
 use tokio::task::JoinHandle;
@@ -9,7 +9,7 @@ use super::session::{
     self, assert_alive, assert_count, assert_done, count_waiting, holder, pid, waiter,
 };
 use crate::command::advisory;
-use crate::session::with_locks;
+use crate::session::{wait, with_locks};
 
 #[tokio::test]
 async fn the_locks_of_a_terminated_session_are_free_when_the_command_ends() {
@@ -28,12 +28,9 @@ async fn terminating_by_name_prints_the_next_holder() {
     let database = Database::new().await;
     let (_conn, pid) = holder(&database, "nightly").await;
     let mut next = database.connection().await;
+    next.execute("BEGIN").await.unwrap();
     let next_pid = session::pid(&mut next).await;
-    let waiting = tokio::spawn(async move {
-        lock(&mut next, "nightly").await.unwrap();
-        next
-    });
-    database.wait_until_waiting(1).await;
+    let waiting = wait(&database, next, Key::from("nightly"), 1).await;
     let outcome = advisory(&database, &["terminate", "--name", "nightly", "--yes"]).await;
     let (ended, next) = (
         format!("terminated {pid}"),
@@ -135,12 +132,9 @@ async fn many_locks_of_a_terminated_session_are_one_line() {
     let mut conn = with_locks(&database, "tenants", 2_000).await;
     let pid = pid(&mut conn).await;
     let mut next = database.connection().await;
+    next.execute("BEGIN").await.unwrap();
     let next_pid = session::pid(&mut next).await;
-    let waiting = tokio::spawn(async move {
-        lock(&mut next, 7).await.unwrap();
-        next
-    });
-    database.wait_until_waiting(1).await;
+    let waiting = wait(&database, next, 7, 1).await;
     let outcome = advisory(&database, &["terminate", &pid, "--yes"]).await;
     outcome.assert_silent(0);
     let lines: Vec<_> = outcome.text().lines().collect();
