@@ -1,4 +1,4 @@
-//! A lock with two permits, as the tests of the list and of the signals take it.
+//! A lock with two permits, its holders and its queue.
 
 use advisory_core::AdvisoryLock;
 use advisory_tests::{Database, LockRow};

@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 
 use crate::command::{ADVISORY, assert_contains, names_file, output_of, printed};
 use crate::session::{holder, session, take_lock, wait, with_locks};
-use crate::terminal::typescript;
+use crate::terminal::with_terminal;
 
 /// One session idles while it holds a lock, a chain waits behind it, two sessions share a lock, and
 /// one session holds many locks.
@@ -37,7 +37,7 @@ async fn start_sessions(database: &Database) -> Sessions {
 
 /// The output on a terminal of 112 columns.
 async fn on_terminal(url: &str, arguments: &str) -> String {
-    let mut script = typescript(url, 112, &format!("{ADVISORY} {arguments}"));
+    let mut script = with_terminal(url, 112, &format!("{ADVISORY} {arguments}"));
     script.env("NO_COLOR", "1");
     let outcome = output_of(script).await;
     assert_eq!(outcome.code, 0, "{outcome:?}");

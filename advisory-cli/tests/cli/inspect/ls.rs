@@ -89,9 +89,9 @@ async fn each_holder_and_each_waiter_is_a_row() {
     take_lock(&mut other, true, "1, -7").await;
     let all = ls(&database, &[]).await;
     let heads = all.lines().next().unwrap();
-    let lock = ["KEY", "MODE", "STATUS", "PID", "BLOCKED BY"];
-    let session = ["APPLICATION", "USER", "CLIENT", "STATE", "QUERY"];
-    assert_contains(heads, &[lock, session].concat());
+    let of_lock = ["KEY", "MODE", "STATUS", "PID", "BLOCKED BY"];
+    let of_session = ["APPLICATION", "USER", "CLIENT", "STATE", "QUERY"];
+    assert_contains(heads, &[of_lock, of_session].concat());
     assert!(
         !heads.contains("NAME") && !heads.contains("DATABASE"),
         "{heads}"

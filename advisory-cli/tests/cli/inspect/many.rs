@@ -9,7 +9,7 @@ use crate::command::{
     ADVISORY, Running, advisory_command, assert_contains, names_file, printed, printed_json,
 };
 use crate::session::{holder, session, take_lock, wait, with_locks};
-use crate::terminal::typescript;
+use crate::terminal::with_terminal;
 
 /// A session with many locks, a session that waits for one of them, and a session with two locks.
 struct Sessions {
@@ -90,7 +90,7 @@ async fn a_watched_list_has_the_same_rows() {
     assert_eq!(watch.line().await, "", "the table ends");
 
     let line = format!("{ADVISORY} ls --watch=0.1");
-    let mut watch = Running::start(typescript(&database.url(), 100, &line));
+    let mut watch = Running::start(with_terminal(&database.url(), 100, &line));
     let seen = watch.until("99 locks").await;
     assert!(!seen.contains(" more"), "{seen:?}");
     watch.write(b"q").await.unwrap();

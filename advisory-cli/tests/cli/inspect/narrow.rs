@@ -7,7 +7,7 @@ use unicode_width::UnicodeWidthStr as _;
 
 use crate::command::{ADVISORY, Running, advisory_command, assert_contains, names_file, printed};
 use crate::session::{holder, pid, session, wait};
-use crate::terminal::{Terminal, typescript};
+use crate::terminal::{Terminal, with_terminal};
 
 async fn shown(database: &Database, arguments: &[&str]) -> String {
     let mut command = advisory_command(database, arguments);
@@ -39,7 +39,7 @@ async fn at_80_columns_the_lock_its_status_and_the_sessions_remain() {
         assert!(waiter.trim_end().ends_with(&pid), "{table}");
     }
     let line = format!("{ADVISORY} ls --watch=0.1 --names {path}");
-    let mut watch = Running::start(typescript(&database.url(), 80, &line));
+    let mut watch = Running::start(with_terminal(&database.url(), 80, &line));
     let seen = watch.until("waits").await;
     assert_contains(&seen, &["BLOCKED BY", "PID"]);
     watch.write(b"q").await.unwrap();

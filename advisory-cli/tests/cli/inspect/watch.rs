@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use crate::command::{ADVISORY, Running, TIMEOUT, advisory_command, assert_contains, with_url};
 use crate::session::holder;
-use crate::terminal::typescript;
+use crate::terminal::with_terminal;
 
 #[tokio::test]
 async fn json_lists_follow_one_another() {
@@ -53,7 +53,7 @@ async fn a_terminal_is_redrawn_in_place_and_restored() {
             "sh -c 'echo $$; exec {ADVISORY} ls --watch=0.1'; \
              stty -a | tr ' ' '\\n' | grep -x '[-]*icanon'"
         );
-        let mut watch = Running::start(typescript(&database.url(), 100, &line));
+        let mut watch = Running::start(with_terminal(&database.url(), 100, &line));
         let pid = Pid::from_raw(watch.line().await.parse().unwrap());
         let mut seen = watch.until("billing").await;
         // The list has the names of the databases.

@@ -38,8 +38,7 @@ async fn a_signal_n_that_ends_the_command_exits_with_128_plus_n() {
 #[tokio::test]
 async fn a_missing_command_exits_with_127() {
     let database = Database::new().await;
-    let here = "./no-such-command";
-    for command in ["no-such-command", "/no/such/command", here, ""] {
+    for command in ["no-such", "/no/such/command", "./no-such", ""] {
         let outcome = advisory(&database, &["run", "a", "--", command, "argument"]).await;
         let message = format!("cannot run `{command}`: No such file");
         outcome.assert_only_fails(127, &message);
@@ -123,13 +122,11 @@ async fn a_wrong_command_line_exits_with_64() {
         );
         assert_contains(&outcome.stderr, &[message]);
     }
+    // The other commands.
     let (seconds, connections) = (["bench", "--seconds", "0"], ["bench", "--connections", "0"]);
     for other in [&["runs"][..], &seconds, &connections] {
         let outcome = output_of(command_with_url("postgres:///none", other)).await;
-        assert_eq!(
-            outcome.code, 2,
-            "the other commands keep their code: {outcome:?}"
-        );
+        assert_eq!(outcome.code, 2, "they keep their code: {outcome:?}");
     }
 }
 

@@ -12,7 +12,7 @@ use crate::command::with_url;
 
 /// A shell line on a terminal of 24 rows and so many columns, which script(1) provides. What is
 /// written to its standard input is typed.
-pub(crate) fn typescript(database_url: &str, columns: u16, line: &str) -> Command {
+pub(crate) fn with_terminal(database_url: &str, columns: u16, line: &str) -> Command {
     let mut script = Command::new("script");
     let line = format!("stty rows 24 cols {columns}; {line}");
     script.args(["--quiet", "--return", "--command", &line, "/dev/null"]);
