@@ -32,10 +32,8 @@ async fn terminating_by_name_prints_the_next_holder() {
     let next_pid = session::pid(&mut next).await;
     let waiting = wait(&database, next, Key::from("nightly"), 1).await;
     let outcome = advisory(&database, &["terminate", "--name", "nightly", "--yes"]).await;
-    let (ended, next) = (
-        format!("terminated {pid}"),
-        format!("went to pid {next_pid}"),
-    );
+    let ended = format!("terminated {pid}");
+    let next = format!("went to pid {next_pid}");
     assert_done(&outcome, &[&ended, &next]);
     assert_alive(&mut waiting.await.unwrap()).await;
 }
