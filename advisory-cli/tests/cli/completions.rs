@@ -5,7 +5,7 @@ use std::process::Stdio;
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 
-use crate::command::{Outcome, command_with_url, output_of};
+use crate::command::{Outcome, assert_contains, command_with_url, output_of};
 
 async fn completions(shell: &str) -> Outcome {
     // No server is needed.
@@ -21,12 +21,8 @@ async fn the_script_of_every_shell_has_the_subcommands() {
     for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
         let script = completions(shell).await;
         assert_eq!((script.code, &*script.stderr), (0, ""), "{shell}");
-        for subcommand in ["doctor", "bench", "cancel", "terminate", "completions"] {
-            assert!(
-                script.text().contains(subcommand),
-                "{subcommand} in {shell}"
-            );
-        }
+        let subcommands = ["doctor", "bench", "cancel", "terminate", "completions"];
+        assert_contains(script.text(), &subcommands);
     }
 }
 
@@ -53,9 +49,5 @@ async fn bash_completes_a_subcommand() {
 async fn an_unknown_shell_is_an_error_that_lists_the_shells() {
     let refused = completions("csh").await;
     assert_eq!(refused.code, 2);
-    assert!(
-        refused
-            .stderr
-            .contains("bash, elvish, fish, powershell, zsh")
-    );
+    assert_contains(&refused.stderr, &["bash, elvish, fish, powershell, zsh"]);
 }

@@ -11,8 +11,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::command::{
-    ADVISORY, Running, advisory, advisory_command, command_with_url, output_of, wait_until,
-    with_url,
+    ADVISORY, Running, advisory, advisory_command, assert_contains, output_of, wait_until, with_url,
 };
 
 const KEY: &str = "-2569294714323060629";
@@ -25,8 +24,7 @@ fn hold(database: &Database, options: &[&str]) -> Running {
 
 #[tokio::test]
 async fn the_key_is_printed_once_held_and_a_signal_releases() {
-    let database = Database::new().await;
-    let pool = database.pool(1).await;
+    let (database, pool) = Database::with_pool(1).await;
     for signal in [
         Signal::SIGINT,
         Signal::SIGTERM,
@@ -77,9 +75,7 @@ async fn until_eof_releases_at_the_end_of_input() {
         (outcome.code, &*outcome.stderr),
         (0, "advisory: holding `sync`, shared\n")
     );
-    database
-        .assert_nothing_leaked(&database.pool(1).await)
-        .await;
+    database.assert_nothing_left().await;
 }
 
 #[tokio::test]
@@ -98,8 +94,7 @@ async fn a_lost_lock_exits_with_76() {
 
 #[tokio::test]
 async fn a_taken_lock_exits_with_75() {
-    let database = Database::new().await;
-    let pool = database.pool(1).await;
+    let (database, pool) = Database::with_pool(1).await;
     let holder = AdvisoryLock::new("sync").acquire(&pool).await.unwrap();
     for wait in [&["--no-wait"][..], &["--timeout", "0.05"], &["-w", "50ms"]] {
         let arguments = [&["hold", "sync"], wait].concat();
@@ -112,8 +107,7 @@ async fn a_taken_lock_exits_with_75() {
 
 #[tokio::test]
 async fn a_signal_ends_the_wait() {
-    let database = Database::new().await;
-    let pool = database.pool(1).await;
+    let (database, pool) = Database::with_pool(1).await;
     let holder = AdvisoryLock::new("sync").acquire(&pool).await.unwrap();
     let hold = hold(&database, &[]);
     database.wait_until_waiting(1).await;
@@ -131,28 +125,7 @@ async fn a_closed_standard_output_releases() {
     let mut command = advisory_command(&database, &["hold", "sync"]);
     let status = command.stdout(writer).stderr(Stdio::null()).status().await;
     assert_eq!(status.unwrap().code(), Some(70));
-    database
-        .assert_nothing_leaked(&database.pool(1).await)
-        .await;
-}
-
-#[tokio::test]
-async fn an_unreachable_server_exits_with_69() {
-    let url = "postgres:///none?host=/no/such/folder";
-    let hold = command_with_url(url, &["hold", "sync"]);
-    output_of(hold)
-        .await
-        .assert_only_fails(69, "cannot connect to ");
-}
-
-/// Waits until a process is gone, or a zombie.
-#[cfg(target_os = "linux")]
-async fn wait_until_ended(pid: &str) {
-    let is_gone = || {
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        stat.is_empty() || stat.contains(") Z ")
-    };
-    wait_until("the process ends", is_gone).await;
+    database.assert_nothing_left().await;
 }
 
 #[tokio::test]
@@ -164,15 +137,12 @@ async fn a_detached_hold_returns_once_the_lock_is_held_and_prints_its_pid() {
     assert_eq!(database.advisory_locks().await.len(), 1, "it is held");
     kill(Pid::from_raw(pid), Signal::SIGTERM).unwrap();
     database.wait_until_held(0).await;
-    database
-        .assert_nothing_leaked(&database.pool(1).await)
-        .await;
+    database.assert_nothing_left().await;
 }
 
 #[tokio::test]
 async fn a_detached_hold_that_is_not_acquired_fails_as_any_other() {
-    let database = Database::new().await;
-    let pool = database.pool(1).await;
+    let (database, pool) = Database::with_pool(1).await;
     let holder = AdvisoryLock::new("sync").acquire(&pool).await.unwrap();
     let refused = advisory(&database, &["hold", "-d", "-n", "sync"]).await;
     refused.assert_only_fails(75, "`sync` not acquired");
@@ -185,8 +155,7 @@ async fn a_detached_hold_that_is_not_acquired_fails_as_any_other() {
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn a_detached_hold_fails_as_any_other_if_sigchld_is_ignored() {
-    let database = Database::new().await;
-    let pool = database.pool(1).await;
+    let (database, pool) = Database::with_pool(1).await;
     let holder = AdvisoryLock::new("sync").acquire(&pool).await.unwrap();
     let mut ignoring = tokio::process::Command::new("env");
     ignoring.args(["--ignore-signal=CHLD", ADVISORY]);
@@ -214,8 +183,7 @@ async fn a_detached_hold_whose_pid_cannot_be_printed_leaves_nothing() {
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn a_detached_hold_leaves_the_queue_if_its_starter_is_killed() {
-    let database = Database::new().await;
-    let pool = database.pool(1).await;
+    let (database, pool) = Database::with_pool(1).await;
     let holder = AdvisoryLock::new("sync").acquire(&pool).await.unwrap();
     for signal in [Signal::SIGINT, Signal::SIGKILL] {
         let hold = hold(&database, &["--detach"]);
@@ -261,9 +229,7 @@ async fn the_pid_file_is_there_while_the_lock_is_held() {
     }
     let refused = advisory(&database, &["hold", "sync", "--pid-file", "/no/such/file"]).await;
     refused.assert_fails(70, &["the pid file /no/such/file cannot be written"]);
-    database
-        .assert_nothing_leaked(&database.pool(1).await)
-        .await;
+    database.assert_nothing_left().await;
 }
 
 /// A process that runs until it is killed.
@@ -284,17 +250,14 @@ async fn it_ends_with_another_process_even_if_that_is_not_reaped() {
     let outcome = hold.end().await;
     assert_eq!((outcome.code, &*outcome.stderr), (0, HELD), "{outcome:?}");
     script.wait().await.unwrap();
-    database
-        .assert_nothing_leaked(&database.pool(1).await)
-        .await;
+    database.assert_nothing_left().await;
     let refused = advisory(&database, &["hold", "sync", "--while-pid", &pid]).await;
     refused.assert_only_fails(64, &format!("there is no process {pid}"));
 }
 
 #[tokio::test]
 async fn its_wait_ends_with_another_process_too() {
-    let database = Database::new().await;
-    let pool = database.pool(1).await;
+    let (database, pool) = Database::with_pool(1).await;
     let holder = AdvisoryLock::new("sync").acquire(&pool).await.unwrap();
     let mut script = process();
     let pid = script.id().unwrap().to_string();
@@ -319,10 +282,8 @@ async fn a_script_that_is_killed_leaves_no_detached_hold_behind() {
     let pid = shell.line().await;
     database.wait_until_held(1).await;
     shell.signal(Signal::SIGKILL);
-    wait_until_ended(&pid).await;
-    database
-        .assert_nothing_leaked(&database.pool(1).await)
-        .await;
+    crate::process::wait_until_state(&pid, " Z").await;
+    database.assert_nothing_left().await;
 }
 
 #[tokio::test]
@@ -344,16 +305,13 @@ async fn until_eof_refuses_an_input_that_has_ended() {
             (Some(64), &b""[..]),
             "{stderr}"
         );
-        for text in ["already at its end", "<&3 &", "--while-pid $$"] {
-            assert!(stderr.contains(text), "{stderr}");
-        }
+        assert_contains(&stderr, &["already at its end", "<&3 &", "--while-pid $$"]);
     }
 }
 
 #[tokio::test]
 async fn the_end_of_input_ends_the_wait() {
-    let database = Database::new().await;
-    let pool = database.pool(1).await;
+    let (database, pool) = Database::with_pool(1).await;
     let holder = AdvisoryLock::new("sync").acquire(&pool).await.unwrap();
     let mut hold = hold(&database, &["--until-eof"]);
     database.wait_until_waiting(1).await;
@@ -361,15 +319,4 @@ async fn the_end_of_input_ends_the_wait() {
     let expected = "standard input has ended before the lock was held";
     hold.end().await.assert_only_fails(75, expected);
     holder.release().await.unwrap();
-}
-
-#[tokio::test]
-async fn a_hold_cannot_be_skipped() {
-    let database = Database::new().await;
-    let refused = advisory(&database, &["hold", "sync", "--skip"]).await;
-    assert_eq!(refused.code, 64, "{refused:?}");
-    assert!(
-        refused.stderr.contains("unexpected argument '--skip'"),
-        "{refused:?}"
-    );
 }

@@ -1,15 +1,13 @@
 //! `advisory key`, which needs no server.
 
-use std::io::Write as _;
-
 use advisory_core::{known, scheme};
 use advisory_tests::{Database, scalar};
 use serde_json::Value;
-use tempfile::NamedTempFile;
 use tokio::process::Command;
 
 use crate::command::{
-    ADVISORY, DATABASE_OID, Outcome, advisory, advisory_command, command_with_url, output_of,
+    ADVISORY, DATABASE_OID, Outcome, advisory_command, assert_contains, command_with_url,
+    names_file, output_of, printed_json,
 };
 
 async fn key(arguments: &[&str]) -> Outcome {
@@ -51,12 +49,10 @@ async fn a_name_has_a_key_under_every_scheme() {
     ];
     assert_eq!(fields, expected);
     let table = key(&["foo", "bar"]).await;
-    let table = String::from_utf8(table.stdout).unwrap();
-    assert!(
-        table.contains("-2661838577447997941") && table.contains("3675209706"),
-        "{table}"
+    assert_contains(
+        table.text(),
+        &["-2661838577447997941", "3675209706", " bar "],
     );
-    assert!(table.contains(" bar "), "{table}");
 }
 
 #[tokio::test]
@@ -78,28 +74,16 @@ async fn a_scheme_can_be_chosen() {
     assert_eq!(keys[0]["key"], "-8086495256948496852");
     let unknown = key(&["foo", "--key-scheme", "sha3"]).await;
     assert_eq!(unknown.code, 2);
-    assert!(
-        unknown.stderr.contains("expected one of Sha1, Crc32"),
-        "{unknown:?}"
-    );
+    assert_contains(&unknown.stderr, &["expected one of Sha1, Crc32"]);
 }
 
 #[tokio::test]
 async fn a_key_is_decoded() {
-    let mut names = NamedTempFile::new().unwrap();
-    names.write_all(b"foo\n").unwrap();
-    let path = names.path().to_str().unwrap();
-    let columns = "3675209706,3049778699,1";
-    let arguments = [
-        "--decode",
-        "-2661838577447997941",
-        columns,
-        "0x4d2",
-        "(1, -7)",
-        "--names",
-        path,
-    ];
-    let keys = json(&arguments).await;
+    let names = names_file("foo\n");
+    let path = names.to_str().unwrap();
+    let (number, columns) = ("-2661838577447997941", "3675209706,3049778699,1");
+    let decode = ["--decode", number, columns, "0x4d2", "(1, -7)"];
+    let keys = json(&[&decode[..], &["--names", path]].concat()).await;
     for same in &keys[..2] {
         assert_eq!(same["key"], "-2661838577447997941");
         assert_eq!(
@@ -115,10 +99,7 @@ async fn a_key_is_decoded() {
     let of_pairs = keys[3]["schemes"].as_array().unwrap();
     assert!(of_pairs.contains(&"WithAdvisoryLock".into()) && !of_pairs.contains(&"Sha1".into()));
     let flyway = key(&["--decode", "77433833903597"]).await;
-    assert!(
-        String::from_utf8_lossy(&flyway.stdout).contains("tool      Flyway"),
-        "{flyway:?}"
-    );
+    assert_contains(flyway.text(), &["tool      Flyway"]);
     let rails = advisory_core::known::all()
         .iter()
         .find(|tool| tool.label == "Rails migrations");
@@ -130,9 +111,8 @@ async fn a_key_is_decoded() {
 
 #[tokio::test]
 async fn a_name_that_ls_shows_has_its_key_first() {
-    let mut names = NamedTempFile::new().unwrap();
-    names.write_all(b"42 = nightly\n").unwrap();
-    let path = names.path().to_str().unwrap();
+    let names = names_file("42 = nightly\n");
+    let path = names.to_str().unwrap();
     for (arguments, number, system) in [
         (&["Prisma Migrate"][..], "72707369", "Prisma Migrate"),
         (&["nightly", "--names", path], "42", "names file"),
@@ -157,12 +137,7 @@ async fn a_name_that_ls_shows_has_its_key_first() {
     );
     let number = key(&["42"]).await;
     assert_eq!(number.code, 0);
-    assert!(
-        number
-            .stderr
-            .contains("`42` is a name here; `--decode` shows"),
-        "{number:?}"
-    );
+    assert_contains(&number.stderr, &["`42` is a name here; `--decode` shows"]);
 }
 
 #[tokio::test]
@@ -176,10 +151,7 @@ async fn a_key_of_the_servers_log_is_decoded_with_its_database() {
         .unwrap();
     let (classid, objid, objsubid) = tool.key(Some(database.name())).unwrap().to_pg_locks();
     let logged = format!("[{oid},{classid},{objid},{objsubid}]");
-    let decode = ["key", "--json", "--decode", &logged];
-    let outcome = advisory(&database, &decode).await;
-    outcome.assert_silent(0);
-    let keys: Vec<Value> = serde_json::from_slice(&outcome.stdout).unwrap();
+    let keys: Vec<Value> = printed_json(&database, &["key", "--decode", &logged]).await;
     assert_eq!(keys[0]["tool"], tool.label);
     assert_eq!(keys[0]["database"], database.name());
     assert_eq!(keys[0]["database_oid"], oid);
@@ -188,16 +160,11 @@ async fn a_key_of_the_servers_log_is_decoded_with_its_database() {
     let prisma = ["key", "--decode", "[5,0,72707369,1]"];
     let outcome = output_of(command_with_url(away, &prisma)).await;
     outcome.assert_silent(0);
-    for text in [
+    let texts = [
         "tool      Prisma Migrate",
         "database  the one whose oid is 5",
-    ] {
-        assert!(
-            outcome.text().contains(text),
-            "`{text}` in {}",
-            outcome.text()
-        );
-    }
+    ];
+    assert_contains(outcome.text(), &texts);
 }
 
 #[tokio::test]

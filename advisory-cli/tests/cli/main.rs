@@ -11,7 +11,10 @@ mod hold;
 mod inspect;
 mod key;
 mod lead;
+#[cfg(target_os = "linux")]
+mod process;
 mod run;
+mod session;
 mod signal_backend;
 mod terminal;
 mod usage;

@@ -2,7 +2,7 @@
 
 use tokio::process::Command;
 
-use crate::command::{ADVISORY, Outcome, command_with_url, output_of};
+use crate::command::{ADVISORY, Outcome, assert_contains, command_with_url, output_of};
 
 async fn advisory(arguments: &[&str]) -> Outcome {
     let mut command = Command::new(ADVISORY);
@@ -83,20 +83,15 @@ async fn a_usage_line_shows_what_may_be_left_out() {
         for help in ["-h", "--help"] {
             let help = advisory(&[subcommand, help]).await;
             help.assert_silent(0);
-            assert!(help.text().contains(usage), "`{usage}` in {}", help.text());
+            assert_contains(help.text(), &[usage]);
         }
         // Also in an error, whatever the environment has: `ls`, `tree`, `doctor` and others need
         // no argument.
         if usage.contains('<') {
             let mistake = output_of(command_with_url("postgres:///none", &[subcommand])).await;
-            let has_usage = mistake.stderr.contains(usage);
-            assert!(has_usage, "`{usage}` in {}", mistake.stderr);
+            assert_contains(&mistake.stderr, &[usage]);
         }
     }
     let watch = advisory(&["ls", "-h"]).await;
-    assert!(
-        watch.text().contains("--watch[=<TIME>]"),
-        "{}",
-        watch.text()
-    );
+    assert_contains(watch.text(), &["--watch[=<TIME>]"]);
 }

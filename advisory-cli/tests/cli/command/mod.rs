@@ -6,8 +6,10 @@ use std::time::Duration;
 use advisory_tests::Database;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use serde::de::DeserializeOwned;
 use sqlx::ConnectOptions as _;
 use sqlx::postgres::PgConnectOptions;
+use tempfile::{NamedTempFile, TempPath};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::signal::unix::{SignalKind, signal};
@@ -26,6 +28,22 @@ pub(crate) const ADVISORY: &str = env!("CARGO_BIN_EXE_advisory");
 /// Runs `advisory` on a database, without input and without a terminal.
 pub(crate) async fn advisory(database: &Database, arguments: &[&str]) -> Outcome {
     output_of(advisory_command(database, arguments)).await
+}
+
+/// What `advisory` prints when it succeeds without a message on standard error.
+pub(crate) async fn printed(database: &Database, arguments: &[&str]) -> String {
+    let outcome = advisory(database, arguments).await;
+    outcome.assert_silent(0);
+    outcome.text().to_owned()
+}
+
+/// What `advisory` prints with `--json`.
+pub(crate) async fn printed_json<T: DeserializeOwned>(
+    database: &Database,
+    arguments: &[&str],
+) -> T {
+    let json = printed(database, &[arguments, &["--json"]].concat()).await;
+    serde_json::from_str(&json).unwrap()
 }
 
 /// Runs `advisory` with other connection options, such as another role.
@@ -53,6 +71,18 @@ pub(crate) fn with_url(mut command: Command, url: &str, arguments: &[&str]) -> C
         .stdin(Stdio::null())
         .kill_on_drop(true);
     command
+}
+
+/// `advisory` with its standard error in its standard output.
+pub(crate) fn with_stderr(url: &str, arguments: &[&str]) -> Command {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "exec \"$0\" \"$@\" 2>&1", ADVISORY]);
+    with_url(shell, url, arguments)
+}
+
+/// The arguments of `run a` with these options, and with a script for `sh`.
+pub(crate) fn run_script<'a>(options: &[&'a str], script: &'a str) -> Vec<&'a str> {
+    [&["run", "a"], options, &["--", "sh", "-c", script]].concat()
 }
 
 /// Runs a command to its end, without input.
@@ -99,12 +129,30 @@ impl Running {
         }
     }
 
+    /// Starts a command, and returns when the script that it runs has printed `ready`.
+    pub(crate) async fn ready(command: Command) -> Self {
+        let mut running = Self::start(command);
+        assert_eq!(running.line().await, "ready");
+        running
+    }
+
     /// The next line of standard output; empty at the end.
     pub(crate) async fn line(&mut self) -> String {
         let mut line = String::new();
         let read = timeout(TIMEOUT, self.stdout.read_line(&mut line)).await;
         read.expect("there is a line, or an end").unwrap();
         line.trim_end().to_owned()
+    }
+
+    /// The lines of standard output until there is this text.
+    pub(crate) async fn until(&mut self, text: &str) -> String {
+        let mut seen = String::new();
+        while !seen.contains(text) {
+            let read = timeout(TIMEOUT, self.stdout.read_line(&mut seen)).await;
+            let read = read.unwrap_or_else(|_| panic!("`{text}` is not seen: {seen:?}"));
+            assert_ne!(read.unwrap(), 0, "it has ended without `{text}`: {seen:?}");
+        }
+        seen
     }
 
     pub(crate) async fn write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
@@ -140,6 +188,11 @@ impl Running {
             stderr: err,
         }
     }
+
+    /// Waits for the end, and checks it with [`Outcome::assert_only_fails`].
+    pub(crate) async fn fails(self, code: i32, text: &str) {
+        self.end().await.assert_only_fails(code, text);
+    }
 }
 
 /// The exit code and the output of a command.
@@ -165,9 +218,7 @@ impl Outcome {
         assert_eq!(self.code, code, "{self:?}");
         assert_eq!(self.stderr.lines().count(), 1, "{self:?}");
         assert!(self.stderr.starts_with("advisory: "), "{self:?}");
-        for text in texts {
-            assert!(self.stderr.contains(text), "`{text}` in {self:?}");
-        }
+        assert_contains(&self.stderr, texts);
     }
 
     /// Checks the exit code, the line on standard error, and that standard output is empty.
@@ -181,6 +232,21 @@ impl Outcome {
     #[track_caller]
     pub(crate) fn assert_silent(&self, code: i32) {
         assert_eq!((self.code, &*self.stderr), (code, ""), "{self:?}");
+    }
+}
+
+/// A file of names, which is removed when it is dropped.
+pub(crate) fn names_file(lines: &str) -> TempPath {
+    let file = NamedTempFile::new().unwrap().into_temp_path();
+    std::fs::write(&file, lines).unwrap();
+    file
+}
+
+/// Checks that a text has all of these parts.
+#[track_caller]
+pub(crate) fn assert_contains(text: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(text.contains(part), "`{part}` in\n{text}");
     }
 }
 

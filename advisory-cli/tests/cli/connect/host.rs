@@ -63,7 +63,10 @@ async fn lists_of_different_lengths_are_refused() {
             "host=a,b hostaddr=127.0.0.1",
             "`host=a,b` in the database URL: expected 1 of them",
         ),
-        ("postgres://a:1,b:x/", "expected a port from 1 to 65535"),
+        (
+            "postgres://a:1,b:x/",
+            "expected a port from 1 to 65535 after a `:`, or `@` and a host",
+        ),
     ] {
         let refused = source.run(&["ls", "--database-url", url]).await;
         refused.assert_only_fails(2, text);

@@ -1,13 +1,12 @@
-//! The output of `doctor`, and a role to run it as.
+//! The output of `doctor`.
 
 use std::collections::BTreeMap;
 
 use advisory_tests::Database;
 use serde_json::Value;
 use sqlx::postgres::PgConnectOptions;
-use sqlx::{AssertSqlSafe, Executor as _};
 
-use crate::command::advisory_as;
+use crate::command::{advisory_as, assert_contains};
 
 /// The exit code, and each check by name.
 pub(crate) struct Diagnosis {
@@ -44,54 +43,13 @@ impl Diagnosis {
         assert_eq!(check["status"], status, "{check}");
         // A line of the server's source code.
         assert!(!check.to_string().contains("at line"), "{check}");
-        assert!(check["found"].as_str().unwrap().contains(found), "{check}");
-        assert!(
-            check["advice"].as_str().unwrap_or("").contains(advice),
-            "{check}"
-        );
+        assert_contains(check["found"].as_str().unwrap(), &[found]);
+        assert_contains(check["advice"].as_str().unwrap_or(""), &[advice]);
     }
 }
 
-pub(crate) async fn execute(database: &Database, statements: &str) {
-    let mut conn = database.connection().await;
-    conn.execute(sqlx::raw_sql(AssertSqlSafe(statements)))
-        .await
-        .unwrap();
-}
-
-/// A role whose only privilege is to log in.
-pub(crate) struct Role<'d> {
-    database: &'d Database,
-    pub(crate) name: String,
-}
-
-impl<'d> Role<'d> {
-    pub(crate) async fn new(database: &'d Database) -> Self {
-        let name = format!("nobody_{}", database.name());
-        execute(
-            database,
-            &format!("CREATE ROLE {name} LOGIN PASSWORD 'nobody'"),
-        )
-        .await;
-        Self { database, name }
-    }
-
-    pub(crate) fn options(&self) -> PgConnectOptions {
-        self.database
-            .options()
-            .username(&self.name)
-            .password("nobody")
-    }
-
-    pub(crate) async fn set(&self, setting: &str) {
-        execute(
-            self.database,
-            &format!("ALTER ROLE {} SET {setting}", self.name),
-        )
-        .await;
-    }
-
-    pub(crate) async fn drop(self) {
-        execute(self.database, &format!("DROP ROLE {}", self.name)).await;
-    }
+/// Changes a setting of the database's role.
+pub(crate) async fn set(database: &Database, setting: &str) {
+    let alter = format!("ALTER ROLE {} SET {setting}", database.name());
+    database.execute(alter).await;
 }

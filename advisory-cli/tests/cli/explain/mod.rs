@@ -1,68 +1,29 @@
 //! `advisory explain`.
 
-use advisory_core::{lock, xact_lock};
+use advisory_core::lock;
 use advisory_tests::{Database, Pooler, Pooling, Server};
 use serde_json::Value;
-use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
-use tokio::task::JoinHandle;
+use sqlx::{Connection as _, Executor as _, PgConnection};
 
-use crate::command::{advisory, advisory_as};
-use crate::export::{export, wait_until_queued};
+use crate::command::{advisory_as, assert_contains, printed, printed_json};
+use crate::export::Crowd;
+use crate::session::{connected, holder, pid, wait};
 
 async fn explain(database: &Database, arguments: &[&str]) -> String {
-    let outcome = advisory(database, &[&["explain"], arguments].concat()).await;
-    outcome.assert_silent(0);
-    outcome.text().to_owned()
+    printed(database, &[&["explain"], arguments].concat()).await
 }
 
 async fn explain_json(database: &Database, arguments: &[&str]) -> Value {
-    let text = explain(database, &[&["--json"], arguments].concat()).await;
-    serde_json::from_str(&text).unwrap()
-}
-
-#[track_caller]
-fn assert_says(text: &str, parts: &[&str]) {
-    for part in parts {
-        assert!(text.contains(part), "`{part}` in\n{text}");
-    }
-}
-
-async fn session(database: &Database, application: &str) -> PgConnection {
-    let options = database.options().application_name(application);
-    PgConnection::connect_with(&options).await.unwrap()
-}
-
-async fn pid(conn: &mut PgConnection) -> i32 {
-    let pid = sqlx::query_scalar("SELECT pg_backend_pid()");
-    pid.fetch_one(conn).await.unwrap()
-}
-
-/// A session that waits for a key in a transaction.
-async fn waiter(database: &Database, mut conn: PgConnection, key: i64) -> JoinHandle<()> {
-    let before = database.advisory_locks().await;
-    let before = before.iter().filter(|lock| !lock.granted).count();
-    let waiter = tokio::spawn(async move {
-        let _ = xact_lock_in_transaction(&mut conn, key).await;
-    });
-    database.wait_until_waiting(before + 1).await;
-    waiter
-}
-
-async fn xact_lock_in_transaction(
-    conn: &mut PgConnection,
-    key: i64,
-) -> Result<(), advisory_core::Error> {
-    let mut tx = conn.begin().await?;
-    xact_lock(&mut tx, key).await
+    printed_json(database, &[&["explain"], arguments].concat()).await
 }
 
 #[tokio::test]
 async fn a_free_lock_is_explained_with_what_may_have_been_meant() {
     let database = Database::new().await;
     let text = explain(&database, &["nightly"]).await;
-    assert_says(&text, &["`nightly`", database.name(), "nobody holds it"]);
+    assert_contains(&text, &["`nightly`", database.name(), "nobody holds it"]);
     let hint = "`42` is a name here; `--key` makes it the key 42";
-    assert_says(&explain(&database, &["42"]).await, &[hint]);
+    assert_contains(&explain(&database, &["42"]).await, &[hint]);
     assert!(!explain(&database, &["--key", "42"]).await.contains("--key"));
 
     let server = Server::start().unwrap();
@@ -71,24 +32,20 @@ async fn a_free_lock_is_explained_with_what_may_have_been_meant() {
     lock(&mut other, "nightly").await.unwrap();
     let elsewhere = format!("holds the lock of this key in database `{}`", shop.name());
     let text = explain(&here, &["nightly"]).await;
-    assert_says(&text, &["nobody holds it", &elsewhere, "`--database-url`"]);
+    assert_contains(&text, &["nobody holds it", &elsewhere, "`--database-url`"]);
 }
 
 #[tokio::test]
 async fn a_forgotten_transaction_is_the_cause() {
     let database = Database::new().await;
-    let mut holder = session(&database, "billing").await;
+    let mut holder = holder(&database, "billing", 42).await;
     let holder_pid = pid(&mut holder).await;
-    holder
-        .execute("BEGIN; SELECT pg_advisory_xact_lock(42)")
-        .await
-        .unwrap();
     holder.execute("SELECT 'the last statement'").await.unwrap();
-    let mut web = session(&database, "web").await;
+    let mut web = connected(&database, "web").await;
     let web_pid = pid(&mut web).await;
-    let waits = waiter(&database, web, 42).await;
+    let waits = wait(&database, web, 42, 1).await;
     let text = explain(&database, &["--key", "42"]).await;
-    assert_says(
+    assert_contains(
         &text,
         &[
             "key 42",
@@ -119,30 +76,24 @@ async fn a_forgotten_transaction_is_the_cause() {
     holder.execute("BEGIN").await.unwrap();
     holder.execute("SELECT 1/0").await.unwrap_err();
     let text = explain(&database, &["--key", "43"]).await;
-    assert_says(&text, &["in its transaction, which has failed"]);
+    assert_contains(&text, &["in its transaction, which has failed"]);
 }
 
 #[tokio::test]
 async fn an_idle_session_is_told_from_one_that_works() {
     let database = Database::new().await;
-    let mut holder = session(&database, "worker").await;
+    let mut holder = connected(&database, "worker").await;
     lock(&mut holder, "nightly").await.unwrap();
     let text = explain(&database, &["nightly"]).await;
-    assert_says(
+    assert_contains(
         &text,
         &["is in no transaction", "worker", "nobody waits for it"],
     );
     assert!(!text.contains("query "), "it has run nothing: {text}");
     let busy = tokio::spawn(async move { holder.execute("SELECT pg_sleep(60)").await.map(drop) });
-    let is_busy = |backends: &[advisory_tests::BackendRow]| {
-        let mut backends = backends.iter();
-        backends.any(|backend| {
-            backend.query.contains("pg_sleep") && backend.state.as_deref() == Some("active")
-        })
-    };
-    database.wait_until_backends("a busy one", is_busy).await;
+    database.wait_until_asleep().await;
     let text = explain(&database, &["nightly"]).await;
-    assert_says(
+    assert_contains(
         &text,
         &["has run a statement for", "pg_sleep", "`advisory cancel "],
     );
@@ -152,17 +103,18 @@ async fn an_idle_session_is_told_from_one_that_works() {
 #[tokio::test]
 async fn a_chain_of_waits_is_followed_to_its_end() {
     let database = Database::new().await;
-    let mut root = session(&database, "root").await;
+    let mut root = connected(&database, "root").await;
     let root_pid = pid(&mut root).await;
     lock(&mut root, 100).await.unwrap();
-    let (mut first, mut second) = (session(&database, "a").await, session(&database, "b").await);
+    let mut first = connected(&database, "a").await;
+    let mut second = connected(&database, "b").await;
     let first_pid = pid(&mut first).await;
     lock(&mut first, 200).await.unwrap();
     lock(&mut second, 300).await.unwrap();
-    let _first = waiter(&database, first, 100).await;
-    let _second = waiter(&database, second, 200).await;
+    let _first = wait(&database, first, 100, 1).await;
+    let _second = wait(&database, second, 200, 2).await;
     let text = explain(&database, &["--key", "300"]).await;
-    assert_says(
+    assert_contains(
         &text,
         &[
             &format!("waits itself for advisory lock 200, behind pid {first_pid}"),
@@ -180,10 +132,10 @@ async fn a_holder_that_waits_for_a_row_names_who_has_written_it() {
     database
         .execute("CREATE TABLE t(id int); INSERT INTO t VALUES (1)")
         .await;
-    let mut writer = session(&database, "writer").await;
+    let mut writer = connected(&database, "writer").await;
     let writer_pid = pid(&mut writer).await;
     writer.execute("BEGIN; UPDATE t SET id = 2").await.unwrap();
-    let mut holder = session(&database, "holder").await;
+    let mut holder = connected(&database, "holder").await;
     lock(&mut holder, 42).await.unwrap();
     let waits = tokio::spawn(async move { holder.execute("UPDATE t SET id = 3").await.map(drop) });
     let waits_for_row = |backends: &[advisory_tests::BackendRow]| {
@@ -194,7 +146,7 @@ async fn a_holder_that_waits_for_a_row_names_who_has_written_it() {
         .wait_until_backends("one that waits for a row", waits_for_row)
         .await;
     let text = explain(&database, &["--key", "42"]).await;
-    assert_says(
+    assert_contains(
         &text,
         &[
             "a row that another transaction has written",
@@ -214,7 +166,7 @@ async fn a_prepared_transaction_is_explained_with_its_end() {
     let prepare = "BEGIN; SELECT pg_advisory_xact_lock(42); PREPARE TRANSACTION 'it''s'";
     conn.execute(sqlx::raw_sql(prepare)).await.unwrap();
     let text = explain(&database, &["--key", "42"]).await;
-    assert_says(
+    assert_contains(
         &text,
         &[
             "held by a prepared transaction",
@@ -226,11 +178,11 @@ async fn a_prepared_transaction_is_explained_with_its_end() {
 #[tokio::test]
 async fn the_backend_of_a_pooler_is_recognized() {
     let database = Database::new().await;
-    let mut holder = session(&database, "pgbouncer 7").await;
+    let mut holder = connected(&database, "pgbouncer 7").await;
     lock(&mut holder, 41).await.unwrap();
     let text = explain(&database, &["--key", "41"]).await;
     let parts = ["probably the backend of a pooler", "`advisory doctor`"];
-    assert_says(&text, &parts);
+    assert_contains(&text, &parts);
     let Some(pooler) = Pooler::try_start(&database, Pooling::Transaction, 3).await else {
         return;
     };
@@ -241,7 +193,7 @@ async fn the_backend_of_a_pooler_is_recognized() {
     let explained = advisory_as(&pooler.options(), &["explain", "--key", "42"]).await;
     explained.assert_silent(0);
     let parts = ["has lent it to this very command", "`advisory terminate "];
-    assert_says(explained.text(), &parts);
+    assert_contains(explained.text(), &parts);
 }
 
 #[tokio::test]
@@ -251,26 +203,20 @@ async fn a_session_whose_state_is_not_known_is_not_said_to_do_anything() {
     let mut holder = PgConnection::connect_with(&options).await.unwrap();
     lock(&mut holder, 42).await.unwrap();
     let text = explain(&database, &["--key", "42"]).await;
-    assert_says(
+    assert_contains(
         &text,
         &["`track_activities` is off", "`advisory terminate "],
     );
     assert!(!text.contains("query "), "it is not known: {text}");
     let json = explain_json(&database, &["--key", "42"]).await;
     assert_eq!(json["holders"][0]["cause"], "untracked");
-    let role = format!("stranger_{}", std::process::id());
-    database.execute(format!("CREATE ROLE {role} LOGIN")).await;
-    let options = database.options().username(&role);
-    let outcome = advisory_as(&options, &["explain", "--key", "42"]).await;
+    let role = database.role().await;
+    let outcome = advisory_as(&role, &["explain", "--key", "42"]).await;
     outcome.assert_silent(0);
-    assert_says(
+    assert_contains(
         outcome.text(),
         &["hidden from this role", "`pg_read_all_stats`"],
     );
-    holder
-        .execute(AssertSqlSafe(format!("DROP ROLE {role}")))
-        .await
-        .unwrap();
 }
 
 #[tokio::test]
@@ -285,7 +231,7 @@ async fn many_holders_and_names_with_control_characters_stay_on_a_screen() {
         holders.push(holder);
     }
     let text = explain(&database, &["a\u{1b}[2J\nb"]).await;
-    assert_says(&text, &["and 3 more holders", ", shared"]);
+    assert_contains(&text, &["and 3 more holders", ", shared"]);
     assert!(!text.contains('\u{1b}'), "{text}");
     // A program sees them all, and which were not examined.
     let json = explain_json(&database, &["a\u{1b}[2J\nb"]).await;
@@ -308,17 +254,7 @@ async fn many_holders_and_names_with_control_characters_stay_on_a_screen() {
 #[tokio::test]
 async fn the_holders_of_all_permits_are_named_and_the_queue_for_one() {
     let database = Database::new().await;
-    let pool = database.pool(4).await;
-    let held = [
-        export().acquire(&pool).await.unwrap(),
-        export().acquire(&pool).await.unwrap(),
-    ];
-    let mut waiters = Vec::new();
-    for queueing in 1..=2 {
-        let pool = database.pool(1).await;
-        waiters.push(tokio::spawn(async move { export().begin(&pool).await }));
-        wait_until_queued(&database, queueing).await;
-    }
+    let crowd = Crowd::gather(&database).await;
     let text = explain(&database, &["export"]).await;
     let says = [
         "`export`",
@@ -328,7 +264,7 @@ async fn the_holders_of_all_permits_are_named_and_the_queue_for_one() {
         "the first in the queue",
         ", behind pid",
     ];
-    assert_says(&text, &says);
+    assert_contains(&text, &says);
     let json = explain_json(&database, &["export"]).await;
     let slots = |list: &str, pointer: &str| {
         let list = json[list].as_array().unwrap().iter();
@@ -340,10 +276,5 @@ async fn the_holders_of_all_permits_are_named_and_the_queue_for_one() {
     };
     assert_eq!(slots("holders", "/session/slot"), [1, 2]);
     assert_eq!(slots("waiters", "/slot"), [0, 0]);
-    for guard in held {
-        guard.release().await.unwrap();
-    }
-    for waiter in waiters {
-        waiter.await.unwrap().unwrap().rollback().await.unwrap();
-    }
+    crowd.end().await;
 }

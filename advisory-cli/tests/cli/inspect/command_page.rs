@@ -1,17 +1,14 @@
 //! docs/COMMAND.md shows what `ls`, `tree` and `doctor` print.
 
-use std::io::Write as _;
-
 use advisory_core::scheme::DjangoPglock;
 use advisory_core::{Key, KeyScheme as _};
 use advisory_tests::Database;
 use sqlx::{Executor as _, PgConnection};
-use tempfile::NamedTempFile;
-use tokio::process::Command;
 use tokio::task::JoinHandle;
 
-use super::session::{holder, session, take_lock, wait, with_locks};
-use crate::command::{ADVISORY, advisory, output_of, with_url};
+use crate::command::{ADVISORY, assert_contains, names_file, output_of, printed};
+use crate::session::{holder, session, take_lock, wait, with_locks};
+use crate::terminal::with_terminal;
 
 /// One session idles while it holds a lock, a chain waits behind it, two sessions share a lock, and
 /// one session holds many locks.
@@ -20,19 +17,12 @@ struct Sessions {
     waiting: Vec<JoinHandle<PgConnection>>,
 }
 
-fn number(name: &str) -> i64 {
-    match Key::from(name) {
-        Key::BigInt(key) => key,
-        Key::IntPair(..) => unreachable!("BUG: SHA-1 makes one number"),
-    }
-}
-
 async fn start_sessions(database: &Database) -> Sessions {
-    let mut sessions = vec![holder(database, "billing", number("sync(4)")).await];
-    let web = holder(database, "web", number("report")).await;
-    let web = wait(database, web, number("sync(4)"), 1).await;
+    let mut sessions = vec![holder(database, "billing", Key::from("sync(4)")).await];
+    let web = holder(database, "web", Key::from("report")).await;
+    let web = wait(database, web, Key::from("sync(4)"), 1).await;
     let cron = session(database, "cron").await;
-    let cron = wait(database, cron, number("report"), 2).await;
+    let cron = wait(database, cron, Key::from("report"), 2).await;
     for reader in ["django-1", "django-2"] {
         let mut conn = session(database, reader).await;
         take_lock(&mut conn, true, DjangoPglock.key("catalogue")).await;
@@ -47,63 +37,25 @@ async fn start_sessions(database: &Database) -> Sessions {
 
 /// The output on a terminal of 112 columns.
 async fn on_terminal(url: &str, arguments: &str) -> String {
-    let mut script = Command::new("script");
-    let line = format!("stty rows 40 cols 112; {ADVISORY} {arguments}");
-    script.args(["--quiet", "--return", "--command", &line, "/dev/null"]);
-    let mut script = with_url(script, url, &[]);
-    script.env("NO_COLOR", "1").env("TERM", "xterm");
+    let mut script = with_terminal(url, 112, &format!("{ADVISORY} {arguments}"));
+    script.env("NO_COLOR", "1");
     let outcome = output_of(script).await;
     assert_eq!(outcome.code, 0, "{outcome:?}");
     outcome.text().replace('\r', "")
 }
 
-/// The text without numbers, times and widths, which differ from run to run.
+/// The text with `N` for each number and time, and without widths, which differ from run to run.
 pub(crate) fn masked(text: &str) -> Vec<String> {
     let has_text = |line: &&str| !line.trim().is_empty() && !line.starts_with("^D");
-    let word = |word: &str| match word.trim_end_matches(',') {
-        "ms" | "s" | "min" | "h" => "TIME".to_owned(),
-        number if number.trim_start_matches('-').parse::<u64>().is_ok() => "N".to_owned(),
-        other => other.to_owned(),
-    };
-    let lines = text.lines().filter(has_text).map(|line| {
-        let mut words: Vec<_> = line.split_whitespace().map(word).collect();
-        // `3 min 20 s` is one time.
-        words.dedup_by(|next, word| word.as_str() == "N" && next == "TIME");
-        words.dedup();
-        words.join(" ")
-    });
-    lines.collect()
-}
-
-#[tokio::test]
-async fn the_page_shows_the_output_of_ls_and_tree() {
-    let database = Database::new().await;
-    let sessions = start_sessions(&database).await;
-    let mut names = NamedTempFile::new().unwrap();
-    names
-        .write_all(b"sync({1..500})\nreport\ncatalogue\n")
-        .unwrap();
-    let path = names.path().to_str().unwrap();
-    for subcommand in ["ls", "tree"] {
-        let arguments = format!("{subcommand} --names {path}");
-        let printed = on_terminal(&database.url(), &arguments).await;
-        println!("{printed}");
-        let shown = block(&format!("advisory {subcommand} --names names.txt"));
-        assert_eq!(masked(shown), masked(&printed), "{printed}");
-    }
-    sessions.waiting.iter().for_each(JoinHandle::abort);
-}
-
-/// The text with `N` for each number and time.
-fn without_numbers(text: &str) -> Vec<String> {
     let text = text.replace(|c: char| c.is_ascii_digit(), "N");
+    let text = text.replace([',', ':'], "");
     let words = |line: &str| {
         let mut words: Vec<_> = line.split_whitespace().map(shortest).collect();
-        words.retain(|word| !["ms", "s", "min", "h"].contains(&&*word.replace([',', ':'], "")));
+        words.retain(|word| !["ms", "s", "min", "h"].contains(&&**word));
         words.dedup();
-        words.join(" ").replace([',', ':'], "")
+        words.join(" ")
     };
-    text.lines().map(words).collect()
+    text.lines().filter(has_text).map(words).collect()
 }
 
 /// The word with one `N` for several.
@@ -114,9 +66,25 @@ fn shortest(word: &str) -> String {
 }
 
 #[tokio::test]
+async fn the_page_shows_the_output_of_ls_and_tree() {
+    let database = Database::new().await;
+    let sessions = start_sessions(&database).await;
+    let names = names_file("sync({1..500})\nreport\ncatalogue\n");
+    let path = names.to_str().unwrap();
+    for subcommand in ["ls", "tree"] {
+        let arguments = format!("{subcommand} --names {path}");
+        let printed = on_terminal(&database.url(), &arguments).await;
+        println!("{printed}");
+        let shown = block(&format!("advisory {subcommand} --names names.txt"));
+        assert_eq!(masked(shown), masked(&printed), "{printed}");
+    }
+    sessions.waiting.iter().for_each(JoinHandle::abort);
+}
+
+#[tokio::test]
 async fn the_page_shows_the_output_of_explain() {
     let database = Database::new().await;
-    let mut billing = holder(&database, "billing", number("sync(4)")).await;
+    let mut billing = holder(&database, "billing", Key::from("sync(4)")).await;
     for statement in [
         "CREATE TEMP TABLE billing(client int, invoice int)",
         "SELECT invoice FROM billing WHERE client = 4",
@@ -124,15 +92,11 @@ async fn the_page_shows_the_output_of_explain() {
         billing.execute(statement).await.unwrap();
     }
     let web = session(&database, "web").await;
-    let waits = wait(&database, web, number("sync(4)"), 1).await;
-    let printed = advisory(&database, &["explain", "sync(4)"]).await;
+    let waits = wait(&database, web, Key::from("sync(4)"), 1).await;
+    let printed = printed(&database, &["explain", "sync(4)"]).await;
     let shown = block("advisory explain 'sync(4)'");
-    let printed = printed.text().replace(database.name(), "app");
-    assert_eq!(
-        without_numbers(shown),
-        without_numbers(&printed),
-        "{printed}"
-    );
+    let printed = printed.replace(database.name(), "app");
+    assert_eq!(masked(shown), masked(&printed), "{printed}");
     waits.abort();
 }
 
@@ -182,9 +146,8 @@ async fn the_page_shows_the_output_of_doctor() {
             .collect::<Vec<_>>(),
         "{printed}"
     );
-    assert!(printed.contains("! warn  statement_timeout"), "{printed}");
-    assert!(
-        printed.trim_end().contains("fit for advisory locks, with "),
-        "{printed}"
+    assert_contains(
+        &printed,
+        &["! warn  statement_timeout", "fit for advisory locks, with "],
     );
 }

@@ -4,8 +4,8 @@ use advisory_tests::Database;
 use sqlx::AssertSqlSafe;
 use sqlx::Executor as _;
 
-use super::session::holder;
-use crate::command::advisory;
+use crate::command::printed;
+use crate::session::{holder, pid};
 
 /// Adds rows to the view, as extensions that take advisory locks with a fourth field of their own
 /// do.
@@ -25,26 +25,18 @@ async fn add_extension_locks(database: &Database) {
 async fn locks_of_extensions_are_shown_as_foreign_on_request_and_are_never_an_error() {
     let database = Database::new().await;
     add_extension_locks(&database).await;
-    let empty = advisory(&database, &["ls", "--all"]).await;
-    empty.assert_silent(0);
+    let empty = printed(&database, &["ls", "--all"]).await;
     assert!(
-        empty
-            .text()
-            .starts_with("nobody holds an advisory lock in "),
-        "{empty:?}"
+        empty.starts_with("nobody holds an advisory lock in "),
+        "{empty}"
     );
     let mut holder = holder(&database, "ledger", 42).await;
-    let pid: i32 = sqlx::query_scalar("SELECT pg_backend_pid()")
-        .fetch_one(&mut holder)
-        .await
-        .unwrap();
+    let pid = pid(&mut holder).await.to_string();
     for all in [
         &["ls", "--all"][..],
         &["ls", "--all-locks", "--all-databases"],
     ] {
-        let listed = advisory(&database, all).await;
-        listed.assert_silent(0);
-        let text = listed.text();
+        let text = printed(&database, all).await;
         let line = |word: &str| text.lines().find(|line| line.contains(word)).unwrap_or("");
         assert!(line("foreign locks").contains("extensions"), "{text}");
         for (extension, key) in [
@@ -64,10 +56,9 @@ async fn locks_of_extensions_are_shown_as_foreign_on_request_and_are_never_an_er
         &["tree"],
         &["explain", "--key", "42"],
         &["doctor"],
-        &["terminate", &pid.to_string(), "--yes"],
+        &["terminate", &pid, "--yes"],
     ] {
-        let outcome = advisory(&database, arguments).await;
-        outcome.assert_silent(0);
-        assert!(!outcome.text().contains("foreign"), "{outcome:?}");
+        let text = printed(&database, arguments).await;
+        assert!(!text.contains("foreign"), "{text}");
     }
 }

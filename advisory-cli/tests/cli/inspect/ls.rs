@@ -1,38 +1,22 @@
 //! `advisory ls`.
 
-use std::io::Write as _;
-
 use advisory_core::{AdvisoryLock, known};
 use advisory_tests::{Database, Server};
 use serde_json::Value;
-use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
-use tempfile::NamedTempFile;
+use sqlx::{Connection as _, Executor as _};
 
-use super::session::{holder, session, take_lock, wait};
-use crate::command::{Outcome, advisory, advisory_command, output_of};
+use crate::command::{advisory, advisory_as, assert_contains, names_file, printed, printed_json};
+use crate::session::{holder, pid, session, take_lock, wait};
 
 /// `foo` as django-pglock hashes it.
 const DJANGO_FOO: i64 = -8_086_495_256_948_496_852;
 
-fn text(ended: &Outcome) -> &str {
-    std::str::from_utf8(&ended.stdout).unwrap()
-}
-
 async fn ls(database: &Database, options: &[&str]) -> String {
-    let ended = advisory(database, &[&["ls"], options].concat()).await;
-    ended.assert_silent(0);
-    text(&ended).to_owned()
+    printed(database, &[&["ls"], options].concat()).await
 }
 
 async fn json(database: &Database, options: &[&str]) -> Vec<Value> {
-    let text = ls(database, &[&["--json"], options].concat()).await;
-    serde_json::from_str(&text).unwrap()
-}
-
-fn names(lines: &str) -> NamedTempFile {
-    let mut file = NamedTempFile::new().unwrap();
-    file.write_all(lines.as_bytes()).unwrap();
-    file
+    printed_json(database, &[&["ls"], options].concat()).await
 }
 
 /// The line with all of these words.
@@ -59,15 +43,14 @@ async fn an_empty_list_is_one_line_that_names_the_database() {
     let blocked = ls(&database, &["--blocked"]).await;
     assert_empty(&blocked, "nobody waits for an advisory lock", &database);
     let mine = ls(&database, &["--mine"]).await;
-    assert_empty(
-        &mine,
-        "no session of yours holds an advisory lock",
-        &database,
-    );
+    let none = "no session of yours holds an advisory lock";
+    assert_empty(&mine, none, &database);
     assert_eq!(json(&database, &[]).await, Vec::<Value>::new());
     let _holder = holder(&database, "a", 1).await;
     let blocked = ls(&database, &["--blocked"]).await;
     assert_empty(&blocked, "nobody waits for an advisory lock", &database);
+    let tree = printed(&database, &["tree"]).await;
+    assert_empty(&tree, "nobody waits for an advisory lock", &database);
 }
 
 #[tokio::test]
@@ -100,46 +83,23 @@ async fn an_empty_list_says_which_other_databases_have_locks() {
 async fn each_holder_and_each_waiter_is_a_row() {
     let database = Database::new().await;
     let mut holder = holder(&database, "billing", 42).await;
-    let pid = sqlx::query_scalar("SELECT pg_backend_pid()::text");
-    let pid: String = pid.fetch_one(&mut holder).await.unwrap();
+    let pid = pid(&mut holder).await.to_string();
     let waits = wait(&database, session(&database, "web").await, 42, 1).await;
     let mut other = session(&database, "cron").await;
     take_lock(&mut other, true, "1, -7").await;
     let all = ls(&database, &[]).await;
     let heads = all.lines().next().unwrap();
-    for head in [
-        "KEY",
-        "MODE",
-        "STATUS",
-        "PID",
-        "APPLICATION",
-        "USER",
-        "CLIENT",
-        "STATE",
-        "BLOCKED BY",
-        "QUERY",
-    ] {
-        assert!(heads.contains(head), "{heads}");
-    }
+    let of_lock = ["KEY", "MODE", "STATUS", "PID", "BLOCKED BY"];
+    let of_session = ["APPLICATION", "USER", "CLIENT", "STATE", "QUERY"];
+    assert_contains(heads, &[of_lock, of_session].concat());
     assert!(
         !heads.contains("NAME") && !heads.contains("DATABASE"),
         "{heads}"
     );
-    line(
-        &all,
-        &["42", &pid, "held", "billing", "idle in transaction"],
-    );
-    line(
-        &all,
-        &[
-            "42",
-            "waits",
-            "web",
-            "active",
-            &pid,
-            "SELECT pg_advisory_xact_lock(42)",
-        ],
-    );
+    let state = "idle in transaction";
+    line(&all, &["42", &pid, "held", "billing", state]);
+    let query = "SELECT pg_advisory_xact_lock(42)";
+    line(&all, &["42", "waits", "web", "active", &pid, query]);
     line(&all, &["(1, -7)", "shared", "held", "cron"]);
     let blocked = ls(&database, &["--blocked"]).await;
     assert!(
@@ -157,8 +117,8 @@ async fn the_json_has_a_fixed_set_of_fields() {
     let database = Database::new().await;
     let _holder = holder(&database, "billing", DJANGO_FOO).await;
     let waits = wait(&database, session(&database, "web").await, DJANGO_FOO, 1).await;
-    let names = names("foo");
-    let rows = json(&database, &["--names", names.path().to_str().unwrap()]).await;
+    let names = names_file("foo");
+    let rows = json(&database, &["--names", names.to_str().unwrap()]).await;
     let [held, waiting] = &rows[..] else {
         panic!("{rows:?}");
     };
@@ -226,8 +186,8 @@ async fn names_of_the_file_are_found_by_every_scheme() {
     let _django = holder(&database, "django", DJANGO_FOO).await;
     let _ours = holder(&database, "rust", -2_661_838_577_447_997_941_i64).await;
     let _number = holder(&database, "cron", 42).await;
-    let names = names("# what we lock\nfoo\n42 = the answer\n");
-    let path = names.path().to_str().unwrap();
+    let names = names_file("# what we lock\nfoo\n42 = the answer\n");
+    let path = names.to_str().unwrap();
     let all = ls(&database, &["--names", path]).await;
     line(&all, &["foo", "django", &DJANGO_FOO.to_string()]);
     line(&all, &["foo", "rust"]);
@@ -244,8 +204,7 @@ async fn names_of_the_file_are_found_by_every_scheme() {
 
 #[tokio::test]
 async fn the_tag_of_a_session_names_its_lock_unless_it_is_ambiguous() {
-    let database = Database::new().await;
-    let pool = database.pool(4).await;
+    let (database, pool) = Database::with_pool(4).await;
     let sync = AdvisoryLock::new("sync(4)")
         .tag_session()
         .acquire(&pool)
@@ -316,30 +275,17 @@ async fn other_databases_and_roles_are_listed_on_request() {
     line(&everywhere, &[other.name(), "there"]);
     assert!(everywhere.starts_with(" DATABASE"), "{everywhere}");
 
-    let role = format!("somebody_{}", database.name());
-    let mut owner = database.connection().await;
-    let create = format!("CREATE ROLE \"{role}\" LOGIN PASSWORD 'x'");
-    owner.execute(AssertSqlSafe(create)).await.unwrap();
-    let mut command = advisory_command(&database, &["ls", "--json"]);
-    command.env("DATABASE_URL", with_user(&database.url(), &role));
-    let seen = output_of(command).await;
+    let role = database.role().await;
+    let seen = advisory_as(&role, &["ls", "--json"]).await;
     seen.assert_silent(0);
-    let rows: Vec<Value> = serde_json::from_str(text(&seen)).unwrap();
+    let rows: Vec<Value> = serde_json::from_str(seen.text()).unwrap();
     assert_eq!(
         (&rows[0]["application_name"], &rows[0]["query"]),
         (&"here".into(), &Value::Null)
     );
-    let mut command = advisory_command(&database, &["ls", "--mine"]);
-    command.env("DATABASE_URL", with_user(&database.url(), &role));
-    assert!(text(&output_of(command).await).starts_with("no session of yours holds"));
+    let none = advisory_as(&role, &["ls", "--mine"]).await;
+    assert!(none.text().starts_with("no session of yours holds"));
     assert!(ls(&database, &["--mine"]).await.contains("here"));
-    let drop = format!("DROP ROLE \"{role}\"");
-    owner.execute(AssertSqlSafe(drop)).await.unwrap();
-}
-
-fn with_user(url: &str, role: &str) -> String {
-    let separator = if url.contains('?') { '&' } else { '?' };
-    format!("{url}{separator}user={role}&password=x")
 }
 
 #[tokio::test]
@@ -357,35 +303,12 @@ async fn control_characters_are_replaced() {
 #[tokio::test]
 async fn bad_input_is_a_failure_of_one_line() {
     let database = Database::new().await;
-    let names = names("a\n99999999999999999999 = b\n");
-    let path = names.path().to_str().unwrap();
+    let names = names_file("a\n99999999999999999999 = b\n");
+    let path = names.to_str().unwrap();
     let bad = advisory(&database, &["ls", "--names", path]).await;
     bad.assert_only_fails(2, "line 2: expected a number of 64 bits");
     let missing = advisory(&database, &["ls", "--names", "/nonexistent"]).await;
     missing.assert_only_fails(2, "the names file /nonexistent cannot be read");
-    for (url, code, said) in [
-        (
-            "postgres://nobody@127.0.0.1:1/nowhere",
-            69,
-            "cannot connect to 127.0.0.1, port 1, database `nowhere`: ",
-        ),
-        (
-            "mysql://root:secret@localhost/x",
-            2,
-            "expected `postgres://",
-        ),
-        (
-            "postgres://u:secret@localhost:port/x",
-            2,
-            "expected a port from 1 to 65535 after a `:`, or `@` and a host",
-        ),
-    ] {
-        let mut command = advisory_command(&database, &["ls"]);
-        command.env("DATABASE_URL", url);
-        let ended = output_of(command).await;
-        ended.assert_only_fails(code, said);
-        assert!(!ended.stderr.contains("secret"), "{ended:?}");
-    }
     for (arguments, said) in [
         (&["ls", "--watch=0"][..], "from 0.1 to 86400"),
         // A name is no interval.
@@ -394,6 +317,6 @@ async fn bad_input_is_a_failure_of_one_line() {
     ] {
         let refused = advisory(&database, arguments).await;
         assert_eq!(refused.code, 2, "{refused:?}");
-        assert!(refused.stderr.contains(said), "{refused:?}");
+        assert_contains(&refused.stderr, &[said]);
     }
 }

@@ -1,16 +1,15 @@
 //! `advisory ls` and `advisory tree` for a session with many locks.
 
-use std::io::Write as _;
-
 use advisory_tests::Database;
 use serde_json::Value;
-use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, PgConnection};
-use tempfile::NamedTempFile;
-use tokio::process::Command;
+use sqlx::{ConnectOptions as _, Connection as _, Executor as _, PgConnection};
 use tokio::task::JoinHandle;
 
-use super::session::{holder, session, take_lock, wait, with_locks};
-use crate::command::{ADVISORY, Running, advisory, advisory_command, with_url};
+use crate::command::{
+    ADVISORY, Running, advisory_command, assert_contains, names_file, printed, printed_json,
+};
+use crate::session::{holder, session, take_lock, wait, with_locks};
+use crate::terminal::with_terminal;
 
 /// A session with many locks, a session that waits for one of them, and a session with two locks.
 struct Sessions {
@@ -27,12 +26,6 @@ async fn sessions(database: &Database, count: usize) -> Sessions {
         _holders: [tenants, cron],
         waits,
     }
-}
-
-async fn run(database: &Database, arguments: &[&str]) -> String {
-    let ended = advisory(database, arguments).await;
-    ended.assert_silent(0);
-    ended.text().to_owned()
 }
 
 /// The key, the mode, the status and the application of each row below the head.
@@ -65,24 +58,21 @@ fn grouped(count: usize) -> [String; 5] {
 async fn many_locks_are_one_row_unless_every_lock_is_requested() {
     let database = Database::new().await;
     let sessions = sessions(&database, 2_000).await;
-    let table = run(&database, &["ls"]).await;
+    let table = printed(&database, &["ls"]).await;
     assert_eq!(rows(&table), grouped(2_000), "{table}");
     let last = table.lines().last().unwrap();
-    for text in ["idle", "FROM generate_series(1,2000) g"] {
-        assert!(last.contains(text), "`{text}` in {last}");
-    }
-    let blocked = run(&database, &["ls", "--blocked"]).await;
+    assert_contains(last, &["idle", "FROM generate_series(1,2000) g"]);
+    let blocked = printed(&database, &["ls", "--blocked"]).await;
     assert_eq!(rows(&blocked), grouped(2_000)[..2], "{blocked}");
 
-    let all = rows(&run(&database, &["ls", "--all-locks"]).await);
+    let all = rows(&printed(&database, &["ls", "--all-locks"]).await);
     assert_eq!(all.len(), 2_003);
     assert_eq!(
         all[..2],
         ["1, exclusive, held, tenants", "2, exclusive, held, tenants"]
     );
     assert!(all.contains(&"2000, exclusive, held, tenants".to_owned()));
-    let json = run(&database, &["ls", "--json"]).await;
-    let json: Vec<Value> = serde_json::from_str(&json).unwrap();
+    let json: Vec<Value> = printed_json(&database, &["ls"]).await;
     assert_eq!(json.len(), 2_003);
     sessions.waits.abort();
 }
@@ -99,16 +89,10 @@ async fn a_watched_list_has_the_same_rows() {
     assert_eq!(rows(&table), grouped(100), "{table}");
     assert_eq!(watch.line().await, "", "the table ends");
 
-    let mut script = Command::new("script");
-    let line = format!("stty rows 24 cols 100; {ADVISORY} ls --watch=0.1");
-    script.args(["--quiet", "--return", "--command", &line, "/dev/null"]);
-    script.env("TERM", "xterm");
-    let mut watch = Running::start(with_url(script, &database.url(), &[]));
-    let mut seen = String::new();
-    while !seen.contains("99 locks") {
-        seen += &watch.line().await;
-        assert!(!seen.contains(" more"), "{seen:?}");
-    }
+    let line = format!("{ADVISORY} ls --watch=0.1");
+    let mut watch = Running::start(with_terminal(&database.url(), 100, &line));
+    let seen = watch.until("99 locks").await;
+    assert!(!seen.contains(" more"), "{seen:?}");
     watch.write(b"q").await.unwrap();
     assert_eq!(watch.end().await.code, 0);
     sessions.waits.abort();
@@ -118,12 +102,12 @@ async fn a_watched_list_has_the_same_rows() {
 async fn the_tree_has_only_the_lock_that_is_waited_for() {
     let database = Database::new().await;
     let sessions = sessions(&database, 100).await;
-    let tree = run(&database, &["tree"]).await;
+    let tree = printed(&database, &["tree"]).await;
     let lines: Vec<_> = tree.lines().collect();
     assert_eq!(lines.len(), 3, "{tree}");
     assert_eq!(lines[0], "7");
-    assert!(lines[1].contains("holds") && lines[1].contains("tenants"));
-    assert!(lines[2].contains("waits") && lines[2].contains("web"));
+    assert_contains(lines[1], &["holds", "tenants"]);
+    assert_contains(lines[2], &["waits", "web"]);
     sessions.waits.abort();
 }
 
@@ -131,12 +115,12 @@ async fn the_tree_has_only_the_lock_that_is_waited_for() {
 async fn ten_locks_are_ten_rows_and_eleven_are_one() {
     let database = Database::new().await;
     let mut few = with_locks(&database, "few", 10).await;
-    let table = run(&database, &["ls"]).await;
+    let table = printed(&database, &["ls"]).await;
     assert_eq!(rows(&table).len(), 10, "{table}");
     few.execute("SELECT pg_advisory_lock_shared(1, 7)")
         .await
         .unwrap();
-    let table = run(&database, &["ls"]).await;
+    let table = printed(&database, &["ls"]).await;
     assert_eq!(rows(&table), ["11 locks, exclusive, shared, held, few"]);
 }
 
@@ -144,12 +128,12 @@ async fn ten_locks_are_ten_rows_and_eleven_are_one() {
 async fn the_row_of_many_locks_has_the_first_of_their_names() {
     let database = Database::new().await;
     let _tenants = with_locks(&database, "tenants", 100).await;
-    let mut names = NamedTempFile::new().unwrap();
-    for key in 11..=100 {
-        writeln!(names, "{key} = tenant:{key}").unwrap();
-    }
-    let path = names.path().to_str().unwrap();
-    let table = run(&database, &["ls", "--names", path]).await;
+    let lines: Vec<_> = (11..=100)
+        .map(|key| format!("{key} = tenant:{key}"))
+        .collect();
+    let names = names_file(&lines.join("\n"));
+    let path = names.to_str().unwrap();
+    let table = printed(&database, &["ls", "--names", path]).await;
     assert_eq!(table.lines().count(), 2, "{table}");
     let row = " tenant:11, tenant:12, tenant:13, …  100 locks  exclusive  held";
     assert!(table.contains(row), "{table}");
@@ -159,13 +143,9 @@ async fn the_row_of_many_locks_has_the_first_of_their_names() {
 async fn a_lock_that_another_role_waits_for_keeps_its_row() {
     let database = Database::new().await;
     let mut owner = with_locks(&database, "tenants", 20).await;
-    let role = format!("somebody_{}", database.name());
-    let create = format!("CREATE ROLE \"{role}\" LOGIN PASSWORD 'x'");
-    owner.execute(AssertSqlSafe(create)).await.unwrap();
-    let other = database.options().username(&role).password("x");
-    let other = other.connect().await.unwrap();
+    let other = database.role().await.connect().await.unwrap();
     let waits = wait(&database, other, 7, 1).await;
-    let table = run(&database, &["ls", "--mine"]).await;
+    let table = printed(&database, &["ls", "--mine"]).await;
     assert_eq!(
         rows(&table),
         [
@@ -178,6 +158,4 @@ async fn a_lock_that_another_role_waits_for_keeps_its_row() {
         .await
         .unwrap();
     waits.await.unwrap().close().await.unwrap();
-    let drop = format!("DROP ROLE \"{role}\"");
-    owner.execute(AssertSqlSafe(drop)).await.unwrap();
 }

@@ -8,6 +8,5 @@ mod ls;
 mod many;
 mod narrow;
 mod permits;
-mod session;
 mod tree;
 mod watch;

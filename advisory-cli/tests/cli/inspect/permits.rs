@@ -3,61 +3,14 @@
 use advisory_core::{AdvisoryLock, Key, LockSession};
 use advisory_tests::Database;
 use serde_json::Value;
-use sqlx::postgres::PgConnectOptions;
-use sqlx::{PgPool, PgTransaction};
-use tokio::task::JoinHandle;
 
 use super::command_page::{block, masked};
-use super::session::holder;
-use crate::command::advisory;
-use crate::export::{export, wait_until_queued};
-
-/// Two of two permits are held, and two sessions queue for one.
-struct Crowd {
-    held: Vec<PgTransaction<'static>>,
-    waiters: Vec<JoinHandle<Result<PgTransaction<'static>, advisory_core::Error>>>,
-}
-
-async fn pool(database: &Database, application: &str) -> PgPool {
-    let options: PgConnectOptions = database.options();
-    let pool = sqlx::postgres::PgPoolOptions::new().max_connections(2);
-    let options = options.application_name(application);
-    pool.connect_with(options).await.unwrap()
-}
-
-impl Crowd {
-    async fn gather(database: &Database) -> Self {
-        let mut held = Vec::new();
-        for application in ["one", "two"] {
-            let pool = pool(database, application).await;
-            held.push(export().begin(&pool).await.unwrap());
-        }
-        let mut waiters = Vec::new();
-        for (application, count) in [("first", 1), ("second", 2)] {
-            let pool = pool(database, application).await;
-            waiters.push(tokio::spawn(async move { export().begin(&pool).await }));
-            wait_until_queued(database, count).await;
-        }
-        Self { held, waiters }
-    }
-
-    async fn end(self) {
-        drop(self.held);
-        for waiter in self.waiters {
-            drop(waiter.await.unwrap().unwrap());
-        }
-    }
-}
-
-async fn shown(database: &Database, arguments: &[&str]) -> String {
-    let ended = advisory(database, arguments).await;
-    ended.assert_silent(0);
-    ended.text().to_owned()
-}
+use crate::command::{names_file, printed, printed_json};
+use crate::export::{Crowd, export, pool, wait_until_queued};
+use crate::session::holder;
 
 async fn rows(database: &Database, arguments: &[&str]) -> Vec<Value> {
-    let json = shown(database, &[&["ls", "--json"], arguments].concat()).await;
-    serde_json::from_str(&json).unwrap()
+    printed_json(database, &[&["ls"], arguments].concat()).await
 }
 
 #[tokio::test]
@@ -94,20 +47,20 @@ async fn a_name_lists_every_slot_of_its_lock_and_the_queue_and_no_other_lock() {
     held.sort_unstable();
     assert_eq!(rows[2]["blocked_by"], serde_json::json!(held));
     assert_eq!(rows[3]["blocked_by"], serde_json::json!([pid(&rows[2])]));
-    let table = shown(&database, &["ls", "--blocked", "export"]).await;
+    let table = printed(&database, &["ls", "--blocked", "export"]).await;
     for status in ["held", "waits"] {
         assert_eq!(table.matches(status).count(), 2, "{table}");
     }
-    let part = shown(&database, &["ls", "slot 2 of export"]).await;
+    let part = printed(&database, &["ls", "slot 2 of export"]).await;
     assert_eq!(part.lines().count(), 2, "{part}");
     assert!(part.contains("slot 2 of export"), "{part}");
     crowd.end().await;
-    let free = shown(&database, &["ls", "export"]).await;
+    let free = printed(&database, &["ls", "export"]).await;
     assert!(
         free.starts_with("nobody holds advisory lock `export` in "),
         "{free}"
     );
-    let free = shown(&database, &["tree", "export"]).await;
+    let free = printed(&database, &["tree", "export"]).await;
     assert!(
         free.starts_with("nobody waits for advisory lock `export` in "),
         "{free}"
@@ -118,7 +71,7 @@ async fn a_name_lists_every_slot_of_its_lock_and_the_queue_and_no_other_lock() {
 async fn the_tree_shows_the_holders_of_all_permits_and_those_who_wait_for_one() {
     let database = Database::new().await;
     let crowd = Crowd::gather(&database).await;
-    let tree = shown(&database, &["tree", "export"]).await;
+    let tree = printed(&database, &["tree", "export"]).await;
     let key = export().keys()[0].to_string();
     assert_eq!(
         tree.lines().next(),
@@ -173,9 +126,8 @@ async fn a_names_file_names_the_slots() {
     for lock in [export(), export(), pair.clone(), pair.clone(), pair] {
         held.push(lock.acquire(&locks).await.unwrap());
     }
-    let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), "export\n(7, 42) = pairs\n").unwrap();
-    let rows = rows(&database, &["--names", file.path().to_str().unwrap()]).await;
+    let names = names_file("export\n(7, 42) = pairs\n");
+    let rows = rows(&database, &["--names", names.to_str().unwrap()]).await;
     let mut names: Vec<_> = rows
         .iter()
         .map(|row| row["name"].as_str().unwrap())

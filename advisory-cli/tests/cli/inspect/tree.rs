@@ -3,13 +3,11 @@
 use advisory_tests::{Database, Server};
 use sqlx::{Connection as _, Executor as _, PgConnection};
 
-use super::session::{holder, session, take_lock, wait};
-use crate::command::advisory;
+use crate::command::{assert_contains, printed};
+use crate::session::{holder, session, take_lock, wait};
 
 async fn tree(database: &Database, options: &[&str]) -> String {
-    let ended = advisory(database, &[&["tree"], options].concat()).await;
-    ended.assert_silent(0);
-    String::from_utf8(ended.stdout).unwrap()
+    printed(database, &[&["tree"], options].concat()).await
 }
 
 /// The tree without times and process ids.
@@ -24,19 +22,6 @@ fn shape(tree: &str) -> Vec<String> {
         format!("{session}{who}")
     });
     lines.collect()
-}
-
-#[tokio::test]
-async fn without_waiters_there_is_no_tree() {
-    let database = Database::new().await;
-    let _holder = holder(&database, "a", 1).await;
-    let empty = tree(&database, &[]).await;
-    let begin = format!(
-        "nobody waits for an advisory lock in database `{}`",
-        database.name()
-    );
-    assert!(empty.starts_with(&begin), "{empty}");
-    assert_eq!(empty.lines().count(), 1, "{empty}");
 }
 
 #[tokio::test]
@@ -72,9 +57,7 @@ async fn shared_holders_are_listed_before_the_queue() {
         take_lock(&mut conn, true, "1, 7").await;
         readers.push(conn);
     }
-    let mut last = session(&database, "writer").await;
-    let writes = tokio::spawn(async move { take_lock(&mut last, false, "1, 7").await });
-    database.wait_until_waiting(1).await;
+    let writes = wait(&database, session(&database, "writer").await, "1, 7", 1).await;
     let drawn = tree(&database, &[]).await;
     let group = [
         "(1, 7)",
@@ -84,10 +67,7 @@ async fn shared_holders_are_listed_before_the_queue() {
         "└── waits writer",
     ];
     assert_eq!(shape(&drawn), group, "{drawn}");
-    assert!(
-        drawn.contains("shared, idle in transaction") && drawn.contains("exclusive, "),
-        "{drawn}"
-    );
+    assert_contains(&drawn, &["shared, idle in transaction", "exclusive, "]);
     for reader in readers {
         reader.close().await.unwrap();
     }

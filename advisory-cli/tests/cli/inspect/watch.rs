@@ -8,8 +8,9 @@ use sqlx::Executor as _;
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use super::session::holder;
-use crate::command::{ADVISORY, Running, TIMEOUT, advisory_command, with_url};
+use crate::command::{ADVISORY, Running, TIMEOUT, advisory_command, assert_contains, with_url};
+use crate::session::holder;
+use crate::terminal::with_terminal;
 
 #[tokio::test]
 async fn json_lists_follow_one_another() {
@@ -41,26 +42,20 @@ async fn a_reader_that_closes_the_pipe_is_not_an_error() {
     assert!(ended.stdout.ends_with(b"done\n"));
 }
 
-/// `script` provides the terminal. The command is ended while it waits for a list.
+/// The command is ended while it waits for a list.
 #[tokio::test]
 async fn a_terminal_is_redrawn_in_place_and_restored() {
     let server = Server::start().unwrap();
     let database = Database::on(&server).await;
     for is_killed in [false, true] {
         let mut holder = holder(&database, "billing", 42).await;
-        let mut shell = Command::new("script");
         let line = format!(
-            "stty rows 24 cols 100; sh -c 'echo $$; exec {ADVISORY} ls --watch=0.1'; \
+            "sh -c 'echo $$; exec {ADVISORY} ls --watch=0.1'; \
              stty -a | tr ' ' '\\n' | grep -x '[-]*icanon'"
         );
-        shell.args(["--quiet", "--return", "--command", &line, "/dev/null"]);
-        shell.env("TERM", "xterm-256color");
-        let mut watch = Running::start(with_url(shell, &database.url(), &[]));
+        let mut watch = Running::start(with_terminal(&database.url(), 100, &line));
         let pid = Pid::from_raw(watch.line().await.parse().unwrap());
-        let mut seen = String::new();
-        while !seen.contains("billing") {
-            seen += &watch.line().await;
-        }
+        let mut seen = watch.until("billing").await;
         // The list has the names of the databases.
         let block = "LOCK pg_database IN ACCESS EXCLUSIVE MODE";
         holder.execute(block).await.unwrap();
@@ -78,14 +73,8 @@ async fn a_terminal_is_redrawn_in_place_and_restored() {
         let (first, last) = seen
             .rsplit_once("\u{1b}[?1049l")
             .expect("it leaves its screen");
-        assert!(
-            first.contains("\u{1b}[?1049h") && first.contains("\u{1b}[?25l"),
-            "{seen:?}"
-        );
-        assert!(
-            first.contains("every 100 ms") && first.contains("q ends it"),
-            "{seen:?}"
-        );
+        assert_contains(first, &["\u{1b}[?1049h", "\u{1b}[?25l"]);
+        assert_contains(first, &["every 100 ms", "q ends it"]);
         assert!(
             last.trim().ends_with("icanon") && !last.contains("-icanon"),
             "{last:?}"

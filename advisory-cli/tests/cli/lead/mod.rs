@@ -11,7 +11,9 @@ use tokio::process::Command;
 use tokio::task::block_in_place;
 use tokio::time::sleep;
 
-use crate::command::{ADVISORY, Running, advisory, advisory_command, command_with_url, with_url};
+use crate::command::{
+    ADVISORY, Running, advisory, advisory_command, command_with_url, with_stderr, with_url,
+};
 
 const LEADER: &str =
     "trap 'echo ended; exit 7' TERM; echo $ADVISORY_FENCE; while :; do sleep 0.05; done";
@@ -46,9 +48,7 @@ async fn it_exits_with_the_code_of_its_command() {
     );
     let missing = advisory(&database, &["lead", "a", "--", "/missing"]).await;
     assert_eq!(missing.code, 127, "{missing:?}");
-    database
-        .assert_nothing_leaked(&database.pool(1).await)
-        .await;
+    database.assert_nothing_left().await;
 }
 
 #[tokio::test]
@@ -70,9 +70,7 @@ async fn the_command_runs_on_one_machine_and_on_another_one_when_the_first_is_go
     three.signal(Signal::SIGINT);
     three.signal(Signal::SIGTERM);
     three.end().await;
-    database
-        .assert_nothing_leaked(&database.pool(1).await)
-        .await;
+    database.assert_nothing_left().await;
 }
 
 #[tokio::test]
@@ -197,27 +195,17 @@ async fn a_command_that_has_ended_decides_the_exit_code_while_the_network_is_sil
     let command = leader.line().await;
     proxy.set_silent(true);
     leader.close_input();
-    crate::run::process::wait_until_state(&command, " ").await;
+    crate::process::wait_until_state(&command, " ").await;
     leader.signal(Signal::SIGTERM);
     let outcome = leader.end().await;
     assert_eq!((outcome.code, outcome.text()), (3, ""), "{outcome:?}");
 }
 
-/// The next line with this text, of standard output and standard error together.
-async fn line_with(running: &mut Running, text: &str) -> String {
-    loop {
-        let line = running.line().await;
-        assert!(!line.is_empty(), "it has ended without `{text}`");
-        if line.contains(text) {
-            return line;
-        }
-    }
-}
-
 /// The number in `advisory: leads `a`, term 42`.
 async fn term(running: &mut Running) -> i64 {
-    let line = line_with(running, "leads `a`, term ").await;
-    line.rsplit(' ').next().unwrap().parse().unwrap()
+    let lines = running.until("leads `a`, term ").await;
+    let term = lines.trim_end().rsplit(' ').next();
+    term.unwrap().parse().unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -231,29 +219,26 @@ async fn it_says_that_its_server_is_away_and_finds_the_new_primary_after_a_failo
     let [one, two] = [&standby, &primary].map(|server| server.socket_dir().unwrap().display());
     let name = database.name();
     let url = format!("host={one},{two} port=5432 user=postgres dbname={name}");
-    let mut command = Command::new("sh");
-    command.args(["-c", "exec \"$0\" \"$@\" 2>&1", ADVISORY]);
     let arguments = arguments(&["-v", "--grace", "0"], LEADER);
-    let mut leader = Running::start(with_url(command, &url, &arguments));
+    let mut leader = Running::start(with_stderr(&url, &arguments));
     let first = term(&mut leader).await;
     database.wait_until_held(1).await;
 
     primary.stop(Shutdown::Kill).await;
-    line_with(&mut leader, "the lock was lost").await;
-    let away = line_with(&mut leader, "waiting for the server: ").await;
+    leader.until("the lock was lost").await;
+    let away = leader.until("waiting for the server: ").await;
     let reason =
         format!("cannot connect to any of 2 servers: {one}, port 5432: it is a standby; {two}");
     assert!(away.contains(&reason), "{away}");
     standby.promote().await;
-    line_with(&mut leader, "the server answers after ").await;
+    leader.until("the server answers after ").await;
     assert!(term(&mut leader).await > first);
     promoted.wait_until_held(1).await;
     leader.signal(Signal::SIGTERM);
     // The signal ends the command, also before it has set its trap.
     let code = leader.end().await.code;
     assert!([7, 128 + 15].contains(&code), "{code}");
-    let pool = promoted.pool(1).await;
-    promoted.assert_nothing_leaked(&pool).await;
+    promoted.assert_nothing_left().await;
 }
 
 /// As one that `sudo` starts.
@@ -282,26 +267,19 @@ async fn a_command_that_cannot_be_ended_ends_before_it_starts_again() {
         "exec setpriv --reuid=65534 \"$1\" lead a --poll 0.1 --grace 0.1 -- \
          \"$0\" --reuid=0 sh -c 'echo ready; read line; echo ended' 2>&1",
     ));
-    line_with(&mut leader, "ready").await;
+    leader.until("ready").await;
     let before = database.advisory_locks().await;
     database.terminate_lockers().await;
-    line_with(&mut leader, "the command cannot be ended and goes on").await;
+    leader
+        .until("the command cannot be ended and goes on")
+        .await;
     let leads_again = |lock: &LockRow| lock.pid != before[0].pid;
     database
         .wait_until_locks("it leads again", |locks| locks.iter().any(leads_again))
         .await;
     leader.write(b"\n").await.unwrap();
     assert_eq!(leader.line().await, "ended");
-    line_with(&mut leader, "ready").await;
+    leader.until("ready").await;
     leader.close_input();
     leader.end().await;
-}
-
-#[tokio::test]
-async fn a_wrong_command_line_has_the_exit_code_of_run() {
-    let database = Database::new().await;
-    for arguments in [&["lead", "a"][..], &["lead", "--poll", "soon", "a", "true"]] {
-        let outcome = advisory(&database, arguments).await;
-        assert_eq!(outcome.code, 64, "{outcome:?}");
-    }
 }

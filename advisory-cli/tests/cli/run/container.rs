@@ -3,8 +3,8 @@
 use advisory_tests::{Database, print_notice};
 use tokio::process::Command;
 
-use super::process::without_terminal;
-use crate::command::{ADVISORY, Running, with_url};
+use crate::command::{ADVISORY, Running, run_script, with_url};
+use crate::process::without_terminal;
 
 /// `advisory` as process 1 of a PID namespace, without a terminal. `None` where the system gives no
 /// namespace.
@@ -28,7 +28,7 @@ async fn process_1_reaps_orphans_while_the_command_runs() {
         for i in 1 2 3; do sh -c 'true & echo orphan'; done
         while grep -q '^State:.Z' /proc/[0-9]*/status 2>/dev/null; do sleep 0.02; done
         echo reaped; exit 7";
-    let Some(command) = as_process_1(&database, &["run", "a", "--", "sh", "-c", script]) else {
+    let Some(command) = as_process_1(&database, &run_script(&[], script)) else {
         return;
     };
     let mut run = Running::start(command);
@@ -58,8 +58,8 @@ os.execv(sys.argv[1], sys.argv[1:])";
         done; exit 7";
     let mut command = Command::new("setsid");
     command.args(["python3", "-c", wrapper, ADVISORY]);
-    let arguments = ["run", "a", "--", "sh", "-c", script];
-    let mut run = Running::start(with_url(command, &database.url(), &arguments));
+    let command = with_url(command, &database.url(), &run_script(&[], script));
+    let mut run = Running::start(command);
     for _ in 0..3 {
         assert_eq!(run.line().await, "reaped");
     }
@@ -71,16 +71,13 @@ async fn process_1_ends_after_a_loss_as_soon_as_the_command_has_ended() {
     let database = Database::new().await;
     // The orphan is in the process group of the command.
     let script = "sh -c 'sleep 3600 &'; echo ready; exec cat";
-    let arguments = ["run", "a", "--grace", "3600", "--", "sh", "-c", script];
+    let arguments = run_script(&["--grace", "3600"], script);
     let Some(command) = as_process_1(&database, &arguments) else {
         return;
     };
-    let mut run = Running::start(command);
-    assert_eq!(run.line().await, "ready");
+    let run = Running::ready(command).await;
     database.terminate_lockers().await;
-    run.end()
-        .await
-        .assert_only_fails(76, "the command was ended");
+    run.fails(76, "the command was ended").await;
 }
 
 #[tokio::test]
@@ -106,10 +103,7 @@ async fn a_zombie_that_nobody_reaps_is_not_alive() {
         }
         sleep 3600;"#;
     let arguments = ["run", "a", "--grace", "3600", "--", "perl", "-e", script];
-    let mut run = Running::start(without_terminal(&database, &arguments));
-    assert_eq!(run.line().await, "ready");
+    let run = Running::ready(without_terminal(&database, &arguments)).await;
     database.terminate_lockers().await;
-    run.end()
-        .await
-        .assert_only_fails(76, "the command was ended");
+    run.fails(76, "the command was ended").await;
 }

@@ -5,25 +5,22 @@ use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 
 use advisory_core::AdvisoryLock;
-use advisory_tests::Database;
+use advisory_tests::{Database, LockRow};
 use tokio::process::Command;
 
-use crate::command::{ADVISORY, Running, advisory_command, command_with_url, output_of};
-
-async fn assert_free(database: &Database) {
-    database
-        .assert_nothing_leaked(&database.pool(1).await)
-        .await;
-}
+use crate::command::{
+    ADVISORY, Running, advisory, advisory_command, assert_contains, command_with_url, output_of,
+    run_script,
+};
 
 #[tokio::test]
 async fn the_commands_exit_code_is_returned() {
     let database = Database::new().await;
     for code in [0, 1, 7, 69, 75, 76, 126, 127, 255] {
         let exit = format!("exit {code}");
-        let run = advisory_command(&database, &["run", "a", "--", "sh", "-c", &exit]);
-        output_of(run).await.assert_silent(code);
-        assert_free(&database).await;
+        let outcome = advisory(&database, &run_script(&[], &exit)).await;
+        outcome.assert_silent(code);
+        database.assert_nothing_left().await;
     }
 }
 
@@ -32,25 +29,20 @@ async fn a_signal_n_that_ends_the_command_exits_with_128_plus_n() {
     let database = Database::new().await;
     for (signal, code) in [("KILL", 137), ("TERM", 143), ("INT", 130), ("SEGV", 139)] {
         let death = format!("kill -{signal} $$");
-        let run = advisory_command(&database, &["run", "a", "--", "sh", "-c", &death]);
-        output_of(run).await.assert_silent(code);
-        assert_free(&database).await;
+        let outcome = advisory(&database, &run_script(&[], &death)).await;
+        outcome.assert_silent(code);
+        database.assert_nothing_left().await;
     }
 }
 
 #[tokio::test]
 async fn a_missing_command_exits_with_127() {
     let database = Database::new().await;
-    for command in [
-        "no-such-command",
-        "/no/such/command",
-        "./no-such-command",
-        "",
-    ] {
-        let run = advisory_command(&database, &["run", "a", "--", command, "argument"]);
+    for command in ["no-such", "/no/such/command", "./no-such", ""] {
+        let outcome = advisory(&database, &["run", "a", "--", command, "argument"]).await;
         let message = format!("cannot run `{command}`: No such file");
-        output_of(run).await.assert_only_fails(127, &message);
-        assert_free(&database).await;
+        outcome.assert_only_fails(127, &message);
+        database.assert_nothing_left().await;
     }
 }
 
@@ -65,10 +57,10 @@ async fn a_command_that_cannot_be_executed_exits_with_126() {
         .unwrap();
     for command in [&file, folder.path()] as [&std::path::Path; 2] {
         let command = command.to_str().unwrap();
-        let run = advisory_command(&database, &["run", "a", "--", command]);
+        let outcome = advisory(&database, &["run", "a", "--", command]).await;
         let message = format!("cannot run `{command}`: Permission denied");
-        output_of(run).await.assert_only_fails(126, &message);
-        assert_free(&database).await;
+        outcome.assert_only_fails(126, &message);
+        database.assert_nothing_left().await;
     }
 }
 
@@ -82,10 +74,10 @@ async fn an_unreachable_server_exits_with_69() {
     );
     drop(port);
     for url in [&*refusing, "postgres:///none?host=/no/such/folder"] {
-        let run = command_with_url(url, &["run", "a", "--", "echo", "ran"]);
-        output_of(run)
-            .await
-            .assert_only_fails(69, "cannot connect to ");
+        for arguments in [&["run", "a", "--", "echo", "ran"][..], &["hold", "a"]] {
+            let outcome = output_of(command_with_url(url, arguments)).await;
+            outcome.assert_only_fails(69, "cannot connect to ");
+        }
     }
 }
 
@@ -94,7 +86,7 @@ async fn an_unreachable_server_exits_with_69() {
 async fn a_wrong_command_line_exits_with_64() {
     let time = "expected seconds from 0 to 2147483, such as `2` or `0.5`, or a time such as `5m`";
     #[rustfmt::skip]
-    let mistakes: [(&[&str], &str); 14] = [
+    let mistakes: [(&[&str], &str); 24] = [
         (&["run", "a"], "<COMMAND>"),
         (&["run", "a", "--"], "<COMMAND>"),
         (&["run", "a", "--unknown", "echo"], "unexpected argument"),
@@ -109,6 +101,16 @@ async fn a_wrong_command_line_exits_with_64() {
         (&["run", "a", "--skip", "-E", "1", "--", "echo"], "cannot be used with"),
         (&["run", "a", "--key-scheme", "sha3", "--", "echo"], "DjangoPglock"),
         (&["run", "a", "--key", "--", "echo"], "expected a key"),
+        (&["run", "a", "--permits", "0", "--", "echo"], "0 is not in 1..=1000"),
+        (&["run", "a", "--permits", "1001", "--", "echo"], "1001 is not in 1..=1000"),
+        (&["run", "a", "--permits", "2", "--shared", "--", "echo"], "cannot be used with"),
+        (&["run", "a", "--permits", "2", "--every", "1d", "--", "echo"], "cannot be used with"),
+        (&["run", "a", "--every", "1mo", "--", "echo"], "no fixed length"),
+        (&["run", "a", "--every", "0s", "--", "echo"], "expected a period"),
+        (&["run", "a", "--every", "1", "--", "echo"], "expected a period"),
+        (&["hold", "a", "--skip"], "unexpected argument '--skip'"),
+        (&["lead", "a"], "<COMMAND>"),
+        (&["lead", "--poll", "soon", "a", "echo"], "expected seconds from 0.1 to 86400"),
     ];
     for (arguments, message) in mistakes {
         let run = command_with_url("postgres:///none?host=/no/such/folder", arguments);
@@ -118,46 +120,37 @@ async fn a_wrong_command_line_exits_with_64() {
             (64, &b""[..]),
             "{arguments:?}: {outcome:?}"
         );
-        assert!(
-            outcome.stderr.contains(message),
-            "{arguments:?}: {outcome:?}"
-        );
+        assert_contains(&outcome.stderr, &[message]);
     }
-    let unknown = output_of(command_with_url("postgres:///none", &["runs"])).await;
-    assert_eq!(unknown.code, 2, "the other commands keep their code");
+    // The other commands.
+    let (seconds, connections) = (["bench", "--seconds", "0"], ["bench", "--connections", "0"]);
+    for other in [&["runs"][..], &seconds, &connections] {
+        let outcome = output_of(command_with_url("postgres:///none", other)).await;
+        assert_eq!(outcome.code, 2, "they keep their code: {outcome:?}");
+    }
 }
 
 /// What is neither in time nor the command's: not 1, which is the code of many programs.
 #[tokio::test]
 async fn a_cancelled_wait_exits_with_70() {
-    let database = Database::new().await;
-    let pool = database.pool(1).await;
+    let (database, pool) = Database::with_pool(1).await;
     let holder = AdvisoryLock::new("a").acquire(&pool).await.unwrap();
     let run = Running::start(advisory_command(&database, &["run", "a", "--", "true"]));
     database.wait_until_waiting(1).await;
-    let locks = database.advisory_locks().await;
-    let waiting = locks.iter().find(|lock| !lock.granted).unwrap();
-    let cancel = sqlx::query("SELECT pg_cancel_backend($1)").bind(waiting.pid);
-    cancel
-        .execute(&mut database.connection().await)
-        .await
-        .unwrap();
-    run.end().await.assert_only_fails(70, "canceling statement");
+    let is_waiting = |lock: &LockRow| !lock.granted;
+    database.signal("pg_cancel_backend", is_waiting).await;
+    run.fails(70, "canceling statement").await;
     holder.release().await.unwrap();
 }
 
 #[tokio::test]
 async fn the_code_of_a_lock_that_is_not_acquired_can_be_chosen() {
-    let database = Database::new().await;
-    let pool = database.pool(1).await;
+    let (database, pool) = Database::with_pool(1).await;
     let holder = AdvisoryLock::new("a").acquire(&pool).await.unwrap();
     for (option, code) in [("-E", 0), ("-E", 9), ("--conflict-exit-code", 255)] {
         let text = code.to_string();
-        let run = ["run", "-n", option, &text, "a", "true"];
-        let run = advisory_command(&database, &run);
-        output_of(run)
-            .await
-            .assert_only_fails(code, "`a` not acquired");
+        let outcome = advisory(&database, &["run", "-n", option, &text, "a", "true"]).await;
+        outcome.assert_only_fails(code, "`a` not acquired");
     }
     holder.release().await.unwrap();
 }

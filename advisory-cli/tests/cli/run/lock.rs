@@ -1,10 +1,10 @@
 //! The lock of the command.
 
 use advisory_core::{AdvisoryLock, Key};
-use advisory_tests::{Database, is_ever};
+use advisory_tests::{Database, LockRow, is_ever};
 use sqlx::Executor as _;
 
-use crate::command::{Running, advisory, advisory_command};
+use crate::command::{Running, advisory, advisory_command, printed};
 
 /// Prints `runs`, and runs until its standard input ends.
 const WORK: [&str; 4] = ["--", "sh", "-c", "echo runs; exec cat"];
@@ -27,8 +27,7 @@ async fn end(mut running: Running) {
 
 #[tokio::test]
 async fn the_lock_is_held_exactly_while_the_command_runs() {
-    let database = Database::new().await;
-    let pool = database.pool(1).await;
+    let (database, pool) = Database::with_pool(1).await;
     let lock = AdvisoryLock::new("a");
     let holder = holder(&database, &[]).await;
     assert!(lock.try_acquire(&pool).await.unwrap().is_none());
@@ -90,12 +89,10 @@ async fn a_skipped_command_exits_with_0_and_prints_nothing() {
 #[tokio::test]
 async fn the_wait_ignores_the_lock_timeout_of_the_server() {
     let database = Database::new().await;
-    let limit = format!(
-        "ALTER DATABASE {} SET lock_timeout = '1ms'",
-        database.name()
-    );
+    let name = database.name();
+    let limit = format!("ALTER DATABASE {name} SET lock_timeout = '1ms'");
+    database.execute(limit).await;
     let mut conn = database.connection().await;
-    conn.execute(sqlx::AssertSqlSafe(limit)).await.unwrap();
     let holder = holder(&database, &[]).await;
     let mut waiter = run(&database, &[]);
     database.wait_until_waiting(1).await;
@@ -112,10 +109,8 @@ async fn shared_holders_run_together_and_exclude_others() {
     let database = Database::new().await;
     let first = holder(&database, &["--shared"]).await;
     let second = holder(&database, &["-s", "-n"]).await;
-    let arguments = [&["run", "a", "--no-wait"][..], &WORK].concat();
-    advisory(&database, &arguments)
-        .await
-        .assert_only_fails(75, "not acquired");
+    let refused = run(&database, &["--no-wait"]);
+    refused.fails(75, "not acquired").await;
     end(first).await;
     end(second).await;
 }
@@ -139,9 +134,7 @@ async fn one_of_fifty_concurrent_commands_runs() {
     for runner in runners {
         end(runner).await;
     }
-    database
-        .assert_nothing_leaked(&database.pool(1).await)
-        .await;
+    database.assert_nothing_left().await;
 }
 
 #[tokio::test]
@@ -154,14 +147,9 @@ async fn a_key_scheme_excludes_the_other_system() {
         .await
         .unwrap();
     for scheme in ["DjangoPglock", "django-pglock"] {
-        let arguments = [
-            &["run", "sync", "--no-wait", "--key-scheme", scheme][..],
-            &WORK,
-        ]
-        .concat();
-        advisory(&database, &arguments)
-            .await
-            .assert_only_fails(75, "`sync` not acquired");
+        let run = ["run", "sync", "--no-wait", "--key-scheme", scheme, "true"];
+        let outcome = advisory(&database, &run).await;
+        outcome.assert_only_fails(75, "`sync` not acquired");
     }
     conn.execute("SELECT pg_advisory_unlock(-896644916365572235)")
         .await
@@ -181,31 +169,20 @@ async fn a_session_terminated_while_it_waits_exits_with_69() {
     let holder = holder(&database, &[]).await;
     let waiter = run(&database, &[]);
     database.wait_until_waiting(1).await;
-    let locks = database.advisory_locks().await;
-    let waiting = locks.iter().find(|lock| !lock.granted).unwrap();
-    let mut conn = database.connection().await;
-    let terminate = sqlx::query("SELECT pg_terminate_backend($1)").bind(waiting.pid);
-    terminate.execute(&mut conn).await.unwrap();
+    let is_waiting = |lock: &LockRow| !lock.granted;
+    database.signal("pg_terminate_backend", is_waiting).await;
     waiter
-        .end()
-        .await
-        .assert_only_fails(69, "terminating connection due to administrator command");
+        .fails(69, "terminating connection due to administrator command")
+        .await;
     end(holder).await;
 }
 
 #[tokio::test]
 async fn a_script_runs_in_a_shell_as_with_flock() {
     let database = Database::new().await;
-    let run = [
-        "run",
-        "-n",
-        "a",
-        "-c",
-        "echo one && echo $PG_ADVISORY_KEY | wc -l",
-    ];
-    let outcome = advisory(&database, &run).await;
-    outcome.assert_silent(0);
-    assert_eq!(outcome.text(), "one\n1\n");
+    let script = "echo one && echo $PG_ADVISORY_KEY | wc -l";
+    let run = ["run", "-n", "a", "-c", script];
+    assert_eq!(printed(&database, &run).await, "one\n1\n");
 }
 
 #[tokio::test]
@@ -213,19 +190,9 @@ async fn so_many_run_at_once_as_there_are_permits() {
     let database = Database::new().await;
     let first = holder(&database, &["--permits", "2"]).await;
     let second = holder(&database, &["--permits", "2"]).await;
-    let refused = [&["run", "a", "--permits", "2", "--no-wait"], &WORK[..]].concat();
-    let outcome = advisory(&database, &refused).await;
-    outcome.assert_only_fails(75, "advisory lock `a` not acquired");
+    let refused = run(&database, &["--permits", "2", "--no-wait"]);
+    refused.fails(75, "advisory lock `a` not acquired").await;
     end(first).await;
     end(holder(&database, &["--permits", "2", "--timeout", "20"]).await).await;
     end(second).await;
-    for wrong in [
-        &["--permits", "0"][..],
-        &["--permits", "1001"],
-        &["--permits", "2", "--shared"],
-        &["--permits", "2", "--every", "1d"],
-    ] {
-        let arguments = [&["run", "a"], wrong, &WORK].concat();
-        assert_eq!(advisory(&database, &arguments).await.code, 64, "{wrong:?}");
-    }
 }

@@ -3,13 +3,10 @@
 use advisory_tests::{Cut, Database, Proxy};
 use sqlx::ConnectOptions as _;
 
-use crate::command::{Running, advisory_command, command_with_url};
+use crate::command::{Running, advisory_command, command_with_url, run_script};
 
 async fn run(database: &Database, options: &[&str], script: &str) -> Running {
-    let arguments = [&["run", "a"], options, &["--", "sh", "-c", script]].concat();
-    let mut run = Running::start(advisory_command(database, &arguments));
-    assert_eq!(run.line().await, "ready");
-    run
+    Running::ready(advisory_command(database, &run_script(options, script))).await
 }
 
 #[tokio::test]
@@ -19,13 +16,10 @@ async fn the_command_gets_sigterm_and_the_exit_code_is_76() {
     let mut run = run(&database, &[], script).await;
     database.terminate_lockers().await;
     assert_eq!(run.line().await, "terminated");
-    run.end().await.assert_only_fails(
-        76,
-        "advisory lock `a` was lost: its session or transaction has ended, or other code has released it; the command was ended",
-    );
-    database
-        .assert_nothing_leaked(&database.pool(1).await)
-        .await;
+    let lost = "advisory lock `a` was lost: its session or transaction has ended, or other code \
+                has released it; the command was ended";
+    run.fails(76, lost).await;
+    database.assert_nothing_left().await;
 }
 
 #[tokio::test]
@@ -35,9 +29,8 @@ async fn a_command_that_ignores_sigterm_is_killed_after_the_grace_period() {
     let mut run = run(&database, &["--grace", "0.3"], script).await;
     database.terminate_lockers().await;
     assert_eq!(run.line().await, "terminated");
-    run.end()
-        .await
-        .assert_only_fails(76, "the command was killed, 300ms after SIGTERM");
+    run.fails(76, "the command was killed, 300ms after SIGTERM")
+        .await;
 }
 
 #[tokio::test]
@@ -47,9 +40,7 @@ async fn without_a_grace_period_the_command_is_killed_at_once() {
     let run = run(&database, &["--grace", "0"], script).await;
     database.terminate_lockers().await;
     // `assert_only_fails` checks that the trap printed nothing.
-    run.end()
-        .await
-        .assert_only_fails(76, "; the command was killed");
+    run.fails(76, "; the command was killed").await;
 }
 
 #[tokio::test]
@@ -58,27 +49,21 @@ async fn a_closed_connection_is_a_loss() {
     for cut in [Cut::Fin, Cut::Reset] {
         let proxy = Proxy::start_tcp(&database);
         let url = proxy.options().to_url_lossy();
-        let arguments = ["run", "a", "--", "sh", "-c", "echo ready; exec cat"];
-        let mut run = Running::start(command_with_url(url.as_str(), &arguments));
-        assert_eq!(run.line().await, "ready");
+        let arguments = run_script(&[], "echo ready; exec cat");
+        let run = Running::ready(command_with_url(url.as_str(), &arguments)).await;
         proxy.cut(cut).await;
-        run.end().await.assert_only_fails(76, "was lost");
+        run.fails(76, "was lost").await;
     }
-    database
-        .assert_nothing_leaked(&database.pool(1).await)
-        .await;
+    database.assert_nothing_left().await;
 }
 
 #[cfg(target_os = "linux")]
 mod processes {
     use super::*;
-    use crate::run::process::{is_gone, wait_until_state, without_terminal};
+    use crate::process::{is_gone, wait_until_state, without_terminal};
 
     async fn run(database: &Database, options: &[&str], script: &str) -> Running {
-        let arguments = [&["run", "a"], options, &["--", "sh", "-c", script]].concat();
-        let mut run = Running::start(without_terminal(database, &arguments));
-        assert_eq!(run.line().await, "ready");
-        run
+        Running::ready(without_terminal(database, &run_script(options, script))).await
     }
 
     #[tokio::test]
@@ -88,7 +73,7 @@ mod processes {
         let mut run = run(&database, &["--grace", "0.3"], script).await;
         let grandchild = run.line().await;
         database.terminate_lockers().await;
-        run.end().await.assert_only_fails(76, "was killed");
+        run.fails(76, "was killed").await;
         wait_until_state(&grandchild, " Z").await;
     }
 
@@ -101,23 +86,19 @@ mod processes {
         let mut run = run(&database, &[], &script).await;
         let grandchild = run.line().await;
         database.terminate_lockers().await;
-        run.end().await.assert_only_fails(76, "was ended");
+        run.fails(76, "was ended").await;
         assert!(is_gone(&grandchild));
     }
 
     #[tokio::test]
     async fn a_stopped_command_is_continued_to_end() {
         let database = Database::new().await;
-        let mut run = run(
-            &database,
-            &["--grace", "3600"],
-            "echo ready; echo $$; exec cat",
-        )
-        .await;
+        let script = "echo ready; echo $$; exec cat";
+        let mut run = run(&database, &["--grace", "3600"], script).await;
         let child = run.line().await;
         run.signal(nix::sys::signal::Signal::SIGTSTP);
         wait_until_state(&child, "T").await;
         database.terminate_lockers().await;
-        run.end().await.assert_only_fails(76, "was ended");
+        run.fails(76, "was ended").await;
     }
 }

@@ -8,8 +8,6 @@ mod container;
 mod exit_code;
 mod lock;
 mod loss;
-#[cfg(target_os = "linux")]
-pub(crate) mod process;
 mod recipe;
 mod schedule;
 #[cfg(target_os = "linux")]

@@ -134,6 +134,5 @@ async fn the_commands_of_the_recipes_work_again_after_an_outage() {
     sync.end().await.assert_silent(0);
     let led = leader.end().await;
     assert_eq!((led.code, led.text()), (0, "ended\n"), "{led:?}");
-    let pool = database.pool(1).await;
-    database.assert_nothing_leaked(&pool).await;
+    database.assert_nothing_left().await;
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use advisory_tests::Database;
 use nix::sys::signal::Signal;
 
-use crate::command::{Outcome, Running, advisory, advisory_command};
+use crate::command::{Outcome, Running, advisory, advisory_command, run_script};
 
 /// Every moment of a test is in one of at most two such periods.
 const LONG: &str = "520w";
@@ -17,8 +17,7 @@ async fn database() -> Database {
 }
 
 async fn run(database: &Database, options: &[&str], script: &str) -> Outcome {
-    let arguments = [&["run", "a"], options, &["--", "sh", "-c", script]].concat();
-    advisory(database, &arguments).await
+    advisory(database, &run_script(options, script)).await
 }
 
 #[tokio::test]
@@ -29,9 +28,7 @@ async fn a_command_that_has_succeeded_does_not_run_again_in_the_period() {
         outcome.assert_silent(0);
         assert_eq!(outcome.text(), expected);
     }
-    database
-        .assert_nothing_leaked(&database.pool(1).await)
-        .await;
+    database.assert_nothing_left().await;
 }
 
 #[tokio::test]
@@ -61,16 +58,11 @@ async fn a_command_that_fails_or_is_lost_leaves_the_period_open() {
     let database = database().await;
     let every = ["--every", LONG, "--offset", "3h30m"];
     run(&database, &every, "exit 3").await.assert_silent(3);
-    let arguments = [
-        &["run", "a"],
-        &every[..],
-        &["--", "sh", "-c", "echo ran; exec cat"],
-    ]
-    .concat();
+    let arguments = run_script(&every, "echo ran; exec cat");
     let mut lost = Running::start(advisory_command(&database, &arguments));
     assert_eq!(lost.line().await, "ran");
     database.terminate_lockers().await;
-    lost.end().await.assert_only_fails(76, "was lost");
+    lost.fails(76, "was lost").await;
     let outcome = run(&database, &every, "echo $ADVISORY_FENCE").await;
     outcome.assert_silent(0);
     assert!(outcome.text().trim().parse::<i64>().is_ok(), "{outcome:?}");
@@ -94,33 +86,11 @@ async fn without_the_table_the_error_has_the_statement_that_creates_it() {
 }
 
 #[tokio::test]
-async fn a_month_is_refused_because_it_has_no_fixed_length() {
-    let database = Database::new().await;
-    for (period, expected) in [
-        ("1mo", "no fixed length"),
-        ("0s", "expected a period"),
-        ("1", "expected a period"),
-    ] {
-        let outcome = run(&database, &["--every", period], "echo ran").await;
-        assert_eq!(outcome.code, 64);
-        assert!(outcome.stderr.contains(expected), "{outcome:?}");
-    }
-}
-
-#[tokio::test]
 async fn a_short_command_keeps_its_lock_also_if_it_was_asked_to_reload() {
     let database = Database::new().await;
     let started = Instant::now();
-    let arguments = [
-        "run",
-        "a",
-        "--at-least",
-        "1.5",
-        "--",
-        "sh",
-        "-c",
-        "trap 'echo reloads' HUP; echo ran; read line; read line; exit 3",
-    ];
+    let script = "trap 'echo reloads' HUP; echo ran; read line; read line; exit 3";
+    let arguments = run_script(&["--at-least", "1.5"], script);
     let mut first = Running::start(advisory_command(&database, &arguments));
     assert_eq!(first.line().await, "ran");
     first.signal(Signal::SIGHUP);
@@ -137,23 +107,12 @@ async fn a_short_command_keeps_its_lock_also_if_it_was_asked_to_reload() {
 #[tokio::test]
 async fn a_signal_ends_the_time_for_which_a_lock_is_kept() {
     let database = Database::new().await;
-    let arguments = [
-        "run",
-        "a",
-        "--at-least",
-        "3600",
-        "--",
-        "sh",
-        "-c",
-        "echo ran",
-    ];
+    let arguments = run_script(&["--at-least", "3600"], "echo ran");
     let mut kept = Running::start(advisory_command(&database, &arguments));
     assert_eq!(kept.line().await, "ran");
     kept.signal(Signal::SIGTERM);
     let outcome = kept.end().await;
     // The signal may still reach the command.
     assert!(matches!(outcome.code, 0 | 143), "{outcome:?}");
-    database
-        .assert_nothing_leaked(&database.pool(1).await)
-        .await;
+    database.assert_nothing_left().await;
 }

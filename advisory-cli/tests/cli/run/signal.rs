@@ -2,14 +2,17 @@
 
 use std::net::TcpListener;
 
+use advisory_core::AdvisoryLock;
 use advisory_tests::Database;
 use nix::sys::signal::Signal::{
     self, SIGCONT, SIGHUP, SIGINT, SIGKILL, SIGQUIT, SIGTERM, SIGTSTP, SIGUSR1, SIGUSR2, SIGWINCH,
 };
 use tokio::process::Command;
 
-use super::process::{wait_until_state, without_terminal};
-use crate::command::{ADVISORY, Running, advisory_command, command_with_url, with_url};
+use crate::command::{
+    ADVISORY, Running, advisory_command, command_with_url, output_of, run_script, with_url,
+};
+use crate::process::{wait_until_state, without_terminal};
 
 const ENDING: [Signal; 6] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2];
 
@@ -18,12 +21,7 @@ fn name(signal: Signal) -> &'static str {
 }
 
 async fn script(database: &Database, script: &str) -> Running {
-    let mut run = Running::start(without_terminal(
-        database,
-        &["run", "a", "--", "sh", "-c", script],
-    ));
-    assert_eq!(run.line().await, "ready");
-    run
+    Running::ready(without_terminal(database, &run_script(&[], script))).await
 }
 
 #[tokio::test]
@@ -37,19 +35,14 @@ async fn signals_are_forwarded() {
         assert_eq!(run.line().await, name);
         run.end().await.assert_silent(3);
     }
-    database
-        .assert_nothing_leaked(&database.pool(1).await)
-        .await;
+    database.assert_nothing_left().await;
 }
 
 #[tokio::test]
 async fn a_command_that_survives_a_signal_keeps_the_lock() {
     let database = Database::new().await;
-    let mut run = script(
-        &database,
-        "trap 'echo heard' TERM; echo ready; read line; read line; exit 5",
-    )
-    .await;
+    let trap = "trap 'echo heard' TERM; echo ready; read line; read line; exit 5";
+    let mut run = script(&database, trap).await;
     run.signal(SIGTERM);
     assert_eq!(run.line().await, "heard");
     database.wait_until_held(1).await;
@@ -65,9 +58,7 @@ async fn a_forwarded_signal_that_ends_the_command_is_in_the_exit_code() {
         run.signal(signal);
         run.end().await.assert_silent(128 + signal as i32);
     }
-    database
-        .assert_nothing_leaked(&database.pool(1).await)
-        .await;
+    database.assert_nothing_left().await;
 }
 
 #[tokio::test]
@@ -97,17 +88,11 @@ async fn a_stopped_and_continued_command_keeps_the_lock() {
 
 #[tokio::test]
 async fn a_signal_ends_the_wait_and_leaves_the_queue() {
-    let database = Database::new().await;
-    let pool = database.pool(1).await;
-    let holder = advisory_core::AdvisoryLock::new("a")
-        .acquire(&pool)
-        .await
-        .unwrap();
+    let (database, pool) = Database::with_pool(1).await;
+    let holder = AdvisoryLock::new("a").acquire(&pool).await.unwrap();
     for signal in ENDING {
-        let wait = Running::start(advisory_command(
-            &database,
-            &["run", "a", "--", "echo", "ran"],
-        ));
+        let run = advisory_command(&database, &["run", "a", "--", "echo", "ran"]);
+        let wait = Running::start(run);
         database.wait_until_waiting(1).await;
         wait.signal(signal);
         let outcome = wait.end().await;
@@ -138,13 +123,8 @@ async fn an_ignored_signal_stays_ignored() {
     let mut shell = Command::new("setsid");
     shell.args(["sh", "-c", "trap '' HUP INT; exec \"$0\" \"$@\"", ADVISORY]);
     let script = "kill -HUP $$; echo ready; read line; exit 6";
-    let shell = with_url(
-        shell,
-        &database.url(),
-        &["run", "a", "--", "sh", "-c", script],
-    );
-    let mut run = Running::start(shell);
-    assert_eq!(run.line().await, "ready");
+    let run = with_url(shell, &database.url(), &run_script(&[], script));
+    let mut run = Running::ready(run).await;
     run.signal(SIGHUP);
     run.signal(SIGINT);
     run.close_input();
@@ -157,9 +137,8 @@ async fn an_ignored_sigchld_keeps_the_exit_code() {
     // Not every shell can ignore SIGCHLD.
     let mut ignoring = Command::new("env");
     ignoring.args(["--ignore-signal=CHLD", ADVISORY]);
-    let run = ["run", "a", "--", "sh", "-c", "exit 9"];
-    let ignoring = with_url(ignoring, &database.url(), &run);
-    crate::command::output_of(ignoring).await.assert_silent(9);
+    let ignoring = with_url(ignoring, &database.url(), &run_script(&[], "exit 9"));
+    output_of(ignoring).await.assert_silent(9);
 }
 
 #[tokio::test]
@@ -169,7 +148,5 @@ async fn the_command_dies_with_advisory() {
     let child = run.line().await;
     run.signal(SIGKILL);
     wait_until_state(&child, " Z").await;
-    database
-        .assert_nothing_leaked(&database.pool(1).await)
-        .await;
+    database.assert_nothing_left().await;
 }

@@ -1,10 +1,11 @@
 //! Standard streams, arguments and the environment of the command.
 
-use std::io::Write as _;
-
+use advisory_core::AdvisoryLock;
 use advisory_tests::Database;
 
-use crate::command::{Running, advisory, advisory_command, output_of};
+use crate::command::{
+    Running, advisory, advisory_command, assert_contains, names_file, printed, run_script,
+};
 
 #[tokio::test]
 async fn standard_input_and_output_are_passed_through_unchanged() {
@@ -15,10 +16,8 @@ async fn standard_input_and_output_are_passed_through_unchanged() {
     // The content is read from a file: a pipe from the test would block at this length.
     let copy = "exec cat \"$0\" -";
     let path = file.path().to_str().unwrap();
-    let mut run = Running::start(advisory_command(
-        &database,
-        &["run", "a", "--", "sh", "-c", copy, path],
-    ));
+    let arguments = ["run", "a", "--", "sh", "-c", copy, path];
+    let mut run = Running::start(advisory_command(&database, &arguments));
     run.write(b"\0\xff\r\n").await.unwrap();
     run.close_input();
     let outcome = run.end().await;
@@ -30,23 +29,17 @@ async fn standard_input_and_output_are_passed_through_unchanged() {
 #[tokio::test]
 async fn standard_error_is_the_commands() {
     let database = Database::new().await;
-    let run = advisory_command(&database, &["run", "a", "--", "sh", "-c", "echo oops >&2"]);
-    let outcome = output_of(run).await;
-    assert_eq!(
-        (outcome.code, &*outcome.stderr),
-        (0, "oops\n"),
-        "{outcome:?}"
-    );
-    assert!(outcome.stdout.is_empty(), "{outcome:?}");
+    let outcome = advisory(&database, &run_script(&[], "echo oops >&2")).await;
+    let found = (outcome.code, outcome.text(), &*outcome.stderr);
+    assert_eq!(found, (0, "", "oops\n"));
 }
 
 #[tokio::test]
 async fn the_command_finds_the_key_in_its_environment() {
     let database = Database::new().await;
-    let mut names = tempfile::NamedTempFile::new().unwrap();
-    names.write_all(b"sync\n4711 = nightly\n").unwrap();
-    let path = names.path().to_str().unwrap();
-    let printed: [(&[&str], &str); 9] = [
+    let names = names_file("sync\n4711 = nightly\n");
+    let path = names.to_str().unwrap();
+    let keys: [(&[&str], &str); 9] = [
         (&["sync"], "-2569294714323060629"),
         (
             &["sync", "--key-scheme", "DjangoPglock"],
@@ -61,46 +54,27 @@ async fn the_command_finds_the_key_in_its_environment() {
         (&["--names", path, "nightly"], "4711"),
         (&["--names", path, "sync"], "-2569294714323060629"),
     ];
-    for (lock, key) in printed {
+    for (lock, key) in keys {
         let arguments = [&["run"], lock, &["--", "printenv", "PG_ADVISORY_KEY"]].concat();
-        let outcome = advisory(&database, &arguments).await;
-        outcome.assert_silent(0);
-        assert_eq!(outcome.stdout, format!("{key}\n").as_bytes(), "{lock:?}");
+        let shown = printed(&database, &arguments).await;
+        assert_eq!(shown, format!("{key}\n"), "{lock:?}");
     }
 }
 
 #[tokio::test]
 async fn arguments_reach_the_command_unchanged() {
     let database = Database::new().await;
-    let run = [
-        "run",
-        "a",
-        "--",
-        "printf",
-        "[%s]",
-        "--skip",
-        "",
-        "two words",
-        "--",
-        "-h",
-        "*",
-    ];
-    let without: Vec<_> = run
-        .into_iter()
-        .filter(|argument| *argument != "--")
-        .collect();
-    let expected: [(&[&str], &[u8]); 2] = [
-        (&run, b"[--skip][][two words][--][-h][*]"),
-        (&without, b"[--skip][][two words][-h][*]"),
-    ];
-    for (run, expected) in expected {
-        let outcome = advisory(&database, run).await;
-        outcome.assert_silent(0);
-        assert_eq!(outcome.stdout, expected, "{run:?}");
+    let printf = ["printf", "[%s]", "--skip", "", "two words"];
+    let with = [&["run", "a", "--"], &printf[..], &["--", "-h", "*"]].concat();
+    let without = [&["run", "a"], &printf[..], &["-h", "*"]].concat();
+    for (run, expected) in [
+        (&with[..], "[--skip][][two words][--][-h][*]"),
+        (&without, "[--skip][][two words][-h][*]"),
+        // As the command has it.
+        (&["run", "a", "printf", "[%s]", "--", "-x"], "[--][-x]"),
+    ] {
+        assert_eq!(printed(&database, run).await, expected, "{run:?}");
     }
-    let run = ["run", "a", "printf", "[%s]", "--", "-x"];
-    let outcome = advisory(&database, &run).await;
-    assert_eq!(outcome.stdout, b"[--][-x]", "as the command has it");
 }
 
 #[tokio::test]
@@ -109,9 +83,8 @@ async fn the_command_finds_a_fencing_token_if_it_is_asked_for() {
     let mut last = 0;
     for _ in 0..3 {
         let run = ["run", "--fence", "a", "printenv", "ADVISORY_FENCE"];
-        let outcome = advisory(&database, &run).await;
-        outcome.assert_silent(0);
-        let token: i64 = outcome.text().trim().parse().unwrap();
+        let token = printed(&database, &run).await;
+        let token: i64 = token.trim().parse().unwrap();
         assert!(token > last, "{token} after {last}");
         last = token;
     }
@@ -124,39 +97,24 @@ async fn the_command_finds_a_fencing_token_if_it_is_asked_for() {
 async fn a_full_standard_error_keeps_the_exit_code() {
     let database = Database::new().await;
     let full = || std::fs::File::create("/dev/full").unwrap();
-    let status = |arguments: &[&str]| {
-        advisory_command(&database, arguments)
-            .stderr(full())
-            .status()
+    let code = async |arguments: &[&str]| {
+        let mut command = advisory_command(&database, arguments);
+        command.stderr(full()).status().await.unwrap().code()
     };
-    assert_eq!(
-        status(&["run", "a", "--", "/no/such/command"])
-            .await
-            .unwrap()
-            .code(),
-        Some(127)
-    );
+    let missing = code(&["run", "a", "--", "/no/such/command"]).await;
+    assert_eq!(missing, Some(127));
     let pool = database.pool(1).await;
-    let holder = advisory_core::AdvisoryLock::new("a")
-        .acquire(&pool)
-        .await
-        .unwrap();
-    assert_eq!(
-        status(&["run", "a", "--no-wait", "--", "true"])
-            .await
-            .unwrap()
-            .code(),
-        Some(75)
-    );
+    let holder = AdvisoryLock::new("a").acquire(&pool).await.unwrap();
+    let taken = code(&["run", "a", "--no-wait", "--", "true"]).await;
+    assert_eq!(taken, Some(75));
     holder.release().await.unwrap();
 }
 
 #[tokio::test]
 async fn a_name_that_looks_like_a_key_is_mentioned_to_those_who_watch() {
     let database = Database::new().await;
-    let run = advisory_command(&database, &["run", "-v", "42", "true"]);
-    let outcome = output_of(run).await;
-    let mention = "`42` is a name here; `--key` makes it the key 42";
+    let outcome = advisory(&database, &["run", "-v", "42", "true"]).await;
     assert_eq!(outcome.code, 0, "{outcome:?}");
-    assert!(outcome.stderr.contains(mention), "{outcome:?}");
+    let mention = "`42` is a name here; `--key` makes it the key 42";
+    assert_contains(&outcome.stderr, &[mention]);
 }

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::fd::OwnedFd;
 
+use advisory_core::AdvisoryLock;
 use advisory_tests::Database;
 use nix::pty::openpty;
 use nix::sys::signal::{Signal, kill};
@@ -12,8 +13,8 @@ use tokio::process::{Child, Command};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::timeout;
 
-use super::process::{on_terminal, wait_until_state};
-use crate::command::{ADVISORY, TIMEOUT};
+use crate::command::{ADVISORY, TIMEOUT, run_script};
+use crate::process::{on_terminal, wait_until_state};
 
 /// A terminal, and the process that runs in its foreground.
 struct Terminal {
@@ -24,7 +25,7 @@ struct Terminal {
 
 impl Terminal {
     fn run(database: &Database, script: &str) -> Self {
-        let arguments = ["run", "a", "--", "sh", "-c", script];
+        let arguments = run_script(&[], script);
         Self::show(|terminal| on_terminal(terminal, database, &[ADVISORY], &arguments))
     }
 
@@ -80,10 +81,8 @@ fn lines(screen: File) -> UnboundedReceiver<String> {
 #[tokio::test]
 async fn the_command_reads_from_the_terminal() {
     let database = Database::new().await;
-    let mut terminal = Terminal::run(
-        &database,
-        "echo ready; read line; echo \"got <$line>\"; exit 2",
-    );
+    let script = "echo ready; read line; echo \"got <$line>\"; exit 2";
+    let mut terminal = Terminal::run(&database, script);
     terminal.after("ready").await;
     terminal.press("hello\n");
     assert_eq!(terminal.after("got").await, "<hello>");
@@ -115,29 +114,16 @@ async fn ctrl_c_ends_a_command_without_a_handler() {
     terminal.after("ready").await;
     terminal.press("\x03");
     assert_eq!(terminal.code().await, Some(130));
-    database
-        .assert_nothing_leaked(&database.pool(1).await)
-        .await;
+    database.assert_nothing_left().await;
 }
 
 #[tokio::test]
 async fn ctrl_z_returns_to_the_shell_and_fg_continues() {
     let database = Database::new().await;
     // A shell with job control.
-    let shell = [
-        "sh",
-        "-c",
-        "set -m; \"$0\" \"$@\"; echo stopped $?; fg; echo code $?",
-        ADVISORY,
-    ];
-    let run = [
-        "run",
-        "a",
-        "--",
-        "sh",
-        "-c",
-        "echo ready; read line; exit 2",
-    ];
+    let script = "set -m; \"$0\" \"$@\"; echo stopped $?; fg; echo code $?";
+    let shell = ["sh", "-c", script, ADVISORY];
+    let run = run_script(&[], "echo ready; read line; exit 2");
     let mut terminal = Terminal::show(|terminal| on_terminal(terminal, &database, &shell, &run));
     terminal.after("ready").await;
     terminal.press("\x1a");
@@ -157,4 +143,18 @@ async fn a_signal_from_elsewhere_is_forwarded() {
     kill(terminal.pid(), Signal::SIGTERM).unwrap();
     wait_until_state(&child, " Z").await;
     assert_eq!(terminal.code().await, Some(143));
+}
+
+#[tokio::test]
+async fn a_wait_says_who_holds_the_lock() {
+    let (database, pool) = Database::with_pool(1).await;
+    let guard = AdvisoryLock::new("a").acquire(&pool).await.unwrap();
+    let pid = database.advisory_locks().await[0].pid;
+    let mut terminal = Terminal::run(&database, "true");
+    let held = format!("advisory: waiting for `a`, held by pid {pid}");
+    let holder = terminal.after(&held).await;
+    // In no transaction.
+    assert!(holder.contains("connected for"), "{holder}");
+    guard.release().await.unwrap();
+    assert_eq!(terminal.code().await, Some(0));
 }

@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt as _, BufReader};
 use tokio::process::Child;
 
 use super::session::{assert_alive, holder, pid};
-use crate::command::{advisory, advisory_command};
+use crate::command::{advisory, advisory_command, assert_contains};
 use crate::terminal::Terminal;
 
 #[tokio::test]
@@ -22,7 +22,7 @@ async fn nothing_is_sent_without_confirmation() {
     ] {
         let refused = advisory(&database, arguments).await;
         refused.assert_fails(2, &["nothing was sent", "not a terminal", "`--yes`"]);
-        assert!(refused.text().contains(&pid), "{}", refused.text());
+        assert_contains(refused.text(), &[&pid]);
     }
     assert_alive(&mut conn).await;
 }
@@ -66,10 +66,7 @@ async fn only_yes_sends_the_signal() {
         terminal.enter(no);
         let (code, stdout, stderr) = end(child).await;
         assert_eq!((code, &*stderr), (Some(1), "advisory: nothing was sent\n"));
-        assert!(
-            stdout.contains(&pid) && stdout.contains("holds"),
-            "{stdout}"
-        );
+        assert_contains(&stdout, &[&pid, "holds"]);
         assert_alive(&mut conn).await;
     }
     let mut terminal = Terminal::new();
@@ -92,10 +89,7 @@ async fn a_session_that_released_the_lock_meanwhile_is_not_signalled() {
     terminal.enter("yes");
     let (code, _, stderr) = end(child).await;
     assert_eq!(code, Some(1), "{stderr}");
-    assert!(
-        stderr.contains("has moved on; nothing was sent"),
-        "{stderr}"
-    );
+    assert_contains(&stderr, &["has moved on; nothing was sent"]);
     assert_alive(&mut conn).await;
 }
 

@@ -1,20 +1,16 @@
 //! Whatever `ls` shows as a name is a name here.
 
-use std::io::Write as _;
-
 use advisory_core::{AdvisoryLock, Key, known, lock};
 use advisory_tests::{Database, scalar};
 use serde_json::Value;
 use sqlx::Executor as _;
-use tempfile::NamedTempFile;
 
 use super::session::{assert_done, holder};
-use crate::command::{DATABASE_OID, advisory};
+use crate::command::{DATABASE_OID, advisory, names_file, printed_json};
 
 /// The name that `ls` shows for the one lock of the database.
 async fn shown(database: &Database, names: &str) -> String {
-    let outcome = advisory(database, &["ls", "--json", "--names", names]).await;
-    let rows: Vec<Value> = serde_json::from_slice(&outcome.stdout).unwrap();
+    let rows: Vec<Value> = printed_json(database, &["ls", "--names", names]).await;
     assert_eq!(rows.len(), 1, "{rows:?}");
     rows[0]["name"].as_str().expect("it has a name").to_owned()
 }
@@ -22,9 +18,8 @@ async fn shown(database: &Database, names: &str) -> String {
 #[tokio::test]
 async fn every_name_that_ls_shows_is_accepted() {
     let database = Database::new().await;
-    let mut file = NamedTempFile::new().unwrap();
-    file.write_all(b"nightly\n42 = the answer\n").unwrap();
-    let names = file.path().to_str().unwrap();
+    let names = names_file("nightly\n42 = the answer\n");
+    let names = names.to_str().unwrap();
     let of_database = known::all().iter().find(|tool| tool.needs_database());
     let of_database = of_database.unwrap().key(Some(database.name())).unwrap();
     // `nightly` as django-pglock hashes it.
@@ -63,9 +58,8 @@ async fn a_name_of_two_locks_is_refused() {
     let mut django = database.connection().await;
     let key = advisory_core::KeyScheme::key(&advisory_core::scheme::Sha256, "nightly");
     lock(&mut django, key).await.unwrap();
-    let mut file = NamedTempFile::new().unwrap();
-    file.write_all(b"nightly\n").unwrap();
-    let names = file.path().to_str().unwrap();
+    let names = names_file("nightly\n");
+    let names = names.to_str().unwrap();
     let arguments = ["terminate", "--yes", "--names", names, "--name", "nightly"];
     let refused = advisory(&database, &arguments).await;
     refused.assert_only_fails(2, "`nightly` names several locks, ");

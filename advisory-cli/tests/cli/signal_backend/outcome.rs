@@ -1,12 +1,15 @@
 //! The outcome for holders and waiters.
 
-use advisory_core::{lock, lock_shared};
-use advisory_tests::{BackendRow, Database};
-use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
+use advisory_core::{Key, lock, lock_shared};
+use advisory_tests::Database;
+use sqlx::{Connection as _, Executor as _, PgConnection};
 use tokio::task::JoinHandle;
 
-use super::session::{self, assert_alive, assert_done, count_waiting, holder, pid, waiter};
+use super::session::{
+    self, assert_alive, assert_count, assert_done, count_waiting, holder, pid, waiter,
+};
 use crate::command::advisory;
+use crate::session::{wait, with_locks};
 
 #[tokio::test]
 async fn the_locks_of_a_terminated_session_are_free_when_the_command_ends() {
@@ -25,20 +28,13 @@ async fn terminating_by_name_prints_the_next_holder() {
     let database = Database::new().await;
     let (_conn, pid) = holder(&database, "nightly").await;
     let mut next = database.connection().await;
+    next.execute("BEGIN").await.unwrap();
     let next_pid = session::pid(&mut next).await;
-    let waiting = tokio::spawn(async move {
-        lock(&mut next, "nightly").await.unwrap();
-        next
-    });
-    database.wait_until_waiting(1).await;
+    let waiting = wait(&database, next, Key::from("nightly"), 1).await;
     let outcome = advisory(&database, &["terminate", "--name", "nightly", "--yes"]).await;
-    assert_done(
-        &outcome,
-        &[
-            &format!("terminated {pid}"),
-            &format!("went to pid {next_pid}"),
-        ],
-    );
+    let ended = format!("terminated {pid}");
+    let next = format!("went to pid {next_pid}");
+    assert_done(&outcome, &[&ended, &next]);
     assert_alive(&mut waiting.await.unwrap()).await;
 }
 
@@ -55,12 +51,7 @@ async fn cancelling_by_name_ends_the_waits_and_keeps_the_holder() {
         &outcome,
         &["it no longer waits for", &format!("which pid {pid} holds")],
     );
-    assert_eq!(
-        outcome.text().matches("cancelled").count(),
-        2,
-        "{}",
-        outcome.text()
-    );
+    assert_count(&outcome, "cancelled", 2);
     assert_eq!(count_waiting(&database.advisory_locks().await), 0);
     for waiter in waiters {
         let ended = waiter.await.unwrap().unwrap_err();
@@ -88,11 +79,7 @@ async fn busy(database: &Database, mut conn: PgConnection) -> JoinHandle<PgConne
         conn.execute("SELECT pg_sleep(60)").await.unwrap_err();
         conn
     });
-    let is_busy = |backend: &BackendRow| {
-        backend.query.contains("pg_sleep") && backend.state.as_deref() == Some("active")
-    };
-    let reached = |backends: &[_]| backends.iter().any(is_busy);
-    database.wait_until_backends("a busy one", reached).await;
+    database.wait_until_asleep().await;
     busy
 }
 
@@ -134,29 +121,18 @@ async fn a_session_with_several_locks_is_terminated_once() {
     let pid = pid(&mut conn).await;
     let outcome = advisory(&database, &["terminate", &pid, "--yes"]).await;
     assert_done(&outcome, &["holds, shared", "42 is free", "43 is free"]);
-    assert_eq!(outcome.text().matches("terminated").count(), 1);
-}
-
-/// A session that holds the locks 1 to `count`, and its process id.
-async fn with_locks(database: &Database, count: usize) -> (PgConnection, String) {
-    let mut conn = database.connection().await;
-    let statement = format!("SELECT pg_advisory_lock(g) FROM generate_series(1,{count}) g");
-    conn.execute(AssertSqlSafe(statement)).await.unwrap();
-    let pid = pid(&mut conn).await;
-    (conn, pid)
+    assert_count(&outcome, "terminated", 1);
 }
 
 #[tokio::test]
 async fn many_locks_of_a_terminated_session_are_one_line() {
     let database = Database::new().await;
-    let (_conn, pid) = with_locks(&database, 2_000).await;
+    let mut conn = with_locks(&database, "tenants", 2_000).await;
+    let pid = pid(&mut conn).await;
     let mut next = database.connection().await;
+    next.execute("BEGIN").await.unwrap();
     let next_pid = session::pid(&mut next).await;
-    let waiting = tokio::spawn(async move {
-        lock(&mut next, 7).await.unwrap();
-        next
-    });
-    database.wait_until_waiting(1).await;
+    let waiting = wait(&database, next, 7, 1).await;
     let outcome = advisory(&database, &["terminate", &pid, "--yes"]).await;
     outcome.assert_silent(0);
     let lines: Vec<_> = outcome.text().lines().collect();
@@ -180,7 +156,8 @@ async fn many_locks_of_a_terminated_session_are_one_line() {
 #[tokio::test]
 async fn many_locks_of_a_session_that_is_not_ended_are_one_line() {
     let database = Database::new().await;
-    let (conn, pid) = with_locks(&database, 100).await;
+    let mut conn = with_locks(&database, "tenants", 100).await;
+    let pid = pid(&mut conn).await;
     let refused = advisory(&database, &["cancel", &pid, "--yes"]).await;
     let held = format!("pid {pid} holds 100 locks (1, 2, 3, …) and is idle");
     refused.assert_only_fails(1, &held);

@@ -2,31 +2,17 @@
 
 use advisory_tests::Database;
 
-use super::session::assert_done;
+use super::session::{assert_count, assert_done};
 use crate::command::advisory;
-use crate::export::{export, wait_until_queued};
+use crate::export::{Crowd, export, wait_until_queued};
 
 #[tokio::test]
 async fn cancel_ends_the_waits_for_a_permit_and_terminate_frees_the_permits() {
     let database = Database::new().await;
-    let mut held = Vec::new();
-    for _ in 0..2 {
-        let pool = database.pool(1).await;
-        held.push(export().acquire(&pool).await.unwrap());
-    }
-    let mut waiters = Vec::new();
-    for count in 1..=2 {
-        let pool = database.pool(1).await;
-        waiters.push(tokio::spawn(async move { export().begin(&pool).await }));
-        wait_until_queued(&database, count).await;
-    }
+    let Crowd { held, waiters } = Crowd::gather(&database).await;
     let outcome = advisory(&database, &["cancel", "--name", "export", "--yes"]).await;
     assert_done(&outcome, &["cancelled"]);
-    assert_eq!(
-        outcome.text().matches("cancelled").count(),
-        2,
-        "{outcome:?}"
-    );
+    assert_count(&outcome, "cancelled", 2);
     for waiter in waiters {
         waiter.await.unwrap().unwrap_err();
     }
@@ -38,14 +24,10 @@ async fn cancel_ends_the_waits_for_a_permit_and_terminate_frees_the_permits() {
     let refused = advisory(&database, &arguments).await;
     refused.assert_only_fails(1, "nobody holds advisory lock `slot 2 of export`");
     let pool = database.pool(1).await;
-    held.push(export().acquire(&pool).await.unwrap());
+    let third = export().acquire(&pool).await.unwrap();
     let outcome = advisory(&database, &["terminate", "--name", "export", "--yes"]).await;
     assert_done(&outcome, &["terminated", "is free"]);
-    assert_eq!(
-        outcome.text().matches("terminated").count(),
-        2,
-        "{outcome:?}"
-    );
+    assert_count(&outcome, "terminated", 2);
     assert_eq!(database.advisory_locks().await, []);
-    drop(held);
+    drop((held, third));
 }

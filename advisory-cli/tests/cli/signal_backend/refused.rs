@@ -1,9 +1,9 @@
 //! What is refused, and the advice.
 
 use advisory_tests::{Database, Server};
-use sqlx::{AssertSqlSafe, Executor as _};
+use sqlx::Executor as _;
 
-use super::session::{assert_alive, count_waiting, holder, pid, waiter};
+use super::session::{assert_alive, assert_count, count_waiting, holder, pid, waiter};
 use crate::command::{advisory, advisory_as};
 
 #[tokio::test]
@@ -31,7 +31,7 @@ async fn a_pid_without_locks_is_not_signalled() {
     )
     .await;
     some.assert_fails(1, &[&stranger_pid]);
-    assert_eq!(some.text().matches("terminated").count(), 1);
+    assert_count(&some, "terminated", 1);
     assert!(database.advisory_locks().await.is_empty());
 }
 
@@ -56,18 +56,15 @@ async fn a_free_lock_is_a_failure_of_one_line() {
 #[tokio::test]
 async fn a_role_without_the_privilege_gets_advice() {
     let database = Database::new().await;
-    let (mut conn, pid) = holder(&database, "nightly").await;
+    let (_conn, pid) = holder(&database, "nightly").await;
     let waiting = waiter(&database, "nightly").await;
-    let role = format!("nobody_{}", database.name());
-    let create = format!("CREATE ROLE {role} LOGIN PASSWORD 'nobody'");
-    conn.execute(AssertSqlSafe(create)).await.unwrap();
-    let options = database.options().username(&role).password("nobody");
+    let role = database.role().await;
     for arguments in [
         &["cancel", "--name", "nightly"][..],
         &["cancel", &pid],
         &["terminate", &pid],
     ] {
-        let refused = advisory_as(&options, &[arguments, &["--yes"]].concat()).await;
+        let refused = advisory_as(&role, &[arguments, &["--yes"]].concat()).await;
         refused.assert_fails(
             77,
             &["this role may not", "`pg_signal_backend`", "superuser"],
@@ -76,8 +73,6 @@ async fn a_role_without_the_privilege_gets_advice() {
     assert_eq!(waiting_and_held(&database).await, (1, 1));
     waiting.abort();
     database.wait_until_waiting(0).await;
-    let drop = format!("DROP ROLE {role}");
-    conn.execute(AssertSqlSafe(drop)).await.unwrap();
 }
 
 async fn waiting_and_held(database: &Database) -> (usize, usize) {

@@ -3,7 +3,7 @@
 use advisory_core::lock;
 use advisory_tests::Database;
 
-use super::session::{assert_alive, assert_done, holder, waiter};
+use super::session::{assert_alive, assert_count, assert_done, holder, waiter};
 use crate::command::advisory;
 
 #[tokio::test]
@@ -18,17 +18,11 @@ async fn waiters_and_holders_select_sessions() {
     assert_alive(&mut conn).await;
 
     let waiting = waiter(&database, "nightly").await;
-    let arguments = [
-        "terminate",
-        "--name",
-        "nightly",
-        "--waiters",
-        "--holders",
-        "--yes",
-    ];
+    let both = ["--waiters", "--holders"];
+    let arguments = [&["terminate", "--name", "nightly", "--yes"], &both[..]].concat();
     let outcome = advisory(&database, &arguments).await;
     assert_done(&outcome, &[&format!("terminated {pid}")]);
-    assert_eq!(outcome.text().matches("terminated").count(), 2);
+    assert_count(&outcome, "terminated", 2);
     assert!(waiting.await.unwrap().is_err());
     assert!(database.advisory_locks().await.is_empty());
 
@@ -58,23 +52,14 @@ async fn a_lock_is_selected_by_key_and_by_scheme() {
     lock(&mut conn, advisory_core::KeyScheme::key(&pglock, "nightly"))
         .await
         .unwrap();
-    let named = |scheme| {
-        [
-            "terminate",
-            "--yes",
-            "--name",
-            "nightly",
-            "--key-scheme",
-            scheme,
-        ]
+    let of_scheme = async |scheme| {
+        let nightly = ["--name", "nightly", "--key-scheme", scheme];
+        advisory(&database, &[&["terminate", "--yes"], &nightly[..]].concat()).await
     };
-    let other = advisory(&database, &named("crc32")).await;
+    let other = of_scheme("crc32").await;
     other.assert_fails(1, &["nobody holds", "`nightly`"]);
-    assert_done(
-        &advisory(&database, &named("django-pglock")).await,
-        &["terminated"],
-    );
-    assert_eq!(advisory(&database, &named("sha3")).await.code, 2);
+    assert_done(&of_scheme("django-pglock").await, &["terminated"]);
+    assert_eq!(of_scheme("sha3").await.code, 2);
 }
 
 #[tokio::test]

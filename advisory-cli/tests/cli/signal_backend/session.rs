@@ -5,7 +5,8 @@ use advisory_tests::{Database, LockRow};
 use sqlx::{Executor as _, PgConnection};
 use tokio::task::JoinHandle;
 
-use crate::command::Outcome;
+use crate::command::{Outcome, assert_contains};
+use crate::session;
 
 /// A connection that holds a lock, and its process id.
 pub(crate) async fn holder(database: &Database, name: &str) -> (PgConnection, String) {
@@ -16,8 +17,7 @@ pub(crate) async fn holder(database: &Database, name: &str) -> (PgConnection, St
 }
 
 pub(crate) async fn pid(conn: &mut PgConnection) -> String {
-    let pid = sqlx::query_scalar("SELECT pg_backend_pid()::text");
-    pid.fetch_one(conn).await.unwrap()
+    session::pid(conn).await.to_string()
 }
 
 /// A task that waits for a lock in a transaction.
@@ -44,10 +44,14 @@ pub(crate) async fn assert_alive(conn: &mut PgConnection) {
     conn.execute("SELECT 1").await.unwrap();
 }
 
+/// Checks that so many sessions were `cancelled` or `terminated`.
+#[track_caller]
+pub(crate) fn assert_count(outcome: &Outcome, done: &str, count: usize) {
+    assert_eq!(outcome.text().matches(done).count(), count, "{outcome:?}");
+}
+
 #[track_caller]
 pub(crate) fn assert_done(outcome: &Outcome, texts: &[&str]) {
     outcome.assert_silent(0);
-    for text in texts {
-        assert!(outcome.text().contains(text), "`{text}` in {outcome:?}");
-    }
+    assert_contains(outcome.text(), texts);
 }

@@ -1,4 +1,4 @@
-//! A terminal of 80 columns, on which the command runs.
+//! Terminals on which the command runs.
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};
@@ -8,6 +8,19 @@ use nix::pty::{OpenptyResult, Winsize, openpty};
 use tokio::process::Command;
 use tokio::task::{JoinHandle, spawn_blocking};
 
+use crate::command::with_url;
+
+/// A shell line on a terminal of 24 rows and so many columns, which script(1) provides. What is
+/// written to its standard input is typed.
+pub(crate) fn with_terminal(database_url: &str, columns: u16, line: &str) -> Command {
+    let mut script = Command::new("script");
+    let line = format!("stty rows 24 cols {columns}; {line}");
+    script.args(["--quiet", "--return", "--command", &line, "/dev/null"]);
+    script.env("TERM", "xterm-256color");
+    with_url(script, database_url, &[])
+}
+
+/// A terminal of 80 columns.
 pub(crate) struct Terminal {
     ours: File,
     theirs: OwnedFd,

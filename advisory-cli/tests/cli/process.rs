@@ -5,9 +5,8 @@ use std::os::fd::OwnedFd;
 
 use advisory_tests::Database;
 use tokio::process::Command;
-use tokio::time::{Duration, Instant, sleep};
 
-use crate::command::{ADVISORY, TIMEOUT, with_url};
+use crate::command::{ADVISORY, wait_until, with_url};
 
 /// `advisory` as a service manager starts it: without a terminal.
 pub(crate) fn without_terminal(database: &Database, arguments: &[&str]) -> Command {
@@ -34,15 +33,8 @@ pub(crate) fn on_terminal(
 /// Waits until a process is in one of these states: `T` stopped, `S` asleep, ` ` gone, `Z` ended
 /// and not yet reaped.
 pub(crate) async fn wait_until_state(pid: &str, states: &str) {
-    let deadline = Instant::now() + TIMEOUT;
-    while !states.contains(state(pid)) {
-        assert!(
-            Instant::now() < deadline,
-            "{pid} is {:?}, not in {states:?}",
-            state(pid)
-        );
-        sleep(Duration::from_millis(5)).await;
-    }
+    let what = format!("process {pid} is in one of the states {states:?}");
+    wait_until(&what, || states.contains(state(pid))).await;
 }
 
 /// Whether a process is gone.

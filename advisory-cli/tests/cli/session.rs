@@ -2,14 +2,24 @@
 
 use std::fmt::Display;
 
-use advisory_tests::Database;
+use advisory_tests::{Database, scalar};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor as _, PgConnection};
 use tokio::task::JoinHandle;
 
+/// A session with this `application_name`.
+pub(crate) async fn connected(database: &Database, application: &str) -> PgConnection {
+    let options = database.options().application_name(application);
+    options.connect().await.unwrap()
+}
+
+/// The process id of the session.
+pub(crate) async fn pid(conn: &mut PgConnection) -> i32 {
+    scalar(conn, "SELECT pg_backend_pid()").await
+}
+
 /// A session with this `application_name`, in a transaction.
 pub(crate) async fn session(database: &Database, application: &str) -> PgConnection {
-    let options = database.options().application_name(application);
-    let mut conn = options.connect().await.unwrap();
+    let mut conn = connected(database, application).await;
     conn.execute("BEGIN").await.unwrap();
     conn
 }
@@ -42,8 +52,7 @@ pub(crate) async fn with_locks(
     application: &str,
     count: usize,
 ) -> PgConnection {
-    let options = database.options().application_name(application);
-    let mut conn = options.connect().await.unwrap();
+    let mut conn = connected(database, application).await;
     let statement = format!("SELECT pg_advisory_lock(g) FROM generate_series(1,{count}) g");
     conn.execute(AssertSqlSafe(statement)).await.unwrap();
     conn
@@ -53,7 +62,7 @@ pub(crate) async fn with_locks(
 pub(crate) async fn wait(
     database: &Database,
     mut conn: PgConnection,
-    key: i64,
+    key: impl Display + Send + 'static,
     waiting: usize,
 ) -> JoinHandle<PgConnection> {
     let waits = tokio::spawn(async move {
