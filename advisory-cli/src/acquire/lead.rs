@@ -291,7 +291,7 @@ impl Drop for Running<'_> {
                         "the command cannot be ended and goes on: {error}"
                     ));
                     state.send_replace(State::GoesOn);
-                    let _ = child.forward_signals(&mut Signals::none()).await;
+                    child.all_ended(&mut Signals::none()).await;
                 }
                 state.send_replace(State::Waits);
             });
