@@ -52,7 +52,7 @@ impl Part {
     /// Finds parts of a lock by their keys. `None` for the key of the lock itself, which is slot 1,
     /// and for keys of other locks.
     fn finder(of: &str, key: Key) -> impl Fn(Key) -> Option<Self> {
-        let slot_number = key.slot_numbers();
+        let slot_number = key.slot_finder();
         move |part| {
             let number = slot_number(part).filter(|number| *number != 1)?;
             let of = of.to_owned();
