@@ -220,6 +220,26 @@ fn database_code(error: &sqlx::Error) -> Code {
             Some(code) if code.starts_with(SHUTDOWN) => Code::Unreachable,
             _ => Code::Failure,
         },
+        // A proxy that has lost its server.
+        error if is_transient(error) => Code::Unreachable,
         _ => Code::Failure,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_proxy_that_has_lost_its_server_cannot_be_reached() {
+        for (answer, code) in [
+            ("0x00", Code::Unreachable),
+            ("0x45", Code::Unreachable),
+            ("0x48", Code::Failure),
+        ] {
+            let message = format!("unexpected response from SSLRequest: {answer}");
+            let error = sqlx::Error::Protocol(message);
+            assert_eq!(Failure::from(error).code(), code, "{answer}");
+        }
     }
 }

@@ -58,8 +58,8 @@ pub(crate) fn state(lock: &LockStatus) -> Option<String> {
     })
 }
 
-/// The statement of the session, if it is known, and unless it is the message with which the library
-/// has asked for the lock: the session has run nothing since.
+/// The statement of the session, if it is known. `None` for the message with which the library has
+/// asked for the lock: the session has run nothing since.
 pub(crate) fn query(lock: &LockStatus) -> Option<&str> {
     let query = lock.query.as_deref()?;
     (!query.trim().is_empty() && !query.contains(LIBRARY_COMMENT)).then_some(query)

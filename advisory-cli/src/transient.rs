@@ -13,8 +13,8 @@ const TOO_MANY_CONNECTIONS: &str = "53300";
 /// while its server is away, while it has no connection left, and for most other reasons.
 const CONNECTION_FAILURE: &str = "08";
 
-/// Texts in the messages of that class that do not pass by themselves. The last five are also in
-/// those of the server behind PgBouncer, whose SQLSTATE PgBouncer does not always keep.
+/// Parts of messages of this class whose errors are lasting. The last five are the server's own,
+/// which PgBouncer passes on, not always with their SQLSTATE.
 const LASTING: [&str; 11] = [
     "no such database",
     "no such user",
@@ -30,7 +30,7 @@ const LASTING: [&str; 11] = [
 ];
 
 /// How sqlx's error begins if the server has neither accepted nor refused TLS: a proxy without a
-/// server has closed the connection, or PostgreSQL cannot fork. Other programs answer otherwise.
+/// server has closed the connection, or PostgreSQL cannot fork.
 const NO_TLS_ANSWER: [&str; 2] = [
     "unexpected response from SSLRequest: 0x00",
     "unexpected response from SSLRequest: 0x45",
@@ -39,7 +39,7 @@ const NO_TLS_ANSWER: [&str; 2] = [
 /// Whether the server may accept a connection soon: it starts, has no free connection, or is away.
 pub(crate) fn is_transient(error: &sqlx::Error) -> bool {
     match error {
-        // A certificate that is refused.
+        // What rustls refuses: a certificate, an alert, an answer that is no TLS.
         sqlx::Error::Io(error) if error.kind() == ErrorKind::InvalidData => false,
         sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut => true,
         sqlx::Error::Protocol(message) => {

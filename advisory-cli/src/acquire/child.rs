@@ -44,7 +44,7 @@ pub(super) enum End {
     Terminated,
     /// SIGKILL ended it.
     Killed,
-    /// It cannot be signalled and still runs, as a command that has changed its user does.
+    /// A process of it still runs and refuses signals, as one that has changed its user does.
     Refused(Errno),
 }
 
@@ -151,17 +151,20 @@ impl Child {
                 return End::Terminated;
             }
         }
-        match self.send(Signal::SIGKILL) {
-            Ok(()) | Err(Errno::ESRCH) => {
-                let _ = self.process.wait().await;
-                End::Killed
+        // A process that refuses SIGKILL is seen only after the others of the group have ended.
+        loop {
+            match self.send(Signal::SIGKILL) {
+                Ok(()) | Err(Errno::ESRCH) => {}
+                Err(error) => return End::Refused(error),
             }
-            Err(error) => End::Refused(error),
+            if timeout(GROUP_POLL, self.all_ended(signals)).await.is_ok() {
+                return End::Killed;
+            }
         }
     }
 
-    /// Waits until every process that a signal reaches has ended.
-    async fn all_ended(&mut self, signals: &mut Signals) {
+    /// Waits until every process that a signal is sent to has ended, also one that refuses it.
+    pub(super) async fn all_ended(&mut self, signals: &mut Signals) {
         let _ = self.forward_signals(signals).await;
         while self.reach == Reach::Group && process_group::is_alive(self.pid) {
             sleep(GROUP_POLL).await;

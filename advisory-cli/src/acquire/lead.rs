@@ -36,11 +36,15 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// `lead` waits until this machine leads, starts the command, and exits with the command's exit
 /// code when the command ends. If the session that holds the lock is lost, the command gets SIGTERM
 /// and, after `--grace`, SIGKILL; then `lead` waits until it leads again, and starts the command
-/// again. A command that changes its user, as `sudo` does, cannot be ended: it goes on, and is not
-/// started again before it has ended by itself. While the server cannot be reached it tries again,
-/// without a limit. Of several hosts in the connection string, it finds the new primary after a
-/// failover; it skips standbys, unless `target_session_attrs` is given. An error that does not pass
-/// by itself, such as a refused login or certificate, ends it.
+/// again. A process that changes its user, as `sudo` does, cannot be ended unless `lead` runs as
+/// root: it goes on, and the command is not started again before that process has ended by itself.
+/// If `lead` is started from a terminal, it ends the command alone, and does not wait for the
+/// processes that the command has started.
+///
+/// While the server cannot be reached, `lead` tries again, without a limit. Of several hosts in the
+/// connection string, it finds the new primary after a failover; it skips standbys, unless
+/// `target_session_attrs` is given. An error that does not pass by itself, such as a refused login
+/// or certificate, ends `lead`.
 ///
 /// The environment variable `ADVISORY_FENCE` is a number that is greater with every start, on any
 /// machine: another system that remembers the greatest number can refuse the work of a leader that
@@ -243,8 +247,8 @@ impl Leader<'_> {
         }
     }
 
-    /// Sends a signal to the command. Returns `false` if there is no command whose end would be that
-    /// of this process.
+    /// Sends a signal to the command. Returns `false` if no command runs, or the lock of the one
+    /// that runs was lost.
     fn send(&self, signal: Signal) -> bool {
         match &*self.state.borrow() {
             State::Runs(command) => command.send(signal).is_ok(),
@@ -291,7 +295,7 @@ impl Drop for Running<'_> {
                         "the command cannot be ended and goes on: {error}"
                     ));
                     state.send_replace(State::GoesOn);
-                    let _ = child.forward_signals(&mut Signals::none()).await;
+                    child.all_ended(&mut Signals::none()).await;
                 }
                 state.send_replace(State::Waits);
             });

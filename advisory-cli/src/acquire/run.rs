@@ -35,8 +35,8 @@ use crate::server::Server;
 /// 2 × `--probe` + `--grace` after others can hold the lock (`--probe` + 1 s + `--grace` if
 /// `--probe` is less than a second); that is 20 seconds by default. The exit code is 76, whatever
 /// the command's own code is. It is also 76 if the loss is found only when the lock is released, or
-/// if the server does not confirm the release. A command that changes its user, as `sudo` does,
-/// cannot be ended and goes on.
+/// if the server does not confirm the release. A process that changes its user, as `sudo` does,
+/// cannot be ended unless `run` runs as root, and goes on.
 ///
 /// If `advisory` itself is killed with SIGKILL, its connection closes and the server frees the
 /// lock. On Linux the command is then killed at once, unless its program is set-user-ID. Processes

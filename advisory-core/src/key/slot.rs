@@ -61,12 +61,12 @@ impl Key {
     /// assert_eq!(export.slot_number(Key::from("import")), None);
     /// ```
     pub fn slot_number(self, slot: Self) -> Option<u32> {
-        self.slot_numbers()(slot)
+        self.slot_finder()(slot)
     }
 
     /// [`slot_number`](Self::slot_number) for many slots: it hashes the key only once.
     #[doc(hidden)]
-    pub fn slot_numbers(self) -> impl Fn(Self) -> Option<u32> {
+    pub fn slot_finder(self) -> impl Fn(Self) -> Option<u32> {
         let inverse = inverse(self.step());
         move |slot| {
             let steps = match (self, slot) {

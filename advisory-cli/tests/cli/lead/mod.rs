@@ -263,23 +263,30 @@ async fn a_command_that_cannot_be_ended_ends_before_it_starts_again() {
         print_notice("SKIPPED a command of another user: this process cannot start one");
         return;
     }
-    let mut leader = Running::start(as_nobody(
-        "exec setpriv --reuid=65534 \"$1\" lead a --poll 0.1 --grace 0.1 -- \
-         \"$0\" --reuid=0 sh -c 'echo ready; read line; echo ended' 2>&1",
-    ));
-    leader.until("ready").await;
-    let before = database.advisory_locks().await;
-    database.terminate_lockers().await;
-    leader
-        .until("the command cannot be ended and goes on")
-        .await;
-    let leads_again = |lock: &LockRow| lock.pid != before[0].pid;
-    database
-        .wait_until_locks("it leads again", |locks| locks.iter().any(leads_again))
-        .await;
-    leader.write(b"\n").await.unwrap();
-    assert_eq!(leader.line().await, "ended");
-    leader.until("ready").await;
-    leader.close_input();
-    leader.end().await;
+    // The last two are children of a shell that SIGTERM ends, and of one that SIGKILL ends.
+    for start in [
+        "\"$0\" --reuid=0 sh -c",
+        "sh -c '\"$0\" --reuid=0 sh -c \"$1\"; true' \"$0\"",
+        "sh -c 'trap \"\" TERM; \"$0\" --reuid=0 sh -c \"$1\"; true' \"$0\"",
+    ] {
+        let mut leader = Running::start(as_nobody(&format!(
+            "exec setsid setpriv --reuid=65534 \"$1\" lead a --poll 0.1 --grace 0.1 -- \
+             {start} 'echo ready; read line; echo ended' 2>&1",
+        )));
+        leader.until("ready").await;
+        let before = database.advisory_locks().await;
+        database.terminate_lockers().await;
+        leader
+            .until("the command cannot be ended and goes on")
+            .await;
+        let leads_again = |lock: &LockRow| lock.pid != before[0].pid;
+        database
+            .wait_until_locks("it leads again", |locks| locks.iter().any(leads_again))
+            .await;
+        leader.write(b"\n").await.unwrap();
+        assert_eq!(leader.line().await, "ended");
+        leader.until("ready").await;
+        leader.close_input();
+        leader.end().await;
+    }
 }
