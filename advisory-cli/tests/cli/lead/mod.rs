@@ -107,16 +107,25 @@ async fn a_command_that_ignores_sigterm_is_killed_before_it_starts_again() {
     leader.end().await;
 }
 
+/// Starts one that waits for its turn, and returns when it has connected.
+async fn candidate(database: &Database) -> Running {
+    let url = format!("{}&application_name=candidate", database.url());
+    let waits = Running::start(command_with_url(&url, &arguments(&[], "echo runs")));
+    database
+        .wait_until_backends("a candidate", |backends| {
+            let mut names = backends.iter().map(|backend| &backend.application_name);
+            names.any(|name| name.contains("candidate"))
+        })
+        .await;
+    waits
+}
+
 #[tokio::test]
 async fn a_signal_ends_the_wait() {
     let database = Database::new().await;
     let mut leader = lead(&database, &[], LEADER);
     fence(&mut leader).await;
-    let waits = lead(&database, &[], "echo runs");
-    // It has asked for the lock.
-    database
-        .wait_until_backends("a candidate", |backends| backends.len() >= 2)
-        .await;
+    let waits = candidate(&database).await;
     waits.signal(Signal::SIGTERM);
     let outcome = waits.end().await;
     assert_eq!((outcome.code, outcome.text()), (143, ""), "{outcome:?}");
@@ -129,14 +138,7 @@ async fn a_signal_that_ends_no_process_does_not_end_the_wait() {
     let database = Database::new().await;
     let mut leader = lead(&database, &[], LEADER);
     fence(&mut leader).await;
-    let url = format!("{}&application_name=candidate", database.url());
-    let waits = Running::start(command_with_url(&url, &arguments(&[], "echo runs")));
-    database
-        .wait_until_backends("a candidate", |backends| {
-            let mut names = backends.iter().map(|backend| &backend.application_name);
-            names.any(|name| name.contains("candidate"))
-        })
-        .await;
+    let waits = candidate(&database).await;
     // As of a terminal that is resized, and of `fg`.
     waits.signal(Signal::SIGWINCH);
     waits.signal(Signal::SIGCONT);
