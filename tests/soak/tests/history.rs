@@ -11,7 +11,11 @@ fn soak(arguments: &[&str]) -> Output {
 /// A short run of a small fleet, whose history is written to `file`.
 fn short(file: &Path, arguments: &[&str]) -> Output {
     let file = file.to_str().expect("the path is text");
-    let size = ["--minutes", "0.06", "--processes", "2", "--tasks", "16"];
+    let minutes = match arguments.contains(&"--without-faults") {
+        true => "0.02",
+        false => "0.06",
+    };
+    let size = ["--minutes", minutes, "--processes", "2", "--tasks", "16"];
     let keys = ["--connections", "8", "--keys", "3", "--history", file];
     soak(&[&size[..], &keys, arguments].concat())
 }
