@@ -11,10 +11,8 @@ fn soak(arguments: &[&str]) -> Output {
 /// A short run of a small fleet, whose history is written to `file`.
 fn short(file: &Path, arguments: &[&str]) -> Output {
     let file = file.to_str().expect("the path is text");
-    let minutes = match arguments.contains(&"--without-faults") {
-        true => "0.02",
-        false => "0.06",
-    };
+    let is_quiet = arguments.contains(&"--without-faults");
+    let minutes = if is_quiet { "0.02" } else { "0.06" };
     let size = ["--minutes", minutes, "--processes", "2", "--tasks", "16"];
     let keys = ["--connections", "8", "--keys", "3", "--history", file];
     soak(&[&size[..], &keys, arguments].concat())
