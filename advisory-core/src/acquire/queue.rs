@@ -26,7 +26,7 @@ use super::attempt::Attempt;
 use super::line::{Lines, Turn};
 use crate::error::{Error, UnsupportedReason};
 use crate::lock::Wait;
-use crate::on_drop::DiscardOnDrop;
+use crate::on_drop::FinishOnDrop;
 use crate::per_pool::PerPool;
 use crate::probe::Capabilities;
 use crate::sql::holder::excluding;
@@ -208,7 +208,8 @@ impl Attempt<'_> {
             Some(_) => Kind::Polls,
             None => Kind::Waits,
         };
-        let waits = !self.deadline.is_immediate();
+        // A lock on no keys is free.
+        let waits = !self.deadline.is_immediate() && !self.id().keys().is_empty();
         let mut turn = waits.then(|| Lines::join(&queue.lines[kind as usize], self.id()));
         if let Some(turn) = &mut turn
             && !turn.try_take()
@@ -403,8 +404,9 @@ impl Attempt<'_> {
     /// Sends a statement that does not wait, on a connection of the pool.
     async fn ask(&self, pool: &PgPool, statement: String) -> Result<Vec<PgRow>, Error> {
         let mut conn = self.check_out(pool).await?;
+        // A pooler closes its session if the connection is closed before the answer.
         let rows =
-            DiscardOnDrop::new(async move { send_in_own_transaction(&mut conn, &statement).await });
+            FinishOnDrop::new(async move { send_in_own_transaction(&mut conn, &statement).await });
         Ok(self.within(Wait::No, rows).await?)
     }
 

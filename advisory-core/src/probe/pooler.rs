@@ -73,6 +73,7 @@ pub(super) async fn probe_pooler(
     // again.
     let is_cancelled =
         |error: &sqlx::Error| sqlstate::is_cancelled(error) && started.elapsed() < limit;
+    let mut was_slow = false;
     let found = loop {
         let begun = Instant::now();
         let conn = within_limit(limit, options.connect()).await;
@@ -85,12 +86,16 @@ pub(super) async fn probe_pooler(
             left => left.map_err(|error| failure(lock, error))?,
         };
         let connect_limit = begun.elapsed() * 2 + SHORTEST_PROBE;
-        let others = Others {
+        let mut others = Others {
             options,
             connect_limit,
+            have_looked: false,
             was_abandoned: false,
         };
-        match find(listener, others, probe, &server).await {
+        match find(listener, &mut others, probe, &server).await {
+            // A lock that stayed for a while may have ended with a session that a pooler has closed,
+            // as it does if a client leaves during a statement. That does not happen twice.
+            Ok(ProbeState::Ended) if others.have_looked && !was_slow => was_slow = true,
             Err(error) if is_cancelled(&error) => {
                 let rolled_back = roll_back(listener).await;
                 rolled_back.map_err(|error| failure(lock, error))?;
@@ -165,7 +170,7 @@ async fn lock_and_close(mut conn: PgConnection, probe: &LockId) -> Result<String
 
 async fn find(
     listener: &mut PgListener,
-    others: Others<'_>,
+    others: &mut Others<'_>,
     probe: &LockId,
     server: &str,
 ) -> Result<ProbeState, sqlx::Error> {
@@ -181,7 +186,7 @@ async fn find(
 /// its connection.
 async fn follow(
     listener: &mut PgListener,
-    mut others: Others<'_>,
+    others: &mut Others<'_>,
     probe: &LockId,
     server: &str,
 ) -> Result<ProbeState, sqlx::Error> {
@@ -209,6 +214,8 @@ struct Others<'o> {
     options: &'o PgConnectOptions,
     /// How long one may take to connect and to look. A pooler may accept it, and have no session.
     connect_limit: Duration,
+    /// Whether they were needed: the lock has stayed for a while.
+    have_looked: bool,
     /// Whether a look was given up after it was sent. It may have released the lock unseen, or have
     /// made a pooler close the session that held the lock.
     was_abandoned: bool,
@@ -225,6 +232,7 @@ impl Others<'_> {
         probe: &LockId,
         server: &str,
     ) -> Result<ProbeState, sqlx::Error> {
+        self.have_looked = true;
         if !begins(conn).await? {
             return Ok(ProbeState::Unfit);
         }

@@ -12,7 +12,7 @@ fn soak(arguments: &[&str]) -> Output {
 fn short(file: &Path, arguments: &[&str]) -> Output {
     let file = file.to_str().expect("the path is text");
     let is_quiet = arguments.contains(&"--without-faults");
-    let minutes = if is_quiet { "0.02" } else { "0.06" };
+    let minutes = if is_quiet { "0.05" } else { "0.06" };
     let size = ["--minutes", minutes, "--processes", "2", "--tasks", "16"];
     let keys = ["--connections", "8", "--keys", "3", "--history", file];
     soak(&[&size[..], &keys, arguments].concat())
