@@ -230,8 +230,11 @@ async fn the_lock_timeout_of_the_server_bounds_the_wait_in_this_process() {
     let started = Instant::now();
     // One after the other, these would take twenty seconds and more.
     let refused = join_all((0..20).map(|_| lock.begin(&pool))).await;
-    let refused = refused.into_iter().map(|refused| refused.unwrap_err());
-    assert!(refused.into_iter().all(|error| error.is_not_acquired()));
+    for error in refused.into_iter().map(Result::unwrap_err) {
+        // On a busy machine, the first one may not have asked the server in this time.
+        let has_not_asked = matches!(error, Error::Database(sqlx::Error::PoolTimedOut));
+        assert!(has_not_asked || error.is_not_acquired(), "{error:?}");
+    }
     assert!(
         started.elapsed() < Duration::from_secs(15),
         "{:?}",
