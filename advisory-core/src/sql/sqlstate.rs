@@ -142,7 +142,7 @@ pub(crate) fn is_conflict(error: &sqlx::Error) -> bool {
 }
 
 /// Whether a server, or what stands before it, refuses a connection for a reason that does not pass
-/// by itself, although [`is_interruption`] is true.
+/// by itself, although it looks like an interruption.
 pub fn is_lasting(error: &sqlx::Error) -> bool {
     match error {
         // What the TLS library refuses: a certificate, an alert, an answer that is not TLS.
