@@ -91,6 +91,10 @@ impl FullLockTable {
 /// Opens a connection of the pool while the lock table has free entries.
 async fn warm(pool: &PgPool) {
     pool.execute("SELECT 1").await.unwrap();
+    // Another connection could not be opened later.
+    while pool.num_idle() == 0 {
+        tokio::task::yield_now().await;
+    }
 }
 
 /// Locks that every verb of a lock takes, and the first of which every verb takes.
