@@ -42,8 +42,8 @@ pub(crate) fn cache_folder_for(account: &Account) -> Result<PathBuf, String> {
     Ok(cache)
 }
 
-/// Fills a new folder of the cache. `fill` works in a folder of its own, and returns the folder that
-/// is then renamed into place, so that `folder` is never incomplete.
+/// Fills a new folder of the cache. `fill` works in a folder of its own, and returns the folder
+/// that is then renamed into place, so that `folder` is never incomplete.
 pub(crate) fn fill(
     cache: &Path,
     folder: &Path,

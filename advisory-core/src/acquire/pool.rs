@@ -16,7 +16,7 @@ use crate::lock::Wait;
 use crate::on_drop::DiscardOnDrop;
 use crate::session::beside;
 use crate::sql::holder::holders;
-use crate::sql::send::{drain, send};
+use crate::sql::send::{drain, send_in_own_transaction};
 use crate::time_bounds::{HOLDERS_LOOKUP, SHORTEST_CHECK_OUT};
 
 /// The pool's clock, and ours, are tokio's.
@@ -28,8 +28,8 @@ pub(super) fn check_runtime() -> Result<(), Error> {
 }
 
 impl Attempt<'_> {
-    /// A connection of the pool, within the deadline. A hook of the pool may have dropped a statement
-    /// on it, whose answer is read first.
+    /// A connection of the pool, within the deadline. A hook of the pool may have dropped a
+    /// statement on it, whose answer is read first.
     pub(super) async fn check_out(&self, pool: &PgPool) -> Result<PoolConnection<Postgres>, Error> {
         let conn = self.within_deadline(Box::pin(pool.acquire())).await?;
         self.note_asking();
@@ -89,8 +89,8 @@ impl Attempt<'_> {
             // A thousand waits may end at once; the pool has other work.
             let _asking = wait_to_ask(pool).await;
             let mut conn = Box::pin(pool.acquire()).await?;
-            drain(&mut conn).await?;
-            Holder::read_all(&send(&mut *conn, holders(self.id())).await?)
+            let rows = send_in_own_transaction(&mut conn, &holders(self.id())).await;
+            Holder::read_all(&rows?)
         };
         let found = timeout(HOLDERS_LOOKUP, lookup).await;
         found

@@ -1244,8 +1244,8 @@ impl Table {
         }
     }
 
-    /// The message that asked for it has failed. It is considered when its keys are woken; a lock on
-    /// no keys has none, and is asked for with the next message.
+    /// The message that asked for it has failed. It is considered when its keys are woken; a lock
+    /// on no keys has none, and is asked for with the next message.
     fn wait_again(&mut self, id: RequestId) {
         let Some(request) = self.requests.get_mut(&id) else {
             return;

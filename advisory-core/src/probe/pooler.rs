@@ -93,8 +93,8 @@ pub(super) async fn probe_pooler(
             was_abandoned: false,
         };
         match find(listener, &mut others, probe, &server).await {
-            // A lock that stayed for a while may have ended with a session that a pooler has closed,
-            // as it does if a client leaves during a statement. That does not happen twice.
+            // A lock that stayed for a while may have ended with a session that a pooler has
+            // closed, as it does if a client leaves during a statement. That does not happen twice.
             Ok(ProbeState::Ended) if others.have_looked && !was_slow => was_slow = true,
             Err(error) if is_cancelled(&error) => {
                 let rolled_back = roll_back(listener).await;

@@ -1,4 +1,4 @@
-//! The holders of a lock, for an error.
+//! Who holds a lock: the holders, for an error, and what this session holds, to unlock it.
 
 use super::LOCKS;
 use super::call::{Function, array_literal};

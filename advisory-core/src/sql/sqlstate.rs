@@ -44,15 +44,23 @@ const TIMEOUTS: [(&str, &str); 3] = [
     ("25P04", "transaction_timeout"),
     ("57P05", "idle_session_timeout"),
 ];
+/// The class `connection_exception`: PgBouncer answers with 08P01 while its server is away, while
+/// it has no connection left, and for most other reasons.
+const CONNECTION_EXCEPTION: &str = "08";
 /// The classes `connection_exception` (also the errors of PgBouncer), `insufficient_resources`,
 /// `operator_intervention`, `system_error` (also the errors of pgpool-II), `internal_error`, and
 /// the timeouts of another class.
-const INTERRUPTIONS: [&str; 7] = ["08", "53", "57", "58", "XX", TIMEOUTS[0].0, TIMEOUTS[1].0];
-/// The class `connection_exception`: PgBouncer answers with 08P01 while its server is away, while it
-/// has no connection left, and for most other reasons.
-const CONNECTION_EXCEPTION: &str = "08";
-/// Parts of the messages of that class whose errors do not pass by themselves. The last five are
-/// the server's own, which PgBouncer passes on, not always with their SQLSTATE.
+const INTERRUPTIONS: [&str; 7] = [
+    CONNECTION_EXCEPTION,
+    "53",
+    "57",
+    "58",
+    "XX",
+    TIMEOUTS[0].0,
+    TIMEOUTS[1].0,
+];
+/// Parts of PgBouncer's messages whose errors do not pass by themselves. The last five are the
+/// server's own, which PgBouncer passes on, not always with their SQLSTATE.
 const LASTING: [&str; 11] = [
     "no such database",
     "no such user",

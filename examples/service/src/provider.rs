@@ -6,7 +6,7 @@ use axum::http::HeaderMap;
 
 use crate::problem::Problem;
 
-/// The most bytes of a delivery id. The primary key has room for about 2,700.
+/// The most bytes of a delivery id. An entry of the primary key holds about 2,700.
 pub(crate) const MAX_ID: usize = 255;
 
 #[derive(Clone, Copy, Debug)]

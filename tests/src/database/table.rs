@@ -69,8 +69,8 @@ where
     value.unwrap_or_else(|error| panic!("{statement}: {error}"))
 }
 
-/// Leaves a pooled connection in a transaction, as a dropped `begin` of sqlx does. The last statement
-/// may fail, and leave it aborted.
+/// Leaves a pooled connection in a transaction, as a dropped `begin` of sqlx does. The last
+/// statement may fail, and leave it aborted.
 ///
 /// # Panics
 ///
