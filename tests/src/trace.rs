@@ -1,12 +1,16 @@
 //! What is reported through `tracing`.
 
 use std::fmt::{Debug, Write as _};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::subscriber::{DefaultGuard, set_default};
-use tracing::{Event, Metadata, Subscriber};
+use tracing::{Dispatch, Event, Metadata, Subscriber};
+
+/// Wants nothing. With a single subscriber in the process, `tracing` would take what the thread that
+/// reaches an event first is told for all threads: an event that another test reached would be off.
+static SECOND: LazyLock<Dispatch> = LazyLock::new(|| Dispatch::new(Recorder::new(|_| false)));
 
 /// Records the spans and the events of this thread while it exists.
 pub struct Trace {
@@ -18,8 +22,9 @@ impl Trace {
     /// Records the spans and events for which `is_wanted` returns true.
     #[must_use]
     pub fn start(is_wanted: fn(&Metadata<'_>) -> bool) -> Self {
-        let lines = Arc::<Mutex<_>>::default();
-        let recorder = Recorder(is_wanted, lines.clone());
+        LazyLock::force(&SECOND);
+        let recorder = Recorder::new(is_wanted);
+        let lines = recorder.1.clone();
         Self {
             lines,
             _listening: set_default(recorder),
@@ -36,6 +41,10 @@ impl Trace {
 struct Recorder(fn(&Metadata<'_>) -> bool, Arc<Mutex<Vec<String>>>);
 
 impl Recorder {
+    fn new(is_wanted: fn(&Metadata<'_>) -> bool) -> Self {
+        Self(is_wanted, Arc::default())
+    }
+
     fn add(&self, record: impl FnOnce(&mut Line)) {
         let mut line = Line::default();
         record(&mut line);

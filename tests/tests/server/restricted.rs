@@ -53,7 +53,10 @@ async fn refused_login_is_not_tried_again_with_every_lock() {
     let polling = lock
         .polling(Duration::from_millis(5))
         .timeout(Duration::from_millis(200));
-    let (one, two) = tokio::join!(polling.acquire(pool), polling.try_acquire(pool));
+    let (one, two) = tokio::join!(
+        with_connection(async || polling.acquire(pool).await),
+        with_connection(async || polling.try_acquire(pool).await),
+    );
     assert!(one.unwrap_err().is_not_acquired() && two.unwrap().is_none());
     held.release().await.unwrap();
     // After a second, and then after two, it is tried again.

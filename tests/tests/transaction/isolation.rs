@@ -113,7 +113,7 @@ async fn refusal_leaves_nothing() {
             let refused = with_connection(async || limited.begin(&pool).await).await;
             assert!(refused.unwrap_err().is_not_acquired());
             let polling = limited.polling(Duration::from_millis(5));
-            let refused = polling.try_begin(&pool).await;
+            let refused = with_connection(async || polling.try_begin(&pool).await).await;
             assert!(refused.unwrap().is_none());
             // Only the holder has locks.
             assert_eq!(database.advisory_locks().await.len(), polling.keys().len());

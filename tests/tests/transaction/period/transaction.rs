@@ -4,14 +4,15 @@ use std::time::Duration;
 
 use advisory_core::{AdvisoryLock, Error, LockSession, PeriodicLock};
 use advisory_tests::{another_pool, scalar};
+use advisory_verbs::with_connection;
 use futures_util::future::join_all;
 use sqlx::PgPool;
 
 use super::{LONG, database, job, marks, next_period};
 
 async fn run(job: &PeriodicLock, pool: &PgPool) -> Option<u32> {
-    let ran = job.transaction(pool, async |_| Ok::<_, Error>(7)).await;
-    ran.unwrap()
+    let ran = async || job.transaction(pool, async |_| Ok::<_, Error>(7)).await;
+    with_connection(ran).await.unwrap()
 }
 
 #[tokio::test]
