@@ -49,10 +49,6 @@ class Migrator {
     await this.migrate(this.run);
     return {};
   }
-
-  end() {
-    fs.rmSync(this.folder, { recursive: true });
-  }
 }
 
 class Kysely extends Migrator {
@@ -149,7 +145,6 @@ async function main() {
       write({ error: String(error) });
     }
   }
-  original.end?.();
 }
 
 main();

@@ -105,9 +105,9 @@ struct Soak {
     /// Makes nothing fail.
     #[arg(long)]
     without_faults: bool,
-    /// Gives a quarter of the calls a fault, which the checks must find.
+    /// Gives a quarter of the calls one of these faults, which the checks must find.
     #[arg(long, hide = true)]
-    seeded: Option<seeded::Seeded>,
+    seeded: Vec<seeded::Seeded>,
 }
 
 impl Soak {

@@ -58,7 +58,7 @@ pub(crate) struct Settings {
 struct Shared {
     pools: Pools,
     layout: Layout,
-    seeded: Option<Seeded>,
+    seeded: Vec<Seeded>,
     attempts: Arc<Mutex<Tally>>,
     changes: Arc<Mutex<Tally>>,
     stop: Arc<AtomicBool>,
@@ -131,7 +131,7 @@ fn new_pool(settings: &Settings, port: u16, name: &str, connections: u32) -> PgP
 /// Takes a lock in some way, and works under it.
 async fn attempt(shared: &Shared, client: &Client) {
     let (pools, layout) = (&shared.pools, shared.layout);
-    if let Some(seeded) = shared.seeded.filter(|_| one_in(4)) {
+    if let Some(seeded) = fastrand::choice(&shared.seeded).filter(|_| one_in(4)) {
         let running = Box::pin(seeded.run(pools, client, layout));
         finish(shared, &seeded.name(), None, running).await;
     } else if one_in(5) {

@@ -14,6 +14,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use serde_json::Value;
+use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::time::timeout;
@@ -33,6 +34,8 @@ pub struct ForeignClient {
     requests: ChildStdin,
     responses: Lines<BufReader<ChildStdout>>,
     _process: Child,
+    /// For its temporary files: it is killed, and cannot remove them.
+    _folder: TempDir,
 }
 
 impl ForeignClient {
@@ -62,10 +65,12 @@ impl ForeignClient {
                 command.env_remove(name);
             }
         }
+        let folder = TempDir::new().unwrap_or_else(|error| panic!("no temporary folder: {error}"));
         let mut process = command
             .args(&runtime.script)
             .arg(package)
             .envs(libpq)
+            .env("TMPDIR", folder.path())
             .envs(runtime.packages.clone())
             .env_remove("WITH_ADVISORY_LOCK_PREFIX")
             .stdin(Stdio::piped())
@@ -81,6 +86,7 @@ impl ForeignClient {
             requests,
             responses,
             _process: process,
+            _folder: folder,
         };
         let ready = client.receive().await.unwrap();
         let text = |field: &str| ready[field].as_str().expect("the field is text").to_owned();

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use advisory_core::{AdvisoryLock, Error, UnsupportedReason, advisory};
-use advisory_tests::{Database, LockRow, abandon_a_transaction, is_ever};
+use advisory_tests::{Database, LockRow, abandon_a_transaction, by_depth, is_ever};
 use advisory_verbs::{Refusal, Verb, unsupported};
 use futures_util::future::join_all;
 use sqlx::Executor as _;
@@ -59,7 +59,7 @@ async fn nightly(pool: &PgPool, tenant: usize) -> Result<Option<()>, Error> {
     use_pool(pool).await.map(Some)
 }
 
-/// Runs many calls at once, of which all succeed.
+/// Runs many calls at once, of which all succeed; in short depth, a quarter of them.
 async fn all_succeed<T: Send + 'static, F>(
     pool: &PgPool,
     calls: usize,
@@ -68,7 +68,7 @@ async fn all_succeed<T: Send + 'static, F>(
     F: Future<Output = Result<T, Error>> + Send + 'static,
 {
     let mut tasks = JoinSet::new();
-    for number in 0..calls {
+    for number in 0..calls / by_depth(4, 1) {
         tasks.spawn(call(pool.clone(), number));
     }
     while let Some(done) = timeout(LONG, tasks.join_next()).await.unwrap() {

@@ -43,7 +43,7 @@ struct Instance(Child);
 impl Instance {
     fn start(database: &Database) -> Self {
         let mut command = Command::new(std::env::current_exe().unwrap());
-        let name = "lead::process::leads_and_writes";
+        let name = "session::lead::process::leads_and_writes";
         command.args(["--ignored", "--exact", name]);
         command.env("ADVISORY_TEST_CHILD", database.url());
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn();

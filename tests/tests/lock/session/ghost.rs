@@ -50,7 +50,7 @@ async fn worker(pool: PgPool, timeouts: Arc<AtomicU64>, end: u64) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn timed_out_waits_leave_no_lock() {
-    let wanted = by_depth(10_000, 300_000);
+    let wanted = by_depth(4_000, 300_000);
     let database = Database::new().await;
     let pools = futures_util::future::join_all((0..WORKERS).map(|_| database.pool(1))).await;
     let timeouts = Arc::new(AtomicU64::new(0));

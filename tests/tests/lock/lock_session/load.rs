@@ -25,7 +25,7 @@ const MOST_GROWTH: u32 = 24;
 async fn many_requests_of_one_key_do_not_overflow_the_stack() {
     let database = Database::on(large_server().await).await;
     let test = Command::new(std::env::current_exe().unwrap())
-        .args(["load::alone::", "--ignored"])
+        .args(["lock_session::load::alone::", "--ignored"])
         .env("ADVISORY_DATABASE_URL", database.url())
         .env("RUST_MIN_STACK", by_depth("250000", "1000000"))
         .output()

@@ -145,7 +145,7 @@ impl Drop for Process {
 async fn two_processes_use_every_permit_while_there_is_work_and_no_more() {
     let (database, pool) = Database::with_pool(2).await;
     pool.execute(TABLE).await.unwrap();
-    let name = "permits::process::forty_tasks_enter_and_leave";
+    let name = "wait::permits::process::forty_tasks_enter_and_leave";
     let mut processes = [(); PROCESSES].map(|()| Process::start(&database, name));
     for process in &mut processes {
         let ended = timeout(HANG_TIMEOUT, process.ends_well()).await;
@@ -194,11 +194,11 @@ async fn processes_that_are_killed_lose_no_permit_and_invent_none() {
     let start = || {
         Process::start(
             &database,
-            "permits::process::tasks_enter_until_they_are_killed",
+            "wait::permits::process::tasks_enter_until_they_are_killed",
         )
     };
     let mut processes = [(); 3].map(|()| start());
-    let end = Instant::now() + Duration::from_secs(by_depth(4, 60));
+    let end = Instant::now() + Duration::from_secs(by_depth(2, 60));
     let all_are_held = |locks: &[LockRow]| held(locks, PERMITS) == 3;
     let mut kills = 0;
     while kills == 0 || Instant::now() < end {

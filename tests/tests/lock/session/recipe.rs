@@ -5,7 +5,7 @@ use advisory_core::AdvisoryLock;
 use advisory_tests::{Database, scalar};
 use sqlx::{AssertSqlSafe, Row as _};
 
-const RECIPES: &str = include_str!("../../../docs/RECIPES.md");
+const RECIPES: &str = include_str!("../../../../docs/RECIPES.md");
 
 /// The block of SQL that contains these words.
 fn sql(words: &str) -> AssertSqlSafe<&'static str> {

@@ -1,5 +1,4 @@
-//! A wait for a lock is no slow statement, so sqlx does not log it as one. The test is alone in its
-//! program, because of its subscriber.
+//! A wait for a lock is no slow statement, so sqlx does not log it as one.
 
 use std::time::Duration;
 

@@ -411,7 +411,7 @@ async fn child(database: &Database) -> Child {
         .args([
             "--ignored",
             "--exact",
-            "loss::holds_one_key_and_waits_for_another",
+            "session::loss::holds_one_key_and_waits_for_another",
         ])
         .env("ADVISORY_TEST_CHILD", database.url())
         .stdin(Stdio::piped())

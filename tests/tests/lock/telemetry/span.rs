@@ -1,5 +1,4 @@
-//! Tracing: a span for every acquire, and a warning for every misuse. The test is alone in its
-//! program, because the subscriber is global.
+//! Tracing: a span for every acquire, and a warning for every misuse.
 
 use advisory_core::AdvisoryLock;
 use advisory_tests::{Database, Trace};

@@ -1,5 +1,7 @@
 //! Nothing is left of a wait for a permit, however it ends, and no permit is lost.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use advisory_core::{AdvisoryLock, Error, Key};
@@ -224,10 +226,10 @@ const INSIDE: &str = "SELECT count(*) FILTER (WHERE pid = pg_backend_pid()) >= 1
      WHERE locktype = 'advisory' AND granted \
      AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
 
-async fn ask_until(end: Instant, pool: sqlx::PgPool) -> u32 {
+/// Asks until the end, and counts what is granted.
+async fn ask_until(is_over: Arc<AtomicBool>, granted: Arc<AtomicU32>, pool: sqlx::PgPool) {
     let verbs: Vec<_> = waiting().collect();
-    let mut granted = 0;
-    while Instant::now() < end {
+    while !is_over.load(Ordering::Relaxed) {
         let verb = *fastrand::choice(&verbs).unwrap();
         let lock = lock(3).timeout(Duration::from_millis(fastrand::u64(..400)));
         let asked = verb.run::<Error>(&lock, &pool, |held| {
@@ -244,23 +246,26 @@ async fn ask_until(end: Instant, pool: sqlx::PgPool) -> u32 {
             })
         });
         // A terminated session is an error, of whatever statement notices it.
-        granted += u32::from(matches!(asked.await, Ok(true)));
+        let is_granted = matches!(asked.await, Ok(true));
+        granted.fetch_add(is_granted.into(), Ordering::Relaxed);
     }
-    granted
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn holders_and_waiters_that_are_killed_lose_no_permit() {
     let database = Database::new().await;
     let pools = [database.pool(12).await, database.pool(12).await];
-    let end = Instant::now() + Duration::from_secs(by_depth(5, 60));
+    let end = Instant::now() + Duration::from_secs(by_depth(2, 60));
+    let (is_over, granted) = (Arc::default(), Arc::<AtomicU32>::default());
     let mut tasks = JoinSet::new();
     for task in 0..40 {
-        tasks.spawn(ask_until(end, pools[task % 2].clone()));
+        let (is_over, granted) = (Arc::clone(&is_over), Arc::clone(&granted));
+        tasks.spawn(ask_until(is_over, granted, pools[task % 2].clone()));
     }
     let mut killed = 0;
     let mut conn = database.connection().await;
-    while Instant::now() < end {
+    // A busy machine needs longer to see enough.
+    while Instant::now() < end || killed <= 10 || granted.load(Ordering::Relaxed) <= 100 {
         let locks = database.advisory_locks().await;
         if let Some(lock) = fastrand::choice(&locks) {
             let kill = sqlx::query("SELECT pg_terminate_backend($1)").bind(lock.pid);
@@ -269,9 +274,9 @@ async fn holders_and_waiters_that_are_killed_lose_no_permit() {
         }
         tokio::time::sleep(Duration::from_millis(fastrand::u64(..40))).await;
     }
-    let granted: u32 = tasks.join_all().await.into_iter().sum();
-    println!("{granted} granted, {killed} killed");
-    assert!(granted > 100 && killed > 10, "the test sees too little");
+    is_over.store(true, Ordering::Relaxed);
+    tasks.join_all().await;
+    println!("{granted:?} granted, {killed} killed");
     for pool in &pools {
         database.assert_nothing_leaked(pool).await;
     }

@@ -222,7 +222,7 @@ async fn keys_are_those_of_the_attribute() {
     named_by_its_path(&mut tx).await.unwrap();
     assert_eq!(
         held(&database).await,
-        [Key::from("transaction::attribute::named_by_its_path")]
+        [Key::from("lock::transaction::attribute::named_by_its_path")]
     );
     tx.rollback().await.unwrap();
 
