@@ -111,14 +111,19 @@ async fn waiters(database: &Database, pool: &PgPool, fault: Fault) -> Vec<Runnin
         ("waits", limited, timed),
         ("polls", polling, timed),
     ];
-    let mut waiters = Vec::new();
-    for verb in clients() {
-        for (does, lock, bound) in &kinds {
-            // Of one pool, only one would wait on the server.
-            let pool = another_pool(pool);
-            waiters.push(Running::start(verb, does, lock, &pool, *bound));
-        }
-    }
+    // Of one pool, only one would wait on the server. On a busy machine, connecting takes longer
+    // than the limit.
+    let connected = async || {
+        let pool = another_pool(pool);
+        drop(pool.acquire().await.unwrap());
+        pool
+    };
+    let pools = join_all((0..clients().count() * kinds.len()).map(|_| connected())).await;
+    let waits = clients().flat_map(|verb| kinds.iter().map(move |kind| (verb, kind)));
+    let waits = waits.zip(&pools);
+    let waiters = waits
+        .map(|((verb, (does, lock, bound)), pool)| Running::start(verb, does, lock, pool, *bound));
+    let waiters = waiters.collect();
     database.wait_until_waiting(clients().count() * 2).await;
     waiters
 }
