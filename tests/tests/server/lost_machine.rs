@@ -139,7 +139,7 @@ async fn machine() -> Result<(Machine, Database), String> {
     let program = [
         "sh",
         "-c",
-        "read -r url <\"$1\" && export ADVISORY_VANISHING_URL=\"$url\" && exec \"$2\" vanished::client --exact --ignored",
+        "read -r url <\"$1\" && export ADVISORY_VANISHING_URL=\"$url\" && exec \"$2\" lost_machine::client --exact --ignored",
         "sh",
         &hba.path().join("url").display().to_string(),
         &client,
