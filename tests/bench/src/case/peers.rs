@@ -4,6 +4,7 @@
 use advisory_core::AdvisoryLock;
 use advisory_tests::foreign_client::{ForeignClient, Runtime, python, rust};
 use advisory_tests::{Database, Proxy};
+use futures_util::future::join_all;
 use sqlx::PgPool;
 
 use crate::Bench;
@@ -89,14 +90,14 @@ fn skipped(rivals: &[Rival]) -> Vec<&'static str> {
 }
 
 async fn theirs(rivals: &[Rival], database: &Database, proxy: Option<&Proxy>) -> Vec<Workload> {
-    let mut workloads = Vec::new();
-    for rival in rivals {
+    // All at once: it takes a while until an interpreter has loaded a package.
+    let workloads = rivals.iter().map(async |rival| {
         let libpq = proxy.map_or_else(|| database.libpq(), |proxy| proxy.libpq(database));
         let client = ForeignClient::start_with(&rival.runtime, rival.class, libpq).await;
         let workload = Workload::foreign(rival.name, client);
-        workloads.push(workload.against(index_of_ours(rival.name)));
-    }
-    workloads
+        workload.against(index_of_ours(rival.name))
+    });
+    join_all(workloads).await
 }
 
 /// The index of our row with the same scope and timeout.
