@@ -131,8 +131,13 @@ async fn same_load_with_naive_code_leaks() {
     assert!(leaked > 0, "the load causes no such grant");
 }
 
-/// The holder releases within a few milliseconds of the timeout of the waiter, a thousand times on
-/// twenty keys. On a busy machine, the wait and its timeout begin late.
+/// How often the holder of [`release_at_the_timeout`] releases.
+fn times() -> u64 {
+    by_depth(400, 1000)
+}
+
+/// The holder releases within a few milliseconds of the timeout of the waiter, many times on twenty
+/// keys. On a busy machine, the wait and its timeout begin late.
 async fn release_at_the_timeout<F>(
     database: &Database,
     attempt: impl Fn(i64, Duration) -> F + Clone + Send + Sync + 'static,
@@ -141,14 +146,13 @@ where
     F: Future<Output = u64> + Send,
 {
     const KEYS: i64 = 20;
-    const TIMES: u64 = 1000;
     let limit = Duration::from_millis(100);
     let mut workers = JoinSet::new();
     for key in 0..KEYS {
         let (mut holder, attempt) = (database.connection().await, attempt.clone());
         workers.spawn(async move {
             let mut leaked = 0;
-            for _ in 0..TIMES / KEYS.unsigned_abs() {
+            for _ in 0..times() / KEYS.unsigned_abs() {
                 advisory_core::lock(&mut holder, key).await.unwrap();
                 let release = tokio::time::Instant::now() + limit - Duration::from_millis(1)
                     + Duration::from_micros(fastrand::u64(..2_500) << fastrand::u8(..5));
@@ -187,8 +191,11 @@ async fn grant_at_the_timeout_is_a_guard_or_nothing() {
             }
         });
         let taken = taken.await;
-        let refused = 1000 - taken;
-        println!("1000 grants at the last moment: {taken} taken, {refused} refused, 0 leaked");
+        let refused = times() - taken;
+        println!(
+            "{} grants at the last moment: {taken} taken, {refused} refused, 0 leaked",
+            times()
+        );
         let leaked = database.advisory_locks().await;
         assert!(leaked.is_empty(), "{leaked:?}");
         taken > 0 && refused > 0
@@ -213,7 +220,10 @@ async fn grants_at_the_timeout_leak_with_naive_code() {
             }
         });
         let leaked = leaked.await;
-        println!("naive: 1000 grants at the last moment, {leaked} leaked");
+        println!(
+            "naive: {} grants at the last moment, {leaked} leaked",
+            times()
+        );
         leaked > 0
     };
     assert!(is_ever(leaks).await, "the load causes no such grant");

@@ -15,7 +15,7 @@ use sqlx::{Executor as _, PgPool, PgTransaction};
 
 /// The numbers of polls after which a future is dropped.
 fn polls() -> impl Iterator<Item = usize> {
-    let (first, step) = by_depth((fastrand::usize(..4), 4), (0, 1));
+    let (first, step) = by_depth((fastrand::usize(..6), 6), (0, 1));
     (first..).step_by(step)
 }
 
