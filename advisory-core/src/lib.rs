@@ -45,8 +45,9 @@
 //!
 //! A *transaction* lock is released when its transaction ends, and the next holder sees what that
 //! transaction has committed. A *session* lock is released when it is unlocked or its session ends;
-//! a commit or a rollback does not affect it. Each session lock on a pool keeps one connection; the
-//! locks of a [`LockSession`] share one connection.
+//! a commit or a rollback does not affect it. Each lock of [`acquire`](AdvisoryLock::acquire) on a
+//! pool keeps one connection. The locks of a [`LockSession`] share one, and so do those of the
+//! attribute in session scope on a pool.
 //!
 //! # Leaders, and once per period
 //!
@@ -59,9 +60,9 @@
 //! # When the lock is not granted
 //!
 //! A method that *acquires* waits, and then fails with [`Error::NotAcquired`], which names the
-//! holders. A method that *tries* returns `false` or `None`. Nothing else is ever reported that
-//! way: a deadlock, a cancelled statement, a lost connection and an exhausted pool are errors of
-//! their own.
+//! holders. A method that *tries* returns `false` or `None`. Neither is ever the result of
+//! anything else: a deadlock, a cancelled statement, a lost connection and an exhausted pool are
+//! errors of their own.
 //!
 //! # When a future is dropped
 //!
@@ -87,14 +88,14 @@
 //! A lock is refused with [`Error::Unsupported`] where it would exclude nobody: on a standby, on a
 //! server whose lock functions do nothing, and, for a session lock, behind a pooler in statement
 //! mode. To find out, the first lock of a pool costs one more round trip. The first session lock
-//! costs one or two more, and opens a second connection for a moment. If that connection cannot be
-//! opened, a warning is logged, and a transaction holds each session lock until the check succeeds.
-//! The check is repeated with the next session lock after a pause of 1 to 30 seconds.
+//! costs one or two more, and opens a second connection for a moment. If that fails, a warning
+//! is logged, and session locks are held by transactions until the check succeeds. The check is
+//! repeated with the next session lock after a pause of 1 to 30 seconds.
 //!
 //! Behind a pooler in transaction mode, such as PgBouncer with `pool_mode = transaction`, locks
 //! work with sqlx's default settings. A session lock is then held by an idle transaction: one
-//! server connection of the pooler for each lock. Of the functions, use only those for transaction
-//! locks: [`lock`](crate::lock()) and the other session functions cannot detect a pooler.
+//! server connection of the pooler for each lock. Of PostgreSQL's functions, use only those for
+//! transaction locks: [`lock`](crate::lock()) and the other session functions cannot detect a pooler.
 //!
 //! # Spans, metrics and monitoring
 //!
