@@ -8,8 +8,9 @@ use tracing::span::{Attributes, Id, Record};
 use tracing::subscriber::{DefaultGuard, set_default};
 use tracing::{Dispatch, Event, Metadata, Subscriber};
 
-/// Wants nothing. With a single subscriber in the process, `tracing` would take what the thread that
-/// reaches an event first is told for all threads: an event that another test reached would be off.
+/// Wants nothing. With a single subscriber in the process, `tracing` asks only the subscriber of the
+/// thread that reaches an event first, and keeps the answer for all threads: an event that another
+/// test has reached would not be recorded.
 static SECOND: LazyLock<Dispatch> = LazyLock::new(|| Dispatch::new(Recorder::new(|_| false)));
 
 /// Records the spans and the events of this thread while it exists.

@@ -75,6 +75,8 @@ fn what_the_history_does_not_show_is_found() {
     let run = short(&file, &[&["--without-faults"], &seeded[..]].concat());
     let verdict = text(&run);
     assert_eq!(run.status.code(), Some(1), "{verdict}");
+    let violation = "VIOLATION unexpected error: unknown-error: ";
+    assert!(verdict.contains(violation), "{verdict}");
     for check in [
         "processes that leak locks or transactions",
         "errors that no fault explains",

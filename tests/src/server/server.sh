@@ -15,5 +15,5 @@ if [ ! -e "$dir/data" ]; then
     fi
 fi
 exec "$binaries/postgres" -D "$dir/data" -p 5432 -c "unix_socket_directories=\"$dir\"" -c listen_addresses= \
-    -c fsync=off -c synchronous_commit=off -c full_page_writes=off -c autovacuum=off -c max_connections=300 \
+    -c fsync=off -c synchronous_commit=off -c full_page_writes=off -c max_connections=300 \
     -c dynamic_shared_memory_type=mmap "$@"

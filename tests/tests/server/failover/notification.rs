@@ -111,19 +111,19 @@ async fn waiters(database: &Database, pool: &PgPool, fault: Fault) -> Vec<Runnin
         ("waits", limited, timed),
         ("polls", polling, timed),
     ];
+    let kinds = &kinds;
+    let waits = clients().flat_map(|verb| kinds.iter().map(move |kind| (verb, kind)));
     // Of one pool, only one would wait on the server. On a busy machine, connecting takes longer
     // than the limit.
-    let connected = async || {
+    let connected = join_all(waits.map(async |wait| {
         let pool = another_pool(pool);
         drop(pool.acquire().await.unwrap());
-        pool
-    };
-    let pools = join_all((0..clients().count() * kinds.len()).map(|_| connected())).await;
-    let waits = clients().flat_map(|verb| kinds.iter().map(move |kind| (verb, kind)));
-    let waits = waits.zip(&pools);
-    let waiters = waits
-        .map(|((verb, (does, lock, bound)), pool)| Running::start(verb, does, lock, pool, *bound));
-    let waiters = waiters.collect();
+        (wait, pool)
+    }));
+    let mut waiters = Vec::new();
+    for ((verb, (does, lock, bound)), pool) in connected.await {
+        waiters.push(Running::start(verb, does, lock, &pool, *bound));
+    }
     database.wait_until_waiting(clients().count() * 2).await;
     waiters
 }
